@@ -1,0 +1,95 @@
+/* Hooks of the allocation tracer: the only tracer header that patched CPython
+   files include.
+
+   Every hook site in CPython is one line, the call of a macro below.  A hook
+   costs one predictable branch on one global while tracing is off, and
+   nothing in the "ignore" free-list flavour.  All hooks are called with the
+   GIL held; `block` is the address that the allocator returned (the object
+   minus its pre-header), `size` the size in bytes that would be asked of it.
+
+   _PyTracer_PARK(kind, block, size)
+       `block` has just been put on a free list: it is neither live nor freed.
+   _PyTracer_UNPARK(kind, block, size)
+       `block` has just been taken off a free list: it is allocated here, now.
+   A block that leaves a free list for the allocator (a drain) needs no hook:
+   the allocator's own free ends it. */
+
+#ifndef Py_INTERNAL_TRACER_H
+#define Py_INTERNAL_TRACER_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+/* Free lists of the CPython tree: enum suffix, name in reports. */
+#define _PyTracer_FREELISTS(X)          \
+    X(FLOAT, "float")                   \
+    X(TUPLE, "tuple")                   \
+    X(LIST, "list")                     \
+    X(DICT, "dict")                     \
+    X(DICT_KEYS, "dict_keys")           \
+    X(SLICE, "slice")                   \
+    X(CONTEXT, "context")               \
+    X(ASYNC_GEN, "async_gen")           \
+    X(ASYNC_GEN_ASEND, "async_gen_asend") \
+    X(OBJECT_STACK, "object_stack")     \
+    X(MEMORY_ERROR, "memory_error")     \
+    X(FUTURE_ITER, "future_iter")       \
+    X(DEQUE_BLOCK, "deque_block")       \
+    X(PROFILER, "profiler")
+
+enum _PyTracer_freelist {
+#define _PyTracer_FREELIST_ENUM(NAME, TEXT) _PyTracer_##NAME,
+    _PyTracer_FREELISTS(_PyTracer_FREELIST_ENUM)
+#undef _PyTracer_FREELIST_ENUM
+    _PyTracer_NFREELISTS
+};
+
+/* Nonzero while tracing.  Written with the GIL held. */
+PyAPI_DATA(int) _PyTracer_enabled;
+
+PyAPI_FUNC(void) _PyTracer_Park(enum _PyTracer_freelist kind, void *block,
+                                size_t size);
+PyAPI_FUNC(void) _PyTracer_Unpark(enum _PyTracer_freelist kind, void *block,
+                                  size_t size);
+
+#ifdef PYTRACEMALLOC_FREELISTS_IGNORE
+#  define _PyTracer_PARK(KIND, BLOCK, SIZE) ((void)0)
+#  define _PyTracer_UNPARK(KIND, BLOCK, SIZE) ((void)0)
+#else
+#  define _PyTracer_PARK(KIND, BLOCK, SIZE)                             \
+    do {                                                                \
+        if (__builtin_expect(_PyTracer_enabled, 0)) {                   \
+            _PyTracer_Park(_PyTracer_##KIND, (BLOCK), (SIZE));          \
+        }                                                               \
+    } while (0)
+#  define _PyTracer_UNPARK(KIND, BLOCK, SIZE)                           \
+    do {                                                                \
+        if (__builtin_expect(_PyTracer_enabled, 0)) {                   \
+            _PyTracer_Unpark(_PyTracer_##KIND, (BLOCK), (SIZE));        \
+        }                                                               \
+    } while (0)
+#endif
+
+/* Forget what is known of a code object that is about to be freed. */
+extern void _PyTracer_CodeDealloc(PyCodeObject *code);
+
+/* Release the shadow stack of a thread that ends. */
+extern void _PyTracer_ThreadDealloc(PyThreadState *tstate);
+
+/* Bracket the deletion of what the cyclic collector found unreachable: blocks
+   freed in between by this thread are counted as cyclic garbage. */
+extern void _PyTracer_GarbageBegin(PyThreadState *tstate);
+extern void _PyTracer_GarbageEnd(PyThreadState *tstate);
+
+/* An interpreter with a GIL of its own is about to start: from now on the
+   GIL alone protects nothing.  Called with the creator's GIL held. */
+extern void _PyTracer_OwnGil(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_H */

@@ -1,0 +1,237 @@
+/* State of the allocation tracer: what a traced allocation leaves behind.
+
+   A call-tree node is (parent, location); it carries the counters of the
+   blocks that were allocated there.  A small block (one that pymalloc serves)
+   is a 32-bit entry in the table of its pool; every other block (big, raw,
+   PyTraceMalloc_Track) is a record in the address map.
+
+   Conservation, for each node:  live = alloc - free, never negative; and
+       sum of live bytes over all nodes but the parked ones
+           == small_current + map_current  (the traced memory).
+
+   Protection.  "GIL": the one GIL, or `lock` once `shared` is set (an
+   interpreter with a GIL of its own exists).  "lock": _PyTracer.lock, a leaf
+   lock: nothing is called out to while it is held.  Node chunks never move. */
+
+#ifndef Py_INTERNAL_TRACER_STATE_H
+#define Py_INTERNAL_TRACER_STATE_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+#include "pycore_lock.h"          // PyMutex
+#include "pycore_tracer.h"        // _PyTracer_NFREELISTS
+
+/* --- Entry of a small block: node << 8 | memory domain bit << 7 | slack.
+   Zero: the block is not traced.  Slack: block size minus requested size. */
+
+#define TRACER_ENTRY(NODE, DOMAIN, SLACK) \
+    ((uint32_t)(NODE) << 8 | (uint32_t)(DOMAIN) << 7 | (uint32_t)(SLACK))
+#define TRACER_ENTRY_NODE(E) ((E) >> 8)
+#define TRACER_ENTRY_DOMAIN(E) (((E) >> 7) & 1)
+#define TRACER_ENTRY_SLACK(E) ((E) & 0x7f)
+#define TRACER_MAX_SLACK 0x7f
+
+/* Kinds of a block: which allocator family it came from. */
+enum tracer_kind {
+    TRACER_OBJECT = 0,            // PyObject_Malloc()
+    TRACER_MEMORY = 1,            // PyMem_Malloc()
+    TRACER_RAW = 2,               // PyMem_RawMalloc()
+    TRACER_EXTERNAL = 3,          // PyTraceMalloc_Track()
+};
+
+/* --- Call tree */
+
+#define TRACER_NODE_NONE 0        // not traced
+#define TRACER_NODE_UNKNOWN 1     // no Python frame: "<unknown>", line 0
+#define TRACER_NODE_PARKED 2      // + enum _PyTracer_freelist
+#define TRACER_NODE_FIRST 32      // first node of the tree proper
+static_assert(TRACER_NODE_PARKED + _PyTracer_NFREELISTS
+              <= TRACER_NODE_FIRST, "too many free lists");
+
+/* `parent` of a node that starts a path at stack depth D > 0 (see
+   tracer_stack.c) is TRACER_TRUNCATED | D; of one that starts at the oldest
+   frame, 0. */
+#define TRACER_TRUNCATED 0x80000000u
+
+/* One cache line.  Counts the small blocks.  Protected by the GIL. */
+struct tracer_node {
+    uint64_t alloc_bytes;         // ever allocated
+    uint64_t alloc_blocks;
+    uint64_t free_bytes;          // ever freed
+    uint64_t free_blocks;
+    uint64_t peak_bytes;          // live when the peak was left; valid only
+    uint32_t peak_blocks;         //   if peak_epoch == _PyTracer.epoch,
+    uint32_t peak_epoch;          //   else the live values are the peak's
+    uint32_t parent;              // node, see TRACER_TRUNCATED; constant
+    uint32_t location;            // index of tracer_location; constant
+    uint32_t depth;               // number of frames of the stack; constant
+    uint32_t repeats;             // this location on the path; constant
+};
+static_assert(sizeof(struct tracer_node) == 64, "one cache line");
+
+/* The same for the blocks of the address map; protected by `lock`.  Also
+   what the cyclic collector freed; protected by the GIL. */
+struct tracer_twin {
+    uint64_t alloc_bytes;
+    uint64_t alloc_blocks;
+    uint64_t free_bytes;
+    uint64_t free_blocks;
+    uint64_t peak_bytes;
+    uint32_t peak_blocks;
+    uint32_t peak_epoch;
+    uint64_t garbage_bytes;       // of all blocks, small and mapped
+    uint64_t garbage_blocks;
+};
+static_assert(sizeof(struct tracer_twin) == 64, "one cache line");
+
+#define TRACER_CHUNK_BITS 12
+#define TRACER_CHUNK_NODES (1u << TRACER_CHUNK_BITS)
+#define TRACER_MAX_NODES (1u << 24)
+#define TRACER_MAX_CHUNKS (TRACER_MAX_NODES / TRACER_CHUNK_NODES)
+
+/* A place in source code.  Two code objects with the same names and lines
+   (exec, reload) share it.  Columns are 0-based byte offsets like
+   co_positions(), -1 if unknown; where several instructions of the line
+   allocate or call, they span all of those seen. */
+struct tracer_location {
+    uint32_t filename;            // index of tracer_string
+    uint32_t function;            // qualified name
+    int32_t line;
+    int32_t end_line;
+    int32_t column;
+    int32_t end_column;
+    int32_t first_line;           // of the function
+    uint32_t hash;
+};
+
+/* Interned text, UTF-8 with surrogates passed through. */
+struct tracer_string {
+    const char *utf8;
+    uint32_t length;              // bytes
+    uint32_t hash;
+};
+
+/* --- Address map: blocks that no pool holds.  Open addressing, linear
+   probing, power of two, at most 3/4 full; address 0: empty. */
+struct tracer_record {
+    uintptr_t address;
+    size_t size;                  // requested
+    uint32_t node;
+    uint32_t domain;              // of PyTraceMalloc_Track(); 0 for malloc
+    uint32_t kind;                // enum tracer_kind
+    uint32_t unused;
+};
+
+struct tracer_map {
+    struct tracer_record *records;
+    size_t mask;                  // capacity - 1
+    size_t used;
+};
+
+/* --- Tracer's own memory: from mmap(), never traced, see tracer_memory.c */
+struct tracer_memory {
+    size_t total;                 // bytes held from the system
+    char *bump, *bump_end;
+    void *free_tables[64];        // pool tables, by size class
+    long fail_after;              // test hook: fail that many calls from now
+};
+
+/* --- Direct-mapped cache (parent, instruction) -> node.  GIL. */
+#define TRACER_CACHE_SIZE 4096
+struct tracer_cache_line {
+    const void *instr;
+    uint32_t parent;
+    uint32_t node;
+};
+
+struct tracer_state {
+    /* Hot: one cache line. GIL, but map_current. */
+    int64_t small_current;        // live bytes of small blocks
+    int64_t map_current;          // live bytes of the map; atomic, lock
+    int64_t high;                 // min(peak, alarm): above, look
+    int64_t low;                  // alarm: below, look
+    int64_t peak;                 // highest traced memory
+    uint32_t epoch;               // of the peak
+    uint32_t epoch_used;          // a node has saved values of this epoch
+    uint32_t limit;               // frames, UINT32_MAX: whole stack
+    uint32_t shared;              // several GILs: take `lock` everywhere
+
+    PyMutex lock;
+    int tracing;                  // GIL and lock
+    int max_nframe;               // what get_traceback_limit() says
+
+    uint32_t nnodes;              // next node id; lock
+    uint32_t nlocations;          // lock
+    uint32_t nstrings;            // lock
+    uint32_t pruned;              // nodes given back; lock
+    uint64_t folded;              // frames folded by recursion; lock
+    uint64_t untraced;            // blocks not traced: tracer out of memory
+    uint64_t sequence;            // of clear_traces(), start()
+
+    struct tracer_node *nodes[TRACER_MAX_CHUNKS];
+    struct tracer_twin *twins[TRACER_MAX_CHUNKS];   // NULL: all zero
+    struct tracer_location *locations;  // grows, moves; lock
+    struct tracer_string *strings;      // grows, moves; lock
+    struct tracer_map map;              // lock
+    struct tracer_memory memory;        // lock
+
+    PyThreadState *garbage_thread;      // deletes cyclic garbage now, or NULL
+    PyMemAllocatorEx raw, mem, obj;     // what tracing wraps
+    struct tracer_cache_line cache[TRACER_CACHE_SIZE];
+};
+
+extern struct tracer_state _PyTracer;
+
+static inline struct tracer_node *
+_PyTracer_Node(uint32_t id)
+{
+    return &_PyTracer.nodes[id >> TRACER_CHUNK_BITS]
+                           [id & (TRACER_CHUNK_NODES - 1)];
+}
+
+/* NULL if the node never had a mapped block nor cyclic garbage. */
+static inline struct tracer_twin *
+_PyTracer_Twin(uint32_t id)
+{
+    struct tracer_twin *chunk = _PyTracer.twins[id >> TRACER_CHUNK_BITS];
+    return chunk == NULL ? NULL : &chunk[id & (TRACER_CHUNK_NODES - 1)];
+}
+
+static inline void
+_PyTracer_Lock(void)
+{
+    PyMutex_LockFlags(&_PyTracer.lock, _Py_LOCK_DONT_DETACH);
+}
+
+static inline void
+_PyTracer_Unlock(void)
+{
+    PyMutex_Unlock(&_PyTracer.lock);
+}
+
+/* A pool of small blocks, as _PyTracer_VisitPools() shows it. */
+struct tracer_pool {
+    char *blocks;                 // address of block 0
+    uint32_t block_size;          // bytes, of the size class
+    uint32_t nblocks;             // blocks ever carved out of the pool
+    uint32_t nused;               // allocated now, traced or not
+    const uint32_t *entries;      // entry of each block, or NULL
+    uintptr_t arena;              // address of its arena
+};
+
+/* Call visit() for each pool in use of every interpreter, arena by arena.
+   GIL (and lock if shared) held.  Stops and returns what visit() returns if
+   that is not 0.  visit() must not allocate from pymalloc. */
+extern int _PyTracer_VisitPools(int (*visit)(const struct tracer_pool *pool,
+                                             void *arg),
+                                void *arg);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_STATE_H */
