@@ -1,0 +1,164 @@
+"""Run the tests under the built interpreter and count them.
+
+Every test module runs in a process of its own, by CPython's regrtest, which
+writes what each test did as JUnit XML; this driver starts them, a few at a
+time, reads the XML, and closes with the line "N passed, M failed, K skipped".
+
+Run: our tests, all Lib/test/**/test_*.py of the repository, and the stock
+tests named in patches/SERIES/stock-tests.txt. A failure that
+patches/SERIES/known-failures.txt gives a reason for counts as skipped.
+"""
+import argparse
+import concurrent.futures
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+
+
+class Job:
+    """One run of one test module, with the tracer off or at a depth."""
+
+    def __init__(self, module, trace=None):
+        self.module = module
+        self.trace = trace
+        self.passed = 0
+        self.skipped = 0
+        self.failures = []          # test ids
+        self.known = []
+
+    @property
+    def name(self):
+        name = self.module.removeprefix('test.')
+        return f'{name} (tracing {self.trace})' if self.trace else name
+
+    def run(self, logs, known):
+        base = logs / self.name.replace(' ', '-').replace('(', '').replace(
+            ')', '')
+        report, self.log = base.with_suffix('.xml'), base.with_suffix('.log')
+        report.unlink(missing_ok=True)
+        command = [sys.executable]
+        if self.trace:
+            command += ['-X', f'tracemalloc={self.trace}']
+        command += ['-m', 'test', '--verbose', '--timeout', '1200',
+                    '--junit-xml', str(report), self.module]
+        start = time.monotonic()
+        with open(self.log, 'w') as log:
+            status = subprocess.run(command, stdin=subprocess.DEVNULL,
+                                    stdout=log, stderr=log).returncode
+        self.seconds = time.monotonic() - start
+        if report.exists():
+            self._count(report, known)
+        # A crash, a time-out or a failed set-up leaves no entry in the report.
+        if status not in (0, 4) and not self.failures and not self.known:
+            self.failures.append(f'{self.name} (exit code {status})')
+        return self
+
+    def _count(self, report, known):
+        for case in xml.etree.ElementTree.parse(report).iter('testcase'):
+            name = case.get('name')
+            if case.find('failure') is not None or case.find('error') is not None:
+                (self.known if name in known else self.failures).append(name)
+            elif case.find('skipped') is not None:
+                self.skipped += 1
+            else:
+                self.passed += 1
+
+
+def read_list(path):
+    """The lines of a list, without comments."""
+    lines = (line.partition('#')[0].strip()
+             for line in path.read_text().splitlines())
+    return [line for line in lines if line]
+
+
+def own_tests(top):
+    library = top / 'Lib'
+    return ['.'.join(path.relative_to(library).with_suffix('').parts)
+            for path in sorted(library.glob('test/**/test_*.py'))]
+
+
+def all_stock_tests():
+    """Every stock test; the directories that regrtest splits, split."""
+    listing = subprocess.run([sys.executable, '-m', 'test', '--list-tests'],
+                             capture_output=True, text=True, check=True)
+    return [name for name in listing.stdout.split()
+            if 'test_pytracemalloc' not in name]
+
+
+def select(options):
+    """The jobs to run, in order."""
+    own = own_tests(options.top)
+    queue = options.top / 'patches' / options.series
+    stock = read_list(queue / 'stock-tests.txt')
+    if options.all:
+        stock = all_stock_tests()
+    if options.tests:
+        wanted = [name.removeprefix('test.') for name in options.tests]
+        own = [name for name in own
+               if any(name.removeprefix('test.').endswith(w) for w in wanted)]
+        found = {name.rpartition('.')[2] for name in own}
+        found |= {name.removeprefix('test.') for name in own}
+        stock = [name for name in wanted if name not in found]
+    jobs = [Job(name) for name in own + stock]
+    for trace in options.trace.split():
+        jobs += [Job(name, trace) for name in stock]
+    return jobs
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+    parser.add_argument('--top', type=pathlib.Path, required=True,
+                        help='the repository')
+    parser.add_argument('--series', required=True)
+    parser.add_argument('--trace', default='',
+                        help='run the stock tests also with -X tracemalloc=N'
+                             ' for each N of this list')
+    parser.add_argument('--all', action='store_true',
+                        help='all stock tests, the slow ones too')
+    parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1)
+    parser.add_argument('--logs', type=pathlib.Path,
+                        default=pathlib.Path('build/check'))
+    parser.add_argument('tests', nargs='*', help='only these modules')
+    return parser.parse_args()
+
+
+def main():
+    options = parse_arguments()
+    options.top = options.top.resolve()
+    queue = options.top / 'patches' / options.series
+    known = dict(line.split(None, 1)
+                 for line in read_list(queue / 'known-failures.txt'))
+    logs = options.logs.resolve()
+    logs.mkdir(parents=True, exist_ok=True)
+    os.environ['PYTRACEMALLOC_TOP'] = str(options.top)
+    for name in ('PYTHONTRACEMALLOC', 'PYTRACEMALLOC', 'PYTHONPATH',
+                 'PYTHONHOME'):
+        os.environ.pop(name, None)
+
+    jobs = select(options)
+    failed = []
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        futures = [pool.submit(job.run, logs, known) for job in jobs]
+        for number, future in enumerate(
+                concurrent.futures.as_completed(futures), 1):
+            job = future.result()
+            failed += job.failures
+            print(f'[{number}/{len(jobs)}] {job.name}: {job.passed} passed,'
+                  f' {len(job.failures)} failed,'
+                  f' {job.skipped + len(job.known)} skipped'
+                  f' ({job.seconds:.0f} s)', flush=True)
+            for name in job.failures:
+                print(f'    FAILED {name}, see {job.log}', flush=True)
+            for name in job.known:
+                print(f'    known failure {name}: {known[name]}', flush=True)
+    passed = sum(job.passed for job in jobs)
+    skipped = sum(job.skipped + len(job.known) for job in jobs)
+    print(f'{passed} passed, {len(failed)} failed, {skipped} skipped')
+    return 1 if failed or not passed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
