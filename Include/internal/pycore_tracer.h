@@ -24,6 +24,9 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
+#include <limits.h>               // INT_MAX
+#include <stdint.h>               // uint32_t
+
 /* Free lists of the CPython tree: enum suffix, name in reports. */
 #define _PyTracer_FREELISTS(X)          \
     X(FLOAT, "float")                   \
@@ -74,8 +77,31 @@ PyAPI_FUNC(void) _PyTracer_Unpark(enum _PyTracer_freelist kind, void *block,
     } while (0)
 #endif
 
+/* The same for an object with a GC header in front. */
+#define _PyTracer_GC_HEADER (2 * sizeof(uintptr_t))
+#define _PyTracer_PARK_GC(KIND, OP, SIZE)                               \
+    _PyTracer_PARK(KIND, (char *)(OP) - _PyTracer_GC_HEADER,            \
+                   (SIZE) + _PyTracer_GC_HEADER)
+#define _PyTracer_UNPARK_GC(KIND, OP, SIZE)                             \
+    _PyTracer_UNPARK(KIND, (char *)(OP) - _PyTracer_GC_HEADER,          \
+                     (SIZE) + _PyTracer_GC_HEADER)
+
+/* Top of the last capture of a thread; stack: its shadow stack. */
+struct _PyTracer_top {
+    struct _PyInterpreterFrame *frame;
+    const void *instr;
+    uint32_t node;
+    struct tracer_stack *stack;
+};
+
 /* Forget what is known of a code object that is about to be freed. */
 extern void _PyTracer_CodeDealloc(PyCodeObject *code);
+#define _PyTracer_CODE_DEALLOC(CODE)            \
+    do {                                        \
+        if (_PyTracer_enabled) {                \
+            _PyTracer_CodeDealloc(CODE);        \
+        }                                       \
+    } while (0)
 
 /* Release the shadow stack of a thread that ends. */
 extern void _PyTracer_ThreadDealloc(PyThreadState *tstate);
@@ -88,6 +114,26 @@ extern void _PyTracer_GarbageEnd(PyThreadState *tstate);
 /* An interpreter with a GIL of its own is about to start: from now on the
    GIL alone protects nothing.  Called with the creator's GIL held. */
 extern void _PyTracer_OwnGil(void);
+#define _PyTracer_INIT_GIL(TSTATE, OWN_GIL)                             \
+    do {                                                                \
+        if ((OWN_GIL) && !_Py_IsMainInterpreter((TSTATE)->interp)) {    \
+            _PyTracer_OwnGil();                                         \
+        }                                                               \
+    } while (0)
+
+/* Start-up.  PyConfig.tracemalloc is the number of frames; this value stands
+   for the whole stack. */
+#define _PyTracer_FULL INT_MAX
+
+/* Value of PYTHONTRACEMALLOC or else PYTRACEMALLOC; NULL if neither is set
+   or the environment is ignored. */
+extern const char *_PyTracer_GetEnv(int use_environment);
+/* Is it "full"?  Then store _PyTracer_FULL. */
+extern int _PyTracer_IsFull(const char *value, int *nframe);
+/* What to say of a value that is no number of frames. */
+extern const char *_PyTracer_EnvError(void);
+/* 0, or -1 with an exception. */
+extern int _PyTracer_StartAtInit(int nframe);
 
 #ifdef __cplusplus
 }

@@ -50,6 +50,7 @@ enum tracer_kind {
 #define TRACER_NODE_UNKNOWN 1     // no Python frame: "<unknown>", line 0
 #define TRACER_NODE_PARKED 2      // + enum _PyTracer_freelist
 #define TRACER_NODE_FIRST 32      // first node of the tree proper
+#define TRACER_ENTRY_FIRST TRACER_ENTRY(TRACER_NODE_FIRST, 0, 0)
 static_assert(TRACER_NODE_PARKED + _PyTracer_NFREELISTS
               <= TRACER_NODE_FIRST, "too many free lists");
 
@@ -69,7 +70,8 @@ struct tracer_node {
     uint32_t peak_epoch;          //   else the live values are the peak's
     uint32_t parent;              // node, see TRACER_TRUNCATED; constant
     uint32_t location;            // index of tracer_location; constant
-    uint32_t depth;               // number of frames of the stack; constant
+    uint32_t depth;               // frames of the whole stack; with a limit
+                                  //   of one frame, of the first block's
     uint32_t repeats;             // this location on the path; constant
 };
 static_assert(sizeof(struct tracer_node) == 64, "one cache line");
@@ -138,7 +140,8 @@ struct tracer_memory {
     size_t total;                 // bytes held from the system
     char *bump, *bump_end;
     void *free_tables[64];        // pool tables, by size class
-    long fail_after;              // test hook: fail that many calls from now
+    long calls;                   // requests made
+    long fail_from, fail_to;      // test hook: requests [from, to) fail
 };
 
 /* --- Direct-mapped cache (parent, instruction) -> node.  GIL. */
@@ -160,6 +163,13 @@ struct tracer_state {
     uint32_t epoch_used;          // a node has saved values of this epoch
     uint32_t limit;               // frames, UINT32_MAX: whole stack
     uint32_t shared;              // several GILs: take `lock` everywhere
+    uint32_t fused;               // the fused allocator functions are used
+
+    uint32_t countdown;           // allocations until the clock is looked at
+    uint32_t clocked;             // a deadline is set
+    int64_t alarm_low, alarm_high;      // GIL
+    int64_t deadline;             // ns, monotonic; INT64_MAX: none; GIL
+    void (*alarm_handler)(void);  // GIL
 
     PyMutex lock;
     int tracing;                  // GIL and lock
@@ -168,13 +178,11 @@ struct tracer_state {
     uint32_t nnodes;              // next node id; lock
     uint32_t nlocations;          // lock
     uint32_t nstrings;            // lock
-    uint32_t pruned;              // nodes given back; lock
     uint64_t folded;              // frames folded by recursion; lock
     uint64_t untraced;            // blocks not traced: tracer out of memory
-    uint64_t sequence;            // of clear_traces(), start()
 
     struct tracer_node *nodes[TRACER_MAX_CHUNKS];
-    struct tracer_twin *twins[TRACER_MAX_CHUNKS];   // NULL: all zero
+    struct tracer_twin *twins[TRACER_MAX_CHUNKS];
     struct tracer_location *locations;  // grows, moves; lock
     struct tracer_string *strings;      // grows, moves; lock
     struct tracer_map map;              // lock
@@ -194,12 +202,11 @@ _PyTracer_Node(uint32_t id)
                            [id & (TRACER_CHUNK_NODES - 1)];
 }
 
-/* NULL if the node never had a mapped block nor cyclic garbage. */
 static inline struct tracer_twin *
 _PyTracer_Twin(uint32_t id)
 {
-    struct tracer_twin *chunk = _PyTracer.twins[id >> TRACER_CHUNK_BITS];
-    return chunk == NULL ? NULL : &chunk[id & (TRACER_CHUNK_NODES - 1)];
+    return &_PyTracer.twins[id >> TRACER_CHUNK_BITS]
+                           [id & (TRACER_CHUNK_NODES - 1)];
 }
 
 static inline void

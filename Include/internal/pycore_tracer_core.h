@@ -1,0 +1,241 @@
+/* Functions that the tracer's own files share, grouped by the file that
+   defines them.  "locked": _PyTracer.lock is held. */
+
+#ifndef Py_INTERNAL_TRACER_CORE_H
+#define Py_INTERNAL_TRACER_CORE_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+#include "pycore_frame.h"         // _PyInterpreterFrame
+#include "pycore_pystate.h"       // _PyThreadState_GET()
+#include "pycore_tracer_state.h"
+#include "pycore_tstate.h"        // _PyThreadStateImpl
+
+/* Nonzero while this thread is inside an allocator that tracing wraps, so
+   that what the allocator asks of a lower one is not traced twice. */
+extern _Py_thread_local int _PyTracer_inside;
+
+/* --- tracer_memory.c; all locked.  NULL without an exception if there is no
+   memory. */
+extern void *_PyTracer_MemAlloc(size_t size);               // zeroed
+extern void _PyTracer_MemFree(void *p, size_t size);
+extern void *_PyTracer_MemGrow(void *p, size_t size, size_t new_size);
+extern char *_PyTracer_MemText(size_t size);                // until MemClear
+extern uint32_t *_PyTracer_MemTable(size_t nentries);       // zeroed
+extern void _PyTracer_MemFreeTable(uint32_t *table, size_t nentries);
+extern void _PyTracer_MemClear(void);         // all tables and texts
+
+/* --- tracer_text.c; locked. UINT32_MAX: no memory. */
+extern int _PyTracer_TextInit(void);
+extern void _PyTracer_TextClear(void);
+extern uint32_t _PyTracer_InternText(PyObject *str);
+
+/* --- tracer_location.c; locked.  UINT32_MAX: no memory. */
+extern int _PyTracer_LocationInit(void);
+extern void _PyTracer_LocationClear(void);
+extern uint32_t _PyTracer_LocationOf(_PyInterpreterFrame *frame);
+
+/* --- tracer_tree.c; locked.  TRACER_NODE_NONE: no memory. */
+extern int _PyTracer_TreeInit(void);
+extern void _PyTracer_TreeClear(void);
+extern uint32_t _PyTracer_Child(uint32_t parent, uint32_t location);
+
+/* --- tracer_map.c; locked. */
+extern int _PyTracer_MapInit(void);
+extern void _PyTracer_MapClear(void);
+extern struct tracer_record *_PyTracer_MapFind(uintptr_t address,
+                                               uint32_t domain);
+/* Add or replace a record and count it; 0, or -1 if there is no memory. */
+extern int _PyTracer_MapAdd(const struct tracer_record *record);
+/* Remove a record, uncount it and copy it to *old; 0 if there was none. */
+extern int _PyTracer_MapRemove(uintptr_t address, uint32_t domain,
+                               struct tracer_record *old);
+/* Take back a MapRemove(): the block did not go away after all. */
+extern void _PyTracer_MapRestore(const struct tracer_record *old);
+
+/* --- tracer_stack.c */
+
+/* Node of the current stack; GIL held, not shared, not locked. */
+extern uint32_t _PyTracer_CaptureSlow(PyThreadState *tstate);
+/* The same by a walk of the whole stack of the calling thread, whose state
+   may be NULL or detached; locked. */
+extern uint32_t _PyTracer_CaptureLocked(PyThreadState *tstate);
+extern void _PyTracer_ForgetStacks(void);     // GIL, HEAD_LOCK and locked
+
+/* --- tracer_count.c */
+/* Traced memory passed `high`: 1 if it is a new peak, else 0. */
+extern int _PyTracer_AboveHigh(void);
+extern void _PyTracer_BelowLow(void);
+extern void _PyTracer_LookAtClock(void);
+extern void _PyTracer_ResetPeak(void);            // GIL and locked
+extern void _PyTracer_ClearCounters(void);        // GIL and locked
+extern void _PyTracer_CountGarbage(uint32_t node, size_t size);
+extern void _PyTracer_SavePeak(struct tracer_node *node);
+
+/* --- tracer_hooks.c: allocator functions */
+
+/* Record a block just acquired, drop one about to be released.  Not locked;
+   GIL held if kind is not TRACER_RAW. A drop tells what it dropped, so that
+   a failed realloc can be undone. */
+struct tracer_dropped {
+    struct tracer_record record;  // node NONE: was not traced
+    uint32_t *entry;              // of a small block, else NULL
+};
+extern void _PyTracer_Record(void *block, size_t size, enum tracer_kind kind);
+extern void _PyTracer_Drop(void *block, struct tracer_dropped *dropped);
+extern void _PyTracer_Undrop(const struct tracer_dropped *dropped);
+extern void _PyTracer_InstallAllocators(void);    // GIL and locked
+extern void _PyTracer_RemoveAllocators(void);     // GIL and locked
+
+/* --- tracer_freelist.c; not locked. */
+extern void _PyTracer_Move(void *block, size_t size, uint32_t node,
+                           int capture);
+extern void _PyTracer_GetParked(enum _PyTracer_freelist kind,
+                                uint64_t *blocks, uint64_t *bytes);
+
+/* --- Objects/tracer_blocks.c.h, compiled into obmalloc.c */
+
+/* Nonzero if the object and memory domains are pymalloc's own functions, so
+   that the fused ones may replace them. */
+extern int _PyTracer_PymallocInUse(void);
+extern PyMemAllocatorEx _PyTracer_Fused(enum tracer_kind kind);
+/* Entry of the block that starts at p; NULL if p does not start a block of a
+   pool.  With `create`, the pool gets a table if it has none; *size is the
+   block's size. */
+extern uint32_t *_PyTracer_Entry(void *p, int create, size_t *size);
+extern void _PyTracer_ForgetPools(void);          // GIL and locked
+
+static inline int64_t
+_PyTracer_Current(void)
+{
+    return _PyTracer.small_current
+           + _Py_atomic_load_int64_relaxed(&_PyTracer.map_current);
+}
+
+/* The parked nodes hold what is neither live nor freed: outside the sum. */
+static inline int
+_PyTracer_IsParked(uint32_t node)
+{
+    return node >= TRACER_NODE_PARKED && node < TRACER_NODE_FIRST;
+}
+
+static inline uint32_t
+_PyTracer_CacheIndex(const void *instr, uint32_t parent)
+{
+    uintptr_t x = (uintptr_t)instr >> 1;
+    return (uint32_t)(x ^ (x >> 12) ^ parent * 0x9e3779b1u >> 7)
+           & (TRACER_CACHE_SIZE - 1);
+}
+
+/* Node of the current stack, or TRACER_NODE_NONE if the tracer is out of
+   memory.  GIL held, not shared, not locked.  A limit of one frame needs the
+   instruction alone; else the answer is that of the last capture if neither
+   the top frame nor its instruction changed (see tracer_stack.c). */
+static inline uint32_t
+_PyTracer_Capture(PyThreadState *tstate)
+{
+    _PyInterpreterFrame *frame = tstate->current_frame;
+    if (_PyTracer.limit == 1) {
+        if (frame != NULL) {
+            const void *instr = frame->instr_ptr;
+            const struct tracer_cache_line *line =
+                &_PyTracer.cache[_PyTracer_CacheIndex(instr, 0)];
+            if (line->instr == instr) {
+                return line->node;
+            }
+        }
+    }
+    else {
+        const struct _PyTracer_top *top =
+            &((_PyThreadStateImpl *)tstate)->tracer;
+        if (frame == top->frame && frame != NULL && frame->tracer_mark
+            && frame->instr_ptr == top->instr)
+        {
+            return top->node;
+        }
+    }
+    return _PyTracer_CaptureSlow(tstate);
+}
+
+/* Count a small block in and out, unless it is parked.  GIL held. */
+
+static inline void
+_PyTracer_CountAlloc(uint32_t id, size_t size)
+{
+    struct tracer_node *node = _PyTracer_Node(id);
+    _PyTracer.small_current += size;
+    if (_PyTracer_Current() > _PyTracer.high && _PyTracer_AboveHigh()) {
+        /* The new peak: the node's live values are the peak's. */
+    }
+    else if (node->peak_epoch != _PyTracer.epoch) {
+        _PyTracer_SavePeak(node);
+    }
+    node->alloc_bytes += size;
+    node->alloc_blocks++;
+}
+
+static inline void
+_PyTracer_CountFree(uint32_t id, size_t size)
+{
+    struct tracer_node *node = _PyTracer_Node(id);
+    _PyTracer.small_current -= size;
+    if (node->peak_epoch != _PyTracer.epoch) {
+        _PyTracer_SavePeak(node);
+    }
+    node->free_bytes += size;
+    node->free_blocks++;
+    if (_PyTracer_Current() < _PyTracer.low) {
+        _PyTracer_BelowLow();
+    }
+    if (_PyTracer.garbage_thread != NULL) {
+        _PyTracer_CountGarbage(id, size);
+    }
+}
+
+/* The same for any node. */
+
+static inline void
+_PyTracer_CountIn(uint32_t id, size_t size)
+{
+    if (!_PyTracer_IsParked(id)) {
+        _PyTracer_CountAlloc(id, size);
+        return;
+    }
+    struct tracer_node *node = _PyTracer_Node(id);
+    node->alloc_bytes += size;
+    node->alloc_blocks++;
+}
+
+static inline void
+_PyTracer_CountOut(uint32_t id, size_t size)
+{
+    if (!_PyTracer_IsParked(id)) {
+        _PyTracer_CountFree(id, size);
+        return;
+    }
+    struct tracer_node *node = _PyTracer_Node(id);
+    node->free_bytes += size;
+    node->free_blocks++;
+}
+
+/* Take back a CountOut(): the block did not go away after all. */
+static inline void
+_PyTracer_CountBack(uint32_t id, size_t size)
+{
+    struct tracer_node *node = _PyTracer_Node(id);
+    if (!_PyTracer_IsParked(id)) {
+        _PyTracer.small_current += size;
+    }
+    node->free_bytes -= size;
+    node->free_blocks--;
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_CORE_H */
