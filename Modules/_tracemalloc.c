@@ -1,0 +1,287 @@
+/* The module _tracemalloc: arguments in, objects out.  The tracer itself is
+   in Python/tracemalloc.c and Python/tracer_*.c. */
+
+#ifndef Py_BUILD_CORE_BUILTIN
+#  define Py_BUILD_CORE_MODULE 1
+#endif
+
+#include "Python.h"
+#include "pycore_modsupport.h"    // _PyArg_CheckPositional()
+#include "pycore_tracemalloc.h"   // _PyTraceMalloc_IsTracing()
+#include "pycore_tracer_core.h"
+#include "pycore_tracer_trace.h"  // _PyTracer_GetTrace()
+
+PyDoc_STRVAR(is_tracing_doc,
+"is_tracing($module, /)\n--\n\n"
+"Return True if the tracemalloc module is tracing memory allocations.");
+
+static PyObject *
+is_tracing(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    return PyBool_FromLong(_PyTraceMalloc_IsTracing());
+}
+
+PyDoc_STRVAR(clear_traces_doc,
+"clear_traces($module, /)\n--\n\n"
+"Clear traces of memory blocks allocated by Python.");
+
+static PyObject *
+clear_traces(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    _PyTraceMalloc_ClearTraces();
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(get_traces_doc,
+"_get_traces($module, /)\n--\n\n"
+"Get traces of all memory blocks allocated by Python.\n\n"
+"Return a list of (domain: int, size: int, traceback: tuple, total number\n"
+"of frames: int or None) tuples; traceback is a tuple of (filename: str,\n"
+"lineno: int) tuples, most recent first.\n\n"
+"Return an empty list if the tracemalloc module is disabled.");
+
+static PyObject *
+get_traces(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    return _PyTraceMalloc_GetTraces();
+}
+
+PyDoc_STRVAR(get_object_traceback_doc,
+"_get_object_traceback($module, obj, /)\n--\n\n"
+"Get the traceback where the Python object obj was allocated.\n\n"
+"Return a tuple of (filename: str, lineno: int) tuples, most recent first,\n"
+"or None if the allocation of the object was not traced.");
+
+static PyObject *
+get_object_traceback(PyObject *Py_UNUSED(module), PyObject *obj)
+{
+    return _PyTraceMalloc_GetObjectTraceback(obj);
+}
+
+PyDoc_STRVAR(get_object_trace_doc,
+"_get_object_trace($module, obj, /)\n--\n\n"
+"Get the trace of the memory block of the Python object obj.\n\n"
+"Return (size in bytes, total number of frames or None, frames), frames a\n"
+"tuple of (filename, lineno, function, end_lineno, colno, end_colno) tuples,\n"
+"most recent first; or None if the allocation was not traced.");
+
+static PyObject *
+get_object_trace(PyObject *Py_UNUSED(module), PyObject *obj)
+{
+    return _PyTracer_GetTrace(obj);
+}
+
+PyDoc_STRVAR(start_doc,
+"start($module, nframe=1, /)\n--\n\n"
+"Start tracing Python memory allocations.\n\n"
+"Also set the maximum number of frames stored in the traceback of a trace\n"
+"to nframe: an integer from 1 to 65535, or 'full' for the whole stack.");
+
+static PyObject *
+start(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    int nframe = 1;
+    if (!_PyArg_CheckPositional("start", nargs, 0, 1)) {
+        return NULL;
+    }
+    if (nargs == 1 && PyUnicode_Check(args[0])) {
+        if (!_PyUnicode_EqualToASCIIString(args[0], "full")) {
+            PyErr_Format(PyExc_ValueError,
+                         "the number of frames must be in range [1; 65535] "
+                         "or 'full', not %R", args[0]);
+            return NULL;
+        }
+        if (_PyTracer_StartFull() < 0) {
+            return NULL;
+        }
+        Py_RETURN_NONE;
+    }
+    if (nargs == 1) {
+        nframe = PyLong_AsInt(args[0]);
+        if (nframe == -1 && PyErr_Occurred()) {
+            return NULL;
+        }
+    }
+    if (_PyTraceMalloc_Start(nframe) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(stop_doc,
+"stop($module, /)\n--\n\n"
+"Stop tracing Python memory allocations.\n\n"
+"Also clear traces of memory blocks allocated by Python.");
+
+static PyObject *
+stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    _PyTraceMalloc_Stop();
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(get_traceback_limit_doc,
+"get_traceback_limit($module, /)\n--\n\n"
+"Get the maximum number of frames stored in the traceback of a trace.\n\n"
+"By default, a trace of an allocated memory block only stores\n"
+"the most recent frame: the limit is 1.  'full' reads as 65535.");
+
+static PyObject *
+get_traceback_limit(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    return PyLong_FromLong(_PyTraceMalloc_GetTracebackLimit());
+}
+
+PyDoc_STRVAR(get_tracemalloc_memory_doc,
+"get_tracemalloc_memory($module, /)\n--\n\n"
+"Get the memory usage in bytes of the tracemalloc module.\n\n"
+"This memory is used internally to trace memory allocations.");
+
+static PyObject *
+get_tracemalloc_memory(PyObject *Py_UNUSED(module),
+                       PyObject *Py_UNUSED(args))
+{
+    return PyLong_FromSize_t(_PyTraceMalloc_GetMemory());
+}
+
+PyDoc_STRVAR(get_traced_memory_doc,
+"get_traced_memory($module, /)\n--\n\n"
+"Get the current size and peak size of memory blocks traced by tracemalloc.\n"
+"\n"
+"Returns a tuple: (current: int, peak: int).");
+
+static PyObject *
+get_traced_memory(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    return _PyTraceMalloc_GetTracedMemory();
+}
+
+PyDoc_STRVAR(reset_peak_doc,
+"reset_peak($module, /)\n--\n\n"
+"Set the peak size of memory blocks traced by tracemalloc to the current\n"
+"size.\n\n"
+"Do nothing if the tracemalloc module is not tracing memory allocations.");
+
+static PyObject *
+reset_peak(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    _PyTraceMalloc_ResetPeak();
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(get_freelist_stats_doc,
+"get_freelist_stats($module, /)\n--\n\n"
+"Get the memory parked on free lists: neither live nor freed.\n\n"
+"Return a dict: name of the free list -> (blocks: int, bytes: int).\n"
+"Counted while tracing; all zero if it is off.");
+
+static PyObject *
+get_freelist_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    static const char *const names[] = {
+#define NAME(UNUSED, TEXT) TEXT,
+        _PyTracer_FREELISTS(NAME)
+#undef NAME
+    };
+    uint64_t stats[_PyTracer_NFREELISTS][2] = {{0}};
+    _PyTracer_Lock();
+    for (int i = 0; _PyTracer.tracing && i < _PyTracer_NFREELISTS; i++) {
+        _PyTracer_GetParked(i, &stats[i][0], &stats[i][1]);
+    }
+    _PyTracer_Unlock();
+    PyObject *dict = PyDict_New();
+    for (int i = 0; dict != NULL && i < _PyTracer_NFREELISTS; i++) {
+        PyObject *value = Py_BuildValue("KK", stats[i][0], stats[i][1]);
+        if (value == NULL
+            || PyDict_SetItemString(dict, names[i], value) < 0)
+        {
+            Py_CLEAR(dict);
+        }
+        Py_XDECREF(value);
+    }
+    return dict;
+}
+
+PyDoc_STRVAR(get_tracer_stats_doc,
+"get_tracer_stats($module, /)\n--\n\n"
+"Get figures of the tracer itself, a dict of integers:\n\n"
+"nodes, locations, texts: of the call tree; mapped: blocks in the address\n"
+"map; memory: bytes; untraced: blocks that could not be traced for want of\n"
+"memory; folded: recursive frames folded into one.");
+
+static PyObject *
+get_tracer_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    _PyTracer_Lock();
+    unsigned long long nodes = _PyTracer.nnodes;
+    unsigned long long locations = _PyTracer.nlocations;
+    unsigned long long texts = _PyTracer.nstrings;
+    unsigned long long mapped = _PyTracer.map.used;
+    unsigned long long memory = _PyTracer.memory.total;
+    unsigned long long untraced = _PyTracer.untraced;
+    unsigned long long folded = _PyTracer.folded;
+    _PyTracer_Unlock();
+    return Py_BuildValue("{sKsKsKsKsKsKsK}", "nodes", nodes,
+                         "locations", locations, "texts", texts,
+                         "mapped", mapped, "memory", memory,
+                         "untraced", untraced, "folded", folded);
+}
+
+PyDoc_STRVAR(set_nomemory_doc,
+"_set_nomemory($module, start=0, stop=0, /)\n--\n\n"
+"For tests: make the tracer's own requests for memory number start to\n"
+"stop - 1 from now on fail (stop 0: all from start); 0: none fails.");
+
+static PyObject *
+set_nomemory(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    long first = 0;
+    long last = 0;
+    if (!PyArg_ParseTuple(args, "|ll:_set_nomemory", &first, &last)) {
+        return NULL;
+    }
+    _PyTracer_Lock();
+    _PyTracer.memory.calls = 0;
+    _PyTracer.memory.fail_from = first;
+    _PyTracer.memory.fail_to = last;
+    _PyTracer_Unlock();
+    Py_RETURN_NONE;
+}
+
+#define METHOD(NAME, FLAGS) {#NAME, (PyCFunction)NAME, FLAGS, NAME##_doc}
+
+static PyMethodDef methods[] = {
+    METHOD(is_tracing, METH_NOARGS),
+    METHOD(clear_traces, METH_NOARGS),
+    {"_get_traces", get_traces, METH_NOARGS, get_traces_doc},
+    {"_get_object_traceback", get_object_traceback, METH_O,
+     get_object_traceback_doc},
+    {"_get_object_trace", get_object_trace, METH_O, get_object_trace_doc},
+    {"start", (PyCFunction)(void (*)(void))start, METH_FASTCALL, start_doc},
+    METHOD(stop, METH_NOARGS),
+    METHOD(get_traceback_limit, METH_NOARGS),
+    METHOD(get_tracemalloc_memory, METH_NOARGS),
+    METHOD(get_traced_memory, METH_NOARGS),
+    METHOD(reset_peak, METH_NOARGS),
+    METHOD(get_freelist_stats, METH_NOARGS),
+    METHOD(get_tracer_stats, METH_NOARGS),
+    {"_set_nomemory", set_nomemory, METH_VARARGS, set_nomemory_doc},
+    {NULL, NULL, 0, NULL}
+};
+
+PyDoc_STRVAR(module_doc,
+"Debug module to trace memory blocks allocated by Python.");
+
+static struct PyModuleDef module_def = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_tracemalloc",
+    .m_doc = module_doc,
+    .m_size = 0,
+    .m_methods = methods,
+};
+
+PyMODINIT_FUNC
+PyInit__tracemalloc(void)
+{
+    return PyModule_Create(&module_def);
+}

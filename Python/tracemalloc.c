@@ -1,0 +1,353 @@
+/* Control of the allocation tracer and its C API.
+
+   start() installs the allocator functions and switches the free-list hooks
+   on; stop() takes both back and forgets everything.  Both run with the GIL
+   held and change the state under _PyTracer.lock, because the raw domain and
+   PyTraceMalloc_Track() come without the GIL: those look at `tracing` under
+   the lock.  Lock order: HEAD_LOCK, _PyTracer.lock, the allocators' mutex. */
+
+#include "Python.h"
+#include "pycore_fileutils.h"     // _Py_write_noraise()
+#include "pycore_initconfig.h"    // _PyStatus_OK()
+#include "pycore_object.h"        // _PyType_PreHeaderSize()
+#include "pycore_pylifecycle.h"   // _PyTraceMalloc_Fini()
+#include "pycore_traceback.h"     // _Py_DumpDecimal()
+#include "pycore_tracemalloc.h"   // _PyTraceMalloc_Start()
+#include "pycore_tracer_core.h"
+#include "pycore_tracer_trace.h"  // _PyTracer_FindBlock()
+
+#include <pthread.h>              // pthread_atfork()
+
+#define MAX_NFRAME UINT16_MAX
+
+struct tracer_state _PyTracer = {
+    .epoch = 1,
+    .low = INT64_MIN,
+    .alarm_low = INT64_MIN,
+    .alarm_high = INT64_MAX,
+    .deadline = INT64_MAX,
+};
+
+/* --- Fork: the child goes on tracing with a lock that nobody holds. */
+
+static void
+before_fork(void)
+{
+    _PyTracer_Lock();
+}
+
+static void
+after_fork_parent(void)
+{
+    _PyTracer_Unlock();
+}
+
+static void
+after_fork_child(void)
+{
+    _PyMutex_at_fork_reinit(&_PyTracer.lock);
+}
+
+PyStatus
+_PyTraceMalloc_Init(void)
+{
+    static int registered = 0;
+    if (!registered) {
+        if (pthread_atfork(before_fork, after_fork_parent, after_fork_child))
+        {
+            return _PyStatus_NO_MEMORY();
+        }
+        registered = 1;
+    }
+    return _PyStatus_OK();
+}
+
+/* --- Start, stop, clear */
+
+static int
+init_tables(void)
+{
+    if (_PyTracer_TextInit() < 0 || _PyTracer_LocationInit() < 0
+        || _PyTracer_TreeInit() < 0 || _PyTracer_MapInit() < 0)
+    {
+        return -1;
+    }
+    _PyTracer_ClearCounters();
+    return 0;
+}
+
+/* GIL and HEAD_LOCK held, locked. */
+static void
+clear_tables(void)
+{
+    _PyTracer_ForgetPools();
+    _PyTracer_ForgetStacks();
+    _PyTracer_MapClear();
+    _PyTracer_TreeClear();
+    _PyTracer_LocationClear();
+    _PyTracer_TextClear();
+    _PyTracer_MemClear();
+    _PyTracer_ClearCounters();
+}
+
+static void
+lock_all(void)
+{
+    HEAD_LOCK(&_PyRuntime);
+    _PyTracer_Lock();
+}
+
+static void
+unlock_all(void)
+{
+    _PyTracer_Unlock();
+    HEAD_UNLOCK(&_PyRuntime);
+}
+
+static void
+stop_locked(void)
+{
+    _PyTracer.tracing = 0;
+    _PyTracer_enabled = 0;
+    _PyTracer.fused = 0;
+    _PyTracer_RemoveAllocators();
+    clear_tables();
+}
+
+int
+_PyTracer_Start(int max_nframe, uint32_t limit)
+{
+    if (_PyTracer.tracing) {
+        return 0;
+    }
+    PyMem_GetAllocator(PYMEM_DOMAIN_RAW, &_PyTracer.raw);
+    PyMem_GetAllocator(PYMEM_DOMAIN_MEM, &_PyTracer.mem);
+    PyMem_GetAllocator(PYMEM_DOMAIN_OBJ, &_PyTracer.obj);
+    lock_all();
+    _PyTracer.max_nframe = max_nframe;
+    _PyTracer.limit = limit;
+    int result = init_tables();
+    if (result == 0) {
+        _PyTracer.tracing = 1;
+        _PyTracer_InstallAllocators();
+        _PyTracer_enabled = 1;
+    }
+    else {
+        clear_tables();
+    }
+    unlock_all();
+    if (result < 0) {
+        PyErr_NoMemory();
+    }
+    return result;
+}
+
+int
+_PyTraceMalloc_Start(int max_nframe)
+{
+    if (max_nframe < 1 || max_nframe > MAX_NFRAME) {
+        PyErr_Format(PyExc_ValueError,
+                     "the number of frames must be in range [1; %d]",
+                     MAX_NFRAME);
+        return -1;
+    }
+    return _PyTracer_Start(max_nframe, (uint32_t)max_nframe);
+}
+
+int
+_PyTracer_StartFull(void)
+{
+    return _PyTracer_Start(MAX_NFRAME, UINT32_MAX);
+}
+
+void
+_PyTraceMalloc_Stop(void)
+{
+    lock_all();
+    if (_PyTracer.tracing) {
+        stop_locked();
+    }
+    unlock_all();
+}
+
+void
+_PyTraceMalloc_Fini(void)
+{
+    _PyTraceMalloc_Stop();
+}
+
+void
+_PyTraceMalloc_ClearTraces(void)
+{
+    lock_all();
+    if (_PyTracer.tracing) {
+        clear_tables();
+        if (init_tables() < 0) {
+            /* Nothing can be traced any more: better say so than crash. */
+            stop_locked();
+        }
+    }
+    unlock_all();
+}
+
+void
+_PyTracer_OwnGil(void)
+{
+    _PyTracer_Lock();
+    _PyTracer.shared = 1;
+    if (_PyTracer.tracing) {
+        _PyTracer_InstallAllocators();
+    }
+    _PyTracer_Unlock();
+}
+
+/* --- Questions */
+
+int
+_PyTraceMalloc_IsTracing(void)
+{
+    return _PyTracer.tracing;
+}
+
+int
+_PyTraceMalloc_GetTracebackLimit(void)
+{
+    return _PyTracer.max_nframe == 0 ? 1 : _PyTracer.max_nframe;
+}
+
+size_t
+_PyTraceMalloc_GetMemory(void)
+{
+    return _PyTracer.tracing ? _PyTracer.memory.total : 0;
+}
+
+PyObject *
+_PyTraceMalloc_GetTracedMemory(void)
+{
+    Py_ssize_t current = 0;
+    Py_ssize_t peak = 0;
+    _PyTracer_Lock();
+    if (_PyTracer.tracing) {
+        current = (Py_ssize_t)_PyTracer_Current();
+        peak = (Py_ssize_t)_PyTracer.peak;
+    }
+    _PyTracer_Unlock();
+    return Py_BuildValue("nn", current, peak);
+}
+
+void
+_PyTraceMalloc_ResetPeak(void)
+{
+    _PyTracer_Lock();
+    if (_PyTracer.tracing) {
+        _PyTracer_ResetPeak();
+    }
+    _PyTracer_Unlock();
+}
+
+static void *
+block_of(PyObject *obj)
+{
+    return (char *)obj - _PyType_PreHeaderSize(Py_TYPE(obj));
+}
+
+PyObject *
+_PyTraceMalloc_GetObjectTraceback(PyObject *obj)
+{
+    return _PyTracer_GetTraceback(0, (uintptr_t)block_of(obj));
+}
+
+PyObject *
+_PyTraceMalloc_GetTraceback(unsigned int domain, uintptr_t ptr)
+{
+    return _PyTracer_GetTraceback(domain, ptr);
+}
+
+/* --- PyTraceMalloc_Track(): without asking for the GIL */
+
+static void
+drop_locked(unsigned int domain, uintptr_t ptr)
+{
+    struct tracer_record old;
+    size_t size;
+    if (_PyTracer_MapRemove(ptr, domain, &old) || domain != 0) {
+        return;
+    }
+    uint32_t *entry = _PyTracer_Entry((void *)ptr, 0, &size);
+    if (entry != NULL && *entry != 0) {
+        _PyTracer_CountOut(TRACER_ENTRY_NODE(*entry),
+                           size - TRACER_ENTRY_SLACK(*entry));
+        *entry = 0;
+    }
+}
+
+int
+PyTraceMalloc_Track(unsigned int domain, uintptr_t ptr, size_t size)
+{
+    if (!_PyTracer.tracing) {
+        return -2;
+    }
+    PyThreadState *tstate = _PyThreadState_GET();
+    if (tstate == NULL) {
+        tstate = PyGILState_GetThisThreadState();
+    }
+    int result = -2;
+    _PyTracer_Lock();
+    if (_PyTracer.tracing) {
+        struct tracer_record record = {
+            .address = ptr, .size = size, .domain = domain,
+            .kind = TRACER_EXTERNAL,
+            .node = _PyTracer_CaptureLocked(tstate)};
+        drop_locked(domain, ptr);
+        result = record.node == TRACER_NODE_NONE ? -1
+                 : _PyTracer_MapAdd(&record);
+    }
+    _PyTracer_Unlock();
+    return result;
+}
+
+int
+PyTraceMalloc_Untrack(unsigned int domain, uintptr_t ptr)
+{
+    if (!_PyTracer.tracing) {
+        return -2;
+    }
+    int result = -2;
+    _PyTracer_Lock();
+    if (_PyTracer.tracing) {
+        drop_locked(domain, ptr);
+        result = 0;
+    }
+    _PyTracer_Unlock();
+    return result;
+}
+
+/* --- Traceback of a block for the debug allocator's report */
+
+#define PUTS(fd, str) (void)_Py_write_noraise(fd, str, strlen(str))
+
+void
+_PyMem_DumpTraceback(int fd, const void *ptr)
+{
+    if (!_PyTracer.tracing) {
+        PUTS(fd, "Enable tracemalloc to get the memory block "
+                 "allocation traceback\n\n");
+        return;
+    }
+    _PyTracer_Lock();
+    struct tracer_trace trace;
+    if (_PyTracer_FindBlock(0, (uintptr_t)ptr, &trace)) {
+        PUTS(fd, "Memory block allocated at (most recent call first):\n");
+        for (uint32_t i = 0, node = trace.node; i < trace.nframe; i++) {
+            const struct tracer_location *loc = _PyTracer_LocationAt(node);
+            PUTS(fd, "  File \"");
+            PUTS(fd, _PyTracer.strings[loc->filename].utf8);
+            PUTS(fd, "\", line ");
+            _Py_DumpDecimal(fd, (size_t)loc->line);
+            PUTS(fd, "\n");
+            node = _PyTracer_Node(node)->parent;
+        }
+        PUTS(fd, "\n");
+    }
+    _PyTracer_Unlock();
+}

@@ -1,0 +1,84 @@
+/* Blocks on free lists: parked, neither live nor freed.
+
+   A parked block is accounted to a pseudo node of its free list, so that the
+   line that made the object shows no live block once the object is dead, and
+   a report can say how much memory each free list holds.  A block that leaves
+   a free list is a new allocation, here, now; the hook tells its size, so
+   that a block parked before tracing started is known exactly, too. */
+
+#include "Python.h"
+#include "pycore_tracer_core.h"
+
+int _PyTracer_enabled = 0;
+
+static void
+move_small(uint32_t *entry, size_t block_size, size_t size, uint32_t node)
+{
+    uint32_t old = *entry;
+    if (old != 0) {
+        *entry = 0;
+        _PyTracer_CountOut(TRACER_ENTRY_NODE(old),
+                           block_size - TRACER_ENTRY_SLACK(old));
+    }
+    if (node == TRACER_NODE_NONE || block_size < size
+        || block_size - size > TRACER_MAX_SLACK)
+    {
+        _PyTracer.untraced++;
+        return;
+    }
+    *entry = TRACER_ENTRY(node, TRACER_ENTRY_DOMAIN(old), block_size - size);
+    _PyTracer_CountIn(node, size);
+}
+
+/* A block that no pool holds (big, or debug hooks or malloc below). */
+static void
+move_mapped(void *block, size_t size, uint32_t node)
+{
+    struct tracer_record old;
+    int known = _PyTracer_MapRemove((uintptr_t)block, 0, &old);
+    struct tracer_record record = {
+        .address = (uintptr_t)block, .size = known ? old.size : size,
+        .node = node, .kind = known ? old.kind : TRACER_OBJECT};
+    if (node == TRACER_NODE_NONE || _PyTracer_MapAdd(&record) < 0) {
+        _PyTracer.untraced++;
+    }
+}
+
+/* Account a block to another node, or to the current stack: the general way,
+   see Objects/tracer_blocks.c.h for the short one. */
+void
+_PyTracer_Move(void *block, size_t size, uint32_t node, int capture)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    if (capture && !_PyTracer.shared) {
+        node = _PyTracer_Capture(tstate);
+    }
+    _PyTracer_Lock();
+    if (capture && _PyTracer.shared) {
+        node = _PyTracer_CaptureLocked(tstate);
+    }
+    size_t block_size;
+    uint32_t *entry = _PyTracer_Entry(block, 1, &block_size);
+    if (!_PyTracer.tracing) {
+        /* stop() ran in between */
+    }
+    else if (entry != NULL) {
+        move_small(entry, block_size, size, node);
+    }
+    else {
+        move_mapped(block, size, node);
+    }
+    _PyTracer_Unlock();
+}
+
+void
+_PyTracer_GetParked(enum _PyTracer_freelist kind, uint64_t *blocks,
+                    uint64_t *bytes)
+{
+    struct tracer_node *node = _PyTracer_Node(TRACER_NODE_PARKED + kind);
+    struct tracer_twin *twin = _PyTracer_Twin(TRACER_NODE_PARKED + kind);
+    *blocks = node->alloc_blocks - node->free_blocks
+              + twin->alloc_blocks - twin->free_blocks;
+    *bytes = node->alloc_bytes - node->free_bytes
+             + twin->alloc_bytes - twin->free_bytes;
+}

@@ -1,0 +1,250 @@
+/* Allocator functions that are installed while tracing, but for the fused
+   ones of the object and memory domains, see Objects/tracer_blocks.c.h.
+
+   The raw domain comes from any thread, with or without the GIL.  The general
+   functions serve the object and memory domains when something else than
+   pymalloc stands below (debug hooks, malloc, a wrapper), or when there are
+   several GILs.
+
+   Order: a block is recorded after it is acquired and dropped before it is
+   released, so that its address cannot be somebody else's in between.  The
+   stack is captured before the lock is taken where that is safe.  A block
+   that cannot be recorded stays allocated, and is counted as untraced. */
+
+#include "Python.h"
+#include "pycore_tracer_core.h"
+
+/* Domain of an allocator function, as its context. */
+struct domain {
+    const PyMemAllocatorEx *below;
+    enum tracer_kind kind;
+};
+
+static struct domain raw_domain = {&_PyTracer.raw, TRACER_RAW};
+static struct domain object_domain = {&_PyTracer.obj, TRACER_OBJECT};
+static struct domain memory_domain = {&_PyTracer.mem, TRACER_MEMORY};
+
+_Py_thread_local int _PyTracer_inside = 0;
+
+/* --- Recording */
+
+/* This thread's state without asking for the GIL; NULL if it has none. */
+static PyThreadState *
+own_thread_state(void)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    return tstate != NULL ? tstate : PyGILState_GetThisThreadState();
+}
+
+static int
+record_small(void *block, size_t size, enum tracer_kind kind, uint32_t node)
+{
+    if (kind > TRACER_MEMORY) {
+        return 0;
+    }
+    size_t block_size;
+    uint32_t *entry = _PyTracer_Entry(block, 1, &block_size);
+    if (entry == NULL || block_size < size
+        || block_size - size > TRACER_MAX_SLACK)
+    {
+        return 0;
+    }
+    *entry = TRACER_ENTRY(node, kind, block_size - size);
+    _PyTracer_CountAlloc(node, size);
+    return 1;
+}
+
+/* Locked. */
+static void
+record(void *block, size_t size, enum tracer_kind kind, uint32_t node)
+{
+    if (node == TRACER_NODE_NONE) {
+        _PyTracer.untraced++;
+        return;
+    }
+    if (record_small(block, size, kind, node)) {
+        return;
+    }
+    struct tracer_record r = {.address = (uintptr_t)block, .size = size,
+                              .node = node, .kind = kind};
+    if (_PyTracer_MapAdd(&r) < 0) {
+        _PyTracer.untraced++;
+    }
+}
+
+void
+_PyTracer_Record(void *block, size_t size, enum tracer_kind kind)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    uint32_t node = TRACER_NODE_NONE;
+    int captured = tstate != NULL && !_PyTracer.shared;
+    if (captured) {
+        node = _PyTracer_Capture(tstate);
+    }
+    else {
+        tstate = own_thread_state();
+    }
+    _PyTracer_Lock();
+    if (_PyTracer.tracing) {
+        if (!captured) {
+            node = _PyTracer_CaptureLocked(tstate);
+        }
+        record(block, size, kind, node);
+    }
+    _PyTracer_Unlock();
+}
+
+void
+_PyTracer_Drop(void *block, struct tracer_dropped *dropped)
+{
+    struct tracer_record *old = &dropped->record;
+    old->node = TRACER_NODE_NONE;
+    _PyTracer_Lock();
+    if (_PyTracer.tracing
+        && !_PyTracer_MapRemove((uintptr_t)block, 0, old))
+    {
+        size_t size;
+        uint32_t *entry = _PyTracer_Entry(block, 0, &size);
+        dropped->entry = entry;
+        if (entry != NULL && *entry != 0) {
+            old->node = TRACER_ENTRY_NODE(*entry);
+            old->kind = TRACER_ENTRY_DOMAIN(*entry);
+            old->size = size - TRACER_ENTRY_SLACK(*entry);
+            old->domain = *entry;
+            *entry = 0;
+            _PyTracer_CountOut(old->node, old->size);
+        }
+    }
+    else {
+        dropped->entry = NULL;
+    }
+    _PyTracer_Unlock();
+}
+
+void
+_PyTracer_Undrop(const struct tracer_dropped *dropped)
+{
+    const struct tracer_record *old = &dropped->record;
+    if (old->node == TRACER_NODE_NONE) {
+        return;
+    }
+    _PyTracer_Lock();
+    if (!_PyTracer.tracing) {
+        /* stop() ran in between */
+    }
+    else if (dropped->entry == NULL) {
+        _PyTracer_MapRestore(old);
+    }
+    else {
+        *dropped->entry = old->domain;
+        _PyTracer_CountBack(old->node, old->size);
+    }
+    _PyTracer_Unlock();
+}
+
+/* --- The functions */
+
+static void *
+traced_malloc(void *ctx, size_t size)
+{
+    struct domain *domain = ctx;
+    const PyMemAllocatorEx *below = domain->below;
+    if (_PyTracer_inside) {
+        return below->malloc(below->ctx, size);
+    }
+    _PyTracer_inside = 1;
+    void *block = below->malloc(below->ctx, size);
+    _PyTracer_inside = 0;
+    if (block != NULL) {
+        _PyTracer_Record(block, size, domain->kind);
+    }
+    return block;
+}
+
+static void *
+traced_calloc(void *ctx, size_t nelem, size_t elsize)
+{
+    struct domain *domain = ctx;
+    const PyMemAllocatorEx *below = domain->below;
+    if (_PyTracer_inside) {
+        return below->calloc(below->ctx, nelem, elsize);
+    }
+    _PyTracer_inside = 1;
+    void *block = below->calloc(below->ctx, nelem, elsize);
+    _PyTracer_inside = 0;
+    if (block != NULL) {
+        _PyTracer_Record(block, nelem * elsize, domain->kind);
+    }
+    return block;
+}
+
+static void *
+traced_realloc(void *ctx, void *block, size_t size)
+{
+    struct domain *domain = ctx;
+    const PyMemAllocatorEx *below = domain->below;
+    if (block == NULL) {
+        return traced_malloc(ctx, size);
+    }
+    struct tracer_dropped dropped;
+    _PyTracer_Drop(block, &dropped);
+    int inside = _PyTracer_inside;
+    _PyTracer_inside = 1;
+    void *moved = below->realloc(below->ctx, block, size);
+    _PyTracer_inside = inside;
+    if (moved == NULL) {
+        _PyTracer_Undrop(&dropped);
+    }
+    else if (!inside) {
+        _PyTracer_Record(moved, size, domain->kind);
+    }
+    return moved;
+}
+
+static void
+traced_free(void *ctx, void *block)
+{
+    struct domain *domain = ctx;
+    const PyMemAllocatorEx *below = domain->below;
+    if (block == NULL) {
+        return;
+    }
+    struct tracer_dropped dropped;
+    _PyTracer_Drop(block, &dropped);
+    int inside = _PyTracer_inside;
+    _PyTracer_inside = 1;
+    below->free(below->ctx, block);
+    _PyTracer_inside = inside;
+}
+
+/* --- Installing them */
+
+static PyMemAllocatorEx
+general(struct domain *domain)
+{
+    return (PyMemAllocatorEx){domain, traced_malloc, traced_calloc,
+                              traced_realloc, traced_free};
+}
+
+void
+_PyTracer_InstallAllocators(void)
+{
+    int fused = _PyTracer_PymallocInUse() && !_PyTracer.shared;
+    _PyTracer.fused = fused;
+    PyMemAllocatorEx raw = general(&raw_domain);
+    PyMemAllocatorEx mem = fused ? _PyTracer_Fused(TRACER_MEMORY)
+                                 : general(&memory_domain);
+    PyMemAllocatorEx obj = fused ? _PyTracer_Fused(TRACER_OBJECT)
+                                 : general(&object_domain);
+    PyMem_SetAllocator(PYMEM_DOMAIN_RAW, &raw);
+    PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &mem);
+    PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &obj);
+}
+
+void
+_PyTracer_RemoveAllocators(void)
+{
+    PyMem_SetAllocator(PYMEM_DOMAIN_RAW, &_PyTracer.raw);
+    PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &_PyTracer.mem);
+    PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &_PyTracer.obj);
+}

@@ -1,0 +1,206 @@
+/* The address map: blocks that no pool holds.
+
+   Blocks over 512 bytes, the raw domain (which comes without the GIL), and
+   what PyTraceMalloc_Track() registers.  Open addressing with linear probing;
+   removal shifts the cluster back, so there are no tombstones.  The map
+   counts its blocks in the twins of their nodes.  Locked. */
+
+#include "Python.h"
+#include "pycore_tracer_core.h"
+
+#define INITIAL_RECORDS 1024
+#define RECORD_SIZE sizeof(struct tracer_record)
+
+int
+_PyTracer_MapInit(void)
+{
+    struct tracer_map *map = &_PyTracer.map;
+    map->mask = INITIAL_RECORDS - 1;
+    map->used = 0;
+    map->records = _PyTracer_MemAlloc(INITIAL_RECORDS * RECORD_SIZE);
+    return map->records == NULL ? -1 : 0;
+}
+
+void
+_PyTracer_MapClear(void)
+{
+    struct tracer_map *map = &_PyTracer.map;
+    _PyTracer_MemFree(map->records, (map->mask + 1) * RECORD_SIZE);
+    *map = (struct tracer_map){0};
+}
+
+static size_t
+home(const struct tracer_map *map, uintptr_t address, uint32_t domain)
+{
+    uint64_t x = (address >> 4 ^ (uint64_t)domain << 40)
+                 * 0x9e3779b97f4a7c15u;
+    return (size_t)(x >> 24) & map->mask;
+}
+
+/* Record of the block, or the empty slot where it belongs. Domains may hold
+   address 0, so an empty slot is one without a node. */
+static struct tracer_record *
+find_slot(uintptr_t address, uint32_t domain)
+{
+    struct tracer_map *map = &_PyTracer.map;
+    size_t i = home(map, address, domain);
+    while (map->records[i].node != TRACER_NODE_NONE
+           && (map->records[i].address != address
+               || map->records[i].domain != domain))
+    {
+        i = (i + 1) & map->mask;
+    }
+    return &map->records[i];
+}
+
+struct tracer_record *
+_PyTracer_MapFind(uintptr_t address, uint32_t domain)
+{
+    struct tracer_record *record = find_slot(address, domain);
+    return record->node == TRACER_NODE_NONE ? NULL : record;
+}
+
+static int
+grow(void)
+{
+    struct tracer_map *map = &_PyTracer.map;
+    struct tracer_map old = *map;
+    size_t capacity = (old.mask + 1) * 2;
+    struct tracer_record *records = _PyTracer_MemAlloc(capacity
+                                                       * RECORD_SIZE);
+    if (records == NULL) {
+        return -1;
+    }
+    map->records = records;
+    map->mask = capacity - 1;
+    for (size_t i = 0; i <= old.mask; i++) {
+        struct tracer_record *record = &old.records[i];
+        if (record->node != TRACER_NODE_NONE) {
+            *find_slot(record->address, record->domain) = *record;
+        }
+    }
+    _PyTracer_MemFree(old.records, (old.mask + 1) * RECORD_SIZE);
+    return 0;
+}
+
+static void
+save_twin_peak(struct tracer_twin *twin)
+{
+    uint32_t epoch = _PyTracer.epoch;
+    if (twin->peak_epoch != epoch) {
+        twin->peak_bytes = twin->alloc_bytes - twin->free_bytes;
+        twin->peak_blocks = (uint32_t)(twin->alloc_blocks
+                                       - twin->free_blocks);
+        twin->peak_epoch = epoch;
+        _PyTracer.epoch_used = 1;
+    }
+}
+
+static void
+count_in(uint32_t node, size_t size)
+{
+    struct tracer_twin *twin = _PyTracer_Twin(node);
+    if (!_PyTracer_IsParked(node)) {
+        _Py_atomic_add_int64(&_PyTracer.map_current, (int64_t)size);
+        if (_PyTracer_Current() <= _PyTracer.high || !_PyTracer_AboveHigh())
+        {
+            save_twin_peak(twin);
+        }
+    }
+    twin->alloc_bytes += size;
+    twin->alloc_blocks++;
+}
+
+static void
+count_out(uint32_t node, size_t size)
+{
+    struct tracer_twin *twin = _PyTracer_Twin(node);
+    assert(twin->alloc_bytes - twin->free_bytes >= size);
+    if (!_PyTracer_IsParked(node)) {
+        save_twin_peak(twin);
+        _Py_atomic_add_int64(&_PyTracer.map_current, -(int64_t)size);
+    }
+    twin->free_bytes += size;
+    twin->free_blocks++;
+    if (_PyTracer_Current() < _PyTracer.low) {
+        _PyTracer_BelowLow();
+    }
+    if (_PyTracer.garbage_thread != NULL) {
+        _PyTracer_CountGarbage(node, size);
+    }
+}
+
+int
+_PyTracer_MapAdd(const struct tracer_record *record)
+{
+    struct tracer_map *map = &_PyTracer.map;
+    assert(record->node != TRACER_NODE_NONE);
+    struct tracer_record *slot = find_slot(record->address, record->domain);
+    if (slot->node != TRACER_NODE_NONE) {
+        count_out(slot->node, slot->size);
+    }
+    else {
+        if (map->used >= map->mask - map->mask / 4) {
+            if (grow() == 0) {
+                slot = find_slot(record->address, record->domain);
+            }
+            else if (map->used >= map->mask - map->mask / 16) {
+                return -1;
+            }
+        }
+        map->used++;
+    }
+    *slot = *record;
+    count_in(record->node, record->size);
+    return 0;
+}
+
+static void
+remove_slot(struct tracer_record *slot)
+{
+    struct tracer_map *map = &_PyTracer.map;
+    size_t hole = (size_t)(slot - map->records);
+    size_t i = hole;
+    for (;;) {
+        i = (i + 1) & map->mask;
+        struct tracer_record *record = &map->records[i];
+        if (record->node == TRACER_NODE_NONE) {
+            break;
+        }
+        size_t wanted = home(map, record->address, record->domain);
+        /* Move it back unless its home lies behind the hole. */
+        if (((i - wanted) & map->mask) >= ((i - hole) & map->mask)) {
+            map->records[hole] = *record;
+            hole = i;
+        }
+    }
+    map->records[hole] = (struct tracer_record){0};
+    map->used--;
+}
+
+int
+_PyTracer_MapRemove(uintptr_t address, uint32_t domain,
+                    struct tracer_record *old)
+{
+    struct tracer_record *slot = find_slot(address, domain);
+    if (slot->node == TRACER_NODE_NONE) {
+        return 0;
+    }
+    *old = *slot;
+    count_out(old->node, old->size);
+    remove_slot(slot);
+    return 1;
+}
+
+void
+_PyTracer_MapRestore(const struct tracer_record *old)
+{
+    struct tracer_twin *twin = _PyTracer_Twin(old->node);
+    *find_slot(old->address, old->domain) = *old;
+    _PyTracer.map.used++;
+    if (!_PyTracer_IsParked(old->node)) {
+        _Py_atomic_add_int64(&_PyTracer.map_current, (int64_t)old->size);
+    }
+    twin->free_bytes -= old->size;
+    twin->free_blocks--;
+}

@@ -1,0 +1,150 @@
+/* The tracer's own memory.
+
+   It comes from mmap(), is never traced, and is what get_tracemalloc_memory()
+   reports.  Big arrays (node chunks, hash tables) are mappings of their own.
+   Pool tables and interned text are cut from regions of 256 KiB: tables go
+   back to a free list of their size, zeroed, as a pool whose blocks are all
+   free leaves only zero entries; text is never given back one by one.
+
+   Everything here is called with _PyTracer.lock held, returns NULL when there
+   is no memory, and sets no exception.  tracer_memory.fail_* let a test make
+   any single request fail. */
+
+#include "Python.h"
+#include "pycore_tracer_core.h"
+
+#include <sys/mman.h>             // mmap()
+
+#define REGION_SIZE (256 * 1024)
+#define TABLE_UNIT 16             // entries; tables are multiples of it
+#define NTABLE_LISTS Py_ARRAY_LENGTH(_PyTracer.memory.free_tables)
+
+struct region {
+    struct region *next;
+};
+
+/* A free pool table. Only its first word is not zero. */
+struct free_table {
+    struct free_table *next;
+};
+
+static struct region *regions;
+
+static int
+must_fail(void)
+{
+    struct tracer_memory *memory = &_PyTracer.memory;
+    long call = ++memory->calls;
+    return memory->fail_from > 0 && call >= memory->fail_from
+           && (memory->fail_to <= 0 || call < memory->fail_to);
+}
+
+void *
+_PyTracer_MemAlloc(size_t size)
+{
+    if (must_fail()) {
+        return NULL;
+    }
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) {
+        return NULL;
+    }
+    _PyTracer.memory.total += size;
+    return p;
+}
+
+void
+_PyTracer_MemFree(void *p, size_t size)
+{
+    if (p != NULL) {
+        assert(_PyTracer.memory.total >= size);
+        munmap(p, size);
+        _PyTracer.memory.total -= size;
+    }
+}
+
+/* Copy to a bigger mapping; the old one is gone unless NULL is returned. */
+void *
+_PyTracer_MemGrow(void *p, size_t size, size_t new_size)
+{
+    assert(new_size >= size);
+    void *q = _PyTracer_MemAlloc(new_size);
+    if (q != NULL && p != NULL) {
+        memcpy(q, p, size);
+        _PyTracer_MemFree(p, size);
+    }
+    return q;
+}
+
+static char *
+cut(size_t size)
+{
+    struct tracer_memory *memory = &_PyTracer.memory;
+    size = _Py_SIZE_ROUND_UP(size, 8);
+    assert(size <= REGION_SIZE - 64);
+    if ((size_t)(memory->bump_end - memory->bump) < size) {
+        struct region *region = _PyTracer_MemAlloc(REGION_SIZE);
+        if (region == NULL) {
+            return NULL;
+        }
+        region->next = regions;
+        regions = region;
+        memory->bump = (char *)region + 64;
+        memory->bump_end = (char *)region + REGION_SIZE;
+    }
+    char *p = memory->bump;
+    memory->bump += size;
+    return p;
+}
+
+char *
+_PyTracer_MemText(size_t size)
+{
+    return cut(size);
+}
+
+static size_t
+table_units(size_t nentries)
+{
+    size_t units = (nentries + TABLE_UNIT - 1) / TABLE_UNIT;
+    assert(units >= 1 && units <= NTABLE_LISTS);
+    return units;
+}
+
+uint32_t *
+_PyTracer_MemTable(size_t nentries)
+{
+    size_t units = table_units(nentries);
+    void **list = &_PyTracer.memory.free_tables[units - 1];
+    struct free_table *table = *list;
+    if (table != NULL) {
+        *list = table->next;
+        table->next = NULL;
+        return (uint32_t *)table;
+    }
+    return (uint32_t *)cut(units * TABLE_UNIT * sizeof(uint32_t));
+}
+
+void
+_PyTracer_MemFreeTable(uint32_t *table, size_t nentries)
+{
+    size_t units = table_units(nentries);
+    void **list = &_PyTracer.memory.free_tables[units - 1];
+    memset(table, 0, nentries * sizeof(uint32_t));
+    ((struct free_table *)table)->next = *list;
+    *list = table;
+}
+
+void
+_PyTracer_MemClear(void)
+{
+    struct tracer_memory *memory = &_PyTracer.memory;
+    while (regions != NULL) {
+        struct region *next = regions->next;
+        _PyTracer_MemFree(regions, REGION_SIZE);
+        regions = next;
+    }
+    memory->bump = memory->bump_end = NULL;
+    memset(memory->free_tables, 0, sizeof(memory->free_tables));
+}

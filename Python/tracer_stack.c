@@ -1,0 +1,405 @@
+/* Capture of the Python stack in O(what changed).
+
+   Each thread has a shadow stack: an entry (frame, instruction, node) for
+   each frame of the last capture, oldest first.  The byte tracer_mark of a
+   frame says that it has been put there; it is cleared when a frame is
+   created, and when a generator's or coroutine's is suspended.  A capture
+   walks from the top frame down to the first marked frame that is found on
+   the shadow stack.  That one may have moved to another instruction;
+   everything below it is suspended in a call and cannot have changed.  A
+   marked frame that is not found (a greenlet swaps whole stacks) counts as
+   unmarked.
+
+   Limit of k frames.  A path is not that of the whole stack, or the tree
+   would grow with the depth of recursion.  A path starts at a base, a depth
+   that is a multiple of k.  An entry at depth i has
+       from_last = path from the last base <= i: 1 to k frames, and
+       from_previous = path from the base before: k + 1 to 2 k frames,
+   so from_previous has at least the last k frames of the stack, and there are
+   at most 2 k nodes on any path.  from_last is needed only where a new base
+   begins, and is made then.
+
+   While the GIL protects nothing (raw domain without it, several GILs) the
+   stack is walked whole, under the lock, and no shadow stack is used: the
+   frames of the calling thread are its own in any case. */
+
+#include "Python.h"
+#include "pycore_tracer_core.h"
+
+#define INITIAL_ENTRIES 128
+
+struct entry {
+    _PyInterpreterFrame *frame;
+    const void *instr;
+    uint32_t node;                // from_previous, or of the whole stack
+    uint32_t from_last;           // or NONE: not made yet
+};
+
+struct tracer_stack {
+    struct entry *entries;
+    size_t capacity;
+    size_t depth;
+    _PyInterpreterFrame **pending;      // same capacity; walk buffer
+};
+
+/* Walk buffer of captures under the lock. */
+static _PyInterpreterFrame **walk;
+static size_t walk_capacity;
+
+/* --- Memory of shadow stacks; locked */
+
+static int
+grow_stack(struct tracer_stack *s)
+{
+    size_t n = s->capacity ? s->capacity * 2 : INITIAL_ENTRIES;
+    size_t old_entries = s->capacity * sizeof(struct entry);
+    size_t old_pending = s->capacity * sizeof(*s->pending);
+    void *pending = _PyTracer_MemAlloc(n * sizeof(*s->pending));
+    if (pending == NULL) {
+        return -1;
+    }
+    void *entries = _PyTracer_MemGrow(s->entries, old_entries,
+                                      n * sizeof(struct entry));
+    if (entries == NULL) {
+        _PyTracer_MemFree(pending, n * sizeof(*s->pending));
+        return -1;
+    }
+    if (s->pending != NULL) {
+        memcpy(pending, s->pending, old_pending);
+        _PyTracer_MemFree(s->pending, old_pending);
+    }
+    s->entries = entries;
+    s->pending = pending;
+    s->capacity = n;
+    return 0;
+}
+
+static struct tracer_stack *
+get_stack(PyThreadState *tstate)
+{
+    struct _PyTracer_top *top = &((_PyThreadStateImpl *)tstate)->tracer;
+    if (top->stack == NULL) {
+        struct tracer_stack *s = _PyTracer_MemAlloc(sizeof(*s));
+        if (s == NULL || grow_stack(s) < 0) {
+            _PyTracer_MemFree(s, sizeof(*s));
+            return NULL;
+        }
+        top->stack = s;
+    }
+    return top->stack;
+}
+
+static void
+free_stack(PyThreadState *tstate)
+{
+    struct _PyTracer_top *top = &((_PyThreadStateImpl *)tstate)->tracer;
+    struct tracer_stack *s = top->stack;
+    if (s != NULL) {
+        _PyTracer_MemFree(s->entries, s->capacity * sizeof(struct entry));
+        _PyTracer_MemFree(s->pending, s->capacity * sizeof(*s->pending));
+        _PyTracer_MemFree(s, sizeof(*s));
+    }
+    *top = (struct _PyTracer_top){0};
+}
+
+void
+_PyTracer_ThreadDealloc(PyThreadState *tstate)
+{
+    if (((_PyThreadStateImpl *)tstate)->tracer.stack != NULL) {
+        _PyTracer_Lock();
+        free_stack(tstate);
+        _PyTracer_Unlock();
+    }
+}
+
+void
+_PyTracer_ForgetStacks(void)
+{
+    for (PyInterpreterState *interp = _PyRuntime.interpreters.head;
+         interp != NULL; interp = interp->next)
+    {
+        for (PyThreadState *t = interp->threads.head; t != NULL; t = t->next)
+        {
+            free_stack(t);
+        }
+    }
+    _PyTracer_MemFree(walk, walk_capacity * sizeof(*walk));
+    walk = NULL;
+    walk_capacity = 0;
+    memset(_PyTracer.cache, 0, sizeof(_PyTracer.cache));
+}
+
+/* --- Nodes of a path; locked */
+
+static uint32_t
+child_of(uint32_t parent, _PyInterpreterFrame *frame)
+{
+    uint32_t location = _PyTracer_LocationOf(frame);
+    return location == UINT32_MAX ? TRACER_NODE_NONE
+                                  : _PyTracer_Child(parent, location);
+}
+
+/* Node of the frame below `parent`, from the cache where that serves. */
+static uint32_t
+cached_child(uint32_t parent, _PyInterpreterFrame *frame)
+{
+    const void *instr = frame->instr_ptr;
+    struct tracer_cache_line *line =
+        &_PyTracer.cache[_PyTracer_CacheIndex(instr, parent)];
+    if (line->instr == instr && line->parent == parent) {
+        return line->node;
+    }
+    _PyTracer_Lock();
+    uint32_t node = child_of(parent, frame);
+    _PyTracer_Unlock();
+    if (node != TRACER_NODE_NONE) {
+        *line = (struct tracer_cache_line){instr, parent, node};
+    }
+    return node;
+}
+
+static uint32_t
+base_parent(size_t depth)
+{
+    return depth == 0 ? 0 : TRACER_TRUNCATED | (uint32_t)depth;
+}
+
+/* from_last of entry i, making those between it and its base first. */
+static uint32_t
+from_last(struct tracer_stack *s, size_t i)
+{
+    size_t base = i - i % _PyTracer.limit;
+    size_t first = i;
+    while (first > base && s->entries[first].from_last == TRACER_NODE_NONE) {
+        first--;
+    }
+    for (size_t j = first; j <= i; j++) {
+        struct entry *e = &s->entries[j];
+        if (e->from_last != TRACER_NODE_NONE) {
+            continue;
+        }
+        uint32_t parent = j == base ? base_parent(base) : e[-1].from_last;
+        e->from_last = cached_child(parent, e->frame);
+        if (e->from_last == TRACER_NODE_NONE) {
+            return TRACER_NODE_NONE;
+        }
+    }
+    return s->entries[i].from_last;
+}
+
+/* Make the node of entry i, whose frame and instr are set. */
+static int
+set_node(struct tracer_stack *s, size_t i)
+{
+    struct entry *e = &s->entries[i];
+    size_t k = _PyTracer.limit;
+    uint32_t parent;
+    e->from_last = TRACER_NODE_NONE;
+    if (i == 0) {
+        parent = 0;
+    }
+    else if (i >= k && i % k == 0) {
+        parent = from_last(s, i - 1);
+        if (parent == TRACER_NODE_NONE) {
+            return -1;
+        }
+    }
+    else {
+        parent = e[-1].node;
+    }
+    e->node = cached_child(parent, e->frame);
+    if (i < k) {
+        e->from_last = e->node;
+    }
+    return e->node == TRACER_NODE_NONE ? -1 : 0;
+}
+
+/* --- Capture with the GIL */
+
+static uint32_t
+count_frames(_PyInterpreterFrame *frame)
+{
+    uint32_t n = 0;
+    while (frame != NULL) {
+        n++;
+        frame = _PyFrame_GetFirstComplete(frame->previous);
+    }
+    return n;
+}
+
+/* One frame: the depth is that of the first allocation at the location. */
+static uint32_t
+capture_one(PyThreadState *tstate)
+{
+    _PyInterpreterFrame *frame = _PyThreadState_GetFrame(tstate);
+    if (frame == NULL) {
+        return TRACER_NODE_UNKNOWN;
+    }
+    uint32_t id = cached_child(0, frame);
+    if (id != TRACER_NODE_NONE && _PyTracer_Node(id)->depth == 0) {
+        _PyTracer_Node(id)->depth = count_frames(frame);
+    }
+    return id;
+}
+
+/* Pop the entries above the frame's; 0 if it has none, and then all went. */
+static int
+pop_to(struct tracer_stack *s, _PyInterpreterFrame *frame)
+{
+    while (s->depth > 0) {
+        if (s->entries[s->depth - 1].frame == frame) {
+            return 1;
+        }
+        s->depth--;
+    }
+    return 0;
+}
+
+static int
+push_frames(struct tracer_stack *s, size_t npending)
+{
+    while (npending > 0) {
+        _PyInterpreterFrame *frame = s->pending[--npending];
+        if (s->depth == s->capacity) {
+            _PyTracer_Lock();
+            int err = grow_stack(s);
+            _PyTracer_Unlock();
+            if (err < 0) {
+                return -1;
+            }
+        }
+        struct entry *e = &s->entries[s->depth];
+        e->frame = frame;
+        e->instr = frame->instr_ptr;
+        if (set_node(s, s->depth) < 0) {
+            return -1;
+        }
+        frame->tracer_mark = 1;
+        s->depth++;
+    }
+    return 0;
+}
+
+/* Collect the frames above the first one that is on the shadow stack. */
+static Py_ssize_t
+collect_frames(struct tracer_stack *s, _PyInterpreterFrame *frame)
+{
+    size_t n = 0;
+    while (frame != NULL) {
+        if (frame->tracer_mark && pop_to(s, frame)) {
+            return (Py_ssize_t)n;
+        }
+        if (n == s->capacity) {
+            _PyTracer_Lock();
+            int err = grow_stack(s);
+            _PyTracer_Unlock();
+            if (err < 0) {
+                return -1;
+            }
+        }
+        s->pending[n++] = frame;
+        frame = _PyFrame_GetFirstComplete(frame->previous);
+    }
+    s->depth = 0;
+    return (Py_ssize_t)n;
+}
+
+static uint32_t
+capture_stack(PyThreadState *tstate)
+{
+    _PyInterpreterFrame *frame = _PyThreadState_GetFrame(tstate);
+    if (frame == NULL) {
+        return TRACER_NODE_UNKNOWN;
+    }
+    struct _PyTracer_top *top = &((_PyThreadStateImpl *)tstate)->tracer;
+    struct tracer_stack *s = top->stack;
+    if (s == NULL) {
+        _PyTracer_Lock();
+        s = get_stack(tstate);
+        _PyTracer_Unlock();
+        if (s == NULL) {
+            return TRACER_NODE_NONE;
+        }
+    }
+    top->frame = NULL;
+    Py_ssize_t npending = collect_frames(s, frame);
+    if (npending < 0) {
+        s->depth = 0;
+        return TRACER_NODE_NONE;
+    }
+    if (s->depth > 0) {
+        struct entry *e = &s->entries[s->depth - 1];
+        if (e->instr != e->frame->instr_ptr) {
+            e->instr = e->frame->instr_ptr;
+            if (set_node(s, s->depth - 1) < 0) {
+                s->depth = 0;
+                return TRACER_NODE_NONE;
+            }
+        }
+    }
+    if (push_frames(s, (size_t)npending) < 0) {
+        s->depth = 0;
+        return TRACER_NODE_NONE;
+    }
+    struct entry *e = &s->entries[s->depth - 1];
+    top->frame = e->frame;
+    top->instr = e->instr;
+    top->node = e->node;
+    return e->node;
+}
+
+uint32_t
+_PyTracer_CaptureSlow(PyThreadState *tstate)
+{
+    return _PyTracer.limit == 1 ? capture_one(tstate) : capture_stack(tstate);
+}
+
+/* --- Capture under the lock */
+
+static int
+grow_walk(void)
+{
+    size_t n = walk_capacity ? walk_capacity * 2 : INITIAL_ENTRIES;
+    void *p = _PyTracer_MemGrow(walk, walk_capacity * sizeof(*walk),
+                                n * sizeof(*walk));
+    if (p == NULL) {
+        return -1;
+    }
+    walk = p;
+    walk_capacity = n;
+    return 0;
+}
+
+uint32_t
+_PyTracer_CaptureLocked(PyThreadState *tstate)
+{
+    size_t n = 0;
+    size_t total = 0;
+    size_t keep = _PyTracer.limit;
+    _PyInterpreterFrame *frame =
+        tstate == NULL ? NULL : _PyThreadState_GetFrame(tstate);
+    for (; frame != NULL; frame = _PyFrame_GetFirstComplete(frame->previous))
+    {
+        total++;
+        if (n < keep) {
+            if (n == walk_capacity && grow_walk() < 0) {
+                return TRACER_NODE_NONE;
+            }
+            walk[n++] = frame;
+        }
+        else if (keep == 1) {
+            break;
+        }
+    }
+    if (n == 0) {
+        return TRACER_NODE_UNKNOWN;
+    }
+    uint32_t node = keep == 1 ? 0 : base_parent(total - n);
+    while (n > 0) {
+        node = child_of(node, walk[--n]);
+        if (node == TRACER_NODE_NONE) {
+            return TRACER_NODE_NONE;
+        }
+    }
+    return node;
+}

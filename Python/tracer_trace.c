@@ -1,0 +1,231 @@
+/* The trace of one block as Python objects.
+
+   Creating an object may run any code, tracemalloc.stop() included, so what
+   is needed is copied under the lock first. */
+
+#include "Python.h"
+#include "pycore_object.h"        // _PyType_PreHeaderSize()
+#include "pycore_tracer_core.h"
+#include "pycore_tracer_trace.h"
+
+struct frame_copy {
+    struct tracer_location location;
+    char *filename;
+    char *function;
+};
+
+struct trace_copy {
+    struct tracer_trace trace;
+    uint32_t total_nframe;        // 0: unknown
+    struct frame_copy *frames;
+};
+
+int
+_PyTracer_FindBlock(unsigned int domain, uintptr_t ptr,
+                    struct tracer_trace *trace)
+{
+    if (!_PyTracer.tracing) {
+        return 0;
+    }
+    size_t size;
+    struct tracer_record *record = _PyTracer_MapFind(ptr, domain);
+    if (record != NULL) {
+        trace->size = record->size;
+        trace->node = record->node;
+        trace->kind = record->kind;
+    }
+    else {
+        uint32_t *entry = domain == 0
+                          ? _PyTracer_Entry((void *)ptr, 0, &size) : NULL;
+        if (entry == NULL || *entry == 0) {
+            return 0;
+        }
+        trace->size = size - TRACER_ENTRY_SLACK(*entry);
+        trace->node = TRACER_ENTRY_NODE(*entry);
+        trace->kind = TRACER_ENTRY_DOMAIN(*entry);
+    }
+    trace->nframe = _PyTracer_NFrames(trace->node);
+    return !_PyTracer_IsParked(trace->node);
+}
+
+uint32_t
+_PyTracer_NFrames(uint32_t node)
+{
+    uint32_t n = 1;
+    while (n < _PyTracer.limit) {
+        node = _PyTracer_Node(node)->parent;
+        if (node == 0 || (node & TRACER_TRUNCATED)) {
+            break;
+        }
+        n++;
+    }
+    return n;
+}
+
+const struct tracer_location *
+_PyTracer_LocationAt(uint32_t node)
+{
+    return &_PyTracer.locations[_PyTracer_Node(node)->location];
+}
+
+/* --- Copy */
+
+static void
+free_copy(struct trace_copy *copy)
+{
+    for (uint32_t i = 0; copy->frames != NULL && i < copy->trace.nframe; i++)
+    {
+        free(copy->frames[i].filename);
+        free(copy->frames[i].function);
+    }
+    free(copy->frames);
+}
+
+/* 1, or -1 if there is no memory. Locked. */
+static int
+copy_frames(struct trace_copy *copy)
+{
+    uint32_t node = copy->trace.node;
+    copy->total_nframe = _PyTracer_Node(node)->depth;
+    copy->frames = calloc(copy->trace.nframe, sizeof(*copy->frames));
+    if (copy->frames == NULL) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < copy->trace.nframe; i++) {
+        struct frame_copy *frame = &copy->frames[i];
+        frame->location = *_PyTracer_LocationAt(node);
+        struct tracer_string *strings = _PyTracer.strings;
+        frame->filename = strdup(strings[frame->location.filename].utf8);
+        frame->function = strdup(strings[frame->location.function].utf8);
+        if (frame->filename == NULL || frame->function == NULL) {
+            return -1;
+        }
+        node = _PyTracer_Node(node)->parent;
+    }
+    return 1;
+}
+
+static int
+copy_trace(unsigned int domain, uintptr_t ptr, struct trace_copy *copy)
+{
+    *copy = (struct trace_copy){0};
+    _PyTracer_Lock();
+    int found = _PyTracer_FindBlock(domain, ptr, &copy->trace);
+    if (found) {
+        found = copy_frames(copy);
+    }
+    _PyTracer_Unlock();
+    if (found < 0) {
+        free_copy(copy);
+        PyErr_NoMemory();
+    }
+    return found;
+}
+
+/* --- Objects */
+
+static PyObject *
+decode(const char *utf8)
+{
+    PyObject *str = PyUnicode_DecodeUTF8(utf8, (Py_ssize_t)strlen(utf8),
+                                         "surrogatepass");
+    if (str != NULL) {
+        PyUnicode_InternInPlace(&str);
+    }
+    return str;
+}
+
+static PyObject *
+column(int32_t value)
+{
+    return value < 0 ? Py_NewRef(Py_None) : PyLong_FromLong(value);
+}
+
+static PyObject *
+frame_object(const struct frame_copy *frame, int details)
+{
+    const struct tracer_location *loc = &frame->location;
+    if (!details) {
+        return Py_BuildValue("(Ni)", decode(frame->filename), loc->line);
+    }
+    return Py_BuildValue("(NiNNNN)", decode(frame->filename), loc->line,
+                         decode(frame->function), column(loc->end_line),
+                         column(loc->column), column(loc->end_column));
+}
+
+static PyObject *
+frames_object(const struct trace_copy *copy, int details)
+{
+    PyObject *frames = PyTuple_New(copy->trace.nframe);
+    if (frames == NULL) {
+        return NULL;
+    }
+    for (uint32_t i = 0; i < copy->trace.nframe; i++) {
+        PyObject *frame = frame_object(&copy->frames[i], details);
+        if (frame == NULL) {
+            Py_DECREF(frames);
+            return NULL;
+        }
+        PyTuple_SET_ITEM(frames, i, frame);
+    }
+    return frames;
+}
+
+PyObject *
+_PyTracer_GetNodeFrames(uint32_t node)
+{
+    struct trace_copy copy = {.trace.node = node};
+    int found = 0;
+    _PyTracer_Lock();
+    if (_PyTracer.tracing && node < _PyTracer.nnodes) {
+        copy.trace.nframe = _PyTracer_NFrames(node);
+        found = copy_frames(&copy);
+    }
+    _PyTracer_Unlock();
+    PyObject *frames = NULL;
+    if (found < 0) {
+        PyErr_NoMemory();
+    }
+    else {
+        frames = frames_object(&copy, 0);
+    }
+    free_copy(&copy);
+    return frames;
+}
+
+PyObject *
+_PyTracer_GetTraceback(unsigned int domain, uintptr_t ptr)
+{
+    struct trace_copy copy;
+    int found = copy_trace(domain, ptr, &copy);
+    if (found < 0) {
+        return NULL;
+    }
+    if (found == 0) {
+        Py_RETURN_NONE;
+    }
+    PyObject *frames = frames_object(&copy, 0);
+    free_copy(&copy);
+    return frames;
+}
+
+PyObject *
+_PyTracer_GetTrace(PyObject *obj)
+{
+    struct trace_copy copy;
+    char *block = (char *)obj - _PyType_PreHeaderSize(Py_TYPE(obj));
+    int found = copy_trace(0, (uintptr_t)block, &copy);
+    if (found < 0) {
+        return NULL;
+    }
+    if (found == 0) {
+        Py_RETURN_NONE;
+    }
+    PyObject *total = copy.total_nframe == 0
+                      ? Py_NewRef(Py_None)
+                      : PyLong_FromUnsignedLong(copy.total_nframe);
+    PyObject *trace = Py_BuildValue("(nNN)", (Py_ssize_t)copy.trace.size,
+                                    total, frames_object(&copy, 1));
+    free_copy(&copy);
+    return trace;
+}

@@ -1,0 +1,190 @@
+/* The call tree.
+
+   A node is (parent, location) and never moves or changes its identity while
+   tracing runs: the entry of a live block names it.  Children are found in
+   one hash table over all nodes.
+
+   With the whole stack ("full"), recursion would make the tree as large as
+   the number of different stacks.  When a location would stand on a path more
+   often than fold_limit() allows, which shrinks as the tree grows, the
+   nearest ancestor at the same location takes its place: the recursion is
+   folded, the block keeps its line, and the number of folds is reported.
+   With a limit of k frames a path has at most 2 k nodes, see tracer_stack.c.
+
+   Locked, but for reading the counters. */
+
+#include "Python.h"
+#include "pycore_tracer_core.h"
+
+#define INITIAL_BUCKETS 8192
+#define CHUNK_SIZE (TRACER_CHUNK_NODES * sizeof(struct tracer_node))
+#define TWINS_SIZE (TRACER_CHUNK_NODES * sizeof(struct tracer_twin))
+
+static uint32_t *buckets;         // node id, open addressing; 0: empty
+static uint32_t mask;
+
+/* Twins are mapped with their nodes; what is not touched costs nothing. */
+static int
+make_chunk(uint32_t id)
+{
+    struct tracer_node **nodes = &_PyTracer.nodes[id >> TRACER_CHUNK_BITS];
+    struct tracer_twin **twins = &_PyTracer.twins[id >> TRACER_CHUNK_BITS];
+    if (*twins == NULL) {
+        *twins = _PyTracer_MemAlloc(TWINS_SIZE);
+    }
+    if (*nodes == NULL && *twins != NULL) {
+        *nodes = _PyTracer_MemAlloc(CHUNK_SIZE);
+    }
+    return *nodes == NULL ? -1 : 0;
+}
+
+int
+_PyTracer_TreeInit(void)
+{
+    mask = INITIAL_BUCKETS - 1;
+    buckets = _PyTracer_MemAlloc((mask + 1) * sizeof(uint32_t));
+    if (buckets == NULL || make_chunk(0) < 0) {
+        return -1;
+    }
+    _PyTracer.nnodes = TRACER_NODE_FIRST;
+    _PyTracer_Node(TRACER_NODE_UNKNOWN)->depth = 1;
+    return 0;
+}
+
+void
+_PyTracer_TreeClear(void)
+{
+    for (uint32_t i = 0; i < TRACER_MAX_CHUNKS; i++) {
+        _PyTracer_MemFree(_PyTracer.nodes[i], CHUNK_SIZE);
+        _PyTracer.nodes[i] = NULL;
+        _PyTracer_MemFree(_PyTracer.twins[i], TWINS_SIZE);
+        _PyTracer.twins[i] = NULL;
+    }
+    _PyTracer_MemFree(buckets, (mask + 1) * sizeof(uint32_t));
+    buckets = NULL;
+    _PyTracer.nnodes = 0;
+}
+
+static uint32_t
+hash_child(uint32_t parent, uint32_t location)
+{
+    uint64_t x = ((uint64_t)parent << 32 | location) * 0x9e3779b97f4a7c15u;
+    return (uint32_t)(x >> 32);
+}
+
+static uint32_t *
+find_bucket(uint32_t parent, uint32_t location)
+{
+    uint32_t i = hash_child(parent, location) & mask;
+    for (; buckets[i] != 0; i = (i + 1) & mask) {
+        struct tracer_node *node = _PyTracer_Node(buckets[i]);
+        if (node->parent == parent && node->location == location) {
+            break;
+        }
+    }
+    return &buckets[i];
+}
+
+static int
+grow_buckets(void)
+{
+    uint32_t new_mask = mask * 2 + 1;
+    uint32_t *grown = _PyTracer_MemAlloc((new_mask + 1) * sizeof(uint32_t));
+    if (grown == NULL) {
+        return -1;
+    }
+    _PyTracer_MemFree(buckets, (mask + 1) * sizeof(uint32_t));
+    buckets = grown;
+    mask = new_mask;
+    for (uint32_t id = TRACER_NODE_FIRST; id < _PyTracer.nnodes; id++) {
+        struct tracer_node *node = _PyTracer_Node(id);
+        *find_bucket(node->parent, node->location) = id;
+    }
+    return 0;
+}
+
+static int
+has_parent(uint32_t parent)
+{
+    return parent != 0 && !(parent & TRACER_TRUNCATED);
+}
+
+/* How often a location may stand on a path of the whole stack. */
+static uint32_t
+fold_limit(void)
+{
+    if (_PyTracer.nnodes < 1 << 15) {
+        return 1000;
+    }
+    return _PyTracer.nnodes < 1 << 17 ? 8 : 1;
+}
+
+static uint32_t
+nearest_at(uint32_t node, uint32_t location)
+{
+    while (has_parent(node)) {
+        struct tracer_node *n = _PyTracer_Node(node);
+        if (n->location == location) {
+            return node;
+        }
+        node = n->parent;
+    }
+    return TRACER_NODE_NONE;
+}
+
+static uint32_t
+make_node(uint32_t parent, uint32_t location, uint32_t repeats,
+          uint32_t *bucket)
+{
+    uint32_t id = _PyTracer.nnodes;
+    if (id == TRACER_MAX_NODES) {
+        _PyTracer.folded++;
+        return has_parent(parent) ? parent : TRACER_NODE_UNKNOWN;
+    }
+    if (id > mask / 2) {
+        if (grow_buckets() == 0) {
+            bucket = find_bucket(parent, location);
+        }
+        else if (id > mask - mask / 8) {
+            return TRACER_NODE_NONE;
+        }
+    }
+    if (make_chunk(id) < 0) {
+        return TRACER_NODE_NONE;
+    }
+    struct tracer_node *node = _PyTracer_Node(id);
+    node->parent = parent;
+    node->location = location;
+    node->repeats = repeats;
+    if (_PyTracer.limit > 1) {
+        node->depth = 1 + (has_parent(parent) ? _PyTracer_Node(parent)->depth
+                                              : parent & ~TRACER_TRUNCATED);
+    }
+    node->peak_epoch = 0;
+    *bucket = id;
+    _PyTracer.nnodes++;
+    return id;
+}
+
+uint32_t
+_PyTracer_Child(uint32_t parent, uint32_t location)
+{
+    assert(parent == 0 || (parent & TRACER_TRUNCATED)
+           || parent < _PyTracer.nnodes);
+    uint32_t *bucket = find_bucket(parent, location);
+    if (*bucket != 0) {
+        return *bucket;
+    }
+    uint32_t repeats = 1;
+    if (_PyTracer.limit == UINT32_MAX) {
+        uint32_t nearest = nearest_at(parent, location);
+        if (nearest != TRACER_NODE_NONE) {
+            repeats = _PyTracer_Node(nearest)->repeats + 1;
+            if (repeats > fold_limit()) {
+                _PyTracer.folded++;
+                return nearest;
+            }
+        }
+    }
+    return make_node(parent, location, repeats, bucket);
+}
