@@ -1,0 +1,45 @@
+"""What the figures were taken on: processor, kernel, compiler, versions."""
+
+import os
+import platform
+import subprocess
+
+
+def processor():
+    try:
+        with open('/proc/cpuinfo') as file:
+            for line in file:
+                if line.startswith('model name'):
+                    return line.partition(':')[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def memory_gib():
+    try:
+        return round(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+                     / 2 ** 30)
+    except (OSError, ValueError):
+        return None
+
+
+def interpreter_version(command):
+    """Return what the interpreter says of itself, with its build flags."""
+    code = ('import sys, sysconfig; print(sys.version.replace("\\n", " "), '
+            '"|", sysconfig.get_config_var("PY_CFLAGS"))')
+    try:
+        done = subprocess.run([*command, '-c', code], capture_output=True,
+                              text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def describe(commands):
+    """Describe the machine and the interpreters: {mode: command}."""
+    return {'processor': processor(), 'cores': os.cpu_count(),
+            'memory_gib': memory_gib(),
+            'system': f'{platform.system()} {platform.release()}',
+            'interpreters': {name: interpreter_version(command)
+                             for name, command in commands.items()}}
