@@ -5,6 +5,9 @@
     run.py --mode a="PYTHON -X opt" --mode b=...   any command lines; the
                                                    first one is the base
     run.py --stock S --ours O --only stock,1 -w nbody,go    a part of it
+    run.py --stock S --ours O --instructions       instruction counts only
+    run.py --stock S --ours O --check              the same; fails if untraced
+                                                   costs over 0.5 % more
     run.py --list                                  the workloads
 
 PYTHON is an interpreter or a build directory that has one.
@@ -18,6 +21,7 @@ import shlex
 import sys
 import time
 
+import instructions
 import machine
 import measure
 import summary as figures
@@ -71,6 +75,10 @@ def parse_arguments(argv):
     add('--clock', choices=('cpu', 'wall'), default='cpu',
         help='which seconds the table compares (default: cpu, as it does '
              "not see the machine's other work)")
+    add('--instructions', action='store_true',
+        help='count the instructions of untraced snippets instead')
+    add('--check', action='store_true',
+        help='the same, with status 1 over the limit')
     add('--json', metavar='FILE', help='write all measurements there')
     add('--list', action='store_true', help='list the workloads and stop')
     return parser.parse_args(argv)
@@ -125,18 +133,10 @@ def show_progress(total):
     return progress
 
 
-def main(argv=None):
-    args = parse_arguments(argv)
-    chosen = choose_workloads(args)
-    if args.list:
-        for item in chosen if args.workloads else (
-                workloads.load_all().values()):
-            quick = 'quick' if item.quick else 'full '
-            print(f'{quick} {item.name:22} {item.about}')
-        return 0
+def measure_workloads(args, chosen):
+    """Run the workloads, print the table, return what goes into the JSON."""
     modes = choose_modes(args)
     timeout = args.timeout or (600 if args.full else 60)
-    started = time.time()
     measure.warm_up(modes, timeout)
     results = measure.run_all(
         modes, chosen, rounds=args.rounds or (7 if args.full else 3),
@@ -145,14 +145,52 @@ def main(argv=None):
     names = [mode.name for mode in modes]
     summary = figures.summarise(results, names, names[0], args.clock)
     table.print_summary(summary, sys.stdout)
-    print(f'\n{len(chosen)} workloads, {len(modes)} modes, '
-          f'{time.time() - started:.0f} s')
+    return {'machine': machine.describe({mode.name: mode.command
+                                         for mode in modes}),
+            'summary': summary, 'results': results}
+
+
+def count_instructions(args):
+    """Count, print, return (report for the JSON, whether it passes)."""
+    if not (args.stock and args.ours):
+        raise SystemExit('run.py: to count instructions, give --stock and '
+                         '--ours')
+    report = instructions.compare(
+        args.stock, args.ours,
+        lambda name: print(name, file=sys.stderr, flush=True))
+    if report is None:
+        raise SystemExit('run.py: nothing here counts instructions; install '
+                         'valgrind')
+    table.print_instructions(report, instructions.LIMIT, sys.stdout)
+    return report, instructions.passes(report)
+
+
+def list_workloads(chosen):
+    for item in chosen:
+        quick = 'quick' if item.quick else 'full '
+        print(f'{quick} {item.name:22} {item.about}')
+
+
+def main(argv=None):
+    args = parse_arguments(argv)
+    if args.list:
+        list_workloads(workloads.load_all().values())
+        return 0
+    started = time.time()
+    passed = True
+    report = {}
+    if args.instructions or args.check:
+        report['instructions'], passed = count_instructions(args)
+    else:
+        report |= measure_workloads(args, choose_workloads(args))
+    print(f'\n{time.time() - started:.0f} s')
     if args.json:
-        report = {'machine': machine.describe(
-                      {mode.name: mode.command for mode in modes}),
-                  'summary': summary, 'results': results}
         with open(args.json, 'w') as file:
             json.dump(report, file, indent=1)
+    if args.check and not passed:
+        print(f'run.py: untraced costs more than {instructions.LIMIT} % over '
+              'stock; the functions above say where', file=sys.stderr)
+        return 1
     return 0
 
 

@@ -47,3 +47,24 @@ def print_summary(summary, file):
         print('\nWithout a figure:', file=file)
         for name, mode, why in summary['errors']:
             print(f'  {name} in {mode}: {why}', file=file)
+
+
+def percent(ours, stock):
+    return f'{(ours / stock - 1) * 100:+.2f} %' if ours and stock else '-'
+
+
+def print_instructions(report, limit, file):
+    """Print what instructions.compare() found."""
+    print(f"\nInstructions per loop, untraced ({report['tool']})", file=file)
+    rows = [[row['name'], f"{row['stock']:.1f}", f"{row['ours']:.1f}",
+             percent(row['ours'], row['stock'])] for row in report['rows']]
+    rows.append(['start-up', *(f'{n}' for n in report['start_up']),
+                 percent(*reversed(report['start_up']))])
+    rows.append(['geometric mean', '', '',
+                 percent(report['mean'], 1) if report['mean'] else '-'])
+    grid(['snippet', 'stock', 'ours', 'more'], rows, file)
+    for row in report['rows']:
+        if row['ours'] > row['stock'] * (1 + limit / 100):
+            print(f"\n{row['name']}, by function", file=file)
+            for name, stock, ours in row['functions']:
+                print(f'  {ours - stock:+8.1f}  {name}', file=file)
