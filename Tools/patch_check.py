@@ -121,9 +121,11 @@ def check_generated(source):
 
 
 def without_header(path):
-    """The text, without the comment that names the generator's input."""
-    return re.sub(r'^(?://|#) +(?:Python/|from:|This file|Do not|.*/bytecodes)'
-                  r'.*\n', '', path.read_text(), flags=re.MULTILINE)
+    """The text, without the opening comment: it holds the inputs' paths."""
+    lines = path.read_text().splitlines()
+    while lines and lines[0].startswith(('//', '# ')):
+        del lines[0]
+    return lines
 
 
 def check_refresh(series, build, queue):
