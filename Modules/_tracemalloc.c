@@ -10,6 +10,7 @@
 #include "pycore_tracemalloc.h"   // _PyTraceMalloc_IsTracing()
 #include "pycore_tracer_core.h"
 #include "pycore_tracer_trace.h"  // _PyTracer_GetTrace()
+#include "pycore_tracer_traces.h" // _PyTracemalloc_AddSnapshotTypes()
 
 PyDoc_STRVAR(is_tracing_doc,
 "is_tracing($module, /)\n--\n\n"
@@ -283,5 +284,9 @@ static struct PyModuleDef module_def = {
 PyMODINIT_FUNC
 PyInit__tracemalloc(void)
 {
-    return PyModule_Create(&module_def);
+    PyObject *module = PyModule_Create(&module_def);
+    if (module != NULL && _PyTracemalloc_AddSnapshotTypes(module) < 0) {
+        Py_CLEAR(module);
+    }
+    return module;
 }

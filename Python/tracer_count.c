@@ -23,6 +23,9 @@ static void
 set_bounds(void)
 {
     _PyTracer.high = Py_MIN(_PyTracer.peak, _PyTracer.alarm_high);
+    for (struct tracer_measure *m = _PyTracer.measures; m; m = m->next) {
+        _PyTracer.high = Py_MIN(_PyTracer.high, m->peak);
+    }
     _PyTracer.low = _PyTracer.alarm_low;
 }
 
@@ -125,6 +128,9 @@ _PyTracer_AboveHigh(void)
             next_epoch();
         }
     }
+    for (struct tracer_measure *m = _PyTracer.measures; m; m = m->next) {
+        m->peak = Py_MAX(m->peak, current);
+    }
     set_bounds();
     if (current > _PyTracer.alarm_high) {
         fire();
@@ -165,6 +171,48 @@ _PyTracer_ClearCounters(void)
     _PyTracer.folded = 0;
     _PyTracer.untraced = 0;
     _PyTracer_ResetPeak();
+}
+
+/* --- Measures: peaks of a stretch of time of one's own */
+
+void
+_PyTracer_BeginMeasure(struct tracer_measure *measure)
+{
+    _PyTracer_Lock();
+    measure->peak = _PyTracer_Current();
+    measure->next = _PyTracer.measures;
+    _PyTracer.measures = measure;
+    set_bounds();
+    _PyTracer_Unlock();
+}
+
+void
+_PyTracer_EndMeasure(struct tracer_measure *measure)
+{
+    _PyTracer_Lock();
+    struct tracer_measure **link = &_PyTracer.measures;
+    while (*link != measure) {
+        link = &(*link)->next;
+    }
+    *link = measure->next;
+    set_bounds();
+    _PyTracer_Unlock();
+}
+
+void
+_PyTracer_SumTotals(uint64_t *size, uint64_t *count)
+{
+    *size = *count = 0;
+    _PyTracer_Lock();
+    for (uint32_t id = TRACER_NODE_UNKNOWN; id < _PyTracer.nnodes; id++) {
+        if (!_PyTracer_IsParked(id)) {
+            const struct tracer_node *node = _PyTracer_Node(id);
+            const struct tracer_twin *twin = _PyTracer_Twin(id);
+            *size += node->alloc_bytes + twin->alloc_bytes;
+            *count += node->alloc_blocks + twin->alloc_blocks;
+        }
+    }
+    _PyTracer_Unlock();
 }
 
 /* --- Cyclic garbage: what is freed while the collector deletes */

@@ -71,6 +71,11 @@ extern void _PyTracer_ForgetStacks(void);     // GIL, HEAD_LOCK and locked
 /* Traced memory passed `high`: 1 if it is a new peak, else 0. */
 extern int _PyTracer_AboveHigh(void);
 extern void _PyTracer_BelowLow(void);
+/* Follow the peak from now on until EndMeasure().  GIL held, not locked. */
+extern void _PyTracer_BeginMeasure(struct tracer_measure *measure);
+extern void _PyTracer_EndMeasure(struct tracer_measure *measure);
+/* Bytes and blocks ever allocated.  GIL held, not locked. */
+extern void _PyTracer_SumTotals(uint64_t *size, uint64_t *count);
 extern void _PyTracer_LookAtClock(void);
 extern void _PyTracer_ResetPeak(void);            // GIL and locked
 extern void _PyTracer_ClearCounters(void);        // GIL and locked

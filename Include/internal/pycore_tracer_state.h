@@ -152,6 +152,12 @@ struct tracer_cache_line {
     uint32_t node;
 };
 
+/* The peak of traced memory since it was linked in; owned by its user. */
+struct tracer_measure {
+    int64_t peak;
+    struct tracer_measure *next;
+};
+
 struct tracer_state {
     /* Hot: one cache line. GIL, but map_current. */
     int64_t small_current;        // live bytes of small blocks
@@ -170,6 +176,7 @@ struct tracer_state {
     int64_t alarm_low, alarm_high;      // GIL
     int64_t deadline;             // ns, monotonic; INT64_MAX: none; GIL
     void (*alarm_handler)(void);  // GIL
+    struct tracer_measure *measures;    // GIL and lock
 
     PyMutex lock;
     int tracing;                  // GIL and lock

@@ -1,0 +1,258 @@
+/* Snapshots: a copy of the call tree and of the live blocks, as plain arrays.
+
+   A snapshot is made by one pass over the tracer (tracer_snapshot.c), from
+   Python tuples or from a file.  It never changes what it says afterwards;
+   _PySnapshot_Truncate() only rewrites how.  Everything below works on the
+   arrays alone: no Python object, no tracer, no GIL needed, so that the file
+   reader can be tested by itself.  Functions that can run out of memory
+   return -1 or NULL without an exception. */
+
+#ifndef Py_INTERNAL_TRACER_SNAPSHOT_H
+#define Py_INTERNAL_TRACER_SNAPSHOT_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SNAPSHOT_NONE UINT32_MAX
+
+/* What is known of a group of blocks: bytes (even) and blocks (odd). */
+enum snapshot_measure {
+    SNAPSHOT_SIZE,                // live
+    SNAPSHOT_COUNT,
+    SNAPSHOT_TOTAL_SIZE,          // ever allocated
+    SNAPSHOT_TOTAL_COUNT,
+    SNAPSHOT_PEAK_SIZE,           // live at the peak of traced memory
+    SNAPSHOT_PEAK_COUNT,
+    SNAPSHOT_GARBAGE_SIZE,        // freed by the cyclic collector
+    SNAPSHOT_GARBAGE_COUNT,
+    SNAPSHOT_NMEASURES
+};
+
+struct snapshot_string {
+    uint64_t offset;              // in `text`; UTF-8, surrogates passed
+    uint32_t length;              // bytes
+};
+
+/* Lines are 1-based; -1: end_line, column or end_column is unknown. */
+struct snapshot_location {
+    uint32_t filename;            // string
+    uint32_t function;            // string, empty: unknown
+    int32_t line;
+    int32_t end_line;
+    int32_t column;
+    int32_t end_column;
+    int32_t first_line;
+};
+
+struct snapshot_node {
+    uint32_t parent;              // the caller: a smaller node, or NONE
+    uint32_t location;
+    uint32_t nframe;              // of the whole stack, 0: unknown
+    uint32_t unused;
+    uint64_t measures[SNAPSHOT_NMEASURES];    // of this node alone
+};
+
+/* What a block is. Kinds are those of enum tracer_kind. */
+struct snapshot_class {
+    uint32_t name;                // string: type, or <what it is>
+    uint32_t kind;
+    uint32_t domain;              // of kind TRACER_EXTERNAL, else 0
+};
+
+struct snapshot_block {
+    uint64_t address;
+    uint64_t size;                // requested
+    uint32_t node;
+    uint32_t class_;
+};
+
+/* An arena of pymalloc. */
+struct snapshot_arena {
+    uint64_t address;
+    uint64_t size;
+    uint64_t used;                // bytes in blocks, traced or not
+    uint64_t blocks;              // number of these
+};
+
+struct tracer_snapshot {
+    uint32_t limit;               // frames of a traceback
+    uint32_t truncate;            // paths may be longer than that
+    uint32_t has_blocks;          // else the sums of the nodes are all
+    uint32_t nstrings, nlocations, nnodes, nclasses, narenas;
+    uint64_t nblocks;
+    uint64_t text_size;
+    char *text;
+    struct snapshot_string *strings;
+    struct snapshot_location *locations;
+    struct snapshot_node *nodes;
+    struct snapshot_class *classes;
+    struct snapshot_arena *arenas;
+    struct snapshot_block *blocks;
+};
+
+/* --- tracer_arrays.c */
+extern struct tracer_snapshot *_PySnapshot_New(void);
+extern void _PySnapshot_Free(struct tracer_snapshot *s);
+/* An array of n items of `size` bytes, never NULL for n == 0. */
+extern void *_PySnapshot_Array(uint64_t n, size_t size);
+/* A copy; the peak's: nodes with the values at the peak, without blocks. */
+extern struct tracer_snapshot *_PySnapshot_Copy(const struct tracer_snapshot *s,
+                                                int with_blocks);
+extern struct tracer_snapshot *_PySnapshot_Peak(const struct tracer_snapshot *s);
+/* Append a text; its index, or NONE: no memory. */
+extern uint32_t _PySnapshot_AddString(struct tracer_snapshot *s,
+                                      const char *utf8, uint32_t length);
+
+/* Map (a, b) -> number of the pair, in order of first sight.  Numbers start
+   at 0; NONE: no memory. */
+struct snapshot_pairs {
+    uint64_t *keys;
+    uint32_t *numbers;
+    uint32_t mask, used;
+};
+extern int _PySnapshot_PairsInit(struct snapshot_pairs *pairs);
+extern void _PySnapshot_PairsFree(struct snapshot_pairs *pairs);
+extern uint32_t _PySnapshot_Pair(struct snapshot_pairs *pairs,
+                                 uint32_t a, uint32_t b);
+
+/* --- tracer_paths.c */
+struct snapshot_paths {
+    struct snapshot_node *nodes;      // what is made; parents come first
+    uint32_t nnodes, nodes_size;
+    struct snapshot_pairs paths;      // (path of the caller + 1, location)
+    struct snapshot_pairs ends;       // (path, frames of the stack)
+    uint32_t *path_nodes;             // first node of a path
+    uint32_t *end_nodes;
+    uint32_t paths_size, ends_size;
+};
+extern int _PySnapshot_PathsInit(struct snapshot_paths *paths);
+extern void _PySnapshot_PathsFree(struct snapshot_paths *paths);
+/* Number of the path that goes on from `caller` (NONE: the outermost frame)
+   at a location. */
+extern uint32_t _PySnapshot_Path(struct snapshot_paths *paths,
+                                 uint32_t caller, uint32_t location);
+/* The node at the end of a path for stacks of nframe frames.  The caller
+   gives it a measure before the next call. */
+extern uint32_t _PySnapshot_PathEnd(struct snapshot_paths *paths,
+                                    uint32_t path, uint32_t nframe);
+/* Has a node any measure? */
+extern int _PySnapshot_IsUsed(const struct snapshot_node *node);
+
+/* --- tracer_truncate.c */
+/* Shorten all paths to the limit and merge those that become equal.  Called
+   before paths are looked at; the first call does the work. */
+extern int _PySnapshot_Truncate(struct tracer_snapshot *s);
+
+/* --- tracer_group.c */
+enum snapshot_key {
+    SNAPSHOT_BY_FILENAME,
+    SNAPSHOT_BY_LINENO,
+    SNAPSHOT_BY_FUNCTION,
+    SNAPSHOT_BY_TRACEBACK,
+    SNAPSHOT_BY_PATH,             // traceback with functions: the call tree
+    SNAPSHOT_BY_TYPE,             // these need the blocks
+    SNAPSHOT_BY_TYPE_LINENO,
+    SNAPSHOT_BY_DOMAIN,
+    SNAPSHOT_BY_ADDRESS,
+};
+
+struct snapshot_group {
+    uint32_t node;                // a node of the group, or NONE
+    uint32_t location;            // a location of the group, or NONE
+    uint32_t class_;              // a class of the group, or NONE
+    uint64_t address;
+    uint64_t measures[SNAPSHOT_NMEASURES];
+};
+
+struct snapshot_groups {
+    struct snapshot_group *groups;
+    uint64_t ngroups;
+};
+
+/* Number the nodes by a key of nodes: labels[i], one per node, is the group of
+   node i; groups are numbered in the order of their first node.  Keys of
+   paths: after Truncate(). */
+extern int _PySnapshot_Label(const struct tracer_snapshot *s, enum snapshot_key key,
+                             uint32_t *labels, uint32_t *nlabels);
+/* Sum by `key`.  Keys of blocks fill SIZE and COUNT alone.  `cumulative`: a
+   block counts at each group that its path meets, once; for keys of nodes
+   but the traceback. */
+extern int _PySnapshot_Group(struct tracer_snapshot *s, enum snapshot_key key,
+                             int cumulative, struct snapshot_groups *result);
+/* Live bytes and blocks by label (in `node`) and name of the class. */
+extern int _PySnapshot_GroupByType(const struct tracer_snapshot *s,
+                                   const uint32_t *labels,
+                                   struct snapshot_groups *result);
+
+/* --- tracer_filter.c */
+struct snapshot_filter {
+    const uint8_t *filenames;     // one per string: matches; NULL: all do
+    int32_t line;                 // -1: any
+    int all_frames;               // any frame of the path, else the last
+    int inclusive;
+    int by_domain;
+    uint32_t domain;
+};
+
+/* The blocks that any inclusive filter (if there is one) and each exclusive
+   filter lets pass, in a new snapshot. */
+extern struct tracer_snapshot *_PySnapshot_Filter(
+    struct tracer_snapshot *s, const struct snapshot_filter *filters,
+    size_t nfilters);
+/* The blocks with keep[i] != 0. */
+extern struct tracer_snapshot *_PySnapshot_Select(
+    struct tracer_snapshot *s, const uint8_t *keep);
+
+/* --- tracer_checksum.c: CRC-32 as in zlib */
+extern uint32_t _PySnapshot_CRC(uint32_t crc, const void *data, size_t size);
+
+/* --- tracer_file_write.c, tracer_file_read.c: see
+   Doc/library/tracemalloc_file.rst */
+
+#define SNAPSHOT_MAGIC "\x89TRM\r\n\x1a\n"
+#define SNAPSHOT_MAGIC_SIZE 8
+#define SNAPSHOT_VERSION 1
+#define SNAPSHOT_HEADER_SIZE 16           // magic, version, zero
+#define SNAPSHOT_SECTION_SIZE 16          // tag, CRC, length
+
+#define SNAPSHOT_TAG(A, B, C, D) \
+    ((uint32_t)(A) | (uint32_t)(B) << 8 | (uint32_t)(C) << 16 \
+     | (uint32_t)(D) << 24)
+#define SNAPSHOT_SECTIONS(X)                    \
+    X(META, SNAPSHOT_TAG('M', 'E', 'T', 'A'))   \
+    X(TEXT, SNAPSHOT_TAG('T', 'E', 'X', 'T'))   \
+    X(LOCS, SNAPSHOT_TAG('L', 'O', 'C', 'S'))   \
+    X(TREE, SNAPSHOT_TAG('T', 'R', 'E', 'E'))   \
+    X(KIND, SNAPSHOT_TAG('K', 'I', 'N', 'D'))   \
+    X(ARNA, SNAPSHOT_TAG('A', 'R', 'N', 'A'))   \
+    X(BLKS, SNAPSHOT_TAG('B', 'L', 'K', 'S'))   \
+    X(DONE, SNAPSHOT_TAG('D', 'O', 'N', 'E'))
+enum snapshot_section {
+#define SNAPSHOT_SECTION_ENUM(NAME, TAG) SNAPSHOT_SECTION_##NAME,
+    SNAPSHOT_SECTIONS(SNAPSHOT_SECTION_ENUM)
+#undef SNAPSHOT_SECTION_ENUM
+    SNAPSHOT_NSECTIONS
+};
+
+/* Write to a new, empty file; `meta` is UTF-8 text of the caller's.  Returns
+   0, or -1 with errno set. */
+extern int _PySnapshot_Write(const struct tracer_snapshot *s, int fd,
+                             const char *meta, size_t meta_size);
+
+struct snapshot_error {
+    const char *reason;           // NULL: no memory
+    uint64_t offset;              // in the file
+};
+/* Read a file image.  *meta points into it.  Checks everything; memory use is
+   bounded by 96 bytes per byte of the image.  NULL and *error on failure. */
+extern struct tracer_snapshot *_PySnapshot_Read(
+    const uint8_t *image, size_t size, const char **meta, size_t *meta_size,
+    struct snapshot_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_SNAPSHOT_H */

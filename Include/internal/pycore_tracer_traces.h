@@ -1,0 +1,65 @@
+/* The Python type that owns a snapshot, shared by Modules/_tracemalloc_*.c. */
+
+#ifndef Py_INTERNAL_TRACER_TRACES_H
+#define Py_INTERNAL_TRACER_TRACES_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+#include "pycore_tracer_snapshot.h"
+
+/* Python objects of texts, locations and nodes are made when first asked
+   for, and kept, so that equal tracebacks are one tuple. */
+typedef struct {
+    PyObject_HEAD
+    struct tracer_snapshot *data;
+    PyObject *info;               // dict: what the tracer said beside
+    PyObject **strings;           // str, one per string
+    PyObject **frames;            // FrameInfo, one per location
+    PyObject **tracebacks;        // tuple of FrameInfo, one per node
+} TracesObject;
+
+/* Add the types and functions of snapshots to the module _tracemalloc. */
+extern int _PyTracemalloc_AddSnapshotTypes(PyObject *module);
+
+/* --- _tracemalloc_snapshot.c.  New references or NULL, exception set. */
+extern PyTypeObject _PyTracemalloc_Traces_Type;
+/* Takes over `data`; NULL: MemoryError. */
+extern PyObject *_PyTracemalloc_NewTraces(struct tracer_snapshot *data);
+extern PyObject *_PyTracemalloc_GetString(TracesObject *self, uint32_t i);
+/* (filename, lineno) with more attributes. */
+extern PyObject *_PyTracemalloc_GetFrame(TracesObject *self, uint32_t location);
+/* Frames of a node, most recent first. */
+extern PyObject *_PyTracemalloc_GetFrames(TracesObject *self, uint32_t node);
+extern PyObject *_PyTracemalloc_NewFrame(PyObject *const *fields, int n);
+
+/* --- _tracemalloc_snapshot_build.c */
+extern struct tracer_snapshot *_PyTracemalloc_FromSequence(PyObject *traces);
+extern PyObject *_PyTracemalloc_FromLines(PyObject *module, PyObject *lines);
+extern PyObject *_PyTracemalloc_Rename(TracesObject *self, PyObject *names);
+
+/* --- _tracemalloc_snapshot_rows.c, _tracemalloc_snapshot_arenas.c */
+extern PyObject *_PyTracemalloc_Group(TracesObject *self, PyObject *args);
+extern PyObject *_PyTracemalloc_CallTree(TracesObject *self, PyObject *unused);
+extern PyObject *_PyTracemalloc_PinnedArenas(TracesObject *self,
+                                             PyObject *occupancy);
+extern PyObject *_PyTracemalloc_GetArenaStats(PyObject *module,
+                                              PyObject *unused);
+
+/* --- _tracemalloc_snapshot_measure.c: the type tracemalloc.measure */
+extern PyTypeObject _PyTracemalloc_Measure_Type;
+
+/* --- _tracemalloc_snapshot_file.c: methods of Traces and of the module */
+extern PyObject *_PyTracemalloc_Filter(TracesObject *self, PyObject *filters);
+extern PyObject *_PyTracemalloc_Select(TracesObject *self, PyObject *keep);
+extern PyObject *_PyTracemalloc_Write(TracesObject *self, PyObject *args);
+extern PyObject *_PyTracemalloc_Read(PyObject *module, PyObject *image);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_TRACES_H */

@@ -1,0 +1,129 @@
+/* Taking a snapshot of the tracer, and what a block is by looking at it. */
+
+#ifndef Py_INTERNAL_TRACER_TYPES_H
+#define Py_INTERNAL_TRACER_TYPES_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_snapshot.h"
+
+/* --- tracer_snapshot.c */
+
+/* What the tracer says beside the arrays. */
+struct tracer_facts {
+    uint64_t current, peak;       // traced memory, bytes
+    uint64_t untraced;            // blocks
+    uint64_t folded;              // frames
+    uint64_t parked[_PyTracer_NFREELISTS][2];     // blocks, bytes
+};
+
+/* GIL held, not locked.  NULL without an exception: no memory. */
+extern struct tracer_snapshot *_PyTracer_TakeSnapshot(
+    int with_blocks, struct tracer_facts *facts);
+
+/* --- tracer_types.c */
+
+/* Classes of blocks that are no objects: the first ones of a snapshot. */
+#define TRACER_CLASSES(X)                                       \
+    X(OBJECT, TRACER_OBJECT, "<memory>")                        \
+    X(MEMORY, TRACER_MEMORY, "<memory>")                        \
+    X(RAW, TRACER_RAW, "<raw>")                                 \
+    X(DICT_KEYS, TRACER_MEMORY, "<dict keys>")                  \
+    X(DICT_VALUES, TRACER_MEMORY, "<dict values>")              \
+    X(LIST_ITEMS, TRACER_MEMORY, "<list items>")                \
+    X(SET_TABLE, TRACER_MEMORY, "<set table>")                  \
+    X(BYTEARRAY_BUFFER, TRACER_MEMORY, "<bytearray buffer>")
+enum tracer_class {
+#define TRACER_CLASS_ENUM(NAME, KIND, TEXT) TRACER_CLASS_##NAME,
+    TRACER_CLASSES(TRACER_CLASS_ENUM)
+#undef TRACER_CLASS_ENUM
+    TRACER_NCLASSES
+};
+
+/* Objects that own blocks beside their own. */
+enum tracer_owner {
+    TRACER_OWNS_NOTHING,
+    TRACER_OWNS_AS_DICT,
+    TRACER_OWNS_AS_LIST,
+    TRACER_OWNS_AS_SET,
+    TRACER_OWNS_AS_BYTEARRAY,
+    TRACER_OWNS_AS_TYPE,
+};
+
+/* A live type. */
+struct tracer_type {
+    PyTypeObject *type;
+    uint32_t presize;             // bytes before the object
+    uint32_t class_;              // of the snapshot, NONE: no block so far
+    enum tracer_owner owner;      // what its instances are
+};
+
+struct tracer_types {
+    struct tracer_type *list;
+    uint32_t n, size;
+    uint32_t *index;              // in list + 1, by address; 0: empty
+    uint32_t mask;
+};
+
+/* All live types; allocates nothing through Python.  GIL held. */
+extern int _PyTracer_CollectTypes(struct tracer_types *types);
+extern void _PyTracer_FreeTypes(struct tracer_types *types);
+
+static inline uint32_t
+_PyTracer_TypeSlot(const struct tracer_types *types, const void *p)
+{
+    uint64_t x = (uint64_t)(uintptr_t)p * 0x9e3779b97f4a7c15u;
+    uint32_t i = (uint32_t)(x >> 32) & types->mask;
+    while (types->index[i] != 0
+           && types->list[types->index[i] - 1].type != p)
+    {
+        i = (i + 1) & types->mask;
+    }
+    return i;
+}
+
+/* The type of the object in a live block of the object domain, or NULL.  An
+   object has its type after 0, 16 or 32 bytes of pre-header and the reference
+   count; for a pre-header, the words read too early are links of the collector
+   or dictionaries, which are never types. */
+static inline struct tracer_type *
+_PyTracer_TypeOfBlock(const struct tracer_types *types, const char *block,
+                      size_t size)
+{
+    for (uint32_t presize = 0; presize <= 32; presize += 16) {
+        if (size < presize + sizeof(PyObject)) {
+            break;
+        }
+        const PyObject *op = (const PyObject *)(block + presize);
+        uint32_t slot = _PyTracer_TypeSlot(types, op->ob_type);
+        if (types->index[slot] != 0) {
+            struct tracer_type *type = &types->list[types->index[slot] - 1];
+            if (type->presize == presize && op->ob_refcnt != 0) {
+                return type;
+            }
+        }
+    }
+    return NULL;
+}
+
+/* Blocks that an object owns: calls found(address, class) for each. */
+extern void _PyTracer_VisitBuffers(
+    const struct tracer_type *type, PyObject *op,
+    void (*found)(const void *block, enum tracer_class class_, void *arg),
+    void *arg);
+
+/* Name the classes of the types of which blocks were seen.  GIL held since,
+   not locked. */
+extern int _PyTracer_NameTypes(const struct tracer_types *types,
+                               struct tracer_snapshot *s);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_TYPES_H */

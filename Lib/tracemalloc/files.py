@@ -1,0 +1,226 @@
+"""Snapshot files: the native format, and pickles that other versions read.
+
+The native format is written and read in C, see "Format of snapshot files" in
+the documentation.  The snapshot's own attributes go into it as JSON.
+"""
+
+from contextlib import suppress
+from datetime import datetime
+import io
+import json
+import os
+import pickle
+import secrets
+
+from _tracemalloc import _from_lines, _read_traces
+
+MAGIC = b'\x89TRM'
+
+# Attributes of a snapshot that have a place of their own in the file.
+_OWN = ('traces', 'traceback_limit', 'timestamp', 'pid', 'metadata',
+        'traced_memory', 'freelists')
+
+
+def dump(snapshot, filename, format='native'):
+    """Write a snapshot into a file, whole or not at all."""
+    if format == 'native':
+        text = _describe(snapshot)
+
+        def write(file):
+            snapshot.traces._traces._write(file.fileno(), text)
+    elif format == 'pickle':
+        if not snapshot.traces._traces._has_blocks:
+            raise ValueError("the snapshot has no traces, and a pickle holds "
+                             "nothing else: use dump(filename)")
+
+        def write(file):
+            pickle.dump(snapshot, file, pickle.HIGHEST_PROTOCOL)
+    else:
+        raise ValueError("unknown format %r: use 'native' or 'pickle'"
+                         % (format,))
+    _write_whole(os.fspath(filename), write)
+
+
+def _write_whole(filename, write):
+    """Replace a file by a new one that is complete and on disk."""
+    if isinstance(filename, bytes):
+        filename = os.fsdecode(filename)
+    temporary = "%s.%s.tmp" % (filename, secrets.token_hex(4))
+    try:
+        with open(temporary, 'xb') as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, filename)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _describe(snapshot):
+    attributes = {name: value for name, value in vars(snapshot).items()
+                  if name not in _OWN}
+    for name, value in attributes.items():
+        _check_plain("attribute", name, value)
+    timestamp = snapshot.timestamp
+    return json.dumps({
+        'traceback_limit': snapshot.traceback_limit,
+        'timestamp': None if timestamp is None else timestamp.isoformat(),
+        'pid': snapshot.pid,
+        'metadata': snapshot.metadata,
+        'traced_memory': snapshot.traced_memory,
+        'freelists': snapshot.freelists,
+        'attributes': attributes,
+    })
+
+
+def _check_plain(kind, name, value):
+    try:
+        same = json.loads(json.dumps(value)) == value
+    except (TypeError, ValueError, RecursionError):
+        same = False
+    if not same:
+        raise TypeError("%s %r of the snapshot is not plain data (numbers, "
+                        "strings, lists, dictionaries): use "
+                        "dump(filename, format='pickle')" % (kind, name))
+
+
+def load(filename):
+    """Load a snapshot from a file; ValueError if it is damaged."""
+    with open(filename, 'rb') as file:
+        image = file.read()
+        written = os.fstat(file.fileno()).st_mtime
+    try:
+        if image.startswith(MAGIC):
+            return _load_native(image)
+        snapshot = _load_pickle(image)
+        if snapshot.timestamp is None:
+            snapshot.timestamp = datetime.fromtimestamp(written)
+        return snapshot
+    except ValueError as error:
+        raise ValueError("%s: %s" % (os.fsdecode(filename), error)) from None
+
+
+# --- Native
+
+def _load_native(image):
+    traces, text = _read_traces(image)
+    try:
+        values = json.loads(text)
+        return _restore(traces, values)
+    except (ValueError, TypeError, KeyError, AttributeError,
+            RecursionError) as error:
+        raise ValueError("damaged metadata at offset 32: %s: %s"
+                         % (type(error).__name__, error)) from None
+
+
+def _typed(values, name, *types):
+    value = values[name]
+    if not isinstance(value, types) or isinstance(value, bool):
+        raise TypeError("%s is of type %s" % (name, type(value).__name__))
+    return value
+
+
+def _pair(value):
+    first, second = value
+    if not isinstance(first, int) or not isinstance(second, int):
+        raise TypeError("two integers expected")
+    return first, second
+
+
+def _restore(traces, values):
+    from tracemalloc.snapshot import Snapshot
+    nothing = type(None)
+    timestamp = _typed(values, 'timestamp', str, nothing)
+    attributes = _typed(values, 'attributes', dict)
+    snapshot = Snapshot(traces, _typed(values, 'traceback_limit', int))
+    snapshot.timestamp = timestamp and datetime.fromisoformat(timestamp)
+    snapshot.pid = _typed(values, 'pid', int, nothing)
+    snapshot.metadata = _typed(values, 'metadata', dict)
+    snapshot.traced_memory = _pair(values['traced_memory'])
+    snapshot.freelists = {
+        name: _pair(value)
+        for name, value in _typed(values, 'freelists', dict).items()}
+    for name in attributes:
+        if name in _OWN or hasattr(Snapshot, name):
+            raise ValueError("attribute %r cannot be set" % name)
+    vars(snapshot).update(attributes)
+    return snapshot
+
+
+# --- Pickles
+
+class _SafeUnpickler(pickle.Unpickler):
+    """Knows the two classes of a stock snapshot and datetime alone."""
+
+    def __init__(self, file):
+        # Names in pickles of Python 2 are bytes.
+        super().__init__(file, encoding='utf-8', errors='surrogateescape')
+        # New ones for each file: a pickle may change its classes.
+        self.snapshot_type = type('Snapshot', (), {})
+        self.traces_type = type('_Traces', (), {})
+
+    def find_class(self, module, name):
+        if (module, name) == ('tracemalloc', 'Snapshot'):
+            return self.snapshot_type
+        if (module, name) == ('tracemalloc', '_Traces'):
+            return self.traces_type
+        if (module, name) == ('datetime', 'datetime'):
+            return datetime
+        raise pickle.UnpicklingError(
+            "it asks for %s.%s, which no snapshot needs" % (module, name))
+
+    def persistent_load(self, pid):
+        raise pickle.UnpicklingError("it refers to objects outside")
+
+
+def _load_pickle(image):
+    file = io.BytesIO(image)
+    try:
+        unpickler = _SafeUnpickler(file)
+        data = unpickler.load()
+        if isinstance(data, unpickler.snapshot_type):
+            return _from_stock(vars(data), unpickler.traces_type)
+        if isinstance(data, dict) and 'format_version' in data:
+            return _from_091(data)
+    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError,
+            IndexError, AttributeError, ImportError, OverflowError,
+            MemoryError, RecursionError) as error:
+        raise ValueError("not a snapshot file, or a damaged one, at offset "
+                         "%d: %s: %s" % (file.tell(), type(error).__name__,
+                                         error)) from None
+    raise ValueError("not a snapshot file: the pickle holds another object")
+
+
+def _from_stock(state, traces_type):
+    from tracemalloc.snapshot import Snapshot
+    traces = state.pop('traces')
+    if type(traces) is not traces_type:
+        raise TypeError("traces are of type %s" % type(traces).__name__)
+    for name in state:
+        if name not in _OWN and hasattr(Snapshot, name):
+            raise ValueError("attribute %r cannot be set" % name)
+    snapshot = Snapshot(vars(traces)['_traces'], state['traceback_limit'])
+    snapshot.__setstate__(state)
+    return snapshot
+
+
+def _from_091(data):
+    """The statistics {filename: {lineno or None: (size, count)}} become call
+    sites without traces."""
+    from tracemalloc.snapshot import Snapshot
+    lines = []
+    for filename, stats in data['stats'].items():
+        for lineno, (size, count) in stats.items():
+            lines.append((filename, lineno or 0, size, count))
+    snapshot = Snapshot(_from_lines(lines), 1)
+    snapshot.pid = data.get('pid')
+    timestamp = data.get('timestamp')
+    if isinstance(timestamp, str):
+        timestamp = datetime.fromisoformat(timestamp)
+    snapshot.timestamp = timestamp if isinstance(timestamp, datetime) else None
+    for name in ('process_memory', 'user_data'):
+        if data.get(name) is not None:
+            snapshot.metadata[name] = data[name]
+    return snapshot

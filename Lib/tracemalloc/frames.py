@@ -1,0 +1,227 @@
+"""Frames, tracebacks and traces: views on the tuples of _tracemalloc."""
+
+import copyreg
+from collections.abc import Sequence
+from functools import total_ordering
+import linecache
+
+from _tracemalloc import FrameInfo, Traces
+
+# Pickles must be readable where FrameInfo does not exist.
+copyreg.pickle(FrameInfo, lambda frame: (tuple, (tuple(frame),)))
+
+
+def _format_size(size, sign):
+    plus = '+' if sign else ''
+    for unit in ('B', 'KiB', 'MiB', 'GiB', 'TiB'):
+        if abs(size) < 100 and unit != 'B':
+            return f"{size:{plus}.1f} {unit}"
+        if abs(size) < 10 * 1024 or unit == 'TiB':
+            return f"{size:{plus}.0f} {unit}"
+        size /= 1024
+
+
+@total_ordering
+class Frame:
+    """Frame of a traceback."""
+    __module__ = 'tracemalloc'
+    __slots__ = ("_frame",)
+
+    def __init__(self, frame):
+        # (filename: str, lineno: int), perhaps a FrameInfo.
+        self._frame = frame
+
+    @property
+    def filename(self):
+        return self._frame[0]
+
+    @property
+    def lineno(self):
+        return self._frame[1]
+
+    @property
+    def function(self):
+        """Qualified name of the function, or None if it is not known."""
+        return getattr(self._frame, 'function', None)
+
+    @property
+    def end_lineno(self):
+        return getattr(self._frame, 'end_lineno', None)
+
+    @property
+    def colno(self):
+        """Offset in the line, in bytes of UTF-8, or None."""
+        return getattr(self._frame, 'colno', None)
+
+    @property
+    def end_colno(self):
+        return getattr(self._frame, 'end_colno', None)
+
+    def __eq__(self, other):
+        if not isinstance(other, Frame):
+            return NotImplemented
+        return self._frame == other._frame
+
+    def __lt__(self, other):
+        if not isinstance(other, Frame):
+            return NotImplemented
+        return self._frame < other._frame
+
+    def __hash__(self):
+        return hash(self._frame)
+
+    def __str__(self):
+        return "%s:%s" % (self.filename, self.lineno)
+
+    def __repr__(self):
+        return "<Frame filename=%r lineno=%r>" % (self.filename, self.lineno)
+
+
+@total_ordering
+class Traceback(Sequence):
+    """Sequence of Frame instances, the most recent frame last."""
+    __module__ = 'tracemalloc'
+    __slots__ = ("_frames", '_total_nframe')
+
+    def __init__(self, frames, total_nframe=None):
+        Sequence.__init__(self)
+        # Given as _tracemalloc has them, the most recent frame first.
+        self._frames = tuple(reversed(frames))
+        self._total_nframe = total_nframe
+
+    @property
+    def total_nframe(self):
+        """Frames of the stack before it was cut, or None if not known."""
+        return self._total_nframe
+
+    def __len__(self):
+        return len(self._frames)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return tuple(Frame(frame) for frame in self._frames[index])
+        return Frame(self._frames[index])
+
+    def __contains__(self, frame):
+        return frame._frame in self._frames
+
+    def __hash__(self):
+        return hash(self._frames)
+
+    def __eq__(self, other):
+        if not isinstance(other, Traceback):
+            return NotImplemented
+        return self._frames == other._frames
+
+    def __lt__(self, other):
+        if not isinstance(other, Traceback):
+            return NotImplemented
+        return self._frames < other._frames
+
+    def __str__(self):
+        return str(self[0])
+
+    def __repr__(self):
+        total = ("" if self._total_nframe is None
+                 else f" total_nframe={self._total_nframe}")
+        return f"<Traceback {tuple(self)}{total}>"
+
+    def format(self, limit=None, most_recent_first=False):
+        """Format the frames as lines of text, with their source lines.
+
+        *limit*: the most recent frames if positive, the oldest if negative.
+        """
+        frames = self
+        if limit is not None:
+            frames = self[-limit:] if limit > 0 else self[:limit]
+        if most_recent_first:
+            frames = reversed(frames)
+        lines = []
+        for frame in frames:
+            lines.append('  File "%s", line %s'
+                         % (frame.filename, frame.lineno))
+            line = linecache.getline(frame.filename, frame.lineno).strip()
+            if line:
+                lines.append('    %s' % line)
+        return lines
+
+
+class Trace:
+    """Trace of a memory block."""
+    __module__ = 'tracemalloc'
+    __slots__ = ("_trace",)
+
+    def __init__(self, trace):
+        # (domain: int, size: int, frames: tuple, total_nframe)
+        self._trace = trace
+
+    @property
+    def domain(self):
+        return self._trace[0]
+
+    @property
+    def size(self):
+        return self._trace[1]
+
+    @property
+    def traceback(self):
+        return Traceback(*self._trace[2:])
+
+    def __eq__(self, other):
+        if not isinstance(other, Trace):
+            return NotImplemented
+        return self._trace == other._trace
+
+    def __hash__(self):
+        return hash(self._trace)
+
+    def __str__(self):
+        return "%s: %s" % (self.traceback, _format_size(self.size, False))
+
+    def __repr__(self):
+        return ("<Trace domain=%s size=%s, traceback=%r>"
+                % (self.domain, _format_size(self.size, False),
+                   self.traceback))
+
+
+class _Traces(Sequence):
+    """Traces of a snapshot, each made when it is asked for."""
+    __module__ = 'tracemalloc'
+
+    def __init__(self, traces):
+        Sequence.__init__(self)
+        self._traces = traces if isinstance(traces, Traces) else Traces(traces)
+
+    def __len__(self):
+        return len(self._traces)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return tuple(map(Trace, self._traces[index]))
+        return Trace(self._traces[index])
+
+    def __contains__(self, trace):
+        return trace._trace in self._traces
+
+    def __eq__(self, other):
+        if not isinstance(other, _Traces):
+            return NotImplemented
+        return self._traces == other._traces
+
+    def __repr__(self):
+        return "<Traces len=%s>" % len(self)
+
+    # Pickled as in the standard library: a list of tuples.
+
+    def __getstate__(self):
+        plain = {}
+        traces = []
+        for domain, size, frames, total_nframe in self._traces:
+            shared = plain.get(id(frames))
+            if shared is None:
+                shared = plain[id(frames)] = tuple(map(tuple, frames))
+            traces.append((domain, size, shared, total_nframe))
+        return {'_traces': traces}
+
+    def __setstate__(self, state):
+        self._traces = Traces(state['_traces'])

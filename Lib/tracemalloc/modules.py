@@ -1,0 +1,41 @@
+"""Which top-level package a file belongs to."""
+
+import os.path
+import re
+import sys
+
+# Where the modules of a Python installation lie, on any machine.
+_LIBRARY = re.compile(r'(?:^|[/\\])(?:(?:site|dist)-packages'
+                      r'|[Ll]ib(?:64)?[/\\]python\d+\.\d+(?:[/\\]lib-dynload)?)'
+                      r'[/\\]')
+_FROZEN = re.compile(r'<frozen ([^.>]+)')
+
+
+def module_of(filename):
+    """Name of the top-level package or module of a file.
+
+    It is looked for below site-packages, the standard library and sys.path;
+    a file elsewhere is named by itself.  Texts that are no file names, as
+    '<string>', are their own module.
+    """
+    frozen = _FROZEN.match(filename)
+    if frozen:
+        return frozen[1]
+    if filename.startswith('<'):
+        return filename
+    inside = None
+    for found in _LIBRARY.finditer(filename):
+        inside = filename[found.end():]
+    if inside is None:
+        inside = _below_path(filename) or os.path.basename(filename)
+    first = re.split(r'[/\\]', inside)[0]
+    return first.partition('.')[0] or first
+
+
+def _below_path(filename):
+    roots = [path for path in sys.path
+             if path and filename.startswith(path.rstrip(os.sep) + os.sep)]
+    if roots:
+        longest = max(roots, key=len).rstrip(os.sep)
+        return filename[len(longest) + 1:]
+    return None

@@ -1,0 +1,176 @@
+"""Snapshots of traced memory."""
+
+from collections import namedtuple
+from datetime import datetime
+import os
+
+from tracemalloc import files
+from tracemalloc.filters import filter_traces
+from tracemalloc.frames import Traceback, _Traces
+from tracemalloc.modules import module_of
+from tracemalloc.statistic import MEASURES, Statistic, compare, statistics
+
+# Keys that a call site decides, and whether they can be cumulative.
+_SITE_KEYS = {'filename': True, 'lineno': True, 'function': True,
+              'module': True, 'traceback': False}
+_BLOCK_KEYS = ('type', 'type+lineno', 'domain', 'address')
+
+PinnedArena = namedtuple('PinnedArena',
+                         'address size used blocks traced_blocks')
+PinnedBlock = namedtuple('PinnedBlock', 'address type size traceback')
+
+
+class CallTree:
+    """The call tree of a snapshot, made for reports.
+
+    nodes: list of (parent index or -1, filename, lineno, function,
+    first_lineno, size, count, total_size, total_count, peak_size, peak_count,
+    garbage_size, garbage_count): values of the node itself, callers before
+    what they call.
+    """
+    __module__ = 'tracemalloc'
+
+    def __init__(self, traces):
+        self.nodes, self._types = traces._call_tree()
+
+    def by_type(self):
+        """Live blocks by type: list of (node index, type, size, count)."""
+        return self._types
+
+
+class Snapshot:
+    """Snapshot of the memory blocks allocated by Python.
+
+    Made by take_snapshot(); *traces* may also be a list of raw traces
+    (domain, size, ((filename, lineno), ...), total_nframe).
+    """
+    __module__ = 'tracemalloc'
+
+    def __init__(self, traces, traceback_limit):
+        self.traces = _Traces(traces)
+        self.traceback_limit = traceback_limit
+        self.timestamp = datetime.now()
+        self.pid = os.getpid()
+        self.metadata = {}
+        info = self.traces._traces._info or {}
+        self.traced_memory = info.get('traced_memory', (0, 0))
+        self.freelists = info.get('freelists', {})
+        if info.get('untraced'):
+            self.metadata['untraced'] = info['untraced']
+        if info.get('folded'):
+            self.metadata['folded'] = info['folded']
+
+    def __setstate__(self, state):
+        # A pickle of the standard library knows the first two attributes.
+        self.timestamp = None
+        self.pid = None
+        self.metadata = {}
+        self.traced_memory = (0, 0)
+        self.freelists = {}
+        self.__dict__.update(state)
+
+    def _with_traces(self, traces):
+        other = Snapshot.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.metadata = dict(self.metadata)
+        other.traces = _Traces(traces)
+        return other
+
+    def _replace_with(self, other):
+        """Take over the traces of another snapshot."""
+        self.traces = other.traces
+
+    def dump(self, filename, format='native'):
+        """Write the snapshot into a file, whole or not at all.
+
+        *format* 'pickle': one that the standard library can read.
+        """
+        files.dump(self, filename, format)
+
+    @staticmethod
+    def load(filename):
+        """Load a snapshot from a file of any format: see dump().
+
+        Nothing in the file is executed.  Raise ValueError if it is damaged.
+        """
+        return files.load(filename)
+
+    @property
+    def peak(self):
+        """The call sites when traced memory was at its peak.
+
+        A snapshot without traces: size and count are those of the peak.
+        """
+        return self._with_traces(self.traces._traces._peak())
+
+    def filter_traces(self, filters):
+        """Make a snapshot of the traces that pass the filters.
+
+        With an empty list, a copy.
+        """
+        return self._with_traces(filter_traces(self.traces._traces, filters))
+
+    def _rows(self, key_type, cumulative, order='size'):
+        traces = self.traces._traces
+        if key_type not in _SITE_KEYS and key_type not in _BLOCK_KEYS:
+            raise ValueError("unknown key_type: %r" % (key_type,))
+        if cumulative and not _SITE_KEYS.get(key_type):
+            raise ValueError("cumulative mode cannot by used "
+                             "with key type %r" % key_type)
+        if order not in MEASURES:
+            raise ValueError("unknown order: %r: use one of %s"
+                             % (order, ", ".join(MEASURES)))
+        if key_type in _BLOCK_KEYS:
+            if not traces._has_blocks:
+                raise ValueError("the snapshot has no traces: key type %r "
+                                 "needs take_snapshot(traces=True)" % key_type)
+            if order not in ('size', 'count'):
+                raise ValueError("order %r is not known for key type %r: use "
+                                 "'size' or 'count'" % (order, key_type))
+        if key_type == 'module':
+            names = [None if name is None else module_of(name)
+                     for name in traces._filenames()]
+            traces = traces._rename(names)
+            key_type = 'filename'
+        return traces._group(key_type, bool(cumulative),
+                             MEASURES.index(order))
+
+    def statistics(self, key_type, cumulative=False, order='size'):
+        """Group the blocks; return a list of Statistic, largest first.
+
+        *key_type*: 'filename', 'lineno', 'function', 'module', 'traceback',
+        'type', 'type+lineno', 'domain' or 'address'.  *cumulative*: count a
+        block at each group in its traceback, once.  *order*: an attribute of
+        Statistic; groups for which its count is zero are left out.
+        """
+        stats = statistics(key_type, self._rows(key_type, cumulative, order))
+        if order == 'size':
+            key = Statistic._sort_key
+        else:
+            def key(stat):
+                return getattr(stat, order), stat._sort_key()
+        stats.sort(reverse=True, key=key)
+        return stats
+
+    def compare_to(self, old_snapshot, key_type, cumulative=False):
+        """Compare with an older snapshot; return a list of StatisticDiff."""
+        return compare(key_type, old_snapshot._rows(key_type, cumulative),
+                       self._rows(key_type, cumulative))
+
+    def call_tree(self):
+        """Return the CallTree."""
+        return CallTree(self.traces._traces)
+
+    def pinned_arenas(self, max_occupancy=0.1):
+        """List the arenas of the allocator that are kept by few blocks.
+
+        An arena of which at most the part *max_occupancy* is used is a
+        PinnedArena(address, size, used, blocks, traced_blocks); traced_blocks
+        is a list of PinnedBlock(address, type, size, traceback).
+        """
+        return [
+            PinnedArena(address, size, used, count, [
+                PinnedBlock(block, type_name, block_size, Traceback(frames))
+                for block, type_name, block_size, frames in blocks])
+            for address, size, used, count, blocks
+            in self.traces._traces._pinned_arenas(max_occupancy)]

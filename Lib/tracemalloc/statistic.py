@@ -1,0 +1,158 @@
+"""Statistics of groups of memory blocks, and their differences."""
+
+from tracemalloc.frames import Traceback, _format_size
+
+# In the order of the rows of Traces._group().
+MEASURES = ('size', 'count', 'total_size', 'total_count',
+            'peak_size', 'peak_count', 'garbage_size', 'garbage_count')
+
+
+class _NamedGroup(Traceback):
+    """Traceback of a group that a line alone does not name."""
+    __slots__ = ('_name',)
+
+    def __init__(self, frames, name):
+        super().__init__(frames)
+        self._name = name
+
+    def __str__(self):
+        return self._name
+
+
+class Statistic:
+    """Memory allocations of one group.
+
+    size, count: live blocks; total_size, total_count: ever allocated;
+    peak_size, peak_count: live at the peak of traced memory; garbage_size,
+    garbage_count: freed by the cyclic collector.  None where it is not known.
+    """
+    __module__ = 'tracemalloc'
+    __slots__ = ('traceback', 'key') + MEASURES
+
+    def __init__(self, traceback, size, count, total_size=None,
+                 total_count=None, peak_size=None, peak_count=None,
+                 garbage_size=None, garbage_count=None, key=None):
+        self.traceback = traceback
+        self.size = size
+        self.count = count
+        self.total_size = total_size
+        self.total_count = total_count
+        self.peak_size = peak_size
+        self.peak_count = peak_count
+        self.garbage_size = garbage_size
+        self.garbage_count = garbage_count
+        self.key = traceback if key is None else key
+
+    def __hash__(self):
+        return hash((self.traceback, self.size, self.count))
+
+    def __eq__(self, other):
+        if not isinstance(other, Statistic):
+            return NotImplemented
+        return (self.traceback == other.traceback
+                and self.size == other.size
+                and self.count == other.count)
+
+    def __str__(self):
+        text = ("%s: size=%s, count=%i"
+                % (self.traceback, _format_size(self.size, False), self.count))
+        if self.count:
+            average = self.size / self.count
+            text += ", average=%s" % _format_size(average, False)
+        return text
+
+    def __repr__(self):
+        return ('<Statistic traceback=%r size=%i count=%i>'
+                % (self.traceback, self.size, self.count))
+
+    def _sort_key(self):
+        return self.size, self.count, self.traceback._frames
+
+
+class StatisticDiff:
+    """Difference of the live blocks of one group in two snapshots."""
+    __module__ = 'tracemalloc'
+    __slots__ = ('traceback', 'size', 'size_diff', 'count', 'count_diff',
+                 'key')
+
+    def __init__(self, traceback, size, size_diff, count, count_diff,
+                 key=None):
+        self.traceback = traceback
+        self.size = size
+        self.size_diff = size_diff
+        self.count = count
+        self.count_diff = count_diff
+        self.key = traceback if key is None else key
+
+    def __hash__(self):
+        return hash((self.traceback, self.size, self.size_diff,
+                     self.count, self.count_diff))
+
+    def __eq__(self, other):
+        if not isinstance(other, StatisticDiff):
+            return NotImplemented
+        return (self.traceback == other.traceback
+                and self.size == other.size
+                and self.size_diff == other.size_diff
+                and self.count == other.count
+                and self.count_diff == other.count_diff)
+
+    def __str__(self):
+        text = ("%s: size=%s (%s), count=%i (%+i)"
+                % (self.traceback,
+                   _format_size(self.size, False),
+                   _format_size(self.size_diff, True),
+                   self.count,
+                   self.count_diff))
+        if self.count:
+            average = self.size / self.count
+            text += ", average=%s" % _format_size(average, False)
+        return text
+
+    def __repr__(self):
+        return ('<StatisticDiff traceback=%r size=%i (%+i) count=%i (%+i)>'
+                % (self.traceback, self.size, self.size_diff,
+                   self.count, self.count_diff))
+
+    def _sort_key(self):
+        return (abs(self.size_diff), self.size,
+                abs(self.count_diff), self.count, self.traceback._frames)
+
+
+def _describe(key_type, key, frames):
+    """The traceback and the key of a group."""
+    if key_type in ('type', 'domain', 'module'):
+        return _NamedGroup(frames, key), key
+    if key_type == 'type+lineno':
+        return _NamedGroup(frames, "%s at %s:%s" % key), key
+    if key_type == 'traceback':
+        traceback = Traceback(frames)
+        return traceback, traceback
+    return Traceback(frames), key
+
+
+def statistics(key_type, rows):
+    """Make Statistics of rows of Traces._group()."""
+    stats = []
+    for key, frames, *measures in rows:
+        traceback, key = _describe(key_type, key, frames)
+        stats.append(Statistic(traceback, *measures, key))
+    return stats
+
+
+def compare(key_type, old_rows, new_rows):
+    """Make the StatisticDiffs of two lists of rows, largest first."""
+    old = {row[0]: row for row in old_rows}
+    diffs = []
+
+    def add(key, frames, *values):
+        traceback, key = _describe(key_type, key, frames)
+        diffs.append(StatisticDiff(traceback, *values, key))
+
+    for key, frames, size, count, *_ in new_rows:
+        before = old.pop(key, (0, 0, 0, 0))
+        add(key, frames, size, size - before[2], count, count - before[3])
+    for key, frames, size, count, *_ in old.values():
+        add(key, frames, 0, -size, 0, -count)
+    diffs.sort(reverse=True, key=StatisticDiff._sort_key)
+    return diffs

@@ -1,0 +1,160 @@
+/* Filtering, writing and reading of snapshots: arguments in, objects out. */
+
+#ifndef Py_BUILD_CORE_BUILTIN
+#  define Py_BUILD_CORE_MODULE 1
+#endif
+
+#include "Python.h"
+#include "pycore_tracer_traces.h"
+
+#include <errno.h>
+
+static PyObject *
+with_info(TracesObject *self, struct tracer_snapshot *data)
+{
+    PyObject *traces = _PyTracemalloc_NewTraces(data);
+    if (traces != NULL) {
+        ((TracesObject *)traces)->info = Py_XNewRef(self->info);
+    }
+    return traces;
+}
+
+/* One filter: (inclusive, filenames: bytes or None, line: int or -1,
+   all_frames, domain: int or None).  Borrows the bytes. */
+static int
+parse_filter(TracesObject *self, PyObject *args,
+             struct snapshot_filter *filter)
+{
+    PyObject *filenames, *domain, *line;
+    memset(filter, 0, sizeof(*filter));
+    if (!PyTuple_Check(args)
+        || !PyArg_ParseTuple(args, "pOOpO:_filter", &filter->inclusive,
+                             &filenames, &line, &filter->all_frames, &domain))
+    {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_TypeError, "filter must be a tuple");
+        }
+        return -1;
+    }
+    if (filenames != Py_None) {
+        if (!PyBytes_Check(filenames)
+            || (uint64_t)PyBytes_GET_SIZE(filenames) != self->data->nstrings)
+        {
+            PyErr_SetString(PyExc_ValueError,
+                            "filter needs one byte for each text");
+            return -1;
+        }
+        filter->filenames = (const uint8_t *)PyBytes_AS_STRING(filenames);
+    }
+    filter->line = PyLong_AsInt(line);
+    if (filter->line == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (domain != Py_None) {
+        unsigned long long number = PyLong_AsUnsignedLongLong(domain);
+        if (PyErr_Occurred()) {
+            return -1;
+        }
+        filter->by_domain = 1;
+        filter->domain = number > UINT32_MAX ? UINT32_MAX : (uint32_t)number;
+    }
+    return 0;
+}
+
+PyObject *
+_PyTracemalloc_Filter(TracesObject *self, PyObject *filters)
+{
+    PyObject *items = PySequence_Tuple(filters);
+    if (items == NULL) {
+        return NULL;
+    }
+    Py_ssize_t n = PyTuple_GET_SIZE(items);
+    struct snapshot_filter *parsed = PyMem_New(struct snapshot_filter, n);
+    PyObject *result = NULL;
+    if (parsed == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        if (parse_filter(self, PyTuple_GET_ITEM(items, i), &parsed[i]) < 0) {
+            goto done;
+        }
+    }
+    result = with_info(self, _PySnapshot_Filter(self->data, parsed,
+                                                (size_t)n));
+done:
+    PyMem_Free(parsed);
+    Py_DECREF(items);
+    return result;
+}
+
+PyObject *
+_PyTracemalloc_Select(TracesObject *self, PyObject *keep)
+{
+    if (!PyBytes_Check(keep)
+        || (uint64_t)PyBytes_GET_SIZE(keep) != self->data->nblocks)
+    {
+        PyErr_SetString(PyExc_ValueError, "one byte needed for each block");
+        return NULL;
+    }
+    return with_info(self, _PySnapshot_Select(
+        self->data, (const uint8_t *)PyBytes_AS_STRING(keep)));
+}
+
+/* _write(fd: int, metadata: str): to a new, empty file. */
+PyObject *
+_PyTracemalloc_Write(TracesObject *self, PyObject *args)
+{
+    int fd;
+    const char *meta;
+    Py_ssize_t size;
+    if (!PyArg_ParseTuple(args, "is#:_write", &fd, &meta, &size)) {
+        return NULL;
+    }
+    /* The file has no limit: paths are cut before they are written. */
+    if (_PySnapshot_Truncate(self->data) < 0) {
+        return PyErr_NoMemory();
+    }
+    int result;
+    Py_BEGIN_ALLOW_THREADS
+    result = _PySnapshot_Write(self->data, fd, meta, (size_t)size);
+    Py_END_ALLOW_THREADS
+    if (result < 0) {
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *
+_PyTracemalloc_Read(PyObject *Py_UNUSED(module), PyObject *image)
+{
+    Py_buffer buffer;
+    struct snapshot_error error;
+    const char *meta = NULL;
+    size_t meta_size = 0;
+    if (PyObject_GetBuffer(image, &buffer, PyBUF_SIMPLE) < 0) {
+        return NULL;
+    }
+    struct tracer_snapshot *data;
+    Py_BEGIN_ALLOW_THREADS
+    data = _PySnapshot_Read(buffer.buf, (size_t)buffer.len, &meta, &meta_size,
+                            &error);
+    Py_END_ALLOW_THREADS
+    PyObject *result = NULL;
+    if (data != NULL) {
+        PyObject *traces = _PyTracemalloc_NewTraces(data);
+        if (traces != NULL) {
+            result = Py_BuildValue("NN", traces, PyUnicode_DecodeUTF8(
+                meta, (Py_ssize_t)meta_size, "surrogatepass"));
+        }
+    }
+    else if (error.reason == NULL) {
+        PyErr_NoMemory();
+    }
+    else {
+        PyErr_Format(PyExc_ValueError, "%s at offset %llu", error.reason,
+                     (unsigned long long)error.offset);
+    }
+    PyBuffer_Release(&buffer);
+    return result;
+}

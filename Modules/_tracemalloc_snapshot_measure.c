@@ -1,0 +1,142 @@
+/* The context manager tracemalloc.measure: memory of a block of code.
+
+   Each measure follows its own peak, so that measures nest and the peak of
+   get_traced_memory() and reset_peak() stays as it is. */
+
+#ifndef Py_BUILD_CORE_BUILTIN
+#  define Py_BUILD_CORE_MODULE 1
+#endif
+
+#include "Python.h"
+#include "pycore_modsupport.h"    // _PyArg_NoKeywords()
+#include "pycore_tracer_core.h"
+#include "pycore_tracer_traces.h"
+
+#include <stddef.h>               // offsetof()
+
+typedef struct {
+    PyObject_HEAD
+    struct tracer_measure follow;
+    int running;
+    int64_t base;                 // traced memory at the start
+    uint64_t base_size, base_count;
+    /* Results, once it has ended. */
+    int64_t current, peak, total_size, total_count;
+} MeasureObject;
+
+static void
+update(MeasureObject *self)
+{
+    uint64_t size, count;
+    if (!self->running) {
+        return;
+    }
+    self->current = _PyTracer_Current() - self->base;
+    self->peak = self->follow.peak - self->base;
+    _PyTracer_SumTotals(&size, &count);
+    /* clear_traces() or stop() in between: the sums begin anew. */
+    self->total_size = size < self->base_size
+        ? (int64_t)size : (int64_t)(size - self->base_size);
+    self->total_count = count < self->base_count
+        ? (int64_t)count : (int64_t)(count - self->base_count);
+}
+
+static void
+end(MeasureObject *self)
+{
+    if (self->running) {
+        update(self);
+        _PyTracer_EndMeasure(&self->follow);
+        self->running = 0;
+    }
+}
+
+static PyObject *
+measure_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    if (!_PyArg_NoKeywords("measure", kwargs)
+        || !PyArg_ParseTuple(args, ":measure"))
+    {
+        return NULL;
+    }
+    return type->tp_alloc(type, 0);
+}
+
+static void
+measure_dealloc(MeasureObject *self)
+{
+    end(self);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static PyObject *
+measure_enter(MeasureObject *self, PyObject *Py_UNUSED(args))
+{
+    if (!_PyTracer.tracing) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "the tracemalloc module must be tracing memory "
+                        "allocations to measure them");
+        return NULL;
+    }
+    if (self->running) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "this measure is running already: make another one");
+        return NULL;
+    }
+    _PyTracer_SumTotals(&self->base_size, &self->base_count);
+    self->base = _PyTracer_Current();
+    _PyTracer_BeginMeasure(&self->follow);
+    self->running = 1;
+    return Py_NewRef(self);
+}
+
+static PyObject *
+measure_exit(MeasureObject *self, PyObject *Py_UNUSED(args))
+{
+    end(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+measure_get(MeasureObject *self, void *closure)
+{
+    update(self);
+    return PyLong_FromLongLong(*(int64_t *)((char *)self + (size_t)closure));
+}
+
+#define RESULT(NAME, DOC)                                               \
+    {#NAME, (getter)measure_get, NULL, PyDoc_STR(DOC),                  \
+     (void *)offsetof(MeasureObject, NAME)}
+
+static PyGetSetDef measure_getset[] = {
+    RESULT(current, "Traced memory in bytes, less that at the start."),
+    RESULT(peak, "Highest traced memory in bytes, less that at the start."),
+    RESULT(total_size, "Bytes allocated since the start."),
+    RESULT(total_count, "Blocks allocated since the start."),
+    {NULL}
+};
+
+static PyMethodDef measure_methods[] = {
+    {"__enter__", (PyCFunction)measure_enter, METH_NOARGS, NULL},
+    {"__exit__", (PyCFunction)measure_exit, METH_VARARGS, NULL},
+    {NULL}
+};
+
+PyDoc_STRVAR(measure_doc,
+"measure()\n--\n\n"
+"Context manager: measure the traced memory of a block of code.\n\n"
+"current, peak, total_size and total_count may be read inside the block and\n"
+"keep their values after it.  Measures may be nested, and run in several\n"
+"threads: each sees what the whole process allocates.");
+
+PyTypeObject _PyTracemalloc_Measure_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "tracemalloc.measure",
+    .tp_basicsize = sizeof(MeasureObject),
+    .tp_dealloc = (destructor)measure_dealloc,
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_doc = measure_doc,
+    .tp_methods = measure_methods,
+    .tp_getset = measure_getset,
+    .tp_new = measure_new,
+};

@@ -1,0 +1,323 @@
+/* What grouping finds, as rows of Python objects: the methods of Traces behind
+   Snapshot.statistics(), call_tree() and pinned_arenas(). */
+
+#ifndef Py_BUILD_CORE_BUILTIN
+#  define Py_BUILD_CORE_MODULE 1
+#endif
+
+#include "Python.h"
+#include "pycore_tracer_state.h"      // enum tracer_kind
+#include "pycore_tracer_traces.h"
+
+#include <stdlib.h>
+
+#define ROW_SIZE (2 + SNAPSHOT_NMEASURES)
+#define TREE_HEAD 5
+
+static const struct { const char *name; enum snapshot_key key; } keys[] = {
+    {"filename", SNAPSHOT_BY_FILENAME},
+    {"lineno", SNAPSHOT_BY_LINENO},
+    {"function", SNAPSHOT_BY_FUNCTION},
+    {"traceback", SNAPSHOT_BY_TRACEBACK},
+    {"type", SNAPSHOT_BY_TYPE},
+    {"type+lineno", SNAPSHOT_BY_TYPE_LINENO},
+    {"domain", SNAPSHOT_BY_DOMAIN},
+    {"address", SNAPSHOT_BY_ADDRESS},
+};
+
+/* Fill a tuple from item i on; 0, or -1 with an exception. */
+static int
+set_measures(PyObject *row, Py_ssize_t i, const uint64_t *measures, int n)
+{
+    for (int m = 0; m < SNAPSHOT_NMEASURES; m++) {
+        PyObject *value = m < n ? PyLong_FromUnsignedLongLong(measures[m])
+                                : Py_NewRef(Py_None);
+        if (value == NULL) {
+            return -1;
+        }
+        PyTuple_SET_ITEM(row, i + m, value);
+    }
+    return 0;
+}
+
+static PyObject *
+domain_name(const struct snapshot_class *class_)
+{
+    switch (class_->kind) {
+    case TRACER_OBJECT:
+        return PyUnicode_FromString("object");
+    case TRACER_MEMORY:
+        return PyUnicode_FromString("memory");
+    case TRACER_RAW:
+        return PyUnicode_FromString("raw");
+    default:
+        return PyUnicode_FromFormat("domain %u",
+                                    (unsigned int)class_->domain);
+    }
+}
+
+/* ((text, 0),): how a text stands where a traceback is expected.  Steals. */
+static PyObject *
+frames_of_text(PyObject *text)
+{
+    return text == NULL ? NULL : Py_BuildValue("((Ni))", text, 0);
+}
+
+static PyObject *
+frames_of_frame(PyObject *frame)
+{
+    return frame == NULL ? NULL : Py_BuildValue("(N)", frame);
+}
+
+static PyObject *
+function_frame(TracesObject *self, uint32_t location)
+{
+    const struct snapshot_location *l = &self->data->locations[location];
+    int unknown = self->data->strings[l->function].length == 0;
+    PyObject *line = PyLong_FromLong(l->first_line < 0 ? 0 : l->first_line);
+    PyObject *filename = _PyTracemalloc_GetString(self, l->filename);
+    PyObject *function = unknown ? Py_NewRef(Py_None)
+        : _PyTracemalloc_GetString(self, l->function);
+    PyObject *fields[] = {filename, line, function};
+    PyObject *frame = _PyTracemalloc_NewFrame(fields, 3);
+    Py_XDECREF(line);
+    Py_XDECREF(filename);
+    Py_XDECREF(function);
+    return frame;
+}
+
+/* The key of a group and the frames of its Statistic.traceback. */
+static int
+describe(TracesObject *self, enum snapshot_key by,
+         const struct snapshot_group *group, PyObject **key, PyObject **frames)
+{
+    struct tracer_snapshot *s = self->data;
+    *key = NULL;
+    *frames = NULL;
+    switch (by) {
+    case SNAPSHOT_BY_FILENAME:
+        *key = _PyTracemalloc_GetString(
+            self, s->locations[group->location].filename);
+        *frames = frames_of_text(Py_XNewRef(*key));
+        break;
+    case SNAPSHOT_BY_LINENO:
+        *key = _PyTracemalloc_GetFrame(self, group->location);
+        *frames = frames_of_frame(Py_XNewRef(*key));
+        break;
+    case SNAPSHOT_BY_FUNCTION: {
+        PyObject *frame = function_frame(self, group->location);
+        if (frame != NULL) {
+            *key = PyTuple_Pack(3, PyStructSequence_GetItem(frame, 0),
+                                PyStructSequence_GetItem(frame, 2),
+                                PyStructSequence_GetItem(frame, 1));
+        }
+        *frames = frames_of_frame(frame);
+        break;
+    }
+    case SNAPSHOT_BY_TRACEBACK:
+    case SNAPSHOT_BY_PATH:
+        *frames = _PyTracemalloc_GetFrames(self, group->node);
+        *key = Py_XNewRef(*frames);
+        break;
+    case SNAPSHOT_BY_TYPE:
+        *key = _PyTracemalloc_GetString(self, s->classes[group->class_].name);
+        *frames = frames_of_text(Py_XNewRef(*key));
+        break;
+    case SNAPSHOT_BY_TYPE_LINENO:
+        *frames = frames_of_frame(
+            _PyTracemalloc_GetFrame(self, group->location));
+        if (*frames != NULL) {
+            PyObject *frame = PyTuple_GET_ITEM(*frames, 0);
+            *key = Py_BuildValue("NOO",
+                _PyTracemalloc_GetString(self,
+                                         s->classes[group->class_].name),
+                PyStructSequence_GetItem(frame, 0),
+                PyStructSequence_GetItem(frame, 1));
+        }
+        break;
+    case SNAPSHOT_BY_DOMAIN:
+        *key = domain_name(&s->classes[group->class_]);
+        *frames = frames_of_text(Py_XNewRef(*key));
+        break;
+    case SNAPSHOT_BY_ADDRESS:
+        *key = PyLong_FromUnsignedLongLong(group->address);
+        *frames = _PyTracemalloc_GetFrames(self, group->node);
+        break;
+    }
+    if (*key == NULL || *frames == NULL) {
+        Py_CLEAR(*key);
+        Py_CLEAR(*frames);
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *
+make_row(TracesObject *self, enum snapshot_key by,
+         const struct snapshot_group *group)
+{
+    PyObject *key, *frames;
+    if (describe(self, by, group, &key, &frames) < 0) {
+        return NULL;
+    }
+    PyObject *row = PyTuple_New(ROW_SIZE);
+    if (row == NULL) {
+        Py_DECREF(key);
+        Py_DECREF(frames);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(row, 0, key);
+    PyTuple_SET_ITEM(row, 1, frames);
+    int known = by >= SNAPSHOT_BY_TYPE ? 2 : SNAPSHOT_NMEASURES;
+    if (set_measures(row, 2, group->measures, known) < 0) {
+        Py_CLEAR(row);
+    }
+    return row;
+}
+
+/* _group(key: str, cumulative: bool, measure: int): list of
+   (key, frames, size, count, total_size, ...) for the groups that have blocks
+   by that measure; None: not known by block. */
+PyObject *
+_PyTracemalloc_Group(TracesObject *self, PyObject *args)
+{
+    const char *name;
+    int cumulative, measure;
+    if (!PyArg_ParseTuple(args, "spi:_group", &name, &cumulative, &measure)) {
+        return NULL;
+    }
+    size_t k = 0;
+    while (k < Py_ARRAY_LENGTH(keys) && strcmp(keys[k].name, name) != 0) {
+        k++;
+    }
+    if (k == Py_ARRAY_LENGTH(keys) || measure < 0
+        || measure >= SNAPSHOT_NMEASURES)
+    {
+        PyErr_SetString(PyExc_ValueError, "unknown key or measure");
+        return NULL;
+    }
+    struct snapshot_groups result;
+    if (_PySnapshot_Group(self->data, keys[k].key, cumulative, &result) < 0) {
+        return PyErr_NoMemory();
+    }
+    PyObject *rows = PyList_New(0);
+    for (uint64_t i = 0; rows != NULL && i < result.ngroups; i++) {
+        if (result.groups[i].measures[measure | 1] == 0) {
+            continue;
+        }
+        PyObject *row = make_row(self, keys[k].key, &result.groups[i]);
+        if (row == NULL || PyList_Append(rows, row) < 0) {
+            Py_CLEAR(rows);
+        }
+        Py_XDECREF(row);
+    }
+    free(result.groups);
+    return rows;
+}
+
+/* --- Call tree */
+
+static PyObject *
+tree_row(TracesObject *self, const struct snapshot_group *group,
+         const uint32_t *labels)
+{
+    const struct snapshot_location *l =
+        &self->data->locations[group->location];
+    uint32_t parent = self->data->nodes[group->node].parent;
+    PyObject *row = PyTuple_New(TREE_HEAD + SNAPSHOT_NMEASURES);
+    PyObject *frame = _PyTracemalloc_GetFrame(self, group->location);
+    if (row == NULL || frame == NULL) {
+        goto error;
+    }
+    PyObject *head[TREE_HEAD] = {
+        PyLong_FromLong(parent == SNAPSHOT_NONE ? -1 : (long)labels[parent]),
+        Py_NewRef(PyStructSequence_GetItem(frame, 0)),
+        Py_NewRef(PyStructSequence_GetItem(frame, 1)),
+        Py_NewRef(PyStructSequence_GetItem(frame, 2)),
+        PyLong_FromLong(l->first_line),
+    };
+    for (int i = 0; i < TREE_HEAD; i++) {
+        PyTuple_SET_ITEM(row, i, head[i]);
+    }
+    if (head[0] == NULL || head[4] == NULL
+        || set_measures(row, TREE_HEAD, group->measures,
+                        SNAPSHOT_NMEASURES) < 0)
+    {
+        goto error;
+    }
+    Py_DECREF(frame);
+    return row;
+error:
+    Py_XDECREF(row);
+    Py_XDECREF(frame);
+    return NULL;
+}
+
+static PyObject *
+tree_rows(TracesObject *self, const struct snapshot_groups *groups,
+          const uint32_t *labels)
+{
+    PyObject *rows = PyList_New((Py_ssize_t)groups->ngroups);
+    for (uint64_t i = 0; rows != NULL && i < groups->ngroups; i++) {
+        PyObject *row = tree_row(self, &groups->groups[i], labels);
+        if (row == NULL) {
+            Py_CLEAR(rows);
+            break;
+        }
+        PyList_SET_ITEM(rows, (Py_ssize_t)i, row);
+    }
+    return rows;
+}
+
+static PyObject *
+type_rows(TracesObject *self, const uint32_t *labels)
+{
+    struct tracer_snapshot *s = self->data;
+    struct snapshot_groups types;
+    if (_PySnapshot_GroupByType(s, labels, &types) < 0) {
+        return PyErr_NoMemory();
+    }
+    PyObject *rows = PyList_New((Py_ssize_t)types.ngroups);
+    for (uint64_t i = 0; rows != NULL && i < types.ngroups; i++) {
+        const struct snapshot_group *group = &types.groups[i];
+        PyObject *row = Py_BuildValue(
+            "kNKK", (unsigned long)group->node,
+            _PyTracemalloc_GetString(self, s->classes[group->class_].name),
+            (unsigned long long)group->measures[SNAPSHOT_SIZE],
+            (unsigned long long)group->measures[SNAPSHOT_COUNT]);
+        if (row == NULL) {
+            Py_CLEAR(rows);
+            break;
+        }
+        PyList_SET_ITEM(rows, (Py_ssize_t)i, row);
+    }
+    free(types.groups);
+    return rows;
+}
+
+/* _call_tree(): (nodes, rows by type), see tracemalloc.CallTree. */
+PyObject *
+_PyTracemalloc_CallTree(TracesObject *self, PyObject *Py_UNUSED(args))
+{
+    struct tracer_snapshot *s = self->data;
+    struct snapshot_groups groups;
+    uint32_t n;
+    if (_PySnapshot_Group(s, SNAPSHOT_BY_PATH, 0, &groups) < 0) {
+        return PyErr_NoMemory();
+    }
+    PyObject *result = NULL;
+    uint32_t *labels = _PySnapshot_Array(s->nnodes, sizeof(uint32_t));
+    if (labels == NULL
+        || _PySnapshot_Label(s, SNAPSHOT_BY_PATH, labels, &n) < 0)
+    {
+        PyErr_NoMemory();
+    }
+    else {
+        PyObject *nodes = tree_rows(self, &groups, labels);
+        PyObject *types = nodes == NULL ? NULL : type_rows(self, labels);
+        result = Py_BuildValue("NN", nodes, types);
+    }
+    free(labels);
+    free(groups.groups);
+    return result;
+}

@@ -1,0 +1,197 @@
+/* Snapshots as plain arrays: making, copying, releasing, and a table of pairs
+   that the files that work on them share.
+
+   Memory comes from the C library alone: what is measured is not disturbed. */
+
+#include "pycore_tracer_snapshot.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define INITIAL_PAIRS 256
+
+struct tracer_snapshot *
+_PySnapshot_New(void)
+{
+    return calloc(1, sizeof(struct tracer_snapshot));
+}
+
+void
+_PySnapshot_Free(struct tracer_snapshot *s)
+{
+    if (s == NULL) {
+        return;
+    }
+    free(s->text);
+    free(s->strings);
+    free(s->locations);
+    free(s->nodes);
+    free(s->classes);
+    free(s->arenas);
+    free(s->blocks);
+    free(s);
+}
+
+void *
+_PySnapshot_Array(uint64_t n, size_t size)
+{
+    if (n > PTRDIFF_MAX / size) {
+        return NULL;
+    }
+    return malloc(n == 0 ? 1 : n * size);
+}
+
+static void *
+copy_array(const void *array, uint64_t n, size_t size)
+{
+    void *copy = _PySnapshot_Array(n, size);
+    if (copy != NULL && n != 0) {
+        memcpy(copy, array, n * size);
+    }
+    return copy;
+}
+
+struct tracer_snapshot *
+_PySnapshot_Copy(const struct tracer_snapshot *s, int with_blocks)
+{
+    struct tracer_snapshot *copy = _PySnapshot_New();
+    if (copy == NULL) {
+        return NULL;
+    }
+    *copy = *s;
+    if (!with_blocks) {
+        copy->has_blocks = 0;
+        copy->nblocks = 0;
+    }
+    copy->text = copy_array(s->text, s->text_size, 1);
+    copy->strings = copy_array(s->strings, s->nstrings, sizeof(*s->strings));
+    copy->locations = copy_array(s->locations, s->nlocations,
+                                 sizeof(*s->locations));
+    copy->nodes = copy_array(s->nodes, s->nnodes, sizeof(*s->nodes));
+    copy->classes = copy_array(s->classes, s->nclasses, sizeof(*s->classes));
+    copy->arenas = copy_array(s->arenas, s->narenas, sizeof(*s->arenas));
+    copy->blocks = copy_array(s->blocks, copy->nblocks, sizeof(*s->blocks));
+    if (copy->text == NULL || copy->strings == NULL || copy->locations == NULL
+        || copy->nodes == NULL || copy->classes == NULL
+        || copy->arenas == NULL || copy->blocks == NULL)
+    {
+        _PySnapshot_Free(copy);
+        return NULL;
+    }
+    return copy;
+}
+
+struct tracer_snapshot *
+_PySnapshot_Peak(const struct tracer_snapshot *s)
+{
+    struct tracer_snapshot *peak = _PySnapshot_Copy(s, 0);
+    if (peak == NULL) {
+        return NULL;
+    }
+    for (uint32_t i = 0; i < peak->nnodes; i++) {
+        uint64_t *m = peak->nodes[i].measures;
+        m[SNAPSHOT_SIZE] = m[SNAPSHOT_PEAK_SIZE];
+        m[SNAPSHOT_COUNT] = m[SNAPSHOT_PEAK_COUNT];
+    }
+    return peak;
+}
+
+uint32_t
+_PySnapshot_AddString(struct tracer_snapshot *s, const char *utf8,
+                      uint32_t length)
+{
+    struct snapshot_string *strings =
+        realloc(s->strings, ((size_t)s->nstrings + 1) * sizeof(*strings));
+    if (strings == NULL) {
+        return SNAPSHOT_NONE;
+    }
+    s->strings = strings;
+    char *text = realloc(s->text, s->text_size + length + 1);
+    if (text == NULL) {
+        return SNAPSHOT_NONE;
+    }
+    s->text = text;
+    memcpy(text + s->text_size, utf8, length);
+    strings[s->nstrings].offset = s->text_size;
+    strings[s->nstrings].length = length;
+    s->text_size += length;
+    return s->nstrings++;
+}
+
+int
+_PySnapshot_PairsInit(struct snapshot_pairs *pairs)
+{
+    pairs->used = 0;
+    pairs->mask = INITIAL_PAIRS - 1;
+    pairs->keys = malloc(INITIAL_PAIRS * sizeof(*pairs->keys));
+    pairs->numbers = malloc(INITIAL_PAIRS * sizeof(*pairs->numbers));
+    if (pairs->keys == NULL || pairs->numbers == NULL) {
+        return -1;
+    }
+    memset(pairs->numbers, 0xff, INITIAL_PAIRS * sizeof(*pairs->numbers));
+    return 0;
+}
+
+void
+_PySnapshot_PairsFree(struct snapshot_pairs *pairs)
+{
+    free(pairs->keys);
+    free(pairs->numbers);
+}
+
+static uint32_t
+pairs_slot(const struct snapshot_pairs *pairs, uint64_t key)
+{
+    uint32_t i = (uint32_t)((key * 0x9e3779b97f4a7c15u) >> 32) & pairs->mask;
+    while (pairs->numbers[i] != SNAPSHOT_NONE && pairs->keys[i] != key) {
+        i = (i + 1) & pairs->mask;
+    }
+    return i;
+}
+
+static int
+pairs_grow(struct snapshot_pairs *pairs)
+{
+    struct snapshot_pairs old = *pairs;
+    uint64_t size = ((uint64_t)old.mask + 1) * 2;
+    if (size > UINT32_MAX) {
+        return -1;
+    }
+    pairs->keys = malloc(size * sizeof(*pairs->keys));
+    pairs->numbers = malloc(size * sizeof(*pairs->numbers));
+    if (pairs->keys == NULL || pairs->numbers == NULL) {
+        _PySnapshot_PairsFree(pairs);
+        *pairs = old;
+        return -1;
+    }
+    memset(pairs->numbers, 0xff, size * sizeof(*pairs->numbers));
+    pairs->mask = (uint32_t)(size - 1);
+    for (uint32_t i = 0; i <= old.mask; i++) {
+        if (old.numbers[i] != SNAPSHOT_NONE) {
+            uint32_t slot = pairs_slot(pairs, old.keys[i]);
+            pairs->keys[slot] = old.keys[i];
+            pairs->numbers[slot] = old.numbers[i];
+        }
+    }
+    _PySnapshot_PairsFree(&old);
+    return 0;
+}
+
+uint32_t
+_PySnapshot_Pair(struct snapshot_pairs *pairs, uint32_t a, uint32_t b)
+{
+    uint64_t key = (uint64_t)a << 32 | b;
+    uint32_t i = pairs_slot(pairs, key);
+    if (pairs->numbers[i] != SNAPSHOT_NONE) {
+        return pairs->numbers[i];
+    }
+    if (pairs->used >= pairs->mask / 4 * 3) {
+        if (pairs_grow(pairs) < 0) {
+            return SNAPSHOT_NONE;
+        }
+        i = pairs_slot(pairs, key);
+    }
+    pairs->keys[i] = key;
+    pairs->numbers[i] = pairs->used;
+    return pairs->used++;
+}

@@ -1,0 +1,428 @@
+/* Reading a snapshot in the native format, see
+   Doc/library/tracemalloc_file.rst.
+
+   The file is not trusted: each index, count and length is checked before it
+   is used, memory is asked for only after the bytes that must fill it have
+   been seen to exist, and a node's caller must come before the node, so that
+   no cycle can be written down. */
+
+#include "pycore_tracer_snapshot.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct reader {
+    const uint8_t *image;
+    const uint8_t *p;             // next byte
+    const uint8_t *end;           // of the section
+    struct snapshot_error *error;
+    int failed;
+};
+
+static void
+fail_at(struct reader *r, const uint8_t *where, const char *reason)
+{
+    if (!r->failed) {
+        r->failed = 1;
+        r->error->reason = reason;
+        r->error->offset = (uint64_t)(where - r->image);
+    }
+    r->p = r->end;
+}
+
+static void
+fail(struct reader *r, const char *reason)
+{
+    fail_at(r, r->p, reason);
+}
+
+/* A number of up to 64 bits: 7 bits in each byte, the least first. */
+static uint64_t
+get_long(struct reader *r)
+{
+    const uint8_t *start = r->p;
+    uint64_t value = 0;
+    for (int shift = 0; shift < 64 && r->p < r->end; shift += 7) {
+        uint8_t byte = *r->p++;
+        if (shift == 63 && byte > 1) {
+            break;
+        }
+        value |= (uint64_t)(byte & 0x7f) << shift;
+        if (byte < 0x80) {
+            return value;
+        }
+    }
+    fail_at(r, start, r->p < r->end ? "number too large"
+                                    : "section ends inside a number");
+    return 0;
+}
+
+static inline uint64_t
+get(struct reader *r)
+{
+    if (r->p < r->end && *r->p < 0x80) {
+        return *r->p++;
+    }
+    return get_long(r);
+}
+
+static inline uint32_t
+get_index(struct reader *r, uint32_t limit, const char *reason)
+{
+    const uint8_t *start = r->p;
+    uint64_t value = get(r);
+    if (value >= limit) {
+        fail_at(r, start, reason);
+        return 0;
+    }
+    return (uint32_t)value;
+}
+
+static unsigned
+get_byte(struct reader *r)
+{
+    if (r->p == r->end) {
+        fail(r, "section ends inside a record");
+        return 0;
+    }
+    return *r->p++;
+}
+
+/* The number of records that follow, of at least `least` bytes each, and an
+   array for them. */
+static void *
+get_array(struct reader *r, size_t least, size_t size, uint64_t *n)
+{
+    const uint8_t *start = r->p;
+    *n = get(r);
+    if (*n > (uint64_t)(r->end - r->p) / least || *n >= PTRDIFF_MAX / size) {
+        fail_at(r, start, "more records than the section can hold");
+        *n = 0;
+    }
+    void *array = _PySnapshot_Array(*n, size);
+    if (array == NULL) {
+        fail(r, NULL);
+        *n = 0;
+    }
+    return array;
+}
+
+static void *
+get_array32(struct reader *r, size_t least, size_t size, uint32_t *n)
+{
+    uint64_t n64;
+    void *array = get_array(r, least, size, &n64);
+    if (n64 >= SNAPSHOT_NONE) {
+        fail(r, "too many records");
+        n64 = 0;
+    }
+    *n = (uint32_t)n64;
+    return array;
+}
+
+/* Length of the UTF-8 sequence at p, surrogates allowed; 0: none is valid. */
+static size_t
+utf8_sequence(const uint8_t *p, const uint8_t *end)
+{
+    size_t n = *p < 0x80 ? 1 : *p >= 0xc2 && *p < 0xe0 ? 2
+               : *p >= 0xe0 && *p < 0xf0 ? 3 : *p >= 0xf0 && *p < 0xf5 ? 4 : 0;
+    if (n == 0 || (size_t)(end - p) < n) {
+        return 0;
+    }
+    for (size_t i = 1; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xf0 && p[1] < 0x90)
+        || (*p == 0xf4 && p[1] >= 0x90))
+    {
+        return 0;
+    }
+    return n;
+}
+
+static void
+check_utf8(struct reader *r, const uint8_t *p, const uint8_t *end)
+{
+    while (p < end) {
+        size_t n = utf8_sequence(p, end);
+        if (n == 0) {
+            fail_at(r, p, "bad UTF-8");
+            return;
+        }
+        p += n;
+    }
+}
+
+static void
+read_strings(struct reader *r, struct tracer_snapshot *s)
+{
+    s->strings = get_array32(r, 1, sizeof(*s->strings), &s->nstrings);
+    uint64_t offset = 0;
+    for (uint32_t i = 0; i < s->nstrings && !r->failed; i++) {
+        s->strings[i].offset = offset;
+        s->strings[i].length = get_index(r, SNAPSHOT_NONE, "text too long");
+        offset += s->strings[i].length;
+    }
+    if (r->failed) {
+        return;
+    }
+    if (offset != (uint64_t)(r->end - r->p)) {
+        fail(r, "texts do not fill their section");
+        return;
+    }
+    s->text_size = offset;
+    s->text = _PySnapshot_Array(offset, 1);
+    if (s->text == NULL) {
+        fail(r, NULL);
+        return;
+    }
+    memcpy(s->text, r->p, offset);
+    for (uint32_t i = 0; i < s->nstrings && !r->failed; i++) {
+        const uint8_t *p = r->p + s->strings[i].offset;
+        check_utf8(r, p, p + s->strings[i].length);
+    }
+    r->p = r->end;
+}
+
+static int32_t
+get_line(struct reader *r)
+{
+    return (int32_t)get_index(r, (uint32_t)INT32_MAX + 1,
+                              "line or column too large") - 1;
+}
+
+static void
+read_locations(struct reader *r, struct tracer_snapshot *s)
+{
+    s->locations = get_array32(r, 7, sizeof(*s->locations), &s->nlocations);
+    for (uint32_t i = 0; i < s->nlocations && !r->failed; i++) {
+        struct snapshot_location *l = &s->locations[i];
+        l->filename = get_index(r, s->nstrings, "no such text");
+        l->function = get_index(r, s->nstrings, "no such text");
+        l->line = get_line(r);
+        l->end_line = get_line(r);
+        l->column = get_line(r);
+        l->end_column = get_line(r);
+        l->first_line = get_line(r);
+    }
+}
+
+static void
+read_nodes(struct reader *r, struct tracer_snapshot *s)
+{
+    s->nodes = get_array32(r, 4, sizeof(*s->nodes), &s->nnodes);
+    for (uint32_t i = 0; i < s->nnodes && !r->failed; i++) {
+        struct snapshot_node *node = &s->nodes[i];
+        uint32_t back = get_index(r, i + 1, "caller does not come before");
+        node->parent = back == 0 ? SNAPSHOT_NONE : i - back;
+        node->location = get_index(r, s->nlocations, "no such location");
+        node->nframe = get_index(r, SNAPSHOT_NONE, "too many frames");
+        node->unused = 0;
+        unsigned mask = get_byte(r);
+        for (int m = 0; m < SNAPSHOT_NMEASURES; m++) {
+            node->measures[m] = mask >> m & 1 ? get(r) : 0;
+        }
+    }
+}
+
+static void
+read_classes(struct reader *r, struct tracer_snapshot *s)
+{
+    s->classes = get_array32(r, 3, sizeof(*s->classes), &s->nclasses);
+    for (uint32_t i = 0; i < s->nclasses && !r->failed; i++) {
+        s->classes[i].name = get_index(r, s->nstrings, "no such text");
+        s->classes[i].kind = get_index(r, 4, "no such kind of block");
+        s->classes[i].domain = get_index(r, UINT32_MAX, "domain too large");
+    }
+}
+
+static void
+read_arenas(struct reader *r, struct tracer_snapshot *s)
+{
+    s->arenas = get_array32(r, 4, sizeof(*s->arenas), &s->narenas);
+    for (uint32_t i = 0; i < s->narenas && !r->failed; i++) {
+        s->arenas[i].address = get(r);
+        s->arenas[i].size = get(r);
+        s->arenas[i].used = get(r);
+        s->arenas[i].blocks = get(r);
+        if (s->arenas[i].used > s->arenas[i].size) {
+            fail(r, "arena holds more than its size");
+        }
+    }
+}
+
+/* Conservation: the live values of a node are the sums of its blocks. */
+static void
+check_sums(struct reader *r, const struct tracer_snapshot *s)
+{
+    uint64_t (*sums)[2] = calloc((size_t)s->nnodes + 1, sizeof(*sums));
+    if (sums == NULL) {
+        fail(r, NULL);
+        return;
+    }
+    for (uint64_t i = 0; i < s->nblocks; i++) {
+        sums[s->blocks[i].node][0] += s->blocks[i].size;
+        sums[s->blocks[i].node][1]++;
+    }
+    for (uint32_t i = 0; i < s->nnodes; i++) {
+        if (sums[i][0] != s->nodes[i].measures[SNAPSHOT_SIZE]
+            || sums[i][1] != s->nodes[i].measures[SNAPSHOT_COUNT])
+        {
+            fail(r, "blocks do not add up to the sums of the tree");
+            break;
+        }
+    }
+    free(sums);
+}
+
+static void
+read_blocks(struct reader *r, struct tracer_snapshot *s)
+{
+    struct snapshot_block block = {0};
+    s->has_blocks = get_index(r, 2, "flag is neither 0 nor 1");
+    s->blocks = get_array(r, 1, sizeof(*s->blocks), &s->nblocks);
+    if (s->nblocks != 0
+        && (!s->has_blocks || s->nnodes == 0 || s->nclasses == 0))
+    {
+        fail(r, "blocks without tree or kinds");
+    }
+    for (uint64_t i = 0; i < s->nblocks && !r->failed; i++) {
+        unsigned control = get_byte(r);
+        uint64_t step = (uint64_t)(control >> 3) << 4;
+        if (control >> 3 == 31) {
+            step = get(r);
+            step = step >> 1 ^ -(step & 1);
+        }
+        block.address += step;
+        if (!(control & 1)) {
+            block.size = get(r);
+        }
+        if (!(control & 2)) {
+            block.node = get_index(r, s->nnodes, "no such node");
+        }
+        if (!(control & 4)) {
+            block.class_ = get_index(r, s->nclasses, "no such kind");
+        }
+        s->blocks[i] = block;
+    }
+    if (s->has_blocks && !r->failed) {
+        check_sums(r, s);
+    }
+}
+
+static uint64_t
+get_little(const uint8_t *p, int bytes)
+{
+    uint64_t value = 0;
+    for (int i = bytes; i-- > 0; ) {
+        value = value << 8 | p[i];
+    }
+    return value;
+}
+
+/* Make r->p and r->end the payload of the next section. */
+static void
+open_section(struct reader *r, size_t size, uint32_t tag)
+{
+    const uint8_t *header = r->end;
+    size_t left = size - (size_t)(header - r->image);
+    r->p = header;
+    if (left < SNAPSHOT_SECTION_SIZE) {
+        fail(r, "file ends where a section should begin");
+        return;
+    }
+    if (get_little(header, 4) != tag) {
+        fail(r, "not the section that should be here");
+        return;
+    }
+    uint64_t length = get_little(header + 8, 8);
+    if (length > left - SNAPSHOT_SECTION_SIZE) {
+        fail_at(r, header + 8, "section is longer than the file");
+        return;
+    }
+    r->p = header + SNAPSHOT_SECTION_SIZE;
+    r->end = r->p + length;
+#ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+    if (_PySnapshot_CRC(0, r->p, length) != get_little(header + 4, 4)) {
+        fail_at(r, header + 4, "checksum of the section is wrong");
+    }
+#endif
+}
+
+static void
+read_sections(struct reader *r, size_t size, struct tracer_snapshot *s,
+              const char **meta, size_t *meta_size)
+{
+    static const uint32_t tags[] = {
+#define TAG(NAME, VALUE) VALUE,
+        SNAPSHOT_SECTIONS(TAG)
+#undef TAG
+    };
+    static void (*const sections[])(struct reader *,
+                                    struct tracer_snapshot *) = {
+        [SNAPSHOT_SECTION_TEXT] = read_strings,
+        [SNAPSHOT_SECTION_LOCS] = read_locations,
+        [SNAPSHOT_SECTION_TREE] = read_nodes,
+        [SNAPSHOT_SECTION_KIND] = read_classes,
+        [SNAPSHOT_SECTION_ARNA] = read_arenas,
+        [SNAPSHOT_SECTION_BLKS] = read_blocks,
+    };
+    open_section(r, size, tags[SNAPSHOT_SECTION_META]);
+    *meta = (const char *)r->p;
+    *meta_size = (size_t)(r->end - r->p);
+    check_utf8(r, r->p, r->end);
+    for (int i = SNAPSHOT_SECTION_TEXT; i < SNAPSHOT_SECTION_DONE; i++) {
+        if (!r->failed) {
+            open_section(r, size, tags[i]);
+        }
+        if (!r->failed) {
+            sections[i](r, s);
+        }
+        if (r->p != r->end) {
+            fail(r, "section is longer than its records");
+        }
+    }
+    if (!r->failed) {
+        open_section(r, size, tags[SNAPSHOT_SECTION_DONE]);
+    }
+    if (!r->failed && (r->end - r->p != 8 || r->end != r->image + size
+                       || get_little(r->p, 8) != size))
+    {
+        fail(r, "size of the file is wrong");
+    }
+}
+
+struct tracer_snapshot *
+_PySnapshot_Read(const uint8_t *image, size_t size, const char **meta,
+                 size_t *meta_size, struct snapshot_error *error)
+{
+    struct reader r = {.image = image, .error = error};
+    r.p = image;
+    r.end = image + SNAPSHOT_HEADER_SIZE;
+    error->reason = NULL;
+    error->offset = 0;
+    if (size < SNAPSHOT_HEADER_SIZE
+        || memcmp(image, SNAPSHOT_MAGIC, SNAPSHOT_MAGIC_SIZE) != 0)
+    {
+        error->reason = "not a snapshot file";
+        return NULL;
+    }
+    if (get_little(image + SNAPSHOT_MAGIC_SIZE, 8) != SNAPSHOT_VERSION) {
+        fail_at(&r, image + SNAPSHOT_MAGIC_SIZE,
+                "unknown version of the format");
+        return NULL;
+    }
+    struct tracer_snapshot *s = _PySnapshot_New();
+    if (s == NULL) {
+        return NULL;
+    }
+    s->limit = UINT32_MAX;
+    read_sections(&r, size, s, meta, meta_size);
+    if (r.failed) {
+        _PySnapshot_Free(s);
+        return NULL;
+    }
+    return s;
+}

@@ -1,0 +1,183 @@
+/* Filtering a snapshot: which blocks pass the filters.
+
+   Filters by file and line are decided once for each node.  Filters by domain
+   need the blocks; a node of which only some blocks pass keeps the sums of
+   these alone, since what was freed is not known by block. */
+
+#include "pycore_tracer_snapshot.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int
+match_location(const struct tracer_snapshot *s,
+               const struct snapshot_filter *filter, uint32_t location)
+{
+    const struct snapshot_location *l = &s->locations[location];
+    return filter->filenames[l->filename]
+           && (filter->line < 0 || filter->line == l->line);
+}
+
+/* matches[i]: the file and line of a frame that the filter looks at match. */
+static void
+match_nodes(const struct tracer_snapshot *s,
+            const struct snapshot_filter *filter, uint8_t *matches)
+{
+    for (uint32_t i = 0; i < s->nnodes; i++) {
+        const struct snapshot_node *node = &s->nodes[i];
+        matches[i] = filter->filenames == NULL
+                     || match_location(s, filter, node->location);
+        if (filter->filenames != NULL && filter->all_frames
+            && node->parent != SNAPSHOT_NONE)
+        {
+            matches[i] |= matches[node->parent];
+        }
+    }
+}
+
+/* Does a block at a node that matches or not, of a domain, pass? */
+static int
+passes(const struct snapshot_filter *filter, int match, uint32_t domain)
+{
+    if (filter->by_domain) {
+        match = match && domain == filter->domain;
+    }
+    return filter->inclusive ? match : !match;
+}
+
+static int
+passes_all(const struct snapshot_filter *filters, size_t nfilters,
+           const uint8_t *matches, size_t stride, uint32_t domain)
+{
+    int any_inclusive = 0;
+    int included = 0;
+    for (size_t f = 0; f < nfilters; f++) {
+        int pass = passes(&filters[f], matches[f * stride], domain);
+        if (filters[f].inclusive) {
+            any_inclusive = 1;
+            included |= pass;
+        }
+        else if (!pass) {
+            return 0;
+        }
+    }
+    return included || !any_inclusive;
+}
+
+/* Keep the blocks with keep[i] != 0.  The sums of a node of which all blocks
+   (and at least one) stay do not change. */
+static void
+drop_blocks(struct tracer_snapshot *s, const uint8_t *keep,
+            uint64_t (*sums)[2])
+{
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < s->nblocks; i++) {
+        if (keep[i]) {
+            struct snapshot_block block = s->blocks[i];
+            sums[block.node][0] += block.size;
+            sums[block.node][1]++;
+            s->blocks[n++] = block;
+        }
+    }
+    s->nblocks = n;
+    for (uint32_t i = 0; i < s->nnodes; i++) {
+        uint64_t *m = s->nodes[i].measures;
+        if (sums[i][1] == 0 || m[SNAPSHOT_COUNT] != sums[i][1]) {
+            for (int j = 0; j < SNAPSHOT_GARBAGE_SIZE; j++) {
+                m[j] = sums[i][j & 1];
+            }
+            m[SNAPSHOT_GARBAGE_SIZE] = m[SNAPSHOT_GARBAGE_COUNT] = 0;
+        }
+    }
+}
+
+struct tracer_snapshot *
+_PySnapshot_Select(struct tracer_snapshot *s, const uint8_t *keep)
+{
+    struct tracer_snapshot *result = _PySnapshot_Copy(s, 1);
+    uint64_t (*sums)[2] = calloc((size_t)s->nnodes + 1, sizeof(*sums));
+    if (result == NULL || sums == NULL) {
+        _PySnapshot_Free(result);
+        free(sums);
+        return NULL;
+    }
+    drop_blocks(result, keep, sums);
+    free(sums);
+    return result;
+}
+
+/* Whole nodes pass or not. */
+static void
+drop_nodes(struct tracer_snapshot *s, const struct snapshot_filter *filters,
+           size_t nfilters, const uint8_t *matches)
+{
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < s->nblocks; i++) {
+        if (passes_all(filters, nfilters, matches + s->blocks[i].node,
+                       s->nnodes, 0))
+        {
+            s->blocks[n++] = s->blocks[i];
+        }
+    }
+    s->nblocks = n;
+    for (uint32_t i = 0; i < s->nnodes; i++) {
+        if (!passes_all(filters, nfilters, matches + i, s->nnodes, 0)) {
+            memset(s->nodes[i].measures, 0, sizeof(s->nodes[i].measures));
+        }
+    }
+}
+
+static struct tracer_snapshot *
+filter_by_domain(struct tracer_snapshot *s,
+                 const struct snapshot_filter *filters, size_t nfilters,
+                 const uint8_t *matches)
+{
+    uint8_t *keep = _PySnapshot_Array(s->nblocks, 1);
+    if (keep == NULL) {
+        return NULL;
+    }
+    for (uint64_t i = 0; i < s->nblocks; i++) {
+        const struct snapshot_block *block = &s->blocks[i];
+        keep[i] = (uint8_t)passes_all(filters, nfilters,
+                                      matches + block->node, s->nnodes,
+                                      s->classes[block->class_].domain);
+    }
+    struct tracer_snapshot *result = _PySnapshot_Select(s, keep);
+    free(keep);
+    return result;
+}
+
+struct tracer_snapshot *
+_PySnapshot_Filter(struct tracer_snapshot *s,
+                   const struct snapshot_filter *filters, size_t nfilters)
+{
+    int by_domain = 0;
+    for (size_t f = 0; f < nfilters; f++) {
+        by_domain |= filters[f].by_domain;
+        if (filters[f].all_frames && _PySnapshot_Truncate(s) < 0) {
+            return NULL;
+        }
+    }
+    if (s->nnodes != 0 && nfilters > SIZE_MAX / s->nnodes) {
+        return NULL;
+    }
+    uint8_t *matches = _PySnapshot_Array((uint64_t)s->nnodes * nfilters, 1);
+    if (matches == NULL) {
+        return NULL;
+    }
+    for (size_t f = 0; f < nfilters; f++) {
+        match_nodes(s, &filters[f], matches + f * s->nnodes);
+    }
+    struct tracer_snapshot *result;
+    if (by_domain) {
+        result = filter_by_domain(s, filters, nfilters, matches);
+    }
+    else {
+        result = _PySnapshot_Copy(s, 1);
+        if (result != NULL) {
+            drop_nodes(result, filters, nfilters, matches);
+        }
+    }
+    free(matches);
+    return result;
+}

@@ -1,0 +1,129 @@
+/* A call tree in the making: from the paths of blocks, outermost frame first.
+
+   A path is (path of the caller, location).  Nodes at the end of equal paths
+   stay apart if the stacks had different numbers of frames, since a trace
+   tells it; callers are shared. */
+
+#include "pycore_tracer_snapshot.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int
+reserve(void *array, uint32_t *size, uint32_t needed, size_t item)
+{
+    if (needed <= *size) {
+        return 0;
+    }
+    uint64_t grown = needed < 512 ? 1024 : (uint64_t)needed * 2;
+    if (grown >= SNAPSHOT_NONE) {
+        return -1;
+    }
+    void *p = realloc(*(void **)array, grown * item);
+    if (p == NULL) {
+        return -1;
+    }
+    *(void **)array = p;
+    *size = (uint32_t)grown;
+    return 0;
+}
+
+int
+_PySnapshot_PathsInit(struct snapshot_paths *paths)
+{
+    memset(paths, 0, sizeof(*paths));
+    if (_PySnapshot_PairsInit(&paths->paths) < 0
+        || _PySnapshot_PairsInit(&paths->ends) < 0
+        || reserve(&paths->nodes, &paths->nodes_size, 1,
+                   sizeof(*paths->nodes)) < 0)
+    {
+        return -1;
+    }
+    return 0;
+}
+
+void
+_PySnapshot_PathsFree(struct snapshot_paths *paths)
+{
+    _PySnapshot_PairsFree(&paths->paths);
+    _PySnapshot_PairsFree(&paths->ends);
+    free(paths->path_nodes);
+    free(paths->end_nodes);
+    free(paths->nodes);
+}
+
+int
+_PySnapshot_IsUsed(const struct snapshot_node *node)
+{
+    uint64_t any = 0;
+    for (int m = 0; m < SNAPSHOT_NMEASURES; m++) {
+        any |= node->measures[m];
+    }
+    return any != 0;
+}
+
+static uint32_t
+add_node(struct snapshot_paths *paths, uint32_t parent, uint32_t location)
+{
+    if (reserve(&paths->nodes, &paths->nodes_size, paths->nnodes + 1,
+                sizeof(*paths->nodes)) < 0)
+    {
+        return SNAPSHOT_NONE;
+    }
+    struct snapshot_node *node = &paths->nodes[paths->nnodes];
+    memset(node, 0, sizeof(*node));
+    node->parent = parent;
+    node->location = location;
+    return paths->nnodes++;
+}
+
+uint32_t
+_PySnapshot_Path(struct snapshot_paths *paths, uint32_t caller,
+                 uint32_t location)
+{
+    uint32_t known = paths->paths.used;
+    uint32_t found = _PySnapshot_Pair(&paths->paths, caller + 1, location);
+    if (found != known || found == SNAPSHOT_NONE) {
+        return found;
+    }
+    if (reserve(&paths->path_nodes, &paths->paths_size, found + 1,
+                sizeof(uint32_t)) < 0)
+    {
+        return SNAPSHOT_NONE;
+    }
+    uint32_t parent = caller == SNAPSHOT_NONE ? SNAPSHOT_NONE
+                                              : paths->path_nodes[caller];
+    uint32_t node = add_node(paths, parent, location);
+    paths->path_nodes[found] = node;
+    return node == SNAPSHOT_NONE ? SNAPSHOT_NONE : found;
+}
+
+uint32_t
+_PySnapshot_PathEnd(struct snapshot_paths *paths, uint32_t path,
+                    uint32_t nframe)
+{
+    uint32_t known = paths->ends.used;
+    uint32_t found = _PySnapshot_Pair(&paths->ends, path, nframe);
+    if (found == SNAPSHOT_NONE) {
+        return SNAPSHOT_NONE;
+    }
+    if (found != known) {
+        return paths->end_nodes[found];
+    }
+    if (reserve(&paths->end_nodes, &paths->ends_size, found + 1,
+                sizeof(uint32_t)) < 0)
+    {
+        return SNAPSHOT_NONE;
+    }
+    uint32_t node = paths->path_nodes[path];
+    if (_PySnapshot_IsUsed(&paths->nodes[node])) {
+        node = add_node(paths, paths->nodes[node].parent,
+                        paths->nodes[node].location);
+        if (node == SNAPSHOT_NONE) {
+            return node;
+        }
+    }
+    paths->end_nodes[found] = node;
+    paths->nodes[node].nframe = nframe;
+    return node;
+}

@@ -1,0 +1,573 @@
+/* Taking a snapshot: the call tree and the live blocks, in one pass.
+
+   No Python object is made while the tracer is looked at, and memory comes
+   from the C library, so that the snapshot does not show itself.  The number
+   of blocks is known beforehand: it is the sum of the live blocks of the
+   nodes.  What a block is must be found now (tracer_types.c), since the block
+   may be gone a moment later. */
+
+#include "Python.h"
+
+#include <stdbool.h>              // bool, for pycore_obmalloc.h
+#include <stdlib.h>
+
+#include "pycore_obmalloc.h"      // ARENA_SIZE
+#include "pycore_tracer_core.h"
+#include "pycore_tracer_types.h"
+
+#define UNKNOWN_TEXT "<unknown>"
+
+/* Blocks of one pool, in the snapshot. */
+struct span {
+    const char *start, *end;      // addresses
+    uint64_t first, n;            // blocks of the snapshot
+    int owners;                   // some block owns others
+};
+
+struct copier {
+    struct tracer_snapshot *s;
+    struct tracer_types types;
+    struct span *spans;
+    size_t nspans, spans_size;
+    uint32_t classes_size, arenas_size;
+    uint64_t blocks_size;
+    uint32_t *in_map;             // slot of the address map -> block
+    uint64_t first_mapped;
+    struct snapshot_pairs domains;
+    uint32_t first_domain;
+};
+
+/* The tracer's nodes start with the unknown one and the free lists. */
+static uint32_t
+node_number(uint32_t id)
+{
+    return id == TRACER_NODE_UNKNOWN ? 0 : id - TRACER_NODE_FIRST + 1;
+}
+
+/* --- Call tree */
+
+static int
+copy_strings(struct tracer_snapshot *s)
+{
+    uint64_t size = 0;
+    for (uint32_t i = 0; i < _PyTracer.nstrings; i++) {
+        size += _PyTracer.strings[i].length;
+    }
+    s->text = _PySnapshot_Array(size, 1);
+    s->strings = _PySnapshot_Array(_PyTracer.nstrings, sizeof(*s->strings));
+    if (s->text == NULL || s->strings == NULL) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < _PyTracer.nstrings; i++) {
+        const struct tracer_string *string = &_PyTracer.strings[i];
+        s->strings[i].offset = s->text_size;
+        s->strings[i].length = string->length;
+        if (string->length != 0) {
+            memcpy(s->text + s->text_size, string->utf8, string->length);
+        }
+        s->text_size += string->length;
+    }
+    s->nstrings = _PyTracer.nstrings;
+    return 0;
+}
+
+/* The tracer's locations and one more, of the unknown node. */
+static int
+copy_locations(struct tracer_snapshot *s)
+{
+    uint32_t n = _PyTracer.nlocations;
+    s->locations = _PySnapshot_Array((uint64_t)n + 1, sizeof(*s->locations));
+    uint32_t unknown = _PySnapshot_AddString(s, UNKNOWN_TEXT,
+                                             sizeof(UNKNOWN_TEXT) - 1);
+    if (s->locations == NULL || unknown == SNAPSHOT_NONE) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const struct tracer_location *from = &_PyTracer.locations[i];
+        struct snapshot_location *to = &s->locations[i];
+        to->filename = from->filename;
+        to->function = from->function;
+        to->line = from->line;
+        to->end_line = from->end_line;
+        to->column = from->column;
+        to->end_column = from->end_column;
+        to->first_line = from->first_line;
+    }
+    s->locations[n] = (struct snapshot_location){
+        .filename = unknown, .function = unknown,
+        .end_line = -1, .column = -1, .end_column = -1,
+    };
+    s->nlocations = n + 1;
+    return 0;
+}
+
+static void
+copy_measures(const struct tracer_node *node, const struct tracer_twin *twin,
+              uint64_t *m)
+{
+    m[SNAPSHOT_TOTAL_SIZE] = node->alloc_bytes + twin->alloc_bytes;
+    m[SNAPSHOT_TOTAL_COUNT] = node->alloc_blocks + twin->alloc_blocks;
+    uint64_t small_size = node->alloc_bytes - node->free_bytes;
+    uint64_t small_count = node->alloc_blocks - node->free_blocks;
+    uint64_t map_size = twin->alloc_bytes - twin->free_bytes;
+    uint64_t map_count = twin->alloc_blocks - twin->free_blocks;
+    m[SNAPSHOT_SIZE] = small_size + map_size;
+    m[SNAPSHOT_COUNT] = small_count + map_count;
+    if (node->peak_epoch == _PyTracer.epoch) {
+        small_size = node->peak_bytes;
+        small_count = node->peak_blocks;
+    }
+    if (twin->peak_epoch == _PyTracer.epoch) {
+        map_size = twin->peak_bytes;
+        map_count = twin->peak_blocks;
+    }
+    m[SNAPSHOT_PEAK_SIZE] = small_size + map_size;
+    m[SNAPSHOT_PEAK_COUNT] = small_count + map_count;
+    m[SNAPSHOT_GARBAGE_SIZE] = twin->garbage_bytes;
+    m[SNAPSHOT_GARBAGE_COUNT] = twin->garbage_blocks;
+}
+
+/* Returns the number of live blocks in *nblocks. */
+static int
+copy_nodes(struct tracer_snapshot *s, uint64_t *nblocks)
+{
+    uint32_t n = node_number(_PyTracer.nnodes);
+    s->nodes = _PySnapshot_Array(n, sizeof(*s->nodes));
+    if (s->nodes == NULL) {
+        return -1;
+    }
+    *nblocks = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t id = i == 0 ? TRACER_NODE_UNKNOWN
+                             : i + TRACER_NODE_FIRST - 1;
+        const struct tracer_node *from = _PyTracer_Node(id);
+        struct snapshot_node *to = &s->nodes[i];
+        uint32_t parent = from->parent;
+        to->parent = SNAPSHOT_NONE;
+        if (parent & TRACER_TRUNCATED) {
+            s->truncate = 1;
+        }
+        else if (parent != 0) {
+            to->parent = node_number(parent);
+        }
+        to->location = i == 0 ? s->nlocations - 1 : from->location;
+        to->nframe = from->depth;
+        to->unused = 0;
+        copy_measures(from, _PyTracer_Twin(id), to->measures);
+        *nblocks += to->measures[SNAPSHOT_COUNT];
+    }
+    s->nnodes = n;
+    return 0;
+}
+
+/* --- Blocks */
+
+static int
+prepare_classes(struct copier *c)
+{
+    static const struct { uint32_t kind; const char *name; } fixed[] = {
+#define FIXED(NAME, KIND, TEXT) {KIND, TEXT},
+        TRACER_CLASSES(FIXED)
+#undef FIXED
+    };
+    struct tracer_snapshot *s = c->s;
+    c->classes_size = TRACER_NCLASSES + c->types.n;
+    s->classes = _PySnapshot_Array(c->classes_size, sizeof(*s->classes));
+    if (s->classes == NULL) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < TRACER_NCLASSES; i++) {
+        s->classes[i].kind = fixed[i].kind;
+        s->classes[i].domain = 0;
+        s->classes[i].name = i == TRACER_CLASS_MEMORY
+            ? s->classes[TRACER_CLASS_OBJECT].name
+            : _PySnapshot_AddString(s, fixed[i].name,
+                                    (uint32_t)strlen(fixed[i].name));
+        if (s->classes[i].name == SNAPSHOT_NONE) {
+            return -1;
+        }
+    }
+    s->nclasses = TRACER_NCLASSES;
+    return 0;
+}
+
+static inline uint32_t
+class_of_object(struct copier *c, const char *block, size_t size, int *owners)
+{
+    struct tracer_type *type = _PyTracer_TypeOfBlock(&c->types, block, size);
+    if (type == NULL) {
+        return TRACER_CLASS_OBJECT;
+    }
+    if (type->class_ == SNAPSHOT_NONE) {
+        type->class_ = c->s->nclasses++;
+        c->s->classes[type->class_].kind = TRACER_OBJECT;
+        c->s->classes[type->class_].domain = 0;
+    }
+    *owners |= type->owner != TRACER_OWNS_NOTHING;
+    return type->class_;
+}
+
+static int
+add_span(struct copier *c, const struct span *span)
+{
+    if (c->nspans == c->spans_size) {
+        size_t size = c->spans_size == 0 ? 1024 : c->spans_size * 2;
+        void *p = realloc(c->spans, size * sizeof(*c->spans));
+        if (p == NULL) {
+            return -1;
+        }
+        c->spans = p;
+        c->spans_size = size;
+    }
+    c->spans[c->nspans++] = *span;
+    return 0;
+}
+
+static int
+add_to_arena(struct copier *c, const struct tracer_pool *pool)
+{
+    struct tracer_snapshot *s = c->s;
+    if (s->narenas == 0 || s->arenas[s->narenas - 1].address != pool->arena) {
+        if (s->narenas == c->arenas_size) {
+            uint32_t size = c->arenas_size == 0 ? 64 : c->arenas_size * 2;
+            void *p = realloc(s->arenas, size * sizeof(*s->arenas));
+            if (p == NULL) {
+                return -1;
+            }
+            s->arenas = p;
+            c->arenas_size = size;
+        }
+        s->arenas[s->narenas++] = (struct snapshot_arena){
+            .address = pool->arena, .size = ARENA_SIZE,
+        };
+    }
+    struct snapshot_arena *arena = &s->arenas[s->narenas - 1];
+    arena->used += (uint64_t)pool->nused * pool->block_size;
+    arena->blocks += pool->nused;
+    return 0;
+}
+
+static int
+copy_pool(const struct tracer_pool *pool, void *arg)
+{
+    struct copier *c = arg;
+    struct tracer_snapshot *s = c->s;
+    if (add_to_arena(c, pool) < 0) {
+        return -1;
+    }
+    if (pool->entries == NULL) {
+        return 0;
+    }
+    struct span span = {.start = pool->blocks, .first = s->nblocks};
+    span.end = pool->blocks + (size_t)pool->nblocks * pool->block_size;
+    char *p = pool->blocks;
+    for (uint32_t i = 0; i < pool->nblocks; i++, p += pool->block_size) {
+        uint32_t entry = pool->entries[i];
+        uint32_t id = TRACER_ENTRY_NODE(entry);
+        if (id == TRACER_NODE_NONE || _PyTracer_IsParked(id)
+            || s->nblocks == c->blocks_size)
+        {
+            continue;
+        }
+        struct snapshot_block *block = &s->blocks[s->nblocks++];
+        block->address = (uintptr_t)p;
+        block->size = pool->block_size - TRACER_ENTRY_SLACK(entry);
+        block->node = node_number(id);
+        block->class_ = TRACER_ENTRY_DOMAIN(entry) ? TRACER_CLASS_MEMORY
+            : class_of_object(c, p, block->size, &span.owners);
+    }
+    span.n = s->nblocks - span.first;
+    return span.n == 0 ? 0 : add_span(c, &span);
+}
+
+/* Classes of other domains stand behind those of types: they are counted
+   from first_domain while the map is copied and get their places later. */
+static uint32_t
+class_of_domain(struct copier *c, uint32_t domain)
+{
+    uint32_t n = _PySnapshot_Pair(&c->domains, 0, domain);
+    return n == SNAPSHOT_NONE ? n : c->first_domain + n;
+}
+
+static int
+copy_map(struct copier *c, int *owners)
+{
+    struct tracer_snapshot *s = c->s;
+    const struct tracer_map *map = &_PyTracer.map;
+    if (map->records == NULL) {
+        return 0;
+    }
+    c->in_map = _PySnapshot_Array((uint64_t)map->mask + 1, sizeof(uint32_t));
+    if (c->in_map == NULL || _PySnapshot_PairsInit(&c->domains) < 0) {
+        return -1;
+    }
+    c->first_mapped = s->nblocks;
+    for (size_t i = 0; i <= map->mask; i++) {
+        const struct tracer_record *record = &map->records[i];
+        if (record->address == 0 || _PyTracer_IsParked(record->node)
+            || s->nblocks == c->blocks_size)
+        {
+            c->in_map[i] = SNAPSHOT_NONE;
+            continue;
+        }
+        c->in_map[i] = (uint32_t)(s->nblocks - c->first_mapped);
+        struct snapshot_block *block = &s->blocks[s->nblocks++];
+        block->address = record->address;
+        block->size = record->size;
+        block->node = node_number(record->node);
+        switch ((enum tracer_kind)record->kind) {
+        case TRACER_OBJECT:
+            block->class_ = class_of_object(c, (const char *)record->address,
+                                            record->size, owners);
+            break;
+        case TRACER_MEMORY:
+            block->class_ = TRACER_CLASS_MEMORY;
+            break;
+        case TRACER_RAW:
+            block->class_ = TRACER_CLASS_RAW;
+            break;
+        case TRACER_EXTERNAL:
+            block->class_ = class_of_domain(c, record->domain);
+            if (block->class_ == SNAPSHOT_NONE) {
+                return -1;
+            }
+            break;
+        }
+    }
+    return 0;
+}
+
+/* --- Blocks that objects own */
+
+static int
+compare_spans(const void *a, const void *b)
+{
+    const char *x = ((const struct span *)a)->start;
+    const char *y = ((const struct span *)b)->start;
+    return (x > y) - (x < y);
+}
+
+static struct snapshot_block *
+find_small(struct copier *c, const char *address)
+{
+    size_t low = 0;
+    size_t high = c->nspans;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (c->spans[middle].end <= address) {
+            low = middle + 1;
+        }
+        else {
+            high = middle;
+        }
+    }
+    if (low == c->nspans || address < c->spans[low].start) {
+        return NULL;
+    }
+    uint64_t first = c->spans[low].first;
+    uint64_t last = first + c->spans[low].n;
+    while (first < last) {
+        uint64_t middle = (first + last) / 2;
+        if (c->s->blocks[middle].address < (uintptr_t)address) {
+            first = middle + 1;
+        }
+        else {
+            last = middle;
+        }
+    }
+    if (first == c->spans[low].first + c->spans[low].n
+        || c->s->blocks[first].address != (uintptr_t)address)
+    {
+        return NULL;
+    }
+    return &c->s->blocks[first];
+}
+
+static void
+mark_buffer(const void *address, enum tracer_class class_, void *arg)
+{
+    struct copier *c = arg;
+    if (address == NULL) {
+        return;
+    }
+    struct snapshot_block *block = find_small(c, address);
+    if (block == NULL && c->in_map != NULL) {
+        const struct tracer_record *record =
+            _PyTracer_MapFind((uintptr_t)address, 0);
+        if (record != NULL) {
+            uint32_t n = c->in_map[record - _PyTracer.map.records];
+            if (n != SNAPSHOT_NONE) {
+                block = &c->s->blocks[c->first_mapped + n];
+            }
+        }
+    }
+    if (block != NULL && block->class_ == TRACER_CLASS_MEMORY) {
+        block->class_ = class_;
+    }
+}
+
+static void
+mark_buffers(struct copier *c, const struct tracer_type *const *types,
+             uint64_t first, uint64_t n)
+{
+    for (uint64_t i = first; i < first + n; i++) {
+        const struct snapshot_block *block = &c->s->blocks[i];
+        const struct tracer_type *type = types[block->class_];
+        if (type != NULL && type->owner != TRACER_OWNS_NOTHING) {
+            char *p = (char *)(uintptr_t)block->address;
+            _PyTracer_VisitBuffers(type, (PyObject *)(p + type->presize),
+                                   mark_buffer, c);
+        }
+    }
+}
+
+static int
+mark_all_buffers(struct copier *c, int mapped_owners)
+{
+    struct tracer_snapshot *s = c->s;
+    uint32_t n = c->classes_size + c->domains.used;
+    const struct tracer_type **types = calloc(n, sizeof(*types));
+    if (types == NULL) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < c->types.n; i++) {
+        if (c->types.list[i].class_ != SNAPSHOT_NONE) {
+            types[c->types.list[i].class_] = &c->types.list[i];
+        }
+    }
+    qsort(c->spans, c->nspans, sizeof(*c->spans), compare_spans);
+    for (size_t i = 0; i < c->nspans; i++) {
+        if (c->spans[i].owners) {
+            mark_buffers(c, types, c->spans[i].first, c->spans[i].n);
+        }
+    }
+    if (mapped_owners) {
+        mark_buffers(c, types, c->first_mapped, s->nblocks - c->first_mapped);
+    }
+    free(types);
+    return 0;
+}
+
+/* Move the classes of domains next to the others. */
+static int
+place_domains(struct copier *c)
+{
+    struct tracer_snapshot *s = c->s;
+    uint32_t n = c->domains.used;
+    if (n == 0) {
+        return 0;
+    }
+    uint32_t shift = c->first_domain - s->nclasses;
+    for (uint64_t i = c->first_mapped; i < s->nblocks; i++) {
+        if (s->blocks[i].class_ >= c->first_domain) {
+            s->blocks[i].class_ -= shift;
+        }
+    }
+    void *p = realloc(s->classes,
+                      ((size_t)s->nclasses + n) * sizeof(*s->classes));
+    if (p == NULL) {
+        return -1;
+    }
+    s->classes = p;
+    for (uint32_t i = 0; i <= c->domains.mask; i++) {
+        uint32_t number = c->domains.numbers[i];
+        if (number != SNAPSHOT_NONE) {
+            char name[32];
+            uint32_t domain = (uint32_t)c->domains.keys[i];
+            int length = snprintf(name, sizeof(name), "<domain %u>", domain);
+            struct snapshot_class *class_ = &s->classes[s->nclasses + number];
+            class_->kind = TRACER_EXTERNAL;
+            class_->domain = domain;
+            class_->name = _PySnapshot_AddString(s, name, (uint32_t)length);
+            if (class_->name == SNAPSHOT_NONE) {
+                return -1;
+            }
+        }
+    }
+    s->nclasses += n;
+    return 0;
+}
+
+static int
+copy_blocks(struct copier *c, uint64_t nblocks)
+{
+    int mapped_owners = 0;
+    c->blocks_size = nblocks;
+    c->first_domain = TRACER_NCLASSES + c->types.n;
+    c->s->has_blocks = 1;
+    c->s->blocks = _PySnapshot_Array(nblocks, sizeof(*c->s->blocks));
+    if (c->s->blocks == NULL || prepare_classes(c) < 0
+        || _PyTracer_VisitPools(copy_pool, c) < 0
+        || copy_map(c, &mapped_owners) < 0
+        || mark_all_buffers(c, mapped_owners) < 0
+        || place_domains(c) < 0)
+    {
+        return -1;
+    }
+    assert(c->s->nblocks == nblocks);
+    return 0;
+}
+
+static void
+copy_facts(struct tracer_facts *facts)
+{
+    facts->current = (uint64_t)_PyTracer_Current();
+    facts->peak = (uint64_t)_PyTracer.peak;
+    facts->untraced = _PyTracer.untraced;
+    facts->folded = _PyTracer.folded;
+    for (int i = 0; i < _PyTracer_NFREELISTS; i++) {
+        const struct tracer_node *node =
+            _PyTracer_Node(TRACER_NODE_PARKED + i);
+        const struct tracer_twin *twin =
+            _PyTracer_Twin(TRACER_NODE_PARKED + i);
+        facts->parked[i][0] = node->alloc_blocks - node->free_blocks
+                              + twin->alloc_blocks - twin->free_blocks;
+        facts->parked[i][1] = node->alloc_bytes - node->free_bytes
+                              + twin->alloc_bytes - twin->free_bytes;
+    }
+}
+
+static int
+copy_all(struct copier *c, int with_blocks, struct tracer_facts *facts)
+{
+    if (!_PyTracer.tracing) {
+        c->s->limit = UINT32_MAX;
+        return 0;
+    }
+    c->s->limit = _PyTracer.limit;
+    uint64_t nblocks;
+    copy_facts(facts);
+    if (copy_strings(c->s) < 0 || copy_locations(c->s) < 0
+        || copy_nodes(c->s, &nblocks) < 0)
+    {
+        return -1;
+    }
+    return with_blocks ? copy_blocks(c, nblocks) : 0;
+}
+
+struct tracer_snapshot *
+_PyTracer_TakeSnapshot(int with_blocks, struct tracer_facts *facts)
+{
+    struct copier c = {.s = _PySnapshot_New()};
+    int result = -1;
+    memset(facts, 0, sizeof(*facts));
+    if (c.s != NULL
+        && (!with_blocks || _PyTracer_CollectTypes(&c.types) == 0))
+    {
+        _PyTracer_Lock();
+        result = copy_all(&c, with_blocks, facts);
+        _PyTracer_Unlock();
+    }
+    if (result == 0) {
+        result = _PyTracer_NameTypes(&c.types, c.s);
+    }
+    _PyTracer_FreeTypes(&c.types);
+    _PySnapshot_PairsFree(&c.domains);
+    free(c.spans);
+    free(c.in_map);
+    if (result < 0) {
+        _PySnapshot_Free(c.s);
+        return NULL;
+    }
+    return c.s;
+}

@@ -1,0 +1,113 @@
+/* Tracebacks of a snapshot, cut to the limit.
+
+   With a limit of k frames the tracer keeps paths of up to 2 k, because it can
+   extend those without looking back; only the k most recent frames count.
+   Cutting makes different nodes equal: they are merged here.
+
+   Most programs never reach their limit; then there is nothing to do. */
+
+#include "pycore_tracer_snapshot.h"
+
+#include <stdlib.h>
+
+/* Give the measures of an old node to its new one; `buffer` has room for a
+   path. */
+static uint32_t
+move_node(const struct tracer_snapshot *s, struct snapshot_paths *paths,
+          uint32_t id, uint32_t *buffer)
+{
+    const struct snapshot_node *old = &s->nodes[id];
+    uint32_t n = 0;
+    for (uint32_t i = id; i != SNAPSHOT_NONE && n < s->limit;
+         i = s->nodes[i].parent)
+    {
+        buffer[n++] = s->nodes[i].location;
+    }
+    uint32_t path = SNAPSHOT_NONE;
+    while (n > 0) {
+        path = _PySnapshot_Path(paths, path, buffer[--n]);
+        if (path == SNAPSHOT_NONE) {
+            return path;
+        }
+    }
+    uint32_t new_id = _PySnapshot_PathEnd(paths, path, old->nframe);
+    if (new_id != SNAPSHOT_NONE) {
+        for (int m = 0; m < SNAPSHOT_NMEASURES; m++) {
+            paths->nodes[new_id].measures[m] += old->measures[m];
+        }
+    }
+    return new_id;
+}
+
+static int
+move_nodes(const struct tracer_snapshot *s, struct snapshot_paths *paths,
+           uint32_t *moved)
+{
+    uint32_t longest = s->limit < s->nnodes ? s->limit : s->nnodes;
+    uint32_t *buffer = _PySnapshot_Array(longest, sizeof(uint32_t));
+    int result = buffer == NULL ? -1 : 0;
+    for (uint32_t id = 0; result == 0 && id < s->nnodes; id++) {
+        moved[id] = SNAPSHOT_NONE;
+        if (_PySnapshot_IsUsed(&s->nodes[id])) {
+            moved[id] = move_node(s, paths, id, buffer);
+            result = moved[id] == SNAPSHOT_NONE ? -1 : 0;
+        }
+    }
+    free(buffer);
+    return result;
+}
+
+/* Nonzero if a path is longer than the limit, or may have begun before its
+   first frame; -1: no memory. */
+static int
+must_cut(const struct tracer_snapshot *s)
+{
+    if (s->truncate) {
+        return 1;
+    }
+    uint32_t *length = _PySnapshot_Array(s->nnodes, sizeof(uint32_t));
+    if (length == NULL) {
+        return -1;
+    }
+    int result = 0;
+    for (uint32_t id = 0; id < s->nnodes; id++) {
+        uint32_t parent = s->nodes[id].parent;
+        length[id] = parent == SNAPSHOT_NONE ? 1 : length[parent] + 1;
+        result |= length[id] > s->limit;
+    }
+    free(length);
+    return result;
+}
+
+int
+_PySnapshot_Truncate(struct tracer_snapshot *s)
+{
+    if (s->limit == UINT32_MAX) {
+        return 0;
+    }
+    int result = must_cut(s);
+    if (result <= 0) {
+        s->limit = result == 0 ? UINT32_MAX : s->limit;
+        return result;
+    }
+    struct snapshot_paths paths;
+    uint32_t *moved = _PySnapshot_Array(s->nnodes, sizeof(uint32_t));
+    result = _PySnapshot_PathsInit(&paths);
+    if (moved == NULL || (result == 0 && move_nodes(s, &paths, moved) < 0)) {
+        result = -1;
+    }
+    if (result == 0) {
+        for (uint64_t i = 0; i < s->nblocks; i++) {
+            s->blocks[i].node = moved[s->blocks[i].node];
+        }
+        free(s->nodes);
+        s->nodes = paths.nodes;
+        s->nnodes = paths.nnodes;
+        paths.nodes = NULL;
+        s->truncate = 0;
+        s->limit = UINT32_MAX;
+    }
+    free(moved);
+    _PySnapshot_PathsFree(&paths);
+    return result;
+}

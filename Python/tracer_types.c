@@ -1,0 +1,219 @@
+/* What a block is.
+
+   An object is recognised by the word where its type would be: it must be the
+   address of a live type whose instances have a pre-header of just that size.
+   The live types are those reachable from `object` by __subclasses__().
+   Blocks that objects own (the keys of a dictionary, the items of a list) are
+   recognised through their owners.
+
+   Nothing here allocates through Python but _PyTracer_NameTypes(). */
+
+#include "Python.h"
+#include "pycore_dict.h"          // struct _dictvalues
+#include "pycore_interp.h"        // PyInterpreterState
+#include "pycore_object.h"        // _PyType_PreHeaderSize()
+#include "pycore_pystate.h"       // _PyInterpreterState_GET()
+#include "pycore_typeobject.h"    // _PyStaticType_GetState()
+#include "pycore_tracer_types.h"
+
+#include <stdlib.h>
+
+#define INITIAL_TYPES 4096
+
+static int
+grow(struct tracer_types *types)
+{
+    uint32_t size = types->size == 0 ? INITIAL_TYPES : types->size * 2;
+    struct tracer_type *list = realloc(types->list, size * sizeof(*list));
+    if (list == NULL) {
+        return -1;
+    }
+    types->list = list;
+    uint32_t *index = calloc((size_t)size * 2, sizeof(*index));
+    if (index == NULL) {
+        return -1;
+    }
+    free(types->index);
+    types->index = index;
+    types->size = size;
+    types->mask = size * 2 - 1;
+    for (uint32_t i = 0; i < types->n; i++) {
+        index[_PyTracer_TypeSlot(types, list[i].type)] = i + 1;
+    }
+    return 0;
+}
+
+static enum tracer_owner
+owner_of(PyTypeObject *type)
+{
+    if (type->tp_flags & Py_TPFLAGS_DICT_SUBCLASS) {
+        return TRACER_OWNS_AS_DICT;
+    }
+    if (type->tp_flags & Py_TPFLAGS_LIST_SUBCLASS) {
+        return TRACER_OWNS_AS_LIST;
+    }
+    if (type->tp_flags & Py_TPFLAGS_TYPE_SUBCLASS) {
+        return TRACER_OWNS_AS_TYPE;
+    }
+    if (PyType_IsSubtype(type, &PySet_Type)
+        || PyType_IsSubtype(type, &PyFrozenSet_Type))
+    {
+        return TRACER_OWNS_AS_SET;
+    }
+    if (PyType_IsSubtype(type, &PyByteArray_Type)) {
+        return TRACER_OWNS_AS_BYTEARRAY;
+    }
+    return TRACER_OWNS_NOTHING;
+}
+
+static int
+add_type(struct tracer_types *types, PyTypeObject *type)
+{
+    if (types->n == types->size && grow(types) < 0) {
+        return -1;
+    }
+    uint32_t slot = _PyTracer_TypeSlot(types, type);
+    if (types->index[slot] != 0) {
+        return 0;
+    }
+    struct tracer_type *added = &types->list[types->n++];
+    types->index[slot] = types->n;
+    added->type = type;
+    added->presize = (uint32_t)_PyType_PreHeaderSize(type);
+    added->class_ = SNAPSHOT_NONE;
+    added->owner = owner_of(type);
+    return 0;
+}
+
+/* Borrowed: a dict of weak references, or NULL. */
+static PyObject *
+subclasses_of(PyInterpreterState *interp, PyTypeObject *type)
+{
+    if (type->tp_flags & _Py_TPFLAGS_STATIC_BUILTIN) {
+        managed_static_type_state *state = _PyStaticType_GetState(interp,
+                                                                  type);
+        return state == NULL ? NULL : state->tp_subclasses;
+    }
+    return (PyObject *)type->tp_subclasses;
+}
+
+int
+_PyTracer_CollectTypes(struct tracer_types *types)
+{
+    PyInterpreterState *interp = _PyInterpreterState_GET();
+    memset(types, 0, sizeof(*types));
+    if (add_type(types, &PyBaseObject_Type) < 0) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < types->n; i++) {
+        PyObject *subclasses = subclasses_of(interp, types->list[i].type);
+        Py_ssize_t pos = 0;
+        PyObject *ref;
+        while (subclasses != NULL
+               && PyDict_Next(subclasses, &pos, NULL, &ref))
+        {
+            PyObject *type = ((PyWeakReference *)ref)->wr_object;
+            if (type != Py_None && Py_REFCNT(type) > 0
+                && add_type(types, (PyTypeObject *)type) < 0)
+            {
+                return -1;
+            }
+        }
+    }
+    return 0;
+}
+
+void
+_PyTracer_FreeTypes(struct tracer_types *types)
+{
+    free(types->list);
+    free(types->index);
+}
+
+void
+_PyTracer_VisitBuffers(const struct tracer_type *type, PyObject *op,
+                       void (*found)(const void *, enum tracer_class, void *),
+                       void *arg)
+{
+    switch (type->owner) {
+    case TRACER_OWNS_AS_DICT: {
+        PyDictObject *dict = (PyDictObject *)op;
+        found(dict->ma_keys, TRACER_CLASS_DICT_KEYS, arg);
+        found(dict->ma_values, TRACER_CLASS_DICT_VALUES, arg);
+        break;
+    }
+    case TRACER_OWNS_AS_TYPE:
+        if (((PyTypeObject *)op)->tp_flags & Py_TPFLAGS_HEAPTYPE) {
+            found(((PyHeapTypeObject *)op)->ht_cached_keys,
+                  TRACER_CLASS_DICT_KEYS, arg);
+        }
+        break;
+    case TRACER_OWNS_AS_LIST:
+        found(((PyListObject *)op)->ob_item, TRACER_CLASS_LIST_ITEMS, arg);
+        break;
+    case TRACER_OWNS_AS_SET:
+        found(((PySetObject *)op)->table, TRACER_CLASS_SET_TABLE, arg);
+        break;
+    case TRACER_OWNS_AS_BYTEARRAY:
+        found(((PyByteArrayObject *)op)->ob_bytes,
+              TRACER_CLASS_BYTEARRAY_BUFFER, arg);
+        break;
+    case TRACER_OWNS_NOTHING:
+        break;
+    }
+}
+
+/* "module.qualname", without the module for builtins. */
+static uint32_t
+name_type(struct tracer_snapshot *s, PyTypeObject *type, PyObject *known)
+{
+    PyObject *name = PyType_GetFullyQualifiedName(type);
+    PyObject *utf8 = NULL;
+    PyObject *number = NULL;
+    unsigned long index = SNAPSHOT_NONE;
+    if (name == NULL || !PyUnicode_Check(name)) {
+        goto done;
+    }
+    number = Py_XNewRef(PyDict_GetItemWithError(known, name));
+    if (number == NULL && !PyErr_Occurred()) {
+        utf8 = PyUnicode_AsEncodedString(name, "utf-8", "surrogatepass");
+        if (utf8 == NULL) {
+            goto done;
+        }
+        number = PyLong_FromUnsignedLong(
+            _PySnapshot_AddString(s, PyBytes_AS_STRING(utf8),
+                                  (uint32_t)PyBytes_GET_SIZE(utf8)));
+        if (number == NULL || PyDict_SetItem(known, name, number) < 0) {
+            goto done;
+        }
+    }
+    if (number != NULL) {
+        index = PyLong_AsUnsignedLong(number);
+    }
+done:
+    Py_XDECREF(name);
+    Py_XDECREF(utf8);
+    Py_XDECREF(number);
+    PyErr_Clear();
+    return (uint32_t)index;
+}
+
+int
+_PyTracer_NameTypes(const struct tracer_types *types,
+                    struct tracer_snapshot *s)
+{
+    PyObject *known = PyDict_New();
+    int result = known == NULL ? -1 : 0;
+    for (uint32_t i = 0; result == 0 && i < types->n; i++) {
+        uint32_t class_ = types->list[i].class_;
+        if (class_ != SNAPSHOT_NONE) {
+            s->classes[class_].name = name_type(s, types->list[i].type, known);
+            if (s->classes[class_].name == SNAPSHOT_NONE) {
+                result = -1;
+            }
+        }
+    }
+    PyErr_Clear();
+    Py_XDECREF(known);
+    return result;
+}
