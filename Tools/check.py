@@ -133,10 +133,11 @@ def main():
                  for line in read_list(queue / 'known-failures.txt'))
     logs = options.logs.resolve()
     logs.mkdir(parents=True, exist_ok=True)
+    # Stock tests expect an interpreter that nobody has configured.
+    for name in list(os.environ):
+        if name.startswith('PYTHON') or name == 'PYTRACEMALLOC':
+            del os.environ[name]
     os.environ['PYTRACEMALLOC_TOP'] = str(options.top)
-    for name in ('PYTHONTRACEMALLOC', 'PYTRACEMALLOC', 'PYTHONPATH',
-                 'PYTHONHOME'):
-        os.environ.pop(name, None)
 
     jobs = select(options)
     failed = []
