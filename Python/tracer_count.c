@@ -26,7 +26,8 @@ set_bounds(void)
     for (struct tracer_measure *m = _PyTracer.measures; m; m = m->next) {
         _PyTracer.high = Py_MIN(_PyTracer.high, m->peak);
     }
-    _PyTracer.low = _PyTracer.alarm_low;
+    _PyTracer.low = _PyTracer.garbage_thread != NULL ? INT64_MAX
+                                                     : _PyTracer.alarm_low;
 }
 
 static void
@@ -139,14 +140,6 @@ _PyTracer_AboveHigh(void)
 }
 
 void
-_PyTracer_BelowLow(void)
-{
-    if (_PyTracer_Current() < _PyTracer.alarm_low) {
-        fire();
-    }
-}
-
-void
 _PyTracer_SavePeak(struct tracer_node *node)
 {
     node->peak_bytes = node->alloc_bytes - node->free_bytes;
@@ -217,17 +210,27 @@ _PyTracer_SumTotals(uint64_t *size, uint64_t *count)
 
 /* --- Cyclic garbage: what is freed while the collector deletes */
 
-void
-_PyTracer_CountGarbage(uint32_t id, size_t size)
+static void
+count_garbage(uint32_t id, size_t size)
 {
-    if (_PyThreadState_GET() != _PyTracer.garbage_thread
-        || _PyTracer_IsParked(id))
+    if (_PyThreadState_GET() == _PyTracer.garbage_thread
+        && !_PyTracer_IsParked(id))
     {
-        return;
+        struct tracer_twin *twin = _PyTracer_Twin(id);
+        twin->garbage_bytes += size;
+        twin->garbage_blocks++;
     }
-    struct tracer_twin *twin = _PyTracer_Twin(id);
-    twin->garbage_bytes += size;
-    twin->garbage_blocks++;
+}
+
+void
+_PyTracer_BelowLow(uint32_t node, size_t size)
+{
+    if (_PyTracer.garbage_thread != NULL) {
+        count_garbage(node, size);
+    }
+    if (_PyTracer_Current() < _PyTracer.alarm_low) {
+        fire();
+    }
 }
 
 void
@@ -235,6 +238,7 @@ _PyTracer_GarbageBegin(PyThreadState *tstate)
 {
     if (_PyTracer.tracing && _PyTracer.garbage_thread == NULL) {
         _PyTracer.garbage_thread = tstate;
+        set_bounds();
     }
 }
 
@@ -243,5 +247,6 @@ _PyTracer_GarbageEnd(PyThreadState *tstate)
 {
     if (_PyTracer.garbage_thread == tstate) {
         _PyTracer.garbage_thread = NULL;
+        set_bounds();
     }
 }

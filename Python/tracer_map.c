@@ -123,10 +123,7 @@ count_out(uint32_t node, size_t size)
     twin->free_bytes += size;
     twin->free_blocks++;
     if (_PyTracer_Current() < _PyTracer.low) {
-        _PyTracer_BelowLow();
-    }
-    if (_PyTracer.garbage_thread != NULL) {
-        _PyTracer_CountGarbage(node, size);
+        _PyTracer_BelowLow(node, size);
     }
 }
 

@@ -30,8 +30,9 @@
 
 struct entry {
     _PyInterpreterFrame *frame;
-    const void *instr;
+    const void *instr;            // where the frame was at the last capture
     uint32_t node;                // from_previous, or of the whole stack
+    uint32_t parent;              // of node
     uint32_t from_last;           // or NONE: not made yet
 };
 
@@ -139,23 +140,26 @@ child_of(uint32_t parent, _PyInterpreterFrame *frame)
                                   : _PyTracer_Child(parent, location);
 }
 
-/* Node of the frame below `parent`, from the cache where that serves. */
-static uint32_t
-cached_child(uint32_t parent, _PyInterpreterFrame *frame)
+static Py_NO_INLINE uint32_t
+fill_cache(uint32_t parent, _PyInterpreterFrame *frame)
 {
     const void *instr = frame->instr_ptr;
-    struct tracer_cache_line *line =
-        &_PyTracer.cache[_PyTracer_CacheIndex(instr, parent)];
-    if (line->instr == instr && line->parent == parent) {
-        return line->node;
-    }
     _PyTracer_Lock();
     uint32_t node = child_of(parent, frame);
     _PyTracer_Unlock();
     if (node != TRACER_NODE_NONE) {
-        *line = (struct tracer_cache_line){instr, parent, node};
+        _PyTracer.cache[_PyTracer_CacheIndex(instr, parent)] =
+            (struct tracer_cache_line){instr, parent, node};
     }
     return node;
+}
+
+/* Node of the frame below `parent`. */
+static inline uint32_t
+cached_child(uint32_t parent, _PyInterpreterFrame *frame)
+{
+    uint32_t node = _PyTracer_CachedChild(frame->instr_ptr, parent);
+    return node != TRACER_NODE_NONE ? node : fill_cache(parent, frame);
 }
 
 static uint32_t
@@ -187,30 +191,32 @@ from_last(struct tracer_stack *s, size_t i)
     return s->entries[i].from_last;
 }
 
-/* Make the node of entry i, whose frame and instr are set. */
+/* Parent of the node of entry i; NONE: no memory.  0 is a parent, too: i is
+   the oldest frame. */
+static int
+set_parent(struct tracer_stack *s, size_t i)
+{
+    struct entry *e = &s->entries[i];
+    if (i == 0) {
+        e->parent = 0;
+        return 0;
+    }
+    if (i < _PyTracer.limit || i % _PyTracer.limit != 0) {
+        e->parent = e[-1].node;
+        return 0;
+    }
+    e->parent = from_last(s, i - 1);
+    return e->parent == TRACER_NODE_NONE ? -1 : 0;
+}
+
+/* Make the node of entry i for where its frame is now. */
 static int
 set_node(struct tracer_stack *s, size_t i)
 {
     struct entry *e = &s->entries[i];
-    size_t k = _PyTracer.limit;
-    uint32_t parent;
-    e->from_last = TRACER_NODE_NONE;
-    if (i == 0) {
-        parent = 0;
-    }
-    else if (i >= k && i % k == 0) {
-        parent = from_last(s, i - 1);
-        if (parent == TRACER_NODE_NONE) {
-            return -1;
-        }
-    }
-    else {
-        parent = e[-1].node;
-    }
-    e->node = cached_child(parent, e->frame);
-    if (i < k) {
-        e->from_last = e->node;
-    }
+    e->instr = e->frame->instr_ptr;
+    e->node = cached_child(e->parent, e->frame);
+    e->from_last = i < _PyTracer.limit ? e->node : TRACER_NODE_NONE;
     return e->node == TRACER_NODE_NONE ? -1 : 0;
 }
 
@@ -243,7 +249,7 @@ capture_one(PyThreadState *tstate)
 }
 
 /* Pop the entries above the frame's; 0 if it has none, and then all went. */
-static int
+static inline int
 pop_to(struct tracer_stack *s, _PyInterpreterFrame *frame)
 {
     while (s->depth > 0) {
@@ -255,23 +261,47 @@ pop_to(struct tracer_stack *s, _PyInterpreterFrame *frame)
     return 0;
 }
 
+static Py_NO_INLINE int
+make_room(struct tracer_stack *s)
+{
+    _PyTracer_Lock();
+    int err = grow_stack(s);
+    _PyTracer_Unlock();
+    return err;
+}
+
+/* Collect the frames above the first one that is on the shadow stack.  Only a
+   complete frame is ever marked. */
+static Py_ssize_t
+collect_frames(struct tracer_stack *s, _PyInterpreterFrame *frame)
+{
+    size_t n = 0;
+    for (; frame != NULL; frame = frame->previous) {
+        if (frame->tracer_mark && pop_to(s, frame)) {
+            return (Py_ssize_t)n;
+        }
+        if (_PyFrame_IsIncomplete(frame)) {
+            continue;
+        }
+        if (n == s->capacity && make_room(s) < 0) {
+            return -1;
+        }
+        s->pending[n++] = frame;
+    }
+    s->depth = 0;
+    return (Py_ssize_t)n;
+}
+
 static int
 push_frames(struct tracer_stack *s, size_t npending)
 {
     while (npending > 0) {
         _PyInterpreterFrame *frame = s->pending[--npending];
-        if (s->depth == s->capacity) {
-            _PyTracer_Lock();
-            int err = grow_stack(s);
-            _PyTracer_Unlock();
-            if (err < 0) {
-                return -1;
-            }
+        if (s->depth == s->capacity && make_room(s) < 0) {
+            return -1;
         }
-        struct entry *e = &s->entries[s->depth];
-        e->frame = frame;
-        e->instr = frame->instr_ptr;
-        if (set_node(s, s->depth) < 0) {
+        s->entries[s->depth].frame = frame;
+        if (set_parent(s, s->depth) < 0 || set_node(s, s->depth) < 0) {
             return -1;
         }
         frame->tracer_mark = 1;
@@ -280,37 +310,28 @@ push_frames(struct tracer_stack *s, size_t npending)
     return 0;
 }
 
-/* Collect the frames above the first one that is on the shadow stack. */
-static Py_ssize_t
-collect_frames(struct tracer_stack *s, _PyInterpreterFrame *frame)
+/* Bring the shadow stack up to date; -1: no memory. */
+static int
+update_stack(struct tracer_stack *s, _PyInterpreterFrame *frame)
 {
-    size_t n = 0;
-    while (frame != NULL) {
-        if (frame->tracer_mark && pop_to(s, frame)) {
-            return (Py_ssize_t)n;
-        }
-        if (n == s->capacity) {
-            _PyTracer_Lock();
-            int err = grow_stack(s);
-            _PyTracer_Unlock();
-            if (err < 0) {
-                return -1;
-            }
-        }
-        s->pending[n++] = frame;
-        frame = _PyFrame_GetFirstComplete(frame->previous);
+    Py_ssize_t npending = collect_frames(s, frame);
+    if (npending < 0) {
+        return -1;
     }
-    s->depth = 0;
-    return (Py_ssize_t)n;
+    if (s->depth > 0) {
+        struct entry *e = &s->entries[s->depth - 1];
+        if (e->instr != e->frame->instr_ptr
+            && set_node(s, s->depth - 1) < 0)
+        {
+            return -1;
+        }
+    }
+    return push_frames(s, (size_t)npending);
 }
 
 static uint32_t
 capture_stack(PyThreadState *tstate)
 {
-    _PyInterpreterFrame *frame = _PyThreadState_GetFrame(tstate);
-    if (frame == NULL) {
-        return TRACER_NODE_UNKNOWN;
-    }
     struct _PyTracer_top *top = &((_PyThreadStateImpl *)tstate)->tracer;
     struct tracer_stack *s = top->stack;
     if (s == NULL) {
@@ -321,30 +342,18 @@ capture_stack(PyThreadState *tstate)
             return TRACER_NODE_NONE;
         }
     }
-    top->frame = NULL;
-    Py_ssize_t npending = collect_frames(s, frame);
-    if (npending < 0) {
+    if (update_stack(s, tstate->current_frame) < 0) {
         s->depth = 0;
+        top->frame = NULL;
         return TRACER_NODE_NONE;
     }
-    if (s->depth > 0) {
-        struct entry *e = &s->entries[s->depth - 1];
-        if (e->instr != e->frame->instr_ptr) {
-            e->instr = e->frame->instr_ptr;
-            if (set_node(s, s->depth - 1) < 0) {
-                s->depth = 0;
-                return TRACER_NODE_NONE;
-            }
-        }
+    if (s->depth == 0) {
+        top->frame = NULL;
+        return TRACER_NODE_UNKNOWN;
     }
-    if (push_frames(s, (size_t)npending) < 0) {
-        s->depth = 0;
-        return TRACER_NODE_NONE;
-    }
-    struct entry *e = &s->entries[s->depth - 1];
+    const struct entry *e = &s->entries[s->depth - 1];
     top->frame = e->frame;
-    top->instr = e->instr;
-    top->node = e->node;
+    top->parent = e->parent;
     return e->node;
 }
 

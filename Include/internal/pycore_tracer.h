@@ -86,11 +86,11 @@ PyAPI_FUNC(void) _PyTracer_Unpark(enum _PyTracer_freelist kind, void *block,
     _PyTracer_UNPARK(KIND, (char *)(OP) - _PyTracer_GC_HEADER,          \
                      (SIZE) + _PyTracer_GC_HEADER)
 
-/* Top of the last capture of a thread; stack: its shadow stack. */
+/* Top of the last capture of a thread: the frame, the node that its own hang
+   below, and the shadow stack. */
 struct _PyTracer_top {
     struct _PyInterpreterFrame *frame;
-    const void *instr;
-    uint32_t node;
+    uint32_t parent;
     struct tracer_stack *stack;
 };
 

@@ -70,16 +70,17 @@ extern void _PyTracer_ForgetStacks(void);     // GIL, HEAD_LOCK and locked
 /* --- tracer_count.c */
 /* Traced memory passed `high`: 1 if it is a new peak, else 0. */
 extern int _PyTracer_AboveHigh(void);
-extern void _PyTracer_BelowLow(void);
 /* Follow the peak from now on until EndMeasure().  GIL held, not locked. */
 extern void _PyTracer_BeginMeasure(struct tracer_measure *measure);
 extern void _PyTracer_EndMeasure(struct tracer_measure *measure);
 /* Bytes and blocks ever allocated.  GIL held, not locked. */
 extern void _PyTracer_SumTotals(uint64_t *size, uint64_t *count);
+/* A block is freed while traced memory is below `low`, or garbage is deleted:
+   `low` serves both. */
+extern void _PyTracer_BelowLow(uint32_t node, size_t size);
 extern void _PyTracer_LookAtClock(void);
 extern void _PyTracer_ResetPeak(void);            // GIL and locked
 extern void _PyTracer_ClearCounters(void);        // GIL and locked
-extern void _PyTracer_CountGarbage(uint32_t node, size_t size);
 extern void _PyTracer_SavePeak(struct tracer_node *node);
 
 /* --- tracer_hooks.c: allocator functions */
@@ -137,39 +138,43 @@ _PyTracer_CacheIndex(const void *instr, uint32_t parent)
            & (TRACER_CACHE_SIZE - 1);
 }
 
+/* Node below `parent` of an instruction, if the cache has it, else NONE. */
+static inline Py_ALWAYS_INLINE uint32_t
+_PyTracer_CachedChild(const void *instr, uint32_t parent)
+{
+    const struct tracer_cache_line *line =
+        &_PyTracer.cache[_PyTracer_CacheIndex(instr, parent)];
+    return line->instr == instr && line->parent == parent
+           ? line->node : TRACER_NODE_NONE;
+}
+
 /* Node of the current stack, or TRACER_NODE_NONE if the tracer is out of
    memory.  GIL held, not shared, not locked.  A limit of one frame needs the
-   instruction alone; else the answer is that of the last capture if neither
-   the top frame nor its instruction changed (see tracer_stack.c). */
-static inline uint32_t
+   instruction alone; else only the top frame's instruction can have changed
+   if that frame is the one of the last capture (see tracer_stack.c). */
+static inline Py_ALWAYS_INLINE uint32_t
 _PyTracer_Capture(PyThreadState *tstate)
 {
     _PyInterpreterFrame *frame = tstate->current_frame;
+    uint32_t node = TRACER_NODE_NONE;
     if (_PyTracer.limit == 1) {
         if (frame != NULL) {
-            const void *instr = frame->instr_ptr;
-            const struct tracer_cache_line *line =
-                &_PyTracer.cache[_PyTracer_CacheIndex(instr, 0)];
-            if (line->instr == instr) {
-                return line->node;
-            }
+            node = _PyTracer_CachedChild(frame->instr_ptr, 0);
         }
     }
     else {
         const struct _PyTracer_top *top =
             &((_PyThreadStateImpl *)tstate)->tracer;
-        if (frame == top->frame && frame != NULL && frame->tracer_mark
-            && frame->instr_ptr == top->instr)
-        {
-            return top->node;
+        if (frame == top->frame && frame != NULL && frame->tracer_mark) {
+            node = _PyTracer_CachedChild(frame->instr_ptr, top->parent);
         }
     }
-    return _PyTracer_CaptureSlow(tstate);
+    return node != TRACER_NODE_NONE ? node : _PyTracer_CaptureSlow(tstate);
 }
 
 /* Count a small block in and out, unless it is parked.  GIL held. */
 
-static inline void
+static inline Py_ALWAYS_INLINE void
 _PyTracer_CountAlloc(uint32_t id, size_t size)
 {
     struct tracer_node *node = _PyTracer_Node(id);
@@ -184,7 +189,7 @@ _PyTracer_CountAlloc(uint32_t id, size_t size)
     node->alloc_blocks++;
 }
 
-static inline void
+static inline Py_ALWAYS_INLINE void
 _PyTracer_CountFree(uint32_t id, size_t size)
 {
     struct tracer_node *node = _PyTracer_Node(id);
@@ -195,10 +200,7 @@ _PyTracer_CountFree(uint32_t id, size_t size)
     node->free_bytes += size;
     node->free_blocks++;
     if (_PyTracer_Current() < _PyTracer.low) {
-        _PyTracer_BelowLow();
-    }
-    if (_PyTracer.garbage_thread != NULL) {
-        _PyTracer_CountGarbage(id, size);
+        _PyTracer_BelowLow(id, size);
     }
 }
 
