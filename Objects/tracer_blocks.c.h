@@ -156,6 +156,7 @@ tracer_big_malloc(OMState *state, size_t nelem, size_t elsize, int zeroed,
                   enum tracer_kind kind)
 {
     const PyMemAllocatorEx *raw = &_PyTracer.raw;
+    _PyTracer_FALLBACK(nelem * elsize);
     void *block = zeroed ? raw->calloc(raw->ctx, nelem, elsize)
                          : raw->malloc(raw->ctx, nelem * elsize);
     if (block != NULL) {
@@ -334,54 +335,76 @@ _PyTracer_PymallocInUse(void)
            && pymemallocator_eq(&_PyTracer.mem, &pymalloc);
 }
 
-/* --- Free lists: the short way, while the fused functions are in use */
+/* --- Free lists: the short way
+
+   While the fused functions are in use and pymalloc has never had to pass a
+   small request on for want of an arena, a block of at most 512 bytes of
+   these free lists is in a pool: there is nothing to look up.  (The chunks of
+   object stacks are raw, but bigger.) */
+
+static_assert(sizeof(void *) == 8, "an object stack chunk is over 512 bytes");
+
+static inline Py_ALWAYS_INLINE int
+tracer_is_small(poolp pool, size_t size)
+{
+    return LIKELY(_PyTracer.fused && !_PyTracer_small_fallback
+                  && size <= SMALL_REQUEST_THRESHOLD)
+           && LIKELY(pool->tracer_table != NULL);
+}
 
 void
 _PyTracer_Park(enum _PyTracer_freelist kind, void *block, size_t size)
 {
     uint32_t node = TRACER_NODE_PARKED + kind;
-    OMState *state = get_state();
     poolp pool = POOL_ADDR(block);
-    if (UNLIKELY(!_PyTracer.fused
-                 || !address_in_range(state, block, pool)
-                 || pool->tracer_table == NULL))
-    {
+    if (UNLIKELY(!tracer_is_small(pool, size))) {
         _PyTracer_Move(block, size, node, 0);
         return;
     }
+    uint32_t *slot = &pool->tracer_table[tracer_index(pool, block)];
+    uint32_t entry = *slot;
     size_t block_size = INDEX2SIZE(pool->szidx);
-    uint32_t entry = tracer_drop_small(pool, block);
-    if (UNLIKELY(entry != 0)) {
+    if (LIKELY(entry >= TRACER_ENTRY_FIRST)) {
         size = block_size - TRACER_ENTRY_SLACK(entry);
+        _PyTracer_CountFree(TRACER_ENTRY_NODE(entry), size);
+        *slot = (entry & 0xff) | node << 8;
     }
-    pool->tracer_table[tracer_index(pool, block)] =
-        TRACER_ENTRY(node, TRACER_ENTRY_DOMAIN(entry), block_size - size);
-    _PyTracer_Node(node)->alloc_bytes += size;
-    _PyTracer_Node(node)->alloc_blocks++;
+    else {
+        if (entry != 0) {
+            size = block_size - TRACER_ENTRY_SLACK(entry);
+            _PyTracer_CountOut(TRACER_ENTRY_NODE(entry), size);
+        }
+        *slot = TRACER_ENTRY(node, TRACER_ENTRY_DOMAIN(entry),
+                             block_size - size);
+    }
+    struct tracer_node *parked = _PyTracer_Node(node);
+    parked->alloc_bytes += size;
+    parked->alloc_blocks++;
 }
 
 void
-_PyTracer_Unpark(enum _PyTracer_freelist Py_UNUSED(kind), void *block,
-                 size_t size)
+_PyTracer_Unpark(enum _PyTracer_freelist kind, void *block, size_t size)
 {
-    PyThreadState *tstate = _PyThreadState_GET();
-    OMState *state = tstate->interp->obmalloc;
     poolp pool = POOL_ADDR(block);
-    if (UNLIKELY(!_PyTracer.fused
-                 || !address_in_range(state, block, pool)
-                 || pool->tracer_table == NULL))
-    {
+    if (UNLIKELY(!tracer_is_small(pool, size))) {
         _PyTracer_Move(block, size, TRACER_NODE_NONE, 1);
         return;
     }
-    size_t block_size = INDEX2SIZE(pool->szidx);
     uint32_t *slot = &pool->tracer_table[tracer_index(pool, block)];
     uint32_t entry = *slot;
-    if (LIKELY(entry != 0)) {
+    size_t block_size = INDEX2SIZE(pool->szidx);
+    uint32_t node = _PyTracer_Capture(_PyThreadState_GET());
+    if (LIKELY(TRACER_ENTRY_NODE(entry) == TRACER_NODE_PARKED + kind)) {
+        struct tracer_node *parked =
+            _PyTracer_Node(TRACER_NODE_PARKED + kind);
+        size = block_size - TRACER_ENTRY_SLACK(entry);
+        parked->free_bytes += size;
+        parked->free_blocks++;
+    }
+    else if (entry != 0) {
         size = block_size - TRACER_ENTRY_SLACK(entry);
         _PyTracer_CountOut(TRACER_ENTRY_NODE(entry), size);
     }
-    uint32_t node = _PyTracer_Capture(tstate);
     if (UNLIKELY(node == TRACER_NODE_NONE)) {
         *slot = 0;
         _PyTracer.untraced++;

@@ -20,6 +20,15 @@ extern "C" {
    that what the allocator asks of a lower one is not traced twice. */
 extern _Py_thread_local int _PyTracer_inside;
 
+/* Nonzero once pymalloc has passed a small request on to the raw domain. */
+extern int _PyTracer_small_fallback;
+#define _PyTracer_FALLBACK(SIZE)                        \
+    do {                                                \
+        if ((size_t)(SIZE) - 1 < 512) {                 \
+            _PyTracer_small_fallback = 1;               \
+        }                                               \
+    } while (0)
+
 /* --- tracer_memory.c; all locked.  NULL without an exception if there is no
    memory. */
 extern void *_PyTracer_MemAlloc(size_t size);               // zeroed
