@@ -1,4 +1,7 @@
-/* A snapshot from Python tuples: (domain, size, frames[, total_nframe]). */
+/* A snapshot from Python tuples: (domain, size, frames[, total_nframe]).
+
+   They may come from a hostile pickle: messages do not show them, since the
+   text of a small object can be very long. */
 
 #ifndef Py_BUILD_CORE_BUILTIN
 #  define Py_BUILD_CORE_MODULE 1
@@ -92,9 +95,8 @@ location_number(struct builder *b, PyObject *frame)
         || !PyUnicode_CheckExact(PyTuple_GET_ITEM(frame, 0))
         || !PyLong_CheckExact(PyTuple_GET_ITEM(frame, 1)))
     {
-        PyErr_Format(PyExc_TypeError,
-                     "frame must be a (filename: str, lineno: int) tuple, "
-                     "not %R", frame);
+        PyErr_SetString(PyExc_TypeError,
+                        "frame must be a (filename: str, lineno: int) tuple");
         return SNAPSHOT_NONE;
     }
     uint32_t number = known(b->frames, frame);
@@ -105,9 +107,8 @@ location_number(struct builder *b, PyObject *frame)
     long line = PyLong_AsLongAndOverflow(PyTuple_GET_ITEM(frame, 1),
                                          &overflow);
     if (line < 0 || line >= INT32_MAX || overflow) {
-        PyErr_Format(PyExc_ValueError,
-                     "lineno must be in range [0; 2147483646], not %R",
-                     PyTuple_GET_ITEM(frame, 1));
+        PyErr_SetString(PyExc_ValueError,
+                        "lineno must be in range [0; 2147483646]");
         return SNAPSHOT_NONE;
     }
     uint32_t filename = string_number(b, PyTuple_GET_ITEM(frame, 0));
@@ -132,9 +133,8 @@ static uint32_t
 path_number(struct builder *b, PyObject *frames)
 {
     if (!PyTuple_Check(frames) || PyTuple_GET_SIZE(frames) == 0) {
-        PyErr_Format(PyExc_TypeError,
-                     "traceback must be a tuple of at least one frame, "
-                     "not %R", frames);
+        PyErr_SetString(PyExc_TypeError,
+                        "traceback must be a tuple of at least one frame");
         return SNAPSHOT_NONE;
     }
     uintptr_t address = (uintptr_t)frames;
@@ -211,9 +211,9 @@ add_trace(struct builder *b, PyObject *trace)
     if ((n != 3 && n != 4) || !PyLong_CheckExact(PyTuple_GET_ITEM(trace, 0))
         || !PyLong_CheckExact(PyTuple_GET_ITEM(trace, 1)))
     {
-        PyErr_Format(PyExc_TypeError,
-                     "trace must be a (domain: int, size: int, frames: tuple,"
-                     " total_nframe: int or None) tuple, not %R", trace);
+        PyErr_SetString(PyExc_TypeError,
+                        "trace must be a (domain: int, size: int, "
+                        "frames: tuple, total_nframe: int or None) tuple");
         return -1;
     }
     domain = PyLong_AsUnsignedLong(PyTuple_GET_ITEM(trace, 0));
@@ -227,8 +227,8 @@ add_trace(struct builder *b, PyObject *trace)
     }
     if (PyErr_Occurred() || domain >= UINT32_MAX || nframe >= SNAPSHOT_NONE) {
         if (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_OverflowError)) {
-            PyErr_Format(PyExc_ValueError, "number out of range in trace %R",
-                         trace);
+            PyErr_SetString(PyExc_ValueError,
+                            "number out of range in trace");
         }
         return -1;
     }

@@ -59,6 +59,9 @@ extern PyObject *_PyTracemalloc_Select(TracesObject *self, PyObject *keep);
 extern PyObject *_PyTracemalloc_Write(TracesObject *self, PyObject *args);
 extern PyObject *_PyTracemalloc_Read(PyObject *module, PyObject *image);
 
+/* --- _tracemalloc_snapshot_pickle.c: function of the module */
+extern PyObject *_PyTracemalloc_CheckPickle(PyObject *module, PyObject *image);
+
 #ifdef __cplusplus
 }
 #endif

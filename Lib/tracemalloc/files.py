@@ -12,7 +12,7 @@ import os
 import pickle
 import secrets
 
-from _tracemalloc import _from_lines, _read_traces
+from _tracemalloc import _check_pickle, _from_lines, _read_traces
 
 MAGIC = b'\x89TRM'
 
@@ -176,6 +176,11 @@ class _SafeUnpickler(pickle.Unpickler):
 
 
 def _load_pickle(image):
+    try:
+        _check_pickle(image)
+    except ValueError as error:
+        raise ValueError("not a snapshot file, or a damaged one: %s"
+                         % error) from None
     file = io.BytesIO(image)
     try:
         unpickler = _SafeUnpickler(file)
@@ -201,7 +206,8 @@ def _from_stock(state, traces_type):
     for name in state:
         if name not in _OWN and hasattr(Snapshot, name):
             raise ValueError("attribute %r cannot be set" % name)
-    snapshot = Snapshot(vars(traces)['_traces'], state['traceback_limit'])
+    limit = _typed(state, 'traceback_limit', int)
+    snapshot = Snapshot(vars(traces)['_traces'], limit)
     snapshot.__setstate__(state)
     return snapshot
 

@@ -5,7 +5,7 @@ import re
 import sys
 
 # Where the modules of a Python installation lie, on any machine.
-_LIBRARY = re.compile(r'(?:^|[/\\])(?:(?:site|dist)-packages'
+_LIBRARY = re.compile(r'(?:^|(?<=[/\\]))(?:(?:site|dist)-packages'
                       r'|[Ll]ib(?:64)?[/\\]python\d+\.\d+(?:[/\\]lib-dynload)?)'
                       r'[/\\]')
 _FROZEN = re.compile(r'<frozen ([^.>]+)')

@@ -1,0 +1,344 @@
+"""Files of snapshots: what is written comes back, what is damaged does not."""
+
+import errno
+import io
+import json
+import os
+import pickle
+import resource
+import signal
+import struct
+import tempfile
+import unittest
+import zlib
+from unittest import mock
+
+import tracemalloc
+from tracemalloc import Snapshot
+
+RAW = [(0, 10, (('a.py', 2), ('b.py', 4)), 3),
+       (0, 10, (('a.py', 2), ('b.py', 4)), 3),
+       (5, 7, (('\udc80 é 漢.py', 0),), None)]
+
+
+class FileCase(unittest.TestCase):
+
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = directory.name
+        self.path = os.path.join(self.directory, 'x.tracemalloc')
+
+    def load(self, image):
+        with open(self.path, 'wb') as file:
+            file.write(image)
+        return Snapshot.load(self.path)
+
+
+class RoundTripTests(FileCase):
+
+    def check(self, snapshot, format):
+        snapshot.dump(self.path, format=format)
+        again = Snapshot.load(self.path)
+        self.assertEqual(again.traces, snapshot.traces)
+        for name in ('traceback_limit', 'timestamp', 'pid', 'metadata',
+                     'traced_memory', 'freelists'):
+            self.assertEqual(getattr(again, name), getattr(snapshot, name))
+        self.assertEqual(os.listdir(self.directory), ['x.tracemalloc'])
+        return again
+
+    def test_given_traces(self):
+        snapshot = Snapshot(RAW, 2)
+        snapshot.metadata['note'] = {'é': [1, 2.5, None]}
+        for format in ('native', 'pickle'):
+            with self.subTest(format=format):
+                again = self.check(snapshot, format)
+                self.assertEqual(again.traces._traces, RAW)
+
+    def test_live(self):
+        for nframe in (1, 3, 25):
+            tracemalloc.start(nframe)
+            self.addCleanup(tracemalloc.stop)
+            data = [{i: (i,)} for i in range(5000)]
+            snapshot = tracemalloc.take_snapshot()
+            tracemalloc.stop()
+            del data
+            again = self.check(snapshot, 'native')
+            for key in ('lineno', 'type', 'function', 'traceback', 'domain'):
+                self.assertEqual(
+                    [(s.key, s.size, s.count, s.total_size, s.peak_size)
+                     for s in again.statistics(key)],
+                    [(s.key, s.size, s.count, s.total_size, s.peak_size)
+                     for s in snapshot.statistics(key)])
+            self.assertEqual(again.call_tree().nodes,
+                             snapshot.call_tree().nodes)
+            self.assertEqual(again.pinned_arenas(1), snapshot.pinned_arenas(1))
+            self.check(snapshot, 'pickle')
+
+    def test_without_traces(self):
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        data = [(i,) for i in range(1000)]
+        snapshot = tracemalloc.take_snapshot(traces=False)
+        del data
+        again = self.check(snapshot, 'native')
+        self.assertEqual(again.statistics('lineno'),
+                         snapshot.statistics('lineno'))
+        with self.assertRaisesRegex(ValueError, "has no traces"):
+            snapshot.dump(self.path, format='pickle')
+
+    def test_attributes(self):
+        snapshot = Snapshot(RAW, 2)
+        snapshot.test_attr = {'a': [1, 'b']}
+        self.assertEqual(self.check(snapshot, 'native').test_attr,
+                         {'a': [1, 'b']})
+        snapshot.test_attr = object
+        with self.assertRaisesRegex(TypeError, "'test_attr'.*'pickle'"):
+            snapshot.dump(self.path)
+        with self.assertRaisesRegex(ValueError, "'xml'"):
+            snapshot.dump(self.path, format='xml')
+
+    def test_pickle_is_stock(self):
+        Snapshot(RAW, 2).dump(self.path, format='pickle')
+        with open(self.path, 'rb') as file:
+            self.assertNotIn(b'_tracemalloc', file.read())
+
+    def test_disk_full_keeps_the_old_file(self):
+        Snapshot(RAW, 2).dump(self.path)
+        with open(self.path, 'rb') as file:
+            old = file.read()
+        many = Snapshot(RAW * 100_000, 2)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        try:
+            with self.assertRaises(OSError) as caught:
+                many.dump(self.path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, handler)
+        self.assertEqual(caught.exception.errno, errno.EFBIG)
+        with open(self.path, 'rb') as file:
+            self.assertEqual(file.read(), old)
+        self.assertEqual(os.listdir(self.directory), ['x.tracemalloc'])
+
+
+class LayoutTests(FileCase):
+    """The file is as the documentation says."""
+
+    def sections(self):
+        Snapshot(RAW, 2).dump(self.path)
+        with open(self.path, 'rb') as file:
+            image = file.read()
+        self.assertEqual(image[:16], b'\x89TRM\r\n\x1a\n' b'\1' + bytes(7))
+        offset = 16
+        while offset < len(image):
+            tag, crc, length = struct.unpack_from('<4sIQ', image, offset)
+            payload = image[offset + 16:offset + 16 + length]
+            self.assertEqual(zlib.crc32(payload), crc)
+            yield tag, payload
+            offset += 16 + length
+        self.assertEqual(payload, struct.pack('<Q', len(image)))
+
+    def test_layout(self):
+        found = dict(self.sections())
+        self.assertEqual(list(found), [b'META', b'TEXT', b'LOCS', b'TREE',
+                                       b'KIND', b'ARNA', b'BLKS', b'DONE'])
+        self.assertEqual(json.loads(found[b'META'])['traceback_limit'], 2)
+        # has_blocks, 3 blocks: size, then all as before, then all new.
+        self.assertEqual(found[b'BLKS'][:2], b'\1\3')
+        self.assertEqual(found[b'BLKS'][2:], bytes([
+            0b100, 10, 1, 0b111, 0b000, 7, 2, 1]))
+
+
+class DamageTests(FileCase):
+
+    def image(self):
+        snapshot = Snapshot(RAW, 2)
+        snapshot.dump(self.path)
+        with open(self.path, 'rb') as file:
+            return file.read()
+
+    def rejects(self, image, pattern=r"at offset \d+"):
+        with self.assertRaisesRegex(ValueError, pattern):
+            self.load(image)
+
+    def test_truncated(self):
+        image = self.image()
+        for size in range(len(image)):
+            self.rejects(image[:size])
+        self.rejects(image + b'x')
+
+    def test_bit_flips(self):
+        image = self.image()
+        for i in range(len(image)):
+            for bit in range(8):
+                damaged = bytearray(image)
+                damaged[i] ^= 1 << bit
+                self.rejects(damaged)
+
+    def replace(self, tag, payload):
+        """The file with another payload of a section, checksum right."""
+        image = self.image()
+        at = image.index(tag)
+        length, = struct.unpack_from('<Q', image, at + 8)
+        end = at + 16 + length
+        image = (image[:at] + tag
+                 + struct.pack('<IQ', zlib.crc32(payload), len(payload))
+                 + payload + image[end:])
+        total = struct.pack('<Q', len(image))
+        return image[:-20] + struct.pack('<I', zlib.crc32(total))[0:4] \
+            + image[-16:-8] + total
+
+    def test_hostile_records(self):
+        huge = b'\xff\xff\xff\xff\xff\xff\xff\xff\xff\1'
+        for tag, payload, reason in (
+            (b'TEXT', huge, "more records than"),
+            (b'TEXT', b'\1\5abc', "do not fill"),
+            (b'TEXT', b'\1\2\xff\xff', "bad UTF-8"),
+            (b'TEXT', b'\1\2\xc0\x80', "bad UTF-8"),
+            (b'LOCS', huge, "more records than"),
+            (b'LOCS', b'\1\x70\0\0\0\0\0\0', "no such text"),
+            (b'TREE', huge, "more records than"),
+            (b'TREE', b'\2\1\0\0\0\0\0\0\0', "does not come before"),
+            (b'TREE', b'\1\0\x70\0\0', "no such location"),
+            (b'TREE', b'\1\0\0\0\xff\1', "inside a number"),
+            (b'TREE', b'\1\0\0\0\0', "no such node|do not add up"),
+            (b'KIND', b'\1\0\4\0', "no such kind of block"),
+            (b'KIND', b'\0', "without tree or kinds"),
+            (b'ARNA', b'\1\0\1\2\0', "more than its size"),
+            (b'BLKS', b'\2\0', "neither 0 nor 1"),
+            (b'BLKS', b'\1' + huge, "more records than"),
+            (b'BLKS', b'\1\1\0\1\x70\0', "no such node"),
+            (b'BLKS', b'\1\1\0\1\0\x70', "no such kind"),
+            (b'BLKS', b'\1\1\7', "do not add up"),
+            (b'BLKS', b'\1\0', "do not add up"),
+            (b'ARNA', b'\0\0', "longer than its records"),
+            (b'BLKS', b'\1\1\0' + b'\xff' * 12, "number too large"),
+            (b'META', b'{}', "metadata"),
+            (b'META', b'[' * 100_000, "metadata"),
+            (b'META', b'\xff', "bad UTF-8"),
+        ):
+            with self.subTest(tag=tag, payload=payload[:20]):
+                self.rejects(self.replace(tag, payload), reason)
+
+    def test_metadata_cannot_replace_methods(self):
+        Snapshot(RAW, 2).dump(self.path)
+        with open(self.path, 'rb') as file:
+            image = file.read()
+        length, = struct.unpack_from('<Q', image, 24)
+        meta = json.loads(image[32:32 + length])
+        meta['attributes'] = {'statistics': 1}
+        self.rejects(self.replace(b'META', json.dumps(meta).encode()),
+                     "'statistics' cannot be set")
+
+    def test_version(self):
+        image = bytearray(self.image())
+        image[8] = 2
+        self.rejects(image, "unknown version")
+
+    def test_other_files(self):
+        for image in (b'', b'x', b'hello world', b'\x89PNG\r\n\x1a\n',
+                      os.urandom(1000)):
+            self.rejects(image, "not a snapshot file")
+
+
+class PickleTests(FileCase):
+
+    def rejects(self, image, pattern="not a snapshot file"):
+        with self.assertRaisesRegex(ValueError, pattern):
+            self.load(image)
+
+    def test_code_is_not_executed(self):
+        class Evil:
+            def __reduce__(self):
+                return os.mkdir, (target,)
+        target = os.path.join(self.directory, 'evil')
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            self.rejects(pickle.dumps(Evil(), protocol))
+        snapshot = Snapshot(RAW, 2)
+        snapshot.evil = Evil()
+        self.rejects(pickle.dumps(snapshot), "mkdir")
+        self.assertFalse(os.path.exists(target))
+
+    def test_huge_numbers(self):
+        for opcodes in (b'\x80\4r\xff\xff\xff\x7f.', b'\x80\4Nr\0\0\0\x40.',
+                        b'\x80\4\x8d' + b'\xff' * 8 + b'.',
+                        b'\x80\4B\xff\xff\xff\x7f.',
+                        b'\x80\4\x95' + b'\xff' * 7 + b'\0.', b'\x80\4', b'N'):
+            self.rejects(opcodes, "at offset")
+
+    def test_damaged_pickle(self):
+        Snapshot(RAW, 2).dump(self.path, format='pickle')
+        with open(self.path, 'rb') as file:
+            image = file.read()
+        for size in range(len(image)):
+            self.rejects(image[:size])
+        for i in range(len(image)):
+            damaged = bytearray(image)
+            damaged[i] ^= 0x15
+            try:
+                self.load(damaged)
+            except ValueError:
+                pass        # Anything else is an error of this test.
+
+    def test_other_objects(self):
+        for value in (None, 5, [], {}, {'format_version': 1}, RAW):
+            self.rejects(pickle.dumps(value))
+
+    def test_small_object_with_a_long_text(self):
+        value = ()
+        for i in range(100):
+            value = (value, value)
+        snapshot = Snapshot(RAW, 2)
+        state = {'_traces': [(0, 1, value, 1)]}
+        with mock.patch.object(tracemalloc._Traces, '__getstate__',
+                               lambda self: state):
+            data = pickle.dumps(snapshot)
+        self.rejects(data, "frame must be")
+
+    def test_version_091(self):
+        data = {'format_version': (0, 9), 'pid': 123,
+                'timestamp': '2013-06-01 18:51:48',
+                'stats': {'a.py': {1: (100, 2), None: (5, 1)},
+                          'b.py': {7: (50, 3)}},
+                'process_memory': 10_000,
+                'user_data': [('Video memory', 'size', 234902)]}
+        for protocol in (2, 3, 4):
+            snapshot = self.load(pickle.dumps(data, protocol))
+            self.assertEqual(
+                [(str(s.traceback), s.size, s.count)
+                 for s in snapshot.statistics('lineno')],
+                [('a.py:1', 100, 2), ('b.py:7', 50, 3), ('a.py:0', 5, 1)])
+            self.assertEqual(snapshot.pid, 123)
+            self.assertEqual(str(snapshot.timestamp), '2013-06-01 18:51:48')
+            self.assertEqual(snapshot.metadata['process_memory'], 10_000)
+
+    def test_version_091_damaged(self):
+        for stats in (5, {'a': 5}, {'a': {1: 5}}, {'a': {'x': (1, 2)}},
+                      {5: {1: (1, 2)}}, {'a': {1: (1, 2, 3)}},
+                      {'a': {1: (-1, 'x')}}):
+            self.rejects(pickle.dumps({'format_version': 1, 'stats': stats},
+                                      4))
+
+    def test_stock_pickle(self):
+        """A pickle as the standard library of 3.13 writes it."""
+        stream = io.BytesIO()
+        shell = type('Snapshot', (), {'__module__': 'tracemalloc'})
+        inner = type('_Traces', (), {'__module__': 'tracemalloc'})
+        snapshot, traces = shell(), inner()
+        traces._traces = RAW
+        snapshot.traces, snapshot.traceback_limit = traces, 2
+        snapshot.extra = {1, 2}
+        with mock.patch.object(tracemalloc, 'Snapshot', shell), \
+             mock.patch.object(tracemalloc, '_Traces', inner):
+            pickle.dump(snapshot, stream, pickle.HIGHEST_PROTOCOL)
+        loaded = self.load(stream.getvalue())
+        self.assertEqual(loaded.traces._traces, RAW)
+        self.assertEqual(loaded.extra, {1, 2})
+        self.assertAlmostEqual(loaded.timestamp.timestamp(),
+                               os.stat(self.path).st_mtime, 3)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,129 @@
+/* Fuzz target: the reader of native snapshot files, and what is done with the
+   arrays that it lets through.  See Tools/fuzz/run.
+
+   An input that begins as a snapshot file is one.  Of any other, the first
+   bytes are the lengths of sections and the rest is what they hold: so the
+   fuzzer changes records without having to mend the headers. */
+
+#include "pycore_tracer_snapshot.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void
+group_all(struct tracer_snapshot *s)
+{
+    for (int key = SNAPSHOT_BY_FILENAME; key <= SNAPSHOT_BY_ADDRESS; key++) {
+        for (int cumulative = 0; cumulative < 2; cumulative++) {
+            struct snapshot_groups result;
+            if (_PySnapshot_Group(s, (enum snapshot_key)key,
+                                  cumulative && key < SNAPSHOT_BY_TRACEBACK,
+                                  &result) == 0)
+            {
+                free(result.groups);
+            }
+        }
+    }
+}
+
+static void
+filter_some(struct tracer_snapshot *s)
+{
+    uint8_t *names = calloc((size_t)s->nstrings + 1, 1);
+    struct snapshot_filter filters[] = {
+        {.filenames = names, .line = -1, .all_frames = 1},
+        {.line = -1, .inclusive = 1, .by_domain = s->has_blocks != 0},
+    };
+    struct tracer_snapshot *left =
+        names == NULL ? NULL : _PySnapshot_Filter(s, filters, 2);
+    if (left != NULL) {
+        group_all(left);
+    }
+    _PySnapshot_Free(left);
+    free(names);
+}
+
+static void
+read_image(const uint8_t *data, size_t size)
+{
+    const char *meta;
+    size_t meta_size;
+    struct snapshot_error error;
+    struct tracer_snapshot *s = _PySnapshot_Read(data, size, &meta,
+                                                 &meta_size, &error);
+    if (s == NULL) {
+        if (error.reason != NULL && error.offset > size) {
+            abort();
+        }
+        return;
+    }
+    group_all(s);
+    filter_some(s);
+    s->limit = 2;
+    if (_PySnapshot_Truncate(s) == 0) {
+        group_all(s);
+    }
+    _PySnapshot_Free(s);
+}
+
+static uint8_t *
+put(uint8_t *p, uint64_t value, int bytes)
+{
+    for (int i = 0; i < bytes; i++) {
+        *p++ = (uint8_t)(value >> (8 * i));
+    }
+    return p;
+}
+
+/* A file with sections of these contents; *size is its size. */
+static uint8_t *
+wrap(const uint8_t *data, size_t *size)
+{
+    static const uint32_t tags[] = {
+#define TAG(NAME, VALUE) VALUE,
+        SNAPSHOT_SECTIONS(TAG)
+#undef TAG
+    };
+    const uint8_t *content = data + 2 * (SNAPSHOT_NSECTIONS - 1);
+    size_t left = *size - 2 * (SNAPSHOT_NSECTIONS - 1);
+    uint8_t *image = malloc(SNAPSHOT_HEADER_SIZE + *size
+                            + SNAPSHOT_NSECTIONS * SNAPSHOT_SECTION_SIZE + 8);
+    if (image == NULL) {
+        return NULL;
+    }
+    memcpy(image, SNAPSHOT_MAGIC, SNAPSHOT_MAGIC_SIZE);
+    uint8_t *p = put(image + SNAPSHOT_MAGIC_SIZE, SNAPSHOT_VERSION, 8);
+    for (int i = 0; i < SNAPSHOT_SECTION_DONE; i++) {
+        size_t n = data[2 * i] | (size_t)data[2 * i + 1] << 8;
+        n = n < left ? n : left;
+        p = put(p, tags[i], 8);
+        p = put(p, n, 8);
+        memcpy(p, content, n);
+        p += n;
+        content += n;
+        left -= n;
+    }
+    p = put(p, tags[SNAPSHOT_SECTION_DONE], 8);
+    p = put(p, 8, 8);
+    *size = (size_t)(p - image) + 8;
+    put(p, *size, 8);
+    return image;
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size >= SNAPSHOT_MAGIC_SIZE
+        && memcmp(data, SNAPSHOT_MAGIC, SNAPSHOT_MAGIC_SIZE) == 0)
+    {
+        read_image(data, size);
+    }
+    else if (size >= 2 * (SNAPSHOT_NSECTIONS - 1)) {
+        uint8_t *image = wrap(data, &size);
+        if (image != NULL) {
+            read_image(image, size);
+        }
+        free(image);
+    }
+    return 0;
+}
