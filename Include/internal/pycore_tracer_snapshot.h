@@ -247,7 +247,7 @@ struct snapshot_error {
     uint64_t offset;              // in the file
 };
 /* Read a file image.  *meta points into it.  Checks everything; memory use is
-   bounded by 96 bytes per byte of the image.  NULL and *error on failure. */
+   bounded by 30 bytes per byte of the image.  NULL and *error on failure. */
 extern struct tracer_snapshot *_PySnapshot_Read(
     const uint8_t *image, size_t size, const char **meta, size_t *meta_size,
     struct snapshot_error *error);
