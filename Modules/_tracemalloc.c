@@ -33,20 +33,6 @@ clear_traces(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(get_traces_doc,
-"_get_traces($module, /)\n--\n\n"
-"Get traces of all memory blocks allocated by Python.\n\n"
-"Return a list of (domain: int, size: int, traceback: tuple, total number\n"
-"of frames: int or None) tuples; traceback is a tuple of (filename: str,\n"
-"lineno: int) tuples, most recent first.\n\n"
-"Return an empty list if the tracemalloc module is disabled.");
-
-static PyObject *
-get_traces(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
-{
-    return _PyTraceMalloc_GetTraces();
-}
-
 PyDoc_STRVAR(get_object_traceback_doc,
 "_get_object_traceback($module, obj, /)\n--\n\n"
 "Get the traceback where the Python object obj was allocated.\n\n"
@@ -254,7 +240,6 @@ set_nomemory(PyObject *Py_UNUSED(module), PyObject *args)
 static PyMethodDef methods[] = {
     METHOD(is_tracing, METH_NOARGS),
     METHOD(clear_traces, METH_NOARGS),
-    {"_get_traces", get_traces, METH_NOARGS, get_traces_doc},
     {"_get_object_traceback", get_object_traceback, METH_O,
      get_object_traceback_doc},
     {"_get_object_trace", get_object_trace, METH_O, get_object_trace_doc},

@@ -347,8 +347,8 @@ static_assert(sizeof(void *) == 8, "an object stack chunk is over 512 bytes");
 static inline Py_ALWAYS_INLINE int
 tracer_is_small(poolp pool, size_t size)
 {
-    return LIKELY(_PyTracer.fused && !_PyTracer_small_fallback
-                  && size <= SMALL_REQUEST_THRESHOLD)
+    return LIKELY(size <= SMALL_REQUEST_THRESHOLD
+                  && _PyTracer.fused > _PyTracer_small_fallback)
            && LIKELY(pool->tracer_table != NULL);
 }
 

@@ -10,7 +10,7 @@
 #include "pycore_tracer_core.h"
 
 int _PyTracer_enabled = 0;
-int _PyTracer_small_fallback = 0;
+uint32_t _PyTracer_small_fallback = 0;
 
 static void
 move_small(uint32_t *entry, size_t block_size, size_t size, uint32_t node)

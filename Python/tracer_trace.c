@@ -172,28 +172,6 @@ frames_object(const struct trace_copy *copy, int details)
 }
 
 PyObject *
-_PyTracer_GetNodeFrames(uint32_t node)
-{
-    struct trace_copy copy = {.trace.node = node};
-    int found = 0;
-    _PyTracer_Lock();
-    if (_PyTracer.tracing && node < _PyTracer.nnodes) {
-        copy.trace.nframe = _PyTracer_NFrames(node);
-        found = copy_frames(&copy);
-    }
-    _PyTracer_Unlock();
-    PyObject *frames = NULL;
-    if (found < 0) {
-        PyErr_NoMemory();
-    }
-    else {
-        frames = frames_object(&copy, 0);
-    }
-    free_copy(&copy);
-    return frames;
-}
-
-PyObject *
 _PyTracer_GetTraceback(unsigned int domain, uintptr_t ptr)
 {
     struct trace_copy copy;

@@ -21,7 +21,7 @@ extern "C" {
 extern _Py_thread_local int _PyTracer_inside;
 
 /* Nonzero once pymalloc has passed a small request on to the raw domain. */
-extern int _PyTracer_small_fallback;
+extern uint32_t _PyTracer_small_fallback;
 #define _PyTracer_FALLBACK(SIZE)                        \
     do {                                                \
         if ((size_t)(SIZE) - 1 < 512) {                 \

@@ -33,10 +33,6 @@ extern const struct tracer_location *_PyTracer_LocationAt(uint32_t node);
    or None.  GIL held, not locked. */
 extern PyObject *_PyTracer_GetTraceback(unsigned int domain, uintptr_t ptr);
 
-/* Frames of a node in the same form; empty if the node is gone. GIL held, not
-   locked. */
-extern PyObject *_PyTracer_GetNodeFrames(uint32_t node);
-
 /* The same, with (filename, lineno, function, end_lineno, colno, end_colno)
    tuples, as (size, total_nframe or None, frames); None if not traced. */
 extern PyObject *_PyTracer_GetTrace(PyObject *obj);
