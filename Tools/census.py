@@ -101,8 +101,8 @@ def check(tree, path):
 def update(tree, path):
     hooks, seen = look(tree)
     old = read(path)[1] if path.exists() else {}
-    lines = ['# Written by Tools/census.py --update, but for the remarks at the',
-             '# end of lines: what it is that looks like a free list there.', '']
+    lines = ['# Written by Tools/census.py --update, but for the remarks at',
+             '# the end: what it is that looks like a free list there.', '']
     lines += hooks + ['']
     for name, words in sorted(seen.items()):
         known_words, remark = old.get(name, (set(), '?'))
@@ -128,7 +128,8 @@ def main():
         print(f'census: {problem}', file=sys.stderr)
     if not problems:
         hooks, seen = look(options.src)
-        print(f'census: {len(hooks)} hooks, {len(seen)} files with free lists, all known')
+        print(f'census: {len(hooks)} hooks, {len(seen)} files with free lists,'
+              f' all known')
     return 1 if problems else 0
 
 
