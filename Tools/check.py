@@ -12,10 +12,13 @@ import argparse
 import concurrent.futures
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree
+
+SUBTEST = re.compile(r'^(?:ERROR|FAIL): \w+ \((test\.[\w.]+)\)', re.MULTILINE)
 
 
 class Job:
@@ -24,10 +27,14 @@ class Job:
     def __init__(self, module, trace=None):
         self.module = module
         self.trace = trace
-        self.passed = 0
+        self.passing = []           # test ids
         self.skipped = 0
-        self.failures = []          # test ids
+        self.failures = []
         self.known = []
+
+    @property
+    def passed(self):
+        return len(self.passing)
 
     @property
     def name(self):
@@ -51,10 +58,18 @@ class Job:
         self.seconds = time.monotonic() - start
         if report.exists():
             self._count(report, known)
-        # A crash, a time-out or a failed set-up leaves no entry in the report.
         if status not in (0, 4) and not self.failures and not self.known:
-            self.failures.append(f'{self.name} (exit code {status})')
+            self._name_failures(known, status)
         return self
+
+    def _name_failures(self, known, status):
+        """Find in the log what the report has not: subtests, or a crash."""
+        names = set(SUBTEST.findall(self.log.read_text(errors='replace')))
+        for name in sorted(names):
+            (self.known if name in known else self.failures).append(name)
+        self.passing = [name for name in self.passing if name not in names]
+        if not names:
+            self.failures.append(f'{self.name} (exit code {status})')
 
     def _count(self, report, known):
         for case in xml.etree.ElementTree.parse(report).iter('testcase'):
@@ -65,7 +80,7 @@ class Job:
             elif 'skipped' in outcome:
                 self.skipped += 1
             else:
-                self.passed += 1
+                self.passing.append(name)
 
 
 def read_list(path):
