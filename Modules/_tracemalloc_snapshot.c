@@ -356,6 +356,14 @@ static PyGetSetDef traces_getset[] = {
     {NULL}
 };
 
+PyDoc_STRVAR(group_doc,
+"_group($self, key, cumulative, measure, /)\n--\n\n"
+"Return the groups that have blocks by that measure, or None.");
+
+PyDoc_STRVAR(write_doc,
+"_write($self, fd, meta, /)\n--\n\n"
+"Write a snapshot file to the descriptor.");
+
 #define METHOD(NAME, FUNCTION, FLAGS, DOC) \
     {NAME, (PyCFunction)(void (*)(void))FUNCTION, FLAGS, DOC}
 
@@ -363,13 +371,13 @@ static PyMethodDef traces_methods[] = {
     METHOD("copy", traces_copy, METH_NOARGS, copy_doc),
     METHOD("_peak", traces_peak, METH_NOARGS, peak_doc),
     METHOD("_filenames", traces_filenames, METH_NOARGS, filenames_doc),
-    METHOD("_group", _PyTracemalloc_Group, METH_VARARGS, NULL),
+    METHOD("_group", _PyTracemalloc_Group, METH_VARARGS, group_doc),
     METHOD("_call_tree", _PyTracemalloc_CallTree, METH_NOARGS, NULL),
     METHOD("_pinned_arenas", _PyTracemalloc_PinnedArenas, METH_O, NULL),
     METHOD("_rename", _PyTracemalloc_Rename, METH_O, NULL),
     METHOD("_filter", _PyTracemalloc_Filter, METH_O, NULL),
     METHOD("_select", _PyTracemalloc_Select, METH_O, NULL),
-    METHOD("_write", _PyTracemalloc_Write, METH_VARARGS, NULL),
+    METHOD("_write", _PyTracemalloc_Write, METH_VARARGS, write_doc),
     {NULL}
 };
 

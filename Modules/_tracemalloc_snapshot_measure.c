@@ -118,7 +118,8 @@ static PyGetSetDef measure_getset[] = {
 
 static PyMethodDef measure_methods[] = {
     {"__enter__", (PyCFunction)measure_enter, METH_NOARGS, NULL},
-    {"__exit__", (PyCFunction)measure_exit, METH_VARARGS, NULL},
+    {"__exit__", (PyCFunction)measure_exit, METH_VARARGS,
+     PyDoc_STR("__exit__($self, /, *exc_info)\n--\n\n")},
     {NULL}
 };
 
