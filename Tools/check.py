@@ -149,9 +149,9 @@ def main():
                  for line in read_list(queue / 'known-failures.txt'))
     logs = options.logs.resolve()
     logs.mkdir(parents=True, exist_ok=True)
-    # Stock tests expect an interpreter that nobody has configured.
+    # Tests expect an interpreter that nobody has configured, and no make.
     for name in list(os.environ):
-        if name.startswith('PYTHON') or name == 'PYTRACEMALLOC':
+        if name.startswith(('PYTHON', 'PYTRACEMALLOC', 'MAKE', 'MFLAGS')):
             del os.environ[name]
     os.environ['PYTRACEMALLOC_TOP'] = str(options.top)
 

@@ -77,6 +77,15 @@ def print_top(snapshot, count):
             print(f'{"":>23}{source}')
 
 
+def print_freelists(snapshot):
+    """What was freed, and waits on CPython's free lists to be used again."""
+    parked = {name: blocks
+              for name, (blocks, size) in snapshot.freelists.items() if blocks}
+    size = sum(size for blocks, size in snapshot.freelists.values())
+    print(f'Not alive, but on free lists: {size_of(size)}; '
+          + ', '.join(f'{name} {blocks}' for name, blocks in parked.items()))
+
+
 def print_growth(differences, count):
     print(f'Growth between the two snapshots, top {count} lines')
     print(f'{"size":>12} {"blocks":>8}  line')
@@ -132,6 +141,9 @@ def main():
           f' {size_of(current)} live, {size_of(peak)} at the peak\n')
     print_top(after, 10)
     print()
+    if any(blocks for blocks, size in after.freelists.values()):
+        print_freelists(after)
+        print()
     differences = after.compare_to(before, 'lineno')
     print_growth(differences, 5)
     print()
