@@ -11,13 +11,12 @@
    unmarked.
 
    Limit of k frames.  A path is not that of the whole stack, or the tree
-   would grow with the depth of recursion.  A path starts at a base, a depth
-   that is a multiple of k.  An entry at depth i has
-       from_last = path from the last base <= i: 1 to k frames, and
-       from_previous = path from the base before: k + 1 to 2 k frames,
-   so from_previous has at least the last k frames of the stack, and there are
-   at most 2 k nodes on any path.  from_last is needed only where a new base
-   begins, and is made then.
+   would grow with the depth of recursion.  Paths start at bases, depths that
+   are a multiple of BASES * k.  The node of an entry is on the path from the
+   last base, if that has k frames at least, else from the base before; so a
+   path has at least the last k frames of the stack, and at most
+   (BASES + 1) * k.  The first k - 1 nodes of a path (from_last) are made when
+   the stack grows beyond them.
 
    While the GIL protects nothing (raw domain without it, several GILs) the
    stack is walked whole, under the lock, and no shadow stack is used: the
@@ -27,13 +26,15 @@
 #include "pycore_tracer_core.h"
 
 #define INITIAL_ENTRIES 128
+#define BASES 4
 
 struct entry {
     _PyInterpreterFrame *frame;
     const void *instr;            // where the frame was at the last capture
-    uint32_t node;                // from_previous, or of the whole stack
+    uint32_t node;
     uint32_t parent;              // of node
-    uint32_t from_last;           // or NONE: not made yet
+    uint32_t from_last;           // on the path from the last base, where
+                                  //   node is not; NONE: not made yet
 };
 
 struct tracer_stack {
@@ -168,11 +169,17 @@ base_parent(size_t depth)
     return depth == 0 ? 0 : TRACER_TRUNCATED | (uint32_t)depth;
 }
 
+static size_t
+base_distance(void)
+{
+    return (size_t)_PyTracer.limit * BASES;
+}
+
 /* from_last of entry i, making those between it and its base first. */
 static uint32_t
 from_last(struct tracer_stack *s, size_t i)
 {
-    size_t base = i - i % _PyTracer.limit;
+    size_t base = i - i % base_distance();
     size_t first = i;
     while (first > base && s->entries[first].from_last == TRACER_NODE_NONE) {
         first--;
@@ -191,22 +198,20 @@ from_last(struct tracer_stack *s, size_t i)
     return s->entries[i].from_last;
 }
 
-/* Parent of the node of entry i; NONE: no memory.  0 is a parent, too: i is
-   the oldest frame. */
-static int
+/* Parent of the node of entry i; -1: no memory. */
+static inline int
 set_parent(struct tracer_stack *s, size_t i)
 {
     struct entry *e = &s->entries[i];
-    if (i == 0) {
-        e->parent = 0;
-        return 0;
+    if (i >= base_distance()
+        && i % base_distance() == _PyTracer.limit - 1)
+    {
+        /* The path from the last base has k frames from here on. */
+        e->parent = from_last(s, i - 1);
+        return e->parent == TRACER_NODE_NONE ? -1 : 0;
     }
-    if (i < _PyTracer.limit || i % _PyTracer.limit != 0) {
-        e->parent = e[-1].node;
-        return 0;
-    }
-    e->parent = from_last(s, i - 1);
-    return e->parent == TRACER_NODE_NONE ? -1 : 0;
+    e->parent = i == 0 ? 0 : e[-1].node;
+    return 0;
 }
 
 /* Make the node of entry i for where its frame is now. */
@@ -216,7 +221,7 @@ set_node(struct tracer_stack *s, size_t i)
     struct entry *e = &s->entries[i];
     e->instr = e->frame->instr_ptr;
     e->node = cached_child(e->parent, e->frame);
-    e->from_last = i < _PyTracer.limit ? e->node : TRACER_NODE_NONE;
+    e->from_last = TRACER_NODE_NONE;
     return e->node == TRACER_NODE_NONE ? -1 : 0;
 }
 

@@ -9,7 +9,7 @@
    often than fold_limit() allows, which shrinks as the tree grows, the
    nearest ancestor at the same location takes its place: the recursion is
    folded, the block keeps its line, and the number of folds is reported.
-   With a limit of k frames a path has at most 2 k nodes, see tracer_stack.c.
+   With a limit of k frames paths are cut, see tracer_stack.c.
 
    Locked, but for reading the counters. */
 
