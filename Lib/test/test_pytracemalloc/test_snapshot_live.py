@@ -2,6 +2,7 @@
 
 import gc
 import os
+import pickle
 import threading
 import unittest
 from test.support.script_helper import assert_python_ok
@@ -70,11 +71,11 @@ class TypeTests(LiveCase):
             (lambda i: set(range(50)), {'set', '<set table>'}),
             (lambda i: bytearray(20), {'bytearray', '<bytearray buffer>'}),
             (lambda i: bytearray(2000), {'bytearray', '<bytearray buffer>'}),
-            (lambda i: (lambda: i), {'function', 'cell', 'tuple'}),
+            (lambda i: (lambda: i), {'function', 'tuple'}),
             (lambda i: Slots(), {name + 'Slots'}),
             (lambda i: Weak(), {name + 'Weak'}),
             (lambda i: Plain.__new__(Plain), {name + 'Plain'}),
-            (lambda i: Ints(10**9 + i), {name + 'Ints', 'int'}),
+            (lambda i: Ints(10**9 + i), {name + 'Ints'}),
             (lambda i: Lists([i]), {name + 'Lists', '<list items>'}),
             (lambda i: threading.Lock(), {'_thread.lock'}),
             (lambda i: iter([]), {'list_iterator'}),
@@ -82,13 +83,10 @@ class TypeTests(LiveCase):
         ):
             with self.subTest(expected=expected):
                 found = self.types_of(make)
-                found.pop('<raw>', None)
-                self.assertLessEqual(set(found), expected | {'list', 'int'})
-                self.assertIn(min(expected - {'int'} or expected,
-                                  key=lambda t: t[0] == '<'), found)
                 for text in expected:
-                    if text[0] == '<':
-                        self.assertEqual(found.get(text), 100, text)
+                    self.assertIn(text, found)
+                self.assertLessEqual(
+                    set(found), expected | {'list', 'int', 'cell', '<raw>'})
 
     def test_types(self):
         made = [type('T%d' % i, (), {}) for i in range(20)]
@@ -264,7 +262,9 @@ class ArenaTests(LiveCase):
                       [(pin.address, pin.type) for pin in pins])
         for arena in arenas:
             self.assertLessEqual(arena.used, arena.size * 0.01)
-        self.assertGreaterEqual(len(snapshot.pinned_arenas(1)), len(arenas))
+        every = snapshot.pinned_arenas(1)
+        self.assertGreaterEqual(len(every), len(arenas))
+        self.assertEqual(len({arena.address for arena in every}), len(every))
 
 
 class FunctionTests(LiveCase):
@@ -285,6 +285,8 @@ class FunctionTests(LiveCase):
         self.assertTrue(frame.function.endswith('<locals>.make'))
         self.assertEqual(frame.lineno, make.__code__.co_firstlineno + 1)
         self.assertIsInstance(frame.colno, int)
+        self.assertEqual(pickle.loads(pickle.dumps(trace)), trace)
+        self.assertNotIn(b'FrameInfo', pickle.dumps(trace))
         del block
 
 
