@@ -9,6 +9,7 @@
 #include "pycore_modsupport.h"    // _PyArg_CheckPositional()
 #include "pycore_tracemalloc.h"   // _PyTraceMalloc_IsTracing()
 #include "pycore_tracer_core.h"
+#include "pycore_tracer_tasks.h"  // _PyTracemalloc_AddTasks()
 #include "pycore_tracer_trace.h"  // _PyTracer_GetTrace()
 #include "pycore_tracer_traces.h" // _PyTracemalloc_AddSnapshotTypes()
 
@@ -270,7 +271,11 @@ PyMODINIT_FUNC
 PyInit__tracemalloc(void)
 {
     PyObject *module = PyModule_Create(&module_def);
-    if (module != NULL && _PyTracemalloc_AddSnapshotTypes(module) < 0) {
+    if (module != NULL
+        && (_PyTracemalloc_AddSnapshotTypes(module) < 0
+            || _PyTracemalloc_AddTasks(module) < 0
+            || _PyTracemalloc_AddMetrics(module) < 0))
+    {
         Py_CLEAR(module);
     }
     return module;

@@ -92,6 +92,13 @@ _PyTracer_Record(void *block, size_t size, enum tracer_kind kind)
         record(block, size, kind, node);
     }
     _PyTracer_Unlock();
+    /* The fused functions do this themselves.  Two GILs may count at once:
+       a step may get lost, zero is not missed. */
+    if (kind != TRACER_RAW && _PyTracer.clocked && !_PyTracer.fused
+        && _PyTracer.countdown-- <= 1)
+    {
+        _PyTracer_LookAtClock();
+    }
 }
 
 void

@@ -136,6 +136,21 @@ _PyTracer_MemFreeTable(uint32_t *table, size_t nentries)
     *list = table;
 }
 
+/* What is left of the last region, and the free tables. */
+size_t
+_PyTracer_MemUnused(void)
+{
+    const struct tracer_memory *memory = &_PyTracer.memory;
+    size_t size = (size_t)(memory->bump_end - memory->bump);
+    for (size_t i = 0; i < NTABLE_LISTS; i++) {
+        const struct free_table *table = memory->free_tables[i];
+        for (; table != NULL; table = table->next) {
+            size += (i + 1) * TABLE_UNIT * sizeof(uint32_t);
+        }
+    }
+    return size;
+}
+
 void
 _PyTracer_MemClear(void)
 {

@@ -37,6 +37,7 @@ extern void *_PyTracer_MemGrow(void *p, size_t size, size_t new_size);
 extern char *_PyTracer_MemText(size_t size);                // until MemClear
 extern uint32_t *_PyTracer_MemTable(size_t nentries);       // zeroed
 extern void _PyTracer_MemFreeTable(uint32_t *table, size_t nentries);
+extern size_t _PyTracer_MemUnused(void);
 extern void _PyTracer_MemClear(void);         // all tables and texts
 
 /* --- tracer_text.c; locked. UINT32_MAX: no memory. */

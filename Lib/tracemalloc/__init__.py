@@ -10,6 +10,7 @@ import linecache
 from _tracemalloc import *
 from _tracemalloc import _get_object_traceback, _get_traces
 
+from tracemalloc.compat091 import *
 from tracemalloc.filters import BaseFilter, DomainFilter, Filter
 from tracemalloc.frames import Frame, Trace, Traceback, _format_size, _Traces
 from tracemalloc.snapshot import CallTree, Snapshot

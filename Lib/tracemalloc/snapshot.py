@@ -7,6 +7,7 @@ import os
 from tracemalloc import files
 from tracemalloc.filters import filter_traces
 from tracemalloc.frames import Traceback, _Traces
+from tracemalloc.legacy import LegacyMethods
 from tracemalloc.modules import module_of
 from tracemalloc.statistic import MEASURES, Statistic, compare, statistics
 
@@ -38,7 +39,7 @@ class CallTree:
         return self._types
 
 
-class Snapshot:
+class Snapshot(LegacyMethods):
     """Snapshot of the memory blocks allocated by Python.
 
     Made by take_snapshot(); *traces* may also be a list of raw traces

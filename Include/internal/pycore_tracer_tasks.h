@@ -1,0 +1,56 @@
+/* Triggers: calls that the allocator asks for when the traced memory has
+   moved far enough or enough time has passed.  A task of Python code is built
+   on one trigger, see Modules/_tracemalloc_tasks.c. */
+
+#ifndef Py_INTERNAL_TRACER_TASKS_H
+#define Py_INTERNAL_TRACER_TASKS_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+#include <stdint.h>               // int64_t
+
+/* Embedded in its owner, zero-initialised.  Protected by the GIL of the main
+   interpreter. */
+struct tracer_trigger {
+    int64_t low, high;            // traced memory, bytes: due outside of it
+    int64_t deadline;             // monotonic, ns: due after it
+    int64_t threshold;            // bytes, 0: none
+    int armed;                    // in the list, not yet due
+    int due;                      // in the list, waits for its call
+    int unbounded;                // armed in a call: low, high not yet set
+    struct tracer_trigger *next;
+};
+
+/* Set what is called, in the main thread and as a pending call, when a
+   trigger is due.  It serves one: BeginCall(), the call, EndCall(). */
+extern void _PyTracer_SetTriggerCall(int (*call)(void *unused));
+
+/* Arm the trigger, or arm it anew: it will be due when the traced memory has
+   moved by more than `threshold` bytes (0: never) from what it is now, or
+   `delay` ns (0: never) from now. */
+extern void _PyTracer_ArmTrigger(struct tracer_trigger *trigger,
+                                 int64_t threshold, int64_t delay);
+
+extern void _PyTracer_DisarmTrigger(struct tracer_trigger *trigger);
+
+/* Begin the call of the trigger that has been due for longest, which disarms
+   it; NULL if there is none. */
+extern struct tracer_trigger *_PyTracer_BeginCall(void);
+
+/* End the call.  If more triggers are due, ask for another pending call. */
+extern void _PyTracer_EndCall(void);
+
+/* Add what each file defines to the module _tracemalloc; -1 with an
+   exception on error. */
+extern int _PyTracemalloc_AddTasks(PyObject *module);
+extern int _PyTracemalloc_AddMetrics(PyObject *module);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_TASKS_H */

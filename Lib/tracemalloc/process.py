@@ -1,0 +1,35 @@
+"""Memory of the process, as the operating system counts it."""
+
+import os
+
+
+def get_memory_info():
+    """Get (resident, virtual) in bytes, or None where it is not known."""
+    try:
+        import psutil
+    except ImportError:
+        return _read_statm()
+    try:
+        info = psutil.Process().memory_info()
+    except psutil.Error:
+        return None
+    return info.rss, info.vms
+
+
+def _read_statm():
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            fields = statm.read().split()
+        page_size = os.sysconf("SC_PAGE_SIZE")
+        return int(fields[1]) * page_size, int(fields[0]) * page_size
+    except (OSError, ValueError, IndexError, AttributeError):
+        return None
+
+
+def get_process_memory():
+    """Get the resident memory of this process in bytes.
+
+    Return None if the platform does not tell.
+    """
+    info = get_memory_info()
+    return None if info is None else info[0]

@@ -1,0 +1,32 @@
+"""Write snapshots into files from time to time: pytracemalloc 0.9.1."""
+
+
+class TakeSnapshot:
+    """Take snapshots of Python memory allocations, write them into files."""
+
+    def __init__(self):
+        self.filename_template = "tracemalloc-$counter.pickle"
+        self.counter = 1
+        self.user_data_callback = None
+
+    def start(self, delay):
+        """Take a snapshot every *delay* seconds."""
+        from tracemalloc.timer import start_timer
+        start_timer(delay, self.take_snapshot)
+
+    def stop(self):
+        """Stop what start() started."""
+        from tracemalloc.timer import stop_timer
+        stop_timer()
+
+    def take_snapshot(self):
+        """Take a snapshot, write it; return (snapshot, filename)."""
+        from tracemalloc import Snapshot
+        from tracemalloctext.filename_template import fill_template
+        snapshot = Snapshot.create(
+            metrics=False, user_data_callback=self.user_data_callback)
+        filename = fill_template(self.filename_template, snapshot,
+                                 self.counter)
+        snapshot.write(filename)
+        self.counter += 1
+        return snapshot, filename

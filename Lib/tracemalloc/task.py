@@ -1,0 +1,150 @@
+"""Tasks: calls that the memory allocator drives.
+
+A task is called when the traced memory has moved by more than a threshold, or
+after a delay.  The allocator notices either, so nothing polls and no thread is
+started; the call itself is made in the main thread, between two bytecode
+instructions.  The C side is a trigger that fires once (_tracemalloc.Trigger);
+repetition, cancelling and errors are handled here.
+"""
+
+import atexit
+import os
+
+from _tracemalloc import _Trigger, is_tracing
+
+# Far beyond any use, far from an overflow of the C side.
+_MAX_DELAY = 10 ** 9
+_MAX_THRESHOLD = 2 ** 60
+
+_scheduled = []
+
+
+def get_tasks():
+    """Get the list of scheduled tasks."""
+    return list(_scheduled)
+
+
+def cancel_tasks():
+    """Cancel all scheduled tasks."""
+    for task in get_tasks():
+        task.cancel()
+
+
+atexit.register(cancel_tasks)
+# A child would write over its parent's snapshot files.
+os.register_at_fork(after_in_child=cancel_tasks)
+
+
+class Task:
+    """Task calling func(*args, **kw).
+
+    When scheduled, the task is called when the traced memory is increased or
+    decreased by more than *threshold* bytes, or after *delay* seconds.
+    """
+
+    def __init__(self, func, /, *args, **kw):
+        if not callable(func):
+            raise TypeError("func must be callable, not %s"
+                            % type(func).__name__)
+        self.func = func
+        self.func_args = args
+        self.func_kwargs = kw or None
+        self._delay = None
+        self._threshold = None
+        self._repeat = None
+        self._trigger = _Trigger(self._run)
+
+    def __repr__(self):
+        return "<%s %r delay=%r memory_threshold=%r%s>" % (
+            type(self).__name__, self.func, self._delay, self._threshold,
+            " scheduled" if self.is_scheduled() else "")
+
+    def call(self):
+        """Call func(*args, **kw) and return the result."""
+        return self.func(*self.func_args, **(self.func_kwargs or {}))
+
+    def is_scheduled(self):
+        return any(task is self for task in _scheduled)
+
+    def schedule(self, repeat=None):
+        """Schedule the task *repeat* times, or until it is cancelled."""
+        if repeat is not None:
+            if not isinstance(repeat, int):
+                raise TypeError("repeat must be an integer or None, not %s"
+                                % type(repeat).__name__)
+            if repeat < 1:
+                raise ValueError("repeat must be at least 1, not %s" % repeat)
+        if self._delay is None and self._threshold is None:
+            raise ValueError("the task has neither a delay nor a memory "
+                             "threshold: call set_delay() or "
+                             "set_memory_threshold() first")
+        if not is_tracing():
+            raise RuntimeError("the tracemalloc module must be enabled to "
+                               "schedule a task: call tracemalloc.enable() "
+                               "first")
+        self._repeat = repeat
+        if not self.is_scheduled():
+            _scheduled.append(self)
+        self._arm()
+
+    def cancel(self):
+        """Cancel the task; do nothing if it is not scheduled."""
+        self._trigger.disarm()
+        _scheduled[:] = [task for task in _scheduled if task is not self]
+
+    def get_delay(self):
+        """Get the delay in seconds, None if the timer is disabled."""
+        return self._delay
+
+    def set_delay(self, seconds):
+        """Call the task after *seconds*; None disables the timer."""
+        if seconds is not None:
+            if not isinstance(seconds, (int, float)):
+                raise TypeError("the delay must be a number of seconds or "
+                                "None, not %s" % type(seconds).__name__)
+            if not 1 <= seconds <= _MAX_DELAY:
+                raise ValueError("the delay must be in range [1; %s] seconds, "
+                                 "not %s" % (_MAX_DELAY, seconds))
+        self._set_bounds(seconds, self._threshold)
+
+    def get_memory_threshold(self):
+        """Get the threshold in bytes, None if it is disabled."""
+        return self._threshold
+
+    def set_memory_threshold(self, size):
+        """Call the task when the traced memory moves by more than *size*
+        bytes; None disables the threshold."""
+        if size is not None:
+            if not isinstance(size, int):
+                raise TypeError("the memory threshold must be an integer or "
+                                "None, not %s" % type(size).__name__)
+            if not 1 <= size <= _MAX_THRESHOLD:
+                raise ValueError("the memory threshold must be in range "
+                                 "[1; %s] bytes, not %s"
+                                 % (_MAX_THRESHOLD, size))
+        self._set_bounds(self._delay, size)
+
+    def _set_bounds(self, delay, threshold):
+        self._delay = delay
+        self._threshold = threshold
+        if delay is None and threshold is None:
+            self.cancel()
+        elif self.is_scheduled():
+            self._arm()
+
+    def _arm(self):
+        self._trigger.arm(self._threshold, self._delay)
+
+    def _run(self):
+        """Called by the allocator, which has disarmed the trigger."""
+        if self._repeat is not None:
+            self._repeat -= 1
+            if not self._repeat:
+                self.cancel()
+        try:
+            self.call()
+        except BaseException:
+            self.cancel()
+            raise
+        if self.is_scheduled():
+            self._arm()

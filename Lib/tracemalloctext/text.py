@@ -1,0 +1,91 @@
+"""Words of the reports: sizes, names and colours."""
+
+import os
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+_BOLD = "\x1b[1m%s\x1b[0m"
+_YELLOW = "\x1b[1;33m%s\x1b[0m"
+_CYAN = "\x1b[36m%s\x1b[0m"
+
+
+def format_size(size, sign=False):
+    """Format bytes in the largest unit that leaves five or more thousands
+    below it: '5119 B', '5 KiB'; rounded towards zero."""
+    value = abs(int(size))
+    for unit in _UNITS:
+        if value < 5 * 1024 or unit == _UNITS[-1]:
+            break
+        value //= 1024
+    if sign:
+        return "%s%s %s" % ("-" if size < 0 else "+", value, unit)
+    return "%s%s %s" % ("-" if size < 0 else "", value, unit)
+
+
+def format_value(value, format, sign=False):
+    """Format a value as 'int', 'percent' (1.0 is 100 %) or 'size'."""
+    if format == "size":
+        return format_size(value, sign)
+    if format == "percent":
+        return ("%+.1f%%" if sign else "%.1f%%") % (value * 100)
+    return ("%+d" if sign else "%d") % value
+
+
+def format_date(timestamp):
+    if timestamp is None:
+        return "unknown date"
+    return timestamp.isoformat(" ", "seconds")
+
+
+def shorten_filename(filename, parts):
+    """Keep the last *parts* parts of a filename; '...' stands for more."""
+    if filename is None or filename == "<unknown>":
+        return "???"
+    kept = filename.split(os.sep)
+    if len(kept) > parts:
+        kept = ["...", *kept[-parts:]]
+    return os.sep.join(kept)
+
+
+def printable(text):
+    """Escape what a terminal could take for a command."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable()
+                   else char.encode("unicode_escape").decode("ascii")
+                   for char in text)
+
+
+def write_line(file, text=""):
+    """Write a line; what the file's encoding lacks is escaped."""
+    encoding = getattr(file, "encoding", None)
+    if encoding:
+        text = text.encode(encoding, "backslashreplace").decode(encoding)
+    file.write(text + "\n")
+
+
+def wants_color(file, color=None):
+    """Decide on colours: as told or, if not told, on a terminal that has
+    them, unless the environment has NO_COLOR."""
+    if color is not None:
+        return bool(color)
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    isatty = getattr(file, "isatty", None)
+    return isatty is not None and isatty()
+
+
+class Palette:
+    """The colours of a report, or none."""
+
+    def __init__(self, colored):
+        self.colored = colored
+
+    def title(self, text):
+        return _BOLD % text if self.colored else text
+
+    def size(self, text):
+        return _YELLOW % text if self.colored else text
+
+    def name(self, text):
+        return _CYAN % text if self.colored else text

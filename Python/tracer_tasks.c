@@ -1,0 +1,200 @@
+/* Triggers of tasks, on top of the one alarm of the allocator.
+
+   The alarm is set to the nearest bounds and the earliest deadline of all
+   armed triggers.  When it rings, inside the allocator and perhaps without
+   the GIL, on_alarm() notes how far the traced memory was and asks for a
+   pending call; nothing else is safe there.  Whoever looks at the triggers
+   next, with the GIL, first marks the ones that were passed: a peak that is
+   over by then still counts.
+
+   What a call allocates and frees itself must not make it due again, or a
+   small threshold would stop the program for good: a trigger that is armed
+   during a call measures from the end of the call. */
+
+#include "Python.h"
+#include "pycore_lock.h"          // PyMutex_IsLocked()
+#include "pycore_runtime.h"       // _PyRuntime
+#include "pycore_tracer_alarm.h"  // _PyTracer_SetAlarm()
+#include "pycore_tracer_tasks.h"
+
+static struct {
+    struct tracer_trigger *first; // oldest first; GIL
+    int (*call)(void *);          // GIL
+    int calling;                  // from a trigger taken to EndCall(); GIL
+    int rung;                     // alarm rang since sort_out(); atomic
+    int asked;                    // a pending call is on its way; atomic
+    int64_t lowest, highest;      // traced memory when it rang; atomic
+} tasks = {
+    .lowest = INT64_MAX,
+    .highest = INT64_MIN,
+};
+
+/* The queue of pending calls may be full, or locked by a thread that has no
+   GIL: to wait for it could give up the GIL in the middle of an allocation.
+   Then an alarm that rings at once brings another try at the next one.  (A
+   thread without the GIL that locks the queue between the look and the call
+   is waited for, for the few instructions that this takes.) */
+static void
+ask_call(void)
+{
+    if (_Py_atomic_exchange_int(&tasks.asked, 1)) {
+        return;
+    }
+    if (PyMutex_IsLocked(&_PyRuntime.ceval.pending_mainthread.mutex)
+        || Py_AddPendingCall(tasks.call, NULL) < 0)
+    {
+        _Py_atomic_store_int(&tasks.asked, 0);
+        _PyTracer_SetAlarm(INT64_MAX, INT64_MIN);
+    }
+}
+
+/* Two threads may ring at once: one of two near-equal extremes is kept. */
+static void
+on_alarm(void)
+{
+    int64_t traced = _PyTracer_TracedMemory();
+    if (traced < _Py_atomic_load_int64_relaxed(&tasks.lowest)) {
+        _Py_atomic_store_int64_relaxed(&tasks.lowest, traced);
+    }
+    if (traced > _Py_atomic_load_int64_relaxed(&tasks.highest)) {
+        _Py_atomic_store_int64_relaxed(&tasks.highest, traced);
+    }
+    _Py_atomic_store_int_release(&tasks.rung, 1);
+    ask_call();
+}
+
+/* Mark the triggers that the last alarm, if any, makes due. */
+static void
+sort_out(void)
+{
+    if (!_Py_atomic_exchange_int(&tasks.rung, 0)) {
+        return;
+    }
+    int64_t low = _Py_atomic_exchange_int64(&tasks.lowest, INT64_MAX);
+    int64_t high = _Py_atomic_exchange_int64(&tasks.highest, INT64_MIN);
+    int64_t traced = _PyTracer_TracedMemory();
+    low = Py_MIN(low, traced);
+    high = Py_MAX(high, traced);
+    int64_t now = _PyTracer_CoarseTime();
+    struct tracer_trigger *trigger;
+    for (trigger = tasks.first; trigger != NULL; trigger = trigger->next) {
+        if (trigger->armed && (low < trigger->low || high > trigger->high
+                               || now >= trigger->deadline))
+        {
+            trigger->armed = 0;
+            trigger->due = 1;
+        }
+    }
+}
+
+static void
+set_alarm(void)
+{
+    int64_t low = INT64_MIN, high = INT64_MAX, deadline = INT64_MAX;
+    struct tracer_trigger *trigger;
+    for (trigger = tasks.first; trigger != NULL; trigger = trigger->next) {
+        if (trigger->armed) {
+            low = Py_MAX(low, trigger->low);
+            high = Py_MIN(high, trigger->high);
+            deadline = Py_MIN(deadline, trigger->deadline);
+        }
+    }
+    _PyTracer_SetAlarm(low, high);
+    _PyTracer_SetClock(deadline);
+}
+
+static void
+unlink_trigger(struct tracer_trigger *trigger)
+{
+    struct tracer_trigger **link = &tasks.first;
+    while (*link != NULL && *link != trigger) {
+        link = &(*link)->next;
+    }
+    if (*link != NULL) {
+        *link = trigger->next;
+    }
+    trigger->next = NULL;
+    trigger->armed = trigger->due = trigger->unbounded = 0;
+}
+
+void
+_PyTracer_SetTriggerCall(int (*call)(void *))
+{
+    tasks.call = call;
+    _PyTracer_SetAlarmHandler(on_alarm);
+}
+
+/* Measure from now on, if not from the end of the call. */
+static void
+set_bounds(struct tracer_trigger *trigger)
+{
+    int64_t traced = _PyTracer_TracedMemory();
+    int bounded = trigger->threshold && !tasks.calling;
+    trigger->low = bounded ? traced - trigger->threshold : INT64_MIN;
+    trigger->high = bounded ? traced + trigger->threshold : INT64_MAX;
+    trigger->unbounded = tasks.calling;
+}
+
+void
+_PyTracer_ArmTrigger(struct tracer_trigger *trigger,
+                     int64_t threshold, int64_t delay)
+{
+    sort_out();
+    unlink_trigger(trigger);
+    PyTime_t now;
+    (void)PyTime_MonotonicRaw(&now);
+    trigger->threshold = threshold;
+    trigger->deadline = delay ? now + delay : INT64_MAX;
+    trigger->armed = 1;
+    set_bounds(trigger);
+    struct tracer_trigger **link = &tasks.first;
+    while (*link != NULL) {
+        link = &(*link)->next;
+    }
+    *link = trigger;
+    set_alarm();
+}
+
+void
+_PyTracer_DisarmTrigger(struct tracer_trigger *trigger)
+{
+    sort_out();
+    unlink_trigger(trigger);
+    set_alarm();
+}
+
+struct tracer_trigger *
+_PyTracer_BeginCall(void)
+{
+    _Py_atomic_store_int(&tasks.asked, 0);
+    sort_out();
+    struct tracer_trigger *trigger = tasks.first;
+    while (trigger != NULL && !trigger->due) {
+        trigger = trigger->next;
+    }
+    if (trigger != NULL) {
+        unlink_trigger(trigger);
+        tasks.calling = 1;
+    }
+    set_alarm();
+    return trigger;
+}
+
+void
+_PyTracer_EndCall(void)
+{
+    tasks.calling = 0;
+    sort_out();
+    int due = 0;
+    struct tracer_trigger *trigger;
+    for (trigger = tasks.first; trigger != NULL; trigger = trigger->next) {
+        if (trigger->unbounded) {
+            set_bounds(trigger);
+        }
+        due |= trigger->due;
+    }
+    set_alarm();
+    if (due) {
+        ask_call();
+    }
+}
