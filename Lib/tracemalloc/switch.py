@@ -38,7 +38,10 @@ def set_traceback_limit(nframe):
     compare.
     """
     global _nframe
-    if isinstance(nframe, int) and not 1 <= nframe <= 65535:
+    if not isinstance(nframe, int):
+        raise TypeError("the number of frames must be an integer, not %s"
+                        % type(nframe).__name__)
+    if not 1 <= nframe <= 65535:
         raise ValueError("the number of frames must be in range [1; 65535], "
                          "not %s" % nframe)
     if is_tracing() and get_traceback_limit() != nframe:

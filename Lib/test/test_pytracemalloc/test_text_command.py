@@ -105,9 +105,11 @@ class OptionTests(Case):
         tracemalloc.start(2)
         try:
             block = bytes(10_000_000)
+            small = bytes(1000)
             tracemalloc.Snapshot.create(traces=True).write("own.pickle")
         finally:
             tracemalloc.stop()
+        self.assertEqual(len(small), 1000)
         return id(block)
 
     def test_address(self):
