@@ -114,7 +114,9 @@ next_epoch(void)
     _PyTracer.epoch = 1;
     for (uint32_t id = 0; id < _PyTracer.nnodes; id++) {
         _PyTracer_Node(id)->peak_epoch = 0;
-        _PyTracer_Twin(id)->peak_epoch = 0;
+    }
+    for (uint32_t number = 0; number < _PyTracer.ntwins; number++) {
+        _PyTracer_TwinNumber(number)->peak_epoch = 0;
     }
 }
 
@@ -216,9 +218,9 @@ count_garbage(uint32_t id, size_t size)
     if (_PyThreadState_GET() == _PyTracer.garbage_thread
         && !_PyTracer_IsParked(id))
     {
-        struct tracer_twin *twin = _PyTracer_Twin(id);
-        twin->garbage_bytes += size;
-        twin->garbage_blocks++;
+        struct tracer_garbage *garbage = _PyTracer_Garbage(id);
+        garbage->bytes += size;
+        garbage->blocks++;
     }
 }
 

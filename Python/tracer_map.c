@@ -132,6 +132,9 @@ _PyTracer_MapAdd(const struct tracer_record *record)
 {
     struct tracer_map *map = &_PyTracer.map;
     assert(record->node != TRACER_NODE_NONE);
+    if (_PyTracer_MakeTwin(record->node) < 0) {
+        return -1;
+    }
     struct tracer_record *slot = find_slot(record->address, record->domain);
     if (slot->node != TRACER_NODE_NONE) {
         count_out(slot->node, slot->size);

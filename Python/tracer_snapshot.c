@@ -103,6 +103,7 @@ copy_locations(struct tracer_snapshot *s)
 
 static void
 copy_measures(const struct tracer_node *node, const struct tracer_twin *twin,
+              const struct tracer_garbage *garbage,
               uint64_t *m)
 {
     m[SNAPSHOT_TOTAL_SIZE] = node->alloc_bytes + twin->alloc_bytes;
@@ -123,8 +124,8 @@ copy_measures(const struct tracer_node *node, const struct tracer_twin *twin,
     }
     m[SNAPSHOT_PEAK_SIZE] = small_size + map_size;
     m[SNAPSHOT_PEAK_COUNT] = small_count + map_count;
-    m[SNAPSHOT_GARBAGE_SIZE] = twin->garbage_bytes;
-    m[SNAPSHOT_GARBAGE_COUNT] = twin->garbage_blocks;
+    m[SNAPSHOT_GARBAGE_SIZE] = garbage->bytes;
+    m[SNAPSHOT_GARBAGE_COUNT] = garbage->blocks;
 }
 
 /* Returns the number of live blocks in *nblocks. */
@@ -153,7 +154,8 @@ copy_nodes(struct tracer_snapshot *s, uint64_t *nblocks)
         to->location = i == 0 ? s->nlocations - 1 : from->location;
         to->nframe = from->depth;
         to->unused = 0;
-        copy_measures(from, _PyTracer_Twin(id), to->measures);
+        copy_measures(from, _PyTracer_Twin(id), _PyTracer_Garbage(id),
+                      to->measures);
         *nblocks += to->measures[SNAPSHOT_COUNT];
     }
     s->nnodes = n;

@@ -19,23 +19,48 @@
 #define INITIAL_BUCKETS 8192
 #define CHUNK_SIZE (TRACER_CHUNK_NODES * sizeof(struct tracer_node))
 #define TWINS_SIZE (TRACER_CHUNK_NODES * sizeof(struct tracer_twin))
+#define GARBAGE_SIZE (TRACER_CHUNK_NODES * sizeof(struct tracer_garbage))
 
 static uint32_t *buckets;         // node id, open addressing; 0: empty
 static uint32_t mask;
 
-/* Twins are mapped with their nodes; what is not touched costs nothing. */
+/* Nodes come with their garbage counters; what is not touched costs
+   nothing. */
 static int
 make_chunk(uint32_t id)
 {
-    struct tracer_node **nodes = &_PyTracer.nodes[id >> TRACER_CHUNK_BITS];
-    struct tracer_twin **twins = &_PyTracer.twins[id >> TRACER_CHUNK_BITS];
-    if (*twins == NULL) {
-        *twins = _PyTracer_MemAlloc(TWINS_SIZE);
+    uint32_t i = id >> TRACER_CHUNK_BITS;
+    if (_PyTracer.garbage[i] == NULL) {
+        _PyTracer.garbage[i] = _PyTracer_MemAlloc(GARBAGE_SIZE);
     }
-    if (*nodes == NULL && *twins != NULL) {
-        *nodes = _PyTracer_MemAlloc(CHUNK_SIZE);
+    if (_PyTracer.nodes[i] == NULL && _PyTracer.garbage[i] != NULL) {
+        _PyTracer.nodes[i] = _PyTracer_MemAlloc(CHUNK_SIZE);
     }
-    return *nodes == NULL ? -1 : 0;
+    return _PyTracer.nodes[i] == NULL ? -1 : 0;
+}
+
+static int
+make_twin_chunk(uint32_t number)
+{
+    struct tracer_twin **chunk = &_PyTracer.twins[number
+                                                  >> TRACER_CHUNK_BITS];
+    if (*chunk == NULL) {
+        *chunk = _PyTracer_MemAlloc(TWINS_SIZE);
+    }
+    return *chunk == NULL ? -1 : 0;
+}
+
+int
+_PyTracer_MakeTwin(uint32_t id)
+{
+    struct tracer_node *node = _PyTracer_Node(id);
+    if (node->twin == 0) {
+        if (make_twin_chunk(_PyTracer.ntwins) < 0) {
+            return -1;
+        }
+        node->twin = _PyTracer.ntwins++;
+    }
+    return 0;
 }
 
 int
@@ -43,9 +68,10 @@ _PyTracer_TreeInit(void)
 {
     mask = INITIAL_BUCKETS - 1;
     buckets = _PyTracer_MemAlloc((mask + 1) * sizeof(uint32_t));
-    if (buckets == NULL || make_chunk(0) < 0) {
+    if (buckets == NULL || make_chunk(0) < 0 || make_twin_chunk(0) < 0) {
         return -1;
     }
+    _PyTracer.ntwins = 1;
     _PyTracer.nnodes = TRACER_NODE_FIRST;
     _PyTracer_Node(TRACER_NODE_UNKNOWN)->depth = 1;
     return 0;
@@ -57,6 +83,8 @@ _PyTracer_TreeClear(void)
     for (uint32_t i = 0; i < TRACER_MAX_CHUNKS; i++) {
         _PyTracer_MemFree(_PyTracer.nodes[i], CHUNK_SIZE);
         _PyTracer.nodes[i] = NULL;
+        _PyTracer_MemFree(_PyTracer.garbage[i], GARBAGE_SIZE);
+        _PyTracer.garbage[i] = NULL;
         _PyTracer_MemFree(_PyTracer.twins[i], TWINS_SIZE);
         _PyTracer.twins[i] = NULL;
     }
@@ -119,22 +147,25 @@ fold_limit(void)
     return _PyTracer.nnodes < 1 << 17 ? 8 : 1;
 }
 
+/* The nearest ancestor-or-self at the location, if it stands too often on the
+   path already; else NONE. */
 static uint32_t
-nearest_at(uint32_t node, uint32_t location)
+fold_target(uint32_t node, uint32_t location)
 {
-    while (has_parent(node)) {
-        struct tracer_node *n = _PyTracer_Node(node);
-        if (n->location == location) {
-            return node;
+    uint32_t nearest = TRACER_NODE_NONE;
+    uint32_t repeats = 0;
+    for (; has_parent(node); node = _PyTracer_Node(node)->parent) {
+        if (_PyTracer_Node(node)->location == location) {
+            if (repeats++ == 0) {
+                nearest = node;
+            }
         }
-        node = n->parent;
     }
-    return TRACER_NODE_NONE;
+    return repeats >= fold_limit() ? nearest : TRACER_NODE_NONE;
 }
 
 static uint32_t
-make_node(uint32_t parent, uint32_t location, uint32_t repeats,
-          uint32_t *bucket)
+make_node(uint32_t parent, uint32_t location, uint32_t *bucket)
 {
     uint32_t id = _PyTracer.nnodes;
     if (id == TRACER_MAX_NODES) {
@@ -155,7 +186,7 @@ make_node(uint32_t parent, uint32_t location, uint32_t repeats,
     struct tracer_node *node = _PyTracer_Node(id);
     node->parent = parent;
     node->location = location;
-    node->repeats = repeats;
+    node->twin = 0;
     if (_PyTracer.limit > 1) {
         node->depth = 1 + (has_parent(parent) ? _PyTracer_Node(parent)->depth
                                               : parent & ~TRACER_TRUNCATED);
@@ -175,16 +206,12 @@ _PyTracer_Child(uint32_t parent, uint32_t location)
     if (*bucket != 0) {
         return *bucket;
     }
-    uint32_t repeats = 1;
     if (_PyTracer.limit == UINT32_MAX) {
-        uint32_t nearest = nearest_at(parent, location);
-        if (nearest != TRACER_NODE_NONE) {
-            repeats = _PyTracer_Node(nearest)->repeats + 1;
-            if (repeats > fold_limit()) {
-                _PyTracer.folded++;
-                return nearest;
-            }
+        uint32_t target = fold_target(parent, location);
+        if (target != TRACER_NODE_NONE) {
+            _PyTracer.folded++;
+            return target;
         }
     }
-    return make_node(parent, location, repeats, bucket);
+    return make_node(parent, location, bucket);
 }

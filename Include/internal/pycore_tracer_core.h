@@ -54,6 +54,8 @@ extern uint32_t _PyTracer_LocationOf(_PyInterpreterFrame *frame);
 extern int _PyTracer_TreeInit(void);
 extern void _PyTracer_TreeClear(void);
 extern uint32_t _PyTracer_Child(uint32_t parent, uint32_t location);
+/* Give the node a twin; 0, or -1 if there is no memory. */
+extern int _PyTracer_MakeTwin(uint32_t node);
 
 /* --- tracer_map.c; locked. */
 extern int _PyTracer_MapInit(void);

@@ -72,12 +72,13 @@ struct tracer_node {
     uint32_t location;            // index of tracer_location; constant
     uint32_t depth;               // frames of the whole stack; with a limit
                                   //   of one frame, of the first block's
-    uint32_t repeats;             // this location on the path; constant
+    uint32_t twin;                // index of its tracer_twin, 0: none; lock
 };
 static_assert(sizeof(struct tracer_node) == 64, "one cache line");
 
-/* The same for the blocks of the address map; protected by `lock`.  Also
-   what the cyclic collector freed; protected by the GIL. */
+/* The same for the blocks of the address map.  Only a node that ever had one
+   has a twin; number 0 is that of all others, always zero.  Protected by
+   `lock`. */
 struct tracer_twin {
     uint64_t alloc_bytes;
     uint64_t alloc_blocks;
@@ -86,10 +87,14 @@ struct tracer_twin {
     uint64_t peak_bytes;
     uint32_t peak_blocks;
     uint32_t peak_epoch;
-    uint64_t garbage_bytes;       // of all blocks, small and mapped
-    uint64_t garbage_blocks;
 };
-static_assert(sizeof(struct tracer_twin) == 64, "one cache line");
+
+/* What the cyclic collector freed of a node's blocks, small and mapped.
+   Protected by the GIL. */
+struct tracer_garbage {
+    uint64_t bytes;
+    uint64_t blocks;
+};
 
 #define TRACER_CHUNK_BITS 12
 #define TRACER_CHUNK_NODES (1u << TRACER_CHUNK_BITS)
@@ -189,7 +194,9 @@ struct tracer_state {
     uint64_t untraced;            // blocks not traced: tracer out of memory
 
     struct tracer_node *nodes[TRACER_MAX_CHUNKS];
-    struct tracer_twin *twins[TRACER_MAX_CHUNKS];
+    struct tracer_garbage *garbage[TRACER_MAX_CHUNKS];  // by node
+    struct tracer_twin *twins[TRACER_MAX_CHUNKS];       // by number
+    uint32_t ntwins;                    // lock
     struct tracer_location *locations;  // grows, moves; lock
     struct tracer_string *strings;      // grows, moves; lock
     struct tracer_map map;              // lock
@@ -209,11 +216,25 @@ _PyTracer_Node(uint32_t id)
                            [id & (TRACER_CHUNK_NODES - 1)];
 }
 
+static inline struct tracer_garbage *
+_PyTracer_Garbage(uint32_t id)
+{
+    return &_PyTracer.garbage[id >> TRACER_CHUNK_BITS]
+                             [id & (TRACER_CHUNK_NODES - 1)];
+}
+
+static inline struct tracer_twin *
+_PyTracer_TwinNumber(uint32_t number)
+{
+    return &_PyTracer.twins[number >> TRACER_CHUNK_BITS]
+                           [number & (TRACER_CHUNK_NODES - 1)];
+}
+
+/* To read, or to write if the node has one. */
 static inline struct tracer_twin *
 _PyTracer_Twin(uint32_t id)
 {
-    return &_PyTracer.twins[id >> TRACER_CHUNK_BITS]
-                           [id & (TRACER_CHUNK_NODES - 1)];
+    return _PyTracer_TwinNumber(_PyTracer_Node(id)->twin);
 }
 
 static inline void
