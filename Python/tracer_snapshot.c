@@ -415,7 +415,11 @@ mark_buffers(struct copier *c, const struct tracer_type *const *types,
     for (uint64_t i = first; i < first + n; i++) {
         const struct snapshot_block *block = &c->s->blocks[i];
         const struct tracer_type *type = types[block->class_];
-        if (type != NULL && type->owner != TRACER_OWNS_NOTHING) {
+        /* A block that is too small is not yet the object it was before. */
+        if (type != NULL && type->owner != TRACER_OWNS_NOTHING
+            && block->size >= type->presize
+                              + (size_t)type->type->tp_basicsize)
+        {
             char *p = (char *)(uintptr_t)block->address;
             _PyTracer_VisitBuffers(type, (PyObject *)(p + type->presize),
                                    mark_buffer, c);

@@ -11,6 +11,7 @@ import json
 import os
 import pickle
 import secrets
+import stat
 
 from _tracemalloc import _check_pickle, _from_lines, _read_traces
 
@@ -38,18 +39,25 @@ def dump(snapshot, filename, format='native'):
     else:
         raise ValueError("unknown format %r: use 'native' or 'pickle'"
                          % (format,))
-    _write_whole(os.fspath(filename), write)
+    # A link stays a link; what is no file (/dev/stdout) is not replaced.
+    filename = os.path.realpath(os.fsdecode(filename))
+    if os.path.exists(filename) and not os.path.isfile(filename):
+        with open(filename, 'wb') as file:
+            write(file)
+    else:
+        _write_whole(filename, write)
 
 
 def _write_whole(filename, write):
     """Replace a file by a new one that is complete and on disk."""
-    if isinstance(filename, bytes):
-        filename = os.fsdecode(filename)
     temporary = "%s.%s.tmp" % (filename, secrets.token_hex(4))
     try:
         with open(temporary, 'xb') as file:
             write(file)
             file.flush()
+            with suppress(OSError):
+                mode = stat.S_IMODE(os.stat(filename).st_mode)
+                os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         os.replace(temporary, filename)
     except BaseException:

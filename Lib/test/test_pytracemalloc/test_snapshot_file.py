@@ -103,6 +103,21 @@ class RoundTripTests(FileCase):
         with open(self.path, 'rb') as file:
             self.assertNotIn(b'_tracemalloc', file.read())
 
+    def test_what_is_replaced(self):
+        link = os.path.join(self.directory, 'link')
+        os.symlink(self.path, link)
+        snapshot = Snapshot(RAW, 2)
+        snapshot.dump(link)
+        self.assertTrue(os.path.islink(link))
+        os.chmod(self.path, 0o640)
+        snapshot.dump(link)
+        self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o640)
+        self.assertEqual(Snapshot.load(self.path).traces, snapshot.traces)
+        device = os.path.join(self.directory, 'null')
+        os.symlink('/dev/null', device)
+        snapshot.dump(device)
+        self.assertFalse(os.path.isfile(device))
+
     def test_disk_full_keeps_the_old_file(self):
         Snapshot(RAW, 2).dump(self.path)
         with open(self.path, 'rb') as file:
