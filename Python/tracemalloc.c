@@ -294,13 +294,20 @@ PyTraceMalloc_Track(unsigned int domain, uintptr_t ptr, size_t size)
     int result = -2;
     _PyTracer_Lock();
     if (_PyTracer.tracing) {
+        uint32_t node = _PyTracer_CaptureLocked(tstate);
         struct tracer_record record = {
             .address = ptr, .size = size, .domain = domain,
-            .kind = TRACER_EXTERNAL,
-            .node = _PyTracer_CaptureLocked(tstate)};
+            .kind = TRACER_EXTERNAL, .node = node};
         drop_locked(domain, ptr);
-        result = record.node == TRACER_NODE_NONE ? -1
-                 : _PyTracer_MapAdd(&record);
+        if (domain == 0) {
+            /* May be a block of pymalloc, whose free looks at its pool. */
+            result = _PyTracer_RecordNode((void *)ptr, size, TRACER_EXTERNAL,
+                                          node);
+        }
+        else {
+            result = node == TRACER_NODE_NONE ? -1
+                     : _PyTracer_MapAdd(&record);
+        }
     }
     _PyTracer_Unlock();
     return result;

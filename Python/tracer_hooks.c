@@ -39,7 +39,7 @@ own_thread_state(void)
 static int
 record_small(void *block, size_t size, enum tracer_kind kind, uint32_t node)
 {
-    if (kind > TRACER_MEMORY) {
+    if (kind == TRACER_RAW) {
         return 0;
     }
     size_t block_size;
@@ -49,27 +49,26 @@ record_small(void *block, size_t size, enum tracer_kind kind, uint32_t node)
     {
         return 0;
     }
-    *entry = TRACER_ENTRY(node, kind, block_size - size);
+    *entry = TRACER_ENTRY(node, kind != TRACER_OBJECT, block_size - size);
     _PyTracer_CountAlloc(node, size);
     return 1;
 }
 
-/* Locked. */
-static void
-record(void *block, size_t size, enum tracer_kind kind, uint32_t node)
+int
+_PyTracer_RecordNode(void *block, size_t size, enum tracer_kind kind,
+                     uint32_t node)
 {
-    if (node == TRACER_NODE_NONE) {
-        _PyTracer.untraced++;
-        return;
+    if (node != TRACER_NODE_NONE) {
+        struct tracer_record r = {.address = (uintptr_t)block, .size = size,
+                                  .node = node, .kind = kind};
+        if (record_small(block, size, kind, node)
+            || _PyTracer_MapAdd(&r) == 0)
+        {
+            return 0;
+        }
     }
-    if (record_small(block, size, kind, node)) {
-        return;
-    }
-    struct tracer_record r = {.address = (uintptr_t)block, .size = size,
-                              .node = node, .kind = kind};
-    if (_PyTracer_MapAdd(&r) < 0) {
-        _PyTracer.untraced++;
-    }
+    _PyTracer.untraced++;
+    return -1;
 }
 
 void
@@ -89,7 +88,7 @@ _PyTracer_Record(void *block, size_t size, enum tracer_kind kind)
         if (!captured) {
             node = _PyTracer_CaptureLocked(tstate);
         }
-        record(block, size, kind, node);
+        (void)_PyTracer_RecordNode(block, size, kind, node);
     }
     _PyTracer_Unlock();
     /* The fused functions do this themselves.  Two GILs may count at once:

@@ -105,6 +105,9 @@ struct tracer_dropped {
     uint32_t *entry;              // of a small block, else NULL
 };
 extern void _PyTracer_Record(void *block, size_t size, enum tracer_kind kind);
+/* The same for a known node; locked. 0, or -1 and counted as untraced. */
+extern int _PyTracer_RecordNode(void *block, size_t size,
+                                enum tracer_kind kind, uint32_t node);
 extern void _PyTracer_Drop(void *block, struct tracer_dropped *dropped);
 extern void _PyTracer_Undrop(const struct tracer_dropped *dropped);
 extern void _PyTracer_InstallAllocators(void);    // GIL and locked
