@@ -274,7 +274,8 @@ PyInit__tracemalloc(void)
     if (module != NULL
         && (_PyTracemalloc_AddSnapshotTypes(module) < 0
             || _PyTracemalloc_AddTasks(module) < 0
-            || _PyTracemalloc_AddMetrics(module) < 0))
+            || _PyTracemalloc_AddMetrics(module) < 0
+            || _PyTracemalloc_AddBlocks(module) < 0))
     {
         Py_CLEAR(module);
     }

@@ -75,7 +75,8 @@ def _display(options):
             if filters:
                 snapshot.apply_filters(filters)
             if options.block is not None:
-                found |= _display_block(snapshot, options.block)
+                found |= display_block(snapshot, options.block,
+                                       sys.stdout)
             elif options.traceback:
                 display_blocks(snapshot, options.number,
                                _make_look(display_top), sys.stdout)
@@ -90,14 +91,6 @@ def _display(options):
                       "--address" % options.block)
     if len(options.filenames) > 1:
         print("%s snapshots" % len(options.filenames))
-
-
-def _display_block(snapshot, address):
-    for block in snapshot.statistics("address"):
-        if block.key == address:
-            display_block(snapshot, block, sys.stdout)
-            return True
-    return False
 
 
 def _make_display_top(options):
@@ -150,7 +143,7 @@ def address_argument(text):
         address = int(text, 0)
     except ValueError:
         address = -1
-    if address < 0:
+    if not 0 <= address < 2 ** 64:
         raise argparse.ArgumentTypeError(
             "bad address %r: give a number such as 0x7f1c0de4" % text)
     return address

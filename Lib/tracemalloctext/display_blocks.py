@@ -3,42 +3,50 @@
 import linecache
 import os
 
+import _tracemalloc
+from tracemalloc import Traceback
 from tracemalloctext.text import (
     format_date, format_size, printable, write_line)
 
 
-def display_block(snapshot, block, file):
-    """Display one memory block, a Statistic of the group 'address'."""
+def display_block(snapshot, address, file):
+    """Display the memory block at an address; return False if there is
+    none."""
+    block = _tracemalloc._find_block(snapshot.traces._traces, address)
+    if block is None:
+        return False
     write_line(file, "%s, memory block 0x%x: %s" % (
-        format_date(snapshot.timestamp), block.key, format_size(block.size)))
-    for line in _traceback_lines(block.traceback):
+        format_date(snapshot.timestamp), address, format_size(block[1])))
+    for line in _traceback_lines(block[2]):
         write_line(file, line)
+    return True
 
 
 def display_blocks(snapshot, count, look, file):
     """Display the *count* biggest memory blocks of a snapshot."""
-    blocks = snapshot.statistics("address")
+    number, total, blocks = _tracemalloc._get_biggest_blocks(
+        snapshot.traces._traces, count)
     write_line(file, look.palette.title(
         "%s: Tracebacks of the top %s allocations per address"
         % (format_date(snapshot.timestamp), count)))
-    for rank, block in enumerate(blocks[:count], 1):
+    for rank, (address, size, frames) in enumerate(blocks, 1):
         write_line(file, "#%s: %s: %s" % (
-            rank, look.palette.name(look.name("address", block.key)),
-            look.figures((0, block.size, 0, 1), False, single=True)))
-        for line in _traceback_lines(block.traceback):
+            rank, look.palette.name(look.name("address", address)),
+            look.figures((0, size, 0, 1), False, single=True)))
+        for line in _traceback_lines(frames):
             write_line(file, line)
         write_line(file)
-    rest = blocks[count:]
-    if rest:
-        row = (0, sum(block.size for block in rest), 0, len(rest))
-        write_line(file, "%s more: %s" % (len(rest),
-                                          look.figures(row, False)))
+    left = number - len(blocks)
+    if left:
+        size = total - sum(block[1] for block in blocks)
+        write_line(file, "%s more: %s" % (
+            left, look.figures((0, size, 0, left), False)))
     file.flush()
 
 
-def _traceback_lines(traceback):
+def _traceback_lines(frames):
     yield "Traceback (most recent call first):"
-    for frame in reversed(traceback):
+    for frame in reversed(Traceback(frames)):
         line = '  File "%s", line %s' % (frame.filename, frame.lineno or "?")
         if frame.function:
             line += ", in " + frame.function

@@ -56,9 +56,7 @@ class GroupedStats:
     def compare_to(self, old_stats=None):
         """Compute the differences from *old_stats*; return a StatsDiff."""
         if old_stats is None:
-            differences = [(0, size, 0, count, key)
-                           for key, (size, count) in self.stats.items()]
-            return StatsDiff(differences, None, self)
+            return StatsDiff(StatsDiff.differences_of(self), None, self)
         if not comparable(old_stats, self):
             raise ValueError("groups by %s do not compare to groups by %s"
                              % (self.group_by, old_stats.group_by))
@@ -81,6 +79,9 @@ def group_snapshot(snapshot, group_by, cumulative=False):
     snapshot has them and if the group is made of places in the source.
     """
     check_group(group_by)
+    if group_by == "address":
+        from tracemalloctext.block_stats import BlockStats
+        return BlockStats(snapshot)
     key_type, _, cumulates, _ = GROUPS[group_by]
     cumulative = bool(cumulative and cumulates
                       and snapshot.traceback_limit > 1)

@@ -28,7 +28,7 @@ class Look:
             yield "#%s: %s: %s" % (
                 rank, self.palette.name(self.name(group_by, row[4])),
                 self.figures(row, compared, single=group_by == "address"))
-        left = len(diff.differences) - len(top)
+        left = len(diff) - len(top)
         if left:
             rest = [every - shown for every, shown
                     in zip(diff.total(), add_up(top))]

@@ -15,6 +15,15 @@ class StatsDiff:
         self.old_stats = old_stats
         self.new_stats = new_stats
 
+    @staticmethod
+    def differences_of(stats):
+        """List the differences of a GroupedStats from nothing known."""
+        return [(0, size, 0, count, key)
+                for key, (size, count) in stats.stats.items()]
+
+    def __len__(self):
+        return len(self.differences)
+
     def sort(self):
         """Sort by |size_diff|, size, |count_diff|, count and key, largest
         first."""

@@ -244,7 +244,7 @@ class BadInputTests(Case):
             self.check_error(2, "bad filter .*: ", "-i", value, "x")
 
     def test_bad_address(self):
-        for value in "x", "0x", "-5", "1.0":
+        for value in "x", "0x", "-5", "1.0", str(2 ** 64):
             self.check_error(2, "bad address .* such as 0x", "--block=" + value,
                              "x")
 

@@ -1,6 +1,7 @@
 """DisplayTop: the outputs of the document, differences, groups."""
 
 import io
+import sys
 import textwrap
 import unittest
 from datetime import datetime
@@ -282,6 +283,54 @@ class DifferenceTests(Case):
             2013-10-03 11:34:39: Top 10 allocations per filename and line number
             Traced Python memory: size=0 B, count=0
             """)
+
+
+class BlockTests(Case):
+    """Blocks by address, which are looked at in C."""
+
+    def setUp(self):
+        super().setUp()
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        self.blocks = [bytes(size) for size in range(5000, 5300)]
+        self.snapshot = tracemalloc.Snapshot.create(traces=True,
+                                                    metrics=False)
+
+    def test_biggest(self):
+        lines = self.snapshot.top_by("address").compare_to()
+        found = {key: size for _, size, _, _, key in lines.differences}
+        for block in self.blocks:
+            self.assertEqual(found[id(block)], sys.getsizeof(block))
+        self.assertEqual(len(lines), len(found))
+        self.assertEqual(lines.total(),
+                         (0, sum(found.values()), 0, len(found)))
+        for count in 0, 1, 2, 7, 299, len(found), len(found) + 1:
+            # The general way, by sorting all.
+            other = tracemalloctext.StatsDiff(list(lines.differences), None,
+                                              lines.new_stats)
+            other.sort()
+            self.assertEqual(lines.top(count), other.differences[:count])
+
+    def test_same_as_statistics(self):
+        self.assertEqual(
+            self.snapshot.top_by("address").stats,
+            {stat.key: (stat.size, stat.count)
+             for stat in self.snapshot.statistics("address")})
+
+    def test_compare(self):
+        new = bytes(90_000)
+        gone = id(self.blocks.pop())
+        other = tracemalloc.Snapshot.create(traces=True)
+        diff = other.top_by("address").compare_to(
+            self.snapshot.top_by("address"))
+        size = sys.getsizeof(new)
+        self.assertEqual(diff.top(1), [(size, size, 1, 1, id(new))])
+        self.assertIn((-5332, 0, -1, 0, gone), diff.differences)
+
+    def test_no_traces(self):
+        snapshot = tracemalloc.Snapshot.create(traces=False)
+        with self.assertRaisesRegex(ValueError, "no traces .* traces=True"):
+            snapshot.top_by("address")
 
 
 class GroupTests(unittest.TestCase):
