@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -72,6 +73,26 @@ class OptionTests(Case):
         self.assertIn("#1: .../lib/app/a.py:5: size=5000 B (+5000 B), "
                       "count=1 (+1), average=5000 B", lines)
         self.assertEqual(lines[-1], "2 snapshots")
+
+    def test_formats(self):
+        snapshot = tracemalloc.Snapshot.load("new.pickle")
+        snapshot.dump("stock.pickle", format="pickle")
+        with open("0.9.1.pickle", "wb") as file:
+            pickle.dump({"format_version": 1, "pid": 123,
+                         "timestamp": "2013-06-01 18:51:48",
+                         "stats": {"/usr/lib/app/a.py": {2: (80, 2)}}}, file)
+        status, out, err = run("tracemalloctext", "0.9.1.pickle",
+                               "old.pickle", "stock.pickle")
+        self.assertEqual(status, 0)
+        text = "\n".join(out)
+        for line in (
+                "#1: .../lib/app/a.py:2: size=80 B, count=2, average=40 B",
+                "#2: .../lib/app/a.py:2: size=90 B (+10 B), count=3 (+1), "
+                "average=30 B",
+                "#1: .../lib/app/a.py:5: size=5000 B (+5000 B), count=1 (+1), "
+                "average=5000 B",
+                "3 snapshots"):
+            self.assertIn(line, text)
 
     def test_first(self):
         lines = self.display("--first", "old.pickle", "new.pickle",
