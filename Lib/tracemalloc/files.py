@@ -10,7 +10,6 @@ import io
 import json
 import os
 import pickle
-import secrets
 import stat
 
 from _tracemalloc import _check_pickle, _from_lines, _read_traces
@@ -50,7 +49,7 @@ def dump(snapshot, filename, format='native'):
 
 def _write_whole(filename, write):
     """Replace a file by a new one that is complete and on disk."""
-    temporary = "%s.%s.tmp" % (filename, secrets.token_hex(4))
+    temporary = "%s.%s.tmp" % (filename, os.urandom(4).hex())
     try:
         with open(temporary, 'xb') as file:
             write(file)
