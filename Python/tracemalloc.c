@@ -129,7 +129,7 @@ _PyTracer_Start(int max_nframe, uint32_t limit)
     int result = init_tables();
     if (result == 0) {
         _PyTracer.tracing = 1;
-        _PyTracer_InstallAllocators();
+        _PyTracer_InstallAllocators(0);
         _PyTracer_enabled = 1;
     }
     else {
@@ -196,7 +196,7 @@ _PyTracer_OwnGil(void)
     _PyTracer_Lock();
     _PyTracer.shared = 1;
     if (_PyTracer.tracing) {
-        _PyTracer_InstallAllocators();
+        _PyTracer_InstallAllocators(1);
     }
     _PyTracer_Unlock();
 }

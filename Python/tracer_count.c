@@ -83,7 +83,7 @@ _PyTracer_SetClock(int64_t deadline)
         _PyTracer.clocked = clocked;
         if (_PyTracer.tracing) {
             _PyTracer_Lock();
-            _PyTracer_InstallAllocators();
+            _PyTracer_InstallAllocators(1);
             _PyTracer_Unlock();
         }
     }

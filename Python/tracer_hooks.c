@@ -232,19 +232,33 @@ general(struct domain *domain)
                               traced_realloc, traced_free};
 }
 
+/* What was installed last, by domain. */
+static PyMemAllocatorEx installed[3];
+
+/* Somebody may have wrapped our functions in the meantime: then his stay. */
+static void
+install(PyMemAllocatorDomain domain, PyMemAllocatorEx functions, int again)
+{
+    PyMemAllocatorEx current;
+    PyMem_GetAllocator(domain, &current);
+    if (!again || (current.ctx == installed[domain].ctx
+                   && current.malloc == installed[domain].malloc))
+    {
+        PyMem_SetAllocator(domain, &functions);
+        installed[domain] = functions;
+    }
+}
+
 void
-_PyTracer_InstallAllocators(void)
+_PyTracer_InstallAllocators(int again)
 {
     int fused = _PyTracer_PymallocInUse() && !_PyTracer.shared;
     _PyTracer.fused = fused;
-    PyMemAllocatorEx raw = general(&raw_domain);
-    PyMemAllocatorEx mem = fused ? _PyTracer_Fused(TRACER_MEMORY)
-                                 : general(&memory_domain);
-    PyMemAllocatorEx obj = fused ? _PyTracer_Fused(TRACER_OBJECT)
-                                 : general(&object_domain);
-    PyMem_SetAllocator(PYMEM_DOMAIN_RAW, &raw);
-    PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &mem);
-    PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &obj);
+    install(PYMEM_DOMAIN_RAW, general(&raw_domain), again);
+    install(PYMEM_DOMAIN_MEM, fused ? _PyTracer_Fused(TRACER_MEMORY)
+                                    : general(&memory_domain), again);
+    install(PYMEM_DOMAIN_OBJ, fused ? _PyTracer_Fused(TRACER_OBJECT)
+                                    : general(&object_domain), again);
 }
 
 void

@@ -110,7 +110,10 @@ extern int _PyTracer_RecordNode(void *block, size_t size,
                                 enum tracer_kind kind, uint32_t node);
 extern void _PyTracer_Drop(void *block, struct tracer_dropped *dropped);
 extern void _PyTracer_Undrop(const struct tracer_dropped *dropped);
-extern void _PyTracer_InstallAllocators(void);    // GIL and locked
+
+/* GIL and locked.  `again`: tracing is on, what the functions must do has
+   changed. */
+extern void _PyTracer_InstallAllocators(int again);
 extern void _PyTracer_RemoveAllocators(void);     // GIL and locked
 
 /* --- tracer_freelist.c; not locked. */
