@@ -16,8 +16,8 @@
 #include "pycore_code.h"          // _PyCode_CODE()
 #include "pycore_tracer_core.h"
 
-#define INITIAL_LOCATIONS 2048
-#define INITIAL_INSTRS 4096
+#define INITIAL_LOCATIONS 512
+#define INITIAL_INSTRS 1024
 
 struct instr {
     const _Py_CODEUNIT *address;  // NULL: on the free list

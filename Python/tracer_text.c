@@ -5,7 +5,7 @@
 #include "Python.h"
 #include "pycore_tracer_core.h"
 
-#define INITIAL_TEXTS 1024
+#define INITIAL_TEXTS 128
 #define MAX_TEXT 16384            // bytes; a longer name is cut
 
 static uint32_t *buckets;         // id + 1, open addressing; 0: empty

@@ -16,7 +16,7 @@
 #include "Python.h"
 #include "pycore_tracer_core.h"
 
-#define INITIAL_BUCKETS 8192
+#define INITIAL_BUCKETS 2048
 #define CHUNK_SIZE (TRACER_CHUNK_NODES * sizeof(struct tracer_node))
 #define TWINS_SIZE (TRACER_CHUNK_NODES * sizeof(struct tracer_twin))
 #define GARBAGE_SIZE (TRACER_CHUNK_NODES * sizeof(struct tracer_garbage))

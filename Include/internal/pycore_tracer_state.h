@@ -124,14 +124,13 @@ struct tracer_string {
 };
 
 /* --- Address map: blocks that no pool holds.  Open addressing, linear
-   probing, power of two, at most 3/4 full; address 0: empty. */
+   probing, power of two, at most 3/4 full; node NONE: empty. */
 struct tracer_record {
     uintptr_t address;
     size_t size;                  // requested
-    uint32_t node;
+    uint32_t node : 24;
+    uint32_t kind : 8;            // enum tracer_kind
     uint32_t domain;              // of PyTraceMalloc_Track(); 0 for malloc
-    uint32_t kind;                // enum tracer_kind
-    uint32_t unused;
 };
 
 struct tracer_map {
@@ -150,7 +149,7 @@ struct tracer_memory {
 };
 
 /* --- Direct-mapped cache (parent, instruction) -> node.  GIL. */
-#define TRACER_CACHE_SIZE 4096
+#define TRACER_CACHE_SIZE 2048
 struct tracer_cache_line {
     const void *instr;
     uint32_t parent;
