@@ -69,7 +69,10 @@ def _describe(snapshot):
     attributes = {name: value for name, value in vars(snapshot).items()
                   if name not in _OWN}
     for name, value in attributes.items():
-        _check_plain("attribute", name, value)
+        if _as_json("attribute", name, value) != value:
+            raise _not_plain("attribute", name)
+    for name, value in snapshot.metadata.items():
+        _as_json("metadata", name, value)
     timestamp = snapshot.timestamp
     return json.dumps({
         'traceback_limit': snapshot.traceback_limit,
@@ -82,15 +85,18 @@ def _describe(snapshot):
     })
 
 
-def _check_plain(kind, name, value):
+def _not_plain(kind, name):
+    return TypeError("%s %r of the snapshot is not plain data (numbers, "
+                     "strings, lists, dictionaries): use "
+                     "dump(filename, format='pickle')" % (kind, name))
+
+
+def _as_json(kind, name, value):
+    """The value as it will be read."""
     try:
-        same = json.loads(json.dumps(value)) == value
+        return json.loads(json.dumps(value))
     except (TypeError, ValueError, RecursionError):
-        same = False
-    if not same:
-        raise TypeError("%s %r of the snapshot is not plain data (numbers, "
-                        "strings, lists, dictionaries): use "
-                        "dump(filename, format='pickle')" % (kind, name))
+        raise _not_plain(kind, name) from None
 
 
 def load(filename):

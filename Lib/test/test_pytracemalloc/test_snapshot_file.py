@@ -95,6 +95,10 @@ class RoundTripTests(FileCase):
         snapshot.test_attr = object
         with self.assertRaisesRegex(TypeError, "'test_attr'.*'pickle'"):
             snapshot.dump(self.path)
+        del snapshot.test_attr
+        snapshot.metadata['when'] = snapshot.timestamp
+        with self.assertRaisesRegex(TypeError, "metadata 'when'.*'pickle'"):
+            snapshot.dump(self.path)
         with self.assertRaisesRegex(ValueError, "'xml'"):
             snapshot.dump(self.path, format='xml')
 
