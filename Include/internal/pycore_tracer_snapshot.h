@@ -99,9 +99,10 @@ extern void _PySnapshot_Free(struct tracer_snapshot *s);
 /* An array of n items of `size` bytes, never NULL for n == 0. */
 extern void *_PySnapshot_Array(uint64_t n, size_t size);
 /* A copy; the peak's: nodes with the values at the peak, without blocks. */
-extern struct tracer_snapshot *_PySnapshot_Copy(const struct tracer_snapshot *s,
-                                                int with_blocks);
-extern struct tracer_snapshot *_PySnapshot_Peak(const struct tracer_snapshot *s);
+extern struct tracer_snapshot *_PySnapshot_Copy(
+    const struct tracer_snapshot *s, int with_blocks);
+extern struct tracer_snapshot *_PySnapshot_Peak(
+    const struct tracer_snapshot *s);
 /* Append a text; its index, or NONE: no memory. */
 extern uint32_t _PySnapshot_AddString(struct tracer_snapshot *s,
                                       const char *utf8, uint32_t length);
@@ -175,7 +176,8 @@ struct snapshot_groups {
 /* Number the nodes by a key of nodes: labels[i], one per node, is the group of
    node i; groups are numbered in the order of their first node.  Keys of
    paths: after Truncate(). */
-extern int _PySnapshot_Label(const struct tracer_snapshot *s, enum snapshot_key key,
+extern int _PySnapshot_Label(const struct tracer_snapshot *s,
+                             enum snapshot_key key,
                              uint32_t *labels, uint32_t *nlabels);
 /* Sum by `key`.  Keys of blocks fill SIZE and COUNT alone.  `cumulative`: a
    block counts at each group that its path meets, once; for keys of nodes

@@ -32,7 +32,8 @@ extern PyTypeObject _PyTracemalloc_Traces_Type;
 extern PyObject *_PyTracemalloc_NewTraces(struct tracer_snapshot *data);
 extern PyObject *_PyTracemalloc_GetString(TracesObject *self, uint32_t i);
 /* (filename, lineno) with more attributes. */
-extern PyObject *_PyTracemalloc_GetFrame(TracesObject *self, uint32_t location);
+extern PyObject *_PyTracemalloc_GetFrame(TracesObject *self,
+                                         uint32_t location);
 /* Frames of a node, most recent first. */
 extern PyObject *_PyTracemalloc_GetFrames(TracesObject *self, uint32_t node);
 extern PyObject *_PyTracemalloc_NewFrame(PyObject *const *fields, int n);

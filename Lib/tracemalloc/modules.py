@@ -6,7 +6,8 @@ import sys
 
 # Where the modules of a Python installation lie, on any machine.
 _LIBRARY = re.compile(r'(?:^|(?<=[/\\]))(?:(?:site|dist)-packages'
-                      r'|[Ll]ib(?:64)?[/\\]python\d+\.\d+(?:[/\\]lib-dynload)?)'
+                      r'|[Ll]ib(?:64)?[/\\]python\d+\.\d+'
+                      r'(?:[/\\]lib-dynload)?)'
                       r'[/\\]')
 _FROZEN = re.compile(r'<frozen ([^.>]+)')
 
