@@ -1,0 +1,35 @@
+"""What the tests of the tracer share."""
+import os
+import sysconfig
+import tracemalloc
+
+FLAVOUR = sysconfig.get_config_var('PYTRACEMALLOC_FREELISTS')
+SLOW = os.environ.get('PYTRACEMALLOC_SLOW') == '1'
+
+
+def line_of(function, offset):
+    """File and line number of the line `offset` below a function's def."""
+    code = function.__code__
+    return code.co_filename, code.co_firstlineno + offset
+
+
+def live_at(filename, lineno):
+    """Number of live blocks that the snapshot of this moment has at a line."""
+    count = 0
+    for domain, size, frames, total in tracemalloc._get_traces():
+        count += frames[0] == (filename, lineno)
+    return count
+
+
+class Tracing:
+    """Trace within a with statement; leave tracing off."""
+
+    def __init__(self, nframe=1):
+        self.nframe = nframe
+
+    def __enter__(self):
+        tracemalloc.stop()
+        tracemalloc.start(self.nframe)
+
+    def __exit__(self, *exc):
+        tracemalloc.stop()

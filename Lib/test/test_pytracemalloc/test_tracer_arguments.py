@@ -1,0 +1,106 @@
+"""What bad input gets: stock's exceptions and messages."""
+import subprocess
+import sys
+import tracemalloc
+import unittest
+
+from test.support import import_helper
+from test.test_pytracemalloc.helpers import Tracing
+
+
+def run(*args, **env):
+    return subprocess.run([sys.executable, *args, '-c', 'pass'],
+                          capture_output=True, text=True, env=env)
+
+
+class ArgumentTests(unittest.TestCase):
+
+    def tearDown(self):
+        tracemalloc.stop()
+
+    def test_start(self):
+        for nframe in 0, -1, 65536, 70000:
+            with self.assertRaisesRegex(
+                    ValueError, r'^the number of frames must be in range '
+                                r'\[1; 65535\]$'):
+                tracemalloc.start(nframe)
+        with self.assertRaisesRegex(ValueError, r"65535\] or 'full', not 'x'"):
+            tracemalloc.start('x')
+        for value in 1.5, None, b'full':
+            with self.assertRaises(TypeError):
+                tracemalloc.start(value)
+        with self.assertRaises(OverflowError):
+            tracemalloc.start(1 << 70)
+        self.assertFalse(tracemalloc.is_tracing())
+
+    def test_stop_without_start(self):
+        tracemalloc.stop()
+        tracemalloc.stop()
+        tracemalloc.clear_traces()
+        tracemalloc.reset_peak()
+        self.assertEqual(tracemalloc.get_traced_memory(), (0, 0))
+
+    def test_environment_and_option(self):
+        for value in 'x', '-1', '70000', '1x', '9' * 40:
+            for variable in 'PYTHONTRACEMALLOC', 'PYTRACEMALLOC':
+                result = run(**{variable: value})
+                self.assertNotEqual(result.returncode, 0, value)
+                if value != '70000':
+                    self.assertIn(f'{variable}: invalid number of frames',
+                                  result.stderr)
+            result = run('-X', f'tracemalloc={value}')
+            self.assertNotEqual(result.returncode, 0, value)
+            if value != '70000':
+                self.assertIn('-X tracemalloc=NFRAME: invalid number of',
+                              result.stderr)
+
+    def test_traceback_of_anything(self):
+        anything = [None, 1, -5, 'x', (), type, type('T', (), {}), len,
+                    sys, object(), [], {}, lambda: 0, float, 1 << 99, self]
+        with Tracing(3):
+            for obj in anything:
+                seen = tracemalloc.get_object_traceback(obj)
+                self.assertTrue(seen is None or len(seen) <= 3)
+            with self.assertRaises(TypeError):
+                tracemalloc.get_object_traceback()
+        self.assertIsNone(tracemalloc.get_object_traceback(anything))
+
+    def test_track_a_block_twice(self):
+        _testcapi = import_helper.import_module('_testcapi')
+        _testinternalcapi = import_helper.import_module('_testinternalcapi')
+        with Tracing(2):
+            _testcapi.tracemalloc_track(5, 0x1234, 100)
+            _testcapi.tracemalloc_track(5, 0x1234, 30)
+            sizes = [trace[1] for trace in tracemalloc._get_traces()
+                     if trace[0] == 5]
+            self.assertEqual(sizes, [30])
+            _testcapi.tracemalloc_untrack(5, 0x1234)
+            _testcapi.tracemalloc_untrack(5, 0x1234)
+            self.assertIsNone(
+                _testinternalcapi._PyTraceMalloc_GetTraceback(5, 0x1234))
+
+
+class DyingCodeTests(unittest.TestCase):
+
+    def test_recreated_code_shares_its_nodes(self):
+        def again():
+            scope = {}
+            exec(compile('def f():\n    return [[1]]\nkeep = f()', 'dying',
+                         'exec'), scope)
+            return scope['keep']
+
+        with Tracing(10):
+            keep = [again() for i in range(50)]
+            before = tracemalloc.get_tracer_stats()
+            keep += [again() for i in range(2000)]
+            after = tracemalloc.get_tracer_stats()
+            for obj in keep:
+                frames = list(tracemalloc.get_object_traceback(obj))
+                self.assertEqual((frames[-1].filename, frames[-1].lineno),
+                                 ('dying', 2))
+        self.assertLess(after['nodes'] - before['nodes'], 60)
+        self.assertLess(after['locations'] - before['locations'], 30)
+
+
+if __name__ == '__main__':
+    unittest.main()

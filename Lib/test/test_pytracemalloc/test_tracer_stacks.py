@@ -1,0 +1,136 @@
+"""Tracebacks are those that the frames gave at the moment of allocation."""
+import functools
+import sys
+import tracemalloc
+import unittest
+import weakref
+
+from test.test_pytracemalloc.helpers import Tracing
+
+found = []                          # (object, its frames by sys._getframe())
+
+
+class Probe:
+    pass
+
+
+def probe(*unused):
+    """Make an object and say where; the line of Probe() comes first."""
+    found.append((Probe(), frames(sys._getframe())))    # PROBE
+    return 0
+
+
+PROBE_LINE = probe.__code__.co_firstlineno + 2
+
+
+def frames(frame):
+    result = [(frame.f_code.co_filename, PROBE_LINE)]
+    frame = frame.f_back
+    while frame is not None:
+        result.append((frame.f_code.co_filename, frame.f_lineno))
+        frame = frame.f_back
+    return result
+
+
+def recurse(depth):
+    probe()
+    if depth:
+        recurse(depth - 1)
+        probe()
+
+
+def generate(depth):
+    probe()
+    yield 1
+    if depth:
+        yield from generate(depth - 1)
+    probe()
+    try:
+        yield 2
+    except KeyError:
+        probe()
+        yield 3
+    finally:
+        probe()
+
+
+async def agenerate():
+    probe()
+    yield 1
+    probe()
+
+
+async def coroutine(depth):
+    probe()
+    if depth:
+        await coroutine(depth - 1)
+    async for item in agenerate():
+        probe()
+
+
+class Finalised:
+    def __del__(self):
+        probe()
+
+
+def program():
+    recurse(60)
+    for item in generate(10):
+        probe()
+    thrown = generate(0)
+    next(thrown), next(thrown)
+    thrown.throw(KeyError)
+    thrown.close()
+    shared = generate(3)
+    next(shared)
+    (lambda: next(shared))()
+    functools.reduce(lambda a, b: next(shared, 0), range(3))
+    try:
+        coroutine(5).send(None)
+    except StopIteration:
+        pass
+    try:
+        try:
+            recurse(2)
+            raise ValueError
+        finally:
+            probe()
+    except ValueError:
+        probe()
+    for i in range(3):
+        exec('def f():\n    probe()\nf()\n\nprobe()', {'probe': probe})
+
+    class Body:
+        probe()
+        [probe() for i in range(2)]
+
+    sorted([3, 1, 2], key=probe)
+    list(map(probe, range(3)))
+    Finalised()
+    target = Probe()
+    reference = weakref.ref(target, probe)
+    del target
+    return reference, Body
+
+
+class StackTests(unittest.TestCase):
+
+    def test_equal_to_the_frames(self):
+        for nframe in 1, 2, 5, 25, 'full':
+            with self.subTest(nframe=nframe), Tracing(nframe):
+                found.clear()
+                program()
+                limit = 10_000 if nframe == 'full' else nframe
+                for obj, expected in found:
+                    traceback = tracemalloc.get_object_traceback(obj)
+                    seen = [(frame.filename, frame.lineno)
+                            for frame in reversed(traceback)]
+                    self.assertEqual(seen, expected[:limit])
+                self.assertGreater(len(found), 200)
+
+    def tearDown(self):
+        found.clear()
+
+
+if __name__ == '__main__':
+    unittest.main()
