@@ -8,6 +8,8 @@
 
 #include "pycore_tracer_snapshot.h"
 
+#include <glib.h>                 // g_utf8_validate_len()
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -127,33 +129,28 @@ get_array32(struct reader *r, size_t least, size_t size, uint32_t *n)
     return array;
 }
 
-/* Length of the UTF-8 sequence at p, surrogates allowed; 0: none is valid. */
+/* Length of what is no UTF-8 and is let through at p all the same: NUL and
+   surrogates, which names may hold; else 0. */
 static size_t
-utf8_sequence(const uint8_t *p, const uint8_t *end)
+passed_through(const uint8_t *p, const uint8_t *end)
 {
-    size_t n = *p < 0x80 ? 1 : *p >= 0xc2 && *p < 0xe0 ? 2
-               : *p >= 0xe0 && *p < 0xf0 ? 3 : *p >= 0xf0 && *p < 0xf5 ? 4 : 0;
-    if (n == 0 || (size_t)(end - p) < n) {
-        return 0;
+    if (*p == 0) {
+        return 1;
     }
-    for (size_t i = 1; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xf0 && p[1] < 0x90)
-        || (*p == 0xf4 && p[1] >= 0x90))
-    {
-        return 0;
-    }
-    return n;
+    return end - p >= 3 && p[0] == 0xed && p[1] >= 0xa0 && p[1] < 0xc0
+           && p[2] >= 0x80 && p[2] < 0xc0 ? 3 : 0;
 }
 
 static void
 check_utf8(struct reader *r, const uint8_t *p, const uint8_t *end)
 {
     while (p < end) {
-        size_t n = utf8_sequence(p, end);
+        const char *stop;
+        if (g_utf8_validate_len((const char *)p, (size_t)(end - p), &stop)) {
+            return;
+        }
+        p = (const uint8_t *)stop;
+        size_t n = passed_through(p, end);
         if (n == 0) {
             fail_at(r, p, "bad UTF-8");
             return;

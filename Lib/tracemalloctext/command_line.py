@@ -37,6 +37,11 @@ class Parser(argparse.ArgumentParser):
                   % (self.prog, message, self.prog))
 
 
+def _drop_output():
+    """What is still in the buffer must not fail once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def run(command):
     """Run command() and return the exit status; what goes wrong with files
     and pipes takes one line on stderr."""
@@ -49,9 +54,10 @@ def run(command):
         return 1
     except BrokenPipeError:
         # The reader has seen enough: nobody is left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 1
     except OSError as exc:
+        _drop_output()
         print("error: cannot write the report: %s" % (exc.strerror or exc),
               file=sys.stderr)
         return 1
