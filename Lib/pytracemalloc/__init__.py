@@ -1,0 +1,7 @@
+"""The command pytracemalloc: run a program under the tracer, look at what it
+recorded.
+
+cli.py reads the command line; commands/ has one file per sub-command, which
+computes; reporters/ has one file per output format, which renders.  tree.py
+is what passes between the two for everything that draws a call tree.
+"""

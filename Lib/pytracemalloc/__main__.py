@@ -1,0 +1,5 @@
+import sys
+
+from pytracemalloc.cli import main
+
+sys.exit(main(prog='python -m pytracemalloc'))

@@ -1,0 +1,82 @@
+"""The command line: one parser a sub-command, one line for each error."""
+
+import argparse
+import sys
+
+from pytracemalloc.commands import COMMANDS, load_command
+from pytracemalloc.errors import FAILURE, CommandError, UsageError
+from pytracemalloc.terminal import silence_closed_pipe
+
+_DESCRIPTION = """\
+Run a program and see where its memory goes: exactly, by line, function,
+module and type, live, at the peak and in total.
+"""
+_EPILOG = """\
+examples:
+  pytracemalloc run app.py --port 80        run app.py, write a snapshot
+  pytracemalloc report app.tracemalloc -o app.html
+  pytracemalloc diff monday.tracemalloc friday.tracemalloc
+  pytracemalloc top 1234                    watch a running program
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **kwargs):
+        kwargs.setdefault('formatter_class',
+                          argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def error(self, message):
+        raise UsageError(f'{message} (see {self.prog} --help)')
+
+
+def make_parser(prog='pytracemalloc'):
+    parser = _Parser(prog=prog, description=_DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument('--version', action='version', version=_version())
+    commands = parser.add_subparsers(dest='command', metavar='COMMAND',
+                                     title='commands', required=True)
+    for name in COMMANDS:
+        command = load_command(name)
+        sub = commands.add_parser(
+            name, help=command.HELP, description=command.DESCRIPTION,
+            epilog=command.EPILOG.replace('%(prog)s', f'{prog} {name}'))
+        command.add_arguments(sub)
+        sub.set_defaults(run=command.run)
+    return parser
+
+
+def _version():
+    import sysconfig
+    version = sysconfig.get_config_var('PYTRACEMALLOC_VERSION') or '(unknown)'
+    return f'pytracemalloc {version}, Python {sys.version.split()[0]}'
+
+
+def main(argv=None, prog='pytracemalloc'):
+    """Run the command of *argv*; return the exit status."""
+    try:
+        args = make_parser(prog).parse_args(argv)
+        status = args.run(args)
+        sys.stdout.flush()
+        return status or 0
+    except CommandError as exc:
+        return _fail(str(exc), exc.status)
+    except BrokenPipeError:
+        silence_closed_pipe()
+        return _fail('the reader of the output has gone; '
+                     'the output is not complete', FAILURE)
+    except OSError as exc:
+        where = f'{exc.filename}: ' if exc.filename else ''
+        return _fail(f'{where}{exc.strerror or exc}', FAILURE)
+    except MemoryError:
+        return _fail('not enough memory; filter with --include, or take '
+                     'snapshots without traces', FAILURE)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _fail(message, status):
+    try:
+        print(f'pytracemalloc: {" ".join(message.split())}', file=sys.stderr)
+    except OSError:
+        pass
+    return status

@@ -1,0 +1,14 @@
+"""The sub-commands: one module each, with
+
+HELP, DESCRIPTION, EPILOG: texts of --help
+add_arguments(parser): declare the options
+run(args): do it; return the exit status, None for 0
+"""
+
+import importlib
+
+COMMANDS = ('run', 'report', 'diff', 'top', 'serve', 'completion')
+
+
+def load_command(name):
+    return importlib.import_module(f'{__name__}.{name}')

@@ -1,0 +1,40 @@
+"""pytracemalloc diff: show what changed between two snapshots."""
+
+import os.path
+
+from pytracemalloc.errors import CommandError
+from pytracemalloc.files import load_snapshot, write_report
+from pytracemalloc.options import add_report_options, make_subject
+
+HELP = 'show what has grown between two snapshots'
+DESCRIPTION = """\
+Show what changed from one snapshot to another: as a table, as a flame graph
+where red has grown and blue has shrunk, or as a pprof profile with a base.
+"""
+EPILOG = """\
+examples:
+  %(prog)s monday.tracemalloc friday.tracemalloc
+  %(prog)s old.tracemalloc new.tracemalloc --by type
+  %(prog)s old.tracemalloc new.tracemalloc -o grown.html
+"""
+
+
+def add_arguments(parser):
+    parser.add_argument('old', metavar='OLD', help='the earlier snapshot')
+    parser.add_argument('new', metavar='NEW', help='the later snapshot')
+    add_report_options(parser)
+
+
+def run(args):
+    subject, reporter = make_subject(args)
+    subject.old = load_snapshot(args.old, args)
+    subject.new = load_snapshot(args.new, args)
+    limits = subject.old.traceback_limit, subject.new.traceback_limit
+    if limits[0] != limits[1]:
+        raise CommandError(
+            f'{args.old} has tracebacks of up to {limits[0]} frames and '
+            f'{args.new} of up to {limits[1]}; take both with the same -n')
+    subject.title = (subject.title or
+                     f'{os.path.basename(args.new)} compared to '
+                     f'{os.path.basename(args.old)}')
+    write_report(subject, reporter, args, args.new, '-diff')

@@ -1,0 +1,31 @@
+"""pytracemalloc report: show one snapshot."""
+
+from pytracemalloc.files import load_snapshot, write_report
+from pytracemalloc.options import add_report_options, make_subject
+
+HELP = 'show a snapshot: text, HTML, flame graph, pprof and more'
+DESCRIPTION = 'Show what a snapshot holds.'
+EPILOG = """\
+examples:
+  %(prog)s app.tracemalloc
+  %(prog)s app.tracemalloc --by type --what count --top 30
+  %(prog)s app.tracemalloc --by traceback --include '*/shop/*'
+  %(prog)s app.tracemalloc -o app.html
+  %(prog)s app.tracemalloc --format flamegraph --what peak
+  %(prog)s app.tracemalloc -o heap.pb.gz && go tool pprof -http : heap.pb.gz
+  %(prog)s app.tracemalloc --format collapsed | flamegraph.pl > app.svg
+"""
+
+
+def add_arguments(parser):
+    parser.add_argument('file', metavar='FILE',
+                        help='a snapshot, of `pytracemalloc run` or of '
+                             'Snapshot.dump(); pickles of stock Python too')
+    add_report_options(parser)
+
+
+def run(args):
+    subject, reporter = make_subject(args)
+    subject.new = load_snapshot(args.file, args)
+    subject.title = subject.title or args.file
+    write_report(subject, reporter, args, args.file)

@@ -1,0 +1,137 @@
+"""pytracemalloc run: run a program under the tracer.
+
+The interpreter replaces this process by itself with the program's own command
+line, so that arguments, standard input, signals and the exit status are those
+of `python SCRIPT`.  What is to be recorded goes through the environment, to
+recording.py in the new interpreter.
+"""
+
+import json
+import os
+import sys
+
+from pytracemalloc import recording
+from pytracemalloc.errors import CommandError, UsageError
+from pytracemalloc.files import check_absent
+from pytracemalloc.options import positive
+from pytracemalloc.units import size_option
+
+HELP = 'run a program, print a summary, write a snapshot'
+DESCRIPTION = """\
+Run a Python program under the tracer. When it ends, however it ends, a
+summary goes to standard error and a snapshot to a file.
+"""
+EPILOG = """\
+examples:
+  %(prog)s app.py --port 80           what follows the script is the script's
+  %(prog)s -n full -o app.tracemalloc -m app
+  %(prog)s --every 60 server.py       a snapshot a minute as well
+  %(prog)s --on-growth '100 MiB' server.py
+  %(prog)s --follow -m pytest         child processes too, a file each
+  %(prog)s -c 'import json'
+"""
+
+
+def add_arguments(parser):
+    parser.add_argument('-n', metavar='N|full', dest='frames', type=frames_option,
+                        default=10, help='frames of each traceback that are '
+                        'kept, or full for all (default: 10)')
+    parser.add_argument('-o', '--output', metavar='FILE',
+                        help='the snapshot (default: NAME.PID.tracemalloc)')
+    parser.add_argument('-f', '--force', action='store_true',
+                        help='overwrite FILE if it exists')
+    parser.add_argument('--every', metavar='S', type=_seconds,
+                        help='also take a snapshot every S seconds, in files '
+                             'numbered from 0001')
+    parser.add_argument('--on-growth', metavar='SIZE', type=size_option,
+                        help='also take a snapshot whenever the traced '
+                             'memory has grown by SIZE')
+    parser.add_argument('--top', metavar='N', type=positive, default=5,
+                        help='sites in each list of the summary (default: 5)')
+    parser.add_argument('--follow', action='store_true',
+                        help='follow child processes: multiprocessing, '
+                             'os.fork and Pythons started by subprocess; a '
+                             'file each, with the process id in its name')
+    parser.add_argument('--no-traces', dest='traces', action='store_false',
+                        help='smaller snapshots: the call tree alone, '
+                             'without addresses and types')
+    parser.add_argument('-q', '--quiet', action='store_true',
+                        help='no summary')
+    add_program_arguments(parser)
+
+
+def add_program_arguments(parser):
+    """The program, as python(1) takes it; each ends our own options."""
+    from argparse import REMAINDER
+    parser.add_argument('-m', metavar='MODULE', nargs=REMAINDER,
+                        help='run a module as a script')
+    parser.add_argument('-c', metavar='CODE', nargs=REMAINDER,
+                        help='run a string')
+    parser.add_argument('program', metavar='SCRIPT', nargs=REMAINDER,
+                        help='the program and its arguments')
+
+
+def run(args):
+    command, name = program_command(args)
+    output = args.output
+    if output is None:
+        output = f'{name}.{os.getpid()}.tracemalloc'
+    if output != os.devnull:
+        check_absent(output, args.force)
+        directory = os.path.dirname(os.path.abspath(output))
+        if not os.access(directory, os.W_OK):
+            raise CommandError(f'cannot write to {directory}; choose another '
+                               f'place with -o')
+    execute(command, {
+        'frames': args.frames, 'output': os.path.abspath(output),
+        'every': args.every, 'growth': args.on_growth, 'top': args.top,
+        'follow': args.follow, 'traces': args.traces, 'quiet': args.quiet})
+
+
+def program_command(args):
+    """Return (arguments of python, a name for files)."""
+    for flag, rest in (('-m', args.m), ('-c', args.c)):
+        if rest is not None:
+            if not rest:
+                raise UsageError(f'{flag} needs an argument')
+            name = rest[0].rpartition('.')[2] if flag == '-m' else 'code'
+            return [flag, *rest], name
+    program = args.program
+    if program and program[0] == '--':
+        program = program[1:]
+    if not program:
+        raise UsageError('no program; give a script, -m MODULE or -c CODE')
+    script = program[0]
+    if not os.path.exists(script):
+        raise CommandError(f'{script}: no such file')
+    if script.startswith('-'):
+        program = [os.path.join('.', script), *program[1:]]
+    name = os.path.basename(os.path.abspath(script)).removesuffix('.py')
+    return program, name
+
+
+def execute(command, options):
+    """Become the interpreter that runs the command and records it."""
+    options['pid'] = os.getpid()
+    environment = {**os.environ, recording.VARIABLE: json.dumps(options)}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, [sys.executable, *command], environment)
+
+
+def frames_option(text):
+    if text == 'full':
+        return text
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= 65535:
+        return int(text)
+    raise UsageError(f'-n {text}: give a number from 1 to 65535, or full')
+
+
+def _seconds(text):
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < 1e9:
+        raise UsageError(f'--every {text}: give a number of seconds above 0')
+    return seconds

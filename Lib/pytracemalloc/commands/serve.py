@@ -1,0 +1,43 @@
+"""pytracemalloc serve: run a program that answers pprof's HTTP requests."""
+
+from pytracemalloc.commands.run import (frames_option, add_program_arguments,
+                                        execute, program_command)
+from pytracemalloc.errors import UsageError
+
+HELP = 'run a program and serve its heap profile over HTTP'
+DESCRIPTION = """\
+Run a Python program under the tracer, with an HTTP endpoint that serves
+/debug/pprof/heap and /debug/pprof/allocs as a Go program does.
+"""
+EPILOG = """\
+examples:
+  %(prog)s --port 6060 server.py
+  go tool pprof http://127.0.0.1:6060/debug/pprof/heap
+  go tool pprof 'http://127.0.0.1:6060/debug/pprof/allocs?seconds=30'
+"""
+
+
+def add_arguments(parser):
+    parser.add_argument('--port', metavar='PORT', type=_port, default=0,
+                        help='port to listen on (default: any that is free; '
+                             'it is printed)')
+    parser.add_argument('--host', metavar='HOST', default='127.0.0.1',
+                        help='address to listen on (default: 127.0.0.1, '
+                             'this machine alone)')
+    parser.add_argument('-n', metavar='N|full', dest='frames', type=frames_option,
+                        default='full', help='frames of each traceback that '
+                        'are kept (default: full)')
+    add_program_arguments(parser)
+
+
+def run(args):
+    command, _ = program_command(args)
+    execute(command, {'frames': args.frames, 'output': None, 'every': None,
+                      'growth': None, 'follow': False, 'traces': False,
+                      'http': (args.host, args.port)})
+
+
+def _port(text):
+    if text.isascii() and text.isdigit() and int(text) < 65536:
+        return int(text)
+    raise UsageError(f'--port {text}: give a number from 0 to 65535')

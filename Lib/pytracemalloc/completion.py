@@ -1,0 +1,149 @@
+"""Completion scripts for shells, made from the parsers themselves."""
+
+import argparse
+
+from pytracemalloc.measures import KEYS, MEASURES
+from pytracemalloc.reporters import FORMATS
+
+_VALUES = {'--by': tuple(KEYS), '--what': tuple(MEASURES),
+           '--format': FORMATS}
+
+
+def script_for(shell, parser):
+    """Return the script for 'bash', 'zsh' or 'fish'."""
+    return {'bash': _bash, 'zsh': _zsh, 'fish': _fish}[shell](
+        _commands(parser))
+
+
+def _commands(parser):
+    """Return {command: (help, [(flags, help, values)])}.
+
+    values: None for a flag, () for any file, else the words to offer.
+    """
+    action = next(action for action in parser._actions
+                  if isinstance(action, argparse._SubParsersAction))
+    helps = {choice.dest: choice.help for choice in action._choices_actions}
+    return {name: (helps[name], list(_options(sub)))
+            for name, sub in action.choices.items()}
+
+
+def _options(parser):
+    for action in parser._actions:
+        values = None if action.nargs == 0 else ()
+        for flag in action.option_strings:
+            values = _VALUES.get(flag, values)
+        if not action.option_strings:
+            if not action.choices:
+                continue
+            values = tuple(action.choices)
+        text = (action.help or '').split(' (default')[0]
+        yield action.option_strings, text.replace('%%', '%'), values
+
+
+def _words(options):
+    words = []
+    for flags, _, values in options:
+        words += flags or values
+    return ' '.join(words)
+
+
+def _bash(commands):
+    cases = '\n'.join(f'        {name}) words="{_words(options)}" ;;'
+                      for name, (_, options) in commands.items())
+    values = '\n'.join(f'        {flag}) words="{" ".join(words)}" ;;'
+                       for flag, words in _VALUES.items())
+    return f'''\
+# bash completion for pytracemalloc
+_pytracemalloc()
+{{
+    local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}}
+    local words
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        words="{' '.join(commands)} --help --version"
+    else
+        case $before in
+{values}
+        *) case ${{COMP_WORDS[1]}} in
+{cases}
+        esac ;;
+        esac
+    fi
+    COMPREPLY=($(compgen -W "$words" -- "$word"))
+    [ ${{#COMPREPLY[@]}} -gt 0 ] || COMPREPLY=($(compgen -f -- "$word"))
+}}
+complete -o filenames -F _pytracemalloc pytracemalloc
+'''
+
+
+def _zsh(commands):
+    names = '\n'.join(f'        {_quote(f"{name}:{text}")}'
+                      for name, (text, _) in commands.items())
+    cases = '\n'.join(
+        f'    {name})\n        _arguments \\\n{_zsh_options(options)}'
+        f"            '*:file:_files' ;;"
+        for name, (_, options) in commands.items())
+    return f'''\
+#compdef pytracemalloc
+_pytracemalloc()
+{{
+    local -a commands
+    if (( CURRENT == 2 )); then
+        commands=(
+{names}
+        )
+        _describe command commands
+        return
+    fi
+    local command=$words[2]
+    shift words
+    (( CURRENT-- ))
+    case $command in
+{cases}
+    esac
+}}
+if [ "$funcstack[1]" = "_pytracemalloc" ]; then
+    _pytracemalloc "$@"
+else
+    compdef _pytracemalloc pytracemalloc
+fi
+'''
+
+
+def _zsh_options(options):
+    lines = ''
+    for flags, text, values in options:
+        text = text.translate(str.maketrans({'[': r'\[', ']': r'\]',
+                                             ':': r'\:'}))
+        if not flags:
+            lines += f'            {_quote("1:word:(" + " ".join(values) + ")")} \\\n'
+        for flag in flags:
+            spec = f'*{flag}[{text}]'
+            if values is not None:
+                action = f'({" ".join(values)})' if values else '_files'
+                spec += f':value:{action}'
+            lines += f'            {_quote(spec)} \\\n'
+    return lines
+
+
+def _fish(commands):
+    lines = ['# fish completion for pytracemalloc']
+    for name, (text, options) in commands.items():
+        lines.append(f'complete -c pytracemalloc -n __fish_use_subcommand '
+                     f'-f -a {name} -d {_quote(text)}')
+        for flags, text, values in options:
+            line = (f'complete -c pytracemalloc -n '
+                    f"'__fish_seen_subcommand_from {name}'")
+            for flag in flags:
+                line += (f' -l {flag[2:]}' if flag.startswith('--')
+                         else f' -s {flag[1:]}')
+            if values:
+                line += f' -x -a {_quote(" ".join(values))}' if flags else \
+                    f' -f -a {_quote(" ".join(values))}'
+            elif values is not None:
+                line += ' -r'
+            lines.append(f'{line} -d {_quote(text)}' if text else line)
+    return '\n'.join(lines) + '\n'
+
+
+def _quote(text):
+    return "'" + text.replace("'", "'\\''") + "'"

@@ -1,0 +1,350 @@
+/* What ties the page together: the view's state, the controls, the details. */
+'use strict';
+
+const $ = id => document.getElementById(id);
+const model = loadModel($('data').textContent);
+const view = Object.assign(
+  { measure: 'live', unit: 'bytes', icicle: true, reversed: false, merged: false, by: 'line' },
+  model.raw.view);
+const graph = new Graph(model, $('graph'), $('scroller'), $('canvas-room'));
+const table = new Table($('table-head'), $('table-body'), $('table-room'));
+const trees = new Map();
+
+function measures() {
+  return Object.keys(MEASURES).filter(name => name !== 'difference' || model.old);
+}
+
+/* A row of buttons of which one is chosen; arrows move the choice. */
+function choices(id, options, chosen, choose) {
+  const box = $(id);
+  const names = Object.keys(options);
+  box.replaceChildren(...names.map(name => {
+    const button = document.createElement('button');
+    button.type = 'button';
+    button.setAttribute('role', 'radio');
+    button.dataset.name = name;
+    button.textContent = options[name];
+    button.addEventListener('click', () => choose(name));
+    return button;
+  }));
+  box.onkeydown = event => {
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (step) {
+      event.preventDefault();
+      const at = names.indexOf(chosen());
+      choose(names[(at + step + names.length) % names.length]);
+      box.querySelector('[aria-checked=true]').focus();
+    }
+  };
+  box.refresh = () => {
+    for (const button of box.children) {
+      const on = button.dataset.name === chosen();
+      button.setAttribute('aria-checked', on);
+      button.tabIndex = on ? 0 : -1;
+    }
+  };
+  box.refresh();
+}
+
+function currentTree() {
+  const key = [view.measure, view.unit, view.reversed, view.merged].join();
+  if (!trees.has(key)) {
+    if (trees.size > 8) {
+      trees.clear();
+    }
+    trees.set(key, buildTree(model, view));
+  }
+  return trees.get(key);
+}
+
+function showGraph() {
+  const tree = currentTree();
+  $('nothing').hidden = tree.value[0] > 0;
+  $('canvas-room').hidden = tree.value[0] === 0;
+  graph.show(tree, view.icicle, view.merged);
+  for (const id of ['measures', 'units', 'shapes']) {
+    $(id).refresh();
+  }
+  $('reversed').checked = view.reversed;
+  $('by-function').checked = view.merged;
+  showLegend(tree.change !== null);
+  search();
+}
+
+function showTable() {
+  table.show(groupRows(model, view, view.by), columnsOf(view, view.by), GROUPS[view.by]);
+  $('keys').refresh();
+  $('row-filter').value = '';
+  countRows();
+}
+
+function countRows() {
+  const all = table.all.length;
+  $('row-count').textContent = table.rows.length === all
+    ? formatBlocks(all) + ' rows' : `${formatBlocks(table.rows.length)} of ${formatBlocks(all)} rows`;
+}
+
+function change(update) {
+  Object.assign(view, update);
+  showGraph();
+  if ('measure' in update || 'unit' in update) {
+    showTable();
+  }
+}
+
+function showLegend(signed) {
+  const used = new Set(model.category);
+  const entries = signed ? [['grown', changeColor(0.8)], ['shrunk', changeColor(-0.8)], ['as before', changeColor(0)]]
+    : CATEGORIES.map(([name, hue, saturation]) => [name, `hsl(${hue} ${saturation}% 66%)`])
+      .filter((_, i) => used.has(i));
+  $('legend').replaceChildren(...entries.map(([name, color]) => {
+    const entry = document.createElement('span');
+    const patch = document.createElement('i');
+    patch.style.background = color;
+    entry.append(patch, name);
+    return entry;
+  }));
+}
+
+/* Search */
+function search() {
+  const text = $('search').value.toLowerCase();
+  if (!text) {
+    graph.mark(null);
+    $('matched').textContent = '';
+    return;
+  }
+  const frames = new Uint8Array(model.frameCount);
+  for (let frame = 0; frame < model.frameCount; frame++) {
+    frames[frame] = frameLabel(model, frame, false).toLowerCase().includes(text);
+  }
+  if (view.merged) {
+    // A function is found if one of its lines is.
+    frames.forEach((found, frame) => {
+      frames[model.functionKeys[frame]] |= found;
+    });
+  }
+  const found = graph.mark(frames);
+  $('matched').textContent = `${formatShare(found, graph.tree.value[0])}, ${formatValue(found, view.unit)}`;
+}
+
+/* Details of a box or a row */
+function describeNode(node) {
+  const { tree } = graph;
+  const signed = tree.change !== null;
+  const lines = [graph.label(node),
+    `${formatValue(tree.value[node], view.unit)}, ${formatShare(tree.value[node], tree.value[0])} of all`];
+  if (node > 0 && tree.parent[node] > 0) {
+    lines[1] += `, ${formatShare(tree.value[node], tree.value[tree.parent[node]])} of the box before it`;
+  }
+  if (tree.own[node] && tree.own[node] !== tree.value[node]) {
+    lines.push(`${formatValue(tree.own[node], view.unit)} by itself`);
+  }
+  if (signed) {
+    lines.push(`${formatValue(tree.change[node], view.unit, true)} since the old snapshot`);
+  }
+  return lines;
+}
+
+function selectNode(node) {
+  if (node < 0) {
+    return;
+  }
+  $('selected').textContent = describeNode(node).join(' — ');
+  const frame = graph.tree.frame[node];
+  showSource(frame);
+  showParts(frame < 0 ? [] : typesAt(key => key === frame, view.merged ? model.functionKeys : model.lineKeys));
+}
+
+function showSource(frame) {
+  const text = frame < 0 ? -1 : model.source[frame];
+  $('source').hidden = !(text >= 0) || view.merged;
+  $('source').textContent = text >= 0 ? `${model.line[frame]}  ${model.strings[text]}` : '';
+}
+
+function showParts(parts) {
+  $('parts').replaceChildren(...parts.slice(0, 12).map(text => {
+    const item = document.createElement('li');
+    item.textContent = text;
+    return item;
+  }));
+}
+
+/* Types of the live blocks that were allocated where test(key of frame). */
+function typesAt(test, keys) {
+  if (!model.types) {
+    return [];
+  }
+  const sums = new Map();
+  const { names, nodes, types, sizes, counts } = model.types;
+  nodes.forEach((node, i) => {
+    if (test(keys[model.frames[node]])) {
+      const at = sums.get(types[i]) || [0, 0];
+      sums.set(types[i], [at[0] + sizes[i], at[1] + counts[i]]);
+    }
+  });
+  return Array.from(sums).sort((a, b) => b[1][0] - a[1][0])
+    .map(([type, [size, count]]) => `${names[type]}: ${formatBytes(size)} live, ${formatBlocks(count)}`);
+}
+
+function linesOfType(type) {
+  const sums = new Map();
+  const { nodes, types, sizes, counts } = model.types;
+  nodes.forEach((node, i) => {
+    if (types[i] === type) {
+      const frame = model.frames[node];
+      const at = sums.get(frame) || [0, 0];
+      sums.set(frame, [at[0] + sizes[i], at[1] + counts[i]]);
+    }
+  });
+  return Array.from(sums).sort((a, b) => b[1][0] - a[1][0])
+    .map(([frame, [size, count]]) => `${formatBytes(size)}, ${formatBlocks(count)}: ${frameLabel(model, frame, false)}`);
+}
+
+function selectRow(row) {
+  const columns = columnsOf(view, view.by);
+  const values = columns.map((column, i) => `${column.title.toLowerCase()} ${column.show(row.values[i])}`);
+  $('selected').textContent = `${row.label} — ${values.join(', ')}`;
+  if (view.by === 'type') {
+    showSource(-1);
+    showParts(linesOfType(row.key));
+    return;
+  }
+  const { keys } = grouping(model, view.by);
+  const wanted = frame => keys[frame] === row.key;
+  showSource(view.by === 'line' ? row.key : -1);
+  showParts(typesAt(key => key === row.key, keys));
+  const frames = new Uint8Array(model.frameCount);
+  for (let frame = 0; frame < model.frameCount; frame++) {
+    if (wanted(frame)) {
+      frames[view.merged ? model.functionKeys[frame] : frame] = 1;
+    }
+  }
+  graph.mark(frames);
+}
+
+/* The box under the mouse */
+graph.onHover = (node, event) => {
+  const tip = $('tip');
+  tip.hidden = node < 0;
+  if (node >= 0) {
+    tip.textContent = describeNode(node).join('\n');
+    const { width, height } = tip.getBoundingClientRect();
+    tip.style.left = Math.max(4, Math.min(event.clientX + 14, innerWidth - width - 8)) + 'px';
+    tip.style.top = (event.clientY + 18 + height > innerHeight ? event.clientY - height - 8 : event.clientY + 18) + 'px';
+  }
+};
+
+function zoomOut() {
+  graph.zoom(0);
+  $('graph').focus({ preventScroll: true });
+}
+
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  $('theme').textContent = theme === 'dark' ? 'Light' : 'Dark';
+  graph.resize();
+}
+
+function flipTheme() {
+  setTheme(document.documentElement.dataset.theme === 'dark' ? 'light' : 'dark');
+}
+
+function toggleHelp() {
+  const hidden = !$('help').hidden;
+  $('help').hidden = hidden;
+  $('help-button').setAttribute('aria-expanded', !hidden);
+}
+
+const SHORTCUTS = {
+  '/': () => $('search').focus(),
+  Escape: zoomOut, 0: zoomOut,
+  r: () => change({ reversed: !view.reversed }),
+  m: () => change({ merged: !view.merged }),
+  i: () => change({ icicle: !view.icicle }),
+  u: () => change({ unit: view.unit === 'bytes' ? 'blocks' : 'bytes' }),
+  t: flipTheme,
+  '?': toggleHelp,
+};
+
+document.addEventListener('keydown', event => {
+  if (event.ctrlKey || event.metaKey || event.altKey) {
+    return;
+  }
+  if (event.target.tagName === 'INPUT' && event.target.type === 'search') {
+    if (event.key === 'Escape') {
+      event.target.value = '';
+      event.target.dispatchEvent(new Event('input'));
+      event.target.blur();
+    }
+    return;
+  }
+  const number = measures()[Number(event.key) - 1];
+  if (number) {
+    change({ measure: number });
+  } else if (Object.hasOwn(SHORTCUTS, event.key)) {
+    event.preventDefault();
+    SHORTCUTS[event.key]();
+  }
+});
+
+/* Figures and metrics */
+function showFigures() {
+  $('figures').replaceChildren(...model.raw.figures.map(([name, value]) => {
+    const box = document.createElement('div');
+    const term = document.createElement('dt');
+    const text = document.createElement('dd');
+    term.textContent = name;
+    text.textContent = value;
+    box.append(term, text);
+    return box;
+  }));
+  $('metrics').replaceChildren(...model.raw.metrics.map(row => {
+    const line = document.createElement('tr');
+    line.append(...row.map(value => {
+      const cell = document.createElement('td');
+      cell.textContent = value;
+      return cell;
+    }));
+    return line;
+  }));
+  $('more').hidden = model.raw.metrics.length === 0;
+}
+
+function debounce(call) {
+  let timer = 0;
+  return () => {
+    clearTimeout(timer);
+    timer = setTimeout(call, 120);
+  };
+}
+
+graph.onSelect = selectNode;
+graph.onZoom = node => {
+  $('home').disabled = node === 0;
+};
+table.onSelect = selectRow;
+choices('measures', Object.fromEntries(measures().map(name => [name, MEASURES[name].title])),
+  () => view.measure, measure => change({ measure }));
+choices('units', { bytes: 'Bytes', blocks: 'Blocks' }, () => view.unit, unit => change({ unit }));
+choices('shapes', { icicle: 'Icicle', flame: 'Flame' },
+  () => (view.icicle ? 'icicle' : 'flame'), shape => change({ icicle: shape === 'icicle' }));
+choices('keys', model.types ? GROUPS : Object.fromEntries(Object.entries(GROUPS).filter(([by]) => by !== 'type')),
+  () => view.by, by => {
+    view.by = by;
+    showTable();
+  });
+$('reversed').addEventListener('change', event => change({ reversed: event.target.checked }));
+$('by-function').addEventListener('change', event => change({ merged: event.target.checked }));
+$('search').addEventListener('input', debounce(search));
+$('row-filter').addEventListener('input', debounce(() => {
+  table.filter($('row-filter').value);
+  countRows();
+}));
+$('home').addEventListener('click', zoomOut);
+$('theme').addEventListener('click', flipTheme);
+$('help-button').addEventListener('click', toggleHelp);
+showFigures();
+setTheme(matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light');
+showGraph();
+showTable();

@@ -1,0 +1,360 @@
+/* The flame graph: a canvas as high as the window shows, that draws the part
+   of the display tree which is in view.  Boxes narrower than a third of a
+   pixel are left out together with what is on them, so that the work follows
+   the pixels and not the number of nodes. */
+'use strict';
+
+const ROW = 19;
+const LEAST = 0.34;
+const FONT = '12px system-ui, sans-serif';
+
+/* Hue, saturation of: the program, installed packages, the standard library,
+   the interpreter itself. */
+const CATEGORIES = [
+  ['The program', 28, 90], ['Installed packages', 150, 48],
+  ['Standard library', 212, 68], ['Interpreter', 0, 0],
+];
+
+class Graph {
+  constructor(model, canvas, scroller, room) {
+    this.model = model;
+    this.canvas = canvas;
+    this.scroller = scroller;
+    this.room = room;
+    this.context = canvas.getContext('2d');
+    this.tree = null;
+    this.zoomed = 0;
+    this.selected = -1;
+    this.icicle = true;
+    this.matches = null;
+    this.waiting = false;
+    this.onSelect = () => {};
+    this.onZoom = () => {};
+    this.onHover = () => {};
+    this.charWidths = new Map();
+    new ResizeObserver(() => this.resize()).observe(scroller);
+    scroller.addEventListener('scroll', () => this.redraw(), { passive: true });
+    canvas.addEventListener('mousemove', event => this.hover(event));
+    canvas.addEventListener('mouseleave', () => this.onHover(-1));
+    canvas.addEventListener('click', event => this.click(event));
+    canvas.addEventListener('keydown', event => this.key(event));
+  }
+
+  show(tree, icicle, merged) {
+    this.tree = tree;
+    this.icicle = icicle;
+    this.merged = merged;
+    this.zoomed = 0;
+    this.selected = -1;
+    this.matches = null;
+    this.resize();
+    this.scroller.scrollTop = icicle ? 0 : this.scroller.scrollHeight;
+    this.onZoom(0);
+  }
+
+  resize() {
+    if (!this.tree) {
+      return;
+    }
+    const ratio = window.devicePixelRatio || 1;
+    const width = this.scroller.clientWidth;
+    const rows = this.tree.rows * ROW;
+    this.height = this.scroller.clientHeight;
+    this.width = width;
+    this.room.style.height = Math.max(rows, this.height) + 'px';
+    this.canvas.style.width = width + 'px';
+    this.canvas.style.height = this.height + 'px';
+    this.canvas.width = Math.round(width * ratio);
+    this.canvas.height = Math.round(this.height * ratio);
+    this.context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    this.readTheme();
+    this.redraw();
+  }
+
+  readTheme() {
+    const style = getComputedStyle(document.documentElement);
+    const color = name => style.getPropertyValue(name).trim();
+    this.theme = {
+      dark: document.documentElement.dataset.theme === 'dark',
+      back: color('--back'), weak: color('--weak'), text: color('--box-text'),
+      mark: color('--mark'), accent: color('--accent'), dim: Number(color('--dim')),
+    };
+    this.colors = new Map();
+  }
+
+  redraw() {
+    if (!this.waiting) {
+      this.waiting = true;
+      requestAnimationFrame(() => {
+        this.waiting = false;
+        this.draw();
+      });
+    }
+  }
+
+  top(depth) {
+    const base = Math.max(this.tree.rows * ROW, this.height);
+    return (this.icicle ? depth * ROW : base - (depth + 1) * ROW) - this.scroller.scrollTop;
+  }
+
+  draw() {
+    const { context, tree } = this;
+    context.fillStyle = this.theme.back;
+    context.fillRect(0, 0, this.width, this.height);
+    context.font = FONT;
+    context.textBaseline = 'middle';
+    this.boxes = 0;
+    if (tree.value[0] === 0) {
+      return;
+    }
+    for (let node = tree.parent[this.zoomed]; node >= 0; node = tree.parent[node]) {
+      this.box(node, 0, this.width, this.theme.dim);
+    }
+    const scale = this.width / tree.value[this.zoomed];
+    const origin = tree.start[this.zoomed];
+    const todo = [this.zoomed];
+    while (todo.length) {
+      const node = todo.pop();
+      this.box(node, (tree.start[node] - origin) * scale, tree.value[node] * scale, 1);
+      for (let i = tree.childStart[node]; i < tree.childStart[node + 1]; i++) {
+        const child = tree.children[i];
+        if (tree.value[child] * scale < LEAST) {
+          this.rest(node, i, (tree.start[child] - origin) * scale, scale);
+          break;
+        }
+        todo.push(child);
+      }
+    }
+  }
+
+  /* The callees that are too narrow to draw, as one pale box. */
+  rest(node, from, x, scale) {
+    const { tree, context } = this;
+    const last = tree.children[tree.childStart[node + 1] - 1];
+    const width = (tree.start[last] + tree.value[last]) * scale - tree.start[this.zoomed] * scale - x;
+    const y = this.top(tree.depth[node] + 1);
+    if (width < 2 || y <= -ROW || y >= this.height) {
+      return;
+    }
+    context.globalAlpha = 0.35;
+    context.fillStyle = frameColor(this.model, -1, this.theme.dark);
+    context.fillRect(x, y, width - 1, ROW - 1);
+    context.globalAlpha = 1;
+    if (width > 60) {
+      context.fillStyle = this.theme.weak;
+      context.fillText(this.fit(`${formatBlocks(tree.childStart[node + 1] - from)} smaller`, width - 8),
+        x + 4, y + ROW / 2);
+    }
+  }
+
+  box(node, x, width, alpha) {
+    const y = this.top(this.tree.depth[node]);
+    if (y <= -ROW || y >= this.height) {
+      return;
+    }
+    const { context } = this;
+    this.boxes++;
+    context.globalAlpha = alpha;
+    context.fillStyle = this.matches && this.matches[node] ? this.theme.mark : this.color(node);
+    context.fillRect(x, y, width > 2 ? width - 1 : width, ROW - 1);
+    if (width > 24) {
+      context.fillStyle = this.theme.text;
+      context.fillText(this.fit(this.label(node), width - 8), x + 4, y + ROW / 2);
+    }
+    context.globalAlpha = 1;
+    if (node === this.selected) {
+      context.strokeStyle = this.theme.accent;
+      context.lineWidth = 2;
+      context.strokeRect(x + 1, y + 1, Math.max(1, width - 3), ROW - 3);
+    }
+  }
+
+  label(node) {
+    return node === 0 ? 'all' : frameLabel(this.model, this.tree.frame[node], this.merged);
+  }
+
+  /* Cut by adding up the widths of characters, measured once each. */
+  fit(text, room) {
+    let width = 0;
+    for (let i = 0; i < text.length; i++) {
+      const char = text[i];
+      let size = this.charWidths.get(char);
+      if (size === undefined) {
+        size = this.context.measureText(char).width;
+        this.charWidths.set(char, size);
+      }
+      width += size;
+      if (width > room) {
+        return text.slice(0, Math.max(1, i - 1)) + '…';
+      }
+    }
+    return text;
+  }
+
+  color(node) {
+    const { tree } = this;
+    if (tree.change) {
+      return changeColor(tree.change[node] / (tree.value[node] || 1), this.theme.dark);
+    }
+    const frame = tree.frame[node];
+    let color = this.colors.get(frame);
+    if (color === undefined) {
+      color = frameColor(this.model, frame, this.theme.dark);
+      this.colors.set(frame, color);
+    }
+    return color;
+  }
+
+  nodeAt(event) {
+    const { tree } = this;
+    const area = this.canvas.getBoundingClientRect();
+    const x = event.clientX - area.left;
+    const y = event.clientY - area.top;
+    const base = Math.max(tree.rows * ROW, this.height);
+    const high = y + this.scroller.scrollTop;
+    const depth = Math.floor((this.icicle ? high : base - high) / ROW);
+    if (tree.value[0] === 0 || depth < 0) {
+      return -1;
+    }
+    if (depth <= tree.depth[this.zoomed]) {
+      let node = this.zoomed;
+      while (tree.depth[node] > depth) {
+        node = tree.parent[node];
+      }
+      return node;
+    }
+    const value = tree.start[this.zoomed] + x / this.width * tree.value[this.zoomed];
+    let node = this.zoomed;
+    while (node >= 0 && tree.depth[node] < depth) {
+      node = this.childAt(node, value);
+    }
+    return node;
+  }
+
+  childAt(node, value) {
+    const { tree } = this;
+    for (let i = tree.childStart[node]; i < tree.childStart[node + 1]; i++) {
+      const child = tree.children[i];
+      if (value < tree.start[child] + tree.value[child]) {
+        return value >= tree.start[child] ? child : -1;
+      }
+    }
+    return -1;
+  }
+
+  hover(event) {
+    this.onHover(this.tree ? this.nodeAt(event) : -1, event);
+  }
+
+  click(event) {
+    const node = this.nodeAt(event);
+    if (node >= 0) {
+      this.select(node);
+      this.zoom(node);
+    }
+  }
+
+  select(node) {
+    this.selected = node;
+    this.onSelect(node);
+    this.redraw();
+  }
+
+  zoom(node) {
+    this.zoomed = node;
+    this.onZoom(node);
+    this.redraw();
+  }
+
+  /* Move to the caller, a callee, the box before or after on the same caller. */
+  key(event) {
+    const { tree } = this;
+    const at = this.selected < 0 ? this.zoomed : this.selected;
+    const outward = this.icicle ? 'ArrowUp' : 'ArrowDown';
+    const inward = this.icicle ? 'ArrowDown' : 'ArrowUp';
+    let to = -1;
+    if (event.key === outward) {
+      to = tree.parent[at];
+    } else if (event.key === inward) {
+      to = tree.childStart[at] < tree.childStart[at + 1] ? tree.children[tree.childStart[at]] : -1;
+    } else if (event.key === 'ArrowRight' || event.key === 'ArrowLeft') {
+      to = this.sibling(at, event.key === 'ArrowRight' ? 1 : -1);
+    } else if (event.key === 'Enter') {
+      this.zoom(at);
+    } else {
+      return;
+    }
+    event.preventDefault();
+    if (to >= 0 && tree.value[to] > 0) {
+      this.select(to);
+      if (tree.depth[to] < tree.depth[this.zoomed]) {
+        this.zoom(to);
+      }
+      this.reveal(to);
+    }
+  }
+
+  sibling(node, step) {
+    const { tree } = this;
+    const parent = tree.parent[node];
+    if (parent < 0) {
+      return -1;
+    }
+    const family = tree.children.subarray(tree.childStart[parent], tree.childStart[parent + 1]);
+    const to = family.indexOf(node) + step;
+    return to >= 0 && to < family.length ? family[to] : -1;
+  }
+
+  reveal(node) {
+    const y = this.top(this.tree.depth[node]);
+    if (y < 0) {
+      this.scroller.scrollTop += y;
+    } else if (y + ROW > this.height) {
+      this.scroller.scrollTop += y + ROW - this.height;
+    }
+  }
+
+  /* Mark the boxes whose frame is in the set; return their part of the whole,
+     each box within a marked one counted once. */
+  mark(frames) {
+    const { tree } = this;
+    if (!frames) {
+      this.matches = null;
+      this.redraw();
+      return 0;
+    }
+    this.matches = new Uint8Array(tree.count);
+    const inside = new Uint8Array(tree.count);
+    let found = 0;
+    for (let node = 1; node < tree.count; node++) {
+      this.matches[node] = frames[tree.frame[node]];
+      inside[node] = this.matches[node] || inside[tree.parent[node]];
+      if (this.matches[node] && !inside[tree.parent[node]]) {
+        found += tree.value[node];
+      }
+    }
+    this.redraw();
+    return found;
+  }
+}
+
+function frameColor(model, frame, dark) {
+  if (frame < 0) {
+    return dark ? '#8b919c' : '#c9cdd4';
+  }
+  const [, hue, saturation] = CATEGORIES[model.category[model.file[frame]]];
+  let seed = model.functions[frame] * 2654435761 + model.file[frame] * 40503;
+  seed = (seed >>> 0) % 997;
+  return `hsl(${hue - 12 + seed % 25} ${saturation}% ${(dark ? 58 : 66) + seed % 13}%)`;
+}
+
+/* From -1, all gone, blue, by way of grey to 1, all new, red. */
+function changeColor(part, dark) {
+  const strength = Math.min(1, Math.abs(part));
+  if (strength < 0.0005) {
+    return dark ? '#8b919c' : '#d4d7dc';
+  }
+  const light = (dark ? 78 : 88) - 26 * strength;
+  return part > 0 ? `hsl(6 ${40 + 50 * strength}% ${light}%)`
+    : `hsl(214 ${40 + 50 * strength}% ${light}%)`;
+}

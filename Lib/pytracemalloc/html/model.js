@@ -1,0 +1,258 @@
+/* The report's data, and the trees that are made from it.
+
+   A source tree is what the tracer recorded: one node a path, values of the
+   node itself.  A display tree is what is drawn: merged, maybe reversed,
+   with the values of callees (reversed: of callers) added up, node 0 at the
+   root, children sorted by value. */
+'use strict';
+
+const MEASURES = {
+  live: { title: 'Live', bytes: 'size', blocks: 'count' },
+  peak: { title: 'Peak', bytes: 'peak_size', blocks: 'peak_count' },
+  total: { title: 'Total', bytes: 'total_size', blocks: 'total_count' },
+  garbage: { title: 'Garbage', bytes: 'garbage_size', blocks: 'garbage_count' },
+  difference: { title: 'Difference', bytes: 'size', blocks: 'count', signed: true },
+};
+
+function loadModel(text) {
+  const raw = JSON.parse(text);
+  const model = {
+    raw,
+    strings: raw.strings,
+    count: raw.parents.length,
+    parents: Int32Array.from(raw.parents),
+    frames: Int32Array.from(raw.frames),
+    file: raw.frame_files, line: raw.frame_lines,
+    functions: raw.frame_functions, first: raw.frame_first_lines,
+    source: raw.frame_sources,
+    module: raw.file_modules, category: raw.file_categories,
+    fileNames: raw.files,
+    values: typedColumns(raw.values),
+    old: raw.old ? typedColumns(raw.old) : null,
+    types: raw.types,
+  };
+  model.frameCount = model.file.length;
+  model.lineKeys = Int32Array.from({ length: model.frameCount }, (_, i) => i);
+  model.functionKeys = keysOf(model, i =>
+    model.file[i] + ' ' + model.functions[i] + ' ' + model.first[i]);
+  return model;
+}
+
+function typedColumns(columns) {
+  const typed = {};
+  for (const name of Object.keys(columns)) {
+    typed[name] = Float64Array.from(columns[name]);
+  }
+  return typed;
+}
+
+/* Frame -> smallest frame with the same name. */
+function keysOf(model, name) {
+  const seen = new Map();
+  return Int32Array.from({ length: model.frameCount }, (_, frame) => {
+    const text = name(frame);
+    if (!seen.has(text)) {
+      seen.set(text, frame);
+    }
+    return seen.get(text);
+  });
+}
+
+function frameFile(model, frame) {
+  return model.strings[model.fileNames[model.file[frame]]];
+}
+
+function frameFunction(model, frame) {
+  return model.strings[model.functions[frame]];
+}
+
+function frameLabel(model, frame, merged) {
+  const name = frameFunction(model, frame);
+  const file = frameFile(model, frame);
+  const place = merged ? file : file + ':' + model.line[frame];
+  return name ? name + '  ' + place : place;
+}
+
+/* Weights of the source nodes: {width, change}.  In a difference a node is
+   as wide as the larger of its two values. */
+function weightsOf(model, measure, unit) {
+  const column = MEASURES[measure][unit];
+  const now = model.values[column];
+  if (!MEASURES[measure].signed) {
+    return { width: now, change: null };
+  }
+  const before = model.old[column];
+  return {
+    width: now.map((value, node) => Math.max(value, before[node])),
+    change: now.map((value, node) => value - before[node]),
+  };
+}
+
+class TreeBuilder {
+  constructor(keys) {
+    this.keys = keys;
+    this.index = new Map();
+    this.parent = [-1];
+    this.frame = [-1];
+    this.value = [0];
+    this.own = [0];
+    this.change = [0];
+  }
+
+  child(parent, frame) {
+    const key = this.keys[frame];
+    const place = parent * this.keys.length + key;
+    let node = this.index.get(place);
+    if (node === undefined) {
+      node = this.parent.length;
+      this.index.set(place, node);
+      this.parent.push(parent);
+      this.frame.push(key);
+      this.value.push(0);
+      this.own.push(0);
+      this.change.push(0);
+    }
+    return node;
+  }
+
+  addForward(model, weights) {
+    const place = new Int32Array(model.count);
+    for (let node = 0; node < model.count; node++) {
+      const parent = model.parents[node];
+      const here = this.child(parent < 0 ? 0 : place[parent], model.frames[node]);
+      place[node] = here;
+      this.own[here] += weights.width[node];
+      this.value[here] += weights.width[node];
+      this.change[here] += weights.change ? weights.change[node] : 0;
+    }
+    for (let node = this.parent.length - 1; node > 0; node--) {
+      this.value[this.parent[node]] += this.value[node];
+      this.change[this.parent[node]] += this.change[node];
+    }
+  }
+
+  /* Of a path with less than a 200,000th of the whole only the allocating
+     frame is kept: it could not be seen, and there are many of them. */
+  addReversed(model, weights) {
+    const least = sum(weights.width) / 200000;
+    for (let node = 0; node < model.count; node++) {
+      const width = weights.width[node];
+      if (width === 0) {
+        continue;
+      }
+      const change = weights.change ? weights.change[node] : 0;
+      this.value[0] += width;
+      this.change[0] += change;
+      let here = 0;
+      for (let at = node; at >= 0; at = width < least ? -1 : model.parents[at]) {
+        here = this.child(here, model.frames[at]);
+        this.value[here] += width;
+        this.change[here] += change;
+        if (at === node) {
+          this.own[here] += width;
+        }
+      }
+    }
+  }
+
+  finish(signed) {
+    const count = this.parent.length;
+    const tree = {
+      count,
+      parent: Int32Array.from(this.parent),
+      frame: Int32Array.from(this.frame),
+      value: Float64Array.from(this.value),
+      own: Float64Array.from(this.own),
+      change: signed ? Float64Array.from(this.change) : null,
+      start: new Float64Array(count),
+      depth: new Int32Array(count),
+      childStart: new Int32Array(count + 1),
+      children: new Int32Array(Math.max(0, count - 1)),
+      rows: 1,
+    };
+    sortChildren(tree);
+    layOut(tree);
+    return tree;
+  }
+}
+
+function sortChildren(tree) {
+  const { parent, childStart, children, value } = tree;
+  for (let node = 1; node < tree.count; node++) {
+    childStart[parent[node] + 1]++;
+  }
+  for (let node = 0; node < tree.count; node++) {
+    childStart[node + 1] += childStart[node];
+  }
+  const next = childStart.slice();
+  for (let node = 1; node < tree.count; node++) {
+    children[next[parent[node]]++] = node;
+  }
+  for (let node = 0; node < tree.count; node++) {
+    if (childStart[node + 1] - childStart[node] > 1) {
+      children.subarray(childStart[node], childStart[node + 1])
+        .sort((a, b) => value[b] - value[a] || a - b);
+    }
+  }
+}
+
+/* A parent has a smaller number than its children: one pass places all. */
+function layOut(tree) {
+  for (let node = 0; node < tree.count; node++) {
+    let start = tree.start[node];
+    for (let i = tree.childStart[node]; i < tree.childStart[node + 1]; i++) {
+      const child = tree.children[i];
+      tree.start[child] = start;
+      tree.depth[child] = tree.depth[node] + 1;
+      start += tree.value[child];
+      if (tree.value[child] > 0 && tree.depth[child] >= tree.rows) {
+        tree.rows = tree.depth[child] + 1;
+      }
+    }
+  }
+}
+
+function buildTree(model, view) {
+  const weights = weightsOf(model, view.measure, view.unit);
+  const builder = new TreeBuilder(view.merged ? model.functionKeys : model.lineKeys);
+  if (view.reversed) {
+    builder.addReversed(model, weights);
+  } else {
+    builder.addForward(model, weights);
+  }
+  return builder.finish(weights.change !== null);
+}
+
+function sum(values) {
+  let total = 0;
+  for (const value of values) {
+    total += value;
+  }
+  return total;
+}
+
+function formatBytes(bytes, signed) {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+  let value = Math.abs(bytes);
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  const sign = bytes < 0 ? '−' : signed && bytes > 0 ? '+' : '';
+  return sign + value.toFixed(unit && value < 100 ? 1 : 0) + ' ' + units[unit];
+}
+
+function formatBlocks(blocks, signed) {
+  const sign = blocks < 0 ? '−' : signed && blocks > 0 ? '+' : '';
+  return sign + Math.abs(blocks).toLocaleString('en-US');
+}
+
+function formatValue(value, unit, signed) {
+  return unit === 'bytes' ? formatBytes(value, signed)
+    : formatBlocks(value, signed) + (Math.abs(value) === 1 ? ' block' : ' blocks');
+}
+
+function formatShare(value, total) {
+  return (total ? 100 * value / total : 0).toFixed(1) + ' %';
+}

@@ -1,0 +1,267 @@
+/* The table: groups of the source tree, and a view on them that creates only
+   the rows in sight. */
+'use strict';
+
+const GROUPS = {
+  line: 'Line', function: 'Function', file: 'File', module: 'Module', type: 'Type',
+};
+const ROW_HEIGHT = 24;
+
+/* Return {key of each frame, label of each key}. */
+function grouping(model, by) {
+  const frameKeys = {
+    line: frame => frame,
+    function: frame => model.functionKeys[frame],
+    file: frame => model.file[frame],
+    module: frame => model.module[model.file[frame]],
+  }[by];
+  const labels = {
+    line: key => frameLabel(model, key, false),
+    function: key => frameLabel(model, key, true),
+    file: key => model.strings[model.fileNames[key]],
+    module: key => model.strings[key],
+  }[by];
+  return {
+    keys: Int32Array.from({ length: model.frameCount }, (_, frame) => frameKeys(frame)),
+    label: labels,
+  };
+}
+
+/* Return rows {key, label, values} with a value for each of columnsOf(). */
+function groupRows(model, view, by) {
+  if (by === 'type') {
+    return typeRows(model);
+  }
+  const { keys, label } = grouping(model, by);
+  const size = keys.reduce((most, key) => Math.max(most, key), -1) + 1;
+  const { bytes, blocks, signed } = MEASURES[view.measure];
+  const add = column => {
+    const sums = new Float64Array(size);
+    for (let node = 0; node < model.count; node++) {
+      sums[keys[model.frames[node]]] += column[node];
+    }
+    return sums;
+  };
+  const columns = [add(model.values[bytes]), add(model.values[blocks])];
+  if (signed) {
+    columns.push(add(model.old[bytes]), add(model.old[blocks]));
+  } else {
+    columns.push(withCallees(model, keys, size, model.values[MEASURES[view.measure][view.unit]]));
+  }
+  const rows = [];
+  for (let key = 0; key < size; key++) {
+    if (columns.some(column => column[key] !== 0)) {
+      const own = columns.map(column => column[key]);
+      rows.push({
+        key, label: label(key),
+        values: signed
+          ? [own[0] - own[2], own[0], own[2], own[1] - own[3], own[1]]
+          : [own[0], own[1], own[1] ? own[0] / own[1] : 0, own[2]],
+      });
+    }
+  }
+  return rows;
+}
+
+function typeRows(model) {
+  const sums = new Map();
+  const { names, nodes, types, sizes, counts } = model.types;
+  nodes.forEach((_, i) => {
+    const at = sums.get(types[i]) || [0, 0];
+    at[0] += sizes[i];
+    at[1] += counts[i];
+    sums.set(types[i], at);
+  });
+  return Array.from(sums, ([key, [size, count]]) => ({
+    key, label: names[key], values: [size, count, size / count],
+  }));
+}
+
+/* Sum over the subtrees of a key's outermost nodes: recursion counts once. */
+function withCallees(model, keys, size, column) {
+  const subtree = column.slice();
+  for (let node = model.count - 1; node >= 0; node--) {
+    if (model.parents[node] >= 0) {
+      subtree[model.parents[node]] += subtree[node];
+    }
+  }
+  const sums = new Float64Array(size);
+  const { first, next } = childLists(model);
+  const active = new Int32Array(size);
+  const todo = [];
+  for (let root = first[model.count]; root >= 0; root = next[root]) {
+    todo.push(root);
+  }
+  while (todo.length) {
+    const node = todo.pop();
+    if (node < 0) {
+      active[keys[model.frames[~node]]]--;
+      continue;
+    }
+    const key = keys[model.frames[node]];
+    if (active[key]++ === 0) {
+      sums[key] += subtree[node];
+    }
+    todo.push(~node);
+    for (let child = first[node]; child >= 0; child = next[child]) {
+      todo.push(child);
+    }
+  }
+  return sums;
+}
+
+/* Linked lists of children; those of first[count] have no caller. */
+function childLists(model) {
+  const first = new Int32Array(model.count + 1).fill(-1);
+  const next = new Int32Array(model.count).fill(-1);
+  for (let node = model.count - 1; node >= 0; node--) {
+    const parent = model.parents[node] < 0 ? model.count : model.parents[node];
+    next[node] = first[parent];
+    first[parent] = node;
+  }
+  return { first, next };
+}
+
+function columnsOf(view, by) {
+  const bytes = (title, signed) => ({ title, show: value => formatBytes(Math.round(value), signed) });
+  const blocks = (title, signed) => ({ title, show: value => formatBlocks(value, signed) });
+  if (by === 'type') {
+    return [bytes('Live bytes'), blocks('Blocks'), bytes('Average')];
+  }
+  if (MEASURES[view.measure].signed) {
+    return [bytes('Change', true), bytes('New'), bytes('Old'),
+      blocks('Change, blocks', true), blocks('New, blocks')];
+  }
+  return [bytes('Bytes'), blocks('Blocks'), bytes('Average'),
+    view.unit === 'bytes' ? bytes('With callees') : blocks('With callees')];
+}
+
+class Table {
+  constructor(head, body, room) {
+    this.head = head;
+    this.body = body;
+    this.room = room;
+    this.onSelect = () => {};
+    this.rows = [];
+    this.sort = { column: 0, down: true };
+    body.addEventListener('scroll', () => this.draw(), { passive: true });
+    body.addEventListener('keydown', event => this.key(event));
+    room.addEventListener('click', event => {
+      const row = event.target.closest('[role=row]');
+      if (row) {
+        this.select(Number(row.dataset.at));
+      }
+    });
+    new ResizeObserver(() => this.draw()).observe(body);
+  }
+
+  show(rows, columns, name) {
+    this.all = rows;
+    this.columns = columns;
+    this.name = name;
+    this.sort = { column: 0, down: true };
+    this.selected = -1;
+    this.filter('');
+  }
+
+  filter(text) {
+    const wanted = text.toLowerCase();
+    this.rows = wanted ? this.all.filter(row => row.label.toLowerCase().includes(wanted)) : this.all.slice();
+    this.order();
+    this.body.scrollTop = 0;
+    this.drawHead();
+    this.draw();
+  }
+
+  order() {
+    const { column, down } = this.sort;
+    const sign = down ? -1 : 1;
+    if (column === this.columns.length) {
+      this.rows.sort((a, b) => -sign * (a.label < b.label ? -1 : a.label > b.label ? 1 : 0));
+    } else {
+      this.rows.sort((a, b) => sign * (a.values[column] - b.values[column]) || a.key - b.key);
+    }
+    this.selected = -1;
+  }
+
+  drawHead() {
+    const widths = this.columns.map(() => 'minmax(70px, 120px)').join(' ');
+    this.head.parentElement.parentElement.style.setProperty('--columns', widths + ' minmax(0, 1fr)');
+    const titles = [...this.columns.map(column => column.title), this.name];
+    this.head.replaceChildren(...titles.map((title, column) => {
+      const cell = document.createElement('div');
+      const button = document.createElement('button');
+      const here = this.sort.column === column;
+      cell.setAttribute('role', 'columnheader');
+      cell.setAttribute('aria-sort', !here ? 'none' : this.sort.down ? 'descending' : 'ascending');
+      button.type = 'button';
+      button.textContent = title + (!here ? '' : this.sort.down ? ' ▾' : ' ▴');
+      button.addEventListener('click', () => this.sortBy(column));
+      cell.append(button);
+      return cell;
+    }));
+  }
+
+  sortBy(column) {
+    this.sort = { column, down: this.sort.column === column ? !this.sort.down : true };
+    this.order();
+    this.drawHead();
+    this.draw();
+    this.head.children[column].firstChild.focus();
+  }
+
+  draw() {
+    const first = Math.max(0, Math.floor(this.body.scrollTop / ROW_HEIGHT) - 4);
+    const last = Math.min(this.rows.length, first + Math.ceil(this.body.clientHeight / ROW_HEIGHT) + 8);
+    this.room.style.height = this.rows.length * ROW_HEIGHT + 'px';
+    const shown = [];
+    for (let at = first; at < last; at++) {
+      shown.push(this.row(at));
+    }
+    this.room.replaceChildren(...shown);
+  }
+
+  row(at) {
+    const row = document.createElement('div');
+    const { values, label } = this.rows[at];
+    row.setAttribute('role', 'row');
+    row.setAttribute('aria-selected', at === this.selected);
+    row.dataset.at = at;
+    row.style.top = at * ROW_HEIGHT + 'px';
+    this.columns.forEach((column, i) => row.append(this.cell(column.show(values[i]))));
+    const last = this.cell(label);
+    last.title = label;
+    row.append(last);
+    return row;
+  }
+
+  cell(text) {
+    const cell = document.createElement('div');
+    cell.setAttribute('role', 'cell');
+    cell.textContent = text;
+    return cell;
+  }
+
+  select(at) {
+    this.selected = at;
+    const top = at * ROW_HEIGHT;
+    if (top < this.body.scrollTop) {
+      this.body.scrollTop = top;
+    } else if (top + ROW_HEIGHT > this.body.scrollTop + this.body.clientHeight) {
+      this.body.scrollTop = top + ROW_HEIGHT - this.body.clientHeight;
+    }
+    this.draw();
+    this.onSelect(this.rows[at]);
+  }
+
+  key(event) {
+    const page = Math.max(1, Math.floor(this.body.clientHeight / ROW_HEIGHT) - 1);
+    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page,
+      Home: -Infinity, End: Infinity };
+    if (event.key in steps && this.rows.length) {
+      event.preventDefault();
+      const to = Math.min(this.rows.length - 1, Math.max(0, this.selected + steps[event.key]));
+      this.select(to);
+    }
+  }
+}

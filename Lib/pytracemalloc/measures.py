@@ -1,0 +1,49 @@
+"""What a report can be about: live memory, its peak, everything ever."""
+
+from collections import namedtuple
+
+from pytracemalloc.errors import UsageError
+
+# size, count: attributes of a Statistic and columns of a Tree;
+# order: the one of the two that the report is sorted by.
+Measure = namedtuple('Measure', 'name title size count order')
+
+COLUMNS = ('size', 'count', 'total_size', 'total_count', 'peak_size',
+           'peak_count', 'garbage_size', 'garbage_count')
+
+MEASURES = {measure.name: measure for measure in (
+    Measure('size', 'live memory', 'size', 'count', 'size'),
+    Measure('count', 'live blocks', 'size', 'count', 'count'),
+    Measure('peak', 'memory at the peak', 'peak_size', 'peak_count',
+            'peak_size'),
+    Measure('total', 'memory ever allocated', 'total_size', 'total_count',
+            'total_size'),
+    Measure('garbage', 'memory freed by the cyclic collector',
+            'garbage_size', 'garbage_count', 'garbage_size'),
+)}
+
+# The name on the command line of each key that statistics() groups by.
+KEYS = {'line': 'lineno', 'file': 'filename', 'function': 'function',
+        'module': 'module', 'type': 'type', 'type+line': 'type+lineno',
+        'traceback': 'traceback', 'address': 'address', 'domain': 'domain'}
+_PLURALS = {'line': 'lines', 'file': 'files', 'function': 'functions',
+            'module': 'modules', 'type': 'types',
+            'type+line': 'types by line', 'traceback': 'tracebacks',
+            'address': 'blocks', 'domain': 'domains'}
+
+
+def find_key(name):
+    """Return (key_type of statistics(), plural noun) for a --by argument."""
+    for short, key_type in KEYS.items():
+        if name in (short, key_type):
+            return key_type, _PLURALS[short]
+    raise UsageError(f'unknown key {name!r}; choose one of '
+                     f'{", ".join(KEYS)}')
+
+
+def find_measure(name):
+    try:
+        return MEASURES[name]
+    except KeyError:
+        raise UsageError(f'unknown value {name!r} of --what; choose one of '
+                         f'{", ".join(MEASURES)}') from None

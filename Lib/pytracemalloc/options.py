@@ -1,0 +1,91 @@
+"""Options that commands share."""
+
+import argparse
+import sys
+
+from pytracemalloc.errors import UsageError
+from pytracemalloc.measures import KEYS, MEASURES, find_key, find_measure
+from pytracemalloc.reporters import FORMATS, Subject, find_reporter
+from pytracemalloc.terminal import width_of
+
+
+def positive(text):
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not a number from 1 on')
+    return number
+
+
+def add_report_options(parser):
+    parser.add_argument('--by', metavar='KEY', default='line',
+                        help=f'group by {", ".join(KEYS)} (default: line)')
+    parser.add_argument('--format', metavar='FORMAT',
+                        help=f'{", ".join(FORMATS)} (default: what the name '
+                             f'of -o says, else text)')
+    parser.add_argument('--what', metavar='VALUE', default='size',
+                        help=f'{", ".join(MEASURES)} (default: size)')
+    parser.add_argument('--top', metavar='N', type=positive, default=10,
+                        help='number of rows of the text (default: 10)')
+    parser.add_argument('--cumulative', action='store_true',
+                        help='count a block for every line of its traceback')
+    add_filters(parser)
+    parser.add_argument('--title', help='heading of the report')
+    parser.add_argument('-o', '--output', metavar='OUT',
+                        help='write to this file, - for standard output')
+    parser.add_argument('-f', '--force', action='store_true',
+                        help='overwrite OUT if it exists')
+
+
+def add_filters(parser):
+    parser.add_argument('--include', metavar='PATTERN[:LINE]', default=[],
+                        action='append',
+                        help='only blocks of files that match, as the shell '
+                             'matches; may be repeated')
+    parser.add_argument('--exclude', metavar='PATTERN[:LINE]', default=[],
+                        action='append', help='not blocks of these files')
+    parser.add_argument('--all-frames', action='store_true',
+                        help='filters look at every line of a traceback, '
+                             'not only at the most recent')
+
+
+def make_filters(args):
+    """Return the list of tracemalloc.Filter that the options ask for."""
+    import tracemalloc
+    filters = []
+    for inclusive, patterns in ((True, args.include), (False, args.exclude)):
+        for pattern in patterns:
+            name, colon, line = pattern.rpartition(':')
+            if not (colon and line.isascii() and line.isdigit()):
+                name, line = pattern, None
+            filters.append(tracemalloc.Filter(
+                inclusive, name, line and int(line), args.all_frames))
+    return filters
+
+
+def make_subject(args):
+    """Return (Subject without snapshots, reporter); look at options only."""
+    find_key(args.by)
+    measure = find_measure(args.what)
+    name = args.format or _format_of(args.output) or 'text'
+    reporter = find_reporter(name)
+    if args.by == 'address' and args.command == 'diff':
+        raise UsageError('blocks cannot be compared by address; choose '
+                         'another --by')
+    subject = Subject(None, title=args.title or '', by=args.by,
+                      measure=measure, count=args.top,
+                      cumulative=args.cumulative,
+                      width=None if args.output else width_of(sys.stdout))
+    return subject, reporter
+
+
+def _format_of(output):
+    if output is None:
+        return None
+    suffixes = {find_reporter(name).suffix: name for name in FORMATS}
+    # Longest first: .speedscope.json before .json.
+    for suffix in sorted(suffixes, key=len, reverse=True):
+        if output.endswith(suffix):
+            return suffixes[suffix]
+    return {'pb': 'pprof', 'pprof': 'pprof', 'htm': 'html'}.get(
+        output.rpartition('.')[2])

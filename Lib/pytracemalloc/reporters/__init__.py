@@ -1,0 +1,76 @@
+"""The output formats: one file each, behind the class Reporter."""
+
+import abc
+import importlib
+from dataclasses import dataclass, field
+
+from pytracemalloc.errors import UsageError
+from pytracemalloc.measures import MEASURES, Measure
+
+
+@dataclass
+class Subject:
+    """What is to be shown: a snapshot or, with `old`, what has changed."""
+
+    new: object
+    old: object = None
+    title: str = ''
+    by: str = 'line'
+    measure: Measure = field(default=MEASURES['size'])
+    count: int = 10
+    cumulative: bool = False
+    width: int | None = None      # columns of the terminal, if it is one
+
+    def tree(self):
+        from pytracemalloc.tree import Tree
+        if self.old is not None:
+            return Tree.from_difference(self.old, self.new)
+        return Tree.from_snapshot(self.new)
+
+    def statistics(self):
+        """Group, largest first: Statistic, or StatisticDiff if `old`."""
+        from pytracemalloc.measures import find_key
+        key_type, _ = find_key(self.by)
+        if self.old is not None:
+            return self.new.compare_to(self.old, key_type, self.cumulative)
+        return self.new.statistics(key_type, self.cumulative,
+                                   order=self.measure.order)
+
+
+class Reporter(abc.ABC):
+    """Writes a Subject in one format; has no state."""
+
+    suffix = '.txt'
+    binary = False                # write() takes a file of bytes
+    beside = False                # by default goes beside the snapshot
+
+    @abc.abstractmethod
+    def write(self, subject, file):
+        """Write the whole report to an open file."""
+
+
+# Format -> class.  The modules are imported when they are asked for.
+_REPORTERS = {'text': 'TextReporter', 'html': 'HtmlReporter',
+              'flamegraph': 'FlameGraphReporter', 'pprof': 'PprofReporter',
+              'speedscope': 'SpeedscopeReporter',
+              'collapsed': 'CollapsedReporter', 'csv': 'CsvReporter',
+              'json': 'JsonReporter'}
+FORMATS = tuple(_REPORTERS)
+
+
+def find_reporter(name):
+    """Return a reporter for the format called *name*."""
+    if name not in _REPORTERS:
+        raise UsageError(f'unknown format {name!r}; choose one of '
+                         f'{", ".join(FORMATS)}')
+    module = importlib.import_module(f'{__name__}.{name}')
+    return getattr(module, _REPORTERS[name])()
+
+
+def plain_name(text):
+    """Return *text* on one line and without control characters.
+
+    File and function names may hold anything; a terminal must not obey it.
+    """
+    return ''.join(char if char.isprintable() else
+                   ascii(char)[1:-1] for char in text)

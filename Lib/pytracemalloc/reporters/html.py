@@ -1,0 +1,138 @@
+"""The HTML report: one file with the page, its script and the data.
+
+Nothing of the data is ever markup: it is JSON with every '<' escaped, the
+script puts it into the page as text, and the page's policy allows no script
+and no style but the two whose hashes it names.
+"""
+
+import base64
+import hashlib
+import html
+import json
+from importlib import resources
+
+from pytracemalloc.reporters import Reporter
+from pytracemalloc.sources import category_of, module_of, read_lines
+from pytracemalloc.units import format_count, format_size
+
+_SCRIPTS = ('model.js', 'graph.js', 'table.js', 'app.js')
+_VIEWS = {'size': {}, 'count': {'unit': 'blocks'},
+          'peak': {'measure': 'peak'}, 'total': {'measure': 'total'},
+          'garbage': {'measure': 'garbage'}}
+_TABLES = {'line', 'function', 'file', 'module', 'type'}
+
+
+class HtmlReporter(Reporter):
+    suffix = '.html'
+    beside = True
+
+    def write(self, subject, file):
+        data = json.dumps(page_data(subject), separators=(',', ':'))
+        style = _read('page.css')
+        script = '\n'.join(map(_read, _SCRIPTS))
+        parts = {'title': html.escape(subject.title or 'pytracemalloc'),
+                 'style': style, 'style_hash': _hash(style),
+                 'script': script, 'script_hash': _hash(script),
+                 'data': data.replace('<', '\\u003c')}
+        # Filled in one pass: what is put in is not looked at again.
+        head, *rest = _read('page.html').split('{{')
+        file.write(head)
+        for part in rest:
+            name, text = part.split('}}', 1)
+            file.write(parts[name])
+            file.write(text)
+
+
+def _read(name):
+    return (resources.files('pytracemalloc') / 'html' / name).read_text(
+        encoding='utf-8')
+
+
+def _hash(text):
+    digest = hashlib.sha256(text.encode()).digest()
+    return base64.b64encode(digest).decode()
+
+
+def page_data(subject):
+    """Return what model.js reads; see the names there."""
+    tree = subject.tree()
+    strings = _Strings()
+    files, file_index = [], {}
+    for filename, _, _, _ in tree.frame_table:
+        if filename not in file_index:
+            file_index[filename] = len(files)
+            files.append(filename)
+    lines = read_lines(frame[:2] for frame in tree.frame_table)
+    table = tree.frame_table
+    view = dict(_VIEWS[subject.measure.name])
+    if subject.old is not None and subject.measure.name in ('size', 'count'):
+        view['measure'] = 'difference'
+    if subject.by in _TABLES and (subject.by != 'type' or tree.types):
+        view['by'] = subject.by
+    return {
+        'view': view,
+        'figures': _figures(subject),
+        'metrics': _metrics(subject.new),
+        'files': [strings[name] for name in files],
+        'file_modules': [strings[module_of(name)] for name in files],
+        'file_categories': [category_of(name) for name in files],
+        'frame_files': [file_index[frame[0]] for frame in table],
+        'frame_lines': [frame[1] for frame in table],
+        'frame_functions': [strings[frame[2] or ''] for frame in table],
+        'frame_first_lines': [frame[3] for frame in table],
+        'frame_sources': [strings[lines[frame[:2]]] if frame[:2] in lines
+                          else -1 for frame in table],
+        'parents': tree.parents,
+        'frames': tree.frames,
+        'values': tree.values,
+        'old': tree.old,
+        'types': _types(tree),
+        'strings': list(strings.index),
+    }
+
+
+class _Strings:
+    def __init__(self):
+        self.index = {}
+
+    def __getitem__(self, text):
+        return self.index.setdefault(text, len(self.index))
+
+
+def _types(tree):
+    if not tree.types:
+        return None
+    names = _Strings()
+    nodes, types, sizes, counts = zip(*(
+        (node, names[name], size, count)
+        for node, name, size, count in tree.types))
+    return {'nodes': nodes, 'types': types, 'sizes': sizes, 'counts': counts,
+            'names': list(names.index)}
+
+
+def _figures(subject):
+    snapshot = subject.new
+    current, peak = snapshot.traced_memory
+    figures = [('Traced memory', format_size(current)),
+               ('Peak', format_size(peak))]
+    if subject.old is not None:
+        before, _ = subject.old.traced_memory
+        figures.insert(1, ('Change', format_size(current - before,
+                                                 sign=True)))
+    parked = sum(size for _, size in snapshot.freelists.values())
+    if parked:
+        figures.append(('On free lists', format_size(parked)))
+    figures += [('Frames', str(snapshot.traceback_limit)),
+                ('Process', str(snapshot.pid)),
+                ('Taken', f'{snapshot.timestamp:%Y-%m-%d %H:%M:%S}')]
+    return figures
+
+
+def _metrics(snapshot):
+    rows = [(f'free list: {name}', format_size(size),
+             f'{format_count(count)} blocks')
+            for name, (count, size) in sorted(snapshot.freelists.items())
+            if count]
+    rows += [(str(name), str(value), '')
+             for name, value in sorted(snapshot.metadata.items(), key=str)]
+    return rows

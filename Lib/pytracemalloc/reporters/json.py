@@ -1,0 +1,38 @@
+"""The snapshot's figures and every group with every value, as JSON."""
+
+import json
+
+from pytracemalloc.measures import COLUMNS
+from pytracemalloc.reporters import Reporter
+from pytracemalloc.reporters.rows import key_fields
+
+_DIFFERENCES = ('size', 'size_diff', 'count', 'count_diff')
+
+
+class JsonReporter(Reporter):
+    suffix = '.json'
+
+    def write(self, subject, file):
+        columns = _DIFFERENCES if subject.old is not None else COLUMNS
+        document = {'snapshot': describe(subject.new)}
+        if subject.old is not None:
+            document['old'] = describe(subject.old)
+        document['by'] = subject.by
+        document['statistics'] = [
+            key_fields(stat, subject.by)
+            | {name: getattr(stat, name) for name in columns}
+            for stat in subject.statistics()]
+        json.dump(document, file, indent=1, default=str)
+        file.write('\n')
+
+
+def describe(snapshot):
+    current, peak = snapshot.traced_memory
+    return {'timestamp': snapshot.timestamp.isoformat(),
+            'pid': snapshot.pid,
+            'traceback_limit': snapshot.traceback_limit,
+            'traced_memory': current, 'peak_memory': peak,
+            'freelists': {name: {'count': blocks, 'size': size}
+                          for name, (blocks, size)
+                          in snapshot.freelists.items()},
+            'metadata': snapshot.metadata}

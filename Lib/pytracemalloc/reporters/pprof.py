@@ -1,0 +1,157 @@
+"""pprof's gzipped protocol buffer, with Go's four values of a heap profile.
+
+Only what the format needs of the wire encoding is here: varints, and strings
+and messages with their length.  Field numbers are those of profile.proto.
+"""
+
+import gzip
+
+from pytracemalloc.reporters import Reporter
+
+SAMPLE_TYPES = (('alloc_objects', 'count'), ('alloc_space', 'bytes'),
+                ('inuse_objects', 'count'), ('inuse_space', 'bytes'))
+_COLUMNS = ('total_count', 'total_size', 'count', 'size')
+_MASK = (1 << 64) - 1
+
+
+class PprofReporter(Reporter):
+    suffix = '.pb.gz'
+    beside = True
+    binary = True
+
+    def write(self, subject, file):
+        default = ('alloc_space' if subject.measure.name == 'total'
+                   else 'inuse_space')
+        file.write(encode(subject.tree(), default,
+                          time=subject.new.timestamp))
+
+
+def encode(tree, default='inuse_space', time=None, seconds=0,
+           subtract=False):
+    """Return the bytes of a profile.
+
+    A difference has the old snapshot as samples with negative values and
+    the label pprof::base, as `pprof -diff_base` makes them; with *subtract*,
+    one sample a node that has new minus old.
+    """
+    profile = _Profile()
+    for name, unit in SAMPLE_TYPES:
+        profile.message(1, _value_type(profile, name, unit))
+    new = [tree.values[column] for column in _COLUMNS]
+    old = tree.old and [tree.old[column] for column in _COLUMNS]
+    if subtract:
+        for column, base in zip(new, old):
+            column[:] = map(int.__sub__, column, base)
+    types = _types_by_node(tree)
+    for node, values in enumerate(zip(*new)):
+        if any(values):
+            locations = tree.path(node)
+            for type_name, count, size in types.get(node, ()):
+                live = (count, size, count, size)
+                profile.sample(locations, live, type=type_name)
+                values = map(int.__sub__, values, live)
+            profile.sample(locations, tuple(values))
+    if old and not subtract:
+        for node, values in enumerate(zip(*old)):
+            profile.sample(tree.path(node), [-value for value in values],
+                           **{'pprof::base': 'true'})
+    for index, frame in enumerate(tree.frame_table, 1):
+        profile.location(index, *frame)
+    if time is not None:
+        profile.number(9, int(time.timestamp() * 1e9))
+    if seconds:
+        profile.number(10, int(seconds * 1e9))
+    profile.message(11, _value_type(profile, 'space', 'bytes'))
+    profile.number(12, 1)
+    profile.number(14, profile.string(default))
+    return profile.finish()
+
+
+def _types_by_node(tree):
+    types = {}
+    if tree.old is None:
+        for node, type_name, size, count in tree.types or ():
+            types.setdefault(node, []).append((type_name, count, size))
+    return types
+
+
+def _value_type(profile, name, unit):
+    return (_number(1, profile.string(name))
+            + _number(2, profile.string(unit)))
+
+
+class _Profile:
+    """The message Profile; its methods append one field to it."""
+
+    def __init__(self):
+        self.parts = []
+        self.strings = {'': 0}
+        self.functions = {}
+        # One mapping that has names and lines, or pprof looks for a binary.
+        self.message(3, _number(1, 1) + _number(7, 1) + _number(8, 1)
+                     + _number(9, 1))
+
+    def string(self, text):
+        return self.strings.setdefault(text, len(self.strings))
+
+    def number(self, field, value):
+        self.parts.append(_number(field, value))
+
+    def message(self, field, content):
+        self.parts.append(_bytes(field, content))
+
+    def sample(self, locations, values, **labels):
+        if not any(values):
+            return
+        content = [_packed(1, [index + 1 for index in locations]),
+                   _packed(2, values)]
+        for key, text in labels.items():
+            content.append(_bytes(3, _number(1, self.string(key))
+                                  + _number(2, self.string(text))))
+        self.message(2, b''.join(content))
+
+    def location(self, index, filename, lineno, function, first_lineno):
+        name = function or filename
+        key = name, filename, first_lineno
+        function_id = self.functions.get(key)
+        if function_id is None:
+            function_id = self.functions[key] = len(self.functions) + 1
+            # No system name: pprof would demangle it, <module> for one.
+            self.message(5, _number(1, function_id)
+                         + _number(2, self.string(name))
+                         + _number(4, self.string(filename))
+                         + _number(5, first_lineno or 0))
+        line = _number(1, function_id) + _number(2, lineno)
+        self.message(4, _number(1, index) + _number(2, 1) + _bytes(4, line))
+
+    def finish(self):
+        for text in self.strings:
+            self.message(6, text.encode(errors='backslashreplace'))
+        return gzip.compress(b''.join(self.parts), compresslevel=6, mtime=0)
+
+
+def _varint(value):
+    if 0 <= value < 128:
+        return _SMALL[value]
+    value &= _MASK                # negative: two's complement of 64 bits
+    encoded = bytearray()
+    while value > 127:
+        encoded.append(value & 127 | 128)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+_SMALL = [bytes([value]) for value in range(128)]
+
+
+def _number(field, value):
+    return _varint(field << 3) + _varint(value)
+
+
+def _bytes(field, content):
+    return _varint(field << 3 | 2) + _varint(len(content)) + content
+
+
+def _packed(field, values):
+    return _bytes(field, b''.join(map(_varint, values)))

@@ -1,0 +1,34 @@
+"""How a Statistic's group is named, in one string or in fields."""
+
+from pytracemalloc.reporters import plain_name
+
+
+def key_text(stat, by):
+    """Return one line without control characters."""
+    if by in ('line', 'traceback'):
+        # Oldest first, as a traceback is read.
+        return ' > '.join(_frame_text(frame) for frame in stat.traceback)
+    if by == 'address':
+        return f'0x{stat.key:x}'
+    key = stat.key if isinstance(stat.key, tuple) else (stat.key,)
+    return plain_name(':'.join(map(str, key)))
+
+
+def key_fields(stat, by):
+    """Return a dict that JSON can hold."""
+    if by == 'line':
+        frame = stat.traceback[-1]
+        return {'filename': frame.filename, 'lineno': frame.lineno,
+                'function': frame.function}
+    if by == 'traceback':
+        return {'traceback': [
+            {'filename': frame.filename, 'lineno': frame.lineno,
+             'function': frame.function} for frame in stat.traceback]}
+    return {by: stat.key}
+
+
+def _frame_text(frame):
+    text = f'{frame.filename}:{frame.lineno}'
+    if frame.function:
+        text += f' in {frame.function}'
+    return plain_name(text)

@@ -1,0 +1,139 @@
+"""A table for the terminal; it fits the width that there is."""
+
+import linecache
+
+from pytracemalloc.measures import find_key
+from pytracemalloc.reporters import Reporter, plain_name
+from pytracemalloc.reporters.rows import key_text
+from pytracemalloc.terminal import shorten
+from pytracemalloc.units import format_count, format_size
+
+_NARROW = 50                      # below it only the first column is left
+
+
+class TextReporter(Reporter):
+    def write(self, subject, file):
+        narrow = subject.width is not None and subject.width < _NARROW
+        rows, columns = (_difference_rows(subject) if subject.old is not None
+                         else _rows(subject))
+        for line in _heading(subject):
+            file.write(_clip(line, subject.width) + '\n')
+        table = _table(rows, columns[:1] if narrow else columns,
+                       subject.width)
+        if subject.by == 'traceback':
+            table = _tracebacks(table, rows, subject.width)
+        file.writelines(line + '\n' for line in table)
+
+
+def _clip(line, width):
+    return line if width is None else line[:width]
+
+
+def _heading(subject):
+    _, plural = find_key(subject.by)
+    if subject.title:
+        yield plain_name(subject.title)
+    snapshot = subject.new
+    current, peak = snapshot.traced_memory
+    if subject.old is not None:
+        before, _ = subject.old.traced_memory
+        yield (f'Traced memory: {format_size(current)} '
+               f'({format_size(current - before, sign=True)}), '
+               f'peak {format_size(peak)}')
+        yield f'Top {subject.count} {plural} by change of live memory:'
+        return
+    yield (f'Traced memory: {format_size(current)}, '
+           f'peak {format_size(peak)}')
+    parked = sum(size for _, size in snapshot.freelists.values())
+    if parked:
+        yield f'On free lists: {format_size(parked)}'
+    what = f'{plural} by {subject.measure.title}'
+    if subject.cumulative:
+        what += ', with callees'
+    yield f'Top {subject.count} {what}:'
+
+
+def _text(stat, subject):
+    # A traceback has lines of its own.
+    return '' if subject.by == 'traceback' else key_text(stat, subject.by)
+
+
+def _rows(subject):
+    """Return ([(cells, text, stat)], column titles)."""
+    stats = subject.statistics()
+    measure = subject.measure
+    sizes = [getattr(stat, measure.size) for stat in stats]
+    counts = [getattr(stat, measure.count) for stat in stats]
+    shown = subject.count
+
+    def row(size, count, text, stat=None):
+        average = format_size(round(size / count)) if count else '-'
+        cells = (format_size(size), format_count(count), average)
+        if measure.order == measure.count:
+            cells = (cells[1], cells[0], cells[2])
+        return cells, text, stat
+
+    rows = [row(size, count, _text(stat, subject), stat)
+            for size, count, stat in zip(sizes[:shown], counts, stats)]
+    if not subject.cumulative:
+        if len(stats) > shown:
+            rows.append(row(sum(sizes[shown:]), sum(counts[shown:]),
+                            f'{len(stats) - shown:,} more'))
+        rows.append(row(sum(sizes), sum(counts), 'total'))
+    columns = ['size', 'count', 'average']
+    if measure.order == measure.count:
+        columns[:2] = 'count', 'size'
+    return rows, columns
+
+
+def _difference_rows(subject):
+    stats = subject.statistics()
+    shown = subject.count
+
+    def row(change, size, count_change, count, text, stat=None):
+        cells = (format_size(change, sign=True), format_size(size),
+                 format_count(count_change, sign=True), format_count(count))
+        return cells, text, stat
+
+    def values(stat):
+        return stat.size_diff, stat.size, stat.count_diff, stat.count
+
+    def total(stats):
+        return map(sum, zip(*map(values, stats)) if stats else [()] * 4)
+
+    rows = [row(*values(stat), _text(stat, subject), stat)
+            for stat in stats[:shown]]
+    if not subject.cumulative:
+        if len(stats) > shown:
+            rows.append(row(*total(stats[shown:]),
+                            f'{len(stats) - shown:,} more'))
+        rows.append(row(*total(stats), 'total'))
+    return rows, ['change', 'size', 'change', 'count']
+
+
+def _table(rows, titles, width):
+    """Return the lines: a title line, then one a row."""
+    cells = [titles] + [row[:len(titles)] for row, _, _ in rows]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    texts = [''] + [text for _, text, _ in rows]
+    lines = []
+    for row, text in zip(cells, texts):
+        line = '  '.join(cell.rjust(size) for cell, size in zip(row, widths))
+        if width is not None:
+            text = shorten(text, max(1, width - len(line) - 2))
+        lines.append(_clip(f'{line}  {text}'.rstrip(), width))
+    return lines
+
+
+def _tracebacks(table, rows, width):
+    """Put each traceback, most recent call first, under its figures."""
+    yield table[0]
+    for line, (_, _, stat) in zip(table[1:], rows):
+        yield line
+        for frame in reversed(stat.traceback if stat else ()):
+            where = plain_name(f'{frame.filename}:{frame.lineno}')
+            name = f' in {plain_name(frame.function)}' if frame.function else ''
+            yield _clip(f'    {where}{name}', width)
+            source = linecache.getline(frame.filename, frame.lineno).strip()
+            if source:
+                yield _clip(f'        {plain_name(source)}', width)

@@ -1,0 +1,78 @@
+"""What a file name says about the code in it: module, origin, source text."""
+
+import os.path
+import sysconfig
+
+_PROGRAM, _INSTALLED, _STDLIB, _INTERPRETER = range(4)
+_MAX_LINE = 300                   # characters of a source line kept
+
+
+def _library():
+    return [path + os.sep for path in
+            {sysconfig.get_path('stdlib'), sysconfig.get_path('platstdlib'),
+             os.path.dirname(os.path.dirname(__file__))} if path]
+
+
+def category_of(filename):
+    """Return 0 program, 1 installed package, 2 library, 3 interpreter."""
+    if filename.startswith('<'):
+        return (_INTERPRETER if filename.startswith(('<frozen', '<unknown'))
+                else _PROGRAM)
+    if 'site-packages' in filename or 'dist-packages' in filename:
+        return _INSTALLED
+    return _STDLIB if filename.startswith(tuple(_library())) else _PROGRAM
+
+
+def module_of(filename):
+    """Return the dotted name the file is imported by, as far as its path
+    tells: below site-packages or the library, and else of the directories
+    that hold an __init__.py."""
+    if filename.startswith('<frozen ') and filename.endswith('>'):
+        return filename[8:-1]
+    if filename.startswith('<'):
+        return filename
+    parts = filename.replace('\\', '/').split('/')
+    parts[-1] = parts[-1].removesuffix('.py')
+    for root in ('site-packages', 'dist-packages'):
+        if root in parts:
+            parts = parts[len(parts) - parts[::-1].index(root):]
+            break
+    else:
+        for path in _library():
+            if filename.startswith(path):
+                parts = parts[path.count(os.sep):]
+                break
+        else:
+            parts = _package_parts(filename, parts)
+    if parts[-1] == '__init__' and len(parts) > 1:
+        parts.pop()
+    return '.'.join(parts)
+
+
+def _package_parts(filename, parts):
+    count = 1
+    directory = os.path.dirname(filename)
+    while count < len(parts) and os.path.isfile(
+            os.path.join(directory, '__init__.py')):
+        count += 1
+        directory = os.path.dirname(directory)
+    return parts[-count:]
+
+
+def read_lines(places):
+    """Return {(filename, lineno): text} of the places that can be read."""
+    wanted = {}
+    for filename, lineno in places:
+        wanted.setdefault(filename, set()).add(lineno)
+    lines = {}
+    for filename, numbers in wanted.items():
+        if not os.path.isfile(filename):
+            continue
+        try:
+            with open(filename, encoding='utf-8', errors='replace') as file:
+                for number, text in enumerate(file, 1):
+                    if number in numbers:
+                        lines[filename, number] = text.strip()[:_MAX_LINE]
+        except OSError:
+            continue
+    return lines

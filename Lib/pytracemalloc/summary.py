@@ -1,0 +1,111 @@
+"""The summary at the end of a run: largest sites, the peak, suspected leaks."""
+
+import os
+
+from pytracemalloc.reporters import plain_name
+from pytracemalloc.terminal import shorten, width_of
+from pytracemalloc.units import format_count, format_size
+
+# A site is suspected if it still holds most of what it ever allocated, in
+# many blocks that are worth a look together.
+_MIN_COUNT = 50
+_MIN_SHARE = 0.01                 # of the live memory
+_MAX_FREED = 0.1                  # of the blocks allocated
+_MAX_GARBAGE = 0.5
+
+
+class Suspects:
+    """Finds the sites that keep what they allocate.
+
+    With several snapshots a site is suspected only if it grew each time.
+    Code of modules and classes, which runs once, is not: what it holds is
+    meant to stay.
+    """
+
+    def __init__(self):
+        self._sizes = []          # {key: live size} of each snapshot
+
+    def look_at(self, snapshot):
+        self._stats = snapshot.statistics('lineno')
+        self._sizes.append({stat.key: stat.size for stat in self._stats})
+
+    def find(self):
+        """Return [(Statistic, reason)] of the last snapshot."""
+        total = sum(stat.size for stat in self._stats)
+        found = []
+        for stat in self._stats:
+            reason = self._reason(stat, total)
+            if reason:
+                found.append((stat, reason))
+        return found
+
+    def _reason(self, stat, total):
+        frame = stat.traceback[-1]
+        if frame.filename.startswith('<frozen') or \
+                (frame.function or '').startswith('<module'):
+            return None
+        if (stat.garbage_size > _MAX_GARBAGE * stat.total_size
+                and stat.garbage_size > _MIN_SHARE * total
+                and stat.garbage_count >= _MIN_COUNT):
+            return 'makes cycles: most was freed by the collector'
+        if stat.count < _MIN_COUNT or stat.size < _MIN_SHARE * total:
+            return None
+        freed = 1 - stat.count / stat.total_count
+        if freed > _MAX_FREED or not self._grew(stat.key):
+            return None
+        return ('nothing was freed' if freed == 0
+                else f'only {freed:.0%} was freed')
+
+    def _grew(self, key):
+        sizes = [sizes.get(key, 0) for sizes in self._sizes]
+        return all(before < after for before, after
+                   in zip(sizes, sizes[1:]))
+
+
+def write(snapshot, suspects, count, output, file):
+    """Write the summary of a snapshot that has been dumped to *output*."""
+    width = width_of(file)
+    current, peak = snapshot.traced_memory
+    stats = snapshot.statistics('lineno')
+    allocated = sum(stat.total_count for stat in stats)
+    lines = [f'pytracemalloc: {format_size(current)} live, '
+             f'{format_size(peak)} at the peak, '
+             f'{format_count(allocated)} blocks allocated']
+    lines += _top('Live at the end:', stats[:count], 'size', 'count', width)
+    at_peak = snapshot.statistics('lineno', order='peak_size')
+    lines += _top('At the peak:', at_peak[:count], 'peak_size', 'peak_count',
+                  width)
+    found = suspects.find()[:count]
+    if found:
+        lines.append('Suspected leaks:')
+        lines += [_line(stat, stat.size, stat.count, width, reason)
+                  for stat, reason in found]
+    if output != os.devnull:
+        name = os.path.relpath(output)
+        if name.startswith(os.pardir):
+            name = output
+        lines.append(f'Snapshot: {name}')
+    text = '\n'.join(line if width is None or line.startswith('Snapshot')
+                     else line[:width] for line in lines)
+    encoding = file.encoding or 'utf-8'
+    file.write(text.encode(encoding, 'backslashreplace').decode(encoding)
+               + '\n')
+    file.flush()
+
+
+def _top(title, stats, size, count, width):
+    return [title] + [_line(stat, getattr(stat, size), getattr(stat, count),
+                            width) for stat in stats]
+
+
+def _line(stat, size, count, width, note=''):
+    figures = f'{format_size(size):>10} {format_count(count):>10}  '
+    frame = stat.traceback[-1]
+    where = plain_name(f'{frame.filename}:{frame.lineno}')
+    if frame.function:
+        where += f' in {plain_name(frame.function)}'
+    if note:
+        where += f' ({note})'
+    if width is not None:
+        where = shorten(where, max(1, width - len(figures)))
+    return figures + where

@@ -1,0 +1,47 @@
+"""Sizes and counts, read and written as people do."""
+
+import re
+
+from pytracemalloc.errors import UsageError
+
+_UNITS = ('B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB')
+_SIZE = re.compile(r'\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*', re.IGNORECASE)
+
+
+def parse_size(text):
+    """Return the bytes of '300', '24 MB', '1.5GiB'.
+
+    The prefixes are powers of 1024, with or without the i.
+    Raise ValueError for anything else.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None or (match[3] and not match[2]):
+        raise ValueError(f'{text!r} is not a size; write it as 500 KiB, '
+                         f'24 MiB or 1.5 GiB')
+    power = 'KMGT'.find(match[2].upper()) + 1 if match[2] else 0
+    return int(float(match[1]) * 1024 ** power)
+
+
+def size_option(text):
+    """parse_size() for an option of the command line."""
+    try:
+        return parse_size(text)
+    except ValueError as exc:
+        raise UsageError(str(exc)) from None
+
+
+def format_size(size, sign=False):
+    """Return '812 B', '1.5 KiB', '-3.0 MiB'; with *sign*, '+' if positive."""
+    value, unit = size, 0
+    while abs(value) >= 1000 and unit < len(_UNITS) - 1:
+        value /= 1024
+        unit += 1
+    plus = '+' if sign else ''
+    if not unit:
+        return f'{value:{plus}d} B'
+    return f'{value:{plus}.{1 if abs(value) < 100 else 0}f} {_UNITS[unit]}'
+
+
+def format_count(count, sign=False):
+    """Return '12,345'; with *sign*, '+12,345'."""
+    return f'{count:{"+" if sign else ""},d}'

@@ -1,0 +1,129 @@
+"""A headless Chromium, spoken to in its DevTools protocol over two pipes."""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+
+EXECUTABLE = shutil.which('chromium') or shutil.which('google-chrome')
+_FLAGS = ('--headless', '--no-sandbox', '--disable-gpu', '--no-first-run',
+          '--disable-background-networking', '--disable-component-update',
+          '--disable-sync', '--hide-scrollbars', '--remote-debugging-pipe')
+
+
+class Browser:
+    """One tab; a context manager."""
+
+    def __init__(self, width=1280, height=900, dark=False):
+        self.profile = tempfile.mkdtemp()
+        read_end, self._to = os.pipe()
+        self._from, write_end = os.pipe()
+        # The browser reads commands from descriptor 3 and answers on 4.
+        self._process = subprocess.Popen(
+            ['sh', '-c', f'exec "$@" 3<&{read_end} 4>&{write_end}', 'sh',
+             EXECUTABLE, *_FLAGS, f'--user-data-dir={self.profile}',
+             f'--window-size={width},{height}', 'about:blank'],
+            pass_fds=(read_end, write_end), stderr=subprocess.DEVNULL)
+        os.close(read_end)
+        os.close(write_end)
+        self._buffer = b''
+        self._number = 0
+        self._session = None
+        self.events = []
+        target = next(target for target
+                      in self.send('Target.getTargets')['targetInfos']
+                      if target['type'] == 'page')
+        self._session = self.send('Target.attachToTarget', flatten=True,
+                                  targetId=target['targetId'])['sessionId']
+        self.send('Page.enable')
+        self.send('Runtime.enable')
+        self.send('Log.enable')
+        self.send('Emulation.setEmulatedMedia', features=[
+            {'name': 'prefers-color-scheme',
+             'value': 'dark' if dark else 'light'}])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        os.close(self._to)
+        os.close(self._from)
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self.profile, ignore_errors=True)
+
+    def send(self, method, **params):
+        self._number += 1
+        message = {'id': self._number, 'method': method, 'params': params}
+        if self._session:
+            message['sessionId'] = self._session
+        data = json.dumps(message).encode() + b'\0'
+        while data:
+            data = data[os.write(self._to, data):]
+        while True:
+            answer = self._receive()
+            if answer.get('id') == self._number:
+                if 'error' in answer:
+                    raise RuntimeError(f'{method}: {answer["error"]}')
+                return answer['result']
+            self.events.append(answer)
+
+    def _receive(self):
+        while b'\0' not in self._buffer:
+            data = os.read(self._from, 1 << 20)
+            if not data:
+                raise RuntimeError('the browser has gone')
+            self._buffer += data
+        message, self._buffer = self._buffer.split(b'\0', 1)
+        return json.loads(message)
+
+    def wait_for(self, event):
+        while not any(seen.get('method') == event for seen in self.events):
+            self.events.append(self._receive())
+
+    def open(self, path):
+        self.events.clear()
+        self.send('Page.navigate', url='file://' + os.path.abspath(path))
+        self.wait_for('Page.loadEventFired')
+
+    def run(self, expression):
+        """Return the value of a JavaScript expression; awaits promises."""
+        answer = self.send('Runtime.evaluate', expression=expression,
+                           returnByValue=True, awaitPromise=True)
+        if 'exceptionDetails' in answer:
+            raise RuntimeError(answer['exceptionDetails']['exception']
+                               .get('description'))
+        return answer['result'].get('value')
+
+    def settle(self):
+        """Let two frames pass, so that what was asked for is drawn."""
+        self.run('new Promise(done => requestAnimationFrame('
+                 '() => requestAnimationFrame(done)))')
+
+    def click(self, x, y):
+        for kind in ('mouseMoved', 'mousePressed', 'mouseReleased'):
+            self.send('Input.dispatchMouseEvent', type=kind, x=x, y=y,
+                      button='none' if kind == 'mouseMoved' else 'left',
+                      clickCount=0 if kind == 'mouseMoved' else 1)
+        self.settle()
+
+    def press(self, key):
+        text = {'text': key} if len(key) == 1 else {}
+        if key == 'Enter':
+            text = {'text': '\r'}
+        self.send('Input.dispatchKeyEvent', type='keyDown', key=key, **text)
+        self.send('Input.dispatchKeyEvent', type='keyUp', key=key)
+        self.settle()
+
+    def problems(self):
+        """Return what went wrong on the page: exceptions, refused scripts."""
+        return [event['params'] for event in self.events
+                if event.get('method') in ('Runtime.exceptionThrown',
+                                           'Log.entryAdded')]
+
+    def screenshot(self, path):
+        import base64
+        data = self.send('Page.captureScreenshot')['data']
+        with open(path, 'wb') as file:
+            file.write(base64.b64decode(data))

@@ -1,0 +1,18 @@
+"""What the interpreter's start-up calls if the command line or the
+environment asks for something that is written in Python."""
+
+import os
+import sys
+
+
+def run():
+    """Start what is asked for; never raise."""
+    environment = {} if sys.flags.ignore_environment else os.environ
+    path = sys._xoptions.get('tracemalloc_control',
+                             environment.get('PYTRACEMALLOC_CONTROL'))
+    if path and path is not True:
+        from tracemalloc import control
+        control.serve_at_startup(path)
+    if 'PYTRACEMALLOC_RUN' in environment:
+        from pytracemalloc import recording
+        recording.start()

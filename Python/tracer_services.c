@@ -1,0 +1,40 @@
+/* Start of the tracer's services that are written in Python.
+
+   Only whether to import them is decided here, so that an interpreter that
+   is asked for nothing imports nothing. */
+
+#include "Python.h"
+#include "pycore_initconfig.h"    // _Py_GetEnv()
+#include "pycore_tracer_services.h"
+
+static int
+services_are_asked_for(const PyConfig *config)
+{
+    static const wchar_t option[] = L"tracemalloc_control=";
+    for (Py_ssize_t i = 0; i < config->xoptions.length; i++) {
+        if (wcsncmp(config->xoptions.items[i], option,
+                    Py_ARRAY_LENGTH(option) - 1) == 0) {
+            return 1;
+        }
+    }
+    return _Py_GetEnv(config->use_environment, "PYTRACEMALLOC_CONTROL")
+           || _Py_GetEnv(config->use_environment, "PYTRACEMALLOC_RUN");
+}
+
+void
+_PyTracer_StartServices(const PyConfig *config)
+{
+    if (!services_are_asked_for(config)) {
+        return;
+    }
+    PyObject *module = PyImport_ImportModule("tracemalloc.services");
+    PyObject *result = NULL;
+    if (module != NULL) {
+        result = PyObject_CallMethod(module, "run", NULL);
+        Py_DECREF(module);
+    }
+    if (result == NULL) {
+        PyErr_WriteUnraisable(NULL);
+    }
+    Py_XDECREF(result);
+}
