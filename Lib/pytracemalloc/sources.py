@@ -1,6 +1,6 @@
 """What a file name says about the code in it: module, origin, source text."""
 
-import os.path
+import os
 import sysconfig
 
 _PROGRAM, _INSTALLED, _STDLIB, _INTERPRETER = range(4)
@@ -10,7 +10,7 @@ _MAX_LINE = 300                   # characters of a source line kept
 def _library():
     return [path + os.sep for path in
             {sysconfig.get_path('stdlib'), sysconfig.get_path('platstdlib'),
-             os.path.dirname(os.path.dirname(__file__))} if path]
+             os.path.dirname(os.__file__)} if path]
 
 
 def category_of(filename):

@@ -1,0 +1,52 @@
+"""pytracemalloc top: watch a running program."""
+
+import sys
+
+from pytracemalloc.client import Client, find_socket
+from pytracemalloc.errors import CommandError
+from pytracemalloc.options import positive
+
+HELP = 'watch the memory of a running program'
+DESCRIPTION = """\
+Watch the memory of a program that was started with a control socket, by
+-X tracemalloc_control=PATH or PYTRACEMALLOC_CONTROL=PATH.
+"""
+EPILOG = """\
+keys:
+  s  sort: size, count, total, peak, growth    g  group: line, file, ...
+  /  filter by file name                       p  pause      r  reset the peak
+  w  write a snapshot                          t  start or stop tracing
+  q  quit
+
+examples:
+  PYTRACEMALLOC_CONTROL=/run/app.sock python app.py
+  %(prog)s /run/app.sock
+  %(prog)s 1234 --interval 5
+  %(prog)s 1234 --once | head -20
+"""
+
+
+def add_arguments(parser):
+    parser.add_argument('target', metavar='PID|SOCKET',
+                        help='process id, or path of the control socket')
+    parser.add_argument('--interval', metavar='S', type=positive, default=2,
+                        help='seconds between two looks (default: 2)')
+    parser.add_argument('--once', action='store_true',
+                        help='print one page and end; what is done anyway '
+                             'if the output is not a terminal')
+
+
+def run(args):
+    path = find_socket(args.target)
+    with Client(path) as client:
+        from pytracemalloc import live
+        if args.once or not (sys.stdout.isatty() and sys.stdin.isatty()):
+            print('\n'.join(live.View(client).page(None, None)))
+            return 0
+        try:
+            import termios                      # noqa: F401
+        except ImportError:
+            raise CommandError('this Python has no termios; use --once'
+                               ) from None
+        live.watch(client, args.interval)
+        return 0

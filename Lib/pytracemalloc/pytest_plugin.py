@@ -1,0 +1,195 @@
+"""The pytest plugin: limits on the memory of a test, and a summary.
+
+pytest finds it by the entry point of this interpreter's own distribution.
+What is measured is the test itself, not the set-up of its fixtures.
+"""
+
+import gc
+
+import pytest
+
+import tracemalloc
+from pytracemalloc.options import positive
+from pytracemalloc.reporters import plain_name
+from pytracemalloc.units import format_count, format_size, parse_size
+
+_SITES = 5                        # shown with a failure
+
+# Marker -> (parser of its argument, name of what is limited, formatter).
+_LIMITS = {
+    'limit_memory': (parse_size, 'peak', format_size,
+                     'the test must not use more memory than this'),
+    'limit_leaks': (parse_size, 'leak', format_size,
+                    'no line may leave more than this behind'),
+    'limit_allocations': (int, 'allocations', format_count,
+                          'the test must not allocate more blocks'),
+}
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup('tracemalloc', 'memory of tests')
+    group.addoption('--tracemalloc', action='store_true',
+                    help='trace every test and show the largest at the end')
+    group.addoption('--tracemalloc-top', metavar='N', type=positive,
+                    default=10, help='number of tests shown (default: 10)')
+
+
+def pytest_configure(config):
+    for name, (_, _, _, text) in _LIMITS.items():
+        config.addinivalue_line('markers', f'{name}(limit): {text}')
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        for name in _LIMITS:
+            for marker in item.iter_markers(name):
+                _limit_of(item, marker)
+
+
+def _limit_of(item, marker):
+    parse = _LIMITS[marker.name][0]
+    if len(marker.args) != 1 or marker.kwargs:
+        problem = 'give one argument'
+    else:
+        try:
+            limit = parse(marker.args[0])
+        except (TypeError, ValueError) as exc:
+            problem = str(exc)
+        else:
+            if limit >= 0:
+                return limit
+            problem = f'{marker.args[0]!r} is negative'
+    raise pytest.UsageError(f'{item.nodeid}: {marker.name}: {problem}')
+
+
+class Measurement:
+    """What happens between start() and stop(): attributes in bytes, blocks.
+
+    peak: most memory above that of the start; leak: most that one line left
+    behind; allocations: blocks allocated.  sites[name]: [(value, blocks,
+    where)], largest first.
+    """
+
+    def start(self):
+        gc.collect()
+        self._started = not tracemalloc.is_tracing()
+        if self._started:
+            tracemalloc.start()
+        self._before = _Values(tracemalloc.take_snapshot(traces=False))
+        tracemalloc.reset_peak()
+        self._base, _ = tracemalloc.get_traced_memory()
+
+    def stop(self):
+        _, peak = tracemalloc.get_traced_memory()
+        after = tracemalloc.take_snapshot(traces=False)
+        gc.collect()
+        collected = tracemalloc.take_snapshot(traces=False)
+        if self._started:
+            tracemalloc.stop()
+        before = self._before
+        after, collected = _Values(after), _Values(collected)
+        self.sites = {
+            'peak': _grown(before, 'size', 'count',
+                           after, 'peak_size', 'peak_count'),
+            'leak': _grown(before, 'size', 'count',
+                           collected, 'size', 'count'),
+            'allocations': _grown(before, 'total_count', 'total_size',
+                                  after, 'total_count', 'total_size')}
+        self.peak = max(0, peak - self._base)
+        self.leak = self.sites['leak'][0][0] if self.sites['leak'] else 0
+        self.allocations = sum(site[0] for site in self.sites['allocations'])
+
+
+class _Values:
+    """The statistics of a snapshot by line, without the plugin's own."""
+
+    def __init__(self, snapshot):
+        self.lines = {
+            (frame.filename, frame.lineno): stat
+            for stat in snapshot.statistics('lineno')
+            if (frame := stat.traceback[-1]).filename != __file__}
+
+    def get(self, line, name):
+        stat = self.lines.get(line)
+        return getattr(stat, name) if stat else 0
+
+
+def _grown(before, old, old_second, after, new, new_second):
+    """Return [(growth of value, growth of second value, where)]."""
+    sites = []
+    for line, stat in after.lines.items():
+        value = getattr(stat, new) - before.get(line, old)
+        if value > 0:
+            second = getattr(stat, new_second) - before.get(line, old_second)
+            frame = stat.traceback[-1]
+            where = f'{line[0]}:{line[1]}'
+            if frame.function:
+                where += f' in {frame.function}'
+            sites.append((value, second, plain_name(where)))
+    return sorted(sites, reverse=True)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    markers = [marker for name in _LIMITS
+               for marker in item.iter_markers(name)]
+    if not markers and not item.config.getoption('--tracemalloc'):
+        yield
+        return
+    measurement = Measurement()
+    measurement.start()
+    outcome = yield
+    measurement.stop()
+    item.tracemalloc = (measurement.peak, measurement.leak,
+                        measurement.allocations)
+    if outcome.excinfo is None:
+        problems = [problem for marker in markers
+                    if (problem := _problem(item, marker, measurement))]
+        if problems:
+            outcome.force_exception(
+                pytest.fail.Exception('\n'.join(problems), pytrace=False))
+
+
+def _problem(item, marker, measurement):
+    """Return the text of a failure, None if the limit was kept."""
+    limit = _limit_of(item, marker)
+    _, name, show, _ = _LIMITS[marker.name]
+    value = getattr(measurement, name)
+    if value <= limit:
+        return None
+    title = {'peak': 'the test used {}, limit {}',
+             'leak': 'a line left {} behind, limit {}',
+             'allocations': 'the test allocated {} blocks, limit {}'}[name]
+    lines = [f'{marker.name}: {title.format(show(value), show(limit))}']
+    for value, second, where in measurement.sites[name][:_SITES]:
+        figures = ((value, second) if name != 'allocations'
+                   else (second, value))
+        lines.append(f'{format_size(figures[0]):>10} '
+                     f'{format_count(figures[1]):>10}  {where}')
+    return '\n'.join(lines)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    if call.when == 'call' and hasattr(item, 'tracemalloc'):
+        # On the report, so that it comes back from a worker process.
+        outcome.get_result().tracemalloc = list(item.tracemalloc)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if not config.getoption('--tracemalloc'):
+        return
+    rows = [(report.tracemalloc, report.nodeid)
+            for reports in terminalreporter.stats.values()
+            for report in reports if hasattr(report, 'tracemalloc')]
+    terminalreporter.section('memory of tests')
+    terminalreporter.line(f'{"peak":>10} {"leak":>10} {"blocks":>12}  test')
+    rows.sort(reverse=True)
+    for (peak, leak, allocations), name in \
+            rows[:config.getoption('--tracemalloc-top')]:
+        terminalreporter.line(f'{format_size(peak):>10} '
+                              f'{format_size(leak):>10} '
+                              f'{format_count(allocations):>12}  {name}')
+    if not rows:
+        terminalreporter.line('no test has run')

@@ -1,0 +1,265 @@
+"""The HTML report in a real browser: it draws, zooms, searches and sorts."""
+
+import io
+import json
+import os
+import re
+import tempfile
+import unittest
+
+from pytracemalloc.reporters import Subject
+from pytracemalloc.reporters.html import HtmlReporter
+from test.test_pytracemalloc import support
+from test.test_pytracemalloc.browser import EXECUTABLE, Browser
+
+
+def render(new, old=None, **options):
+    file = io.StringIO()
+    HtmlReporter().write(Subject(new, old, **options), file)
+    return file.getvalue()
+
+
+def hostile_nodes():
+    return [(parent, f'/app/{support.HOSTILE}.py', lineno, support.HOSTILE,
+             *values)
+            for parent, _, lineno, _, *values in support.NODES]
+
+
+class PageTest(unittest.TestCase):
+    def test_no_network(self):
+        page = render(support.Snapshot())
+        self.assertNotRegex(page, r'(?i)(src|href)="(https?:)?//')
+        self.assertIn("default-src 'none'", page)
+
+    def test_markup_is_data(self):
+        page = render(support.Snapshot(hostile_nodes(),
+                                       [(2, support.HOSTILE, 10, 1)]),
+                      title=support.HOSTILE)
+        self.assertEqual(page.count('<script'), 2)
+        self.assertNotIn('<img', page)
+        data = re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1]
+        self.assertIn(support.HOSTILE, json.loads(data)['strings'])
+
+    def test_placeholders_in_data_are_text(self):
+        page = render(support.Snapshot(), title='{{script}} {{data}}')
+        self.assertIn('<title>{{script}} {{data}}</title>', page)
+
+
+@unittest.skipUnless(EXECUTABLE, 'needs chromium')
+class BrowserTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.browser = Browser()
+        cls.addClassCleanup(cls.browser.__exit__)
+
+    def open(self, *snapshots, **options):
+        with tempfile.NamedTemporaryFile('w', suffix='.html', encoding='utf-8',
+                                         delete=False) as file:
+            self.addCleanup(os.unlink, file.name)
+            file.write(render(*snapshots, **options))
+        self.browser.open(file.name)
+        self.browser.settle()
+        self.addCleanup(lambda: self.assertEqual(self.browser.problems(), []))
+
+    def text(self, selector):
+        return self.browser.run(
+            f'document.querySelector({json.dumps(selector)}).textContent')
+
+    def column(self, number):
+        return self.browser.run(
+            "Array.from(document.querySelectorAll('#table-room [role=row]'),"
+            f' row => row.children[{number}].textContent)')
+
+    def press_button(self, selector):
+        self.browser.run(
+            f'document.querySelector({json.dumps(selector)}).click()')
+        self.browser.settle()
+
+    def search(self, text):
+        self.browser.run(f"$('search').value = {json.dumps(text)}; search()")
+        self.browser.settle()
+
+    def point(self, name):
+        """Middle of the first box of a function, in the window."""
+        return self.browser.run(f'''(() => {{
+            const {{ tree }} = graph;
+            const node = Array.from(tree.frame).findIndex(frame =>
+                frame >= 0 && frameFunction(model, frame) === {json.dumps(name)});
+            const area = graph.canvas.getBoundingClientRect();
+            const scale = graph.width / tree.value[graph.zoomed];
+            return [area.left + (tree.start[node] - tree.start[graph.zoomed]
+                                 + tree.value[node] / 2) * scale,
+                    area.top + graph.top(tree.depth[node]) + ROW / 2];
+        }})()''')
+
+    def test_draws(self):
+        self.open(support.Snapshot())
+        self.assertEqual(self.browser.run('graph.boxes'), 7)
+        self.assertEqual(self.browser.run('graph.tree.value[0]'), 6007)
+        colors = self.browser.run('''(() => {
+            const { data } = graph.context.getImageData(
+                0, 0, graph.canvas.width, graph.canvas.height);
+            return new Set(new Uint32Array(data.buffer)).size; })()''')
+        self.assertGreater(colors, 10)
+
+    def test_zooms(self):
+        self.open(support.Snapshot())
+        self.browser.click(*self.point('main'))
+        self.assertEqual(self.browser.run(
+            'frameFunction(model, graph.tree.frame[graph.zoomed])'), 'main')
+        self.assertIn('main', self.text('#selected'))
+        self.assertFalse(self.browser.run("$('home').disabled"))
+        self.browser.press('Escape')
+        self.assertEqual(self.browser.run('graph.zoomed'), 0)
+
+    def test_keyboard(self):
+        self.open(support.Snapshot())
+        self.browser.run("$('graph').focus()")
+        for _ in range(2):
+            self.browser.press('ArrowDown')
+        self.assertIn('main', self.text('#selected'))
+        self.browser.press('Enter')
+        self.assertNotEqual(self.browser.run('graph.zoomed'), 0)
+        self.browser.press('r')
+        self.assertTrue(self.browser.run('view.reversed'))
+        self.browser.press('2')
+        self.assertEqual(self.browser.run('view.measure'), 'peak')
+        self.browser.press('/')
+        self.assertEqual(self.browser.run('document.activeElement.id'),
+                         'search')
+
+    def test_searches(self):
+        self.open(support.Snapshot())
+        self.search('shop.LOAD')
+        self.assertEqual(self.text('#matched'), '83.4 %, 4.9 KiB')
+        self.assertEqual(self.browser.run('sum(graph.matches)'), 3)
+        self.search('')
+        self.assertEqual(self.text('#matched'), '')
+
+    def test_reversed(self):
+        self.open(support.Snapshot())
+        self.press_button('#reversed')
+        tree = self.browser.run('''(() => {
+            const { tree } = graph, found = {};
+            for (let node = 1; node < tree.count; node++) {
+                if (tree.parent[node] === 0) {
+                    found[graph.label(node)] = tree.value[node];
+                } }
+            return found; })()''')
+        self.assertEqual(tree, {'Shop.load  /app/shop.py:7': 3000,
+                                'Shop.load  /app/shop.py:9': 2007,
+                                '_run_code  <frozen runpy>:88': 900,
+                                '<module>  /app/main.py:30': 100})
+
+    def test_values(self):
+        self.open(support.Snapshot())
+        columns = support.totals(support.NODES)
+        for name, column in (('live', 0), ('total', 2), ('peak', 4),
+                             ('garbage', 6)):
+            for unit in 0, 1:
+                self.press_button(f'[data-name={name}]')
+                self.press_button(
+                    f'[data-name={("bytes", "blocks")[unit]}]')
+                self.assertEqual(self.browser.run('graph.tree.value[0]'),
+                                 columns[column + unit], (name, unit))
+        self.assertFalse(self.browser.run('Boolean(model.old)'))
+
+    def test_merge_lines(self):
+        self.open(support.Snapshot())
+        self.press_button('#by-function')
+        values = self.browser.run('Array.from(graph.tree.value)')
+        self.assertEqual(sorted(values),
+                         sorted([6007, 5107, 5007, 5007, 7, 900]))
+
+    def test_sorts(self):
+        self.open(support.Snapshot())
+        self.assertEqual(self.column(0)[:2], ['2.9 KiB', '2.0 KiB'])
+        self.press_button('#table-head > :nth-child(2) button')
+        self.assertEqual(self.column(1), ['30', '9', '3', '1', '0'])
+        self.press_button('#table-head > :nth-child(2) button')
+        self.assertEqual(self.column(1), ['0', '1', '3', '9', '30'])
+
+    def test_groups(self):
+        self.open(support.Snapshot())
+        for by, column, rows in (
+                ('function', 4, ['Shop.load  /app/shop.py',
+                                 '_run_code  <frozen runpy>',
+                                 '<module>  /app/main.py',
+                                 'main  /app/main.py']),
+                ('module', 4, ['shop', 'runpy', 'main']),
+                ('type', 3, ['dict', 'list', 'str'])):
+            self.press_button(f'#keys [data-name={by}]')
+            self.assertEqual(self.column(column), rows)
+
+    def test_recursion_is_counted_once(self):
+        self.open(support.Snapshot())
+        self.press_button('#keys [data-name=function]')
+        self.assertEqual(self.column(3)[0], '4.9 KiB')
+
+    def test_row_shows_types_and_marks_boxes(self):
+        self.open(support.Snapshot())
+        self.press_button('#table-room [role=row]')
+        self.assertIn('dict: 2.8 KiB live, 29', self.text('#parts'))
+        self.assertEqual(self.browser.run('sum(graph.matches)'), 1)
+
+    def test_source_line(self):
+        nodes = [(-1, __file__, 1, 'f', 1, 5, 1, 5, 1, 5, 1, 0, 0)]
+        self.open(support.Snapshot(nodes, ()))
+        self.press_button('#table-room [role=row]')
+        self.assertIn('The HTML report in a real browser',
+                      self.text('#source'))
+
+    def test_difference(self):
+        self.open(support.Snapshot(), support.older())
+        self.assertEqual(self.browser.run('view.measure'), 'difference')
+        self.assertEqual(self.browser.run('graph.tree.change[0]'),
+                         6007 - 2613)
+        self.assertEqual(self.column(0)[0], '+1.5 KiB')
+        self.press_button('[data-name=live]')
+        self.assertEqual(self.browser.run('graph.tree.value[0]'), 6007)
+
+    def test_hostile_names(self):
+        self.open(support.Snapshot(hostile_nodes(),
+                                   [(2, support.HOSTILE, 10, 1)]),
+                  title=support.HOSTILE)
+        for selector in ('#table-room [role=row]', '#keys [data-name=type]',
+                         '#table-room [role=row]'):
+            self.press_button(selector)
+        self.browser.click(*self.browser.run('[600, 160]'))
+        self.assertIsNone(self.browser.run('window.hacked'))
+        self.assertEqual(self.browser.run(
+            "document.querySelectorAll('img, script').length"), 2)
+        self.assertIn('onerror', self.text('#selected'))
+
+    def test_themes(self):
+        self.open(support.Snapshot())
+        back = 'getComputedStyle(document.body).backgroundColor'
+        self.assertEqual(self.browser.run(back), 'rgb(255, 255, 255)')
+        self.press_button('#theme')
+        self.assertEqual(self.browser.run(back), 'rgb(21, 23, 27)')
+        self.assertEqual(self.browser.run('graph.theme.dark'), True)
+
+    def test_nothing_to_show(self):
+        self.open(support.Snapshot([], ()))
+        self.assertFalse(self.browser.run("$('nothing').hidden"))
+        self.press_button('#reversed')
+
+    def test_hundred_thousand_nodes(self):
+        self.open(support.big_snapshot(100_000))
+        # A few made-up siblings are equal, and merged.
+        self.assertGreater(self.browser.run('model.count'), 99_900)
+        times = self.browser.run('''(() => {
+            const timed = work => { const start = performance.now(); work();
+                                    return performance.now() - start; };
+            graph.zoom(1);
+            return [timed(() => graph.draw()), timed(() => showTable()),
+                    timed(() => change({ measure: 'total' }))]; })()''')
+        # Milliseconds, with a wide margin for a machine that is busy.
+        for limit, took in zip((100, 2000, 4000), times):
+            self.assertLess(took, limit)
+        # No more rows exist than fit the window.
+        self.assertLess(len(self.column(0)), 100)
+
+
+if __name__ == '__main__':
+    unittest.main()

@@ -1,0 +1,265 @@
+"""A Unix socket through which a running program is looked at and steered.
+
+One request a line, one answer a line, both JSON objects.  A request has
+"command" and that command's arguments; an answer has "error", one line, or
+the results.  A thread of its own serves one client at a time; a second client
+waits.  The socket is only for the user who runs the program: its mode is
+0600, and the user id of the process at the other end is checked.
+
+The thread's own memory is left out of the statistics that it sends.
+"""
+
+import json
+import os
+import socket
+import stat
+import struct
+import sys
+import threading
+import time
+
+import tracemalloc
+
+_MAX_REQUEST = 1 << 16            # bytes of a line
+_IDLE = 60.0                      # seconds until a silent client is let go
+_PEER = struct.Struct('3i')       # SO_PEERCRED: pid, uid, gid
+_OWN_FILES = (__file__, socket.__file__, json.__path__[0] + '/*',
+              threading.__file__)
+
+
+class ControlServer:
+    """Serves the socket at *path* until close()."""
+
+    def __init__(self, path):
+        self.path = os.path.abspath(path)
+        self._listener = _listen(self.path)
+        self._thread = threading.Thread(target=self._serve, daemon=True,
+                                        name='tracemalloc-control')
+        self._thread.start()
+        os.register_at_fork(after_in_child=self._forked)
+
+    def close(self):
+        """Stop serving and remove the socket."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            try:
+                os.unlink(self.path)
+            except OSError:
+                pass
+            try:
+                # Wakes the thread, which close() alone does not.
+                listener.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            listener.close()
+
+    def _forked(self):
+        # The path is the parent's; only the descriptor is the child's.
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+
+    def _serve(self):
+        while True:
+            listener = self._listener
+            if listener is None:
+                return
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                if self._listener is None:
+                    return
+                time.sleep(1)     # out of file descriptors, say
+                continue
+            with client:
+                try:
+                    self._talk(client)
+                except (OSError, ValueError):
+                    pass          # the client has gone, or talks nonsense
+
+    def _talk(self, client):
+        if not _is_allowed(client):
+            _send(client, {'error': f'{self.path} is for user '
+                                    f'{os.geteuid()} alone'})
+            return
+        client.settimeout(_IDLE)
+        with client.makefile('rb') as lines:
+            while line := lines.readline(_MAX_REQUEST):
+                _send(client, answer(line))
+
+
+def serve(path):
+    """Serve a control socket at *path* from a thread; return its server.
+
+    *path* may be a directory: then the socket is PID.sock in it.  Raise
+    OSError if it cannot be made, ValueError if the path is too long for one.
+    """
+    if os.path.isdir(path):
+        path = os.path.join(path, f'{os.getpid()}.sock')
+    return ControlServer(path)
+
+
+def serve_at_startup(path):
+    """serve(), but a problem is one line on stderr."""
+    import atexit
+    try:
+        server = serve(path)
+    except (OSError, ValueError) as exc:
+        reason = getattr(exc, 'strerror', None) or exc
+        print(f'tracemalloc: no control socket at {path}: {reason}',
+              file=sys.stderr)
+        return
+    pid = os.getpid()
+    atexit.register(lambda: server.close() if os.getpid() == pid else None)
+
+
+def _listen(path):
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        try:
+            _bind(listener, path)
+        except OSError as exc:
+            if not _is_dead_socket(path):
+                raise OSError(exc.errno, exc.strerror or str(exc),
+                              path) from None
+            os.unlink(path)
+            _bind(listener, path)
+        listener.listen(4)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _bind(listener, path):
+    # The mode before it has a name, so that nobody can connect in between.
+    os.fchmod(listener.fileno(), 0o600)
+    listener.bind(path)
+    os.chmod(path, 0o600)
+
+
+def _is_dead_socket(path):
+    """True if the socket of a program that has ended is in the way."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return False
+    except OSError:
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return False
+
+
+def _is_allowed(client):
+    data = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED,
+                             _PEER.size)
+    _, user, _ = _PEER.unpack(data)
+    return user in (0, os.geteuid())
+
+
+def _send(client, message):
+    client.sendall(json.dumps(message).encode() + b'\n')
+
+
+# --- Commands
+
+def answer(line):
+    """Return the answer to one request; never raise."""
+    try:
+        request = json.loads(line)
+        command = COMMANDS.get(request.pop('command'))
+        if command is None:
+            raise ValueError(f'unknown command; one of {", ".join(COMMANDS)}')
+        return command(**request)
+    except (OSError, MemoryError, RuntimeError) as exc:
+        return {'error': str(exc)}
+    except (TypeError, ValueError, KeyError, AttributeError,
+            RecursionError) as exc:
+        return {'error': f'bad request: {exc}'}
+
+
+def _status():
+    current, peak = tracemalloc.get_traced_memory()
+    return {'pid': os.getpid(), 'argv': sys.orig_argv,
+            'tracing': tracemalloc.is_tracing(),
+            'traceback_limit': tracemalloc.get_traceback_limit(),
+            'current': current, 'peak': peak,
+            'tracer': tracemalloc.get_tracemalloc_memory(),
+            'process': _process_memory(), 'time': time.time()}
+
+
+def _process_memory():
+    """Return the resident size of this process in bytes, None if unknown."""
+    try:
+        with open('/proc/self/statm', 'rb') as file:
+            return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _start(frames=1):
+    if not tracemalloc.is_tracing():
+        tracemalloc.start(frames)
+    return _status()
+
+
+def _stop():
+    tracemalloc.stop()
+    return _status()
+
+
+def _clear():
+    tracemalloc.clear_traces()
+    return _status()
+
+
+def _reset_peak():
+    tracemalloc.reset_peak()
+    return _status()
+
+
+def _snapshot(path, traces=True, force=False):
+    """Write a snapshot to *path*, an absolute name."""
+    if not os.path.isabs(path):
+        raise ValueError(f'{path} is not an absolute path')
+    if not force and os.path.lexists(path):
+        raise ValueError(f'{path} exists')
+    snapshot = tracemalloc.take_snapshot(traces=traces)
+    snapshot.dump(path)
+    return {'path': path, 'size': os.path.getsize(path)}
+
+
+def _statistics(key='lineno', order='size', limit=50, cumulative=False,
+                include=()):
+    """Send the top of Snapshot.statistics(), and the status."""
+    wants_types = key in ('type', 'type+lineno')
+    snapshot = tracemalloc.take_snapshot(traces=wants_types)
+    filters = [tracemalloc.Filter(False, name) for name in _OWN_FILES]
+    filters += [tracemalloc.Filter(True, name) for name in include]
+    stats = snapshot.filter_traces(filters).statistics(key, cumulative,
+                                                       order=order)
+    return _status() | {
+        'groups': len(stats),
+        'rows': [[_name(stat, key), stat.size, stat.count, stat.total_size,
+                  stat.total_count, stat.peak_size]
+                 for stat in stats[:limit]]}
+
+
+def _name(stat, key):
+    if key in ('lineno', 'traceback'):
+        frame = stat.traceback[-1]
+        name = f'{frame.filename}:{frame.lineno}'
+        return f'{name} in {frame.function}' if frame.function else name
+    if isinstance(stat.key, tuple):
+        return ':'.join(map(str, stat.key))
+    return str(stat.key)
+
+
+COMMANDS = {'status': _status, 'start': _start, 'stop': _stop,
+            'clear': _clear, 'reset_peak': _reset_peak,
+            'snapshot': _snapshot, 'statistics': _statistics}
