@@ -23,7 +23,9 @@ def load_snapshot(path, args):
                            f'written by `pytracemalloc run` or '
                            f'Snapshot.dump()') from None
     except (ValueError, EOFError) as exc:
-        raise CommandError(f'{path}: not a whole snapshot: {exc}') from None
+        reason = str(exc).removeprefix(f'{path}: ')
+        raise CommandError(f'{path}: not a whole snapshot: {reason}'
+                           ) from None
     filters = make_filters(args)
     return snapshot.filter_traces(filters) if filters else snapshot
 

@@ -17,9 +17,8 @@ from pytracemalloc.terminal import can_encode, shorten, sparkline
 from pytracemalloc.units import format_count, format_size
 
 _GROUPS = ('line', 'file', 'function', 'module', 'type')
-# Order -> column of a row that statistics are sorted by.
-_ORDERS = {'size': 1, 'count': 2, 'total': 3, 'peak': 5, 'growth': None}
-_REQUEST_ORDER = {'size': 'size', 'count': 'count', 'total': 'total_size',
+# Name -> order of statistics(); growth is sorted here.
+_ORDERS = {'size': 'size', 'count': 'count', 'total': 'total_size',
                   'peak': 'peak_size', 'growth': 'size'}
 _KEPT_ROWS = 1000                 # asked for, so that growth can be sorted
 _HISTORY = 600
@@ -53,9 +52,12 @@ class View:
         if not self.status['tracing']:
             self.rows, self.groups = [], 0
             return
+        order = _ORDERS[self.order]
+        if self.group == 'type' and order != 'count':
+            order = 'size'        # what else is not known of types
         answer = self.client.ask(
             'statistics', key=find_key(self.group)[0], limit=_KEPT_ROWS,
-            order=_REQUEST_ORDER[self.order],
+            order=order,
             include=[f'*{self.filter}*'] if self.filter else [])
         self.status = {key: answer[key] for key in self.status}
         self.groups = answer['groups']
@@ -116,8 +118,9 @@ class View:
             rate = round(self.rates.get(name, 0))
             cells = [format_size(size),
                      format_size(rate, sign=True) if rate else '',
-                     format_count(count), format_size(total),
-                     format_size(peak)]
+                     format_count(count),
+                     '' if total is None else format_size(total),
+                     '' if peak is None else format_size(peak)]
             table.append((cells, plain_name(name)))
         shown = 2 if narrow else len(titles)
         for cells, name in table:

@@ -26,6 +26,8 @@ MEASURES = {measure.name: measure for measure in (
 KEYS = {'line': 'lineno', 'file': 'filename', 'function': 'function',
         'module': 'module', 'type': 'type', 'type+line': 'type+lineno',
         'traceback': 'traceback', 'address': 'address', 'domain': 'domain'}
+# Keys of single blocks: only of live memory, and not of callers.
+BLOCK_KEYS = ('type', 'type+line', 'address', 'domain')
 _PLURALS = {'line': 'lines', 'file': 'files', 'function': 'functions',
             'module': 'modules', 'type': 'types',
             'type+line': 'types by line', 'traceback': 'tracebacks',

@@ -4,7 +4,8 @@ import argparse
 import sys
 
 from pytracemalloc.errors import UsageError
-from pytracemalloc.measures import KEYS, MEASURES, find_key, find_measure
+from pytracemalloc.measures import (BLOCK_KEYS, KEYS, MEASURES, find_key,
+                                    find_measure)
 from pytracemalloc.reporters import FORMATS, Subject, find_reporter
 from pytracemalloc.terminal import width_of
 
@@ -69,9 +70,12 @@ def make_subject(args):
     measure = find_measure(args.what)
     name = args.format or _format_of(args.output) or 'text'
     reporter = find_reporter(name)
-    if args.by == 'address' and args.command == 'diff':
-        raise UsageError('blocks cannot be compared by address; choose '
-                         'another --by')
+    if args.by in BLOCK_KEYS and name in ('text', 'csv', 'json'):
+        if measure.name not in ('size', 'count'):
+            raise UsageError(f'--by {args.by} is known for live memory only; '
+                             f'leave out --what {measure.name}')
+        if args.cumulative:
+            raise UsageError(f'--by {args.by} cannot be cumulative')
     subject = Subject(None, title=args.title or '', by=args.by,
                       measure=measure, count=args.top,
                       cumulative=args.cumulative,

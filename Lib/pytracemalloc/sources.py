@@ -1,4 +1,4 @@
-"""What a file name says about the code in it: module, origin, source text."""
+"""What a file name says about the code in it: its origin, its text."""
 
 import os
 import sysconfig
@@ -21,42 +21,6 @@ def category_of(filename):
     if 'site-packages' in filename or 'dist-packages' in filename:
         return _INSTALLED
     return _STDLIB if filename.startswith(tuple(_library())) else _PROGRAM
-
-
-def module_of(filename):
-    """Return the dotted name the file is imported by, as far as its path
-    tells: below site-packages or the library, and else of the directories
-    that hold an __init__.py."""
-    if filename.startswith('<frozen ') and filename.endswith('>'):
-        return filename[8:-1]
-    if filename.startswith('<'):
-        return filename
-    parts = filename.replace('\\', '/').split('/')
-    parts[-1] = parts[-1].removesuffix('.py')
-    for root in ('site-packages', 'dist-packages'):
-        if root in parts:
-            parts = parts[len(parts) - parts[::-1].index(root):]
-            break
-    else:
-        for path in _library():
-            if filename.startswith(path):
-                parts = parts[path.count(os.sep):]
-                break
-        else:
-            parts = _package_parts(filename, parts)
-    if parts[-1] == '__init__' and len(parts) > 1:
-        parts.pop()
-    return '.'.join(parts)
-
-
-def _package_parts(filename, parts):
-    count = 1
-    directory = os.path.dirname(filename)
-    while count < len(parts) and os.path.isfile(
-            os.path.join(directory, '__init__.py')):
-        count += 1
-        directory = os.path.dirname(directory)
-    return parts[-count:]
 
 
 def read_lines(places):

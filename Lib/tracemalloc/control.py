@@ -251,8 +251,10 @@ def _statistics(key='lineno', order='size', limit=50, cumulative=False,
 
 
 def _name(stat, key):
+    frame = stat.traceback[-1] if stat.traceback else None
+    if key == 'filename':
+        return frame.filename
     if key in ('lineno', 'traceback'):
-        frame = stat.traceback[-1]
         name = f'{frame.filename}:{frame.lineno}'
         return f'{name} in {frame.function}' if frame.function else name
     if isinstance(stat.key, tuple):

@@ -68,6 +68,9 @@ function showGraph() {
   $('reversed').checked = view.reversed;
   $('by-function').checked = view.merged;
   showLegend(tree.change !== null);
+  $('selected').textContent = 'Nothing is selected.';
+  showSource(-1);
+  showParts([]);
   search();
 }
 

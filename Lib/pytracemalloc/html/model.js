@@ -131,27 +131,43 @@ class TreeBuilder {
     }
   }
 
-  /* Of a path with less than a 200,000th of the whole only the allocating
-     frame is kept: it could not be seen, and there are many of them. */
+  /* From the allocating frames to their callers, a level at a time. Callers
+     of less than a 20,000th of the whole are not followed further: they could
+     not be seen, and there may be millions of them. */
   addReversed(model, weights) {
-    const least = sum(weights.width) / 200000;
-    for (let node = 0; node < model.count; node++) {
-      const width = weights.width[node];
-      if (width === 0) {
-        continue;
-      }
-      const change = weights.change ? weights.change[node] : 0;
-      this.value[0] += width;
-      this.change[0] += change;
-      let here = 0;
-      for (let at = node; at >= 0; at = width < least ? -1 : model.parents[at]) {
-        here = this.child(here, model.frames[at]);
-        this.value[here] += width;
-        this.change[here] += change;
-        if (at === node) {
-          this.own[here] += width;
+    const all = Array.from(weights.width.keys()).filter(node => weights.width[node] > 0);
+    const least = sum(weights.width) / 20000;
+    this.value[0] = sum(weights.width);
+    this.change[0] = weights.change ? sum(weights.change) : 0;
+    const todo = [{ node: 0, at: all, origin: all }];
+    while (todo.length) {
+      const { node, at, origin } = todo.pop();
+      const callers = new Map();
+      at.forEach((here, i) => {
+        if (here < 0) {
+          return;
+        }
+        const child = this.child(node, model.frames[here]);
+        this.addOrigin(child, weights, origin[i], node === 0);
+        if (!callers.has(child)) {
+          callers.set(child, { node: child, at: [], origin: [] });
+        }
+        callers.get(child).at.push(model.parents[here]);
+        callers.get(child).origin.push(origin[i]);
+      });
+      for (const entry of callers.values()) {
+        if (this.value[entry.node] >= least) {
+          todo.push(entry);
         }
       }
+    }
+  }
+
+  addOrigin(node, weights, origin, own) {
+    this.value[node] += weights.width[origin];
+    this.change[node] += weights.change ? weights.change[origin] : 0;
+    if (own) {
+      this.own[node] += weights.width[origin];
     }
   }
 

@@ -130,7 +130,7 @@ function columnsOf(view, by) {
   }
   if (MEASURES[view.measure].signed) {
     return [bytes('Change', true), bytes('New'), bytes('Old'),
-      blocks('Change, blocks', true), blocks('New, blocks')];
+      blocks('Blocks change', true), blocks('Blocks')];
   }
   return [bytes('Bytes'), blocks('Blocks'), bytes('Average'),
     view.unit === 'bytes' ? bytes('With callees') : blocks('With callees')];
@@ -185,7 +185,7 @@ class Table {
   }
 
   drawHead() {
-    const widths = this.columns.map(() => 'minmax(70px, 120px)').join(' ');
+    const widths = this.columns.map(() => 'minmax(70px, 132px)').join(' ');
     this.head.parentElement.parentElement.style.setProperty('--columns', widths + ' minmax(0, 1fr)');
     const titles = [...this.columns.map(column => column.title), this.name];
     this.head.replaceChildren(...titles.map((title, column) => {

@@ -4,8 +4,8 @@ import abc
 import importlib
 from dataclasses import dataclass, field
 
-from pytracemalloc.errors import UsageError
-from pytracemalloc.measures import MEASURES, Measure
+from pytracemalloc.errors import CommandError, UsageError
+from pytracemalloc.measures import MEASURES, Measure, find_key
 
 
 @dataclass
@@ -29,12 +29,15 @@ class Subject:
 
     def statistics(self):
         """Group, largest first: Statistic, or StatisticDiff if `old`."""
-        from pytracemalloc.measures import find_key
         key_type, _ = find_key(self.by)
-        if self.old is not None:
-            return self.new.compare_to(self.old, key_type, self.cumulative)
-        return self.new.statistics(key_type, self.cumulative,
-                                   order=self.measure.order)
+        try:
+            if self.old is not None:
+                return self.new.compare_to(self.old, key_type,
+                                           self.cumulative)
+            return self.new.statistics(key_type, self.cumulative,
+                                       order=self.measure.order)
+        except ValueError as exc:
+            raise CommandError(f'{self.title}: {exc}') from None
 
 
 class Reporter(abc.ABC):

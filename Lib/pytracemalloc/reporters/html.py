@@ -11,8 +11,10 @@ import html
 import json
 from importlib import resources
 
+from tracemalloc.modules import module_of
+
 from pytracemalloc.reporters import Reporter
-from pytracemalloc.sources import category_of, module_of, read_lines
+from pytracemalloc.sources import category_of, read_lines
 from pytracemalloc.units import format_count, format_size
 
 _SCRIPTS = ('model.js', 'graph.js', 'table.js', 'app.js')
@@ -122,9 +124,11 @@ def _figures(subject):
     parked = sum(size for _, size in snapshot.freelists.values())
     if parked:
         figures.append(('On free lists', format_size(parked)))
-    figures += [('Frames', str(snapshot.traceback_limit)),
-                ('Process', str(snapshot.pid)),
-                ('Taken', f'{snapshot.timestamp:%Y-%m-%d %H:%M:%S}')]
+    figures.append(('Frames', str(snapshot.traceback_limit)))
+    if snapshot.pid is not None:
+        figures.append(('Process', str(snapshot.pid)))
+    if snapshot.timestamp is not None:
+        figures.append(('Taken', f'{snapshot.timestamp:%Y-%m-%d %H:%M:%S}'))
     return figures
 
 

@@ -28,7 +28,8 @@ class JsonReporter(Reporter):
 
 def describe(snapshot):
     current, peak = snapshot.traced_memory
-    return {'timestamp': snapshot.timestamp.isoformat(),
+    timestamp = snapshot.timestamp
+    return {'timestamp': timestamp and timestamp.isoformat(),
             'pid': snapshot.pid,
             'traceback_limit': snapshot.traceback_limit,
             'traced_memory': current, 'peak_memory': peak,

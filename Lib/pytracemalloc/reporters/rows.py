@@ -8,6 +8,8 @@ def key_text(stat, by):
     if by in ('line', 'traceback'):
         # Oldest first, as a traceback is read.
         return ' > '.join(_frame_text(frame) for frame in stat.traceback)
+    if by == 'file':
+        return plain_name(stat.traceback[-1].filename)
     if by == 'address':
         return f'0x{stat.key:x}'
     key = stat.key if isinstance(stat.key, tuple) else (stat.key,)
@@ -24,6 +26,8 @@ def key_fields(stat, by):
         return {'traceback': [
             {'filename': frame.filename, 'lineno': frame.lineno,
              'function': frame.function} for frame in stat.traceback]}
+    if by == 'file':
+        return {'filename': stat.traceback[-1].filename}
     return {by: stat.key}
 
 

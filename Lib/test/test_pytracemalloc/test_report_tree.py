@@ -7,7 +7,7 @@ import xml.etree.ElementTree
 
 from pytracemalloc.measures import MEASURES
 from pytracemalloc.reporters import FORMATS, Subject, find_reporter
-from pytracemalloc.sources import category_of, module_of
+from pytracemalloc.sources import category_of
 from pytracemalloc.tree import Tree
 from test.test_pytracemalloc import support
 
@@ -147,18 +147,6 @@ class FlameGraphTest(unittest.TestCase):
 
 
 class SourcesTest(unittest.TestCase):
-    def test_modules(self):
-        for filename, module in (
-                ('<frozen importlib._bootstrap>', 'importlib._bootstrap'),
-                ('<string>', '<string>'), ('/x/y/app.py', 'app'),
-                ('/v/lib/python3.13/site-packages/rich/table.py',
-                 'rich.table'),
-                ('/v/site-packages/rich/__init__.py', 'rich'),
-                (json.__file__, 'json'), (json.decoder.__file__,
-                                          'json.decoder')):
-            with self.subTest(filename):
-                self.assertEqual(module_of(filename), module)
-
     def test_categories(self):
         self.assertEqual(category_of('/x/app.py'), 0)
         self.assertEqual(category_of('/v/site-packages/rich/table.py'), 1)
