@@ -80,6 +80,9 @@ class Measurement:
         self._base, _ = tracemalloc.get_traced_memory()
 
     def stop(self):
+        """Return False if the test has stopped the tracing."""
+        if not tracemalloc.is_tracing():
+            return False
         _, peak = tracemalloc.get_traced_memory()
         after = tracemalloc.take_snapshot(traces=False)
         gc.collect()
@@ -98,6 +101,7 @@ class Measurement:
         self.peak = max(0, peak - self._base)
         self.leak = self.sites['leak'][0][0] if self.sites['leak'] else 0
         self.allocations = sum(site[0] for site in self.sites['allocations'])
+        return True
 
 
 class _Values:
@@ -139,7 +143,8 @@ def pytest_runtest_call(item):
     measurement = Measurement()
     measurement.start()
     outcome = yield
-    measurement.stop()
+    if not measurement.stop():
+        return
     item.tracemalloc = (measurement.peak, measurement.leak,
                         measurement.allocations)
     if outcome.excinfo is None:

@@ -1,0 +1,152 @@
+"""The pytest plugin: pytest in a process of its own on small test files."""
+
+import importlib.metadata
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+import unittest
+
+HAS_PYTEST = importlib.util.find_spec('pytest') is not None
+
+
+class EntryPointTest(unittest.TestCase):
+    def test_entry_point(self):
+        found = [entry for entry in importlib.metadata.entry_points(
+                     group='pytest11') if entry.name == 'tracemalloc']
+        self.assertEqual([entry.value for entry in found],
+                         ['pytracemalloc.pytest_plugin'])
+
+
+@unittest.skipUnless(HAS_PYTEST, 'needs pytest')
+class PluginTest(unittest.TestCase):
+    def run_pytest(self, text, *options):
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, 'test_it.py')
+            with open(path, 'w') as file:
+                file.write('import pytest\n' + textwrap.dedent(text))
+            process = subprocess.run(
+                [sys.executable, '-m', 'pytest', '-p', 'no:cacheprovider',
+                 '--strict-markers', *options, path], capture_output=True,
+                text=True, cwd=directory, timeout=120)
+        self.assertEqual(process.stderr, '')
+        return process.returncode, process.stdout
+
+    def test_limit_memory(self):
+        status, output = self.run_pytest('''\
+            @pytest.mark.limit_memory('2 MB')
+            def test_within():
+                bytes(1_000_000); bytes(1_000_000)
+
+            @pytest.mark.limit_memory('1 MB')
+            def test_beyond():
+                for size in 10, 3_000_000, 10:
+                    bytes(size)
+            ''')
+        self.assertEqual(status, 1)
+        self.assertIn('1 failed, 1 passed', output)
+        self.assertIn('limit_memory: the test used 2.9 MiB, limit 1.0 MiB',
+                      output)
+        self.assertRegex(output, r'2\.9 MiB +1  .*test_it\.py:9 in '
+                                 r'test_beyond')
+
+    def test_limit_leaks(self):
+        status, output = self.run_pytest('''\
+            kept = []
+
+            @pytest.mark.limit_leaks('1 MB')
+            def test_cycles_are_no_leak():
+                for _ in range(5):
+                    cycle = [bytes(1_000_000)]
+                    cycle.append(cycle)
+
+            @pytest.mark.limit_leaks('1 MB')
+            def test_leak():
+                kept.append(bytes(2_000_000))
+            ''')
+        self.assertEqual(status, 1)
+        self.assertIn('1 failed, 1 passed', output)
+        self.assertIn('limit_leaks: a line left 1.9 MiB behind', output)
+        self.assertIn('test_it.py:12 in test_leak', output)
+
+    def test_limit_allocations(self):
+        status, output = self.run_pytest('''\
+            @pytest.mark.limit_allocations(100)
+            def test_few():
+                pass
+
+            @pytest.mark.limit_allocations(100)
+            def test_many():
+                for number in range(1000):
+                    bytes(100)
+            ''')
+        self.assertEqual(status, 1)
+        self.assertIn('1 failed, 1 passed', output)
+        self.assertRegex(output, r'limit_allocations: the test allocated '
+                                 r'1,\d\d\d blocks, limit 100')
+
+    def test_failure_of_the_test_comes_first(self):
+        status, output = self.run_pytest('''\
+            @pytest.mark.limit_memory('1 B')
+            def test_it():
+                assert 1 == 2
+            ''')
+        self.assertEqual(status, 1)
+        self.assertIn('assert 1 == 2', output)
+        self.assertNotIn('limit_memory:', output)
+
+    def test_unittest_classes(self):
+        status, output = self.run_pytest('''\
+            import unittest
+            class Test(unittest.TestCase):
+                @pytest.mark.limit_memory('1 MB')
+                def test_beyond(self):
+                    bytes(3_000_000)
+            ''')
+        self.assertEqual(status, 1)
+        self.assertIn('limit_memory: the test used', output)
+
+    def test_bad_limit(self):
+        for argument in ("'much'", '-1', '', "'1 MB', 2"):
+            status, output = self.run_pytest(f'''\
+                @pytest.mark.limit_allocations({argument})
+                def test_it():
+                    pass
+                ''')
+            self.assertEqual(status, 4, output)
+
+    def test_summary(self):
+        status, output = self.run_pytest('''\
+            def test_small():
+                pass
+            def test_large():
+                bytes(3_000_000)
+            ''', '--tracemalloc')
+        self.assertEqual(status, 0)
+        lines = output.partition('memory of tests')[2].splitlines()
+        self.assertRegex(lines[2], r'2\.9 MiB .*::test_large')
+        self.assertRegex(lines[3], r'::test_small')
+
+    def test_nothing_is_traced_unasked(self):
+        status, _ = self.run_pytest('''\
+            import tracemalloc
+            def test_it():
+                assert not tracemalloc.is_tracing()
+            ''')
+        self.assertEqual(status, 0)
+
+    def test_program_that_traces_itself(self):
+        status, output = self.run_pytest('''\
+            import tracemalloc
+            @pytest.mark.limit_memory('10 MB')
+            def test_it():
+                assert tracemalloc.is_tracing()
+                tracemalloc.stop()
+            ''')
+        self.assertEqual(status, 0, output)
+
+
+if __name__ == '__main__':
+    unittest.main()
