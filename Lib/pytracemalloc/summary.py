@@ -10,7 +10,8 @@ from pytracemalloc.units import format_count, format_size
 # many blocks that are worth a look together.
 _MIN_COUNT = 50
 _MIN_SHARE = 0.01                 # of the live memory
-_MAX_FREED = 0.1                  # of the blocks allocated
+_MAX_FREED = 0.1                  # of the bytes allocated
+_NEARLY_NONE = 0.05
 _MAX_GARBAGE = 0.5
 
 
@@ -50,10 +51,11 @@ class Suspects:
             return 'makes cycles: most was freed by the collector'
         if stat.count < _MIN_COUNT or stat.size < _MIN_SHARE * total:
             return None
-        freed = 1 - stat.count / stat.total_count
+        # Bytes, not blocks: a call often makes a small temporary as well.
+        freed = 1 - stat.size / stat.total_size
         if freed > _MAX_FREED or not self._grew(stat.key):
             return None
-        return ('nothing was freed' if freed == 0
+        return ('nearly nothing was freed' if freed < _NEARLY_NONE
                 else f'only {freed:.0%} was freed')
 
     def _grew(self, key):

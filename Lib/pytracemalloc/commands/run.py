@@ -132,6 +132,7 @@ def _seconds(text):
         seconds = float(text)
     except ValueError:
         seconds = 0
-    if not 0 < seconds < 1e9:
-        raise UsageError(f'--every {text}: give a number of seconds above 0')
+    if not 1 <= seconds <= 1e9:
+        raise UsageError(f'--every {text}: give a number of seconds, 1 or '
+                         f'more')
     return seconds

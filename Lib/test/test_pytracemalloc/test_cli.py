@@ -116,7 +116,7 @@ class RunTest(CommandCase):
             ''')
         process, _ = self.run_program(path)
         leaks = process.stderr.partition('Suspected leaks:')[2]
-        self.assertIn('app.py:3 in leak (nothing was freed)', leaks)
+        self.assertIn('app.py:3 in leak (nearly nothing was freed)', leaks)
 
     def test_arguments_stdin_and_exit_status(self):
         path = self.write('app.py', '''\
@@ -153,7 +153,8 @@ class RunTest(CommandCase):
         process, _ = self.run_program(
             '-c', 'import os; print([name for name in os.environ'
                   ' if "TRACEMALLOC" in name])')
-        self.assertEqual(process.stdout, '[]\n')
+        ours = [name for name in os.environ if 'TRACEMALLOC' in name]
+        self.assertEqual(process.stdout, f'{ours}\n')
 
     def test_interrupt_still_reports(self):
         path = self.write('app.py', '''\
@@ -223,11 +224,11 @@ class RunTest(CommandCase):
     def test_every(self):
         path = self.write('app.py', '''\
             import time
-            end = time.monotonic() + 1.5
+            end = time.monotonic() + 3.5
             while time.monotonic() < end:
                 kept = [bytes(100) for _ in range(1000)]
             ''')
-        self.run_program('--every', '0.3', path)
+        self.run_program('--every', '1', path)
         names = sorted(glob.glob('a.*.tracemalloc'))
         self.assertGreaterEqual(len(names), 2)
         self.assertEqual(names[0], 'a.0001.tracemalloc')
