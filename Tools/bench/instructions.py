@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 
 import summary
-from measure import Mode, clean_environment
+from measure import clean_environment
 
 LIMIT = 0.5     # percent that the set may cost more than stock
 
@@ -100,7 +100,7 @@ def count(tool, command):
         done = subprocess.run([*tool, *command], capture_output=True,
                               text=True, stdin=subprocess.DEVNULL,
                               timeout=600,
-                              env=clean_environment(Mode('count', ())))
+                              env=clean_environment())
         counts = collections.Counter()
         if done.returncode:
             return counts

@@ -25,14 +25,14 @@ class Mode:
     name: str
     command: tuple
     rounds: int | None = None   # at most so many, for those that are slow
-    env: tuple = ()
+    between: tuple = ()         # what follows the script, before its own
 
 
-def clean_environment(mode):
+def clean_environment():
     """The environment of a child: no PYTHON* of the caller, fixed hashes."""
     env = {key: value for key, value in os.environ.items()
            if not key.startswith(('PYTHON', 'PYTRACEMALLOC'))}
-    env.update(mode.env, PYTHONHASHSEED='0', PYTHONNOUSERSITE='1')
+    env.update(PYTHONHASHSEED='0', PYTHONNOUSERSITE='1')
     return env
 
 
@@ -40,10 +40,11 @@ def run_once(mode, arguments, timeout):
     """Run one child; return its result, or {'error': why}."""
     with tempfile.TemporaryDirectory(prefix='bench-') as work:
         result = os.path.join(work, 'result.json')
-        command = [*mode.command, *map(str, arguments), result]
+        script, *rest = map(str, arguments)
+        command = [*mode.command, script, *mode.between, *rest, result]
         try:
             done = subprocess.run(
-                command, cwd=work, env=clean_environment(mode),
+                command, cwd=work, env=clean_environment(),
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE, timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -92,7 +93,7 @@ def run_all(modes, workloads, *, rounds, jobs, timeout, progress, scale=1.0):
         loops = max(1, round(item.loops * scale))
         arguments = [CHILD, item.module, item.name, loops]
         results[item.name] = alternate(modes, arguments, rounds, timeout)
-        progress(item.name, results[item.name])
+        progress(item.name)
 
     for alone in (False, True):
         chosen = [item for item in workloads if item.threads is alone]
@@ -109,5 +110,5 @@ def warm_up(modes, timeout):
     for mode in modes:
         if mode.command[0] not in seen:
             seen.add(mode.command[0])
-            plain = Mode(mode.name, (mode.command[0],), env=mode.env)
+            plain = Mode(mode.name, (mode.command[0],))
             run_once(plain, [CHILD, 'system', 'import_all', 1], timeout)

@@ -5,6 +5,9 @@
     run.py --mode a="PYTHON -X opt" --mode b=...   any command lines; the
                                                    first one is the base
     run.py --stock S --ours O --only stock,1 -w nbody,go    a part of it
+    run.py --stock S --ours O --all --full         all of the below as well
+    run.py --stock S --ours O --peers              beside memray, Fil, Scalene
+    run.py --stock S --ours O --scaling            start-up and snapshots only
     run.py --stock S --ours O --instructions       instruction counts only
     run.py --stock S --ours O --check              the same; fails if untraced
                                                    costs over 0.5 % more
@@ -24,6 +27,9 @@ import time
 import instructions
 import machine
 import measure
+import peers
+import plot
+import scaling
 import summary as figures
 import table
 import workloads
@@ -75,10 +81,17 @@ def parse_arguments(argv):
     add('--clock', choices=('cpu', 'wall'), default='cpu',
         help='which seconds the table compares (default: cpu, as it does '
              "not see the machine's other work)")
+    add('--all', action='store_true',
+        help='workloads, peers, scaling and instructions')
+    add('--peers', action='store_true',
+        help='add the profilers of PyPI as modes; what is missing is named')
+    add('--scaling', action='store_true',
+        help='time start-up and snapshots instead')
     add('--instructions', action='store_true',
         help='count the instructions of untraced snippets instead')
     add('--check', action='store_true',
         help='the same, with status 1 over the limit')
+    add('--plot', metavar='FILE', help='draw the table there, as SVG')
     add('--json', metavar='FILE', help='write all measurements there')
     add('--list', action='store_true', help='list the workloads and stop')
     return parser.parse_args(argv)
@@ -126,17 +139,31 @@ def choose_workloads(args):
 def show_progress(total):
     done = 0
 
-    def progress(name, row):
+    def progress(name):
         nonlocal done
         done += 1
         print(f'[{done}/{total}] {name}', file=sys.stderr, flush=True)
     return progress
 
 
+def add_peers(args, modes, chosen, timeout, rounds):
+    """Add the peers that work here, say which do not."""
+    if not args.stock:
+        raise SystemExit('run.py: --peers compares with --stock; give it')
+    found, skipped = peers.modes(args.stock, chosen[0], timeout, rounds)
+    for name, why in skipped.items():
+        print(f'{name}: skipped, {why}')
+    return modes + found, skipped
+
+
 def measure_workloads(args, chosen):
     """Run the workloads, print the table, return what goes into the JSON."""
     modes = choose_modes(args)
     timeout = args.timeout or (600 if args.full else 60)
+    skipped = {}
+    if args.peers or args.all:
+        modes, skipped = add_peers(args, modes, chosen, timeout,
+                                   3 if args.full else 1)
     measure.warm_up(modes, timeout)
     results = measure.run_all(
         modes, chosen, rounds=args.rounds or (7 if args.full else 3),
@@ -145,9 +172,22 @@ def measure_workloads(args, chosen):
     names = [mode.name for mode in modes]
     summary = figures.summarise(results, names, names[0], args.clock)
     table.print_summary(summary, sys.stdout)
-    return {'machine': machine.describe({mode.name: mode.command
-                                         for mode in modes}),
-            'summary': summary, 'results': results}
+    if args.plot:
+        pathlib.Path(args.plot).write_text(plot.draw(summary))
+    return {'summary': summary, 'results': results, 'skipped': skipped}
+
+
+def measure_scaling(args):
+    """Time start-up and snapshots, print, return what goes into the JSON."""
+    modes = choose_modes(args)
+    say = show_progress(len(list(scaling.series(args.full))))
+    start_up = scaling.start_up(modes, 41 if args.full else 21)
+    table.print_start_up(start_up, modes[0].name, sys.stdout)
+    plain = [mode for mode in modes if mode.name in ('stock', 'off')] or modes
+    report = scaling.run(plain, args.full, 3, args.timeout or 900, say)
+    growth = scaling.exponents(report)
+    table.print_growth(report, growth, sys.stdout)
+    return {'start_up': start_up, 'snapshots': report, 'growth': growth}
 
 
 def count_instructions(args):
@@ -178,11 +218,14 @@ def main(argv=None):
         return 0
     started = time.time()
     passed = True
-    report = {}
-    if args.instructions or args.check:
-        report['instructions'], passed = count_instructions(args)
-    else:
+    report = {'machine': machine.describe({mode.name: mode.command
+                                           for mode in choose_modes(args)})}
+    if args.all or not (args.scaling or args.instructions or args.check):
         report |= measure_workloads(args, choose_workloads(args))
+    if args.all or args.scaling:
+        report['scaling'] = measure_scaling(args)
+    if args.all or args.instructions or args.check:
+        report['instructions'], passed = count_instructions(args)
     print(f'\n{time.time() - started:.0f} s')
     if args.json:
         with open(args.json, 'w') as file:

@@ -49,6 +49,50 @@ def print_summary(summary, file):
             print(f'  {name} in {mode}: {why}', file=file)
 
 
+def print_start_up(report, base, file):
+    """Print what scaling.start_up() found."""
+    print('\nStart-up (python -c pass), milliseconds', file=file)
+    rows = []
+    for mode, one in report.items():
+        if 'error' in one:
+            rows.append([mode, '-', '-', one['error'][:40]])
+        else:
+            rows.append([mode, f"{one['wall'] * 1e3:.1f}",
+                         f"{one['cpu'] * 1e3:.1f}",
+                         cell(one['cpu'] / report[base]['cpu'])])
+    grid(['mode', 'wall', 'cpu', 'ratio'], rows, file)
+
+
+def quantity(step, value):
+    """A step's value with a fitting unit."""
+    if value is None:
+        return '-'
+    if step.endswith('_kib'):
+        return f'{value / 1024:.1f} MiB'
+    return f'{value:.2f} s' if value >= 1 else f'{value * 1e3:.2f} ms'
+
+
+def print_growth(report, growth, file):
+    """Print what scaling.run() and scaling.exponents() found."""
+    for name, sizes in report.items():
+        for mode in next(iter(sizes.values())):
+            print(f'\nSnapshots by {name}, {mode}', file=file)
+            known = {size: row[mode] for size, row in sizes.items()}
+            for size, one in known.items():
+                if 'error' in one:
+                    print(f"  {size}: {one['error']}", file=file)
+            steps = next((list(one) for one in known.values()
+                          if 'error' not in one), [])
+            rows = []
+            for step in steps:
+                exponent = growth[name][mode].get(step)
+                rows.append([step, *(quantity(step, one.get(step))
+                                     for one in known.values()),
+                             '-' if exponent is None else f'{exponent:.2f}'])
+            if rows:
+                grid(['step', *map(str, known), 'exponent'], rows, file)
+
+
 def percent(ours, stock):
     return f'{(ours / stock - 1) * 100:+.2f} %' if ours and stock else '-'
 
