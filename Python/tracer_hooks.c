@@ -223,6 +223,38 @@ traced_free(void *ctx, void *block)
     _PyTracer_inside = inside;
 }
 
+/* The raw domain's do not look at their context: PyMem_RawMalloc() and the
+   others read function and context without a lock, and a thread without the
+   GIL may see the one of before start() or stop() with the other of after. */
+
+static void *
+traced_raw_malloc(void *Py_UNUSED(ctx), size_t size)
+{
+    return traced_malloc(&raw_domain, size);
+}
+
+static void *
+traced_raw_calloc(void *Py_UNUSED(ctx), size_t nelem, size_t elsize)
+{
+    return traced_calloc(&raw_domain, nelem, elsize);
+}
+
+static void *
+traced_raw_realloc(void *Py_UNUSED(ctx), void *block, size_t size)
+{
+    return traced_realloc(&raw_domain, block, size);
+}
+
+static void
+traced_raw_free(void *Py_UNUSED(ctx), void *block)
+{
+    traced_free(&raw_domain, block);
+}
+
+static const PyMemAllocatorEx raw_functions = {
+    NULL, traced_raw_malloc, traced_raw_calloc, traced_raw_realloc,
+    traced_raw_free};
+
 /* --- Installing them */
 
 static PyMemAllocatorEx
@@ -254,7 +286,7 @@ _PyTracer_InstallAllocators(int again)
 {
     int fused = _PyTracer_PymallocInUse() && !_PyTracer.shared;
     _PyTracer.fused = fused;
-    install(PYMEM_DOMAIN_RAW, general(&raw_domain), again);
+    install(PYMEM_DOMAIN_RAW, raw_functions, again);
     install(PYMEM_DOMAIN_MEM, fused ? _PyTracer_Fused(TRACER_MEMORY)
                                     : general(&memory_domain), again);
     install(PYMEM_DOMAIN_OBJ, fused ? _PyTracer_Fused(TRACER_OBJECT)
