@@ -31,8 +31,10 @@ update(MeasureObject *self)
     if (!self->running) {
         return;
     }
-    self->current = _PyTracer_Current() - self->base;
-    self->peak = self->follow.peak - self->base;
+    int64_t current = _PyTracer_Current();
+    self->current = current - self->base;
+    /* The peak of a measure lags behind while memory rises. */
+    self->peak = Py_MAX(self->follow.peak, current) - self->base;
     _PyTracer_SumTotals(&size, &count);
     /* clear_traces() or stop() in between: the sums begin anew. */
     self->total_size = size < self->base_size

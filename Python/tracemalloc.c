@@ -22,7 +22,7 @@
 
 struct tracer_state _PyTracer = {
     .epoch = 1,
-    .low = INT64_MIN,
+    .raw_peak = INT64_MIN,
     .alarm_low = INT64_MIN,
     .alarm_high = INT64_MAX,
     .deadline = INT64_MAX,
@@ -109,7 +109,6 @@ stop_locked(void)
 {
     _PyTracer.tracing = 0;
     _PyTracer_enabled = 0;
-    _PyTracer.fused = 0;
     _PyTracer_RemoveAllocators();
     clear_tables();
 }
@@ -229,7 +228,7 @@ _PyTraceMalloc_GetTracedMemory(void)
     _PyTracer_Lock();
     if (_PyTracer.tracing) {
         current = (Py_ssize_t)_PyTracer_Current();
-        peak = (Py_ssize_t)_PyTracer.peak;
+        peak = (Py_ssize_t)_PyTracer_Peak();
     }
     _PyTracer_Unlock();
     return Py_BuildValue("nn", current, peak);
@@ -276,7 +275,7 @@ drop_locked(unsigned int domain, uintptr_t ptr)
     uint32_t *entry = _PyTracer_Entry((void *)ptr, 0, &size);
     if (entry != NULL && *entry != 0) {
         _PyTracer_CountOut(TRACER_ENTRY_NODE(*entry),
-                           size - TRACER_ENTRY_SLACK(*entry));
+                           TRACER_ENTRY_SIZE(*entry));
         *entry = 0;
     }
 }

@@ -1,13 +1,19 @@
 /* Counters: the peak, the alarms, cyclic garbage.
 
    Who made the peak is known exactly, without a log.  While traced memory
-   grows, every allocation is the peak and nothing is to be done: the live
-   values of each node are those of the peak.  The first change of a node
-   after the peak saves its values and marks them with the epoch.  A new peak
-   starts a new epoch, if the old one was used, and with it all saved values
-   are void.  A raw block of a thread without the GIL may be counted in an
-   epoch that ends at that instant: the peak is then exact but for the calls
-   in flight. */
+   rises above all it ever was (`rising`), each allocation is the peak and
+   nothing is to be done: the live values of each node are those of the peak.
+   The first free settles how high it was.  From then on the first change of a
+   node saves its values and marks them with the epoch.  The next rise starts
+   a new epoch, if the old one was used, and with it all saved values are
+   void.
+
+   So that the common allocation and free need one comparison each, two
+   bounds stand for all this: an allocation looks here if traced memory passes
+   `high`, a free if `free_epoch` is TRACER_LOOK.  A thread without the GIL
+   changes neither peak nor epoch; it leaves a word in raw_peak and makes both
+   bounds such that the next thread with the GIL looks.  The peak is then
+   exact but for what other threads did in that instant. */
 
 #include "Python.h"
 #include "pycore_tracer_alarm.h"
@@ -22,12 +28,15 @@
 static void
 set_bounds(void)
 {
-    _PyTracer.high = Py_MIN(_PyTracer.peak, _PyTracer.alarm_high);
-    for (struct tracer_measure *m = _PyTracer.measures; m; m = m->next) {
-        _PyTracer.high = Py_MIN(_PyTracer.high, m->peak);
+    _PyTracer.high = _PyTracer.alarm_high;
+    if (!_PyTracer.rising) {
+        _PyTracer.high = Py_MIN(_PyTracer.high, _PyTracer.peak);
+        for (struct tracer_measure *m = _PyTracer.measures; m; m = m->next) {
+            _PyTracer.high = Py_MIN(_PyTracer.high, m->peak);
+        }
     }
-    _PyTracer.low = _PyTracer.garbage_thread != NULL ? INT64_MAX
-                                                     : _PyTracer.alarm_low;
+    _PyTracer.free_epoch = _PyTracer.rising || _PyTracer.garbage_thread != NULL
+                           ? TRACER_LOOK : _PyTracer.epoch;
 }
 
 static void
@@ -42,10 +51,28 @@ fire(void)
 }
 
 void
-_PyTracer_SetAlarm(int64_t low, int64_t high)
+_PyTracer_SetAlarm(int64_t low, int64_t high, int64_t deadline)
 {
     _PyTracer.alarm_low = low;
     _PyTracer.alarm_high = high;
+    _PyTracer.deadline = deadline;
+    _PyTracer.countdown = CLOCK_EVERY;
+    set_bounds();
+    uint32_t watched = low != INT64_MIN || deadline != INT64_MAX;
+    if (watched != _PyTracer.watched) {
+        _PyTracer.watched = watched;
+        if (_PyTracer.tracing) {
+            _PyTracer_Lock();
+            _PyTracer_InstallAllocators(1);
+            _PyTracer_Unlock();
+        }
+    }
+}
+
+void
+_PyTracer_RingAgain(void)
+{
+    _PyTracer.alarm_high = INT64_MIN;
     set_bounds();
 }
 
@@ -74,24 +101,22 @@ _PyTracer_CoarseTime(void)
 }
 
 void
-_PyTracer_SetClock(int64_t deadline)
+_PyTracer_LookAtLow(void)
 {
-    _PyTracer.deadline = deadline;
-    _PyTracer.countdown = CLOCK_EVERY;
-    uint32_t clocked = deadline != INT64_MAX;
-    if (clocked != _PyTracer.clocked) {
-        _PyTracer.clocked = clocked;
-        if (_PyTracer.tracing) {
-            _PyTracer_Lock();
-            _PyTracer_InstallAllocators(1);
-            _PyTracer_Unlock();
-        }
+    if (_PyTracer_Current() < _PyTracer.alarm_low) {
+        fire();
     }
 }
 
+/* Two GILs may count down at once: a step may get lost, zero is not
+   missed. */
 void
-_PyTracer_LookAtClock(void)
+_PyTracer_Watch(void)
 {
+    _PyTracer_LookAtLow();
+    if (_PyTracer.countdown-- > 1) {
+        return;
+    }
     _PyTracer.countdown = CLOCK_EVERY;
     if (_PyTracer_CoarseTime() >= _PyTracer.deadline) {
         _PyTracer.deadline = INT64_MAX;
@@ -107,7 +132,7 @@ static void
 next_epoch(void)
 {
     _PyTracer.epoch_used = 0;
-    if (++_PyTracer.epoch != 0) {
+    if (++_PyTracer.epoch != TRACER_LOOK) {
         return;
     }
     /* Wrapped: forget the marks of four billion epochs ago. */
@@ -120,25 +145,103 @@ next_epoch(void)
     }
 }
 
-int
-_PyTracer_AboveHigh(void)
+static void
+raise_measures(int64_t traced)
 {
+    for (struct tracer_measure *m = _PyTracer.measures; m; m = m->next) {
+        m->peak = Py_MAX(m->peak, traced);
+    }
+}
+
+/* Take over what threads without the GIL saw.  They may have changed twins
+   since: all saved values are void. */
+static void
+take_raw_peak(void)
+{
+    if (_Py_atomic_load_int64_relaxed(&_PyTracer.raw_peak) == INT64_MIN) {
+        return;
+    }
+    int64_t traced = _Py_atomic_exchange_int64(&_PyTracer.raw_peak,
+                                               INT64_MIN);
+    raise_measures(traced);
+    if (traced > _PyTracer.peak) {
+        _PyTracer.peak = traced;
+        _PyTracer.rising = 0;
+        next_epoch();
+    }
+}
+
+/* The peak is over, or was not yet. */
+static void
+settle(void)
+{
+    take_raw_peak();
+    if (_PyTracer.rising) {
+        int64_t current = _PyTracer_Current();
+        _PyTracer.peak = Py_MAX(_PyTracer.peak, current);
+        raise_measures(current);
+        _PyTracer.rising = 0;
+    }
+}
+
+void
+_PyTracer_LookAtHigh(void)
+{
+    take_raw_peak();
     int64_t current = _PyTracer_Current();
-    int is_peak = current > _PyTracer.peak;
-    if (is_peak) {
-        _PyTracer.peak = current;
+    if (current > _PyTracer.peak && !_PyTracer.rising) {
         if (_PyTracer.epoch_used) {
             next_epoch();
         }
+        _PyTracer.rising = 1;
     }
-    for (struct tracer_measure *m = _PyTracer.measures; m; m = m->next) {
-        m->peak = Py_MAX(m->peak, current);
-    }
+    raise_measures(current);
     set_bounds();
     if (current > _PyTracer.alarm_high) {
         fire();
     }
-    return is_peak;
+}
+
+/* Cyclic garbage is what a thread frees while it deletes for the
+   collector. */
+static void
+count_garbage(uint32_t id, size_t size)
+{
+    if (_PyThreadState_GET() == _PyTracer.garbage_thread
+        && !_PyTracer_IsParked(id))
+    {
+        struct tracer_garbage *garbage = _PyTracer_Garbage(id);
+        garbage->bytes += size;
+        garbage->blocks++;
+    }
+}
+
+void
+_PyTracer_LookAtFree(uint32_t node, size_t size)
+{
+    settle();
+    set_bounds();
+    if (_PyTracer.garbage_thread != NULL) {
+        count_garbage(node, size);
+    }
+}
+
+void
+_PyTracer_RawPeak(int64_t traced)
+{
+    if (traced > _Py_atomic_load_int64_relaxed(&_PyTracer.raw_peak)) {
+        _Py_atomic_store_int64(&_PyTracer.raw_peak, traced);
+    }
+    _PyTracer.high = INT64_MIN;
+    _PyTracer.free_epoch = TRACER_LOOK;
+}
+
+int64_t
+_PyTracer_Peak(void)
+{
+    int64_t peak = Py_MAX(_PyTracer.peak,
+                          _Py_atomic_load_int64_relaxed(&_PyTracer.raw_peak));
+    return _PyTracer.rising ? Py_MAX(peak, _PyTracer_Current()) : peak;
 }
 
 void
@@ -153,6 +256,7 @@ _PyTracer_SavePeak(struct tracer_node *node)
 void
 _PyTracer_ResetPeak(void)
 {
+    settle();
     _PyTracer.peak = _PyTracer_Current();
     next_epoch();
     set_bounds();
@@ -174,6 +278,7 @@ void
 _PyTracer_BeginMeasure(struct tracer_measure *measure)
 {
     _PyTracer_Lock();
+    settle();
     measure->peak = _PyTracer_Current();
     measure->next = _PyTracer.measures;
     _PyTracer.measures = measure;
@@ -185,6 +290,7 @@ void
 _PyTracer_EndMeasure(struct tracer_measure *measure)
 {
     _PyTracer_Lock();
+    settle();
     struct tracer_measure **link = &_PyTracer.measures;
     while (*link != measure) {
         link = &(*link)->next;
@@ -210,30 +316,7 @@ _PyTracer_SumTotals(uint64_t *size, uint64_t *count)
     _PyTracer_Unlock();
 }
 
-/* --- Cyclic garbage: what is freed while the collector deletes */
-
-static void
-count_garbage(uint32_t id, size_t size)
-{
-    if (_PyThreadState_GET() == _PyTracer.garbage_thread
-        && !_PyTracer_IsParked(id))
-    {
-        struct tracer_garbage *garbage = _PyTracer_Garbage(id);
-        garbage->bytes += size;
-        garbage->blocks++;
-    }
-}
-
-void
-_PyTracer_BelowLow(uint32_t node, size_t size)
-{
-    if (_PyTracer.garbage_thread != NULL) {
-        count_garbage(node, size);
-    }
-    if (_PyTracer_Current() < _PyTracer.alarm_low) {
-        fire();
-    }
-}
+/* --- The collector begins and ends to delete */
 
 void
 _PyTracer_GarbageBegin(PyThreadState *tstate)

@@ -19,15 +19,14 @@ move_small(uint32_t *entry, size_t block_size, size_t size, uint32_t node)
     if (old != 0) {
         *entry = 0;
         _PyTracer_CountOut(TRACER_ENTRY_NODE(old),
-                           block_size - TRACER_ENTRY_SLACK(old));
+                           TRACER_ENTRY_SIZE(old));
     }
-    if (node == TRACER_NODE_NONE || block_size < size
-        || block_size - size > TRACER_MAX_SLACK)
-    {
+    if (node == TRACER_NODE_NONE) {
         _PyTracer.untraced++;
         return;
     }
-    *entry = TRACER_ENTRY(node, TRACER_ENTRY_DOMAIN(old), block_size - size);
+    assert(size > 0 && size <= block_size);
+    *entry = TRACER_ENTRY(node, TRACER_ENTRY_DOMAIN(old), size);
     _PyTracer_CountIn(node, size);
 }
 
@@ -46,7 +45,7 @@ move_mapped(void *block, size_t size, uint32_t node)
 }
 
 /* Account a block to another node, or to the current stack: the general way,
-   see Objects/tracer_blocks.c.h for the short one. */
+   see Objects/tracer_short.c.h for the short one. */
 void
 _PyTracer_Move(void *block, size_t size, uint32_t node, int capture)
 {
@@ -70,6 +69,9 @@ _PyTracer_Move(void *block, size_t size, uint32_t node, int capture)
         move_mapped(block, size, node);
     }
     _PyTracer_Unlock();
+    if (capture && _PyTracer.watched) {
+        _PyTracer_Watch();
+    }
 }
 
 void

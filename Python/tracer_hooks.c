@@ -1,5 +1,5 @@
 /* Allocator functions that are installed while tracing, but for the fused
-   ones of the object and memory domains, see Objects/tracer_blocks.c.h.
+   ones of the object and memory domains, see Objects/tracer_fused.c.h.
 
    The raw domain comes from any thread, with or without the GIL.  The general
    functions serve the object and memory domains when something else than
@@ -44,12 +44,10 @@ record_small(void *block, size_t size, enum tracer_kind kind, uint32_t node)
     }
     size_t block_size;
     uint32_t *entry = _PyTracer_Entry(block, 1, &block_size);
-    if (entry == NULL || block_size < size
-        || block_size - size > TRACER_MAX_SLACK)
-    {
+    if (entry == NULL || size == 0 || size > block_size) {
         return 0;
     }
-    *entry = TRACER_ENTRY(node, kind != TRACER_OBJECT, block_size - size);
+    *entry = TRACER_ENTRY(node, kind != TRACER_OBJECT, size);
     _PyTracer_CountAlloc(node, size);
     return 1;
 }
@@ -91,12 +89,8 @@ _PyTracer_Record(void *block, size_t size, enum tracer_kind kind)
         (void)_PyTracer_RecordNode(block, size, kind, node);
     }
     _PyTracer_Unlock();
-    /* The fused functions do this themselves.  Two GILs may count at once:
-       a step may get lost, zero is not missed. */
-    if (kind != TRACER_RAW && _PyTracer.clocked && !_PyTracer.fused
-        && _PyTracer.countdown-- <= 1)
-    {
-        _PyTracer_LookAtClock();
+    if (kind != TRACER_RAW && _PyTracer.watched) {
+        _PyTracer_Watch();
     }
 }
 
@@ -115,7 +109,7 @@ _PyTracer_Drop(void *block, struct tracer_dropped *dropped)
         if (entry != NULL && *entry != 0) {
             old->node = TRACER_ENTRY_NODE(*entry);
             old->kind = TRACER_ENTRY_DOMAIN(*entry);
-            old->size = size - TRACER_ENTRY_SLACK(*entry);
+            old->size = TRACER_ENTRY_SIZE(*entry);
             old->domain = *entry;
             *entry = 0;
             _PyTracer_CountOut(old->node, old->size);
@@ -285,7 +279,7 @@ void
 _PyTracer_InstallAllocators(int again)
 {
     int fused = _PyTracer_PymallocInUse() && !_PyTracer.shared;
-    _PyTracer.fused = fused;
+    _PyTracer.short_way = fused && !_PyTracer_small_fallback;
     install(PYMEM_DOMAIN_RAW, raw_functions, again);
     install(PYMEM_DOMAIN_MEM, fused ? _PyTracer_Fused(TRACER_MEMORY)
                                     : general(&memory_domain), again);
@@ -296,6 +290,7 @@ _PyTracer_InstallAllocators(int again)
 void
 _PyTracer_RemoveAllocators(void)
 {
+    _PyTracer.short_way = 0;
     PyMem_SetAllocator(PYMEM_DOMAIN_RAW, &_PyTracer.raw);
     PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &_PyTracer.mem);
     PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &_PyTracer.obj);

@@ -96,14 +96,30 @@ save_twin_peak(struct tracer_twin *twin)
     }
 }
 
+/* May this thread change the peak?  It has the GIL, or the lock that stands
+   for it. */
+static int
+has_gil(void)
+{
+    return _PyTracer.shared || _PyThreadState_GET() != NULL;
+}
+
 static void
 count_in(uint32_t node, size_t size)
 {
     struct tracer_twin *twin = _PyTracer_Twin(node);
     if (!_PyTracer_IsParked(node)) {
         _Py_atomic_add_int64(&_PyTracer.map_current, (int64_t)size);
-        if (_PyTracer_Current() <= _PyTracer.high || !_PyTracer_AboveHigh())
-        {
+        int64_t current = _PyTracer_Current();
+        if (current > _PyTracer.high) {
+            if (has_gil()) {
+                _PyTracer_LookAtHigh();
+            }
+            else {
+                _PyTracer_RawPeak(current);
+            }
+        }
+        if (!_PyTracer.rising) {
             save_twin_peak(twin);
         }
     }
@@ -117,14 +133,22 @@ count_out(uint32_t node, size_t size)
     struct tracer_twin *twin = _PyTracer_Twin(node);
     assert(twin->alloc_bytes - twin->free_bytes >= size);
     if (!_PyTracer_IsParked(node)) {
+        if (_PyTracer.free_epoch == TRACER_LOOK) {
+            if (has_gil()) {
+                _PyTracer_LookAtFree(node, size);
+            }
+            else if (_PyTracer.rising) {
+                _PyTracer_RawPeak(_PyTracer_Current());
+            }
+        }
         save_twin_peak(twin);
         _Py_atomic_add_int64(&_PyTracer.map_current, -(int64_t)size);
+        if (_PyTracer.watched && has_gil()) {
+            _PyTracer_LookAtLow();
+        }
     }
     twin->free_bytes += size;
     twin->free_blocks++;
-    if (_PyTracer_Current() < _PyTracer.low) {
-        _PyTracer_BelowLow(node, size);
-    }
 }
 
 int

@@ -1,7 +1,8 @@
 /* The tracer's own memory.
 
    It comes from mmap(), is never traced, and is what get_tracemalloc_memory()
-   reports.  Big arrays (node chunks, hash tables) are mappings of their own.
+   reports.  Big arrays (hash tables) are mappings of their own; the nodes lie
+   in a range that is reserved at once and comes to use piece by piece.
    Pool tables and interned text are cut from regions of 256 KiB: tables go
    back to a free list of their size, zeroed, as a pool whose blocks are all
    free leaves only zero entries; text is never given back one by one.
@@ -60,6 +61,40 @@ _PyTracer_MemFree(void *p, size_t size)
     if (p != NULL) {
         assert(_PyTracer.memory.total >= size);
         munmap(p, size);
+        _PyTracer.memory.total -= size;
+    }
+}
+
+void *
+_PyTracer_MemReserve(size_t size)
+{
+    if (must_fail()) {
+        return NULL;
+    }
+    void *p = mmap(NULL, size, PROT_NONE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+int
+_PyTracer_MemCommit(void *range, size_t size, size_t new_size)
+{
+    assert(new_size >= size);
+    if (must_fail() || mprotect((char *)range + size, new_size - size,
+                                PROT_READ | PROT_WRITE))
+    {
+        return -1;
+    }
+    _PyTracer.memory.total += new_size - size;
+    return 0;
+}
+
+void
+_PyTracer_MemRelease(void *range, size_t range_size, size_t size)
+{
+    if (range != NULL) {
+        assert(_PyTracer.memory.total >= size);
+        munmap(range, range_size);
         _PyTracer.memory.total -= size;
     }
 }

@@ -273,7 +273,7 @@ copy_pool(const struct tracer_pool *pool, void *arg)
         }
         struct snapshot_block *block = &s->blocks[s->nblocks++];
         block->address = (uintptr_t)p;
-        block->size = pool->block_size - TRACER_ENTRY_SLACK(entry);
+        block->size = TRACER_ENTRY_SIZE(entry);
         block->node = node_number(id);
         block->class_ = TRACER_ENTRY_DOMAIN(entry) ? TRACER_CLASS_MEMORY
             : class_of_object(c, p, block->size, &span.owners);
@@ -518,7 +518,7 @@ static void
 copy_facts(struct tracer_facts *facts)
 {
     facts->current = (uint64_t)_PyTracer_Current();
-    facts->peak = (uint64_t)_PyTracer.peak;
+    facts->peak = (uint64_t)_PyTracer_Peak();
     facts->untraced = _PyTracer.untraced;
     facts->folded = _PyTracer.folded;
     for (int i = 0; i < _PyTracer_NFREELISTS; i++) {

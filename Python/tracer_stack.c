@@ -149,7 +149,7 @@ fill_cache(uint32_t parent, _PyInterpreterFrame *frame)
     uint32_t node = child_of(parent, frame);
     _PyTracer_Unlock();
     if (node != TRACER_NODE_NONE) {
-        _PyTracer.cache[_PyTracer_CacheIndex(instr, parent)] =
+        *_PyTracer_CacheLine(instr, parent) =
             (struct tracer_cache_line){instr, parent, node};
     }
     return node;

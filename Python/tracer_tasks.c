@@ -1,11 +1,10 @@
 /* Triggers of tasks, on top of the one alarm of the allocator.
 
    The alarm is set to the nearest bounds and the earliest deadline of all
-   armed triggers.  When it rings, inside the allocator and perhaps without
-   the GIL, on_alarm() notes how far the traced memory was and asks for a
-   pending call; nothing else is safe there.  Whoever looks at the triggers
-   next, with the GIL, first marks the ones that were passed: a peak that is
-   over by then still counts.
+   armed triggers.  When it rings, inside the allocator, on_alarm() notes how
+   far the traced memory was and asks for a pending call; nothing else is safe
+   there.  Whoever looks at the triggers next, with the GIL, first marks the
+   ones that were passed: a peak that is over by then still counts.
 
    What a call allocates and frees itself must not make it due again, or a
    small threshold would stop the program for good: a trigger that is armed
@@ -44,7 +43,7 @@ ask_call(void)
         || Py_AddPendingCall(tasks.call, NULL) < 0)
     {
         _Py_atomic_store_int(&tasks.asked, 0);
-        _PyTracer_SetAlarm(INT64_MAX, INT64_MIN);
+        _PyTracer_RingAgain();
     }
 }
 
@@ -99,8 +98,7 @@ set_alarm(void)
             deadline = Py_MIN(deadline, trigger->deadline);
         }
     }
-    _PyTracer_SetAlarm(low, high);
-    _PyTracer_SetClock(deadline);
+    _PyTracer_SetAlarm(low, high, deadline);
 }
 
 static void

@@ -40,7 +40,7 @@ _PyTracer_FindBlock(unsigned int domain, uintptr_t ptr,
         if (entry == NULL || *entry == 0) {
             return 0;
         }
-        trace->size = size - TRACER_ENTRY_SLACK(*entry);
+        trace->size = TRACER_ENTRY_SIZE(*entry);
         trace->node = TRACER_ENTRY_NODE(*entry);
         trace->kind = TRACER_ENTRY_DOMAIN(*entry);
     }

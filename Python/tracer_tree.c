@@ -23,20 +23,40 @@
 
 static uint32_t *buckets;         // node id, open addressing; 0: empty
 static uint32_t mask;
+static uint32_t nchunks;          // of nodes, in use
+
+/* Where address space is limited (ulimit -v), fewer nodes have to do. */
+static int
+reserve_nodes(void)
+{
+    uint32_t n = TRACER_MAX_NODES;
+    for (; n >= TRACER_CHUNK_NODES * 4; n /= 4) {
+        _PyTracer.nodes = _PyTracer_MemReserve(n * sizeof(struct tracer_node));
+        if (_PyTracer.nodes != NULL) {
+            _PyTracer.max_nodes = n;
+            return 0;
+        }
+    }
+    return -1;
+}
 
 /* Nodes come with their garbage counters; what is not touched costs
    nothing. */
 static int
-make_chunk(uint32_t id)
+make_chunk(void)
 {
-    uint32_t i = id >> TRACER_CHUNK_BITS;
+    uint32_t i = nchunks;
     if (_PyTracer.garbage[i] == NULL) {
         _PyTracer.garbage[i] = _PyTracer_MemAlloc(GARBAGE_SIZE);
     }
-    if (_PyTracer.nodes[i] == NULL && _PyTracer.garbage[i] != NULL) {
-        _PyTracer.nodes[i] = _PyTracer_MemAlloc(CHUNK_SIZE);
+    if (_PyTracer.garbage[i] == NULL
+        || _PyTracer_MemCommit(_PyTracer.nodes, i * CHUNK_SIZE,
+                               (i + 1) * CHUNK_SIZE) < 0)
+    {
+        return -1;
     }
-    return _PyTracer.nodes[i] == NULL ? -1 : 0;
+    nchunks++;
+    return 0;
 }
 
 static int
@@ -68,7 +88,9 @@ _PyTracer_TreeInit(void)
 {
     mask = INITIAL_BUCKETS - 1;
     buckets = _PyTracer_MemAlloc((mask + 1) * sizeof(uint32_t));
-    if (buckets == NULL || make_chunk(0) < 0 || make_twin_chunk(0) < 0) {
+    if (buckets == NULL || reserve_nodes() < 0 || make_chunk() < 0
+        || make_twin_chunk(0) < 0)
+    {
         return -1;
     }
     _PyTracer.ntwins = 1;
@@ -80,9 +102,12 @@ _PyTracer_TreeInit(void)
 void
 _PyTracer_TreeClear(void)
 {
+    _PyTracer_MemRelease(_PyTracer.nodes,
+                         _PyTracer.max_nodes * sizeof(struct tracer_node),
+                         nchunks * CHUNK_SIZE);
+    _PyTracer.nodes = NULL;
+    nchunks = 0;
     for (uint32_t i = 0; i < TRACER_MAX_CHUNKS; i++) {
-        _PyTracer_MemFree(_PyTracer.nodes[i], CHUNK_SIZE);
-        _PyTracer.nodes[i] = NULL;
         _PyTracer_MemFree(_PyTracer.garbage[i], GARBAGE_SIZE);
         _PyTracer.garbage[i] = NULL;
         _PyTracer_MemFree(_PyTracer.twins[i], TWINS_SIZE);
@@ -168,7 +193,7 @@ static uint32_t
 make_node(uint32_t parent, uint32_t location, uint32_t *bucket)
 {
     uint32_t id = _PyTracer.nnodes;
-    if (id == TRACER_MAX_NODES) {
+    if (id == _PyTracer.max_nodes) {
         _PyTracer.folded++;
         return has_parent(parent) ? parent : TRACER_NODE_UNKNOWN;
     }
@@ -180,7 +205,7 @@ make_node(uint32_t parent, uint32_t location, uint32_t *bucket)
             return TRACER_NODE_NONE;
         }
     }
-    if (make_chunk(id) < 0) {
+    if (id == nchunks * TRACER_CHUNK_NODES && make_chunk() < 0) {
         return TRACER_NODE_NONE;
     }
     struct tracer_node *node = _PyTracer_Node(id);

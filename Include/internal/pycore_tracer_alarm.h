@@ -1,10 +1,11 @@
-/* Alarms of the tracer: a call when traced memory leaves a range or a moment
+/* Alarm of the tracer: a call when traced memory leaves a range or a moment
    has passed, driven by the allocator.
 
-   An alarm that triggers is disarmed, then the handler runs inside the
-   allocator: with the GIL held or, for the raw domain, with _PyTracer.lock
-   held and perhaps without the GIL.  So it may set a flag or call
-   Py_AddPendingCall(), and nothing that allocates. */
+   Allocations look, and frees of big blocks: what small frees cross rings at
+   the next allocation, what happens without the GIL at the next one with it.
+   What rang is disarmed, then the handler runs inside the allocator, with the
+   GIL held, perhaps with _PyTracer.lock held too.  So it may set a flag or
+   call Py_AddPendingCall(), and nothing that allocates. */
 
 #ifndef Py_INTERNAL_TRACER_ALARM_H
 #define Py_INTERNAL_TRACER_ALARM_H
@@ -18,14 +19,14 @@ extern "C" {
 
 #include <stdint.h>               // int64_t
 
-/* Call the handler when the traced memory (bytes) falls below `low` or rises
-   above `high`; INT64_MIN and INT64_MAX: never.  GIL held. */
-extern void _PyTracer_SetAlarm(int64_t low, int64_t high);
+/* Call the handler when the traced memory (bytes) is below `low` or above
+   `high`, or the monotonic clock has passed `deadline` (ns); INT64_MIN,
+   INT64_MAX, INT64_MAX: never.  The clock is looked at every thousand
+   allocations.  GIL held, not inside an allocator. */
+extern void _PyTracer_SetAlarm(int64_t low, int64_t high, int64_t deadline);
 
-/* Call the handler at some allocation after the monotonic clock has passed
-   `deadline` (ns); INT64_MAX: never.  The clock is looked at every thousand
-   allocations.  GIL held. */
-extern void _PyTracer_SetClock(int64_t deadline);
+/* For the handler: call it again at the next allocation. */
+extern void _PyTracer_RingAgain(void);
 
 /* Monotonic time in ns, of a coarse clock (a few ms). */
 extern int64_t _PyTracer_CoarseTime(void);

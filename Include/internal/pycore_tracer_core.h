@@ -20,13 +20,15 @@ extern "C" {
    that what the allocator asks of a lower one is not traced twice. */
 extern _Py_thread_local int _PyTracer_inside;
 
-/* Nonzero once pymalloc has passed a small request on to the raw domain. */
+/* Nonzero once pymalloc has passed a small request on to the raw domain: not
+   each small block is in a pool then. */
 extern uint32_t _PyTracer_small_fallback;
-#define _PyTracer_FALLBACK(SIZE)                        \
-    do {                                                \
-        if ((size_t)(SIZE) - 1 < 512) {                 \
-            _PyTracer_small_fallback = 1;               \
-        }                                               \
+#define _PyTracer_FALLBACK(SIZE)                                        \
+    do {                                                                \
+        if ((size_t)(SIZE) - 1 < TRACER_ENTRY_MAX_SIZE) {               \
+            _PyTracer_small_fallback = 1;                               \
+            _PyTracer.short_way = 0;                                    \
+        }                                                               \
     } while (0)
 
 /* --- tracer_memory.c; all locked.  NULL without an exception if there is no
@@ -34,6 +36,12 @@ extern uint32_t _PyTracer_small_fallback;
 extern void *_PyTracer_MemAlloc(size_t size);               // zeroed
 extern void _PyTracer_MemFree(void *p, size_t size);
 extern void *_PyTracer_MemGrow(void *p, size_t size, size_t new_size);
+/* A range of addresses, of which a part is used: make it use the first
+   new_size bytes, zeroed, instead of size; 0, or -1. */
+extern void *_PyTracer_MemReserve(size_t size);
+extern int _PyTracer_MemCommit(void *range, size_t size, size_t new_size);
+extern void _PyTracer_MemRelease(void *range, size_t range_size,
+                                 size_t size);
 extern char *_PyTracer_MemText(size_t size);                // until MemClear
 extern uint32_t *_PyTracer_MemTable(size_t nentries);       // zeroed
 extern void _PyTracer_MemFreeTable(uint32_t *table, size_t nentries);
@@ -79,18 +87,27 @@ extern uint32_t _PyTracer_CaptureSlow(PyThreadState *tstate);
 extern uint32_t _PyTracer_CaptureLocked(PyThreadState *tstate);
 extern void _PyTracer_ForgetStacks(void);     // GIL, HEAD_LOCK and locked
 
-/* --- tracer_count.c */
-/* Traced memory passed `high`: 1 if it is a new peak, else 0. */
-extern int _PyTracer_AboveHigh(void);
-/* Follow the peak from now on until EndMeasure().  GIL held, not locked. */
+/* --- tracer_count.c; GIL held, not locked, but where it says so. */
+
+/* Traced memory is above `high`: there may be a new peak, or an alarm. */
+extern void _PyTracer_LookAtHigh(void);
+/* A block of the node is about to be freed while free_epoch says to look:
+   the peak is over, or garbage is deleted.  Locked or not. */
+extern void _PyTracer_LookAtFree(uint32_t node, size_t size);
+/* A thread without the GIL saw this much traced memory; locked. */
+extern void _PyTracer_RawPeak(int64_t traced);
+/* While `watched`: is traced memory below the alarm?  Asked when a mapped
+   block is freed. */
+extern void _PyTracer_LookAtLow(void);
+/* While `watched`, once for each allocation. */
+extern void _PyTracer_Watch(void);
+/* Highest traced memory up to now, bytes. */
+extern int64_t _PyTracer_Peak(void);
+/* Follow the peak from now on until EndMeasure(). */
 extern void _PyTracer_BeginMeasure(struct tracer_measure *measure);
 extern void _PyTracer_EndMeasure(struct tracer_measure *measure);
-/* Bytes and blocks ever allocated.  GIL held, not locked. */
+/* Bytes and blocks ever allocated. */
 extern void _PyTracer_SumTotals(uint64_t *size, uint64_t *count);
-/* A block is freed while traced memory is below `low`, or garbage is deleted:
-   `low` serves both. */
-extern void _PyTracer_BelowLow(uint32_t node, size_t size);
-extern void _PyTracer_LookAtClock(void);
 extern void _PyTracer_ResetPeak(void);            // GIL and locked
 extern void _PyTracer_ClearCounters(void);        // GIL and locked
 extern void _PyTracer_SavePeak(struct tracer_node *node);
@@ -148,45 +165,55 @@ _PyTracer_IsParked(uint32_t node)
     return node >= TRACER_NODE_PARKED && node < TRACER_NODE_FIRST;
 }
 
-static inline uint32_t
-_PyTracer_CacheIndex(const void *instr, uint32_t parent)
+/* Line of the cache for an instruction below `parent`.  The hash of a parent
+   of 0 is the instruction's alone. */
+static inline Py_ALWAYS_INLINE struct tracer_cache_line *
+_PyTracer_CacheLine(const void *instr, uint32_t parent)
 {
-    uintptr_t x = (uintptr_t)instr >> 1;
-    return (uint32_t)(x ^ (x >> 12) ^ parent * 0x9e3779b1u >> 7)
-           & (TRACER_CACHE_SIZE - 1);
+    uintptr_t hash = (uintptr_t)instr >> 1 ^ parent * 0x9e3779b1u >> 16;
+    return &_PyTracer.cache[hash & (TRACER_CACHE_SIZE - 1)];
 }
 
 /* Node below `parent` of an instruction, if the cache has it, else NONE. */
 static inline Py_ALWAYS_INLINE uint32_t
 _PyTracer_CachedChild(const void *instr, uint32_t parent)
 {
-    const struct tracer_cache_line *line =
-        &_PyTracer.cache[_PyTracer_CacheIndex(instr, parent)];
+    const struct tracer_cache_line *line = _PyTracer_CacheLine(instr, parent);
     return line->instr == instr && line->parent == parent
            ? line->node : TRACER_NODE_NONE;
 }
 
-/* Node of the current stack, or TRACER_NODE_NONE if the tracer is out of
-   memory.  GIL held, not shared, not locked.  A limit of one frame needs the
-   instruction alone; else only the top frame's instruction can have changed
-   if that frame is the one of the last capture (see tracer_stack.c). */
+/* Node of the current stack if that takes no more than a look, else NONE.
+   GIL held, not shared, not locked.  A limit of one frame needs the
+   instruction alone; else (`whole`) only the top frame's instruction can have
+   changed if that frame is the one of the last capture, see tracer_stack.c. */
+static inline Py_ALWAYS_INLINE uint32_t
+_PyTracer_CaptureFast(PyThreadState *tstate, int whole)
+{
+    _PyInterpreterFrame *frame = tstate->current_frame;
+    if (frame == NULL) {
+        return TRACER_NODE_NONE;
+    }
+    if (!whole) {
+        const struct tracer_cache_line *line =
+            _PyTracer_CacheLine(frame->instr_ptr, 0);
+        assert(line->parent == 0);
+        return line->instr == frame->instr_ptr ? line->node
+                                               : TRACER_NODE_NONE;
+    }
+    const struct _PyTracer_top *top = &((_PyThreadStateImpl *)tstate)->tracer;
+    if (frame != top->frame || !frame->tracer_mark) {
+        return TRACER_NODE_NONE;
+    }
+    return _PyTracer_CachedChild(frame->instr_ptr, top->parent);
+}
+
+/* Node of the current stack, or NONE if the tracer is out of memory.  GIL
+   held, not shared, not locked. */
 static inline Py_ALWAYS_INLINE uint32_t
 _PyTracer_Capture(PyThreadState *tstate)
 {
-    _PyInterpreterFrame *frame = tstate->current_frame;
-    uint32_t node = TRACER_NODE_NONE;
-    if (_PyTracer.limit == 1) {
-        if (frame != NULL) {
-            node = _PyTracer_CachedChild(frame->instr_ptr, 0);
-        }
-    }
-    else {
-        const struct _PyTracer_top *top =
-            &((_PyThreadStateImpl *)tstate)->tracer;
-        if (frame == top->frame && frame != NULL && frame->tracer_mark) {
-            node = _PyTracer_CachedChild(frame->instr_ptr, top->parent);
-        }
-    }
+    uint32_t node = _PyTracer_CaptureFast(tstate, _PyTracer.limit > 1);
     return node != TRACER_NODE_NONE ? node : _PyTracer_CaptureSlow(tstate);
 }
 
@@ -197,10 +224,10 @@ _PyTracer_CountAlloc(uint32_t id, size_t size)
 {
     struct tracer_node *node = _PyTracer_Node(id);
     _PyTracer.small_current += size;
-    if (_PyTracer_Current() > _PyTracer.high && _PyTracer_AboveHigh()) {
-        /* The new peak: the node's live values are the peak's. */
+    if (_PyTracer_Current() > _PyTracer.high) {
+        _PyTracer_LookAtHigh();
     }
-    else if (node->peak_epoch != _PyTracer.epoch) {
+    if (node->peak_epoch != _PyTracer.epoch && !_PyTracer.rising) {
         _PyTracer_SavePeak(node);
     }
     node->alloc_bytes += size;
@@ -211,15 +238,17 @@ static inline Py_ALWAYS_INLINE void
 _PyTracer_CountFree(uint32_t id, size_t size)
 {
     struct tracer_node *node = _PyTracer_Node(id);
-    _PyTracer.small_current -= size;
-    if (node->peak_epoch != _PyTracer.epoch) {
-        _PyTracer_SavePeak(node);
+    if (node->peak_epoch != _PyTracer.free_epoch) {
+        if (_PyTracer.free_epoch == TRACER_LOOK) {
+            _PyTracer_LookAtFree(id, size);
+        }
+        if (node->peak_epoch != _PyTracer.epoch) {
+            _PyTracer_SavePeak(node);
+        }
     }
+    _PyTracer.small_current -= size;
     node->free_bytes += size;
     node->free_blocks++;
-    if (_PyTracer_Current() < _PyTracer.low) {
-        _PyTracer_BelowLow(id, size);
-    }
 }
 
 /* The same for any node. */

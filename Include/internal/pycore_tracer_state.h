@@ -11,7 +11,7 @@
 
    Protection.  "GIL": the one GIL, or `lock` once `shared` is set (an
    interpreter with a GIL of its own exists).  "lock": _PyTracer.lock, a leaf
-   lock: nothing is called out to while it is held.  Node chunks never move. */
+   lock: nothing is called out to while it is held.  Nodes never move. */
 
 #ifndef Py_INTERNAL_TRACER_STATE_H
 #define Py_INTERNAL_TRACER_STATE_H
@@ -26,15 +26,21 @@ extern "C" {
 #include "pycore_lock.h"          // PyMutex
 #include "pycore_tracer.h"        // _PyTracer_NFREELISTS
 
-/* --- Entry of a small block: node << 8 | memory domain bit << 7 | slack.
-   Zero: the block is not traced.  Slack: block size minus requested size. */
+/* --- Entry of a small block: node << 10 | memory domain bit << 9 | size - 1,
+   where 1 <= size <= 512 is the size that was requested.  Zero: the block is
+   not traced. */
 
-#define TRACER_ENTRY(NODE, DOMAIN, SLACK) \
-    ((uint32_t)(NODE) << 8 | (uint32_t)(DOMAIN) << 7 | (uint32_t)(SLACK))
-#define TRACER_ENTRY_NODE(E) ((E) >> 8)
-#define TRACER_ENTRY_DOMAIN(E) (((E) >> 7) & 1)
-#define TRACER_ENTRY_SLACK(E) ((E) & 0x7f)
-#define TRACER_MAX_SLACK 0x7f
+#define TRACER_ENTRY_BITS 10
+#define TRACER_ENTRY_MAX_SIZE 512
+#define TRACER_ENTRY(NODE, DOMAIN, SIZE)                                \
+    ((uint32_t)(NODE) << TRACER_ENTRY_BITS | (uint32_t)(DOMAIN) << 9    \
+     | (uint32_t)((SIZE) - 1))
+#define TRACER_ENTRY_NODE(E) ((E) >> TRACER_ENTRY_BITS)
+#define TRACER_ENTRY_DOMAIN(E) (((E) >> 9) & 1)
+#define TRACER_ENTRY_SIZE(E) (((E) & 0x1ff) + 1)
+/* The entry with another node. */
+#define TRACER_ENTRY_MOVE(E, NODE) \
+    (((E) & 0x3ff) | (uint32_t)(NODE) << TRACER_ENTRY_BITS)
 
 /* Kinds of a block: which allocator family it came from. */
 enum tracer_kind {
@@ -50,7 +56,7 @@ enum tracer_kind {
 #define TRACER_NODE_UNKNOWN 1     // no Python frame: "<unknown>", line 0
 #define TRACER_NODE_PARKED 2      // + enum _PyTracer_freelist
 #define TRACER_NODE_FIRST 32      // first node of the tree proper
-#define TRACER_ENTRY_FIRST TRACER_ENTRY(TRACER_NODE_FIRST, 0, 0)
+#define TRACER_ENTRY_FIRST TRACER_ENTRY(TRACER_NODE_FIRST, 0, 1)
 static_assert(TRACER_NODE_PARKED + _PyTracer_NFREELISTS
               <= TRACER_NODE_FIRST, "too many free lists");
 
@@ -96,9 +102,11 @@ struct tracer_garbage {
     uint64_t blocks;
 };
 
+/* Nodes lie in one reserved range of addresses, in which chunks come to use
+   one by one; what goes with them is allocated by chunk. */
 #define TRACER_CHUNK_BITS 12
 #define TRACER_CHUNK_NODES (1u << TRACER_CHUNK_BITS)
-#define TRACER_MAX_NODES (1u << 24)
+#define TRACER_MAX_NODES (1u << (32 - TRACER_ENTRY_BITS))
 #define TRACER_MAX_CHUNKS (TRACER_MAX_NODES / TRACER_CHUNK_NODES)
 
 /* A place in source code.  Two code objects with the same names and lines
@@ -162,24 +170,32 @@ struct tracer_measure {
     struct tracer_measure *next;
 };
 
+/* A value that `epoch` never has. */
+#define TRACER_LOOK UINT32_MAX
+
 struct tracer_state {
     /* Hot: one cache line. GIL, but map_current. */
+    struct tracer_node *nodes;    // of max_nodes, the first nnodes are made
     int64_t small_current;        // live bytes of small blocks
     int64_t map_current;          // live bytes of the map; atomic, lock
-    int64_t high;                 // min(peak, alarm): above, look
-    int64_t low;                  // alarm: below, look
-    int64_t peak;                 // highest traced memory
+    int64_t high;                 // an allocation above it must look
     uint32_t epoch;               // of the peak
-    uint32_t epoch_used;          // a node has saved values of this epoch
+    uint32_t free_epoch;          // the same, or TRACER_LOOK: a free must look
+    uint32_t rising;              // each allocation is the peak
     uint32_t limit;               // frames, UINT32_MAX: whole stack
+    uint32_t short_way;           // for park and unpark
+    uint32_t watched;             // by a deadline or from below
+
+    /* Peak and alarms, see tracer_count.c.  GIL, but raw_peak. */
+    int64_t peak;                 // highest traced memory, unless rising
+    int64_t raw_peak;             // seen without the GIL; atomic
+    uint32_t epoch_used;          // a node has saved values of this epoch
+    uint32_t countdown;           // allocations until the clock is looked at
     uint32_t shared;              // several GILs: take `lock` everywhere
     uint32_t fused;               // the fused allocator functions are used
-
-    uint32_t countdown;           // allocations until the clock is looked at
-    uint32_t clocked;             // a deadline is set
-    int64_t alarm_low, alarm_high;      // GIL
-    int64_t deadline;             // ns, monotonic; INT64_MAX: none; GIL
-    void (*alarm_handler)(void);  // GIL
+    int64_t alarm_low, alarm_high;
+    int64_t deadline;             // ns, monotonic; INT64_MAX: none
+    void (*alarm_handler)(void);
     struct tracer_measure *measures;    // GIL and lock
 
     PyMutex lock;
@@ -187,12 +203,12 @@ struct tracer_state {
     int max_nframe;               // what get_traceback_limit() says
 
     uint32_t nnodes;              // next node id; lock
+    uint32_t max_nodes;           // as many as the reserved range holds
     uint32_t nlocations;          // lock
     uint32_t nstrings;            // lock
     uint64_t folded;              // frames folded by recursion; lock
     uint64_t untraced;            // blocks not traced: tracer out of memory
 
-    struct tracer_node *nodes[TRACER_MAX_CHUNKS];
     struct tracer_garbage *garbage[TRACER_MAX_CHUNKS];  // by node
     struct tracer_twin *twins[TRACER_MAX_CHUNKS];       // by number
     uint32_t ntwins;                    // lock
@@ -211,8 +227,7 @@ extern struct tracer_state _PyTracer;
 static inline struct tracer_node *
 _PyTracer_Node(uint32_t id)
 {
-    return &_PyTracer.nodes[id >> TRACER_CHUNK_BITS]
-                           [id & (TRACER_CHUNK_NODES - 1)];
+    return &_PyTracer.nodes[id];
 }
 
 static inline struct tracer_garbage *

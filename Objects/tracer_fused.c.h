@@ -1,0 +1,181 @@
+/* Fused functions: in one go what PyObject_Malloc() and the tracer do.
+   Included by obmalloc.c.
+
+   They are installed only while pymalloc's own functions serve the object and
+   memory domains and one GIL protects everything; what pymalloc passes on to
+   the raw domain they ask of the raw allocator below the tracer, so that a
+   big block is traced once, in its own domain.
+
+   These are the whole functions; tracer_short.c.h has the short way through
+   malloc and free, for when nothing special is to be done. */
+
+static Py_NO_INLINE void
+tracer_record_small(PyThreadState *tstate, void *block, size_t nbytes,
+                    enum tracer_kind kind)
+{
+    uint32_t node = _PyTracer_Capture(tstate);
+    poolp pool = POOL_ADDR(block);
+    uint32_t *table = pool->tracer_table;
+    if (UNLIKELY(table == NULL)) {
+        table = tracer_first_table(pool);
+    }
+    if (UNLIKELY(table == NULL || node == TRACER_NODE_NONE)) {
+        _PyTracer.untraced++;
+        return;
+    }
+    table[tracer_index(pool, block)] = TRACER_ENTRY(node, kind, nbytes);
+    _PyTracer_CountAlloc(node, nbytes);
+    if (UNLIKELY(_PyTracer.watched)) {
+        _PyTracer_Watch();
+    }
+}
+
+/* Drop the entry of a small block, if it has one, and return it. */
+static Py_NO_INLINE uint32_t
+tracer_drop_small(poolp pool, void *block)
+{
+    uint32_t *table = pool->tracer_table;
+    if (UNLIKELY(table == NULL)) {
+        return 0;
+    }
+    uint32_t *slot = &table[tracer_index(pool, block)];
+    uint32_t entry = *slot;
+    *slot = 0;
+    if (entry != 0) {
+        _PyTracer_CountOut(TRACER_ENTRY_NODE(entry),
+                           TRACER_ENTRY_SIZE(entry));
+    }
+    return entry;
+}
+
+static Py_NO_INLINE void *
+tracer_big_malloc(OMState *state, size_t nelem, size_t elsize, int zeroed,
+                  enum tracer_kind kind)
+{
+    const PyMemAllocatorEx *raw = &_PyTracer.raw;
+    _PyTracer_FALLBACK(nelem * elsize);
+    void *block = zeroed ? raw->calloc(raw->ctx, nelem, elsize)
+                         : raw->malloc(raw->ctx, nelem * elsize);
+    if (block != NULL) {
+        raw_allocated_blocks++;
+        _PyTracer_Record(block, nelem * elsize, kind);
+    }
+    return block;
+}
+
+static Py_NO_INLINE void *
+tracer_malloc(void *ctx, size_t nbytes, enum tracer_kind kind)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    OMState *state = tstate->interp->obmalloc;
+    void *block = pymalloc_alloc(state, ctx, nbytes);
+    if (UNLIKELY(block == NULL)) {
+        return tracer_big_malloc(state, 1, nbytes, 0, kind);
+    }
+    tracer_record_small(tstate, block, nbytes, kind);
+    return block;
+}
+
+static void *
+tracer_calloc(void *ctx, size_t nelem, size_t elsize, enum tracer_kind kind)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    OMState *state = tstate->interp->obmalloc;
+    size_t nbytes = nelem * elsize;
+    void *block = pymalloc_alloc(state, ctx, nbytes);
+    if (UNLIKELY(block == NULL)) {
+        return tracer_big_malloc(state, nelem, elsize, 1, kind);
+    }
+    memset(block, 0, nbytes);
+    tracer_record_small(tstate, block, nbytes, kind);
+    return block;
+}
+
+static Py_NO_INLINE void
+tracer_big_free(OMState *state, void *block)
+{
+    struct tracer_dropped dropped;
+    _PyTracer_Drop(block, &dropped);
+    _PyTracer.raw.free(_PyTracer.raw.ctx, block);
+    raw_allocated_blocks--;
+}
+
+static Py_NO_INLINE void
+tracer_free(void *Py_UNUSED(ctx), void *block)
+{
+    if (block == NULL) {
+        return;
+    }
+    OMState *state = get_state();
+    poolp pool = POOL_ADDR(block);
+    if (UNLIKELY(!address_in_range(state, block, pool))) {
+        tracer_big_free(state, block);
+        return;
+    }
+    (void)tracer_drop_small(pool, block);
+    (void)pymalloc_pool_free(state, pool, block);
+}
+
+/* A block that grows or shrinks is a new block, made here, now; the old one
+   is dropped first, so that the peak does not see both. */
+
+static Py_NO_INLINE void *
+tracer_big_realloc(void *block, size_t nbytes, enum tracer_kind kind)
+{
+    struct tracer_dropped dropped;
+    _PyTracer_Drop(block, &dropped);
+    void *moved = _PyTracer.raw.realloc(_PyTracer.raw.ctx, block, nbytes);
+    if (moved == NULL) {
+        _PyTracer_Undrop(&dropped);
+        return NULL;
+    }
+    _PyTracer_Record(moved, nbytes, kind);
+    return moved;
+}
+
+static Py_NO_INLINE void
+tracer_undrop_small(poolp pool, void *block, uint32_t entry)
+{
+    if (entry != 0) {
+        pool->tracer_table[tracer_index(pool, block)] = entry;
+        _PyTracer_CountBack(TRACER_ENTRY_NODE(entry),
+                            TRACER_ENTRY_SIZE(entry));
+    }
+}
+
+static void *
+tracer_realloc(void *ctx, void *block, size_t nbytes, enum tracer_kind kind)
+{
+    if (block == NULL) {
+        return tracer_malloc(ctx, nbytes, kind);
+    }
+    PyThreadState *tstate = _PyThreadState_GET();
+    OMState *state = tstate->interp->obmalloc;
+    poolp pool = POOL_ADDR(block);
+    if (!address_in_range(state, block, pool)) {
+        return tracer_big_realloc(block, nbytes, kind);
+    }
+    size_t size = INDEX2SIZE(pool->szidx);
+    uint32_t entry = tracer_drop_small(pool, block);
+    /* Stay in place as pymalloc does: less than a quarter would be saved. */
+    if (nbytes <= size && 4 * nbytes > 3 * size) {
+        tracer_record_small(tstate, block, nbytes, kind);
+        return block;
+    }
+    void *moved = tracer_malloc(ctx, nbytes, kind);
+    if (moved == NULL) {
+        tracer_undrop_small(pool, block, entry);
+        return NULL;
+    }
+    memcpy(moved, block, Py_MIN(size, nbytes));
+    (void)pymalloc_pool_free(state, pool, block);
+    return moved;
+}
+
+int
+_PyTracer_PymallocInUse(void)
+{
+    PyMemAllocatorEx pymalloc = PYMALLOC_ALLOC;
+    return pymemallocator_eq(&_PyTracer.obj, &pymalloc)
+           && pymemallocator_eq(&_PyTracer.mem, &pymalloc);
+}

@@ -1,0 +1,240 @@
+/* The short way through malloc and free, and on and off free lists.  Included
+   by obmalloc.c.
+
+   Nearly every call finds nothing special: a pool with free blocks, a table, a
+   frame that is known, no new peak, no first change since the peak.  The
+   functions here look at all that first and change nothing; then they do the
+   whole work in one straight line.  Whatever else there is, they leave, still
+   unchanged, to the whole functions, as their last call: so the compiler needs
+   to save no register for it. */
+
+/* --- malloc() and free() */
+
+/* Is the count of a node that is about to grow not that of the peak, or saved
+   already? */
+static inline Py_ALWAYS_INLINE int
+tracer_may_grow(const struct tracer_node *node)
+{
+    return LIKELY(node->peak_epoch == _PyTracer.epoch) || _PyTracer.rising;
+}
+
+static inline Py_ALWAYS_INLINE int
+tracer_must_watch(int64_t current)
+{
+    return UNLIKELY(_PyTracer.countdown <= 1)
+           || UNLIKELY(current < _PyTracer.alarm_low);
+}
+
+static inline Py_ALWAYS_INLINE void *
+tracer_short_malloc(void *ctx, size_t nbytes, enum tracer_kind kind,
+                    int whole, int watched)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    OMState *state = tstate->interp->obmalloc;
+    if (UNLIKELY(nbytes - 1 >= SMALL_REQUEST_THRESHOLD)) {
+        return tracer_malloc(ctx, nbytes, kind);
+    }
+    uint szidx = (uint)(nbytes - 1) >> ALIGNMENT_SHIFT;
+    poolp pool = usedpools[szidx + szidx];
+    if (UNLIKELY(pool == pool->nextpool)) {
+        return tracer_malloc(ctx, nbytes, kind);
+    }
+    pymem_block *block = pool->freeblock;
+    pymem_block *next = *(pymem_block **)block;
+    uint32_t *table = pool->tracer_table;
+    uint32_t id = _PyTracer_CaptureFast(tstate, whole);
+    if (UNLIKELY(next == NULL) || UNLIKELY(table == NULL)
+        || UNLIKELY(id == TRACER_NODE_NONE))
+    {
+        return tracer_malloc(ctx, nbytes, kind);
+    }
+    struct tracer_node *node = _PyTracer_Node(id);
+    int64_t small_current = _PyTracer.small_current + (int64_t)nbytes;
+    int64_t current = small_current + _PyTracer.map_current;
+    if (UNLIKELY(current > _PyTracer.high) || !tracer_may_grow(node)
+        || (watched && tracer_must_watch(current)))
+    {
+        return tracer_malloc(ctx, nbytes, kind);
+    }
+    if (watched) {
+        _PyTracer.countdown--;
+    }
+    pool->freeblock = next;
+    pool->ref.count++;
+    table[tracer_index(pool, block)] = TRACER_ENTRY(id, kind, nbytes);
+    _PyTracer.small_current = small_current;
+    node->alloc_bytes += nbytes;
+    node->alloc_blocks++;
+    return block;
+}
+
+static void
+tracer_short_free(void *ctx, void *block)
+{
+    if (UNLIKELY(block == NULL)) {
+        return;
+    }
+    OMState *state = get_state();
+    poolp pool = POOL_ADDR(block);
+    if (UNLIKELY(!address_in_range(state, block, pool))) {
+        tracer_free(ctx, block);
+        return;
+    }
+    uint32_t *table = pool->tracer_table;
+    if (UNLIKELY(table == NULL)) {
+        tracer_free(ctx, block);
+        return;
+    }
+    uint32_t *slot = &table[tracer_index(pool, block)];
+    uint32_t entry = *slot;
+    struct tracer_node *node = _PyTracer_Node(TRACER_ENTRY_NODE(entry));
+    pymem_block *next = pool->freeblock;
+    uint count = pool->ref.count - 1;
+    if (UNLIKELY(entry < TRACER_ENTRY_FIRST)
+        || UNLIKELY(node->peak_epoch != _PyTracer.free_epoch)
+        || UNLIKELY(next == NULL) || UNLIKELY(count == 0))
+    {
+        tracer_free(ctx, block);
+        return;
+    }
+    size_t size = TRACER_ENTRY_SIZE(entry);
+    *slot = 0;
+    _PyTracer.small_current -= size;
+    node->free_bytes += size;
+    node->free_blocks++;
+    *(pymem_block **)block = next;
+    pool->freeblock = block;
+    pool->ref.count = count;
+}
+
+/* --- On and off free lists
+
+   While the short way is open, which it is with the fused functions unless
+   pymalloc had to pass a small request on for want of an arena, a block of at
+   most 512 bytes is in a pool: there is nothing to look up. */
+
+static inline Py_ALWAYS_INLINE uint32_t *
+tracer_small_slot(void *block, size_t size)
+{
+    poolp pool = POOL_ADDR(block);
+    if (UNLIKELY(!_PyTracer.short_way)
+        || UNLIKELY(size > SMALL_REQUEST_THRESHOLD)
+        || UNLIKELY(pool->tracer_table == NULL))
+    {
+        return NULL;
+    }
+    return &pool->tracer_table[tracer_index(pool, block)];
+}
+
+void
+_PyTracer_Park(enum _PyTracer_freelist kind, void *block, size_t size)
+{
+    struct tracer_node *parked = _PyTracer_Node(TRACER_NODE_PARKED + kind);
+    uint32_t *slot = tracer_small_slot(block, size);
+    if (UNLIKELY(slot == NULL) || UNLIKELY(*slot < TRACER_ENTRY_FIRST)) {
+        _PyTracer_Move(block, size, TRACER_NODE_PARKED + kind, 0);
+        return;
+    }
+    uint32_t entry = *slot;
+    struct tracer_node *node = _PyTracer_Node(TRACER_ENTRY_NODE(entry));
+    if (UNLIKELY(node->peak_epoch != _PyTracer.free_epoch)) {
+        _PyTracer_Move(block, size, TRACER_NODE_PARKED + kind, 0);
+        return;
+    }
+    size = TRACER_ENTRY_SIZE(entry);
+    *slot = TRACER_ENTRY_MOVE(entry, TRACER_NODE_PARKED + kind);
+    _PyTracer.small_current -= size;
+    node->free_bytes += size;
+    node->free_blocks++;
+    parked->alloc_bytes += size;
+    parked->alloc_blocks++;
+}
+
+void
+_PyTracer_Unpark(enum _PyTracer_freelist kind, void *block, size_t size)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    struct tracer_node *parked = _PyTracer_Node(TRACER_NODE_PARKED + kind);
+    uint32_t *slot = tracer_small_slot(block, size);
+    uint32_t id = _PyTracer_CaptureFast(tstate, _PyTracer.limit > 1);
+    if (UNLIKELY(slot == NULL) || UNLIKELY(id == TRACER_NODE_NONE)
+        || UNLIKELY(TRACER_ENTRY_NODE(*slot) != TRACER_NODE_PARKED + kind))
+    {
+        _PyTracer_Move(block, size, TRACER_NODE_NONE, 1);
+        return;
+    }
+    uint32_t entry = *slot;
+    size = TRACER_ENTRY_SIZE(entry);
+    struct tracer_node *node = _PyTracer_Node(id);
+    int64_t small_current = _PyTracer.small_current + (int64_t)size;
+    int64_t current = small_current + _PyTracer.map_current;
+    if (UNLIKELY(current > _PyTracer.high) || !tracer_may_grow(node)
+        || (UNLIKELY(_PyTracer.watched) && tracer_must_watch(current)))
+    {
+        _PyTracer_Move(block, size, TRACER_NODE_NONE, 1);
+        return;
+    }
+    if (UNLIKELY(_PyTracer.watched)) {
+        _PyTracer.countdown--;
+    }
+    *slot = TRACER_ENTRY_MOVE(entry, id);
+    _PyTracer.small_current = small_current;
+    node->alloc_bytes += size;
+    node->alloc_blocks++;
+    parked->free_bytes += size;
+    parked->free_blocks++;
+}
+
+/* --- Which functions are installed */
+
+/* The short malloc for one frame and for the whole stack, each with and
+   without a watch. */
+#define SHORT_MALLOC(NAME, KIND, WHOLE, WATCHED)                        \
+    static void *                                                       \
+    tracer_malloc_##NAME(void *ctx, size_t nbytes)                      \
+    {                                                                   \
+        return tracer_short_malloc(ctx, nbytes, KIND, WHOLE, WATCHED);  \
+    }
+#define FUSED(NAME, KIND)                                               \
+    SHORT_MALLOC(NAME##_one, KIND, 0, 0)                                \
+    SHORT_MALLOC(NAME##_one_watched, KIND, 0, 1)                        \
+    SHORT_MALLOC(NAME##_whole, KIND, 1, 0)                              \
+    SHORT_MALLOC(NAME##_whole_watched, KIND, 1, 1)                      \
+    static void *                                                       \
+    tracer_calloc_##NAME(void *ctx, size_t nelem, size_t elsize)        \
+    {                                                                   \
+        return tracer_calloc(ctx, nelem, elsize, KIND);                 \
+    }                                                                   \
+    static void *                                                       \
+    tracer_realloc_##NAME(void *ctx, void *block, size_t nbytes)        \
+    {                                                                   \
+        return tracer_realloc(ctx, block, nbytes, KIND);                \
+    }                                                                   \
+    static PyMemAllocatorEx                                             \
+    tracer_fused_##NAME(void)                                           \
+    {                                                                   \
+        int whole = _PyTracer.limit > 1;                                \
+        return (PyMemAllocatorEx){                                      \
+            NULL,                                                       \
+            _PyTracer.watched                                           \
+            ? whole ? tracer_malloc_##NAME##_whole_watched              \
+                    : tracer_malloc_##NAME##_one_watched                \
+            : whole ? tracer_malloc_##NAME##_whole                      \
+                    : tracer_malloc_##NAME##_one,                       \
+            tracer_calloc_##NAME, tracer_realloc_##NAME,                \
+            tracer_short_free,                                          \
+        };                                                              \
+    }
+
+FUSED(object, TRACER_OBJECT)
+FUSED(memory, TRACER_MEMORY)
+#undef FUSED
+#undef SHORT_MALLOC
+
+PyMemAllocatorEx
+_PyTracer_Fused(enum tracer_kind kind)
+{
+    assert(kind == TRACER_OBJECT || kind == TRACER_MEMORY);
+    return kind == TRACER_OBJECT ? tracer_fused_object()
+                                 : tracer_fused_memory();
+}
