@@ -25,15 +25,11 @@ tracer_must_watch(int64_t current)
            || UNLIKELY(current < _PyTracer.alarm_low);
 }
 
+/* malloc() of at most 512 bytes, at the node. */
 static inline Py_ALWAYS_INLINE void *
-tracer_short_malloc(void *ctx, size_t nbytes, enum tracer_kind kind,
-                    int whole, int watched)
+tracer_malloc_at(uint32_t id, OMState *state, void *ctx, size_t nbytes,
+                 enum tracer_kind kind, int watched)
 {
-    PyThreadState *tstate = _PyThreadState_GET();
-    OMState *state = tstate->interp->obmalloc;
-    if (UNLIKELY(nbytes - 1 >= SMALL_REQUEST_THRESHOLD)) {
-        return tracer_malloc(ctx, nbytes, kind);
-    }
     uint szidx = (uint)(nbytes - 1) >> ALIGNMENT_SHIFT;
     poolp pool = usedpools[szidx + szidx];
     if (UNLIKELY(pool == pool->nextpool)) {
@@ -42,10 +38,7 @@ tracer_short_malloc(void *ctx, size_t nbytes, enum tracer_kind kind,
     pymem_block *block = pool->freeblock;
     pymem_block *next = *(pymem_block **)block;
     uint32_t *table = pool->tracer_table;
-    uint32_t id = _PyTracer_CaptureFast(tstate, whole);
-    if (UNLIKELY(next == NULL) || UNLIKELY(table == NULL)
-        || UNLIKELY(id == TRACER_NODE_NONE))
-    {
+    if (UNLIKELY(next == NULL) || UNLIKELY(table == NULL)) {
         return tracer_malloc(ctx, nbytes, kind);
     }
     struct tracer_node *node = _PyTracer_Node(id);
@@ -66,6 +59,36 @@ tracer_short_malloc(void *ctx, size_t nbytes, enum tracer_kind kind,
     node->alloc_bytes += nbytes;
     node->alloc_blocks++;
     return block;
+}
+
+/* The frame or its instruction is another one than last time. */
+static Py_NO_INLINE void *
+tracer_capture_malloc(void *ctx, size_t nbytes, enum tracer_kind kind)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    OMState *state = tstate->interp->obmalloc;
+    uint32_t id = _PyTracer_CaptureSlow(tstate);
+    if (UNLIKELY(id == TRACER_NODE_NONE)) {
+        return tracer_malloc(ctx, nbytes, kind);
+    }
+    return tracer_malloc_at(id, state, ctx, nbytes, kind,
+                            _PyTracer.watched);
+}
+
+static inline Py_ALWAYS_INLINE void *
+tracer_short_malloc(void *ctx, size_t nbytes, enum tracer_kind kind,
+                    int whole, int watched)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    OMState *state = tstate->interp->obmalloc;
+    if (UNLIKELY(nbytes - 1 >= SMALL_REQUEST_THRESHOLD)) {
+        return tracer_malloc(ctx, nbytes, kind);
+    }
+    uint32_t id = _PyTracer_CaptureFast(tstate, whole);
+    if (UNLIKELY(id == TRACER_NODE_NONE)) {
+        return tracer_capture_malloc(ctx, nbytes, kind);
+    }
+    return tracer_malloc_at(id, state, ctx, nbytes, kind, watched);
 }
 
 static void
@@ -150,23 +173,22 @@ _PyTracer_Park(enum _PyTracer_freelist kind, void *block, size_t size)
     parked->alloc_blocks++;
 }
 
-void
-_PyTracer_Unpark(enum _PyTracer_freelist kind, void *block, size_t size)
+static inline Py_ALWAYS_INLINE void
+tracer_unpark_at(uint32_t id, enum _PyTracer_freelist kind, void *block,
+                 size_t size)
 {
-    PyThreadState *tstate = _PyThreadState_GET();
     struct tracer_node *parked = _PyTracer_Node(TRACER_NODE_PARKED + kind);
     uint32_t *slot = tracer_small_slot(block, size);
-    uint32_t id = _PyTracer_CaptureFast(tstate, _PyTracer.limit > 1);
-    if (UNLIKELY(slot == NULL) || UNLIKELY(id == TRACER_NODE_NONE)
+    if (UNLIKELY(slot == NULL)
         || UNLIKELY(TRACER_ENTRY_NODE(*slot) != TRACER_NODE_PARKED + kind))
     {
         _PyTracer_Move(block, size, TRACER_NODE_NONE, 1);
         return;
     }
     uint32_t entry = *slot;
-    size = TRACER_ENTRY_SIZE(entry);
     struct tracer_node *node = _PyTracer_Node(id);
-    int64_t small_current = _PyTracer.small_current + (int64_t)size;
+    size_t asked = TRACER_ENTRY_SIZE(entry);
+    int64_t small_current = _PyTracer.small_current + (int64_t)asked;
     int64_t current = small_current + _PyTracer.map_current;
     if (UNLIKELY(current > _PyTracer.high) || !tracer_may_grow(node)
         || (UNLIKELY(_PyTracer.watched) && tracer_must_watch(current)))
@@ -179,10 +201,36 @@ _PyTracer_Unpark(enum _PyTracer_freelist kind, void *block, size_t size)
     }
     *slot = TRACER_ENTRY_MOVE(entry, id);
     _PyTracer.small_current = small_current;
-    node->alloc_bytes += size;
+    node->alloc_bytes += asked;
     node->alloc_blocks++;
-    parked->free_bytes += size;
+    parked->free_bytes += asked;
     parked->free_blocks++;
+}
+
+static Py_NO_INLINE void
+tracer_capture_unpark(enum _PyTracer_freelist kind, void *block, size_t size)
+{
+    uint32_t id = TRACER_NODE_NONE;
+    if (LIKELY(_PyTracer.short_way)) {
+        id = _PyTracer_CaptureSlow(_PyThreadState_GET());
+    }
+    if (UNLIKELY(id == TRACER_NODE_NONE)) {
+        _PyTracer_Move(block, size, TRACER_NODE_NONE, 1);
+        return;
+    }
+    tracer_unpark_at(id, kind, block, size);
+}
+
+void
+_PyTracer_Unpark(enum _PyTracer_freelist kind, void *block, size_t size)
+{
+    uint32_t id = _PyTracer_CaptureFast(_PyThreadState_GET(),
+                                        _PyTracer.limit > 1);
+    if (UNLIKELY(id == TRACER_NODE_NONE)) {
+        tracer_capture_unpark(kind, block, size);
+        return;
+    }
+    tracer_unpark_at(id, kind, block, size);
 }
 
 /* --- Which functions are installed */

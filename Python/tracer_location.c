@@ -494,6 +494,7 @@ _PyTracer_CodeDealloc(PyCodeObject *object)
     struct code *code = _PyTracer.tracing ? find_code(object) : NULL;
     if (code != NULL) {
         drop_code(code);
+        _PyTracer.code_epoch++;
         memset(_PyTracer.cache, 0, sizeof(_PyTracer.cache));
     }
     _PyTracer_Unlock();

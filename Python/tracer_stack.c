@@ -10,6 +10,12 @@
    marked frame that is not found (a greenlet swaps whole stacks) counts as
    unmarked.
 
+   An entry stays behind when its frame is popped.  A frame that is pushed in
+   its place at the same instruction, below the same parent, has the same
+   node: the next item of a generator, the next call of a loop.  Entries are
+   trusted until some code object dies, whose instructions might be others
+   then.
+
    Limit of k frames.  A path is not that of the whole stack, or the tree
    would grow with the depth of recursion.  Paths start at bases, depths that
    are a multiple of BASES * k.  The node of an entry is on the path from the
@@ -25,6 +31,7 @@
 #include "Python.h"
 #include "pycore_tracer_core.h"
 
+#define UNLIKELY(VALUE) __builtin_expect((VALUE), 0)
 #define INITIAL_ENTRIES 128
 #define BASES 4
 
@@ -41,6 +48,8 @@ struct tracer_stack {
     struct entry *entries;
     size_t capacity;
     size_t depth;
+    size_t trusted;               // so many entries are from this code_epoch
+    uint64_t code_epoch;
     _PyInterpreterFrame **pending;      // same capacity; walk buffer
 };
 
@@ -198,27 +207,23 @@ from_last(struct tracer_stack *s, size_t i)
     return s->entries[i].from_last;
 }
 
-/* Parent of the node of entry i; -1: no memory. */
-static inline int
-set_parent(struct tracer_stack *s, size_t i)
+/* Parent of the node of entry i; NONE: no memory. */
+static inline uint32_t
+parent_of(struct tracer_stack *s, size_t i)
 {
-    struct entry *e = &s->entries[i];
-    if (i >= base_distance()
-        && i % base_distance() == _PyTracer.limit - 1)
+    if (UNLIKELY(i >= base_distance())
+        && (uint32_t)i % (uint32_t)base_distance() == _PyTracer.limit - 1)
     {
         /* The path from the last base has k frames from here on. */
-        e->parent = from_last(s, i - 1);
-        return e->parent == TRACER_NODE_NONE ? -1 : 0;
+        return from_last(s, i - 1);
     }
-    e->parent = i == 0 ? 0 : e[-1].node;
-    return 0;
+    return i == 0 ? 0 : s->entries[i - 1].node;
 }
 
-/* Make the node of entry i for where its frame is now. */
-static int
-set_node(struct tracer_stack *s, size_t i)
+/* Make the node of an entry for where its frame is now. */
+static inline int
+set_node(struct entry *e)
 {
-    struct entry *e = &s->entries[i];
     e->instr = e->frame->instr_ptr;
     e->node = cached_child(e->parent, e->frame);
     e->from_last = TRACER_NODE_NONE;
@@ -275,20 +280,25 @@ make_room(struct tracer_stack *s)
     return err;
 }
 
-/* Collect the frames above the first one that is on the shadow stack.  Only a
-   complete frame is ever marked. */
-static Py_ssize_t
+/* Collect the frames above the first one that is on the shadow stack.  Only
+   a complete frame is ever marked.  Only the top frame, or one that the
+   interpreter puts between C and Python, may be incomplete. */
+static inline Py_ssize_t
 collect_frames(struct tracer_stack *s, _PyInterpreterFrame *frame)
 {
     size_t n = 0;
+    if (frame != NULL && _PyFrame_IsIncomplete(frame)) {
+        frame = frame->previous;
+    }
     for (; frame != NULL; frame = frame->previous) {
         if (frame->tracer_mark && pop_to(s, frame)) {
             return (Py_ssize_t)n;
         }
-        if (_PyFrame_IsIncomplete(frame)) {
+        if (frame->owner == FRAME_OWNED_BY_CSTACK) {
             continue;
         }
-        if (n == s->capacity && make_room(s) < 0) {
+        assert(!_PyFrame_IsIncomplete(frame));
+        if (UNLIKELY(n == s->capacity) && make_room(s) < 0) {
             return -1;
         }
         s->pending[n++] = frame;
@@ -297,41 +307,56 @@ collect_frames(struct tracer_stack *s, _PyInterpreterFrame *frame)
     return (Py_ssize_t)n;
 }
 
-static int
-push_frames(struct tracer_stack *s, size_t npending)
+static inline int
+push_frame(struct tracer_stack *s, _PyInterpreterFrame *frame)
 {
-    while (npending > 0) {
-        _PyInterpreterFrame *frame = s->pending[--npending];
-        if (s->depth == s->capacity && make_room(s) < 0) {
-            return -1;
-        }
-        s->entries[s->depth].frame = frame;
-        if (set_parent(s, s->depth) < 0 || set_node(s, s->depth) < 0) {
-            return -1;
-        }
-        frame->tracer_mark = 1;
-        s->depth++;
+    size_t i = s->depth;
+    if (UNLIKELY(i == s->capacity) && make_room(s) < 0) {
+        return -1;
     }
+    uint32_t parent = parent_of(s, i);
+    struct entry *e = &s->entries[i];
+    e->frame = frame;
+    if (i >= s->trusted || e->instr != frame->instr_ptr
+        || e->parent != parent)
+    {
+        e->parent = parent;
+        if ((i > 0 && parent == TRACER_NODE_NONE) || set_node(e) < 0) {
+            s->trusted = i;
+            return -1;
+        }
+        s->trusted = Py_MAX(s->trusted, i + 1);
+    }
+    frame->tracer_mark = 1;
+    s->depth++;
     return 0;
 }
 
 /* Bring the shadow stack up to date; -1: no memory. */
-static int
+static inline int
 update_stack(struct tracer_stack *s, _PyInterpreterFrame *frame)
 {
     Py_ssize_t npending = collect_frames(s, frame);
     if (npending < 0) {
         return -1;
     }
+    if (UNLIKELY(s->code_epoch != _PyTracer.code_epoch)) {
+        s->code_epoch = _PyTracer.code_epoch;
+        s->trusted = s->depth;
+    }
     if (s->depth > 0) {
         struct entry *e = &s->entries[s->depth - 1];
-        if (e->instr != e->frame->instr_ptr
-            && set_node(s, s->depth - 1) < 0)
-        {
+        if (e->instr != e->frame->instr_ptr && set_node(e) < 0) {
+            s->trusted = s->depth - 1;
             return -1;
         }
     }
-    return push_frames(s, (size_t)npending);
+    while (npending > 0) {
+        if (push_frame(s, s->pending[--npending]) < 0) {
+            return -1;
+        }
+    }
+    return 0;
 }
 
 static uint32_t

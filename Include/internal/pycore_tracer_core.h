@@ -170,8 +170,10 @@ _PyTracer_IsParked(uint32_t node)
 static inline Py_ALWAYS_INLINE struct tracer_cache_line *
 _PyTracer_CacheLine(const void *instr, uint32_t parent)
 {
-    uintptr_t hash = (uintptr_t)instr >> 1 ^ parent * 0x9e3779b1u >> 16;
-    return &_PyTracer.cache[hash & (TRACER_CACHE_SIZE - 1)];
+    static_assert(sizeof(struct tracer_cache_line) == 16, "see the shifts");
+    uintptr_t offset = (uintptr_t)instr << 3 ^ parent * 0x9e3779b1u >> 12;
+    offset &= (TRACER_CACHE_SIZE - 1) << 4;
+    return (struct tracer_cache_line *)((char *)_PyTracer.cache + offset);
 }
 
 /* Node below `parent` of an instruction, if the cache has it, else NONE. */

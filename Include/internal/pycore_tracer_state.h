@@ -206,6 +206,7 @@ struct tracer_state {
     uint32_t max_nodes;           // as many as the reserved range holds
     uint32_t nlocations;          // lock
     uint32_t nstrings;            // lock
+    uint64_t code_epoch;          // code objects that died; GIL
     uint64_t folded;              // frames folded by recursion; lock
     uint64_t untraced;            // blocks not traced: tracer out of memory
 
