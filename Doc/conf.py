@@ -1,0 +1,81 @@
+"""Configuration of Sphinx; `make docs` builds the pages and man pages.
+
+Warnings are errors and every reference must resolve. A reference to something
+of the standard library becomes a link into its documentation if the running
+interpreter has it, without asking the network; one that names nothing stays
+unresolved, and fails the build.
+
+What blocks of code look like, and how they are tested, is said at the top of
+Lib/test/test_pytracemalloc/test_docs.py.
+"""
+import os
+import pathlib
+import pydoc
+import re
+import sys
+
+from docutils import nodes
+
+project = 'pytracemalloc'
+author = 'the authors of pytracemalloc'
+copyright = author
+version = release = os.environ.get('PYTRACEMALLOC_VERSION', '')
+
+needs_sphinx = '9.0'
+extensions = ['sphinx.ext.doctest']
+exclude_patterns = ['requirements.txt']
+nitpicky = True
+
+# What follows `::` is Python.
+highlight_language = 'python'
+add_module_names = False
+toc_object_entries = False
+python_maximum_signature_line_length = 70
+smartquotes_excludes = {'builders': ['man'], 'languages': ['ja']}
+
+html_theme = 'furo'
+html_title = f'pytracemalloc {release}'
+html_static_path = ['_static']
+html_css_files = ['docs.css']
+html_copy_source = False
+html_show_sphinx = False
+
+# The man pages: source, name, description, authors, section.
+_description = re.compile(r'^.+ -{3} (.+)\n=+$', re.MULTILINE)
+man_pages = []
+for _page in sorted((pathlib.Path(__file__).parent / 'man').glob('*.rst')):
+    _name, _, _section = _page.stem.rpartition('.')
+    _title = _description.search(_page.read_text(encoding='utf-8'))
+    man_pages.append((f'man/{_page.stem}', _name, _title[1], '', _section))
+man_show_urls = True
+
+PYTHON_DOCS = 'https://docs.python.org/{}.{}'.format(*sys.version_info)
+OWN = {'tracemalloc', 'tracemalloctext', 'pytracemalloc'}
+STANDARD_LIBRARY = sys.stdlib_module_names - OWN
+# Pages of Python's documentation that are not called after their module.
+BUILTIN_PAGES = {'exc': 'exceptions', 'class': 'stdtypes'}
+
+
+def link_to_standard_library(app, env, node, contnode):
+    """Resolve a reference of the Python domain by looking into Python."""
+    if node.get('refdomain') != 'py':
+        return None
+    target, role = node['reftarget'], node['reftype']
+    if not target or pydoc.locate(target) is None:
+        return None
+    module = target
+    while module and pydoc.locate(module) is not sys.modules.get(module):
+        module = module.rpartition('.')[0]
+    if module and module.partition('.')[0] not in STANDARD_LIBRARY:
+        return None
+    page = module or BUILTIN_PAGES.get(role, 'functions')
+    anchor = f'module-{module}' if module == target else target
+    uri = f'{PYTHON_DOCS}/library/{page}.html#{anchor}'
+    link = nodes.reference('', '', contnode, internal=False, refuri=uri,
+                           reftitle='in the documentation of Python')
+    return link
+
+
+def setup(app):
+    app.connect('missing-reference', link_to_standard_library)
+    return {'parallel_read_safe': True, 'parallel_write_safe': True}
