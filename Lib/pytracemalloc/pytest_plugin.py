@@ -5,9 +5,13 @@ What is measured is the test itself, not the set-up of its fixtures.
 """
 
 import gc
+import os.path
 
+import _pytest
+import pluggy
 import pytest
 
+import pytracemalloc
 import tracemalloc
 from pytracemalloc.options import positive
 from pytracemalloc.reporters import plain_name
@@ -15,13 +19,25 @@ from pytracemalloc.units import format_count, format_size, parse_size
 
 _SITES = 5                        # shown with a failure
 
+# What runs a test allocates too: it is not the test.
+_OWN = tuple(os.path.dirname(package.__file__) + os.sep for package in
+             (_pytest, pluggy, pytracemalloc, tracemalloc))
+
+
+def _parse_count(number):
+    if isinstance(number, int) and not isinstance(number, bool):
+        return number
+    raise ValueError(f'{number!r} is not a number of blocks; write it as '
+                     f'100_000')
+
+
 # Marker -> (parser of its argument, name of what is limited, formatter).
 _LIMITS = {
     'limit_memory': (parse_size, 'peak', format_size,
                      'the test must not use more memory than this'),
     'limit_leaks': (parse_size, 'leak', format_size,
                     'no line may leave more than this behind'),
-    'limit_allocations': (int, 'allocations', format_count,
+    'limit_allocations': (_parse_count, 'allocations', format_count,
                           'the test must not allocate more blocks'),
 }
 
@@ -105,13 +121,17 @@ class Measurement:
 
 
 class _Values:
-    """The statistics of a snapshot by line, without the plugin's own."""
+    """The statistics of a snapshot by line, without those of pytest.
+
+    By the order of what was ever allocated, or the lines of which nothing is
+    left would be missing.
+    """
 
     def __init__(self, snapshot):
         self.lines = {
             (frame.filename, frame.lineno): stat
-            for stat in snapshot.statistics('lineno')
-            if (frame := stat.traceback[-1]).filename != __file__}
+            for stat in snapshot.statistics('lineno', order='total_count')
+            if not (frame := stat.traceback[-1]).filename.startswith(_OWN)}
 
     def get(self, line, name):
         stat = self.lines.get(line)

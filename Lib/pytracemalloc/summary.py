@@ -27,28 +27,34 @@ class Suspects:
         self._sizes = []          # {key: live size} of each snapshot
 
     def look_at(self, snapshot):
-        self._stats = snapshot.statistics('lineno')
+        # In this order lines of which nothing is left are here too.
+        self._stats = snapshot.statistics('lineno', order='total_size')
         self._sizes.append({stat.key: stat.size for stat in self._stats})
 
     def find(self):
-        """Return [(Statistic, reason)] of the last snapshot."""
+        """Return [(Statistic, bytes, blocks, reason)], largest first."""
         total = sum(stat.size for stat in self._stats)
         found = []
         for stat in self._stats:
-            reason = self._reason(stat, total)
-            if reason:
-                found.append((stat, reason))
+            frame = stat.traceback[-1]
+            if frame.filename.startswith('<frozen') or \
+                    (frame.function or '').startswith('<module'):
+                continue
+            if self._makes_cycles(stat, total):
+                found.append((stat, stat.garbage_size, stat.garbage_count,
+                              'makes cycles: most was freed by the '
+                              'collector'))
+            elif reason := self._keeps(stat, total):
+                found.append((stat, stat.size, stat.count, reason))
+        found.sort(key=lambda suspect: -suspect[1])
         return found
 
-    def _reason(self, stat, total):
-        frame = stat.traceback[-1]
-        if frame.filename.startswith('<frozen') or \
-                (frame.function or '').startswith('<module'):
-            return None
-        if (stat.garbage_size > _MAX_GARBAGE * stat.total_size
+    def _makes_cycles(self, stat, total):
+        return (stat.garbage_size > _MAX_GARBAGE * stat.total_size
                 and stat.garbage_size > _MIN_SHARE * total
-                and stat.garbage_count >= _MIN_COUNT):
-            return 'makes cycles: most was freed by the collector'
+                and stat.garbage_count >= _MIN_COUNT)
+
+    def _keeps(self, stat, total):
         if stat.count < _MIN_COUNT or stat.size < _MIN_SHARE * total:
             return None
         # Bytes, not blocks: a call often makes a small temporary as well.
@@ -69,7 +75,8 @@ def write(snapshot, suspects, count, output, file):
     width = width_of(file)
     current, peak = snapshot.traced_memory
     stats = snapshot.statistics('lineno')
-    allocated = sum(stat.total_count for stat in stats)
+    allocated = sum(stat.total_count for stat in snapshot.statistics(
+        'lineno', order='total_count'))
     lines = [f'pytracemalloc: {format_size(current)} live, '
              f'{format_size(peak)} at the peak, '
              f'{format_count(allocated)} blocks allocated']
@@ -80,8 +87,8 @@ def write(snapshot, suspects, count, output, file):
     found = suspects.find()[:count]
     if found:
         lines.append('Suspected leaks:')
-        lines += [_line(stat, stat.size, stat.count, width, reason)
-                  for stat, reason in found]
+        lines += [_line(stat, size, count, width, reason)
+                  for stat, size, count, reason in found]
     if output != os.devnull:
         name = os.path.relpath(output)
         if name.startswith(os.pardir):

@@ -118,6 +118,24 @@ class RunTest(CommandCase):
         leaks = process.stderr.partition('Suspected leaks:')[2]
         self.assertIn('app.py:3 in leak (nearly nothing was freed)', leaks)
 
+    def test_cycles_are_suspected(self):
+        path = self.write('app.py', '''\
+            import gc
+            def cycle():
+                ring = [bytes(5000)]
+                ring.append(ring)
+            for _ in range(300):
+                cycle()
+            gc.collect()
+            ''')
+        process, snapshot = self.run_program(path)
+        leaks = process.stderr.partition('Suspected leaks:')[2]
+        self.assertRegex(leaks, r'1\.\d MiB +6\d\d  .*app.py:3 in cycle '
+                                r'\(makes cycles')
+        stats = snapshot.statistics('lineno', order='total_count')
+        blocks = sum(stat.total_count for stat in stats)
+        self.assertIn(f'{blocks:,} blocks allocated', process.stderr)
+
     def test_arguments_stdin_and_exit_status(self):
         path = self.write('app.py', '''\
             import os, sys

@@ -105,8 +105,7 @@ class HttpTest(unittest.TestCase):
                 ['go', 'tool', 'pprof', '-top',
                  f'{self.server.url}debug/pprof/heap'],
                 capture_output=True, text=True, timeout=120,
-                env={'PATH': os.environ['PATH'],
-                     'HOME': directory, 'PPROF_TMPDIR': directory})
+                env=os.environ | {'PPROF_TMPDIR': directory})
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertIn('Type: inuse_space', result.stdout)
 

@@ -1,15 +1,54 @@
-"""The pytest plugin: pytest in a process of its own on small test files."""
+"""The pytest plugin: pytest in a process of its own on small test files.
 
+pytest is not in the standard library.  It is installed from PyPI, once, into
+a virtual environment beside the build, which also shows that the plugin is
+found there; the tests are skipped only if PyPI is out of reach.
+"""
+
+import functools
+import hashlib
 import importlib.metadata
-import importlib.util
 import os
+import pathlib
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import textwrap
 import unittest
 
-HAS_PYTEST = importlib.util.find_spec('pytest') is not None
+REQUIREMENTS = pathlib.Path(__file__).with_name('pytest-requirements.txt')
+SECONDS = 300
+
+
+@functools.cache
+def python_with_pytest():
+    """Return the interpreter of an environment that has the requirements."""
+    wanted = hashlib.sha256(REQUIREMENTS.read_bytes()
+                            + sys.version.encode()).hexdigest()
+    if sysconfig.is_python_build():
+        place = pathlib.Path(sysconfig.get_config_var('projectbase'),
+                             os.pardir, 'pytest').resolve()
+    else:
+        place = pathlib.Path(tempfile.mkdtemp())
+        unittest.addModuleCleanup(shutil.rmtree, place)
+    python, key = place / 'bin' / 'python', place / 'key'
+    if not key.exists() or key.read_text() != wanted:
+        subprocess.run([sys.executable, '-m', 'venv', '--clear', place],
+                       check=True, timeout=SECONDS)
+        done = subprocess.run(
+            [python, '-m', 'pip', 'install', '--quiet', '--retries', '1',
+             '--disable-pip-version-check', '--no-deps', '--require-hashes',
+             '--only-binary=:all:', '-r', REQUIREMENTS],
+            capture_output=True, text=True, timeout=SECONDS)
+        if done.returncode:
+            if 'HASHES' in done.stderr:
+                raise AssertionError(done.stderr)
+            raise unittest.SkipTest('pip cannot install pytest: '
+                                    + done.stderr.strip().rpartition('\n')[2])
+        key.write_text(wanted)
+    return python
 
 
 class EntryPointTest(unittest.TestCase):
@@ -20,19 +59,22 @@ class EntryPointTest(unittest.TestCase):
                          ['pytracemalloc.pytest_plugin'])
 
 
-@unittest.skipUnless(HAS_PYTEST, 'needs pytest')
 class PluginTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.python = python_with_pytest()
+
     def run_pytest(self, text, *options):
         with tempfile.TemporaryDirectory() as directory:
             path = os.path.join(directory, 'test_it.py')
             with open(path, 'w') as file:
                 file.write('import pytest\n' + textwrap.dedent(text))
             process = subprocess.run(
-                [sys.executable, '-m', 'pytest', '-p', 'no:cacheprovider',
+                [self.python, '-m', 'pytest', '-p', 'no:cacheprovider',
                  '--strict-markers', *options, path], capture_output=True,
                 text=True, cwd=directory, timeout=120)
-        self.assertEqual(process.stderr, '')
-        return process.returncode, process.stdout
+        self.assertNotIn('Traceback', process.stderr)
+        return process.returncode, process.stdout + process.stderr
 
     def test_limit_memory(self):
         status, output = self.run_pytest('''\
@@ -49,7 +91,7 @@ class PluginTest(unittest.TestCase):
         self.assertIn('1 failed, 1 passed', output)
         self.assertIn('limit_memory: the test used 2.9 MiB, limit 1.0 MiB',
                       output)
-        self.assertRegex(output, r'2\.9 MiB +1  .*test_it\.py:9 in '
+        self.assertRegex(output, r'2\.9 MiB +\d  .*test_it\.py:9 in '
                                  r'test_beyond')
 
     def test_limit_leaks(self):
@@ -85,7 +127,8 @@ class PluginTest(unittest.TestCase):
         self.assertEqual(status, 1)
         self.assertIn('1 failed, 1 passed', output)
         self.assertRegex(output, r'limit_allocations: the test allocated '
-                                 r'1,\d\d\d blocks, limit 100')
+                                 r'[12],\d\d\d blocks, limit 100')
+        self.assertRegex(output, r'KiB +[12],\d\d\d  .*:9 in test_many')
 
     def test_failure_of_the_test_comes_first(self):
         status, output = self.run_pytest('''\
@@ -109,13 +152,21 @@ class PluginTest(unittest.TestCase):
         self.assertIn('limit_memory: the test used', output)
 
     def test_bad_limit(self):
-        for argument in ("'much'", '-1', '', "'1 MB', 2"):
-            status, output = self.run_pytest(f'''\
-                @pytest.mark.limit_allocations({argument})
-                def test_it():
-                    pass
-                ''')
-            self.assertEqual(status, 4, output)
+        for name, argument, problem in (
+                ('allocations', "'much'", "'much' is not a number of blocks"),
+                ('allocations', '-1', '-1 is negative'),
+                ('memory', "'much'", "'much' is not a size; write it as"),
+                ('memory', '', 'give one argument'),
+                ('leaks', "'1 MB', 2", 'give one argument')):
+            with self.subTest(name=name, argument=argument):
+                status, output = self.run_pytest(f'''\
+                    @pytest.mark.limit_{name}({argument})
+                    def test_it():
+                        pass
+                    ''')
+                self.assertEqual(status, 4, output)
+                self.assertIn(f'ERROR: test_it.py::test_it: limit_{name}: '
+                              f'{problem}', output)
 
     def test_summary(self):
         status, output = self.run_pytest('''\
@@ -128,6 +179,25 @@ class PluginTest(unittest.TestCase):
         lines = output.partition('memory of tests')[2].splitlines()
         self.assertRegex(lines[2], r'2\.9 MiB .*::test_large')
         self.assertRegex(lines[3], r'::test_small')
+
+    def test_workers(self):
+        status, output = self.run_pytest('''\
+            def test_large():
+                bytes(3_000_000)
+            @pytest.mark.limit_memory('1 MB')
+            def test_beyond():
+                bytes(2_000_000)
+            ''', '--tracemalloc', '-n', '2')
+        self.assertEqual(status, 1)
+        self.assertIn('limit_memory: the test used 1.9 MiB', output)
+        lines = output.partition('memory of tests')[2].splitlines()
+        self.assertRegex(lines[2], r'2\.9 MiB .*::test_large')
+        self.assertRegex(lines[3], r'1\.9 MiB .*::test_beyond')
+
+    def test_help(self):
+        self.assertIn('--tracemalloc-top=N', self.run_pytest('', '--help')[1])
+        self.assertIn('@pytest.mark.limit_leaks(limit)',
+                      self.run_pytest('', '--markers')[1])
 
     def test_nothing_is_traced_unasked(self):
         status, _ = self.run_pytest('''\
