@@ -213,20 +213,58 @@ read_locations(struct reader *r, struct tracer_snapshot *s)
     }
 }
 
+static uint32_t
+read_caller(struct reader *r, const struct tracer_snapshot *s, uint32_t i,
+            unsigned control)
+{
+    unsigned code = control & SNAPSHOT_CALLER_MASK;
+    if (code == SNAPSHOT_CALLER_NONE) {
+        return SNAPSHOT_NONE;
+    }
+    if (code == SNAPSHOT_CALLER_NUMBER) {
+        uint32_t back = get_index(r, i + 1, "caller does not come before");
+        if (back == 0) {
+            fail(r, "caller does not come before");
+        }
+        return i - back;
+    }
+    if (i == 0) {
+        fail(r, "no record before the first");
+        return SNAPSHOT_NONE;
+    }
+    return code == SNAPSHOT_CALLER_BEFORE ? i - 1 : s->nodes[i - 1].parent;
+}
+
 static void
 read_nodes(struct reader *r, struct tracer_snapshot *s)
 {
-    s->nodes = get_array32(r, 4, sizeof(*s->nodes), &s->nnodes);
+    s->nodes = get_array32(r, 2, sizeof(*s->nodes), &s->nnodes);
     for (uint32_t i = 0; i < s->nnodes && !r->failed; i++) {
         struct snapshot_node *node = &s->nodes[i];
-        uint32_t back = get_index(r, i + 1, "caller does not come before");
-        node->parent = back == 0 ? SNAPSHOT_NONE : i - back;
+        uint64_t *m = node->measures;
+        unsigned control = get_byte(r);
+        if (control & SNAPSHOT_NODE_ZERO) {
+            fail(r, "bit of a node that must be 0");
+            return;
+        }
+        node->parent = read_caller(r, s, i, control);
         node->location = get_index(r, s->nlocations, "no such location");
-        node->nframe = get_index(r, SNAPSHOT_NONE, "too many frames");
+        if (r->failed) {
+            return;
+        }
+        node->nframe = control & SNAPSHOT_NODE_NFRAME
+            ? get_index(r, SNAPSHOT_NONE, "too many frames")
+            : _PySnapshot_ExpectFrames(s, node->parent);
         node->unused = 0;
-        unsigned mask = get_byte(r);
-        for (int m = 0; m < SNAPSHOT_NMEASURES; m++) {
-            node->measures[m] = mask >> m & 1 ? get(r) : 0;
+        m[SNAPSHOT_SIZE] = m[SNAPSHOT_COUNT] = 0;
+        for (int j = 0; j < SNAPSHOT_NMEASURES; j += 2) {
+            if (control & SNAPSHOT_NODE_PAIR << j / 2) {
+                m[j] = get(r);
+                m[j + 1] = get(r);
+            }
+            if (j == SNAPSHOT_SIZE) {
+                _PySnapshot_ExpectMeasures(m);
+            }
         }
     }
 }
@@ -285,6 +323,19 @@ check_sums(struct reader *r, struct tracer_snapshot *s)
     free(sums);
 }
 
+/* The node some way before or after the last one. */
+static uint32_t
+get_node(struct reader *r, const struct tracer_snapshot *s, uint32_t last)
+{
+    const uint8_t *start = r->p;
+    uint64_t node = last + _PySnapshot_UnZigZag(get(r));
+    if (node >= s->nnodes) {
+        fail_at(r, start, "no such node");
+        return 0;
+    }
+    return (uint32_t)node;
+}
+
 static void
 read_blocks(struct reader *r, struct tracer_snapshot *s)
 {
@@ -300,15 +351,14 @@ read_blocks(struct reader *r, struct tracer_snapshot *s)
         unsigned control = get_byte(r);
         uint64_t step = (uint64_t)(control >> 3) << 4;
         if (control >> 3 == 31) {
-            step = get(r);
-            step = step >> 1 ^ -(step & 1);
+            step = _PySnapshot_UnZigZag(get(r));
         }
         block.address += step;
         if (!(control & 1)) {
             block.size = get(r);
         }
         if (!(control & 2)) {
-            block.node = get_index(r, s->nnodes, "no such node");
+            block.node = get_node(r, s, block.node);
         }
         if (!(control & 4)) {
             block.class_ = get_index(r, s->nclasses, "no such kind");

@@ -155,24 +155,55 @@ write_locations(struct writer *w, const struct tracer_snapshot *s)
     }
 }
 
+/* What the caller is to the record before it. */
+static unsigned
+caller_code(const struct tracer_snapshot *s, uint32_t i)
+{
+    uint32_t parent = s->nodes[i].parent;
+    if (parent == SNAPSHOT_NONE) {
+        return SNAPSHOT_CALLER_NONE;
+    }
+    if (parent == i - 1) {
+        return SNAPSHOT_CALLER_BEFORE;
+    }
+    return s->nodes[i - 1].parent == parent ? SNAPSHOT_CALLER_SAME
+                                            : SNAPSHOT_CALLER_NUMBER;
+}
+
 static void
 write_nodes(struct writer *w, const struct tracer_snapshot *s)
 {
     put(w, s->nnodes);
     for (uint32_t i = 0; i < s->nnodes; i++) {
         const struct snapshot_node *node = &s->nodes[i];
-        room(w);
-        put(w, node->parent == SNAPSHOT_NONE ? 0 : i - node->parent);
-        put(w, node->location);
-        put(w, node->nframe);
-        unsigned mask = 0;
-        for (int m = 0; m < SNAPSHOT_NMEASURES; m++) {
-            mask |= (unsigned)(node->measures[m] != 0) << m;
+        const uint64_t *m = node->measures;
+        uint64_t expected[SNAPSHOT_NMEASURES] = {m[SNAPSHOT_SIZE],
+                                                 m[SNAPSHOT_COUNT]};
+        _PySnapshot_ExpectMeasures(expected);
+        expected[SNAPSHOT_SIZE] = expected[SNAPSHOT_COUNT] = 0;
+        uint32_t nframe = _PySnapshot_ExpectFrames(s, node->parent);
+        unsigned code = caller_code(s, i);
+        unsigned control = code
+                           | (unsigned)(node->nframe != nframe)
+                             * SNAPSHOT_NODE_NFRAME;
+        for (int j = 0; j < SNAPSHOT_NMEASURES; j += 2) {
+            if (m[j] != expected[j] || m[j + 1] != expected[j + 1]) {
+                control |= SNAPSHOT_NODE_PAIR << j / 2;
+            }
         }
-        put_byte(w, mask);
-        for (int m = 0; m < SNAPSHOT_NMEASURES; m++) {
-            if (node->measures[m] != 0) {
-                put(w, node->measures[m]);
+        room(w);
+        put_byte(w, control);
+        if (code == SNAPSHOT_CALLER_NUMBER) {
+            put(w, i - node->parent);
+        }
+        put(w, node->location);
+        if (control & SNAPSHOT_NODE_NFRAME) {
+            put(w, node->nframe);
+        }
+        for (int j = 0; j < SNAPSHOT_NMEASURES; j += 2) {
+            if (control & SNAPSHOT_NODE_PAIR << j / 2) {
+                put(w, m[j]);
+                put(w, m[j + 1]);
             }
         }
     }
@@ -219,13 +250,13 @@ write_blocks(struct writer *w, const struct tracer_snapshot *s)
         room(w);
         put_byte(w, control | (small ? (unsigned)step >> 4 : 31u) << 3);
         if (!small) {
-            put(w, step << 1 ^ (uint64_t)((int64_t)step >> 63));
+            put(w, _PySnapshot_ZigZag(step));
         }
         if (block.size != last.size) {
             put(w, block.size);
         }
         if (block.node != last.node) {
-            put(w, block.node);
+            put(w, _PySnapshot_ZigZag((uint64_t)block.node - last.node));
         }
         if (block.class_ != last.class_) {
             put(w, block.class_);

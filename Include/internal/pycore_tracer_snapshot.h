@@ -216,7 +216,7 @@ extern uint32_t _PySnapshot_CRC(uint32_t crc, const void *data, size_t size);
 
 #define SNAPSHOT_MAGIC "\x89TRM\r\n\x1a\n"
 #define SNAPSHOT_MAGIC_SIZE 8
-#define SNAPSHOT_VERSION 1
+#define SNAPSHOT_VERSION 2
 #define SNAPSHOT_HEADER_SIZE 16           // magic, version, zero
 #define SNAPSHOT_SECTION_SIZE 16          // tag, CRC, length
 
@@ -239,6 +239,48 @@ enum snapshot_section {
     SNAPSHOT_NSECTIONS
 };
 
+/* The byte before a node: how its caller is told, and what differs from what
+   a reader expects and therefore follows. */
+enum snapshot_caller {
+    SNAPSHOT_CALLER_NUMBER,       // so many records back
+    SNAPSHOT_CALLER_NONE,
+    SNAPSHOT_CALLER_BEFORE,       // the record before
+    SNAPSHOT_CALLER_SAME,         // that of the record before
+    SNAPSHOT_CALLER_MASK = 3,
+};
+#define SNAPSHOT_NODE_NFRAME 4u
+#define SNAPSHOT_NODE_PAIR 8u     // << number of the pair of measures
+#define SNAPSHOT_NODE_ZERO 0x80u
+
+static inline uint32_t
+_PySnapshot_ExpectFrames(const struct tracer_snapshot *s, uint32_t parent)
+{
+    return parent == SNAPSHOT_NONE ? 1 : s->nodes[parent].nframe + 1;
+}
+
+/* The measures that follow from those of the live blocks if nothing was
+   freed: all were allocated, and live at the peak. */
+static inline void
+_PySnapshot_ExpectMeasures(uint64_t *m)
+{
+    m[SNAPSHOT_TOTAL_SIZE] = m[SNAPSHOT_PEAK_SIZE] = m[SNAPSHOT_SIZE];
+    m[SNAPSHOT_TOTAL_COUNT] = m[SNAPSHOT_PEAK_COUNT] = m[SNAPSHOT_COUNT];
+    m[SNAPSHOT_GARBAGE_SIZE] = m[SNAPSHOT_GARBAGE_COUNT] = 0;
+}
+
+/* A signed number, modulo 2**64, with its sign in the lowest bit. */
+static inline uint64_t
+_PySnapshot_ZigZag(uint64_t value)
+{
+    return value << 1 ^ (uint64_t)((int64_t)value >> 63);
+}
+
+static inline uint64_t
+_PySnapshot_UnZigZag(uint64_t value)
+{
+    return value >> 1 ^ -(value & 1);
+}
+
 /* Write to a new, empty file; `meta` is UTF-8 text of the caller's.  Returns
    0, or -1 with errno set. */
 extern int _PySnapshot_Write(const struct tracer_snapshot *s, int fd,
@@ -249,7 +291,7 @@ struct snapshot_error {
     uint64_t offset;              // in the file
 };
 /* Read a file image.  *meta points into it.  Checks everything; memory use is
-   bounded by 30 bytes per byte of the image.  NULL and *error on failure. */
+   bounded by 50 bytes per byte of the image.  NULL and *error on failure. */
 extern struct tracer_snapshot *_PySnapshot_Read(
     const uint8_t *image, size_t size, const char **meta, size_t *meta_size,
     struct snapshot_error *error);

@@ -149,7 +149,7 @@ class LayoutTests(FileCase):
         Snapshot(RAW, 2).dump(self.path)
         with open(self.path, 'rb') as file:
             image = file.read()
-        self.assertEqual(image[:16], b'\x89TRM\r\n\x1a\n' b'\1' + bytes(7))
+        self.assertEqual(image[:16], b'\x89TRM\r\n\x1a\n' b'\2' + bytes(7))
         offset = 16
         while offset < len(image):
             tag, crc, length = struct.unpack_from('<4sIQ', image, offset)
@@ -167,7 +167,10 @@ class LayoutTests(FileCase):
         # has_blocks, 3 blocks: size, then all as before, then all new.
         self.assertEqual(found[b'BLKS'][:2], b'\1\3')
         self.assertEqual(found[b'BLKS'][2:], bytes([
-            0b100, 10, 1, 0b111, 0b000, 7, 2, 1]))
+            0b100, 10, 2, 0b111, 0b000, 7, 2, 1]))
+        # b.py; a.py called by it, 3 frames, 2 blocks; the last one.
+        self.assertEqual(found[b'TREE'], bytes([
+            3, 0b0101, 0, 0, 0b1110, 1, 3, 20, 2, 0b1101, 2, 0, 7, 1]))
 
 
 class DamageTests(FileCase):
@@ -219,10 +222,14 @@ class DamageTests(FileCase):
             (b'LOCS', huge, "more records than"),
             (b'LOCS', b'\1\x70\0\0\0\0\0\0', "no such text"),
             (b'TREE', huge, "more records than"),
-            (b'TREE', b'\2\1\0\0\0\0\0\0\0', "does not come before"),
-            (b'TREE', b'\1\0\x70\0\0', "no such location"),
-            (b'TREE', b'\1\0\0\0\xff\1', "inside a number"),
-            (b'TREE', b'\1\0\0\0\0', "no such node|do not add up"),
+            (b'TREE', b'\1\0\1\0', "does not come before"),
+            (b'TREE', b'\1\0\0\0', "does not come before"),
+            (b'TREE', b'\1\2\0', "no record before the first"),
+            (b'TREE', b'\1\3\0', "no record before the first"),
+            (b'TREE', b'\1\x81\0', "must be 0"),
+            (b'TREE', b'\1\1\x70\0\0', "no such location"),
+            (b'TREE', b'\1\5\0', "inside a number"),
+            (b'TREE', b'\1\1\0', "no such node|do not add up"),
             (b'KIND', b'\1\0\4\0', "no such kind of block"),
             (b'KIND', b'\0', "without tree or kinds"),
             (b'ARNA', b'\1\0\1\2\0', "more than its size"),
@@ -253,7 +260,7 @@ class DamageTests(FileCase):
 
     def test_version(self):
         image = bytearray(self.image())
-        image[8] = 2
+        image[8] += 1
         self.rejects(image, "unknown version")
 
     def test_other_files(self):
