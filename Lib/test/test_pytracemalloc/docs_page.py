@@ -1,0 +1,236 @@
+"""Run the blocks of code of one page of documentation, in this process.
+
+usage: python -m test.test_pytracemalloc.docs_page PAGE SCRATCH
+
+Prints each block that does not do what the page says, and ends with 1; with 77
+if all is well but something had to be left out, for want of pytest. What kinds
+of blocks there are is said in test_docs.py.
+"""
+import configparser
+import contextlib
+import doctest
+import importlib.util
+import io
+import json
+import linecache
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import traceback
+import types
+
+from test.test_pytracemalloc.docs_blocks import blocks_of
+from test.test_pytracemalloc.docs_output import matches
+from test.test_pytracemalloc.docs_shell import Shell, commands_of
+
+TOP = pathlib.Path(os.environ['PYTRACEMALLOC_TOP'])
+BUILD = pathlib.Path(sysconfig.get_config_h_filename()).parents[1]
+HAVE_PYTEST = importlib.util.find_spec('pytest') is not None
+NEEDS_PYTEST = re.compile(r'^\$ pytest|^import pytest', re.MULTILINE)
+BLOCKS_LEFT_OUT = 77
+INSTALLED = re.compile(r'(/opt/mypython|\benv)/bin/')
+PARSERS = {
+    '.json': json.loads,
+    '.toml': tomllib.loads,
+    '.ini': lambda text: configparser.ConfigParser().read_string(text),
+    '.cfg': lambda text: configparser.ConfigParser().read_string(text),
+}
+
+
+class Wrong(Exception):
+    """What is wrong with a block, and in which of its lines."""
+
+    def __init__(self, message, offset=0):
+        super().__init__(message)
+        self.offset = offset
+
+
+class OutputChecker(doctest.OutputChecker):
+    def check_output(self, want, got, flags):
+        return matches(want, got)
+
+
+class Page:
+    def __init__(self, path, scratch):
+        self.path = path
+        self.blocks = blocks_of(path)
+        self.folder = scratch / 'page'
+        self.folder.mkdir()
+        self.output = None          # of the block before
+        self.left_out = False
+        self.main = types.ModuleType('__main__')
+        sys.modules['__main__'] = self.main
+        os.chdir(self.folder)
+        sys.path.insert(0, str(self.folder))
+        os.environ['PATH'] = f'{scratch}/bin:{os.environ["PATH"]}'
+        self.shell = Shell(self.folder, scratch / 'output', os.environ)
+        self._make_programs(scratch / 'bin')
+
+    def _make_programs(self, folder):
+        """The commands of an installed interpreter, and make, which only says
+        what it would do: it is make that runs this."""
+        folder.mkdir()
+        python = shlex.quote(sys.executable)
+        make = (f'{shutil.which("make")} --dry-run --old-file=all --old-file='
+                f'prepare --directory={shlex.quote(str(BUILD.parent))} "$@"'
+                f' > /dev/null')
+        for path, command in {
+                folder / 'python': f'{python} "$@"',
+                folder / 'python3': f'{python} "$@"',
+                folder / 'pytracemalloc': f'{python} -m pytracemalloc "$@"',
+                folder / 'pytest': f'{python} -m pytest "$@"',
+                folder / 'make': make,
+                self.folder / 'bootstrap': make}.items():
+            path.write_text(f'#!/bin/sh\nexec {command}\n')
+            path.chmod(0o755)
+
+    def run(self):
+        """Run all blocks; return the complaints."""
+        complaints = []
+        try:
+            for index, block in enumerate(self.blocks):
+                if block.not_run:
+                    self.output = None
+                    continue
+                try:
+                    self._run(block, self.blocks[index + 1:])
+                except Wrong as exc:
+                    line = block.line + exc.offset
+                    complaints.append(f'{self.path}:{line}: {exc}')
+        finally:
+            self.shell.close()
+        return complaints
+
+    def _run(self, block, later):
+        if block.file:
+            self._write(block, later)
+            return
+        if not HAVE_PYTEST and NEEDS_PYTEST.search(block.text):
+            self.left_out, self.output = True, None
+            return
+        run = getattr(self, f'run_{block.language}', None)
+        if run is None:
+            raise Wrong(f'no test for {block.language}: use another language,'
+                        f' a caption, or say why it is "not run"')
+        run(block)
+
+    def _write(self, block, later):
+        path = self.folder / block.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block.text)
+        used = any(path.name in other.text or path.stem in other.text
+                   for other in later if not other.not_run)
+        if path.suffix in PARSERS:
+            self._parse(PARSERS[path.suffix], block)
+        elif not used:
+            raise Wrong(f'{block.file} is not used by a later block')
+
+    def _parse(self, parse, block):
+        try:
+            parse(block.text)
+        except (ValueError, configparser.Error) as exc:
+            raise Wrong(str(exc)) from None
+
+    def run_json(self, block):
+        self._parse(json.loads, block)
+
+    def run_toml(self, block):
+        self._parse(tomllib.loads, block)
+
+    def run_testsetup(self, block):
+        self.run_python(block)
+
+    def run_python(self, block):
+        name = 'example.py'
+        linecache.cache[name] = (len(block.text), None,
+                                 block.text.splitlines(True), name)
+        output = io.StringIO()
+        try:
+            code = compile(block.text, name, 'exec', dont_inherit=True)
+            with contextlib.redirect_stdout(output):
+                exec(code, self.main.__dict__)
+        except BaseException as exc:
+            lines = [frame.lineno for frame in
+                     traceback.extract_tb(exc.__traceback__)
+                     if frame.filename == name] or [1]
+            raise Wrong(repr(exc), lines[-1] - 1) from None
+        self.output = output.getvalue()
+
+    def run_doctest(self, block):
+        test = doctest.DocTestParser().get_doctest(
+            block.text, self.main.__dict__, str(self.path), None, 0)
+        test.globs = self.main.__dict__
+        output = io.StringIO()
+        runner = doctest.DocTestRunner(OutputChecker(), verbose=False)
+        if runner.run(test, out=output.write, clear_globs=False).failed:
+            raise Wrong(output.getvalue())
+
+    def run_console(self, block):
+        commands = commands_of(block.text)
+        for index, (offset, command, expected) in enumerate(commands):
+            background = command.endswith('&')
+            status, output = self.shell.run(
+                INSTALLED.sub('', command),
+                (lambda text: matches(expected, text))
+                if background and expected else None)
+            shown = any('$?' in text for _, text, _ in commands[index + 1:][:1])
+            if status and not shown:
+                raise Wrong(f'{command}: exit status {status}\n{output}',
+                            offset)
+            if not matches(expected, output):
+                raise Wrong(f'{command}: expected\n{expected}\nfound\n'
+                            f'{output}', offset)
+            self.output = output
+
+    def run_sh(self, block):
+        status, self.output = self.shell.run(INSTALLED.sub('', block.text))
+        if status:
+            raise Wrong(f'exit status {status}\n{self.output}')
+
+    def run_text(self, block):
+        if self.output is None:
+            raise Wrong('nothing before this prints anything')
+        if not matches(block.text, self.output):
+            raise Wrong(f'expected\n{block.text}\nfound\n{self.output}')
+
+    def run_none(self, block):
+        """A synopsis: the program has each option that it names."""
+        words = block.text.split()
+        if words[0] not in ('pytracemalloc', 'python'):
+            raise Wrong('neither a synopsis of pytracemalloc or python -m nor'
+                        ' "not run"; for output, write text')
+        count = 3 if words[0] == 'python' else 2
+        status, text = self.shell.run(f'{shlex.join(words[:count])} --help')
+        for option in re.findall(r'(?<![\w-])--?[a-zA-Z][\w-]*',
+                                 ' '.join(words[count:])):
+            if not re.search(rf'(?<![\w-]){option}(?![\w-])', text):
+                raise Wrong(f'{" ".join(words[:count])} has no {option}')
+
+    def run_c(self, block):
+        command = [*shlex.split(sysconfig.get_config_var('CC')),
+                   '-fsyntax-only', '-Wall', '-Werror',
+                   '-Wno-unused-function', '-include', 'Python.h',
+                   f'-I{BUILD}/src/Include', f'-I{BUILD}/obj', '-x', 'c', '-']
+        result = subprocess.run(command, input=block.text, text=True,
+                                capture_output=True)
+        if result.returncode:
+            raise Wrong(result.stderr)
+
+
+def main():
+    path, scratch = map(pathlib.Path, sys.argv[1:])
+    page = Page(path, scratch)
+    complaints = page.run()
+    # Past anything that the page has left running in this process.
+    print('\n'.join(complaints), flush=True)
+    os._exit(1 if complaints else BLOCKS_LEFT_OUT if page.left_out else 0)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,148 @@
+"""Every block of code of the documentation does what the page says.
+
+Each page, Doc/**/*.rst and *.md but README.md, is run from top to bottom in a
+process and an empty directory of its own, under the interpreter tested. The
+commands python, python3, pytracemalloc and pytest are that interpreter's, as
+are those of /opt/mypython/bin and env/bin; make and ./bootstrap only look
+whether they would know what to do. Blocks are written as
+
+    .. code-block:: python      runs; all of a page share their names. What
+                                follows `::` is the same. With >>> it is
+                                compared as a doctest.
+    .. code-block:: text        what the block before printed.
+    .. code-block:: console     each line after "$ " is run by one shell, in
+                                which "> " and a backslash continue a line;
+                                the lines after it are its output, both
+                                streams. It must end with 0 unless the next
+                                line shows $?. After & the output is waited
+                                for.
+    .. code-block:: sh          a script; must end with 0.
+    .. code-block:: none        a synopsis of `pytracemalloc COMMAND` or
+                                `python -m MODULE`: it has these options.
+    .. code-block:: json, toml  can be parsed.
+    .. code-block:: c           whole functions; compiles with Python.h
+                                included.
+    .. testsetup::              Python that runs, and that no reader sees.
+
+A block of any language with `:caption: NAME` is written to that file, which
+a later block must use. How output is compared is said in docs_output.py:
+"..." stands for anything, and sizes may differ a little.
+
+What cannot be run has a comment before it, which says why:
+
+    .. not run: needs a registry            <!-- not run: ... --> in Markdown
+
+They are counted, and must stay few.
+"""
+import concurrent.futures
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import unittest
+from test.support import requires_subprocess
+
+from test.test_pytracemalloc.docs_blocks import blocks_of
+from test.test_pytracemalloc.docs_output import matches
+from test.test_pytracemalloc.helpers import FLAVOUR
+
+BLOCKS_LEFT_OUT = 77
+
+TOP = pathlib.Path(os.environ.get('PYTRACEMALLOC_TOP', ''))
+PAGES = sorted([*(TOP / 'Doc').glob('**/*.rst'),
+                *(path for path in TOP.glob('*.md')
+                  if path.name != 'README.md')]
+               if (TOP / 'Doc').is_dir() else [])
+HAVE_PAGES = PAGES and sysconfig.is_python_build()
+AS_DESCRIBED = FLAVOUR == 'track' and not hasattr(sys, 'gettotalrefcount')
+
+
+def python():
+    """The interpreter; in the environment of `make docs`, if there is one,
+    which has pytest."""
+    build = pathlib.Path(sysconfig.get_config_h_filename()).parents[1]
+    path = build / 'docs' / 'environment' / 'bin' / 'python'
+    return path if path.exists() else sys.executable
+
+
+def run_page(path):
+    """Return the finished process; None if the page has no code."""
+    if not blocks_of(path):
+        return None
+    with tempfile.TemporaryDirectory() as scratch:
+        return subprocess.run(
+            [python(), '-m', 'test.test_pytracemalloc.docs_page',
+             path, scratch], stdin=subprocess.DEVNULL, text=True,
+            capture_output=True, timeout=300)
+
+
+@requires_subprocess()
+@unittest.skipUnless(HAVE_PAGES, 'needs the repository and its build')
+@unittest.skipUnless(AS_DESCRIBED, 'the figures shown are not those of debug'
+                     ' builds or of other free-list flavours')
+class PageTests(unittest.TestCase):
+
+    @classmethod
+    def setUpClass(cls):
+        pool = concurrent.futures.ThreadPoolExecutor(2)
+        cls.addClassCleanup(pool.shutdown, cancel_futures=True)
+        cls.results = {path: pool.submit(run_page, path)
+                       for path in PAGES}
+
+    def check(self, path):
+        result = self.results[path].result()
+        if result is None:
+            return
+        if result.returncode == BLOCKS_LEFT_OUT:
+            self.skipTest('passed without the blocks that need pytest; run '
+                          '`make docs` first')
+        if result.returncode:
+            self.fail(result.stdout + result.stderr)
+
+    def test_few_blocks_are_not_run(self):
+        blocks = [block for path in PAGES for block in blocks_of(path)]
+        left_out = [block for block in blocks if block.not_run]
+        self.assertLess(len(left_out) * 10, len(blocks),
+                        [block.not_run for block in left_out])
+
+
+def add_tests():
+    for path in PAGES:
+        name = '_'.join(path.relative_to(TOP).with_suffix('').parts)
+
+        def test(self, path=path):
+            self.check(path)
+        setattr(PageTests, 'test_' + re.sub(r'\W', '_', name).lower(), test)
+
+
+add_tests()
+
+
+class OutputTests(unittest.TestCase):
+    """Output that differs is noticed."""
+
+    def test_same(self):
+        for expected, found in [
+                ('a  b', 'a b\n'), ('a ... d', 'a b c d'),
+                ('a\n...\nd', 'a\nb\nc\nd'), ('a\n...\nd', 'a\nd'),
+                ('...', ''), ('1,000 KiB', '1,180 KiB'), ('1.0', '1.1'),
+                ('at 2026-11-20 23:05:46', 'at 2031-01-02 03:04:05'),
+                ('a.py:7 1,000', 'a.py:7 900')]:
+            with self.subTest(expected=expected, found=found):
+                self.assertTrue(matches(expected, found))
+
+    def test_different(self):
+        for expected, found in [
+                ('a b', 'a c'), ('a', ''), ('', 'a'), ('a\n...\nd', 'a\nb'),
+                ('1,000 KiB', '1,300 KiB'), ('1.0', '1.4'), ('7', '8'),
+                ('a.py:700', 'a.py:701'), ('line 700', 'line 701'),
+                ('a ... d', 'a b\nc d'), ('1 MiB', '1 KiB')]:
+            with self.subTest(expected=expected, found=found):
+                self.assertFalse(matches(expected, found))
+
+
+if __name__ == '__main__':
+    unittest.main()
