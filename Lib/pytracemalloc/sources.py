@@ -1,16 +1,20 @@
 """What a file name says about the code in it: its origin, its text."""
 
+import functools
 import os
+import re
 import sysconfig
 
 _PROGRAM, _INSTALLED, _STDLIB, _INTERPRETER = range(4)
 _MAX_LINE = 300                   # characters of a source line kept
 
 
+@functools.cache
 def _library():
-    return [path + os.sep for path in
-            {sysconfig.get_path('stdlib'), sysconfig.get_path('platstdlib'),
-             os.path.dirname(os.__file__)} if path]
+    return tuple({path + os.sep for path in
+                  (sysconfig.get_path('stdlib'),
+                   sysconfig.get_path('platstdlib'),
+                   os.path.dirname(os.__file__)) if path})
 
 
 def category_of(filename):
@@ -20,7 +24,30 @@ def category_of(filename):
                 else _PROGRAM)
     if 'site-packages' in filename or 'dist-packages' in filename:
         return _INSTALLED
-    return _STDLIB if filename.startswith(tuple(_library())) else _PROGRAM
+    return _STDLIB if filename.startswith(_library()) else _PROGRAM
+
+
+def short_names(filenames):
+    """Return the names without the directory that files of a kind share:
+
+    the program's common directory, site-packages, the standard library's.
+    """
+    categories = list(map(category_of, filenames))
+    places = [os.path.dirname(name) for name, category
+              in zip(filenames, categories)
+              if category == _PROGRAM and os.path.isabs(name)]
+    roots = _library()
+    if places:
+        roots += os.path.join(os.path.commonpath(places), ''),
+    return [_without(name, roots) if category != _INSTALLED
+            else re.split(r'(?:site|dist)-packages/', name)[-1]
+            for name, category in zip(filenames, categories)]
+
+
+def _without(name, roots):
+    root = max((root for root in roots if name.startswith(root)), key=len,
+               default='')
+    return name[len(root):] or name
 
 
 def read_lines(places):

@@ -4,7 +4,7 @@
 const $ = id => document.getElementById(id);
 const model = loadModel($('data').textContent);
 const view = Object.assign(
-  { measure: 'live', unit: 'bytes', icicle: true, reversed: false, merged: false, by: 'line' },
+  { measure: 'live', unit: 'bytes', icicle: true, reversed: false, merged: false, imports: false, by: 'line' },
   model.raw.view);
 const graph = new Graph(model, $('graph'), $('scroller'), $('canvas-room'));
 const table = new Table($('table-head'), $('table-body'), $('table-room'));
@@ -47,7 +47,7 @@ function choices(id, options, chosen, choose) {
 }
 
 function currentTree() {
-  const key = [view.measure, view.unit, view.reversed, view.merged].join();
+  const key = [view.measure, view.unit, view.reversed, view.merged, view.imports].join();
   if (!trees.has(key)) {
     if (trees.size > 8) {
       trees.clear();
@@ -67,6 +67,7 @@ function showGraph() {
   }
   $('reversed').checked = view.reversed;
   $('by-function').checked = view.merged;
+  $('hide-imports').checked = !view.imports;
   showLegend(tree.change !== null);
   $('selected').textContent = 'Nothing is selected.';
   showSource(-1);
@@ -135,7 +136,7 @@ function search() {
 function describeNode(node) {
   const { tree } = graph;
   const signed = tree.change !== null;
-  const lines = [graph.label(node),
+  const lines = [node === 0 ? 'all' : frameLabel(model, tree.frame[node], view.merged),
     `${formatValue(tree.value[node], view.unit)}, ${formatShare(tree.value[node], tree.value[0])} of all`];
   if (node > 0 && tree.parent[node] > 0) {
     lines[1] += `, ${formatShare(tree.value[node], tree.value[tree.parent[node]])} of the box before it`;
@@ -155,14 +156,20 @@ function selectNode(node) {
   }
   $('selected').textContent = describeNode(node).join(' — ');
   const frame = graph.tree.frame[node];
-  showSource(frame);
+  showSource(view.merged ? -1 : frame);
   showParts(frame < 0 ? [] : typesAt(key => key === frame, view.merged ? model.functionKeys : model.lineKeys));
 }
 
 function showSource(frame) {
   const text = frame < 0 ? -1 : model.source[frame];
-  $('source').hidden = !(text >= 0) || view.merged;
+  $('source').hidden = !(text >= 0);
   $('source').textContent = text >= 0 ? `${model.line[frame]}  ${model.strings[text]}` : '';
+}
+
+function sourceOf(node) {
+  const frame = graph.tree.frame[node];
+  const text = frame < 0 || view.merged ? -1 : model.source[frame];
+  return text >= 0 ? ['', model.strings[text]] : [];
 }
 
 function showParts(parts) {
@@ -215,6 +222,11 @@ function selectRow(row) {
   }
   const { keys } = grouping(model, view.by);
   const wanted = frame => keys[frame] === row.key;
+  if (!view.imports && model.imports.some((hidden, frame) => hidden && wanted(frame))) {
+    view.imports = true;
+    graph.show(currentTree(), view.icicle, view.merged);
+    $('hide-imports').checked = false;
+  }
   showSource(view.by === 'line' ? row.key : -1);
   showParts(typesAt(key => key === row.key, keys));
   const frames = new Uint8Array(model.frameCount);
@@ -231,7 +243,7 @@ graph.onHover = (node, event) => {
   const tip = $('tip');
   tip.hidden = node < 0;
   if (node >= 0) {
-    tip.textContent = describeNode(node).join('\n');
+    tip.textContent = [...describeNode(node), ...sourceOf(node)].join('\n');
     const { width, height } = tip.getBoundingClientRect();
     tip.style.left = Math.max(4, Math.min(event.clientX + 14, innerWidth - width - 8)) + 'px';
     tip.style.top = (event.clientY + 18 + height > innerHeight ? event.clientY - height - 8 : event.clientY + 18) + 'px';
@@ -264,6 +276,7 @@ const SHORTCUTS = {
   Escape: zoomOut, 0: zoomOut,
   r: () => change({ reversed: !view.reversed }),
   m: () => change({ merged: !view.merged }),
+  h: () => change({ imports: !view.imports }),
   i: () => change({ icicle: !view.icicle }),
   u: () => change({ unit: view.unit === 'bytes' ? 'blocks' : 'bytes' }),
   t: flipTheme,
@@ -339,6 +352,7 @@ choices('keys', model.types ? GROUPS : Object.fromEntries(Object.entries(GROUPS)
   });
 $('reversed').addEventListener('change', event => change({ reversed: event.target.checked }));
 $('by-function').addEventListener('change', event => change({ merged: event.target.checked }));
+$('hide-imports').addEventListener('change', event => change({ imports: !event.target.checked }));
 $('search').addEventListener('input', debounce(search));
 $('row-filter').addEventListener('input', debounce(() => {
   table.filter($('row-filter').value);

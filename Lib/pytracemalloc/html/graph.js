@@ -1,5 +1,5 @@
-/* The flame graph: a canvas as high as the window shows, that draws the part
-   of the display tree which is in view.  Boxes narrower than a third of a
+/* The flame graph: a canvas as high as the window shows, that draws the rows
+   of the display tree which are in view.  Boxes narrower than a third of a
    pixel are left out together with what is on them, so that the work follows
    the pixels and not the number of nodes. */
 'use strict';
@@ -25,6 +25,7 @@ class Graph {
     this.tree = null;
     this.zoomed = 0;
     this.selected = -1;
+    this.hovered = -1;
     this.icicle = true;
     this.matches = null;
     this.waiting = false;
@@ -35,7 +36,7 @@ class Graph {
     new ResizeObserver(() => this.resize()).observe(scroller);
     scroller.addEventListener('scroll', () => this.redraw(), { passive: true });
     canvas.addEventListener('mousemove', event => this.hover(event));
-    canvas.addEventListener('mouseleave', () => this.onHover(-1));
+    canvas.addEventListener('mouseleave', () => this.point(-1));
     canvas.addEventListener('click', event => this.click(event));
     canvas.addEventListener('keydown', event => this.key(event));
   }
@@ -46,6 +47,7 @@ class Graph {
     this.merged = merged;
     this.zoomed = 0;
     this.selected = -1;
+    this.hovered = -1;
     this.matches = null;
     this.resize();
     this.scroller.scrollTop = icicle ? 0 : this.scroller.scrollHeight;
@@ -107,49 +109,73 @@ class Graph {
     if (tree.value[0] === 0) {
       return;
     }
-    for (let node = tree.parent[this.zoomed]; node >= 0; node = tree.parent[node]) {
-      this.box(node, 0, this.width, this.theme.dim);
+    let node = this.zoomed;
+    while (node >= 0) {
+      this.box(node, 0, this.width, node === this.zoomed ? 1 : this.theme.dim);
+      node = tree.parent[node];
     }
-    const scale = this.width / tree.value[this.zoomed];
-    const origin = tree.start[this.zoomed];
-    const todo = [this.zoomed];
-    while (todo.length) {
-      const node = todo.pop();
-      this.box(node, (tree.start[node] - origin) * scale, tree.value[node] * scale, 1);
-      for (let i = tree.childStart[node]; i < tree.childStart[node + 1]; i++) {
-        const child = tree.children[i];
-        if (tree.value[child] * scale < LEAST) {
-          this.rest(node, i, (tree.start[child] - origin) * scale, scale);
-          break;
-        }
-        todo.push(child);
+    for (let depth = tree.depth[this.zoomed] + 1; depth < tree.rows; depth++) {
+      if (this.inView(this.top(depth))) {
+        this.row(depth);
       }
     }
   }
 
-  /* The callees that are too narrow to draw, as one pale box. */
-  rest(node, from, x, scale) {
-    const { tree, context } = this;
-    const last = tree.children[tree.childStart[node + 1] - 1];
-    const width = (tree.start[last] + tree.value[last]) * scale - tree.start[this.zoomed] * scale - x;
-    const y = this.top(tree.depth[node] + 1);
-    if (width < 2 || y <= -ROW || y >= this.height) {
-      return;
+  inView(y) {
+    return y > -ROW && y < this.height;
+  }
+
+  row(depth) {
+    const { tree } = this;
+    const scale = this.width / tree.value[this.zoomed];
+    const origin = tree.start[this.zoomed];
+    const end = origin + tree.value[this.zoomed];
+    for (let at = firstAfter(tree, depth, origin); at < tree.levels[depth + 1]; at++) {
+      const node = tree.order[at];
+      if (tree.start[node] >= end) {
+        return;
+      }
+      const width = tree.value[node] * scale;
+      if (width >= LEAST) {
+        this.box(node, (tree.start[node] - origin) * scale, width, 1);
+      } else {
+        at = this.rest(at, scale, origin);
+      }
     }
+  }
+
+  /* The callees of a box that are too narrow to draw, as one pale box; they
+     come last.  Return the place of the last. */
+  rest(at, scale, origin) {
+    const { tree, context } = this;
+    const node = tree.order[at];
+    const parent = tree.parent[node];
+    const from = at;
+    while (at + 1 < tree.levels[tree.depth[node] + 1] && tree.parent[tree.order[at + 1]] === parent) {
+      at++;
+    }
+    const last = tree.order[at];
+    const x = (tree.start[node] - origin) * scale;
+    const width = (tree.start[last] + tree.value[last] - tree.start[node]) * scale;
+    if (width < 2) {
+      return at;
+    }
+    const y = this.top(tree.depth[node]);
     context.globalAlpha = 0.35;
     context.fillStyle = frameColor(this.model, -1, this.theme.dark);
     context.fillRect(x, y, width - 1, ROW - 1);
     context.globalAlpha = 1;
     if (width > 60) {
       context.fillStyle = this.theme.weak;
-      context.fillText(this.fit(`${formatBlocks(tree.childStart[node + 1] - from)} smaller`, width - 8),
+      context.fillText(this.fit(`${formatBlocks(at + 1 - from)} smaller`, width - 8),
         x + 4, y + ROW / 2);
     }
+    return at;
   }
 
   box(node, x, width, alpha) {
     const y = this.top(this.tree.depth[node]);
-    if (y <= -ROW || y >= this.height) {
+    if (!this.inView(y)) {
       return;
     }
     const { context } = this;
@@ -162,33 +188,40 @@ class Graph {
       context.fillText(this.fit(this.label(node), width - 8), x + 4, y + ROW / 2);
     }
     context.globalAlpha = 1;
-    if (node === this.selected) {
-      context.strokeStyle = this.theme.accent;
-      context.lineWidth = 2;
+    if (node === this.selected || node === this.hovered) {
+      context.strokeStyle = node === this.selected ? this.theme.accent : this.theme.text;
+      context.lineWidth = node === this.selected ? 2 : 1;
       context.strokeRect(x + 1, y + 1, Math.max(1, width - 3), ROW - 3);
     }
   }
 
   label(node) {
-    return node === 0 ? 'all' : frameLabel(this.model, this.tree.frame[node], this.merged);
+    return node === 0 ? 'all' : shortLabel(this.model, this.tree.frame[node], this.merged);
   }
 
   /* Cut by adding up the widths of characters, measured once each. */
   fit(text, room) {
+    const dots = this.charWidth('…');
     let width = 0;
+    let kept = 0;
     for (let i = 0; i < text.length; i++) {
-      const char = text[i];
-      let size = this.charWidths.get(char);
-      if (size === undefined) {
-        size = this.context.measureText(char).width;
-        this.charWidths.set(char, size);
-      }
-      width += size;
-      if (width > room) {
-        return text.slice(0, Math.max(1, i - 1)) + '…';
+      width += this.charWidth(text[i]);
+      if (width + dots <= room) {
+        kept = i + 1;
+      } else if (width > room) {
+        return kept > 1 ? text.slice(0, kept) + '…' : '';
       }
     }
     return text;
+  }
+
+  charWidth(char) {
+    let size = this.charWidths.get(char);
+    if (size === undefined) {
+      size = this.context.measureText(char).width;
+      this.charWidths.set(char, size);
+    }
+    return size;
   }
 
   color(node) {
@@ -213,7 +246,7 @@ class Graph {
     const base = Math.max(tree.rows * ROW, this.height);
     const high = y + this.scroller.scrollTop;
     const depth = Math.floor((this.icicle ? high : base - high) / ROW);
-    if (tree.value[0] === 0 || depth < 0) {
+    if (tree.value[0] === 0 || depth < 0 || depth >= tree.rows) {
       return -1;
     }
     if (depth <= tree.depth[this.zoomed]) {
@@ -224,26 +257,20 @@ class Graph {
       return node;
     }
     const value = tree.start[this.zoomed] + x / this.width * tree.value[this.zoomed];
-    let node = this.zoomed;
-    while (node >= 0 && tree.depth[node] < depth) {
-      node = this.childAt(node, value);
-    }
-    return node;
-  }
-
-  childAt(node, value) {
-    const { tree } = this;
-    for (let i = tree.childStart[node]; i < tree.childStart[node + 1]; i++) {
-      const child = tree.children[i];
-      if (value < tree.start[child] + tree.value[child]) {
-        return value >= tree.start[child] ? child : -1;
-      }
-    }
-    return -1;
+    const at = firstAfter(tree, depth, value);
+    return at < tree.levels[depth + 1] && tree.start[tree.order[at]] <= value ? tree.order[at] : -1;
   }
 
   hover(event) {
-    this.onHover(this.tree ? this.nodeAt(event) : -1, event);
+    this.point(this.tree ? this.nodeAt(event) : -1, event);
+  }
+
+  point(node, event) {
+    if (node !== this.hovered) {
+      this.hovered = node;
+      this.redraw();
+    }
+    this.onHover(node, event);
   }
 
   click(event) {

@@ -26,12 +26,14 @@ function loadModel(text) {
     functions: raw.frame_functions, first: raw.frame_first_lines,
     source: raw.frame_sources,
     module: raw.file_modules, category: raw.file_categories,
-    fileNames: raw.files,
+    fileNames: raw.files, shortNames: raw.short_files,
     values: typedColumns(raw.values),
     old: raw.old ? typedColumns(raw.old) : null,
     types: raw.types,
   };
   model.frameCount = model.file.length;
+  model.imports = Uint8Array.from({ length: model.frameCount }, (_, i) =>
+    frameFile(model, i).startsWith('<frozen importlib'));
   model.lineKeys = Int32Array.from({ length: model.frameCount }, (_, i) => i);
   model.functionKeys = keysOf(model, i =>
     model.file[i] + ' ' + model.functions[i] + ' ' + model.first[i]);
@@ -67,8 +69,16 @@ function frameFunction(model, frame) {
 }
 
 function frameLabel(model, frame, merged) {
+  return nameOf(model, frame, merged, frameFile(model, frame));
+}
+
+/* As boxes and rows have it: without the directories that many files share. */
+function shortLabel(model, frame, merged) {
+  return nameOf(model, frame, merged, model.strings[model.shortNames[model.file[frame]]]);
+}
+
+function nameOf(model, frame, merged, file) {
   const name = frameFunction(model, frame);
-  const file = frameFile(model, frame);
   const place = merged ? file : file + ':' + model.line[frame];
   return name ? name + '  ' + place : place;
 }
@@ -88,9 +98,11 @@ function weightsOf(model, measure, unit) {
   };
 }
 
+/* Frames that are hidden have no nodes: what is theirs is their caller's. */
 class TreeBuilder {
-  constructor(keys) {
+  constructor(keys, hidden) {
     this.keys = keys;
+    this.hidden = hidden;
     this.index = new Map();
     this.parent = [-1];
     this.frame = [-1];
@@ -119,7 +131,9 @@ class TreeBuilder {
     const place = new Int32Array(model.count);
     for (let node = 0; node < model.count; node++) {
       const parent = model.parents[node];
-      const here = this.child(parent < 0 ? 0 : place[parent], model.frames[node]);
+      const caller = parent < 0 ? 0 : place[parent];
+      const here = this.hidden[model.frames[node]] ? caller
+        : this.child(caller, model.frames[node]);
       place[node] = here;
       this.own[here] += weights.width[node];
       this.value[here] += weights.width[node];
@@ -135,11 +149,17 @@ class TreeBuilder {
      of less than a 20,000th of the whole are not followed further: they could
      not be seen, and there may be millions of them. */
   addReversed(model, weights) {
+    const visible = node => {
+      while (node >= 0 && this.hidden[model.frames[node]]) {
+        node = model.parents[node];
+      }
+      return node;
+    };
     const all = Array.from(weights.width.keys()).filter(node => weights.width[node] > 0);
     const least = sum(weights.width) / 20000;
     this.value[0] = sum(weights.width);
     this.change[0] = weights.change ? sum(weights.change) : 0;
-    const todo = [{ node: 0, at: all, origin: all }];
+    const todo = [{ node: 0, at: all.map(visible), origin: all }];
     while (todo.length) {
       const { node, at, origin } = todo.pop();
       const callers = new Map();
@@ -152,7 +172,7 @@ class TreeBuilder {
         if (!callers.has(child)) {
           callers.set(child, { node: child, at: [], origin: [] });
         }
-        callers.get(child).at.push(model.parents[here]);
+        callers.get(child).at.push(visible(model.parents[here]));
         callers.get(child).origin.push(origin[i]);
       });
       for (const entry of callers.values()) {
@@ -184,7 +204,8 @@ class TreeBuilder {
       depth: new Int32Array(count),
       childStart: new Int32Array(count + 1),
       children: new Int32Array(Math.max(0, count - 1)),
-      rows: 1,
+      order: new Int32Array(count),
+      levels: [0],
     };
     sortChildren(tree);
     layOut(tree);
@@ -212,25 +233,50 @@ function sortChildren(tree) {
   }
 }
 
-/* A parent has a smaller number than its children: one pass places all. */
+/* Place the boxes. `order` has those that have a value, a level after the
+   other, each from left to right; a level begins at levels[depth] and ends
+   where the next one begins. */
 function layOut(tree) {
-  for (let node = 0; node < tree.count; node++) {
-    let start = tree.start[node];
-    for (let i = tree.childStart[node]; i < tree.childStart[node + 1]; i++) {
-      const child = tree.children[i];
-      tree.start[child] = start;
-      tree.depth[child] = tree.depth[node] + 1;
-      start += tree.value[child];
-      if (tree.value[child] > 0 && tree.depth[child] >= tree.rows) {
-        tree.rows = tree.depth[child] + 1;
+  const { order, levels, childStart, children, value, start, depth } = tree;
+  let end = 1;
+  for (let at = 0; at < end;) {
+    const level = end;
+    levels.push(level);
+    for (; at < level; at++) {
+      const node = order[at];
+      let next = start[node];
+      for (let i = childStart[node]; i < childStart[node + 1] && value[children[i]] > 0; i++) {
+        const child = children[i];
+        start[child] = next;
+        depth[child] = depth[node] + 1;
+        next += value[child];
+        order[end++] = child;
       }
     }
   }
+  tree.rows = levels.length - 1;
+}
+
+/* Place in `order` of the first box of a level that ends after a value. */
+function firstAfter(tree, depth, value) {
+  const { order, levels, start } = tree;
+  let low = levels[depth];
+  let high = levels[depth + 1];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (start[order[middle]] + tree.value[order[middle]] > value) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return low;
 }
 
 function buildTree(model, view) {
   const weights = weightsOf(model, view.measure, view.unit);
-  const builder = new TreeBuilder(view.merged ? model.functionKeys : model.lineKeys);
+  const builder = new TreeBuilder(view.merged ? model.functionKeys : model.lineKeys,
+    view.imports ? new Uint8Array(model.frameCount) : model.imports);
   if (view.reversed) {
     builder.addReversed(model, weights);
   } else {

@@ -16,8 +16,8 @@ function grouping(model, by) {
     module: frame => model.module[model.file[frame]],
   }[by];
   const labels = {
-    line: key => frameLabel(model, key, false),
-    function: key => frameLabel(model, key, true),
+    line: key => shortLabel(model, key, false),
+    function: key => shortLabel(model, key, true),
     file: key => model.strings[model.fileNames[key]],
     module: key => model.strings[key],
   }[by];

@@ -14,7 +14,7 @@ from importlib import resources
 from tracemalloc.modules import module_of
 
 from pytracemalloc.reporters import Reporter
-from pytracemalloc.sources import category_of, read_lines
+from pytracemalloc.sources import category_of, read_lines, short_names
 from pytracemalloc.units import format_count, format_size
 
 _SCRIPTS = ('model.js', 'graph.js', 'table.js', 'app.js')
@@ -76,6 +76,7 @@ def page_data(subject):
         'figures': _figures(subject),
         'metrics': _metrics(subject.new),
         'files': [strings[name] for name in files],
+        'short_files': [strings[name] for name in short_names(files)],
         'file_modules': [strings[module_of(name)] for name in files],
         'file_categories': [category_of(name) for name in files],
         'frame_files': [file_index[frame[0]] for frame in table],
@@ -124,7 +125,8 @@ def _figures(subject):
     parked = sum(size for _, size in snapshot.freelists.values())
     if parked:
         figures.append(('On free lists', format_size(parked)))
-    figures.append(('Frames', str(snapshot.traceback_limit)))
+    limit = snapshot.traceback_limit
+    figures.append(('Frames', 'all' if limit == 65535 else str(limit)))
     if snapshot.pid is not None:
         figures.append(('Process', str(snapshot.pid)))
     if snapshot.timestamp is not None:

@@ -13,6 +13,15 @@ NODES = [
     (3, '/app/shop.py', 9, 'Shop.load', 5, 7, 1, 7, 1, 7, 1, 0, 0),
     (-1, '<frozen runpy>', 88, '_run_code', 80, 900, 9, 900, 9, 900, 9, 0, 0),
 ]
+# A module that imports another, by way of the import system.
+IMPORTS = [
+    (-1, '/app/main.py', 2, '<module>', 1, 0, 0, 0, 0, 0, 0, 0, 0),
+    (0, '<frozen importlib._bootstrap>', 1360, '_find_and_load', 1340,
+     0, 0, 0, 0, 0, 0, 0, 0),
+    (1, '<frozen importlib._bootstrap_external>', 900, 'get_code', 850,
+     1000, 10, 1000, 10, 1000, 10, 0, 0),
+    (1, '/app/shop.py', 1, '<module>', 1, 7, 1, 7, 1, 7, 1, 0, 0),
+]
 TYPES = [(2, 'dict', 2900, 29), (3, 'list', 2000, 2), (5, 'str', 900, 9)]
 
 HOSTILE = ('</script><script>window.hacked=1</script>'
