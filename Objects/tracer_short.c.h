@@ -25,6 +25,21 @@ tracer_must_watch(int64_t current)
            || UNLIKELY(current < _PyTracer.alarm_low);
 }
 
+/* The block was the last free one of its pool. */
+static Py_NO_INLINE void *
+tracer_pool_extend(poolp pool, uint szidx, void *block)
+{
+    pymalloc_pool_extend(pool, szidx);
+    return block;
+}
+
+/* The pool was full, or is empty now. */
+static Py_NO_INLINE void
+tracer_pool_free(OMState *state, poolp pool, void *block)
+{
+    (void)pymalloc_pool_free(state, pool, block);
+}
+
 /* malloc() of at most 512 bytes, at the node. */
 static inline Py_ALWAYS_INLINE void *
 tracer_malloc_at(uint32_t id, OMState *state, void *ctx, size_t nbytes,
@@ -35,10 +50,8 @@ tracer_malloc_at(uint32_t id, OMState *state, void *ctx, size_t nbytes,
     if (UNLIKELY(pool == pool->nextpool)) {
         return tracer_malloc(ctx, nbytes, kind);
     }
-    pymem_block *block = pool->freeblock;
-    pymem_block *next = *(pymem_block **)block;
     uint32_t *table = pool->tracer_table;
-    if (UNLIKELY(next == NULL) || UNLIKELY(table == NULL)) {
+    if (UNLIKELY(table == NULL)) {
         return tracer_malloc(ctx, nbytes, kind);
     }
     struct tracer_node *node = _PyTracer_Node(id);
@@ -52,12 +65,16 @@ tracer_malloc_at(uint32_t id, OMState *state, void *ctx, size_t nbytes,
     if (watched) {
         _PyTracer.countdown--;
     }
-    pool->freeblock = next;
-    pool->ref.count++;
+    pymem_block *block = pool->freeblock;
     table[tracer_index(pool, block)] = TRACER_ENTRY(id, kind, nbytes);
     _PyTracer.small_current = small_current;
     node->alloc_bytes += nbytes;
     node->alloc_blocks++;
+    pool->ref.count++;
+    pool->freeblock = *(pymem_block **)block;
+    if (UNLIKELY(pool->freeblock == NULL)) {
+        return tracer_pool_extend(pool, szidx, block);
+    }
     return block;
 }
 
@@ -111,11 +128,8 @@ tracer_short_free(void *ctx, void *block)
     uint32_t *slot = &table[tracer_index(pool, block)];
     uint32_t entry = *slot;
     struct tracer_node *node = _PyTracer_Node(TRACER_ENTRY_NODE(entry));
-    pymem_block *next = pool->freeblock;
-    uint count = pool->ref.count - 1;
     if (UNLIKELY(entry < TRACER_ENTRY_FIRST)
-        || UNLIKELY(node->peak_epoch != _PyTracer.free_epoch)
-        || UNLIKELY(next == NULL) || UNLIKELY(count == 0))
+        || UNLIKELY(node->peak_epoch != _PyTracer.free_epoch))
     {
         tracer_free(ctx, block);
         return;
@@ -125,6 +139,12 @@ tracer_short_free(void *ctx, void *block)
     _PyTracer.small_current -= size;
     node->free_bytes += size;
     node->free_blocks++;
+    pymem_block *next = pool->freeblock;
+    uint count = pool->ref.count - 1;
+    if (UNLIKELY(next == NULL) || UNLIKELY(count == 0)) {
+        tracer_pool_free(state, pool, block);
+        return;
+    }
     *(pymem_block **)block = next;
     pool->freeblock = block;
     pool->ref.count = count;

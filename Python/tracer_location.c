@@ -493,9 +493,34 @@ _PyTracer_CodeDealloc(PyCodeObject *object)
     _PyTracer_Lock();
     struct code *code = _PyTracer.tracing ? find_code(object) : NULL;
     if (code != NULL) {
+        uintptr_t low = (uintptr_t)_PyCode_CODE(object);
+        uintptr_t high = (uintptr_t)(_PyCode_CODE(object) + Py_SIZE(object));
         drop_code(code);
         _PyTracer.code_epoch++;
-        memset(_PyTracer.cache, 0, sizeof(_PyTracer.cache));
+        if (_PyTracer.dead_high == 0) {
+            _PyTracer.dead_low = low;
+        }
+        _PyTracer.dead_low = Py_MIN(_PyTracer.dead_low, low);
+        _PyTracer.dead_high = Py_MAX(_PyTracer.dead_high, high);
     }
     _PyTracer_Unlock();
+}
+
+/* What the cache knows of dead instructions does no harm until new ones may
+   stand at their addresses.  Code objects die in crowds, so this is rare. */
+void
+_PyTracer_CodeNew(void)
+{
+    if (_PyTracer.dead_high == 0) {
+        return;
+    }
+    uintptr_t low = _PyTracer.dead_low;
+    uintptr_t length = _PyTracer.dead_high - low;
+    for (size_t i = 0; i < TRACER_CACHE_LINES; i++) {
+        struct tracer_cache_line *line = &_PyTracer.cache[i];
+        if ((uintptr_t)line->instr - low < length) {
+            line->instr = NULL;
+        }
+    }
+    _PyTracer.dead_high = 0;
 }

@@ -138,6 +138,7 @@ _PyTracer_ForgetStacks(void)
     walk = NULL;
     walk_capacity = 0;
     memset(_PyTracer.cache, 0, sizeof(_PyTracer.cache));
+    _PyTracer.dead_high = 0;
 }
 
 /* --- Nodes of a path; locked */
@@ -151,15 +152,16 @@ child_of(uint32_t parent, _PyInterpreterFrame *frame)
 }
 
 static Py_NO_INLINE uint32_t
-fill_cache(uint32_t parent, _PyInterpreterFrame *frame)
+fill_cache(struct tracer_cache_line *line, uint32_t parent,
+           _PyInterpreterFrame *frame)
 {
     const void *instr = frame->instr_ptr;
     _PyTracer_Lock();
     uint32_t node = child_of(parent, frame);
     _PyTracer_Unlock();
     if (node != TRACER_NODE_NONE) {
-        *_PyTracer_CacheLine(instr, parent) =
-            (struct tracer_cache_line){instr, parent, node};
+        line[1] = line[0];
+        line[0] = (struct tracer_cache_line){instr, parent, node};
     }
     return node;
 }
@@ -168,8 +170,18 @@ fill_cache(uint32_t parent, _PyInterpreterFrame *frame)
 static inline uint32_t
 cached_child(uint32_t parent, _PyInterpreterFrame *frame)
 {
-    uint32_t node = _PyTracer_CachedChild(frame->instr_ptr, parent);
-    return node != TRACER_NODE_NONE ? node : fill_cache(parent, frame);
+    const void *instr = frame->instr_ptr;
+    struct tracer_cache_line *line = _PyTracer_CacheLine(instr, parent);
+    if (line[0].instr == instr && line[0].parent == parent) {
+        return line[0].node;
+    }
+    if (line[1].instr == instr && line[1].parent == parent) {
+        struct tracer_cache_line hit = line[1];
+        line[1] = line[0];
+        line[0] = hit;
+        return hit.node;
+    }
+    return fill_cache(line, parent, frame);
 }
 
 static uint32_t

@@ -94,8 +94,16 @@ struct _PyTracer_top {
     struct tracer_stack *stack;
 };
 
-/* Forget what is known of a code object that is about to be freed. */
+/* Forget what is known of a code object that is about to be freed; one is
+   about to be made.  GIL held. */
 extern void _PyTracer_CodeDealloc(PyCodeObject *code);
+extern void _PyTracer_CodeNew(void);
+#define _PyTracer_CODE_NEW()                    \
+    do {                                        \
+        if (_PyTracer_enabled) {                \
+            _PyTracer_CodeNew();                \
+        }                                       \
+    } while (0)
 #define _PyTracer_CODE_DEALLOC(CODE)            \
     do {                                        \
         if (_PyTracer_enabled) {                \

@@ -165,24 +165,14 @@ _PyTracer_IsParked(uint32_t node)
     return node >= TRACER_NODE_PARKED && node < TRACER_NODE_FIRST;
 }
 
-/* Line of the cache for an instruction below `parent`.  The hash of a parent
-   of 0 is the instruction's alone. */
+/* First line of the set for an instruction below `parent`. */
 static inline Py_ALWAYS_INLINE struct tracer_cache_line *
 _PyTracer_CacheLine(const void *instr, uint32_t parent)
 {
     static_assert(sizeof(struct tracer_cache_line) == 16, "see the shifts");
-    uintptr_t offset = (uintptr_t)instr << 3 ^ parent * 0x9e3779b1u >> 12;
-    offset &= (TRACER_CACHE_SIZE - 1) << 4;
+    uintptr_t offset = (uintptr_t)instr << 4 ^ parent * 0x9e3779b1u >> 12;
+    offset &= (TRACER_CACHE_SETS - 1) << 5;
     return (struct tracer_cache_line *)((char *)_PyTracer.cache + offset);
-}
-
-/* Node below `parent` of an instruction, if the cache has it, else NONE. */
-static inline Py_ALWAYS_INLINE uint32_t
-_PyTracer_CachedChild(const void *instr, uint32_t parent)
-{
-    const struct tracer_cache_line *line = _PyTracer_CacheLine(instr, parent);
-    return line->instr == instr && line->parent == parent
-           ? line->node : TRACER_NODE_NONE;
 }
 
 /* Node of the current stack if that takes no more than a look, else NONE.
@@ -207,7 +197,10 @@ _PyTracer_CaptureFast(PyThreadState *tstate, int whole)
     if (frame != top->frame || !frame->tracer_mark) {
         return TRACER_NODE_NONE;
     }
-    return _PyTracer_CachedChild(frame->instr_ptr, top->parent);
+    const struct tracer_cache_line *line =
+        _PyTracer_CacheLine(frame->instr_ptr, top->parent);
+    return line->instr == frame->instr_ptr && line->parent == top->parent
+           ? line->node : TRACER_NODE_NONE;
 }
 
 /* Node of the current stack, or NONE if the tracer is out of memory.  GIL

@@ -156,8 +156,10 @@ struct tracer_memory {
     long fail_from, fail_to;      // test hook: requests [from, to) fail
 };
 
-/* --- Direct-mapped cache (parent, instruction) -> node.  GIL. */
-#define TRACER_CACHE_SIZE 2048
+/* --- Cache (parent, instruction) -> node, in sets of two lines, the one that
+   was used last first.  GIL. */
+#define TRACER_CACHE_SETS 1024
+#define TRACER_CACHE_LINES (2 * TRACER_CACHE_SETS)
 struct tracer_cache_line {
     const void *instr;
     uint32_t parent;
@@ -207,6 +209,7 @@ struct tracer_state {
     uint32_t nlocations;          // lock
     uint32_t nstrings;            // lock
     uint64_t code_epoch;          // code objects that died; GIL
+    uintptr_t dead_low, dead_high;      // where, since the last new one; GIL
     uint64_t folded;              // frames folded by recursion; lock
     uint64_t untraced;            // blocks not traced: tracer out of memory
 
@@ -220,7 +223,7 @@ struct tracer_state {
 
     PyThreadState *garbage_thread;      // deletes cyclic garbage now, or NULL
     PyMemAllocatorEx raw, mem, obj;     // what tracing wraps
-    struct tracer_cache_line cache[TRACER_CACHE_SIZE];
+    struct tracer_cache_line cache[TRACER_CACHE_LINES];
 };
 
 extern struct tracer_state _PyTracer;
