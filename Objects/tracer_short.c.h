@@ -108,6 +108,18 @@ tracer_short_malloc(void *ctx, size_t nbytes, enum tracer_kind kind,
     return tracer_malloc_at(id, state, ctx, nbytes, kind, watched);
 }
 
+static inline Py_ALWAYS_INLINE void *
+tracer_short_calloc(void *ctx, size_t nelem, size_t elsize,
+                    enum tracer_kind kind, int whole, int watched)
+{
+    size_t nbytes = nelem * elsize;
+    if (UNLIKELY(nbytes - 1 >= SMALL_REQUEST_THRESHOLD)) {
+        return tracer_calloc(ctx, nelem, elsize, kind);
+    }
+    void *block = tracer_short_malloc(ctx, nbytes, kind, whole, watched);
+    return block == NULL ? NULL : memset(block, 0, nbytes);
+}
+
 static void
 tracer_short_free(void *ctx, void *block)
 {
@@ -255,54 +267,51 @@ _PyTracer_Unpark(enum _PyTracer_freelist kind, void *block, size_t size)
 
 /* --- Which functions are installed */
 
-/* The short malloc for one frame and for the whole stack, each with and
-   without a watch. */
-#define SHORT_MALLOC(NAME, KIND, WHOLE, WATCHED)                        \
+/* For one frame and for the whole stack, each with and without a watch. */
+#define SHORT(NAME, KIND, WHOLE, WATCHED)                               \
     static void *                                                       \
     tracer_malloc_##NAME(void *ctx, size_t nbytes)                      \
     {                                                                   \
         return tracer_short_malloc(ctx, nbytes, KIND, WHOLE, WATCHED);  \
-    }
-#define FUSED(NAME, KIND)                                               \
-    SHORT_MALLOC(NAME##_one, KIND, 0, 0)                                \
-    SHORT_MALLOC(NAME##_one_watched, KIND, 0, 1)                        \
-    SHORT_MALLOC(NAME##_whole, KIND, 1, 0)                              \
-    SHORT_MALLOC(NAME##_whole_watched, KIND, 1, 1)                      \
+    }                                                                   \
     static void *                                                       \
     tracer_calloc_##NAME(void *ctx, size_t nelem, size_t elsize)        \
     {                                                                   \
-        return tracer_calloc(ctx, nelem, elsize, KIND);                 \
+        return tracer_short_calloc(ctx, nelem, elsize, KIND, WHOLE,     \
+                                   WATCHED);                            \
     }                                                                   \
     static void *                                                       \
     tracer_realloc_##NAME(void *ctx, void *block, size_t nbytes)        \
     {                                                                   \
         return tracer_realloc(ctx, block, nbytes, KIND);                \
     }                                                                   \
-    static PyMemAllocatorEx                                             \
-    tracer_fused_##NAME(void)                                           \
-    {                                                                   \
-        int whole = _PyTracer.limit > 1;                                \
-        return (PyMemAllocatorEx){                                      \
-            NULL,                                                       \
-            _PyTracer.watched                                           \
-            ? whole ? tracer_malloc_##NAME##_whole_watched              \
-                    : tracer_malloc_##NAME##_one_watched                \
-            : whole ? tracer_malloc_##NAME##_whole                      \
-                    : tracer_malloc_##NAME##_one,                       \
-            tracer_calloc_##NAME, tracer_realloc_##NAME,                \
-            tracer_short_free,                                          \
-        };                                                              \
-    }
+    static const PyMemAllocatorEx tracer_fused_##NAME = {               \
+        NULL, tracer_malloc_##NAME, tracer_calloc_##NAME,               \
+        tracer_realloc_##NAME, tracer_short_free,                       \
+    };
+#define SHORT_4(NAME, KIND)                                             \
+    SHORT(NAME##_one, KIND, 0, 0)                                       \
+    SHORT(NAME##_one_watched, KIND, 0, 1)                               \
+    SHORT(NAME##_whole, KIND, 1, 0)                                     \
+    SHORT(NAME##_whole_watched, KIND, 1, 1)
 
-FUSED(object, TRACER_OBJECT)
-FUSED(memory, TRACER_MEMORY)
-#undef FUSED
-#undef SHORT_MALLOC
+SHORT_4(object, TRACER_OBJECT)
+SHORT_4(memory, TRACER_MEMORY)
+#undef SHORT_4
+#undef SHORT
+
+/* By kind, whole, watched. */
+static const PyMemAllocatorEx *const tracer_fused[2][2][2] = {
+    {{&tracer_fused_object_one, &tracer_fused_object_one_watched},
+     {&tracer_fused_object_whole, &tracer_fused_object_whole_watched}},
+    {{&tracer_fused_memory_one, &tracer_fused_memory_one_watched},
+     {&tracer_fused_memory_whole, &tracer_fused_memory_whole_watched}},
+};
 
 PyMemAllocatorEx
 _PyTracer_Fused(enum tracer_kind kind)
 {
-    assert(kind == TRACER_OBJECT || kind == TRACER_MEMORY);
-    return kind == TRACER_OBJECT ? tracer_fused_object()
-                                 : tracer_fused_memory();
+    static_assert(TRACER_OBJECT == 0 && TRACER_MEMORY == 1, "an index");
+    assert(kind <= TRACER_MEMORY);
+    return *tracer_fused[kind][_PyTracer.limit > 1][_PyTracer.watched];
 }

@@ -10,10 +10,11 @@
    marked frame that is not found (a greenlet swaps whole stacks) counts as
    unmarked.
 
-   An entry stays behind when its frame is popped.  A frame that is pushed in
-   its place at the same instruction, below the same parent, has the same
-   node: the next item of a generator, the next call of a loop.  Entries are
-   trusted until some code object dies, whose instructions might be others
+   An entry remembers the node of the instruction before, too, and stays
+   behind when its frame is popped: where a frame calls another and allocates
+   in turn, and where a frame is pushed in the place of one like it, the next
+   item of a generator, the next call of a loop, the node is there.  Entries
+   are trusted until some code object dies, whose instructions might be others
    then.
 
    Limit of k frames.  A path is not that of the whole stack, or the tree
@@ -38,8 +39,10 @@
 struct entry {
     _PyInterpreterFrame *frame;
     const void *instr;            // where the frame was at the last capture
+    const void *old_instr;        // where it was before, or NULL
     uint32_t node;
-    uint32_t parent;              // of node
+    uint32_t old_node;            // of old_instr
+    uint32_t parent;              // of both
     uint32_t from_last;           // on the path from the last base, where
                                   //   node is not; NONE: not made yet
 };
@@ -232,13 +235,40 @@ parent_of(struct tracer_stack *s, size_t i)
     return i == 0 ? 0 : s->entries[i - 1].node;
 }
 
-/* Make the node of an entry for where its frame is now. */
+/* The frame of an entry has moved; -1: no memory. */
 static inline int
-set_node(struct entry *e)
+move_entry(struct entry *e)
 {
-    e->instr = e->frame->instr_ptr;
-    e->node = cached_child(e->parent, e->frame);
+    const void *instr = e->frame->instr_ptr;
+    uint32_t node = e->old_node;
+    if (e->old_instr != instr) {
+        node = cached_child(e->parent, e->frame);
+        if (node == TRACER_NODE_NONE) {
+            return -1;
+        }
+    }
+    e->old_instr = e->instr;
+    e->old_node = e->node;
+    e->instr = instr;
+    e->node = node;
     e->from_last = TRACER_NODE_NONE;
+    return 0;
+}
+
+/* Make an entry that is not trusted, or has another parent now. */
+static Py_NO_INLINE int
+make_entry(struct tracer_stack *s, size_t i, uint32_t parent)
+{
+    struct entry *e = &s->entries[i];
+    if (i > 0 && parent == TRACER_NODE_NONE) {
+        return -1;
+    }
+    e->parent = parent;
+    e->instr = e->frame->instr_ptr;
+    e->old_instr = NULL;
+    e->from_last = TRACER_NODE_NONE;
+    e->node = cached_child(parent, e->frame);
+    s->trusted = Py_MAX(s->trusted, i + 1);
     return e->node == TRACER_NODE_NONE ? -1 : 0;
 }
 
@@ -329,15 +359,13 @@ push_frame(struct tracer_stack *s, _PyInterpreterFrame *frame)
     uint32_t parent = parent_of(s, i);
     struct entry *e = &s->entries[i];
     e->frame = frame;
-    if (i >= s->trusted || e->instr != frame->instr_ptr
-        || e->parent != parent)
-    {
-        e->parent = parent;
-        if ((i > 0 && parent == TRACER_NODE_NONE) || set_node(e) < 0) {
-            s->trusted = i;
+    if (i >= s->trusted || e->parent != parent) {
+        if (make_entry(s, i, parent) < 0) {
             return -1;
         }
-        s->trusted = Py_MAX(s->trusted, i + 1);
+    }
+    else if (e->instr != frame->instr_ptr && move_entry(e) < 0) {
+        return -1;
     }
     frame->tracer_mark = 1;
     s->depth++;
@@ -355,11 +383,13 @@ update_stack(struct tracer_stack *s, _PyInterpreterFrame *frame)
     if (UNLIKELY(s->code_epoch != _PyTracer.code_epoch)) {
         s->code_epoch = _PyTracer.code_epoch;
         s->trusted = s->depth;
+        for (size_t i = 0; i < s->depth; i++) {
+            s->entries[i].old_instr = NULL;
+        }
     }
     if (s->depth > 0) {
         struct entry *e = &s->entries[s->depth - 1];
-        if (e->instr != e->frame->instr_ptr && set_node(e) < 0) {
-            s->trusted = s->depth - 1;
+        if (e->instr != e->frame->instr_ptr && move_entry(e) < 0) {
             return -1;
         }
     }
@@ -385,7 +415,7 @@ capture_stack(PyThreadState *tstate)
         }
     }
     if (update_stack(s, tstate->current_frame) < 0) {
-        s->depth = 0;
+        s->depth = s->trusted = 0;
         top->frame = NULL;
         return TRACER_NODE_NONE;
     }
