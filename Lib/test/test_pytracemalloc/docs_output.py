@@ -3,13 +3,15 @@
 Spaces count as one. `...` stands for anything within a line, and for any lines
 where it is alone on one. Numbers may differ by a fifth, since sizes differ a
 little between machines, but not the line number after a colon or after the
-word "line", nor a whole number below 100. A date with a time is any other.
+word "line", nor a whole number below 100 without a unit. A date with a time is
+any other.
 """
 import re
 
 NUMBER = re.compile(r'\d[\d,]*(?:\.\d+)?')
 TIME = r'\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d'
 SPECIAL = re.compile(rf'{TIME}|{NUMBER.pattern}|\.\.\.')
+UNIT = re.compile(r' ?([KMG]iB|ms|s|%)(?!\w)')
 EXACT_AFTER = re.compile(r'(?::|\bline )$')
 
 
@@ -55,14 +57,16 @@ def _match_line(expected, found):
             pattern += re.escape(match[0])
         else:
             pattern += f'({NUMBER.pattern})'
-            numbers.append(match[0])
+            measured = UNIT.match(expected, match.end())
+            numbers.append((match[0], bool(measured)))
     result = re.fullmatch(pattern + re.escape(expected[end:]), found)
     return result is not None and all(
         map(_close, numbers, result.groups()))
 
 
-def _close(expected, found):
+def _close(number, found):
+    expected, measured = number
     value, other = (float(text.replace(',', '')) for text in (expected, found))
-    if value < 100 and '.' not in expected:
+    if value < 100 and '.' not in expected and not measured:
         return value == other
-    return abs(value - other) <= max(value / 5, 0.2)
+    return abs(value - other) <= max(value / 5, 1 if measured else 0.2)

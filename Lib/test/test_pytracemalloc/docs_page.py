@@ -1,4 +1,4 @@
-"""Run the blocks of code of one page of documentation, in this process.
+"""Run the blocks of code of one page of documentation.
 
 usage: python -m test.test_pytracemalloc.docs_page PAGE SCRATCH
 
@@ -7,12 +7,9 @@ if all is well but something had to be left out, for want of pytest. What kinds
 of blocks there are is said in test_docs.py.
 """
 import configparser
-import contextlib
 import doctest
 import importlib.util
-import io
 import json
-import linecache
 import os
 import pathlib
 import re
@@ -22,19 +19,17 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
-import traceback
-import types
 
 from test.test_pytracemalloc.docs_blocks import blocks_of
 from test.test_pytracemalloc.docs_output import matches
-from test.test_pytracemalloc.docs_shell import Shell, commands_of
+from test.test_pytracemalloc.docs_session import (Python, Shell,
+                                                   commands_of)
 
 TOP = pathlib.Path(os.environ['PYTRACEMALLOC_TOP'])
 BUILD = pathlib.Path(sysconfig.get_config_h_filename()).parents[1]
 HAVE_PYTEST = importlib.util.find_spec('pytest') is not None
 NEEDS_PYTEST = re.compile(r'^\$ pytest|^import pytest', re.MULTILINE)
 BLOCKS_LEFT_OUT = 77
-INSTALLED = re.compile(r'(/opt/mypython|\benv)/bin/')
 PARSERS = {
     '.json': json.loads,
     '.toml': tomllib.loads,
@@ -51,11 +46,6 @@ class Wrong(Exception):
         self.offset = offset
 
 
-class OutputChecker(doctest.OutputChecker):
-    def check_output(self, want, got, flags):
-        return matches(want, got)
-
-
 class Page:
     def __init__(self, path, scratch):
         self.path = path
@@ -64,13 +54,10 @@ class Page:
         self.folder.mkdir()
         self.output = None          # of the block before
         self.left_out = False
-        self.main = types.ModuleType('__main__')
-        sys.modules['__main__'] = self.main
-        os.chdir(self.folder)
-        sys.path.insert(0, str(self.folder))
-        os.environ['PATH'] = f'{scratch}/bin:{os.environ["PATH"]}'
-        self.shell = Shell(self.folder, scratch / 'output', os.environ)
         self._make_programs(scratch / 'bin')
+        os.environ['PATH'] = f'{scratch}/bin:{os.environ["PATH"]}'
+        self.shell = Shell(self.folder, scratch / 'shell')
+        self.python = Python(self.folder, scratch / 'python')
 
     def _make_programs(self, folder):
         """The commands of an installed interpreter, and make, which only says
@@ -94,22 +81,23 @@ class Page:
         """Run all blocks; return the complaints."""
         complaints = []
         try:
-            for index, block in enumerate(self.blocks):
+            for block in self.blocks:
                 if block.not_run:
                     self.output = None
                     continue
                 try:
-                    self._run(block, self.blocks[index + 1:])
+                    self._run(block)
                 except Wrong as exc:
                     line = block.line + exc.offset
                     complaints.append(f'{self.path}:{line}: {exc}')
         finally:
             self.shell.close()
+            self.python.close()
         return complaints
 
-    def _run(self, block, later):
+    def _run(self, block):
         if block.file:
-            self._write(block, later)
+            self._write(block)
             return
         if not HAVE_PYTEST and NEEDS_PYTEST.search(block.text):
             self.left_out, self.output = True, None
@@ -120,16 +108,17 @@ class Page:
                         f' a caption, or say why it is "not run"')
         run(block)
 
-    def _write(self, block, later):
+    def _write(self, block):
         path = self.folder / block.file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block.text)
         used = any(path.name in other.text or path.stem in other.text
-                   for other in later if not other.not_run)
+                   for other in self.blocks if not other.not_run
+                   and other is not block)
         if path.suffix in PARSERS:
             self._parse(PARSERS[path.suffix], block)
         elif not used:
-            raise Wrong(f'{block.file} is not used by a later block')
+            raise Wrong(f'{block.file} is not used by another block')
 
     def _parse(self, parse, block):
         try:
@@ -147,36 +136,25 @@ class Page:
         self.run_python(block)
 
     def run_python(self, block):
-        name = 'example.py'
-        linecache.cache[name] = (len(block.text), None,
-                                 block.text.splitlines(True), name)
-        output = io.StringIO()
-        try:
-            code = compile(block.text, name, 'exec', dont_inherit=True)
-            with contextlib.redirect_stdout(output):
-                exec(code, self.main.__dict__)
-        except BaseException as exc:
-            lines = [frame.lineno for frame in
-                     traceback.extract_tb(exc.__traceback__)
-                     if frame.filename == name] or [1]
-            raise Wrong(repr(exc), lines[-1] - 1) from None
-        self.output = output.getvalue()
+        (self.folder / 'example.py').write_text(block.text)
+        status, self.output = self.python.run(block.text, 'example.py', 'exec')
+        if status:
+            lines = re.findall(r'"example\.py", line (\d+)', self.output)
+            raise Wrong(self.output, int(lines[0]) - 1 if lines else 0)
 
     def run_doctest(self, block):
-        test = doctest.DocTestParser().get_doctest(
-            block.text, self.main.__dict__, str(self.path), None, 0)
-        test.globs = self.main.__dict__
-        output = io.StringIO()
-        runner = doctest.DocTestRunner(OutputChecker(), verbose=False)
-        if runner.run(test, out=output.write, clear_globs=False).failed:
-            raise Wrong(output.getvalue())
+        for example in doctest.DocTestParser().get_examples(block.text):
+            _, self.output = self.python.run(example.source)
+            if not matches(example.want, self.output):
+                raise Wrong(f'{example.source}expected\n{example.want}found\n'
+                            f'{self.output}', example.lineno)
 
     def run_console(self, block):
         commands = commands_of(block.text)
         for index, (offset, command, expected) in enumerate(commands):
             background = command.endswith('&')
             status, output = self.shell.run(
-                INSTALLED.sub('', command),
+                command,
                 (lambda text: matches(expected, text))
                 if background and expected else None)
             shown = any('$?' in text for _, text, _ in commands[index + 1:][:1])
@@ -189,7 +167,7 @@ class Page:
             self.output = output
 
     def run_sh(self, block):
-        status, self.output = self.shell.run(INSTALLED.sub('', block.text))
+        status, self.output = self.shell.run(block.text)
         if status:
             raise Wrong(f'exit status {status}\n{self.output}')
 
@@ -227,10 +205,9 @@ def main():
     path, scratch = map(pathlib.Path, sys.argv[1:])
     page = Page(path, scratch)
     complaints = page.run()
-    # Past anything that the page has left running in this process.
-    print('\n'.join(complaints), flush=True)
-    os._exit(1 if complaints else BLOCKS_LEFT_OUT if page.left_out else 0)
+    print('\n'.join(complaints))
+    return 1 if complaints else BLOCKS_LEFT_OUT if page.left_out else 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

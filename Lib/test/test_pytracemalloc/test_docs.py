@@ -25,7 +25,7 @@ whether they would know what to do. Blocks are written as
     .. testsetup::              Python that runs, and that no reader sees.
 
 A block of any language with `:caption: NAME` is written to that file, which
-a later block must use. How output is compared is said in docs_output.py:
+another block must use. How output is compared is said in docs_output.py:
 "..." stands for anything, and sizes may differ a little.
 
 What cannot be run has a comment before it, which says why:
@@ -128,7 +128,7 @@ class OutputTests(unittest.TestCase):
         for expected, found in [
                 ('a  b', 'a b\n'), ('a ... d', 'a b c d'),
                 ('a\n...\nd', 'a\nb\nc\nd'), ('a\n...\nd', 'a\nd'),
-                ('...', ''), ('1,000 KiB', '1,180 KiB'), ('1.0', '1.1'),
+                ('...', ''), ('1,000 KiB', '1,180 KiB'), ('1.0', '1.1'), ('7 MiB', '8 MiB'),
                 ('at 2026-11-20 23:05:46', 'at 2031-01-02 03:04:05'),
                 ('a.py:7 1,000', 'a.py:7 900')]:
             with self.subTest(expected=expected, found=found):
@@ -137,7 +137,8 @@ class OutputTests(unittest.TestCase):
     def test_different(self):
         for expected, found in [
                 ('a b', 'a c'), ('a', ''), ('', 'a'), ('a\n...\nd', 'a\nb'),
-                ('1,000 KiB', '1,300 KiB'), ('1.0', '1.4'), ('7', '8'),
+                ('1,000 KiB', '1,300 KiB'), ('20 MiB', '25 MiB'),
+                ('1.0', '1.4'), ('7', '8'),
                 ('a.py:700', 'a.py:701'), ('line 700', 'line 701'),
                 ('a ... d', 'a b\nc d'), ('1 MiB', '1 KiB')]:
             with self.subTest(expected=expected, found=found):
