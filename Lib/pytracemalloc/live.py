@@ -1,5 +1,6 @@
 """The live view: what `pytracemalloc top` shows and the keys it obeys."""
 
+import codecs
 import contextlib
 import os
 import select
@@ -19,9 +20,10 @@ from pytracemalloc.units import format_count, format_size
 _GROUPS = ('line', 'file', 'function', 'module', 'type')
 # Name -> order of statistics(); growth is sorted here.
 _ORDERS = {'size': 'size', 'count': 'count', 'total': 'total_size',
-                  'peak': 'peak_size', 'growth': 'size'}
+           'peak': 'peak_size', 'growth': 'size'}
 _KEPT_ROWS = 1000                 # asked for, so that growth can be sorted
 _HISTORY = 600
+_FIGURES = 46                     # columns before a sparkline
 _HELP = 's sort  g group  / filter  p pause  r reset peak  w snapshot  ' \
         't trace  q quit'
 
@@ -39,7 +41,9 @@ class View:
         self.status = None
         self.rows = []
         self.groups = 0
-        self.history = deque(maxlen=_HISTORY)
+        self.history = {name: deque(maxlen=_HISTORY)
+                        for name in ('current', 'process')}
+        self.titles = 0           # which line has the titles of the table
         self._before = None       # (group, time, {name: size})
         self.rates = {}
 
@@ -48,7 +52,8 @@ class View:
         if self.paused and self.status:
             return
         self.status = self.client.ask('status')
-        self.history.append(self.status['current'])
+        for name, values in self.history.items():
+            values.append(self.status[name] or 0)
         if not self.status['tracing']:
             self.rows, self.groups = [], 0
             return
@@ -80,6 +85,7 @@ class View:
         """Return the lines of one page; None: no limit."""
         self.refresh()
         lines = self._head(width)
+        self.titles = len(lines)
         room = 40 if height is None else max(0, height - len(lines) - 1)
         lines += self._table(width, room)
         if height is not None:
@@ -90,19 +96,12 @@ class View:
     def _head(self, width):
         status = self.status
         program = plain_name(' '.join(status['argv']))
-        process = status['process']
-        tracing = (f'{status["traceback_limit"]} frames'
-                   if status['tracing'] else 'not tracing: press t')
-        figures = (f'traced {format_size(status["current"])}  '
-                   f'peak {format_size(status["peak"])}')
-        if process:
-            figures += f'  process {format_size(process)}'
-        figures += f'  tracer {format_size(status["tracer"])}  {tracing}'
-        lines = [f'{status["pid"]}  {program}', figures]
-        if width is not None:
-            lines.append(sparkline(self.history, width,
-                                   can_encode(sys.stdout, '▁█')))
+        lines = [f'{status["pid"]}  {program}',
+                 *self._meter('current', 'traced', 'peak', width),
+                 *self._meter('process', 'process', 'tracer', width)]
         state = f'{self.groups:,} {find_key(self.group)[1]} by {self.order}'
+        state += (f', {status["traceback_limit"]} frames'
+                  if status['tracing'] else ', not tracing: press t')
         if self.filter:
             state += f', files like *{plain_name(self.filter)}*'
         if self.paused:
@@ -110,8 +109,21 @@ class View:
         lines.append(state)
         return lines
 
+    def _meter(self, name, title, other, width):
+        """Return the figure with a sparkline and, after it, another one."""
+        value = self.status[name]
+        first = f'{title:8}{format_size(value) if value else "unknown":>10}'
+        second = f'{other:6} {format_size(self.status[other]):>10}'
+        if width is not None and width < len(first) + len(second) + 3:
+            return [first, second]
+        line = f'{first}   {second}'
+        if width is not None:
+            line = line.ljust(_FIGURES) + sparkline(
+                self.history[name], max(0, width - _FIGURES),
+                can_encode(sys.stdout, '▁█'))
+        return [line.rstrip()]
+
     def _table(self, width, room):
-        narrow = width is not None and width < 60
         titles = ['size', 'rate/s', 'count', 'total', 'peak']
         table = [(titles, '')]
         for name, size, count, total, _, peak in self.rows[:room]:
@@ -122,7 +134,10 @@ class View:
                      '' if total is None else format_size(total),
                      '' if peak is None else format_size(peak)]
             table.append((cells, plain_name(name)))
-        shown = 2 if narrow else len(titles)
+        # The name has 40 columns or more, or else most of the width.
+        shown = len(titles)
+        if width is not None:
+            shown = max(1, min(shown, (width - 24) // 14))
         for cells, name in table:
             line = ' '.join(cell.rjust(10) for cell in cells[:shown])
             if width is not None:
@@ -169,6 +184,9 @@ def _next(choices, current):
     return choices[(choices.index(current) + 1) % len(choices)]
 
 
+_PLAIN, _BOLD, _FAINT, _REVERSE = (f'\x1b[{n}m' for n in (0, 1, 2, 7))
+
+
 def watch(client, interval):
     """Show the view on the terminal until q."""
     view = View(client)
@@ -199,6 +217,11 @@ def _draw(view):
     size = shutil.get_terminal_size()
     lines = view.page(size.columns, size.lines)
     encoding = sys.stdout.encoding or 'ascii'
+    styles = {0: _BOLD, view.titles: _REVERSE, len(lines) - 1: _FAINT}
+    for number, style in styles.items():
+        if 0 <= number < len(lines):
+            lines[number] = (f'{style}{lines[number]:{size.columns}}'
+                             f'{_PLAIN}')
     text = '\x1b[H' + '\r\n'.join(line + '\x1b[K' for line in lines)
     sys.stdout.write(text.encode(encoding, 'replace').decode(encoding)
                      + '\x1b[J')
@@ -216,13 +239,15 @@ def _read_key(seconds):
 def _ask(prompt):
     """Read a line at the bottom of the screen; Escape: nothing."""
     text = ''
+    decoder = codecs.getincrementaldecoder('utf-8')('replace')
     while True:
         rows = shutil.get_terminal_size().lines
         sys.stdout.write(f'\x1b[{rows};1H{prompt}{plain_name(text)}\x1b[K')
         sys.stdout.flush()
-        key = os.read(sys.stdin.fileno(), 1).decode('ascii', 'replace')
+        byte = os.read(sys.stdin.fileno(), 1)
+        key = decoder.decode(byte)
         if key in ('\r', '\n'):
             return text
-        if key in ('\x1b', ''):
+        if key == '\x1b' or not byte:
             return ''
         text = text[:-1] if key in ('\x7f', '\b') else text + key

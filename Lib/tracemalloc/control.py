@@ -9,6 +9,7 @@ waits.  The socket is only for the user who runs the program: its mode is
 The thread's own memory is left out of the statistics that it sends.
 """
 
+import fnmatch
 import json
 import os
 import socket
@@ -23,8 +24,8 @@ import tracemalloc
 _MAX_REQUEST = 1 << 16            # bytes of a line
 _IDLE = 60.0                      # seconds until a silent client is let go
 _PEER = struct.Struct('3i')       # SO_PEERCRED: pid, uid, gid
-_OWN_FILES = (__file__, socket.__file__, json.__path__[0] + '/*',
-              threading.__file__)
+_OWN_FILES = (os.path.dirname(__file__) + '/*', json.__path__[0] + '/*',
+              socket.__file__, threading.__file__, fnmatch.__file__)
 
 
 class ControlServer:
@@ -257,6 +258,9 @@ def _name(stat, key):
     if key in ('lineno', 'traceback'):
         name = f'{frame.filename}:{frame.lineno}'
         return f'{name} in {frame.function}' if frame.function else name
+    if key == 'function':
+        filename, function, lineno = stat.key
+        return f'{filename}:{lineno} in {function}'
     if isinstance(stat.key, tuple):
         return ':'.join(map(str, stat.key))
     return str(stat.key)

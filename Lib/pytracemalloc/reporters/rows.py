@@ -12,6 +12,9 @@ def key_text(stat, by):
         return plain_name(stat.traceback[-1].filename)
     if by == 'address':
         return f'0x{stat.key:x}'
+    if by == 'function':
+        filename, function, lineno = stat.key
+        return plain_name(f'{filename}:{lineno} in {function}')
     key = stat.key if isinstance(stat.key, tuple) else (stat.key,)
     return plain_name(':'.join(map(str, key)))
 
