@@ -30,7 +30,7 @@ get_blocks(PyObject *traces)
                         "it with traces=True");
         return NULL;
     }
-    if (_PySnapshot_Truncate(s) < 0) {
+    if (_PySnapshot_Truncate(s) < 0 || _PySnapshot_Unpack(s) < 0) {
         PyErr_NoMemory();
         return NULL;
     }

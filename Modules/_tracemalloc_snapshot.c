@@ -215,7 +215,7 @@ traces_item(TracesObject *self, Py_ssize_t i)
         PyErr_SetString(PyExc_IndexError, "trace index out of range");
         return NULL;
     }
-    if (_PySnapshot_Truncate(s) < 0) {
+    if (_PySnapshot_Truncate(s) < 0 || _PySnapshot_Unpack(s) < 0) {
         return PyErr_NoMemory();
     }
     const struct snapshot_block *block = &s->blocks[i];

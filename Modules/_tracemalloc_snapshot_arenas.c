@@ -211,7 +211,9 @@ _PyTracemalloc_PinnedArenas(TracesObject *self, PyObject *occupancy)
     }
     struct snapshot_arena *arenas = _PySnapshot_Array(s->narenas,
                                                       sizeof(*arenas));
-    if (arenas == NULL || _PySnapshot_Truncate(s) < 0) {
+    if (arenas == NULL || _PySnapshot_Truncate(s) < 0
+        || _PySnapshot_Unpack(s) < 0)
+    {
         free(arenas);
         return PyErr_NoMemory();
     }

@@ -112,7 +112,9 @@ _PyTracemalloc_Write(TracesObject *self, PyObject *args)
         return NULL;
     }
     /* The file has no limit: paths are cut before they are written. */
-    if (_PySnapshot_Truncate(self->data) < 0) {
+    if (_PySnapshot_Truncate(self->data) < 0
+        || _PySnapshot_Unpack(self->data) < 0)
+    {
         return PyErr_NoMemory();
     }
     int result;

@@ -35,6 +35,9 @@ _PySnapshot_Free(struct tracer_snapshot *s)
     free(s->classes);
     free(s->arenas);
     free(s->blocks);
+    free(s->packed);
+    free(s->runs);
+    free(s->others);
     free(s);
 }
 
@@ -47,10 +50,11 @@ _PySnapshot_Array(uint64_t n, size_t size)
 #ifdef MADV_HUGEPAGE
     if (n * size >= 2 * HUGE_PAGE) {
         void *array;
-        if (posix_memalign(&array, HUGE_PAGE, n * size) != 0) {
+        size_t bytes = (n * size + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+        if (posix_memalign(&array, HUGE_PAGE, bytes) != 0) {
             return NULL;
         }
-        madvise(array, n * size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+        madvise(array, bytes, MADV_HUGEPAGE);
         return array;
     }
 #endif
@@ -67,14 +71,59 @@ copy_array(const void *array, uint64_t n, size_t size)
     return copy;
 }
 
-struct tracer_snapshot *
-_PySnapshot_Copy(const struct tracer_snapshot *s, int with_blocks)
+static void
+unpack_run(struct tracer_snapshot *s, const struct snapshot_run *run)
 {
+    for (uint64_t i = run->first; i < run[1].first; i++) {
+        const struct snapshot_packed *packed = &s->packed[i];
+        s->blocks[i] = (struct snapshot_block){
+            .address = run->address
+                       + (uint64_t)(packed->place >> 22) * run->block_size,
+            .size = (packed->entry & 0x3ff) + 1,
+            .node = packed->entry >> 10,
+            .class_ = packed->place & (SNAPSHOT_PACKED_MAX_CLASSES - 1),
+        };
+    }
+}
+
+int
+_PySnapshot_Unpack(struct tracer_snapshot *s)
+{
+    if (s->packed == NULL) {
+        return 0;
+    }
+    s->blocks = _PySnapshot_Array(s->nblocks, sizeof(*s->blocks));
+    if (s->blocks == NULL) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < s->nruns; i++) {
+        unpack_run(s, &s->runs[i]);
+    }
+    memcpy(s->blocks + s->npacked, s->others,
+           (s->nblocks - s->npacked) * sizeof(*s->blocks));
+    free(s->packed);
+    free(s->runs);
+    free(s->others);
+    s->packed = NULL;
+    s->runs = NULL;
+    s->others = NULL;
+    return 0;
+}
+
+struct tracer_snapshot *
+_PySnapshot_Copy(struct tracer_snapshot *s, int with_blocks)
+{
+    if (with_blocks && _PySnapshot_Unpack(s) < 0) {
+        return NULL;
+    }
     struct tracer_snapshot *copy = _PySnapshot_New();
     if (copy == NULL) {
         return NULL;
     }
     *copy = *s;
+    copy->packed = NULL;
+    copy->runs = NULL;
+    copy->others = NULL;
     if (!with_blocks) {
         copy->has_blocks = 0;
         copy->nblocks = 0;
@@ -98,7 +147,7 @@ _PySnapshot_Copy(const struct tracer_snapshot *s, int with_blocks)
 }
 
 struct tracer_snapshot *
-_PySnapshot_Peak(const struct tracer_snapshot *s)
+_PySnapshot_Peak(struct tracer_snapshot *s)
 {
     struct tracer_snapshot *peak = _PySnapshot_Copy(s, 0);
     if (peak == NULL) {

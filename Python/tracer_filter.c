@@ -132,7 +132,8 @@ filter_by_domain(struct tracer_snapshot *s,
                  const struct snapshot_filter *filters, size_t nfilters,
                  const uint8_t *matches)
 {
-    uint8_t *keep = _PySnapshot_Array(s->nblocks, 1);
+    uint8_t *keep = _PySnapshot_Unpack(s) < 0
+        ? NULL : _PySnapshot_Array(s->nblocks, 1);
     if (keep == NULL) {
         return NULL;
     }

@@ -346,12 +346,15 @@ done:
 }
 
 int
-_PySnapshot_GroupByType(const struct tracer_snapshot *s,
+_PySnapshot_GroupByType(struct tracer_snapshot *s,
                         const uint32_t *labels,
                         struct snapshot_groups *result)
 {
     struct collector c = {.groups = NULL};
-    int status = _PySnapshot_PairsInit(&c.pairs);
+    int status = _PySnapshot_Unpack(s);
+    if (status == 0) {
+        status = _PySnapshot_PairsInit(&c.pairs);
+    }
     for (uint64_t i = 0; status == 0 && i < s->nblocks; i++) {
         const struct snapshot_block *block = &s->blocks[i];
         uint32_t label = labels[block->node];
@@ -375,10 +378,11 @@ _PySnapshot_Group(struct tracer_snapshot *s, enum snapshot_key key,
 {
     if (key == SNAPSHOT_BY_ADDRESS) {
         /* Rows show whole tracebacks. */
-        return _PySnapshot_Truncate(s) < 0 ? -1 : group_addresses(s, result);
+        return _PySnapshot_Truncate(s) < 0 || _PySnapshot_Unpack(s) < 0
+            ? -1 : group_addresses(s, result);
     }
     if (key >= SNAPSHOT_BY_TYPE) {
-        return group_blocks(s, key, result);
+        return _PySnapshot_Unpack(s) < 0 ? -1 : group_blocks(s, key, result);
     }
     return group_nodes(s, key, cumulative, result);
 }

@@ -16,23 +16,19 @@
 #include "pycore_tracer_types.h"
 
 #define UNKNOWN_TEXT "<unknown>"
-
-/* Blocks of one pool, in the snapshot. */
-struct span {
-    const char *start, *end;      // addresses
-    uint64_t first, n;            // blocks of the snapshot
-    int owners;                   // some block owns others
-};
+#define PREFETCH 1024             // bytes to the blocks looked at soon
+#define AHEAD 16                  // records or blocks to those
 
 struct copier {
     struct tracer_snapshot *s;
     struct tracer_types types;
-    struct span *spans;
-    size_t nspans, spans_size;
-    uint32_t classes_size, arenas_size;
+    struct tracer_type *last;     // seen
+    uint32_t runs_size, classes_size, arenas_size;
+    uint64_t nblocks;             // there will be
     uint64_t blocks_size;
-    uint32_t *in_map;             // slot of the address map -> block
-    uint64_t first_mapped;
+    struct tracer_buffers buffers;
+    uint32_t *in_map;             // slot of the address map -> other block
+    uint64_t nothers;
     struct snapshot_pairs domains;
     uint32_t first_domain;
 };
@@ -193,36 +189,65 @@ prepare_classes(struct copier *c)
     return 0;
 }
 
-static inline uint32_t
-class_of_object(struct copier *c, const char *block, size_t size, int *owners)
+/* A number for the type, of which a block is seen for the first time. */
+static void
+add_class(struct copier *c, struct tracer_type *type)
 {
-    struct tracer_type *type = _PyTracer_TypeOfBlock(&c->types, block, size);
-    if (type == NULL) {
-        return TRACER_CLASS_OBJECT;
-    }
-    if (type->class_ == SNAPSHOT_NONE) {
+    if (c->s->nclasses < SNAPSHOT_PACKED_MAX_CLASSES) {
         type->class_ = c->s->nclasses++;
         c->s->classes[type->class_].kind = TRACER_OBJECT;
         c->s->classes[type->class_].domain = 0;
     }
-    *owners |= type->owner != TRACER_OWNS_NOTHING;
+    else {
+        type->class_ = TRACER_CLASS_OBJECT;
+    }
+}
+
+/* What the block is.  A block that is too small is not yet the object it was
+   before: its buffers are not looked at. */
+static inline uint32_t
+class_of_object(struct copier *c, const char *block, size_t size)
+{
+    struct tracer_type *type = c->last;
+    if (type == NULL || !_PyTracer_IsOfType(&c->types, block, size, type)) {
+        type = _PyTracer_TypeOfBlock(&c->types, block, size);
+        if (type == NULL) {
+            return TRACER_CLASS_OBJECT;
+        }
+        if (type->class_ == SNAPSHOT_NONE) {
+            add_class(c, type);
+        }
+        c->last = type;
+    }
+    if (type->owner != TRACER_OWNS_NOTHING
+        && size >= type->presize + (size_t)type->type->tp_basicsize)
+    {
+        _PyTracer_NoteBuffers(&c->buffers, type,
+                              (PyObject *)(block + type->presize));
+    }
     return type->class_;
 }
 
-static int
-add_span(struct copier *c, const struct span *span)
+/* A run that begins with the next block; NULL: no memory.  There is always
+   room for the end behind it. */
+static struct snapshot_run *
+add_run(struct copier *c, uintptr_t address, uint32_t block_size)
 {
-    if (c->nspans == c->spans_size) {
-        size_t size = c->spans_size == 0 ? 1024 : c->spans_size * 2;
-        void *p = realloc(c->spans, size * sizeof(*c->spans));
+    struct tracer_snapshot *s = c->s;
+    if (s->nruns + 2 > c->runs_size) {
+        uint32_t size = c->runs_size == 0 ? 1024 : c->runs_size * 2;
+        void *p = realloc(s->runs, size * sizeof(*s->runs));
         if (p == NULL) {
-            return -1;
+            return NULL;
         }
-        c->spans = p;
-        c->spans_size = size;
+        s->runs = p;
+        c->runs_size = size;
     }
-    c->spans[c->nspans++] = *span;
-    return 0;
+    struct snapshot_run *run = &s->runs[s->nruns];
+    run->address = address;
+    run->first = s->npacked;
+    run->block_size = block_size & 0xffff;
+    return run;
 }
 
 static int
@@ -260,26 +285,31 @@ copy_pool(const struct tracer_pool *pool, void *arg)
     if (pool->entries == NULL) {
         return 0;
     }
-    struct span span = {.start = pool->blocks, .first = s->nblocks};
-    span.end = pool->blocks + (size_t)pool->nblocks * pool->block_size;
+    struct snapshot_run *run = add_run(c, (uintptr_t)pool->blocks,
+                                       pool->block_size);
+    if (run == NULL || s->npacked + pool->nblocks > c->blocks_size) {
+        return -1;
+    }
+    struct snapshot_packed *packed = s->packed + s->npacked;
     char *p = pool->blocks;
     for (uint32_t i = 0; i < pool->nblocks; i++, p += pool->block_size) {
         uint32_t entry = pool->entries[i];
         uint32_t id = TRACER_ENTRY_NODE(entry);
-        if (id == TRACER_NODE_NONE || _PyTracer_IsParked(id)
-            || s->nblocks == c->blocks_size)
-        {
+        if (id == TRACER_NODE_NONE || _PyTracer_IsParked(id)) {
             continue;
         }
-        struct snapshot_block *block = &s->blocks[s->nblocks++];
-        block->address = (uintptr_t)p;
-        block->size = TRACER_ENTRY_SIZE(entry);
-        block->node = node_number(id);
-        block->class_ = TRACER_ENTRY_DOMAIN(entry) ? TRACER_CLASS_MEMORY
-            : class_of_object(c, p, block->size, &span.owners);
+        __builtin_prefetch(p + PREFETCH);
+        uint32_t size = TRACER_ENTRY_SIZE(entry);
+        uint32_t class_ = TRACER_ENTRY_DOMAIN(entry)
+            ? TRACER_CLASS_MEMORY : class_of_object(c, p, size);
+        packed->entry = node_number(id) << 10 | (size - 1);
+        packed->place = i << 22 | class_;
+        packed++;
     }
-    span.n = s->nblocks - span.first;
-    return span.n == 0 ? 0 : add_span(c, &span);
+    s->npacked = (uint64_t)(packed - s->packed);
+    s->nruns += s->npacked != run->first;
+    s->runs[s->nruns].first = s->npacked;
+    return 0;
 }
 
 /* Classes of other domains stand behind those of types: they are counted
@@ -292,35 +322,39 @@ class_of_domain(struct copier *c, uint32_t domain)
 }
 
 static int
-copy_map(struct copier *c, int *owners)
+copy_map(struct copier *c)
 {
     struct tracer_snapshot *s = c->s;
     const struct tracer_map *map = &_PyTracer.map;
-    if (map->records == NULL) {
-        return 0;
-    }
     c->in_map = _PySnapshot_Array((uint64_t)map->mask + 1, sizeof(uint32_t));
     if (c->in_map == NULL || _PySnapshot_PairsInit(&c->domains) < 0) {
         return -1;
     }
-    c->first_mapped = s->nblocks;
+    uint64_t room = c->nblocks - s->npacked;
+    s->others = _PySnapshot_Array(room, sizeof(*s->others));
+    if (s->others == NULL) {
+        return -1;
+    }
     for (size_t i = 0; i <= map->mask; i++) {
         const struct tracer_record *record = &map->records[i];
+        /* Records lie in no order: fetch their blocks in time. */
+        __builtin_prefetch((const void *)
+                           map->records[(i + AHEAD) & map->mask].address);
         if (record->address == 0 || _PyTracer_IsParked(record->node)
-            || s->nblocks == c->blocks_size)
+            || c->nothers == room)
         {
             c->in_map[i] = SNAPSHOT_NONE;
             continue;
         }
-        c->in_map[i] = (uint32_t)(s->nblocks - c->first_mapped);
-        struct snapshot_block *block = &s->blocks[s->nblocks++];
+        c->in_map[i] = (uint32_t)c->nothers;
+        struct snapshot_block *block = &s->others[c->nothers++];
         block->address = record->address;
         block->size = record->size;
         block->node = node_number(record->node);
         switch ((enum tracer_kind)record->kind) {
         case TRACER_OBJECT:
             block->class_ = class_of_object(c, (const char *)record->address,
-                                            record->size, owners);
+                                            record->size);
             break;
         case TRACER_MEMORY:
             block->class_ = TRACER_CLASS_MEMORY;
@@ -339,121 +373,6 @@ copy_map(struct copier *c, int *owners)
     return 0;
 }
 
-/* --- Blocks that objects own */
-
-static int
-compare_spans(const void *a, const void *b)
-{
-    const char *x = ((const struct span *)a)->start;
-    const char *y = ((const struct span *)b)->start;
-    return (x > y) - (x < y);
-}
-
-static struct snapshot_block *
-find_small(struct copier *c, const char *address)
-{
-    size_t low = 0;
-    size_t high = c->nspans;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (c->spans[middle].end <= address) {
-            low = middle + 1;
-        }
-        else {
-            high = middle;
-        }
-    }
-    if (low == c->nspans || address < c->spans[low].start) {
-        return NULL;
-    }
-    uint64_t first = c->spans[low].first;
-    uint64_t last = first + c->spans[low].n;
-    while (first < last) {
-        uint64_t middle = (first + last) / 2;
-        if (c->s->blocks[middle].address < (uintptr_t)address) {
-            first = middle + 1;
-        }
-        else {
-            last = middle;
-        }
-    }
-    if (first == c->spans[low].first + c->spans[low].n
-        || c->s->blocks[first].address != (uintptr_t)address)
-    {
-        return NULL;
-    }
-    return &c->s->blocks[first];
-}
-
-static void
-mark_buffer(const void *address, enum tracer_class class_, void *arg)
-{
-    struct copier *c = arg;
-    if (address == NULL) {
-        return;
-    }
-    struct snapshot_block *block = find_small(c, address);
-    if (block == NULL && c->in_map != NULL) {
-        const struct tracer_record *record =
-            _PyTracer_MapFind((uintptr_t)address, 0);
-        if (record != NULL) {
-            uint32_t n = c->in_map[record - _PyTracer.map.records];
-            if (n != SNAPSHOT_NONE) {
-                block = &c->s->blocks[c->first_mapped + n];
-            }
-        }
-    }
-    if (block != NULL && block->class_ == TRACER_CLASS_MEMORY) {
-        block->class_ = class_;
-    }
-}
-
-static void
-mark_buffers(struct copier *c, const struct tracer_type *const *types,
-             uint64_t first, uint64_t n)
-{
-    for (uint64_t i = first; i < first + n; i++) {
-        const struct snapshot_block *block = &c->s->blocks[i];
-        const struct tracer_type *type = types[block->class_];
-        /* A block that is too small is not yet the object it was before. */
-        if (type != NULL && type->owner != TRACER_OWNS_NOTHING
-            && block->size >= type->presize
-                              + (size_t)type->type->tp_basicsize)
-        {
-            char *p = (char *)(uintptr_t)block->address;
-            _PyTracer_VisitBuffers(type, (PyObject *)(p + type->presize),
-                                   mark_buffer, c);
-        }
-    }
-}
-
-static int
-mark_all_buffers(struct copier *c, int mapped_owners)
-{
-    struct tracer_snapshot *s = c->s;
-    uint32_t n = c->classes_size + c->domains.used;
-    const struct tracer_type **types = calloc(n, sizeof(*types));
-    if (types == NULL) {
-        return -1;
-    }
-    for (uint32_t i = 0; i < c->types.n; i++) {
-        if (c->types.list[i].class_ != SNAPSHOT_NONE) {
-            types[c->types.list[i].class_] = &c->types.list[i];
-        }
-    }
-    qsort(c->spans, c->nspans, sizeof(*c->spans), compare_spans);
-    for (size_t i = 0; i < c->nspans; i++) {
-        if (c->spans[i].owners) {
-            mark_buffers(c, types, c->spans[i].first, c->spans[i].n);
-        }
-    }
-    if (mapped_owners) {
-        mark_buffers(c, types, c->first_mapped, s->nblocks - c->first_mapped);
-    }
-    free(types);
-    return 0;
-}
-
 /* Move the classes of domains next to the others. */
 static int
 place_domains(struct copier *c)
@@ -464,9 +383,9 @@ place_domains(struct copier *c)
         return 0;
     }
     uint32_t shift = c->first_domain - s->nclasses;
-    for (uint64_t i = c->first_mapped; i < s->nblocks; i++) {
-        if (s->blocks[i].class_ >= c->first_domain) {
-            s->blocks[i].class_ -= shift;
+    for (uint64_t i = 0; i < c->nothers; i++) {
+        if (s->others[i].class_ >= c->first_domain) {
+            s->others[i].class_ -= shift;
         }
     }
     void *p = realloc(s->classes,
@@ -497,19 +416,21 @@ place_domains(struct copier *c)
 static int
 copy_blocks(struct copier *c, uint64_t nblocks)
 {
-    int mapped_owners = 0;
-    c->blocks_size = nblocks;
+    c->nblocks = nblocks;
+    c->blocks_size = nblocks + POOL_SIZE / ALIGNMENT;
     c->first_domain = TRACER_NCLASSES + c->types.n;
     c->s->has_blocks = 1;
-    c->s->blocks = _PySnapshot_Array(nblocks, sizeof(*c->s->blocks));
-    if (c->s->blocks == NULL || prepare_classes(c) < 0
+    c->s->packed = _PySnapshot_Array(c->blocks_size,
+                                     sizeof(*c->s->packed));
+    if (c->s->packed == NULL || prepare_classes(c) < 0
         || _PyTracer_VisitPools(copy_pool, c) < 0
-        || copy_map(c, &mapped_owners) < 0
-        || mark_all_buffers(c, mapped_owners) < 0
+        || copy_map(c) < 0
+        || _PyTracer_MarkBuffers(&c->buffers, c->s, c->in_map) < 0
         || place_domains(c) < 0)
     {
         return -1;
     }
+    c->s->nblocks = c->s->npacked + c->nothers;
     assert(c->s->nblocks == nblocks);
     return 0;
 }
@@ -569,7 +490,7 @@ _PyTracer_TakeSnapshot(int with_blocks, struct tracer_facts *facts)
     }
     _PyTracer_FreeTypes(&c.types);
     _PySnapshot_PairsFree(&c.domains);
-    free(c.spans);
+    _PyTracer_FreeBuffers(&c.buffers);
     free(c.in_map);
     if (result < 0) {
         _PySnapshot_Free(c.s);

@@ -90,6 +90,9 @@ _PySnapshot_Truncate(struct tracer_snapshot *s)
         s->limit = result == 0 ? UINT32_MAX : s->limit;
         return result;
     }
+    if (_PySnapshot_Unpack(s) < 0) {
+        return -1;
+    }
     struct snapshot_paths paths;
     uint32_t *moved = _PySnapshot_Array(s->nnodes, sizeof(uint32_t));
     result = _PySnapshot_PathsInit(&paths);

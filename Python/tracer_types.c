@@ -3,13 +3,10 @@
    An object is recognised by the word where its type would be: it must be the
    address of a live type whose instances have a pre-header of just that size.
    The live types are those reachable from `object` by __subclasses__().
-   Blocks that objects own (the keys of a dictionary, the items of a list) are
-   recognised through their owners.
 
    Nothing here allocates through Python but _PyTracer_NameTypes(). */
 
 #include "Python.h"
-#include "pycore_dict.h"          // struct _dictvalues
 #include "pycore_interp.h"        // PyInterpreterState
 #include "pycore_object.h"        // _PyType_PreHeaderSize()
 #include "pycore_pystate.h"       // _PyInterpreterState_GET()
@@ -78,6 +75,8 @@ add_type(struct tracer_types *types, PyTypeObject *type)
     }
     struct tracer_type *added = &types->list[types->n++];
     types->index[slot] = types->n;
+    uint64_t bit = _PyTracer_TypeHash(type) >> (64 - TRACER_TYPE_FILTER_BITS);
+    types->filter[bit / 64] |= (uint64_t)1 << bit % 64;
     added->type = type;
     added->presize = (uint32_t)_PyType_PreHeaderSize(type);
     added->class_ = SNAPSHOT_NONE;
@@ -102,7 +101,8 @@ _PyTracer_CollectTypes(struct tracer_types *types)
 {
     PyInterpreterState *interp = _PyInterpreterState_GET();
     memset(types, 0, sizeof(*types));
-    if (add_type(types, &PyBaseObject_Type) < 0) {
+    types->filter = calloc(1, (1 << TRACER_TYPE_FILTER_BITS) / 8);
+    if (types->filter == NULL || add_type(types, &PyBaseObject_Type) < 0) {
         return -1;
     }
     for (uint32_t i = 0; i < types->n; i++) {
@@ -128,39 +128,7 @@ _PyTracer_FreeTypes(struct tracer_types *types)
 {
     free(types->list);
     free(types->index);
-}
-
-void
-_PyTracer_VisitBuffers(const struct tracer_type *type, PyObject *op,
-                       void (*found)(const void *, enum tracer_class, void *),
-                       void *arg)
-{
-    switch (type->owner) {
-    case TRACER_OWNS_AS_DICT: {
-        PyDictObject *dict = (PyDictObject *)op;
-        found(dict->ma_keys, TRACER_CLASS_DICT_KEYS, arg);
-        found(dict->ma_values, TRACER_CLASS_DICT_VALUES, arg);
-        break;
-    }
-    case TRACER_OWNS_AS_TYPE:
-        if (((PyTypeObject *)op)->tp_flags & Py_TPFLAGS_HEAPTYPE) {
-            found(((PyHeapTypeObject *)op)->ht_cached_keys,
-                  TRACER_CLASS_DICT_KEYS, arg);
-        }
-        break;
-    case TRACER_OWNS_AS_LIST:
-        found(((PyListObject *)op)->ob_item, TRACER_CLASS_LIST_ITEMS, arg);
-        break;
-    case TRACER_OWNS_AS_SET:
-        found(((PySetObject *)op)->table, TRACER_CLASS_SET_TABLE, arg);
-        break;
-    case TRACER_OWNS_AS_BYTEARRAY:
-        found(((PyByteArrayObject *)op)->ob_bytes,
-              TRACER_CLASS_BYTEARRAY_BUFFER, arg);
-        break;
-    case TRACER_OWNS_NOTHING:
-        break;
-    }
+    free(types->filter);
 }
 
 /* "module.qualname", without the module for builtins. */

@@ -69,6 +69,22 @@ struct snapshot_block {
     uint32_t class_;
 };
 
+/* A small block as taking a snapshot leaves it, see _PySnapshot_Unpack(): what
+   is written then must be little. */
+struct snapshot_packed {
+    uint32_t entry;               // node << 10 | size - 1
+    uint32_t place;               // number in its pool << 22 | class
+};
+#define SNAPSHOT_PACKED_MAX_CLASSES (1u << 22)
+
+/* The packed blocks of a pool, from `first` to that of the next run.  The last
+   run is the end of all. */
+struct snapshot_run {
+    uint64_t address;             // of the pool's block 0
+    uint64_t first : 48;
+    uint64_t block_size : 16;
+};
+
 /* An arena of pymalloc. */
 struct snapshot_arena {
     uint64_t address;
@@ -90,7 +106,13 @@ struct tracer_snapshot {
     struct snapshot_node *nodes;
     struct snapshot_class *classes;
     struct snapshot_arena *arenas;
-    struct snapshot_block *blocks;
+    struct snapshot_block *blocks;    // NULL: still packed
+    /* First come the packed ones, then those that no pool held. */
+    struct snapshot_packed *packed;
+    struct snapshot_run *runs;
+    uint32_t nruns;
+    uint64_t npacked;
+    struct snapshot_block *others;
 };
 
 /* --- tracer_arrays.c */
@@ -99,10 +121,12 @@ extern void _PySnapshot_Free(struct tracer_snapshot *s);
 /* An array of n items of `size` bytes, never NULL for n == 0. */
 extern void *_PySnapshot_Array(uint64_t n, size_t size);
 /* A copy; the peak's: nodes with the values at the peak, without blocks. */
-extern struct tracer_snapshot *_PySnapshot_Copy(
-    const struct tracer_snapshot *s, int with_blocks);
-extern struct tracer_snapshot *_PySnapshot_Peak(
-    const struct tracer_snapshot *s);
+extern struct tracer_snapshot *_PySnapshot_Copy(struct tracer_snapshot *s,
+                                                int with_blocks);
+extern struct tracer_snapshot *_PySnapshot_Peak(struct tracer_snapshot *s);
+/* Make `blocks` of the packed ones, before blocks are looked at; the first
+   call does the work. */
+extern int _PySnapshot_Unpack(struct tracer_snapshot *s);
 /* Append a text; its index, or NONE: no memory. */
 extern uint32_t _PySnapshot_AddString(struct tracer_snapshot *s,
                                       const char *utf8, uint32_t length);
@@ -185,7 +209,7 @@ extern int _PySnapshot_Label(const struct tracer_snapshot *s,
 extern int _PySnapshot_Group(struct tracer_snapshot *s, enum snapshot_key key,
                              int cumulative, struct snapshot_groups *result);
 /* Live bytes and blocks by label (in `node`) and name of the class. */
-extern int _PySnapshot_GroupByType(const struct tracer_snapshot *s,
+extern int _PySnapshot_GroupByType(struct tracer_snapshot *s,
                                    const uint32_t *labels,
                                    struct snapshot_groups *result);
 
@@ -281,7 +305,7 @@ _PySnapshot_UnZigZag(uint64_t value)
     return value >> 1 ^ -(value & 1);
 }
 
-/* Write to a new, empty file; `meta` is UTF-8 text of the caller's.  Returns
+/* Write to a new, empty file, what is unpacked; `meta` is UTF-8 text of the caller's.  Returns
    0, or -1 with errno set. */
 extern int _PySnapshot_Write(const struct tracer_snapshot *s, int fd,
                              const char *meta, size_t meta_size);

@@ -64,28 +64,43 @@ struct tracer_type {
     enum tracer_owner owner;      // what its instances are
 };
 
+#define TRACER_TYPE_FILTER_BITS 16
+
 struct tracer_types {
     struct tracer_type *list;
     uint32_t n, size;
     uint32_t *index;              // in list + 1, by address; 0: empty
     uint32_t mask;
+    uint64_t *filter;             // bit by address; 0: not a type
 };
 
 /* All live types; allocates nothing through Python.  GIL held. */
 extern int _PyTracer_CollectTypes(struct tracer_types *types);
 extern void _PyTracer_FreeTypes(struct tracer_types *types);
 
+static inline uint64_t
+_PyTracer_TypeHash(const void *p)
+{
+    return (uint64_t)(uintptr_t)p * 0x9e3779b97f4a7c15u;
+}
+
 static inline uint32_t
 _PyTracer_TypeSlot(const struct tracer_types *types, const void *p)
 {
-    uint64_t x = (uint64_t)(uintptr_t)p * 0x9e3779b97f4a7c15u;
-    uint32_t i = (uint32_t)(x >> 32) & types->mask;
+    uint32_t i = (uint32_t)(_PyTracer_TypeHash(p) >> 32) & types->mask;
     while (types->index[i] != 0
            && types->list[types->index[i] - 1].type != p)
     {
         i = (i + 1) & types->mask;
     }
     return i;
+}
+
+static inline int
+_PyTracer_MayBeType(const struct tracer_types *types, const void *p)
+{
+    uint64_t bit = _PyTracer_TypeHash(p) >> (64 - TRACER_TYPE_FILTER_BITS);
+    return types->filter[bit / 64] >> bit % 64 & 1;
 }
 
 /* The type of the object in a live block of the object domain, or NULL.  An
@@ -101,6 +116,9 @@ _PyTracer_TypeOfBlock(const struct tracer_types *types, const char *block,
             break;
         }
         const PyObject *op = (const PyObject *)(block + presize);
+        if (!_PyTracer_MayBeType(types, op->ob_type)) {
+            continue;
+        }
         uint32_t slot = _PyTracer_TypeSlot(types, op->ob_type);
         if (types->index[slot] != 0) {
             struct tracer_type *type = &types->list[types->index[slot] - 1];
@@ -112,16 +130,48 @@ _PyTracer_TypeOfBlock(const struct tracer_types *types, const char *block,
     return NULL;
 }
 
-/* Blocks that an object owns: calls found(address, class) for each. */
-extern void _PyTracer_VisitBuffers(
-    const struct tracer_type *type, PyObject *op,
-    void (*found)(const void *block, enum tracer_class class_, void *arg),
-    void *arg);
+/* Is that the type?  0: perhaps all the same.  Neighbours are often of one
+   type. */
+static inline int
+_PyTracer_IsOfType(const struct tracer_types *types, const char *block,
+                   size_t size, const struct tracer_type *type)
+{
+    uint32_t presize = type->presize;
+    if (size < presize + sizeof(PyObject)) {
+        return 0;
+    }
+    const PyObject *op = (const PyObject *)(block + presize);
+    if (op->ob_type != type->type || op->ob_refcnt == 0) {
+        return 0;
+    }
+    for (const char *p = block; p != (const char *)op; p += 16) {
+        if (_PyTracer_MayBeType(types, ((const PyObject *)p)->ob_type)) {
+            return 0;
+        }
+    }
+    return 1;
+}
 
 /* Name the classes of the types of which blocks were seen.  GIL held since,
    not locked. */
 extern int _PyTracer_NameTypes(const struct tracer_types *types,
                                struct tracer_snapshot *s);
+
+/* --- tracer_buffers.c: blocks that objects own.  GIL held and locked. */
+struct tracer_buffers {
+    uintptr_t *notes;             // address | enum tracer_class
+    size_t n, size;
+    int failed;                   // no memory
+};
+extern void _PyTracer_NoteBuffers(struct tracer_buffers *buffers,
+                                  const struct tracer_type *type,
+                                  PyObject *op);
+/* Give the noted blocks their classes; in_map: the snapshot's other block of
+   each slot of the address map, or NONE.  0, or -1: no memory. */
+extern int _PyTracer_MarkBuffers(const struct tracer_buffers *buffers,
+                                 struct tracer_snapshot *s,
+                                 const uint32_t *in_map);
+extern void _PyTracer_FreeBuffers(struct tracer_buffers *buffers);
 
 #ifdef __cplusplus
 }

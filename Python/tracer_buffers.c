@@ -1,0 +1,208 @@
+/* Blocks that objects own beside their own: the keys of a dictionary, the
+   items of a list.
+
+   They are recognised through their owners.  While a snapshot copies the
+   blocks it looks at each owner anyway, and notes here where its buffers are;
+   these may be copied later.  When all is copied, the buffers get their
+   class.  GIL held and locked throughout. */
+
+#include "Python.h"
+
+#include <stdbool.h>              // bool, for pycore_obmalloc.h
+#include <stdlib.h>
+
+#include "pycore_dict.h"          // struct _dictvalues
+#include "pycore_obmalloc.h"      // POOL_BITS
+#include "pycore_tracer_core.h"
+#include "pycore_tracer_types.h"
+
+#define INITIAL_NOTES 4096
+#define CLASS_MASK ((uintptr_t)7)     // in the address of a buffer
+#define PACKED_CLASS (SNAPSHOT_PACKED_MAX_CLASSES - 1)
+static_assert(TRACER_NCLASSES <= CLASS_MASK + 1, "a note holds a class");
+
+static void
+note(struct tracer_buffers *buffers, const void *p, enum tracer_class class_)
+{
+    if (p == NULL || ((uintptr_t)p & CLASS_MASK) != 0) {
+        return;
+    }
+    if (buffers->n == buffers->size) {
+        size_t size = buffers->size == 0 ? INITIAL_NOTES : buffers->size * 2;
+        void *grown = realloc(buffers->notes, size * sizeof(uintptr_t));
+        if (grown == NULL) {
+            buffers->failed = 1;
+            return;
+        }
+        buffers->notes = grown;
+        buffers->size = size;
+    }
+    buffers->notes[buffers->n++] = (uintptr_t)p | (uintptr_t)class_;
+}
+
+void
+_PyTracer_NoteBuffers(struct tracer_buffers *buffers,
+                      const struct tracer_type *type, PyObject *op)
+{
+    switch (type->owner) {
+    case TRACER_OWNS_AS_DICT: {
+        PyDictObject *dict = (PyDictObject *)op;
+        note(buffers, dict->ma_keys, TRACER_CLASS_DICT_KEYS);
+        note(buffers, dict->ma_values, TRACER_CLASS_DICT_VALUES);
+        break;
+    }
+    case TRACER_OWNS_AS_TYPE:
+        if (((PyTypeObject *)op)->tp_flags & Py_TPFLAGS_HEAPTYPE) {
+            note(buffers, ((PyHeapTypeObject *)op)->ht_cached_keys,
+                 TRACER_CLASS_DICT_KEYS);
+        }
+        break;
+    case TRACER_OWNS_AS_LIST:
+        note(buffers, ((PyListObject *)op)->ob_item, TRACER_CLASS_LIST_ITEMS);
+        break;
+    case TRACER_OWNS_AS_SET: {
+        PySetObject *set = (PySetObject *)op;
+        if (set->table != set->smalltable) {
+            note(buffers, set->table, TRACER_CLASS_SET_TABLE);
+        }
+        break;
+    }
+    case TRACER_OWNS_AS_BYTEARRAY:
+        note(buffers, ((PyByteArrayObject *)op)->ob_bytes,
+             TRACER_CLASS_BYTEARRAY_BUFFER);
+        break;
+    case TRACER_OWNS_NOTHING:
+        break;
+    }
+}
+
+void
+_PyTracer_FreeBuffers(struct tracer_buffers *buffers)
+{
+    free(buffers->notes);
+}
+
+/* --- Where a buffer is in the snapshot */
+
+struct finder {
+    struct tracer_snapshot *s;
+    uint32_t *pools;              // run + 1 by address; 0: empty
+    uint32_t mask;
+};
+
+/* Slot of the run of the pool that holds an address. */
+static uint32_t *
+find_run(const struct finder *f, uintptr_t address)
+{
+    uintptr_t pool = address >> POOL_BITS;
+    uint32_t i = (uint32_t)(pool * 0x9e3779b97f4a7c15u >> 32);
+    for (;; i++) {
+        uint32_t *slot = &f->pools[i & f->mask];
+        if (*slot == 0
+            || f->s->runs[*slot - 1].address >> POOL_BITS == pool)
+        {
+            return slot;
+        }
+    }
+}
+
+static int
+index_runs(struct finder *f)
+{
+    uint64_t size = 16;
+    while (size < (uint64_t)f->s->nruns * 2) {
+        size *= 2;
+    }
+    f->pools = calloc(size, sizeof(*f->pools));
+    if (f->pools == NULL) {
+        return -1;
+    }
+    f->mask = (uint32_t)(size - 1);
+    for (uint32_t i = 0; i < f->s->nruns; i++) {
+        *find_run(f, f->s->runs[i].address) = i + 1;
+    }
+    return 0;
+}
+
+/* The block at an address in the pool of a run, or NULL.  If all blocks of the
+   pool are traced, the search has one step. */
+static struct snapshot_packed *
+find_small(const struct finder *f, const struct snapshot_run *run,
+           uintptr_t address)
+{
+    uint32_t offset = (uint32_t)(address - run->address);
+    uint32_t number = offset / run->block_size;
+    if (number * run->block_size != offset) {
+        return NULL;
+    }
+    struct snapshot_packed *blocks = f->s->packed + run->first;
+    uint32_t n = (uint32_t)(run[1].first - run->first);
+    uint32_t missing = (blocks[n - 1].place >> 22) + 1 - n;
+    uint32_t low = number > missing ? number - missing : 0;
+    uint32_t high = number < n ? number + 1 : n;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        uint32_t found = blocks[middle].place >> 22;
+        if (found == number) {
+            return &blocks[middle];
+        }
+        if (found < number) {
+            low = middle + 1;
+        }
+        else {
+            high = middle;
+        }
+    }
+    return NULL;
+}
+
+static void
+mark_small(const struct finder *f, const struct snapshot_run *run,
+           uintptr_t address, uint32_t class_)
+{
+    struct snapshot_packed *packed = find_small(f, run, address);
+    if (packed != NULL && (packed->place & PACKED_CLASS)
+                          == TRACER_CLASS_MEMORY)
+    {
+        packed->place = (packed->place & ~PACKED_CLASS) | class_;
+    }
+}
+
+static void
+mark_other(struct tracer_snapshot *s, const uint32_t *in_map,
+           uintptr_t address, uint32_t class_)
+{
+    const struct tracer_record *record = _PyTracer_MapFind(address, 0);
+    uint32_t n = record == NULL ? SNAPSHOT_NONE
+                                : in_map[record - _PyTracer.map.records];
+    if (n != SNAPSHOT_NONE && s->others[n].class_ == TRACER_CLASS_MEMORY) {
+        s->others[n].class_ = class_;
+    }
+}
+
+int
+_PyTracer_MarkBuffers(const struct tracer_buffers *buffers,
+                      struct tracer_snapshot *s, const uint32_t *in_map)
+{
+    struct finder f = {.s = s};
+    if (buffers->failed || index_runs(&f) < 0) {
+        return -1;
+    }
+    uint32_t slot = 0;
+    for (size_t i = 0; i < buffers->n; i++) {
+        uintptr_t address = buffers->notes[i] & ~CLASS_MASK;
+        uint32_t class_ = (uint32_t)(buffers->notes[i] & CLASS_MASK);
+        /* Mostly the pool of the last one. */
+        if (slot == 0 || (s->runs[slot - 1].address ^ address) >> POOL_BITS) {
+            slot = *find_run(&f, address);
+        }
+        if (slot != 0) {
+            mark_small(&f, &s->runs[slot - 1], address, class_);
+        }
+        else {
+            mark_other(s, in_map, address, class_);
+        }
+    }
+    free(f.pools);
+    return 0;
+}
