@@ -30,6 +30,8 @@ BUILD = pathlib.Path(sysconfig.get_config_h_filename()).parents[1]
 HAVE_PYTEST = importlib.util.find_spec('pytest') is not None
 NEEDS_PYTEST = re.compile(r'^\$ pytest|^import pytest', re.MULTILINE)
 BLOCKS_LEFT_OUT = 77
+LENGTH = 4000           # of a complaint, at most
+USED_ANYWAY = {'conftest.py'}
 PARSERS = {
     '.json': json.loads,
     '.toml': tomllib.loads,
@@ -89,7 +91,8 @@ class Page:
                     self._run(block)
                 except Wrong as exc:
                     line = block.line + exc.offset
-                    complaints.append(f'{self.path}:{line}: {exc}')
+                    text = f'{self.path}:{line}: {exc}'
+                    complaints.append(text[:LENGTH])
         finally:
             self.shell.close()
             self.python.close()
@@ -112,9 +115,10 @@ class Page:
         path = self.folder / block.file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block.text)
-        used = any(path.name in other.text or path.stem in other.text
-                   for other in self.blocks if not other.not_run
-                   and other is not block)
+        used = path.name in USED_ANYWAY or any(
+            path.name in other.text or path.stem in other.text
+            for other in self.blocks
+            if other is not block and not other.not_run)
         if path.suffix in PARSERS:
             self._parse(PARSERS[path.suffix], block)
         elif not used:
