@@ -168,61 +168,58 @@ tracer_short_free(void *ctx, void *block)
    pymalloc had to pass a small request on for want of an arena, a block of at
    most 512 bytes is in a pool: there is nothing to look up. */
 
-static inline Py_ALWAYS_INLINE uint32_t *
-tracer_small_slot(void *block, size_t size)
+/* Pool of the block, if there is no doubt that it has one with a table. */
+static inline Py_ALWAYS_INLINE poolp
+tracer_sure_pool(void *block, size_t size)
 {
     poolp pool = POOL_ADDR(block);
-    if (UNLIKELY(!_PyTracer.short_way)
-        || UNLIKELY(size > SMALL_REQUEST_THRESHOLD)
-        || UNLIKELY(pool->tracer_table == NULL))
-    {
-        return NULL;
-    }
-    return &pool->tracer_table[tracer_index(pool, block)];
+    return LIKELY(_PyTracer.short_way)
+           && LIKELY(size <= SMALL_REQUEST_THRESHOLD)
+           && LIKELY(pool->tracer_table != NULL) ? pool : NULL;
 }
 
 void
 _PyTracer_Park(enum _PyTracer_freelist kind, void *block, size_t size)
 {
-    struct tracer_node *parked = _PyTracer_Node(TRACER_NODE_PARKED + kind);
-    uint32_t *slot = tracer_small_slot(block, size);
-    if (UNLIKELY(slot == NULL) || UNLIKELY(*slot < TRACER_ENTRY_FIRST)) {
+    poolp pool = tracer_sure_pool(block, size);
+    if (UNLIKELY(pool == NULL)) {
         _PyTracer_Move(block, size, TRACER_NODE_PARKED + kind, 0);
         return;
     }
+    uint32_t *slot = &pool->tracer_table[tracer_index(pool, block)];
     uint32_t entry = *slot;
     struct tracer_node *node = _PyTracer_Node(TRACER_ENTRY_NODE(entry));
-    if (UNLIKELY(node->peak_epoch != _PyTracer.free_epoch)) {
+    if (UNLIKELY(entry < TRACER_ENTRY_FIRST)
+        || UNLIKELY(node->peak_epoch != _PyTracer.free_epoch))
+    {
         _PyTracer_Move(block, size, TRACER_NODE_PARKED + kind, 0);
         return;
     }
     size = TRACER_ENTRY_SIZE(entry);
     *slot = TRACER_ENTRY_MOVE(entry, TRACER_NODE_PARKED + kind);
     _PyTracer.small_current -= size;
+    _PyTracer.parked[kind] += TRACER_PARKED(size);
     node->free_bytes += size;
     node->free_blocks++;
-    parked->alloc_bytes += size;
-    parked->alloc_blocks++;
 }
 
 static inline Py_ALWAYS_INLINE void
 tracer_unpark_at(uint32_t id, enum _PyTracer_freelist kind, void *block,
                  size_t size)
 {
-    struct tracer_node *parked = _PyTracer_Node(TRACER_NODE_PARKED + kind);
-    uint32_t *slot = tracer_small_slot(block, size);
-    if (UNLIKELY(slot == NULL)
-        || UNLIKELY(TRACER_ENTRY_NODE(*slot) != TRACER_NODE_PARKED + kind))
-    {
+    poolp pool = tracer_sure_pool(block, size);
+    if (UNLIKELY(pool == NULL)) {
         _PyTracer_Move(block, size, TRACER_NODE_NONE, 1);
         return;
     }
+    uint32_t *slot = &pool->tracer_table[tracer_index(pool, block)];
     uint32_t entry = *slot;
     struct tracer_node *node = _PyTracer_Node(id);
     size_t asked = TRACER_ENTRY_SIZE(entry);
     int64_t small_current = _PyTracer.small_current + (int64_t)asked;
     int64_t current = small_current + _PyTracer.map_current;
-    if (UNLIKELY(current > _PyTracer.high) || !tracer_may_grow(node)
+    if (UNLIKELY(TRACER_ENTRY_NODE(entry) != TRACER_NODE_PARKED + kind)
+        || UNLIKELY(current > _PyTracer.high) || !tracer_may_grow(node)
         || (UNLIKELY(_PyTracer.watched) && tracer_must_watch(current)))
     {
         _PyTracer_Move(block, size, TRACER_NODE_NONE, 1);
@@ -233,10 +230,9 @@ tracer_unpark_at(uint32_t id, enum _PyTracer_freelist kind, void *block,
     }
     *slot = TRACER_ENTRY_MOVE(entry, id);
     _PyTracer.small_current = small_current;
+    _PyTracer.parked[kind] -= TRACER_PARKED(asked);
     node->alloc_bytes += asked;
     node->alloc_blocks++;
-    parked->free_bytes += asked;
-    parked->free_blocks++;
 }
 
 static Py_NO_INLINE void

@@ -266,6 +266,7 @@ void
 _PyTracer_ClearCounters(void)
 {
     _PyTracer.small_current = 0;
+    memset(_PyTracer.parked, 0, sizeof(_PyTracer.parked));
     _Py_atomic_store_int64(&_PyTracer.map_current, 0);
     _PyTracer.folded = 0;
     _PyTracer.untraced = 0;

@@ -78,10 +78,8 @@ void
 _PyTracer_GetParked(enum _PyTracer_freelist kind, uint64_t *blocks,
                     uint64_t *bytes)
 {
-    struct tracer_node *node = _PyTracer_Node(TRACER_NODE_PARKED + kind);
-    struct tracer_twin *twin = _PyTracer_Twin(TRACER_NODE_PARKED + kind);
-    *blocks = node->alloc_blocks - node->free_blocks
-              + twin->alloc_blocks - twin->free_blocks;
-    *bytes = node->alloc_bytes - node->free_bytes
-             + twin->alloc_bytes - twin->free_bytes;
+    uint64_t small = _PyTracer.parked[kind];
+    struct tracer_twin *big = _PyTracer_Twin(TRACER_NODE_PARKED + kind);
+    *blocks = (small & 0xffffff) + big->alloc_blocks - big->free_blocks;
+    *bytes = (small >> 24) + big->alloc_bytes - big->free_bytes;
 }

@@ -443,14 +443,7 @@ copy_facts(struct tracer_facts *facts)
     facts->untraced = _PyTracer.untraced;
     facts->folded = _PyTracer.folded;
     for (int i = 0; i < _PyTracer_NFREELISTS; i++) {
-        const struct tracer_node *node =
-            _PyTracer_Node(TRACER_NODE_PARKED + i);
-        const struct tracer_twin *twin =
-            _PyTracer_Twin(TRACER_NODE_PARKED + i);
-        facts->parked[i][0] = node->alloc_blocks - node->free_blocks
-                              + twin->alloc_blocks - twin->free_blocks;
-        facts->parked[i][1] = node->alloc_bytes - node->free_bytes
-                              + twin->alloc_bytes - twin->free_bytes;
+        _PyTracer_GetParked(i, &facts->parked[i][0], &facts->parked[i][1]);
     }
 }
 

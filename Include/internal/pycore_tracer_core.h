@@ -255,9 +255,7 @@ _PyTracer_CountIn(uint32_t id, size_t size)
         _PyTracer_CountAlloc(id, size);
         return;
     }
-    struct tracer_node *node = _PyTracer_Node(id);
-    node->alloc_bytes += size;
-    node->alloc_blocks++;
+    _PyTracer.parked[id - TRACER_NODE_PARKED] += TRACER_PARKED(size);
 }
 
 static inline void
@@ -267,19 +265,19 @@ _PyTracer_CountOut(uint32_t id, size_t size)
         _PyTracer_CountFree(id, size);
         return;
     }
-    struct tracer_node *node = _PyTracer_Node(id);
-    node->free_bytes += size;
-    node->free_blocks++;
+    _PyTracer.parked[id - TRACER_NODE_PARKED] -= TRACER_PARKED(size);
 }
 
 /* Take back a CountOut(): the block did not go away after all. */
 static inline void
 _PyTracer_CountBack(uint32_t id, size_t size)
 {
-    struct tracer_node *node = _PyTracer_Node(id);
-    if (!_PyTracer_IsParked(id)) {
-        _PyTracer.small_current += size;
+    if (_PyTracer_IsParked(id)) {
+        _PyTracer_CountIn(id, size);
+        return;
     }
+    struct tracer_node *node = _PyTracer_Node(id);
+    _PyTracer.small_current += size;
     node->free_bytes -= size;
     node->free_blocks--;
 }

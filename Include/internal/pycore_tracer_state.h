@@ -172,6 +172,9 @@ struct tracer_measure {
     struct tracer_measure *next;
 };
 
+/* What a block adds to tracer_state.parked. */
+#define TRACER_PARKED(SIZE) ((uint64_t)(SIZE) << 24 | 1)
+
 /* A value that `epoch` never has. */
 #define TRACER_LOOK UINT32_MAX
 
@@ -187,6 +190,9 @@ struct tracer_state {
     uint32_t limit;               // frames, UINT32_MAX: whole stack
     uint32_t short_way;           // for park and unpark
     uint32_t watched;             // by a deadline or from below
+
+    /* Small blocks on each free list: bytes << 24 | blocks.  GIL. */
+    uint64_t parked[_PyTracer_NFREELISTS];
 
     /* Peak and alarms, see tracer_count.c.  GIL, but raw_peak. */
     int64_t peak;                 // highest traced memory, unless rising
