@@ -23,6 +23,8 @@
 struct tracer_state _PyTracer = {
     .epoch = 1,
     .raw_peak = INT64_MIN,
+    .cache_lines = TRACER_CACHE_MIN,
+    .cache_mask = TRACER_CACHE_MASK(TRACER_CACHE_MIN),
     .alarm_low = INT64_MIN,
     .alarm_high = INT64_MAX,
     .deadline = INT64_MAX,

@@ -36,22 +36,26 @@
 #define INITIAL_ENTRIES 128
 #define BASES 4
 
-struct entry {
-    _PyInterpreterFrame *frame;
-    const void *instr;            // where the frame was at the last capture
-    const void *old_instr;        // where it was before, or NULL
+/* An instruction where the frame of an entry was. */
+struct stop {
+    const void *instr;            // NULL: none
     uint32_t node;
-    uint32_t old_node;            // of old_instr
-    uint32_t parent;              // of both
     uint32_t from_last;           // on the path from the last base, where
                                   //   node is not; NONE: not made yet
+};
+
+struct entry {
+    _PyInterpreterFrame *frame;
+    uint32_t parent;              // of the nodes of both stops
+    uint32_t last;                // index of the stop of the last capture
+    struct stop stops[2];
 };
 
 struct tracer_stack {
     struct entry *entries;
     size_t capacity;
     size_t depth;
-    size_t trusted;               // so many entries are from this code_epoch
+    size_t trusted;               // so many entries are of this code_epoch
     uint64_t code_epoch;
     _PyInterpreterFrame **pending;      // same capacity; walk buffer
 };
@@ -126,6 +130,24 @@ _PyTracer_ThreadDealloc(PyThreadState *tstate)
     }
 }
 
+static void
+set_cache_lines(uint32_t n)
+{
+    assert(n >= TRACER_CACHE_MIN && n <= TRACER_CACHE_MAX);
+    _PyTracer.cache_lines = n;
+    _PyTracer.cache_mask = TRACER_CACHE_MASK(n);
+    _PyTracer.cache_misses = 0;
+}
+
+static void
+clear_cache(void)
+{
+    memset(_PyTracer.cache, 0,
+           _PyTracer.cache_lines * sizeof(_PyTracer.cache[0]));
+    _PyTracer.dead_high = 0;
+    set_cache_lines(TRACER_CACHE_MIN);
+}
+
 void
 _PyTracer_ForgetStacks(void)
 {
@@ -140,8 +162,7 @@ _PyTracer_ForgetStacks(void)
     _PyTracer_MemFree(walk, walk_capacity * sizeof(*walk));
     walk = NULL;
     walk_capacity = 0;
-    memset(_PyTracer.cache, 0, sizeof(_PyTracer.cache));
-    _PyTracer.dead_high = 0;
+    clear_cache();
 }
 
 /* --- Nodes of a path; locked */
@@ -165,6 +186,12 @@ fill_cache(struct tracer_cache_line *line, uint32_t parent,
     if (node != TRACER_NODE_NONE) {
         line[1] = line[0];
         line[0] = (struct tracer_cache_line){instr, parent, node};
+    }
+    if (++_PyTracer.cache_misses > 4 * _PyTracer.cache_lines
+        && _PyTracer.cache_lines < TRACER_CACHE_MAX)
+    {
+        /* What lies in the wrong place now is true still. */
+        set_cache_lines(2 * _PyTracer.cache_lines);
     }
     return node;
 }
@@ -199,77 +226,65 @@ base_distance(void)
     return (size_t)_PyTracer.limit * BASES;
 }
 
+static inline struct stop *
+last_stop(struct entry *e)
+{
+    return &e->stops[e->last];
+}
+
 /* from_last of entry i, making those between it and its base first. */
-static uint32_t
-from_last(struct tracer_stack *s, size_t i)
+static Py_NO_INLINE uint32_t
+from_last(struct entry *entries, size_t i)
 {
     size_t base = i - i % base_distance();
     size_t first = i;
-    while (first > base && s->entries[first].from_last == TRACER_NODE_NONE) {
+    while (first > base
+           && last_stop(&entries[first])->from_last == TRACER_NODE_NONE)
+    {
         first--;
     }
     for (size_t j = first; j <= i; j++) {
-        struct entry *e = &s->entries[j];
-        if (e->from_last != TRACER_NODE_NONE) {
+        struct stop *stop = last_stop(&entries[j]);
+        if (stop->from_last != TRACER_NODE_NONE) {
             continue;
         }
-        uint32_t parent = j == base ? base_parent(base) : e[-1].from_last;
-        e->from_last = cached_child(parent, e->frame);
-        if (e->from_last == TRACER_NODE_NONE) {
+        uint32_t parent = j == base ? base_parent(base)
+                          : last_stop(&entries[j - 1])->from_last;
+        stop->from_last = cached_child(parent, entries[j].frame);
+        if (stop->from_last == TRACER_NODE_NONE) {
             return TRACER_NODE_NONE;
         }
     }
-    return s->entries[i].from_last;
+    return last_stop(&entries[i])->from_last;
 }
 
-/* Parent of the node of entry i; NONE: no memory. */
-static inline uint32_t
-parent_of(struct tracer_stack *s, size_t i)
-{
-    if (UNLIKELY(i >= base_distance())
-        && (uint32_t)i % (uint32_t)base_distance() == _PyTracer.limit - 1)
-    {
-        /* The path from the last base has k frames from here on. */
-        return from_last(s, i - 1);
-    }
-    return i == 0 ? 0 : s->entries[i - 1].node;
-}
-
-/* The frame of an entry has moved; -1: no memory. */
+/* The frame of an entry has moved to an instruction that is not its last
+   stop; -1: no memory. */
 static inline int
 move_entry(struct entry *e)
 {
     const void *instr = e->frame->instr_ptr;
-    uint32_t node = e->old_node;
-    if (e->old_instr != instr) {
-        node = cached_child(e->parent, e->frame);
-        if (node == TRACER_NODE_NONE) {
-            return -1;
-        }
+    e->last ^= 1;
+    struct stop *stop = last_stop(e);
+    if (stop->instr != instr) {
+        *stop = (struct stop){instr, cached_child(e->parent, e->frame),
+                              TRACER_NODE_NONE};
+        return stop->node == TRACER_NODE_NONE ? -1 : 0;
     }
-    e->old_instr = e->instr;
-    e->old_node = e->node;
-    e->instr = instr;
-    e->node = node;
-    e->from_last = TRACER_NODE_NONE;
     return 0;
 }
 
 /* Make an entry that is not trusted, or has another parent now. */
 static Py_NO_INLINE int
-make_entry(struct tracer_stack *s, size_t i, uint32_t parent)
+make_entry(struct entry *e, _PyInterpreterFrame *frame, uint32_t parent)
 {
-    struct entry *e = &s->entries[i];
-    if (i > 0 && parent == TRACER_NODE_NONE) {
-        return -1;
-    }
+    e->frame = frame;
     e->parent = parent;
-    e->instr = e->frame->instr_ptr;
-    e->old_instr = NULL;
-    e->from_last = TRACER_NODE_NONE;
-    e->node = cached_child(parent, e->frame);
-    s->trusted = Py_MAX(s->trusted, i + 1);
-    return e->node == TRACER_NODE_NONE ? -1 : 0;
+    e->last = 0;
+    e->stops[0] = (struct stop){frame->instr_ptr, cached_child(parent, frame),
+                                TRACER_NODE_NONE};
+    e->stops[1].instr = NULL;
+    return e->stops[0].node == TRACER_NODE_NONE ? -1 : 0;
 }
 
 /* --- Capture with the GIL */
@@ -300,19 +315,6 @@ capture_one(PyThreadState *tstate)
     return id;
 }
 
-/* Pop the entries above the frame's; 0 if it has none, and then all went. */
-static inline int
-pop_to(struct tracer_stack *s, _PyInterpreterFrame *frame)
-{
-    while (s->depth > 0) {
-        if (s->entries[s->depth - 1].frame == frame) {
-            return 1;
-        }
-        s->depth--;
-    }
-    return 0;
-}
-
 static Py_NO_INLINE int
 make_room(struct tracer_stack *s)
 {
@@ -322,53 +324,101 @@ make_room(struct tracer_stack *s)
     return err;
 }
 
-/* Collect the frames above the first one that is on the shadow stack.  Only
-   a complete frame is ever marked.  Only the top frame, or one that the
-   interpreter puts between C and Python, may be incomplete. */
+/* A code object died: its instructions may be others soon. */
+static Py_NO_INLINE void
+distrust(struct tracer_stack *s)
+{
+    s->code_epoch = _PyTracer.code_epoch;
+    s->trusted = s->depth;
+    for (size_t i = 0; i < s->depth; i++) {
+        struct entry *e = &s->entries[i];
+        e->stops[e->last ^ 1].instr = NULL;
+    }
+}
+
+/* Collect the frames above the first one that is on the shadow stack, and pop
+   the entries above that one's.  Only a complete frame is ever marked; only
+   the top frame, or one that the interpreter puts between C and Python, may
+   be incomplete. */
 static inline Py_ssize_t
 collect_frames(struct tracer_stack *s, _PyInterpreterFrame *frame)
 {
+    const struct entry *entries = s->entries;
+    size_t depth = s->depth;
     size_t n = 0;
-    if (frame != NULL && _PyFrame_IsIncomplete(frame)) {
+    if (frame != NULL && !frame->tracer_mark
+        && _PyFrame_IsIncomplete(frame))
+    {
         frame = frame->previous;
     }
     for (; frame != NULL; frame = frame->previous) {
-        if (frame->tracer_mark && pop_to(s, frame)) {
-            return (Py_ssize_t)n;
+        if (frame->tracer_mark) {
+            while (depth > 0 && entries[depth - 1].frame != frame) {
+                depth--;
+            }
+            if (depth > 0) {
+                break;
+            }
         }
         if (frame->owner == FRAME_OWNED_BY_CSTACK) {
             continue;
         }
         assert(!_PyFrame_IsIncomplete(frame));
-        if (UNLIKELY(n == s->capacity) && make_room(s) < 0) {
-            return -1;
+        if (UNLIKELY(n == s->capacity)) {
+            if (make_room(s) < 0) {
+                return -1;
+            }
+            entries = s->entries;
         }
         s->pending[n++] = frame;
     }
-    s->depth = 0;
+    s->depth = frame == NULL ? 0 : depth;
     return (Py_ssize_t)n;
 }
 
+/* Push n collected frames; -1: no memory. */
 static inline int
-push_frame(struct tracer_stack *s, _PyInterpreterFrame *frame)
+push_frames(struct tracer_stack *s, size_t n)
 {
-    size_t i = s->depth;
-    if (UNLIKELY(i == s->capacity) && make_room(s) < 0) {
-        return -1;
-    }
-    uint32_t parent = parent_of(s, i);
-    struct entry *e = &s->entries[i];
-    e->frame = frame;
-    if (i >= s->trusted || e->parent != parent) {
-        if (make_entry(s, i, parent) < 0) {
-            return -1;
+    struct entry *entries = s->entries;
+    size_t depth = s->depth;
+    uint32_t parent = depth > 0 ? last_stop(&entries[depth - 1])->node : 0;
+    for (; n > 0; depth++) {
+        _PyInterpreterFrame *frame = s->pending[--n];
+        if (UNLIKELY(depth == s->capacity)) {
+            if (make_room(s) < 0) {
+                return -1;
+            }
+            entries = s->entries;
         }
+        if (UNLIKELY(depth >= base_distance())
+            && (uint32_t)depth % (uint32_t)base_distance()
+               == _PyTracer.limit - 1)
+        {
+            /* The path from the last base has k frames from here on. */
+            parent = from_last(entries, depth - 1);
+            if (parent == TRACER_NODE_NONE) {
+                return -1;
+            }
+        }
+        struct entry *e = &entries[depth];
+        if (depth >= s->trusted || e->parent != parent) {
+            if (make_entry(e, frame, parent) < 0) {
+                return -1;
+            }
+            s->trusted = Py_MAX(s->trusted, depth + 1);
+        }
+        else {
+            e->frame = frame;
+            if (last_stop(e)->instr != frame->instr_ptr && move_entry(e) < 0)
+            {
+                return -1;
+            }
+        }
+        frame->tracer_mark = 1;
+        parent = last_stop(e)->node;
     }
-    else if (e->instr != frame->instr_ptr && move_entry(e) < 0) {
-        return -1;
-    }
-    frame->tracer_mark = 1;
-    s->depth++;
+    s->depth = depth;
     return 0;
 }
 
@@ -376,29 +426,21 @@ push_frame(struct tracer_stack *s, _PyInterpreterFrame *frame)
 static inline int
 update_stack(struct tracer_stack *s, _PyInterpreterFrame *frame)
 {
+    if (UNLIKELY(s->code_epoch != _PyTracer.code_epoch)) {
+        distrust(s);
+    }
     Py_ssize_t npending = collect_frames(s, frame);
     if (npending < 0) {
         return -1;
     }
-    if (UNLIKELY(s->code_epoch != _PyTracer.code_epoch)) {
-        s->code_epoch = _PyTracer.code_epoch;
-        s->trusted = s->depth;
-        for (size_t i = 0; i < s->depth; i++) {
-            s->entries[i].old_instr = NULL;
-        }
-    }
     if (s->depth > 0) {
         struct entry *e = &s->entries[s->depth - 1];
-        if (e->instr != e->frame->instr_ptr && move_entry(e) < 0) {
+        if (last_stop(e)->instr != e->frame->instr_ptr && move_entry(e) < 0)
+        {
             return -1;
         }
     }
-    while (npending > 0) {
-        if (push_frame(s, s->pending[--npending]) < 0) {
-            return -1;
-        }
-    }
-    return 0;
+    return npending == 0 ? 0 : push_frames(s, (size_t)npending);
 }
 
 static uint32_t
@@ -406,7 +448,7 @@ capture_stack(PyThreadState *tstate)
 {
     struct _PyTracer_top *top = &((_PyThreadStateImpl *)tstate)->tracer;
     struct tracer_stack *s = top->stack;
-    if (s == NULL) {
+    if (UNLIKELY(s == NULL)) {
         _PyTracer_Lock();
         s = get_stack(tstate);
         _PyTracer_Unlock();
@@ -414,19 +456,19 @@ capture_stack(PyThreadState *tstate)
             return TRACER_NODE_NONE;
         }
     }
-    if (update_stack(s, tstate->current_frame) < 0) {
+    if (UNLIKELY(update_stack(s, tstate->current_frame) < 0)) {
         s->depth = s->trusted = 0;
         top->frame = NULL;
         return TRACER_NODE_NONE;
     }
-    if (s->depth == 0) {
+    if (UNLIKELY(s->depth == 0)) {
         top->frame = NULL;
         return TRACER_NODE_UNKNOWN;
     }
-    const struct entry *e = &s->entries[s->depth - 1];
+    struct entry *e = &s->entries[s->depth - 1];
     top->frame = e->frame;
     top->parent = e->parent;
-    return e->node;
+    return last_stop(e)->node;
 }
 
 uint32_t

@@ -171,7 +171,7 @@ _PyTracer_CacheLine(const void *instr, uint32_t parent)
 {
     static_assert(sizeof(struct tracer_cache_line) == 16, "see the shifts");
     uintptr_t offset = (uintptr_t)instr << 4 ^ parent * 0x9e3779b1u >> 12;
-    offset &= (TRACER_CACHE_SETS - 1) << 5;
+    offset &= _PyTracer.cache_mask;
     return (struct tracer_cache_line *)((char *)_PyTracer.cache + offset);
 }
 

@@ -157,14 +157,17 @@ struct tracer_memory {
 };
 
 /* --- Cache (parent, instruction) -> node, in sets of two lines, the one that
-   was used last first.  GIL. */
-#define TRACER_CACHE_SETS 1024
-#define TRACER_CACHE_LINES (2 * TRACER_CACHE_SETS)
+   was used last first.  It grows with the number of misses; what is not used
+   is not touched.  GIL. */
+#define TRACER_CACHE_MIN 2048     // lines
+#define TRACER_CACHE_MAX 8192
 struct tracer_cache_line {
     const void *instr;
     uint32_t parent;
     uint32_t node;
 };
+#define TRACER_CACHE_MASK(LINES) \
+    (uint32_t)(((LINES) / 2 - 1) * 2 * sizeof(struct tracer_cache_line))
 
 /* The peak of traced memory since it was linked in; owned by its user. */
 struct tracer_measure {
@@ -190,6 +193,7 @@ struct tracer_state {
     uint32_t limit;               // frames, UINT32_MAX: whole stack
     uint32_t short_way;           // for park and unpark
     uint32_t watched;             // by a deadline or from below
+    uint32_t cache_mask;          // of the offset of a set, in bytes
 
     /* Small blocks on each free list: bytes << 24 | blocks.  GIL. */
     uint64_t parked[_PyTracer_NFREELISTS];
@@ -214,6 +218,8 @@ struct tracer_state {
     uint32_t max_nodes;           // as many as the reserved range holds
     uint32_t nlocations;          // lock
     uint32_t nstrings;            // lock
+    uint32_t cache_lines;         // in use; GIL
+    uint32_t cache_misses;        // since it grew; GIL
     uint64_t code_epoch;          // code objects that died; GIL
     uintptr_t dead_low, dead_high;      // where, since the last new one; GIL
     uint64_t folded;              // frames folded by recursion; lock
@@ -229,7 +235,7 @@ struct tracer_state {
 
     PyThreadState *garbage_thread;      // deletes cyclic garbage now, or NULL
     PyMemAllocatorEx raw, mem, obj;     // what tracing wraps
-    struct tracer_cache_line cache[TRACER_CACHE_LINES];
+    struct tracer_cache_line cache[TRACER_CACHE_MAX];
 };
 
 extern struct tracer_state _PyTracer;
