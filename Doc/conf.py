@@ -31,7 +31,6 @@ nitpicky = True
 highlight_language = 'python'
 add_module_names = False
 toc_object_entries = False
-python_maximum_signature_line_length = 70
 smartquotes_excludes = {'builders': ['man'], 'languages': ['ja']}
 
 html_theme = 'furo'

@@ -171,7 +171,7 @@ class Page:
             self.output = output
 
     def run_sh(self, block):
-        status, self.output = self.shell.run(block.text)
+        status, self.output = self.shell.run(f'(set -eu\n{block.text})')
         if status:
             raise Wrong(f'exit status {status}\n{self.output}')
 

@@ -16,7 +16,7 @@ whether they would know what to do. Blocks are written as
                                 streams. It must end with 0 unless the next
                                 line shows $?. After & the output is waited
                                 for.
-    .. code-block:: sh          a script; must end with 0.
+    .. code-block:: sh          a script; each command must end with 0.
     .. code-block:: none        a synopsis of `pytracemalloc COMMAND` or
                                 `python -m MODULE`: it has these options.
     .. code-block:: json, toml  can be parsed.
@@ -69,9 +69,6 @@ def python():
 
 
 def run_page(path):
-    """Return the finished process; None if the page has no code."""
-    if not blocks_of(path):
-        return None
     with tempfile.TemporaryDirectory() as scratch:
         return subprocess.run(
             [python(), '-m', 'test.test_pytracemalloc.docs_page',
@@ -94,8 +91,6 @@ class PageTests(unittest.TestCase):
 
     def check(self, path):
         result = self.results[path].result()
-        if result is None:
-            return
         if result.returncode == BLOCKS_LEFT_OUT:
             self.skipTest('passed without the blocks that need pytest; run '
                           '`make docs` first')
@@ -119,6 +114,146 @@ def add_tests():
 
 
 add_tests()
+
+
+# A good block of each kind, and a bad one.
+GOOD_PAGE = """\
+.. testsetup::
+
+   import os
+
+A script::
+
+   name = os.path.basename('/a/b')
+   print(name)
+
+.. code-block:: text
+
+   b
+
+>>> name
+'b'
+
+.. code-block:: python
+   :caption: program.py
+   :linenos:
+
+   import sys
+   print('ready', flush=True)
+   sys.exit(int(sys.argv[1]))
+
+.. code-block:: console
+
+   $ export STATUS=3
+   $ python program.py $STATUS
+   ready
+   $ echo $?
+   3
+   $ (sleep 0.2; /opt/mypython/bin/python3 program.py 0) &
+   ready
+   $ make check; ./bootstrap check
+
+.. code-block:: sh
+
+   test -f program.py
+   pytracemalloc --version
+
+.. code-block:: none
+
+   pytracemalloc report [--by KEY] FILE
+
+.. code-block:: json
+
+   {"a": 1}
+
+.. code-block:: c
+
+   static PyObject *
+   answer(PyObject *self, PyObject *args)
+   {
+       return PyLong_FromLong(42);
+   }
+
+.. not run: needs a registry
+
+.. code-block:: yaml
+
+   a: 1
+"""
+BAD_BLOCKS = {
+    """.. code-block:: python
+
+   1 / 0
+""": 'ZeroDivisionError',
+    """>>> 1
+2
+""": 'expected',
+    """.. code-block:: console
+
+   $ echo a
+   b
+""": 'echo a: expected',
+    """.. code-block:: console
+
+   $ false
+""": 'exit status 1',
+    """.. code-block:: sh
+
+   exit 3
+""": 'exit status 3',
+    """.. code-block:: text
+
+   a
+""": 'nothing before this',
+    """.. code-block:: none
+
+   pytracemalloc report --colour
+""": 'has no --colour',
+    """.. code-block:: json
+
+   {"a": 1,}
+""": 'trailing comma',
+    """.. code-block:: c
+
+   int f(void) { return missing; }
+""": 'undeclared',
+    """.. code-block:: yaml
+
+   a: 1
+""": 'no test for yaml',
+    """.. code-block:: python
+   :caption: alone.py
+
+   pass
+""": 'not used',
+    """.. parsed-literal::
+
+   a
+""": 'write this as a code-block',
+}
+
+
+@requires_subprocess()
+@unittest.skipUnless(HAVE_PAGES, 'needs the repository and its build')
+class BlockTests(unittest.TestCase):
+    """What is wrong on a page is noticed."""
+
+    def run_text(self, text):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, 'page.rst')
+            path.write_text(text)
+            result = run_page(path)
+        return result.returncode, result.stdout + result.stderr
+
+    def test_good(self):
+        self.assertEqual(self.run_text(GOOD_PAGE), (0, '\n'))
+
+    def test_bad(self):
+        for text, complaint in BAD_BLOCKS.items():
+            with self.subTest(text):
+                status, output = self.run_text(text)
+                self.assertEqual(status, 1)
+                self.assertIn(complaint, output)
 
 
 class OutputTests(unittest.TestCase):
