@@ -1,0 +1,70 @@
+# A Python whose allocator remembers, in /opt/mypython on Debian slim.
+#
+#     docker build -t pytracemalloc .
+#
+# fetches CPython's release inside, or takes Python-3.13.*.tar.xz from this
+# directory if it is there. `make image` does the same where there is no
+# registry to get the base from. Doc/howto/container.rst shows the uses.
+#
+# Arguments:
+#   BASE        Debian 12 or 13, or a derivative of them
+#   OPTIMIZE    yes: guided by a profile, as a release should be; no: four
+#               times sooner, and the same bytes wherever it is built
+#   FREELISTS   track, ignore or disable
+#   SOURCE      where these files come from, for the label
+#   SOURCE_DATE_EPOCH   seconds, in place of all times in the image
+# VERSION and PYTHON_VERSION are for the labels; the build compares them with
+# configure.ac and patches/3.13/upstream.lock.
+ARG BASE=debian:bookworm-slim
+
+FROM ${BASE} AS build
+ARG SOURCE_DATE_EPOCH
+# What the packages depend on comes first: an edit elsewhere keeps this layer.
+COPY bootstrap configure.ac /source/
+COPY Tools/common.sh /source/Tools/
+# CPython's generators run under Debian's Python, or a second build would.
+RUN /source/bootstrap && \
+    apt-get install -qq -y --no-install-recommends python3 >/dev/null
+COPY . /source
+ARG FREELISTS=track
+ARG OPTIMIZE=yes
+ARG VERSION=1.0.0
+ARG PYTHON_VERSION=3.13.5
+RUN /source/Tools/image/compile
+
+FROM ${BASE}
+ARG SOURCE_DATE_EPOCH
+COPY --from=build /opt/mypython /opt/mypython
+RUN apt-get -qq update && \
+    xargs -a /opt/mypython/share/pytracemalloc/runtime-packages \
+        env DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq install -y --no-install-recommends >/dev/null && \
+    useradd --create-home --uid 1000 --shell /bin/bash python && \
+    install -d -o python -g python /tracemalloc && \
+    rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt \
+        /var/log/dpkg.log /var/log/alternatives.log \
+        /var/cache/ldconfig/aux-cache /var/cache/debconf/*-old
+# What pip installs for the user is found as well.
+ENV PATH=/opt/mypython/bin:/home/python/.local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    LANG=C.UTF-8
+WORKDIR /home/python
+# By number, so that an orchestrator can see that it is not root.
+USER 1000:1000
+# As process 1 Python does not see SIGTERM unless the program handles it.
+# SIGINT ends it in order, and its last snapshot is written.
+STOPSIGNAL SIGINT
+CMD ["python3"]
+
+ARG BASE
+ARG FREELISTS=track
+ARG VERSION=1.0.0
+ARG PYTHON_VERSION=3.13.5
+ARG SOURCE=https://pypi.org/project/pytracemalloc/
+LABEL org.opencontainers.image.title="pytracemalloc" \
+    org.opencontainers.image.description="CPython with an exact allocation tracer built in" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.source="${SOURCE}" \
+    org.opencontainers.image.base.name="${BASE}" \
+    org.opencontainers.image.licenses="MIT AND PSF-2.0" \
+    org.pytracemalloc.python-version="${PYTHON_VERSION}" \
+    org.pytracemalloc.freelists="${FREELISTS}"

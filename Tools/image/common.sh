@@ -1,0 +1,41 @@
+# Shared by the scripts that make and check the image: which engine, and the
+# installing of what is missing. Source ../common.sh first.
+
+# engine_of NAMES...: the first of these engines that works here.
+engine_of()
+{
+    for name; do
+        case $name in
+        docker) docker info >/dev/null 2>&1 || continue ;;
+        *)      command -v "$name" >/dev/null 2>&1 || continue ;;
+        esac
+        printf '%s\n' "$name"
+        return 0
+    done
+    return 1
+}
+
+# need PACKAGES...: install those that are not, on Debian.
+need()
+{
+    missing=
+    for package; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null |
+            grep -q ' installed$' || missing="$missing $package"
+    done
+    [ -n "$missing" ] || return 0
+    as_root=
+    [ "$(id -u)" = 0 ] || as_root=sudo
+    say "installing:$missing"
+    # shellcheck disable=SC2086  # one word per package
+    { $as_root apt-get -qq update || :
+      $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
+          --no-install-recommends $missing
+    } >/dev/null || die "apt-get could not install:$missing; install them," \
+        "then try again"
+}
+
+on_debian()
+{
+    [ -f /etc/debian_version ] && command -v apt-get >/dev/null 2>&1
+}
