@@ -19,10 +19,12 @@ INSTALLED = re.compile(r'(/opt/mypython|\benv)/bin/')
 
 class _Session:
     def __init__(self, command, folder, output):
-        self._file = open(output, 'w+')
-        self._process = subprocess.Popen(
-            command, cwd=folder, text=True, stdin=subprocess.PIPE,
-            stdout=self._file, stderr=self._file, start_new_session=True)
+        # Opened twice: one offset to write at, one to read from.
+        with open(output, 'a') as file:
+            self._process = subprocess.Popen(
+                command, cwd=folder, text=True, stdin=subprocess.PIPE,
+                stdout=file, stderr=file, start_new_session=True)
+        self._file = open(output, 'rb')
         self._position = 0
 
     def _ask(self, request, until=None):
@@ -37,7 +39,7 @@ class _Session:
         while True:
             ended = self._process.poll() is not None
             self._file.seek(self._position)
-            text = self._file.read()
+            text = self._file.read().decode(errors='replace')
             mark = MARK.search(text)
             output = MARK.sub('', text)
             late = ended or time.monotonic() > deadline
