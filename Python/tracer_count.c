@@ -211,6 +211,7 @@ count_garbage(uint32_t id, size_t size)
         && !_PyTracer_IsParked(id))
     {
         struct tracer_garbage *garbage = _PyTracer_Garbage(id);
+        _PyTracer.has_garbage[id >> TRACER_CHUNK_BITS] = 1;
         garbage->bytes += size;
         garbage->blocks++;
     }

@@ -97,6 +97,16 @@ copy_locations(struct tracer_snapshot *s)
     return 0;
 }
 
+/* What was never written is not read either: each page of it would be a page
+   fault. */
+static const struct tracer_garbage *
+garbage_of(uint32_t id)
+{
+    static const struct tracer_garbage none;
+    return _PyTracer.has_garbage[id >> TRACER_CHUNK_BITS]
+           ? _PyTracer_Garbage(id) : &none;
+}
+
 static void
 copy_measures(const struct tracer_node *node, const struct tracer_twin *twin,
               const struct tracer_garbage *garbage,
@@ -150,7 +160,7 @@ copy_nodes(struct tracer_snapshot *s, uint64_t *nblocks)
         to->location = i == 0 ? s->nlocations - 1 : from->location;
         to->nframe = from->depth;
         to->unused = 0;
-        copy_measures(from, _PyTracer_Twin(id), _PyTracer_Garbage(id),
+        copy_measures(from, _PyTracer_Twin(id), garbage_of(id),
                       to->measures);
         *nblocks += to->measures[SNAPSHOT_COUNT];
     }

@@ -110,6 +110,7 @@ _PyTracer_TreeClear(void)
     for (uint32_t i = 0; i < TRACER_MAX_CHUNKS; i++) {
         _PyTracer_MemFree(_PyTracer.garbage[i], GARBAGE_SIZE);
         _PyTracer.garbage[i] = NULL;
+        _PyTracer.has_garbage[i] = 0;
         _PyTracer_MemFree(_PyTracer.twins[i], TWINS_SIZE);
         _PyTracer.twins[i] = NULL;
     }

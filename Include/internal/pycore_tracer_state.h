@@ -226,6 +226,7 @@ struct tracer_state {
     uint64_t untraced;            // blocks not traced: tracer out of memory
 
     struct tracer_garbage *garbage[TRACER_MAX_CHUNKS];  // by node
+    uint8_t has_garbage[TRACER_MAX_CHUNKS];     // not all are zero; GIL
     struct tracer_twin *twins[TRACER_MAX_CHUNKS];       // by number
     uint32_t ntwins;                    // lock
     struct tracer_location *locations;  // grows, moves; lock
