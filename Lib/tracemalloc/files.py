@@ -16,6 +16,13 @@ from _tracemalloc import _check_pickle, _from_lines, _read_traces
 
 MAGIC = b'\x89TRM'
 
+# The scanner in C may crash when there is no memory.
+_decoder = json.JSONDecoder()
+_decoder.scan_once = json.scanner.py_make_scanner(_decoder)
+
+_CONSTANTS = {'None': 'null', 'True': 'true', 'False': 'false',
+              'nan': 'NaN', 'inf': 'Infinity', '-inf': '-Infinity'}
+
 # Attributes of a snapshot that have a place of their own in the file.
 _OWN = ('traces', 'traceback_limit', 'timestamp', 'pid', 'metadata',
         'traced_memory', 'freelists')
@@ -24,36 +31,40 @@ _OWN = ('traces', 'traceback_limit', 'timestamp', 'pid', 'metadata',
 def dump(snapshot, filename, format='native'):
     """Write a snapshot into a file, whole or not at all."""
     if format == 'native':
-        text = _describe(snapshot)
-
-        def write(file):
-            snapshot.traces._traces._write(file.fileno(), text)
+        write, arguments = _write_native, (snapshot, _describe(snapshot))
     elif format == 'pickle':
         if not snapshot.traces._traces._has_blocks:
             raise ValueError("the snapshot has no traces, and a pickle holds "
                              "nothing else: use dump(filename)")
-
-        def write(file):
-            pickle.dump(snapshot, file, pickle.HIGHEST_PROTOCOL)
+        write, arguments = _write_pickle, (snapshot,)
     else:
         raise ValueError("unknown format %r: use 'native' or 'pickle'"
                          % (format,))
     # A link stays a link; what is no file (/dev/stdout) is not replaced.
     filename = os.path.realpath(os.fsdecode(filename))
     if os.path.exists(filename) and not os.path.isfile(filename):
-        with open(filename, 'wb') as file:
-            write(file)
+        with io.FileIO(filename, 'w') as file:
+            write(file, *arguments)
     else:
-        _write_whole(filename, write)
+        _write_whole(filename, write, arguments)
 
 
-def _write_whole(filename, write):
+def _write_native(file, snapshot, text):
+    snapshot.traces._traces._write(file.fileno(), text)
+
+
+def _write_pickle(file, snapshot):
+    left = memoryview(pickle.dumps(snapshot, pickle.HIGHEST_PROTOCOL))
+    while left:
+        left = left[file.write(left):]
+
+
+def _write_whole(filename, write, arguments):
     """Replace a file by a new one that is complete and on disk."""
     temporary = "%s.%s.tmp" % (filename, os.urandom(4).hex())
     try:
-        with open(temporary, 'xb') as file:
-            write(file)
-            file.flush()
+        with io.FileIO(temporary, 'x') as file:
+            write(file, *arguments)
             with suppress(OSError):
                 mode = stat.S_IMODE(os.stat(filename).st_mode)
                 os.fchmod(file.fileno(), mode)
@@ -65,6 +76,32 @@ def _write_whole(filename, write):
         raise
 
 
+def _encode(value):
+    """The value as JSON.
+
+    json.dumps() makes functions and calls an encoder in C; both may crash
+    when there is no memory, and then a snapshot is most wanted.
+    """
+    if isinstance(value, str):
+        return json.encoder.encode_basestring_ascii(value)
+    if value is None or isinstance(value, (bool, float)):
+        return _CONSTANTS.get(repr(value)) or float.__repr__(value)
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if isinstance(value, (list, tuple)):
+        return "[%s]" % ", ".join([_encode(item) for item in value])
+    if not isinstance(value, dict):
+        raise TypeError("%s is not plain data" % type(value).__name__)
+    items = []
+    for key, item in value.items():
+        if not isinstance(key, str):
+            if isinstance(key, (list, tuple, dict)):
+                raise TypeError("key of type %s" % type(key).__name__)
+            key = _encode(key)
+        items.append("%s: %s" % (_encode(key), _encode(item)))
+    return "{%s}" % ", ".join(items)
+
+
 def _describe(snapshot):
     attributes = {name: value for name, value in vars(snapshot).items()
                   if name not in _OWN}
@@ -74,7 +111,7 @@ def _describe(snapshot):
     for name, value in snapshot.metadata.items():
         _as_json("metadata", name, value)
     timestamp = snapshot.timestamp
-    return json.dumps({
+    return _encode({
         'traceback_limit': snapshot.traceback_limit,
         'timestamp': None if timestamp is None else timestamp.isoformat(),
         'pid': snapshot.pid,
@@ -94,14 +131,14 @@ def _not_plain(kind, name):
 def _as_json(kind, name, value):
     """The value as it will be read."""
     try:
-        return json.loads(json.dumps(value))
+        return _decoder.decode(_encode(value))
     except (TypeError, ValueError, RecursionError):
         raise _not_plain(kind, name) from None
 
 
 def load(filename):
     """Load a snapshot from a file; ValueError if it is damaged."""
-    with open(filename, 'rb') as file:
+    with io.FileIO(filename) as file:
         image = file.read()
         written = os.fstat(file.fileno()).st_mtime
     try:
@@ -120,7 +157,7 @@ def load(filename):
 def _load_native(image):
     traces, text = _read_traces(image)
     try:
-        values = json.loads(text)
+        values = _decoder.decode(text)
         return _restore(traces, values)
     except (ValueError, TypeError, KeyError, AttributeError,
             RecursionError) as error:
@@ -204,7 +241,7 @@ def _load_pickle(image):
             return _from_091(data)
     except (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError,
             IndexError, AttributeError, ImportError, OverflowError,
-            MemoryError, RecursionError) as error:
+            RecursionError) as error:
         raise ValueError("not a snapshot file, or a damaged one, at offset "
                          "%d: %s: %s" % (file.tell(), type(error).__name__,
                                          error)) from None

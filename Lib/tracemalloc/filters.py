@@ -95,18 +95,18 @@ def _native(filter, filenames):
         if (isinstance(lineno, int) and -1 <= lineno < 2**31
                 and (domain is None
                      or isinstance(domain, int) and domain >= 0)):
-            matches = bytes(name is not None and filter._match_filename(name)
-                            for name in filenames)
+            matches = bytes([name is not None and filter._match_filename(name)
+                             for name in filenames])
             return (bool(filter.inclusive), matches, lineno,
                     bool(filter.all_frames), domain)
     return None
 
 
 def _passes(filters, trace):
-    include = [f for f in filters if f.inclusive]
-    if include and not any(f._match(trace) for f in include):
+    include = [f._match(trace) for f in filters if f.inclusive]
+    if include and not any(include):
         return False
-    return all(f._match(trace) for f in filters if not f.inclusive)
+    return all([f._match(trace) for f in filters if not f.inclusive])
 
 
 def filter_traces(traces, filters):
@@ -119,11 +119,11 @@ def filter_traces(traces, filters):
         return traces.copy()
     filenames = traces._filenames()
     native = [_native(f, filenames) for f in filters]
-    by_block = None in native or any(f[4] is not None for f in native)
+    by_block = None in native or any([f[4] is not None for f in native])
     if by_block and not traces._has_blocks:
         raise ValueError("the snapshot has no traces: filters by domain and "
                          "filters of your own need take_snapshot(traces=True)")
     if None in native:
-        return traces._select(bytes(_passes(filters, trace)
-                                    for trace in traces))
+        return traces._select(bytes([_passes(filters, trace)
+                                     for trace in traces]))
     return traces._filter(native)

@@ -200,6 +200,9 @@ class _Traces(Sequence):
             return tuple(map(Trace, self._traces[index]))
         return Trace(self._traces[index])
 
+    def __iter__(self):
+        return map(Trace, self._traces)
+
     def __contains__(self, trace):
         return trace._trace in self._traces
 

@@ -143,16 +143,16 @@ def statistics(key_type, rows):
 def compare(key_type, old_rows, new_rows):
     """Make the StatisticDiffs of two lists of rows, largest first."""
     old = {row[0]: row for row in old_rows}
-    diffs = []
-
-    def add(key, frames, *values):
-        traceback, key = _describe(key_type, key, frames)
-        diffs.append(StatisticDiff(traceback, *values, key))
-
+    changes = []
     for key, frames, size, count, *_ in new_rows:
         before = old.pop(key, (0, 0, 0, 0))
-        add(key, frames, size, size - before[2], count, count - before[3])
+        changes.append((key, frames, size, size - before[2],
+                        count, count - before[3]))
     for key, frames, size, count, *_ in old.values():
-        add(key, frames, 0, -size, 0, -count)
+        changes.append((key, frames, 0, -size, 0, -count))
+    diffs = []
+    for key, frames, *values in changes:
+        traceback, key = _describe(key_type, key, frames)
+        diffs.append(StatisticDiff(traceback, *values, key))
     diffs.sort(reverse=True, key=StatisticDiff._sort_key)
     return diffs

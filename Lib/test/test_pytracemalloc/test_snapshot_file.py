@@ -8,7 +8,10 @@ import pickle
 import resource
 import signal
 import struct
+import subprocess
+import sys
 import tempfile
+import textwrap
 import unittest
 import zlib
 from unittest import mock
@@ -140,6 +143,29 @@ class RoundTripTests(FileCase):
         with open(self.path, 'rb') as file:
             self.assertEqual(file.read(), old)
         self.assertEqual(os.listdir(self.directory), ['x.tracemalloc'])
+
+    def test_killed_while_writing_keeps_the_old_file(self):
+        Snapshot(RAW, 2).dump(self.path)
+        with open(self.path, 'rb') as file:
+            old = file.read()
+        # The kernel kills the child at the first byte past the limit.
+        code = textwrap.dedent("""
+            import resource, signal, sys, tracemalloc
+            many = tracemalloc.Snapshot(%r * 100_000, 2)
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+            many.dump(sys.argv[1])
+        """ % RAW)
+        child = subprocess.run([sys.executable, '-c', code, self.path],
+                               stderr=subprocess.PIPE)
+        self.assertEqual(child.returncode, -signal.SIGXFSZ, child.stderr)
+        left = [name for name in os.listdir(self.directory)
+                if name != 'x.tracemalloc']
+        self.assertEqual([os.path.getsize(os.path.join(self.directory, name))
+                          for name in left], [100_000])
+        with open(self.path, 'rb') as file:
+            self.assertEqual(file.read(), old)
 
 
 class LayoutTests(FileCase):

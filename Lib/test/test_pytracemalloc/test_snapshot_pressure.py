@@ -1,0 +1,207 @@
+"""Snapshots without memory: MemoryError, and nothing is lost or half done."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+import unittest
+
+import tracemalloc
+from tracemalloc import DomainFilter, Filter, Snapshot
+from test.support import import_helper
+
+_testcapi = import_helper.import_module('_testcapi')
+MOST_REQUESTS = 20_000
+
+
+def recursive(depth):
+    return [recursive(depth - 1), {depth: (depth,)}] if depth else bytearray(9)
+
+
+class PressureCase(unittest.TestCase):
+
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = directory.name
+        self.path = os.path.join(self.directory, 'x.tracemalloc')
+        tracemalloc.start(5)
+        self.addCleanup(tracemalloc.stop)
+        self.keep = [recursive(8) for _ in range(3)]
+
+    def take(self):
+        snapshot = tracemalloc.take_snapshot()
+        snapshot.metadata['note'] = 'x'
+        return snapshot
+
+    def sweep(self, operation, check):
+        """Each request for memory of the operation fails in turn."""
+        operation()               # what is made once is made
+        failures = 0
+        for n in range(1, MOST_REQUESTS):
+            result = None
+            _testcapi.set_nomemory(n, n + 1)
+            try:
+                result = operation()
+            except MemoryError:
+                failures += 1
+            finally:
+                _testcapi.remove_mem_hooks()
+            if result is not None:
+                check(result)
+                # All requests were served, or those that failed can fail.
+                if n > failures + 200:
+                    break
+        else:
+            self.fail("the sweep does not end")
+        self.assertGreater(failures, 0)
+
+
+class RequestTests(PressureCase):
+
+    def test_take(self):
+        lines = len(self.take().statistics('lineno'))
+
+        def check(snapshot):
+            self.assertGreaterEqual(len(snapshot.statistics('lineno')), lines)
+            self.assertEqual(
+                sum(s.count for s in snapshot.statistics('lineno')),
+                len(snapshot.traces))
+        self.sweep(tracemalloc.take_snapshot, check)
+
+    def test_group(self):
+        snapshot = self.take()
+        for key in ('filename', 'lineno', 'traceback', 'function', 'module',
+                    'type', 'type+lineno', 'domain', 'address'):
+            with self.subTest(key=key):
+                right = repr(snapshot.statistics(key)[:20])
+
+                def check(stats):
+                    self.assertEqual(repr(stats[:20]), right)
+                self.sweep(lambda: snapshot.statistics(key), check)
+
+    def test_compare(self):
+        old = self.take()
+        self.keep.append(recursive(4))
+        new = self.take()
+        for key in ('lineno', 'traceback', 'type'):
+            right = repr(new.compare_to(old, key))
+
+            def check(diffs):
+                self.assertEqual(repr(diffs), right)
+            self.sweep(lambda: new.compare_to(old, key), check)
+
+    def test_filter(self):
+        snapshot = self.take()
+        for filters in ([Filter(True, __file__, all_frames=True)],
+                        [Filter(False, __file__), DomainFilter(True, 0)]):
+            right = len(snapshot.filter_traces(filters).traces)
+
+            def check(filtered):
+                self.assertEqual(len(filtered.traces), right)
+            self.sweep(lambda: snapshot.filter_traces(filters), check)
+
+    def test_views(self):
+        snapshot = self.take()
+        tracemalloc.stop()
+        for operation in (lambda: list(snapshot.traces),
+                          lambda: snapshot.call_tree().by_type(),
+                          lambda: snapshot.pinned_arenas(1),
+                          lambda: snapshot.peak.statistics('lineno')):
+            right = repr(operation())
+
+            def check(result):
+                self.assertEqual(repr(result), right)
+            self.sweep(operation, check)
+
+    def test_dump(self):
+        snapshot = self.take()
+        for format in 'native', 'pickle':
+            snapshot.dump(self.path, format)
+
+            def operation():
+                snapshot.dump(self.path, format)
+                return True
+
+            def check(_):
+                with open(self.path, 'rb') as file:
+                    self.assertEqual(file.read(), image)
+            with open(self.path, 'rb') as file:
+                image = file.read()
+            self.sweep(operation, check)
+            check(None)
+            self.assertEqual(os.listdir(self.directory), ['x.tracemalloc'])
+
+    def test_load(self):
+        snapshot = self.take()
+        for format in 'native', 'pickle':
+            snapshot.dump(self.path, format)
+
+            def check(again):
+                self.assertEqual(again.traces, snapshot.traces)
+            self.sweep(lambda: Snapshot.load(self.path), check)
+
+
+class AddressSpaceTests(unittest.TestCase):
+    """The arrays of a snapshot come from the C library: it is that which runs
+    out here, at each step of an operation."""
+
+    CHILD = textwrap.dedent("""
+        import resource, sys, tracemalloc
+        tracemalloc.start(3)
+        keep = [[i] for i in range(100_000)]
+        snapshot = tracemalloc.take_snapshot()
+        path = sys.argv[1]
+        snapshot.dump(path)
+        right = [(s.size, s.count) for s in snapshot.statistics('lineno')]
+        operations = {
+            'take': lambda: tracemalloc.take_snapshot(),
+            'type': lambda: tracemalloc.take_snapshot().statistics('type'),
+            'traceback': lambda: snapshot.statistics('traceback'),
+            'cumulative': lambda: snapshot.statistics('lineno', True),
+            'filter': lambda: snapshot.filter_traces(
+                [tracemalloc.DomainFilter(True, 0)]),
+            'load': lambda: tracemalloc.Snapshot.load(path),
+            'dump': lambda: snapshot.dump(path),
+        }
+        operation = operations[sys.argv[2]]
+        operation()
+        failures = 0
+        for room in range(0, 200 << 20, 256 << 10):
+            with open('/proc/self/statm') as file:
+                used = int(file.read().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS,
+                               (used + room, resource.RLIM_INFINITY))
+            try:
+                operation()
+                break
+            except MemoryError:
+                failures += 1
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS,
+                                   (resource.RLIM_INFINITY,) * 2)
+        assert right == [(s.size, s.count)
+                         for s in snapshot.statistics('lineno')]
+        again = tracemalloc.Snapshot.load(path)
+        assert len(again.traces) == len(snapshot.traces)
+        print(failures)
+    """)
+
+    @unittest.skipUnless(os.path.exists('/proc/self/statm'), 'needs /proc')
+    def test_steps(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, 'x')
+            failures = 0
+            for name in ('take', 'type', 'traceback', 'cumulative', 'filter',
+                         'load', 'dump'):
+                child = subprocess.run(
+                    [sys.executable, '-c', self.CHILD, path, name],
+                    capture_output=True, text=True)
+                self.assertEqual((child.returncode, child.stderr), (0, ''))
+                failures += int(child.stdout)
+            self.assertGreater(failures, 20)
+
+
+if __name__ == '__main__':
+    unittest.main()
