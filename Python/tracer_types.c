@@ -2,7 +2,8 @@
 
    An object is recognised by the word where its type would be: it must be the
    address of a live type whose instances have a pre-header of just that size.
-   The live types are those reachable from `object` by __subclasses__().
+   The live types are those reachable from `object` by __subclasses__(), in each
+   interpreter that shares this GIL.
 
    Nothing here allocates through Python but _PyTracer_NameTypes(). */
 
@@ -10,6 +11,7 @@
 #include "pycore_interp.h"        // PyInterpreterState
 #include "pycore_object.h"        // _PyType_PreHeaderSize()
 #include "pycore_pystate.h"       // _PyInterpreterState_GET()
+#include "pycore_runtime.h"       // _PyRuntime
 #include "pycore_typeobject.h"    // _PyStaticType_GetState()
 #include "pycore_tracer_types.h"
 
@@ -84,43 +86,61 @@ add_type(struct tracer_types *types, PyTypeObject *type)
     return 0;
 }
 
-/* Borrowed: a dict of weak references, or NULL. */
-static PyObject *
-subclasses_of(PyInterpreterState *interp, PyTypeObject *type)
+/* A dict of weak references, or NULL. */
+static int
+add_subclasses(struct tracer_types *types, PyObject *subclasses)
 {
-    if (type->tp_flags & _Py_TPFLAGS_STATIC_BUILTIN) {
-        managed_static_type_state *state = _PyStaticType_GetState(interp,
-                                                                  type);
-        return state == NULL ? NULL : state->tp_subclasses;
+    Py_ssize_t pos = 0;
+    PyObject *ref;
+    while (subclasses != NULL && PyDict_Next(subclasses, &pos, NULL, &ref)) {
+        PyObject *type = ((PyWeakReference *)ref)->wr_object;
+        if (type != Py_None && Py_REFCNT(type) > 0
+            && add_type(types, (PyTypeObject *)type) < 0)
+        {
+            return -1;
+        }
     }
-    return (PyObject *)type->tp_subclasses;
+    return 0;
+}
+
+/* A type of the interpreter itself has subclasses in each of them.  One with
+   a GIL of its own may change its own meanwhile: it is left out. */
+static int
+add_subclasses_of(struct tracer_types *types, PyTypeObject *type)
+{
+    if (!(type->tp_flags & _Py_TPFLAGS_STATIC_BUILTIN)) {
+        return add_subclasses(types, (PyObject *)type->tp_subclasses);
+    }
+    struct _gil_runtime_state *gil = _PyInterpreterState_GET()->ceval.gil;
+    int result = 0;
+    for (PyInterpreterState *interp = _PyRuntime.interpreters.head;
+         interp != NULL && result == 0; interp = interp->next)
+    {
+        if (interp->ceval.gil == gil) {
+            managed_static_type_state *state = _PyStaticType_GetState(interp,
+                                                                      type);
+            result = state == NULL
+                ? 0 : add_subclasses(types, state->tp_subclasses);
+        }
+    }
+    return result;
 }
 
 int
 _PyTracer_CollectTypes(struct tracer_types *types)
 {
-    PyInterpreterState *interp = _PyInterpreterState_GET();
     memset(types, 0, sizeof(*types));
     types->filter = calloc(1, (1 << TRACER_TYPE_FILTER_BITS) / 8);
     if (types->filter == NULL || add_type(types, &PyBaseObject_Type) < 0) {
         return -1;
     }
-    for (uint32_t i = 0; i < types->n; i++) {
-        PyObject *subclasses = subclasses_of(interp, types->list[i].type);
-        Py_ssize_t pos = 0;
-        PyObject *ref;
-        while (subclasses != NULL
-               && PyDict_Next(subclasses, &pos, NULL, &ref))
-        {
-            PyObject *type = ((PyWeakReference *)ref)->wr_object;
-            if (type != Py_None && Py_REFCNT(type) > 0
-                && add_type(types, (PyTypeObject *)type) < 0)
-            {
-                return -1;
-            }
-        }
+    int result = 0;
+    HEAD_LOCK(&_PyRuntime);
+    for (uint32_t i = 0; i < types->n && result == 0; i++) {
+        result = add_subclasses_of(types, types->list[i].type);
     }
-    return 0;
+    HEAD_UNLOCK(&_PyRuntime);
+    return result;
 }
 
 void

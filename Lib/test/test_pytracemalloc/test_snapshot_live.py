@@ -5,6 +5,7 @@ import os
 import pickle
 import threading
 import unittest
+from test.support import import_helper
 from test.support.script_helper import assert_python_ok
 
 import tracemalloc
@@ -102,6 +103,18 @@ class TypeTests(LiveCase):
         self.assertEqual(stat.count, 1000)
         self.assertIn('tuple at ', str(stat))
         del made
+
+    def test_types_of_another_interpreter(self):
+        interpreters = import_helper.import_module('_interpreters')
+        made = interpreters.create('legacy')
+        try:
+            interpreters.exec(made, "class Other: pass\n"
+                                    "keep = [Other() for _ in range(100)]")
+            stats = {s.key: s.count for s in
+                     take_snapshot().statistics('type')}
+            self.assertEqual(stats.get('Other'), 100)
+        finally:
+            interpreters.destroy(made)
 
     def test_values_that_hold_classes_are_no_objects(self):
         lists = [[int, str, float, dict] * 4 for i in range(100)]
