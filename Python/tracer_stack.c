@@ -337,20 +337,16 @@ distrust(struct tracer_stack *s)
 }
 
 /* Collect the frames above the first one that is on the shadow stack, and pop
-   the entries above that one's.  Only a complete frame is ever marked; only
-   the top frame, or one that the interpreter puts between C and Python, may
-   be incomplete. */
+   the entries above that one's.  Only a complete frame is ever marked.
+   Incomplete is the top frame before its first instruction, and what the
+   interpreter itself puts between C and Python, and between a call of a class
+   and its __init__(). */
 static inline Py_ssize_t
 collect_frames(struct tracer_stack *s, _PyInterpreterFrame *frame)
 {
     const struct entry *entries = s->entries;
     size_t depth = s->depth;
     size_t n = 0;
-    if (frame != NULL && !frame->tracer_mark
-        && _PyFrame_IsIncomplete(frame))
-    {
-        frame = frame->previous;
-    }
     for (; frame != NULL; frame = frame->previous) {
         if (frame->tracer_mark) {
             while (depth > 0 && entries[depth - 1].frame != frame) {
@@ -360,10 +356,9 @@ collect_frames(struct tracer_stack *s, _PyInterpreterFrame *frame)
                 break;
             }
         }
-        if (frame->owner == FRAME_OWNED_BY_CSTACK) {
+        if (_PyFrame_IsIncomplete(frame)) {
             continue;
         }
-        assert(!_PyFrame_IsIncomplete(frame));
         if (UNLIKELY(n == s->capacity)) {
             if (make_room(s) < 0) {
                 return -1;

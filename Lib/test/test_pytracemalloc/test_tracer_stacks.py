@@ -73,8 +73,21 @@ class Finalised:
         probe()
 
 
+class Built:
+    def __init__(self, depth):
+        probe()
+        self.inner = Built(depth - 1) if depth else None
+        probe()
+
+
+def build():
+    for i in range(20):             # specialised calls, after some
+        Built(2)
+
+
 def program():
     recurse(60)
+    build()
     for item in generate(10):
         probe()
     thrown = generate(0)
