@@ -372,6 +372,8 @@ static PyMethodDef traces_methods[] = {
     METHOD("_peak", traces_peak, METH_NOARGS, peak_doc),
     METHOD("_filenames", traces_filenames, METH_NOARGS, filenames_doc),
     METHOD("_group", _PyTracemalloc_Group, METH_VARARGS, group_doc),
+    METHOD("_order_blocks", _PyTracemalloc_OrderBlocks, METH_NOARGS, NULL),
+    METHOD("_block", _PyTracemalloc_Block, METH_O, NULL),
     METHOD("_call_tree", _PyTracemalloc_CallTree, METH_NOARGS, NULL),
     METHOD("_pinned_arenas", _PyTracemalloc_PinnedArenas, METH_O, NULL),
     METHOD("_rename", _PyTracemalloc_Rename, METH_O, NULL),

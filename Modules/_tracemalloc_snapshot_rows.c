@@ -175,9 +175,51 @@ make_row(TracesObject *self, enum snapshot_key by,
     return row;
 }
 
+static PyObject *
+rows_in_order(TracesObject *self, const struct snapshot_groups *groups,
+              int measure)
+{
+    uint32_t n;
+    uint32_t *order = _PySnapshot_Order(self->data, groups, measure, &n);
+    if (order == NULL) {
+        return PyErr_NoMemory();
+    }
+    PyObject *rows = PyList_New(n);
+    for (uint32_t i = 0; rows != NULL && i < n; i++) {
+        PyObject *row = make_row(self, SNAPSHOT_BY_TRACEBACK,
+                                 &groups->groups[order[i]]);
+        if (row == NULL) {
+            Py_CLEAR(rows);
+            break;
+        }
+        PyList_SET_ITEM(rows, i, row);
+    }
+    free(order);
+    return rows;
+}
+
+static PyObject *
+rows_unordered(TracesObject *self, enum snapshot_key key,
+               const struct snapshot_groups *groups, int measure)
+{
+    PyObject *rows = PyList_New(0);
+    for (uint64_t i = 0; rows != NULL && i < groups->ngroups; i++) {
+        if (groups->groups[i].measures[measure | 1] == 0) {
+            continue;
+        }
+        PyObject *row = make_row(self, key, &groups->groups[i]);
+        if (row == NULL || PyList_Append(rows, row) < 0) {
+            Py_CLEAR(rows);
+        }
+        Py_XDECREF(row);
+    }
+    return rows;
+}
+
 /* _group(key: str, cumulative: bool, measure: int): list of
    (key, frames, size, count, total_size, ...) for the groups that have blocks
-   by that measure; None: not known by block. */
+   by that measure; None: not known by block.  Those by traceback are sorted,
+   largest first. */
 PyObject *
 _PyTracemalloc_Group(TracesObject *self, PyObject *args)
 {
@@ -196,23 +238,53 @@ _PyTracemalloc_Group(TracesObject *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "unknown key or measure");
         return NULL;
     }
-    struct snapshot_groups result;
-    if (_PySnapshot_Group(self->data, keys[k].key, cumulative, &result) < 0) {
+    struct snapshot_groups groups;
+    if (_PySnapshot_Group(self->data, keys[k].key, cumulative, &groups) < 0) {
         return PyErr_NoMemory();
     }
-    PyObject *rows = PyList_New(0);
-    for (uint64_t i = 0; rows != NULL && i < result.ngroups; i++) {
-        if (result.groups[i].measures[measure | 1] == 0) {
-            continue;
-        }
-        PyObject *row = make_row(self, keys[k].key, &result.groups[i]);
-        if (row == NULL || PyList_Append(rows, row) < 0) {
-            Py_CLEAR(rows);
-        }
-        Py_XDECREF(row);
-    }
-    free(result.groups);
+    PyObject *rows = keys[k].key == SNAPSHOT_BY_TRACEBACK
+        ? rows_in_order(self, &groups, measure)
+        : rows_unordered(self, keys[k].key, &groups, measure);
+    free(groups.groups);
     return rows;
+}
+
+/* _order_blocks(): numbers of all blocks, the largest first, as the bytes of
+   32-bit integers. */
+PyObject *
+_PyTracemalloc_OrderBlocks(TracesObject *self, PyObject *Py_UNUSED(args))
+{
+    uint32_t *order = _PySnapshot_OrderBlocks(self->data);
+    if (order == NULL) {
+        return PyErr_NoMemory();
+    }
+    PyObject *bytes = PyBytes_FromStringAndSize(
+        (const char *)order,
+        (Py_ssize_t)(self->data->nblocks * sizeof(*order)));
+    free(order);
+    return bytes;
+}
+
+/* _block(i): (address, frames, size) */
+PyObject *
+_PyTracemalloc_Block(TracesObject *self, PyObject *number)
+{
+    size_t i = PyLong_AsSize_t(number);
+    struct tracer_snapshot *s = self->data;
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    if (i >= s->nblocks) {
+        PyErr_SetString(PyExc_IndexError, "block number out of range");
+        return NULL;
+    }
+    if (_PySnapshot_Truncate(s) < 0 || _PySnapshot_Unpack(s) < 0) {
+        return PyErr_NoMemory();
+    }
+    const struct snapshot_block *block = &s->blocks[i];
+    return Py_BuildValue("KNK", (unsigned long long)block->address,
+                         _PyTracemalloc_GetFrames(self, block->node),
+                         (unsigned long long)block->size);
 }
 
 /* --- Call tree */

@@ -213,6 +213,15 @@ extern int _PySnapshot_GroupByType(struct tracer_snapshot *s,
                                    const uint32_t *labels,
                                    struct snapshot_groups *result);
 
+/* --- tracer_order.c */
+/* Numbers of the groups by traceback that have blocks by a measure: the
+   largest first, equal ones by size, count and frames; *n are found.  Of all
+   blocks: the largest first, equal ones by their frames.  NULL: no memory. */
+extern uint32_t *_PySnapshot_Order(const struct tracer_snapshot *s,
+                                   const struct snapshot_groups *groups,
+                                   int measure, uint32_t *n);
+extern uint32_t *_PySnapshot_OrderBlocks(struct tracer_snapshot *s);
+
 /* --- tracer_filter.c */
 struct snapshot_filter {
     const uint8_t *filenames;     // one per string: matches; NULL: all do

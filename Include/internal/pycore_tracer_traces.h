@@ -45,6 +45,9 @@ extern PyObject *_PyTracemalloc_Rename(TracesObject *self, PyObject *names);
 
 /* --- _tracemalloc_snapshot_rows.c, _tracemalloc_snapshot_arenas.c */
 extern PyObject *_PyTracemalloc_Group(TracesObject *self, PyObject *args);
+extern PyObject *_PyTracemalloc_OrderBlocks(TracesObject *self,
+                                            PyObject *unused);
+extern PyObject *_PyTracemalloc_Block(TracesObject *self, PyObject *number);
 extern PyObject *_PyTracemalloc_CallTree(TracesObject *self, PyObject *unused);
 extern PyObject *_PyTracemalloc_PinnedArenas(TracesObject *self,
                                              PyObject *occupancy);

@@ -2,6 +2,7 @@
 
 from collections import namedtuple
 from datetime import datetime
+from operator import attrgetter
 import os
 
 from tracemalloc import files
@@ -9,7 +10,8 @@ from tracemalloc.filters import filter_traces
 from tracemalloc.frames import Traceback, _Traces
 from tracemalloc.legacy import LegacyMethods
 from tracemalloc.modules import module_of
-from tracemalloc.statistic import MEASURES, Statistic, compare, statistics
+from tracemalloc.statistic import (
+    MEASURES, BlockStatistics, Statistic, compare, statistics)
 
 # Keys that a call site decides, and whether they can be cumulative.
 _SITE_KEYS = {'filename': True, 'lineno': True, 'function': True,
@@ -111,8 +113,7 @@ class Snapshot(LegacyMethods):
         """
         return self._with_traces(filter_traces(self.traces._traces, filters))
 
-    def _rows(self, key_type, cumulative, order='size'):
-        traces = self.traces._traces
+    def _check(self, key_type, cumulative, order):
         if key_type not in _SITE_KEYS and key_type not in _BLOCK_KEYS:
             raise ValueError("unknown key_type: %r" % (key_type,))
         if cumulative and not _SITE_KEYS.get(key_type):
@@ -122,12 +123,16 @@ class Snapshot(LegacyMethods):
             raise ValueError("unknown order: %r: use one of %s"
                              % (order, ", ".join(MEASURES)))
         if key_type in _BLOCK_KEYS:
-            if not traces._has_blocks:
+            if not self.traces._traces._has_blocks:
                 raise ValueError("the snapshot has no traces: key type %r "
                                  "needs take_snapshot(traces=True)" % key_type)
             if order not in ('size', 'count'):
                 raise ValueError("order %r is not known for key type %r: use "
                                  "'size' or 'count'" % (order, key_type))
+
+    def _rows(self, key_type, cumulative, order='size'):
+        self._check(key_type, cumulative, order)
+        traces = self.traces._traces
         if key_type == 'module':
             names = [None if name is None else module_of(name)
                      for name in traces._filenames()]
@@ -139,18 +144,21 @@ class Snapshot(LegacyMethods):
     def statistics(self, key_type, cumulative=False, order='size'):
         """Group the blocks; return a list of Statistic, largest first.
 
+        By address, a sequence that makes them when they are asked for.
+
         *key_type*: 'filename', 'lineno', 'function', 'module', 'traceback',
         'type', 'type+lineno', 'domain' or 'address'.  *cumulative*: count a
         block at each group in its traceback, once.  *order*: an attribute of
         Statistic; groups for which its count is zero are left out.
         """
+        if key_type == 'address':
+            self._check(key_type, cumulative, order)
+            return BlockStatistics(self.traces._traces)
         stats = statistics(key_type, self._rows(key_type, cumulative, order))
-        if order == 'size':
-            key = Statistic._sort_key
-        else:
-            def key(stat):
-                return getattr(stat, order), stat._sort_key()
-        stats.sort(reverse=True, key=key)
+        if key_type != 'traceback':       # these are sorted already
+            stats.sort(reverse=True, key=Statistic._sort_key)
+            if order != 'size':
+                stats.sort(reverse=True, key=attrgetter(order))
         return stats
 
     def compare_to(self, old_snapshot, key_type, cumulative=False):

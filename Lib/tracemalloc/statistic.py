@@ -1,5 +1,7 @@
 """Statistics of groups of memory blocks, and their differences."""
 
+from collections.abc import Sequence
+
 from tracemalloc.frames import Traceback, _format_size
 
 # In the order of the rows of Traces._group().
@@ -67,6 +69,37 @@ class Statistic:
 
     def _sort_key(self):
         return self.size, self.count, self.traceback._frames
+
+
+class BlockStatistics(Sequence):
+    """A Statistic for each block, largest first, made when asked for."""
+
+    def __init__(self, traces):
+        self._traces = traces
+        self._order = memoryview(traces._order_blocks()).cast('I')
+
+    def __len__(self):
+        return len(self._order)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self._make(number) for number in self._order[index]]
+        return self._make(self._order[index])
+
+    def __iter__(self):
+        return map(self._make, self._order)
+
+    def __eq__(self, other):
+        if not isinstance(other, (list, BlockStatistics)):
+            return NotImplemented
+        return list(self) == list(other)
+
+    def __repr__(self):
+        return "<BlockStatistics len=%s>" % len(self)
+
+    def _make(self, number):
+        address, frames, size = self._traces._block(number)
+        return Statistic(Traceback(frames), size, 1, key=address)
 
 
 class StatisticDiff:

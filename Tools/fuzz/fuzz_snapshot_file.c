@@ -27,6 +27,18 @@ group_all(struct tracer_snapshot *s)
 }
 
 static void
+order_all(struct tracer_snapshot *s)
+{
+    struct snapshot_groups groups;
+    uint32_t n;
+    if (_PySnapshot_Group(s, SNAPSHOT_BY_TRACEBACK, 0, &groups) == 0) {
+        free(_PySnapshot_Order(s, &groups, SNAPSHOT_SIZE, &n));
+        free(groups.groups);
+    }
+    free(_PySnapshot_OrderBlocks(s));
+}
+
+static void
 filter_some(struct tracer_snapshot *s)
 {
     uint8_t *names = calloc((size_t)s->nstrings + 1, 1);
@@ -58,10 +70,12 @@ read_image(const uint8_t *data, size_t size)
         return;
     }
     group_all(s);
+    order_all(s);
     filter_some(s);
     s->limit = 2;
     if (_PySnapshot_Truncate(s) == 0) {
         group_all(s);
+        order_all(s);
     }
     _PySnapshot_Free(s);
 }

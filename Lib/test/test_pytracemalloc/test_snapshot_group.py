@@ -1,5 +1,6 @@
 """Snapshots made of given traces: grouping, comparing, filtering."""
 
+import random
 import unittest
 
 import tracemalloc
@@ -56,7 +57,37 @@ class GroupTests(unittest.TestCase):
         snapshot = Snapshot([(7, 5, (A1,), 1), (0, 3, (A1,), 1)], 1)
         self.assertEqual(rows(snapshot.statistics('domain')),
                          [('domain 7', 5, 1), ('domain 0', 3, 1)])
-        self.assertEqual(len(snapshot.statistics('address')), 2)
+        stats = snapshot.statistics('address')
+        self.assertEqual([(s.size, s.count, str(s.traceback)) for s in stats],
+                         [(5, 1, 'a.py:1'), (3, 1, 'a.py:1')])
+        self.assertEqual(stats[-1:], [stats[1]])
+        self.assertEqual(stats, list(stats))
+        self.assertNotEqual(stats, [stats[1], stats[0]])
+        with self.assertRaises(IndexError):
+            stats[2]
+
+    def test_paths_are_in_order(self):
+        # Names of which none, one or the other is the start of the other;
+        # the order of lone surrogates and of what lies beyond 16 bits.
+        names = ['a', 'a.py', 'a.pyc', 'b', 'é', '\uffff', '\udc80',
+                 '\U0001f600']
+        number = random.Random(5).randrange
+        raw = []
+        for _ in range(3000):
+            frames = tuple((names[number(len(names))], number(4))
+                           for _ in range(1 + number(4)))
+            raw.append((0, 8 * number(3), frames, None))
+        snapshot = Snapshot(raw, 4)
+        for order in 'size', 'count', 'peak_count':
+            stats = snapshot.statistics('traceback', order=order)
+            right = sorted(stats, reverse=True, key=lambda stat: (
+                getattr(stat, order), stat.size, stat.count, stat.traceback))
+            self.assertEqual(stats, right)
+        stats = list(snapshot.statistics('address'))
+        self.assertEqual(len(stats), 3000)
+        self.assertEqual(stats, sorted(
+            stats, reverse=True, key=lambda s: (s.size, s.traceback)))
+        self.assertEqual(sum(s.size for s in stats), sum(r[1] for r in raw))
 
     def test_module(self):
         lib = '/usr/lib/python3.13/'
