@@ -1,10 +1,11 @@
 """Every block of code of the documentation does what the page says.
 
-Each page, Doc/**/*.rst and *.md but README.md, is run from top to bottom in a
-process and an empty directory of its own, under the interpreter tested. The
-commands python, python3, pytracemalloc and pytest are that interpreter's, as
-are those of /opt/mypython/bin and env/bin; make and ./bootstrap only look
-whether they would know what to do. Blocks are written as
+Each page is run from top to bottom in a process and an empty directory of its
+own, under the interpreter tested: Doc/**/*.rst and *.md, but for README.md and
+howto/container.rst, which have tests of their own. The commands python, python3,
+pytracemalloc and pytest are that interpreter's, as are those of
+/opt/mypython/bin and env/bin; make and ./bootstrap only look whether they would
+know what to do. Blocks are written as
 
     .. code-block:: python      runs; all of a page share their names. What
                                 follows `::` is the same. With >>> it is
@@ -35,6 +36,7 @@ What cannot be run has a comment before it, which says why:
 They are counted, and must stay few.
 """
 import concurrent.futures
+import functools
 import os
 import pathlib
 import re
@@ -48,6 +50,7 @@ from test.support import requires_subprocess
 from test.test_pytracemalloc.docs_blocks import blocks_of
 from test.test_pytracemalloc.docs_output import matches
 from test.test_pytracemalloc.helpers import FLAVOUR
+from test.test_pytracemalloc.pytest_environment import python_with_pytest
 
 BLOCKS_LEFT_OUT = 77
 
@@ -63,12 +66,13 @@ HAVE_PAGES = PAGES and sysconfig.is_python_build()
 AS_DESCRIBED = FLAVOUR == 'track' and not hasattr(sys, 'gettotalrefcount')
 
 
+@functools.cache
 def python():
-    """The interpreter; in the environment of `make docs`, if there is one,
-    which has pytest."""
-    build = pathlib.Path(sysconfig.get_config_h_filename()).parents[1]
-    path = build / 'docs' / 'environment' / 'bin' / 'python'
-    return path if path.exists() else sys.executable
+    """The interpreter, with pytest if it can be had."""
+    try:
+        return python_with_pytest()
+    except unittest.SkipTest:
+        return sys.executable
 
 
 def run_page(path):
@@ -87,6 +91,7 @@ class PageTests(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
+        python()
         pool = concurrent.futures.ThreadPoolExecutor(2)
         cls.addClassCleanup(pool.shutdown, cancel_futures=True)
         cls.results = {path: pool.submit(run_page, path)
@@ -95,8 +100,8 @@ class PageTests(unittest.TestCase):
     def check(self, path):
         result = self.results[path].result()
         if result.returncode == BLOCKS_LEFT_OUT:
-            self.skipTest('passed without the blocks that need pytest; run '
-                          '`make docs` first')
+            self.skipTest('passed, but without the blocks that need pytest, '
+                          'which cannot be installed')
         if result.returncode:
             self.fail(result.stdout + result.stderr)
 

@@ -1,54 +1,13 @@
-"""The pytest plugin: pytest in a process of its own on small test files.
+"""The pytest plugin: pytest in a process of its own on small test files."""
 
-pytest is not in the standard library.  It is installed from PyPI, once, into
-a virtual environment beside the build, which also shows that the plugin is
-found there; the tests are skipped only if PyPI is out of reach.
-"""
-
-import functools
-import hashlib
 import importlib.metadata
 import os
-import pathlib
-import shutil
 import subprocess
-import sys
-import sysconfig
 import tempfile
 import textwrap
 import unittest
 
-REQUIREMENTS = pathlib.Path(__file__).with_name('pytest-requirements.txt')
-SECONDS = 300
-
-
-@functools.cache
-def python_with_pytest():
-    """Return the interpreter of an environment that has the requirements."""
-    wanted = hashlib.sha256(REQUIREMENTS.read_bytes()
-                            + sys.version.encode()).hexdigest()
-    if sysconfig.is_python_build():
-        place = pathlib.Path(sysconfig.get_config_var('projectbase'),
-                             os.pardir, 'pytest').resolve()
-    else:
-        place = pathlib.Path(tempfile.mkdtemp())
-        unittest.addModuleCleanup(shutil.rmtree, place)
-    python, key = place / 'bin' / 'python', place / 'key'
-    if not key.exists() or key.read_text() != wanted:
-        subprocess.run([sys.executable, '-m', 'venv', '--clear', place],
-                       check=True, timeout=SECONDS)
-        done = subprocess.run(
-            [python, '-m', 'pip', 'install', '--quiet', '--retries', '1',
-             '--disable-pip-version-check', '--no-deps', '--require-hashes',
-             '--only-binary=:all:', '-r', REQUIREMENTS],
-            capture_output=True, text=True, timeout=SECONDS)
-        if done.returncode:
-            if 'HASHES' in done.stderr:
-                raise AssertionError(done.stderr)
-            raise unittest.SkipTest('pip cannot install pytest: '
-                                    + done.stderr.strip().rpartition('\n')[2])
-        key.write_text(wanted)
-    return python
+from test.test_pytracemalloc.pytest_environment import python_with_pytest
 
 
 class EntryPointTest(unittest.TestCase):
