@@ -37,6 +37,36 @@ extern PyObject *_PyTracer_GetTraceback(unsigned int domain, uintptr_t ptr);
    tuples, as (size, total_nframe or None, frames); None if not traced. */
 extern PyObject *_PyTracer_GetTrace(PyObject *obj);
 
+/* --- tracer_visit.c.  Exported for the shared extension _testtracer. */
+
+struct tracer_block {
+    uintptr_t address;
+    size_t size;                  // requested bytes
+    uint32_t node;                // of a free list too, if it is parked there
+    uint32_t kind;                // enum tracer_kind
+    uint32_t domain;              // of PyTraceMalloc_Track()
+};
+
+/* Call visit() for each block; 0: tracing is off.  GIL held, not locked;
+   visit() must not allocate. */
+PyAPI_FUNC(int) _PyTracer_VisitBlocks(
+    void (*visit)(const struct tracer_block *, void *arg), void *arg);
+
+/* What the counters of a node that has blocks say of them.  GIL held. */
+PyAPI_FUNC(void) _PyTracer_GetLive(uint32_t node, uint64_t *blocks,
+                                   uint64_t *bytes);
+
+struct tracer_place {
+    const char *filename;         // UTF-8
+    int line;
+};
+
+/* The first n frames of a node that has blocks, most recent first; how many
+   there are of them.  GIL held; valid until the next allocation. */
+PyAPI_FUNC(uint32_t) _PyTracer_GetPath(uint32_t node,
+                                       struct tracer_place *places,
+                                       uint32_t n);
+
 /* Start with the whole stack; 0, or -1 with an exception. GIL held. */
 extern int _PyTracer_StartFull(void);
 

@@ -1,111 +1,137 @@
-"""The tracer beside an allocator underneath it that keeps its own books."""
+"""The tracer beside an allocator that keeps its own books of every block.
+
+Above the tracer the oracle calls the functions that are installed while
+tracing, unchanged; below, the tracer uses its general ones.  Equal must be,
+block by block, address, size, domain and frames; what is parked, free list by
+free list; and the counters of each node and the blocks that have it.
+"""
 import json
+import os
 import subprocess
 import sys
 import unittest
 
 from test.support import import_helper
-from test.test_pytracemalloc.helpers import FLAVOUR
+from test.test_pytracemalloc.helpers import FLAVOUR, SLOW
 
 import_helper.import_module('_testtracer')
 
-PROGRAM = '''
-import _testtracer, _tracemalloc, collections, gc, json, random, sys
-import threading
+STEPS = 20_000 if SLOW else 2_000
+SEEDS = 20 if SLOW else 2
 
-class Plain:
-    def __init__(self, i):
-        self.i = i
-        self.other = None
+COMPARE = '''
+import _testtracer, _tracemalloc, gc, json, sys
+from test.test_pytracemalloc import workload
 
-class Slots(list):
-    __slots__ = 'x', 'y'
-
-def generator(i):
-    for j in range(i % 5):
-        yield [j, float(j)]
-
-async def coroutine(i):
-    return [i] * (i % 50)
-
-def cycle(i):
-    a, b = Plain(i), Plain(-i)
-    a.other, b.other = b, a
-    return a
-
-def fail(i):
-    try:
-        raise ValueError(i)
-    except ValueError as exc:
-        return exc
-
-def run(i):
-    try:
-        coroutine(i).send(None)
-    except StopIteration as stop:
-        return stop.value
-
-makers = [
-    lambda i: bytes(i), lambda i: bytearray(i), lambda i: [0] * i,
-    lambda i: {j: str(j) for j in range(i % 70)},
-    lambda i: {j * 1.5 for j in range(i % 40)}, lambda i: tuple(range(i % 30)),
-    lambda i: i + 0.5, lambda i: complex(i, i), lambda i: 1 << i,
-    lambda i: 'x' * i, lambda i: 'caf\\u00e9' * (i % 99), lambda i: slice(i),
-    Plain, lambda i: Slots(range(i % 9)), generator,
-    lambda i: list(generator(i)), run, cycle, fail,
-    lambda i: collections.deque(range(i % 99)), lambda i: type('T', (), {}),
-    lambda i: memoryview(bytes(i)), lambda i: lambda: i,
-    lambda i: compile('x = [%d]' % i, 'made', 'exec'),
-]
-
-def work(rng, n):
-    keep = {}
-    for i in range(n):
-        keep[rng.randrange(300)] = rng.choice(makers)(rng.randrange(1200))
-        if i % 1000 == 0:
-            gc.collect()
-    return keep
-
-nframe = sys.argv[1]
-nframe = int(nframe) if nframe.isdecimal() else nframe
-_testtracer.install_oracle()
+where, nframe, seeds, steps = sys.argv[1], *map(json.loads, sys.argv[2:])
 gc.collect()
-kept = slice(1), slice(2)
-del kept
-_testtracer.start_under(_tracemalloc.start, nframe)
-results = []
-for seed in range(3):
-    rng = random.Random(seed)
-    keep = work(rng, 4000)
-    thread = threading.Thread(target=work, args=(rng, 1000))
-    thread.start()
-    thread.join()
-    results.append(_testtracer.compare(_tracemalloc.get_traced_memory,
-                                       _tracemalloc.get_freelist_stats))
-stats = _tracemalloc.get_tracer_stats()
-print(json.dumps([results, stats['untraced']]))
+if where == 'above':
+    _tracemalloc.start(nframe)
+if where == 'below':
+    _testtracer.install(900 if nframe == 'full' else nframe)
+    _testtracer.start_above(_tracemalloc.start, nframe)
+else:
+    _testtracer.install(900 if nframe == 'full' else nframe)
+
+def report():
+    print(json.dumps([_testtracer.compare(),
+                      _testtracer.count_blocks(sys.getallocatedblocks),
+                      _tracemalloc.get_tracer_stats()]))
+
+report()
+for seed in range(seeds):
+    kept = workload.everything(seed, steps)
+    report()
+    del kept
+    gc.collect()
+    report()
 '''
+
+COUNT = '''
+import json, sys, tracemalloc
+from test.test_pytracemalloc import workload
+
+tracemalloc.start(json.loads(sys.argv[1]))
+scope = {'__name__': 'sites'}
+with open(workload.__file__) as file:
+    code = compile(file.read(), 'workload copy', 'exec')
+exec(code, scope)
+kept = scope['work'](5, 1500)
+snapshot = tracemalloc.take_snapshot()
+rows = {}
+for stat in snapshot.statistics('lineno'):
+    frame = stat.traceback[0]
+    if frame.filename == 'workload copy':
+        rows[frame.lineno] = stat.total_size, stat.total_count
+print(json.dumps(rows))
+'''
+
+
+def run(program, *args, options=(), **env):
+    result = subprocess.run(
+        [sys.executable, *options, '-c', program, *args], text=True,
+        capture_output=True, env=os.environ | {'PYTHONHASHSEED': '1'} | env)
+    if result.returncode or result.stderr:
+        raise AssertionError(result.stderr or f'exit {result.returncode}')
+    return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 class OracleTests(unittest.TestCase):
 
-    def check(self, nframe):
-        result = subprocess.run([sys.executable, '-c', PROGRAM, str(nframe)],
-                                capture_output=True, text=True)
-        self.assertEqual(result.stderr, '')
-        rounds, untraced = json.loads(result.stdout)
-        self.assertEqual(untraced, 0)
-        for current, traced, missing, parked in rounds:
-            self.assertEqual(current, traced)
-            self.assertGreater(current, 100_000)
-            self.assertLessEqual(missing, parked)
-            if FLAVOUR != 'track':
-                self.assertEqual(missing, 0)
+    def check(self, where, nframe, options=()):
+        reports = run(COMPARE, where, json.dumps(nframe), str(SEEDS),
+                      str(STEPS), options=options)
+        self.assertEqual(len(reports), 1 + 2 * SEEDS)
+        unexplained = set()
+        for seen, counts, stats in reports:
+            all_blocks, live, parked, old, big_old_freed = counts
+            unexplained.add(all_blocks - live - parked - old + big_old_freed)
+            for what in 'unknown', 'size', 'kind', 'missing', 'counted':
+                self.assertEqual(seen[what], 0, (what, seen))
+            if FLAVOUR != 'ignore':
+                self.assertEqual(seen['parked'], 0, seen)
+                self.assertEqual(seen['place'], 0, seen)
+                if where != 'start' or not stats['folded']:
+                    self.assertEqual(seen['path'], 0, seen)
+            self.assertEqual(stats['untraced'], 0)
+        # What is left: the big blocks from before tracing, as many each time.
+        self.assertEqual(len(unexplained), 1, reports)
+        self.assertGreaterEqual(unexplained.pop(), 0)
+        most = max(seen['paths'] for seen, *rest in reports)
+        self.assertGreater(most, 1000)
+        if FLAVOUR == 'track':
+            self.assertGreater(max(report[1][2] for report in reports), 100)
 
-    def test_same_live_blocks_and_bytes(self):
-        for nframe in 1, 5, 25, 'full':
+    def test_fused_functions(self):
+        for nframe in 1, 3, 25, 'full':
             with self.subTest(nframe=nframe):
-                self.check(nframe)
+                self.check('above', nframe)
+
+    def test_general_functions(self):
+        for nframe in 1, 25, 'full':
+            with self.subTest(nframe=nframe):
+                self.check('below', nframe)
+
+    def test_from_the_start_of_the_interpreter(self):
+        for nframe in 1, 25, 'full':
+            with self.subTest(nframe=nframe):
+                self.check('start', nframe,
+                           ['-X', f'tracemalloc={nframe}'])
+
+
+class BothWaysTests(unittest.TestCase):
+    """The same program, traced by the fused and by the general functions."""
+
+    # What is allocated, that is: when cycles die is the collector's choice.
+
+    def test_same_counts_at_each_site(self):
+        for nframe in 1, 25:
+            fused, = run(COUNT, str(nframe))
+            self.assertGreater(len(fused), 80)
+            for malloc in 'pymalloc_debug', 'malloc', 'malloc_debug':
+                with self.subTest(nframe=nframe, malloc=malloc):
+                    general, = run(COUNT, str(nframe), PYTHONMALLOC=malloc)
+                    self.assertEqual(general, fused)
 
 
 if __name__ == '__main__':

@@ -4,7 +4,18 @@ import random
 import tracemalloc
 import unittest
 
-from test.test_pytracemalloc.helpers import Tracing, line_of
+from test.support import import_helper
+from test.test_pytracemalloc.helpers import SLOW, Tracing, line_of
+
+_testtracer = import_helper.import_module('_testtracer')
+
+
+def make_sites(n):
+    """Functions with a line each; none of them makes an object."""
+    scope = {'step': _testtracer.step}
+    exec(compile(''.join(f'def site{i}(): return step()\n'
+                         for i in range(n)), 'sites', 'exec'), scope)
+    return tuple(scope[f'site{i}'] for i in range(n))
 
 
 def churn(seed, keep):
@@ -45,6 +56,34 @@ class PeakTests(unittest.TestCase):
                         self.assertEqual(
                             sum(stat.size for stat
                                 in snapshot.peak.statistics(key)), peak)
+
+    def by_site(self, snapshot, nsites):
+        sites = {stat.traceback[0].lineno: (stat.size, stat.count)
+                 for stat in snapshot.statistics('lineno')
+                 if stat.traceback[0].filename == 'sites'}
+        return [sites.get(i + 1, (0, 0)) for i in range(nsites)]
+
+    def check_played(self, sites, steps, seed):
+        """Peak and sites are those of the slow model that plays along."""
+        base = _testtracer.play(sites, steps, seed,
+                                tracemalloc.get_traced_memory,
+                                tracemalloc.reset_peak)
+        snapshot = tracemalloc.take_snapshot()
+        total, highest, live, at_peak = _testtracer.get_played()
+        self.assertGreater(highest, total)
+        self.assertEqual(snapshot.traced_memory[1] - base, highest)
+        self.assertEqual(self.by_site(snapshot, len(live)), live)
+        self.assertEqual(self.by_site(snapshot.peak, len(live)), at_peak)
+
+    def test_each_site_at_the_peak(self):
+        sites = make_sites(40)
+        for nframe in 1, 2, 'full':
+            for seed in range(1, 100 if SLOW else 6):
+                with self.subTest(nframe=nframe, seed=seed), Tracing(nframe):
+                    self.addCleanup(_testtracer.end_play)
+                    self.check_played(sites, 2000 * (seed % 5 + 1), seed)
+                    self.check_played(sites, 6000, 0)
+                    _testtracer.end_play()
 
     def test_garbage_is_what_the_collector_freed(self):
         with Tracing():

@@ -1,0 +1,65 @@
+/* The parts of the module _testtracer, each a file of its own. */
+
+#ifndef TESTTRACER_H
+#define TESTTRACER_H
+
+#include "Python.h"
+
+/* Functions of each part, ended by an empty entry. */
+extern PyMethodDef _TestTracer_LogFunctions[];
+extern PyMethodDef _TestTracer_CompareFunctions[];
+extern PyMethodDef _TestTracer_PlayFunctions[];
+extern PyMethodDef _TestTracer_ThreadFunctions[];
+
+/* --- _testtracer_log.c: the books of the oracle.  GIL held. */
+
+#define BOOKS_SIZE (1u << 20)     // slots; open addressing, linear probing
+#define UNKNOWN_SIZE ((size_t)-1)
+
+struct block {
+    uintptr_t address;            // 0: empty slot
+    size_t size;                  // requested bytes
+    uint64_t path;                // hash of its frames; 0: not known
+    uint64_t place;               // of the most recent one
+    uint8_t kind;                 // enum tracer_kind
+    uint8_t old;                  // from before the oracle
+    uint8_t seen;                 // for compare()
+};
+
+struct books {
+    struct block *blocks;
+    uint32_t limit;               // frames of a path
+    Py_ssize_t unknown_freed;     // big blocks from before the oracle, of the
+                                  //   object and memory domains, freed since
+};
+
+extern struct books _TestTracer_Books;
+
+/* The block at an address, or an empty slot. */
+extern struct block *_TestTracer_Find(uintptr_t address);
+
+/* The same for same file names and lines; never 0. */
+struct tracer_place;
+extern uint64_t _TestTracer_HashPath(const struct tracer_place *places,
+                                     uint32_t n);
+
+#define MAX_FRAMES 1000           // of a path
+
+/* --- _testtracer_walk.c: CPython's free lists and pools.  GIL held; these
+   do not allocate. */
+
+/* A block that is on a free list of the main interpreter. */
+struct parked_block {
+    uintptr_t address;
+    int kind;                     // enum _PyTracer_freelist
+};
+
+/* Store at most n of them; how many there are. */
+extern size_t _TestTracer_WalkFreelists(struct parked_block *blocks,
+                                        size_t n);
+
+/* Call visit() for each small block that is allocated. */
+extern void _TestTracer_WalkPools(void (*visit)(uintptr_t address, void *arg),
+                                  void *arg);
+
+#endif /* !TESTTRACER_H */

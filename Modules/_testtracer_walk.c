@@ -1,0 +1,158 @@
+/* What is on CPython's free lists, and which blocks pymalloc has handed out,
+   by a walk of the lists and pools themselves.
+
+   Not here: the lists of a deque, of a profiler and of the asyncio module,
+   which are private to their modules.  HAMT nodes and the object stacks of the
+   free-threaded collector have no list in a build with the GIL. */
+
+#ifndef Py_BUILD_CORE_BUILTIN
+#  define Py_BUILD_CORE_MODULE 1
+#endif
+
+#include "Python.h"
+#include "pycore_context.h"       // PyContext
+#include "pycore_dict.h"          // PyDictKeysObject
+#include "pycore_genobject.h"     // PyAsyncGenASend
+#include "pycore_interp.h"        // PyInterpreterState
+#include "pycore_obmalloc.h"      // struct pool_header
+#include "pycore_tracer.h"        // enum _PyTracer_freelist
+#include "_testtracer.h"
+
+struct walk {
+    struct parked_block *blocks;
+    size_t room;
+    size_t n;
+};
+
+static void
+found(struct walk *w, const void *block, int kind)
+{
+    if (w->n < w->room) {
+        w->blocks[w->n].address = (uintptr_t)block;
+        w->blocks[w->n].kind = kind;
+    }
+    w->n++;
+}
+
+static void
+found_gc(struct walk *w, const void *op, int kind)
+{
+    found(w, (const char *)op - sizeof(PyGC_Head), kind);
+}
+
+static void
+walk_memory_errors(struct walk *w, PyInterpreterState *interp)
+{
+    for (PyBaseExceptionObject *op = interp->exc_state.memerrors_freelist;
+         op != NULL; op = (PyBaseExceptionObject *)op->dict)
+    {
+        found_gc(w, op, _PyTracer_MEMORY_ERROR);
+    }
+}
+
+#ifdef WITH_FREELISTS
+static void
+walk_tuples(struct walk *w, const struct _Py_tuple_freelist *tuples)
+{
+    for (int i = 0; i < PyTuple_NFREELISTS; i++) {
+        for (PyTupleObject *op = tuples->items[i]; op != NULL;
+             op = (PyTupleObject *)op->ob_item[0])
+        {
+            found_gc(w, op, _PyTracer_TUPLE);
+        }
+    }
+}
+
+static void
+walk_linked(struct walk *w, const struct _Py_object_freelists *lists)
+{
+    for (PyFloatObject *op = lists->floats.items; op != NULL;
+         op = (PyFloatObject *)Py_TYPE(op))
+    {
+        found(w, op, _PyTracer_FLOAT);
+    }
+    for (PyContext *op = lists->contexts.items; op != NULL;
+         op = (PyContext *)op->ctx_weakreflist)
+    {
+        found_gc(w, op, _PyTracer_CONTEXT);
+    }
+    if (lists->slices.slice_cache != NULL) {
+        found_gc(w, lists->slices.slice_cache, _PyTracer_SLICE);
+    }
+}
+
+static void
+walk_arrays(struct walk *w, const struct _Py_object_freelists *lists)
+{
+    for (int i = 0; i < lists->lists.numfree; i++) {
+        found_gc(w, lists->lists.items[i], _PyTracer_LIST);
+    }
+    for (int i = 0; i < lists->dicts.numfree; i++) {
+        found_gc(w, lists->dicts.items[i], _PyTracer_DICT);
+    }
+    for (int i = 0; i < lists->dictkeys.numfree; i++) {
+        found(w, lists->dictkeys.items[i], _PyTracer_DICT_KEYS);
+    }
+    for (int i = 0; i < lists->async_gens.numfree; i++) {
+        found_gc(w, lists->async_gens.items[i], _PyTracer_ASYNC_GEN);
+    }
+    for (int i = 0; i < lists->async_gen_asends.numfree; i++) {
+        found_gc(w, lists->async_gen_asends.items[i],
+                 _PyTracer_ASYNC_GEN_ASEND);
+    }
+}
+#endif
+
+size_t
+_TestTracer_WalkFreelists(struct parked_block *blocks, size_t n)
+{
+    struct walk w = {blocks, n, 0};
+    PyInterpreterState *interp = PyInterpreterState_Get();
+    walk_memory_errors(&w, interp);
+#ifdef WITH_FREELISTS
+    const struct _Py_object_freelists *lists = &interp->object_state.freelists;
+    walk_tuples(&w, &lists->tuples);
+    walk_linked(&w, lists);
+    walk_arrays(&w, lists);
+#endif
+    return w.n;
+}
+
+/* --- Pools */
+
+static void
+walk_pool(const struct pool_header *pool,
+          void (*visit)(uintptr_t address, void *arg), void *arg)
+{
+    char taken[POOL_SIZE / ALIGNMENT];
+    uintptr_t base = (uintptr_t)pool;
+    uint32_t size = INDEX2SIZE(pool->szidx);
+    if (pool->ref.count == 0 || pool->szidx == DUMMY_SIZE_IDX) {
+        return;
+    }
+    memset(taken, 1, sizeof(taken));
+    for (pymem_block *p = pool->freeblock; p != NULL; p = *(pymem_block **)p) {
+        taken[((uintptr_t)p - base) / ALIGNMENT] = 0;
+    }
+    for (uint32_t at = POOL_OVERHEAD; at < pool->nextoffset; at += size) {
+        if (taken[at / ALIGNMENT]) {
+            visit(base + at, arg);
+        }
+    }
+}
+
+void
+_TestTracer_WalkPools(void (*visit)(uintptr_t address, void *arg), void *arg)
+{
+    const struct _obmalloc_state *state = PyInterpreterState_Get()->obmalloc;
+    for (size_t i = 0; i < state->mgmt.maxarenas; i++) {
+        const struct arena_object *arena = &state->mgmt.arenas[i];
+        if (arena->address == 0) {
+            continue;
+        }
+        uintptr_t pool = (uintptr_t)_Py_ALIGN_UP(arena->address, POOL_SIZE);
+        for (; pool < (uintptr_t)arena->pool_address; pool += POOL_SIZE) {
+            walk_pool((const struct pool_header *)pool, visit, arg);
+        }
+    }
+}

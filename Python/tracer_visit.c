@@ -1,0 +1,82 @@
+/* Every block that the tracer knows, for its tests: they compare the blocks,
+   one by one, with what an allocator of their own has seen. */
+
+#include "Python.h"
+#include "pycore_tracer_core.h"
+#include "pycore_tracer_trace.h"
+
+struct visitor {
+    void (*visit)(const struct tracer_block *, void *);
+    void *arg;
+};
+
+static int
+visit_pool(const struct tracer_pool *pool, void *arg)
+{
+    const struct visitor *v = arg;
+    for (uint32_t i = 0; pool->entries != NULL && i < pool->nblocks; i++) {
+        uint32_t entry = pool->entries[i];
+        if (entry != 0) {
+            struct tracer_block block = {
+                .address = (uintptr_t)pool->blocks
+                           + (size_t)i * pool->block_size,
+                .size = TRACER_ENTRY_SIZE(entry),
+                .node = TRACER_ENTRY_NODE(entry),
+                .kind = TRACER_ENTRY_DOMAIN(entry),
+            };
+            v->visit(&block, v->arg);
+        }
+    }
+    return 0;
+}
+
+int
+_PyTracer_VisitBlocks(void (*visit)(const struct tracer_block *, void *),
+                      void *arg)
+{
+    _PyTracer_Lock();
+    int tracing = _PyTracer.tracing;
+    if (tracing) {
+        struct visitor v = {visit, arg};
+        (void)_PyTracer_VisitPools(visit_pool, &v);
+        const struct tracer_map *map = &_PyTracer.map;
+        for (size_t i = 0; i <= map->mask; i++) {
+            const struct tracer_record *r = &map->records[i];
+            if (r->node != TRACER_NODE_NONE) {
+                struct tracer_block block = {r->address, r->size, r->node,
+                                             r->kind, r->domain};
+                visit(&block, arg);
+            }
+        }
+    }
+    _PyTracer_Unlock();
+    return tracing;
+}
+
+void
+_PyTracer_GetLive(uint32_t node, uint64_t *blocks, uint64_t *bytes)
+{
+    if (_PyTracer_IsParked(node)) {
+        _PyTracer_GetParked(node - TRACER_NODE_PARKED, blocks, bytes);
+        return;
+    }
+    const struct tracer_node *n = _PyTracer_Node(node);
+    const struct tracer_twin *twin = _PyTracer_Twin(node);
+    *blocks = n->alloc_blocks - n->free_blocks
+              + twin->alloc_blocks - twin->free_blocks;
+    *bytes = n->alloc_bytes - n->free_bytes
+             + twin->alloc_bytes - twin->free_bytes;
+}
+
+uint32_t
+_PyTracer_GetPath(uint32_t node, struct tracer_place *places, uint32_t n)
+{
+    uint32_t found = Py_MIN(_PyTracer_NFrames(node), n);
+    for (uint32_t i = 0; i < found; i++) {
+        const struct tracer_location *loc = _PyTracer_LocationAt(node);
+        places[i].filename = _PyTracer.strings[loc->filename].utf8;
+        places[i].line = loc->line;
+        node = _PyTracer_Node(node)->parent;
+    }
+    return found;
+}
