@@ -146,7 +146,7 @@ def parse_arguments():
                         help='run the stock tests also with -X tracemalloc=N'
                              ' for each N of this list')
     parser.add_argument('--all', action='store_true',
-                        help='all stock tests, the slow ones too')
+                        help='all stock tests, and the slow parts of ours')
     parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1)
     parser.add_argument('--logs', type=pathlib.Path,
                         default=pathlib.Path('build/check'))
@@ -162,10 +162,12 @@ def main():
     logs = options.logs.resolve()
     logs.mkdir(parents=True, exist_ok=True)
     # Tests expect an interpreter that nobody has configured, and no make.
+    slow = options.all or os.environ.get('PYTRACEMALLOC_SLOW') == '1'
     for name in list(os.environ):
         if name.startswith(('PYTHON', 'PYTRACEMALLOC', 'MAKE', 'MFLAGS')):
             del os.environ[name]
     os.environ['PYTRACEMALLOC_TOP'] = str(options.top)
+    os.environ['PYTRACEMALLOC_SLOW'] = str(int(slow))
 
     jobs = select(options)
     failed = []
