@@ -8,8 +8,6 @@
 
 #include "pycore_tracer_snapshot.h"
 
-#include <glib.h>                 // g_utf8_validate_len()
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,33 +127,43 @@ get_array32(struct reader *r, size_t least, size_t size, uint32_t *n)
     return array;
 }
 
-/* Length of what is no UTF-8 and is let through at p all the same: NUL and
-   surrogates, which names may hold; else 0. */
-static size_t
-passed_through(const uint8_t *p, const uint8_t *end)
+/* End of the character at p, NULL if it is none: UTF-8 as in RFC 3629, but for
+   NUL and surrogates, which names may hold. */
+static const uint8_t *
+skip_character(const uint8_t *p, const uint8_t *end)
 {
-    if (*p == 0) {
-        return 1;
+    uint8_t c = p[0];
+    if (c < 0x80) {
+        return p + 1;
     }
-    return end - p >= 3 && p[0] == 0xed && p[1] >= 0xa0 && p[1] < 0xc0
-           && p[2] >= 0x80 && p[2] < 0xc0 ? 3 : 0;
+    int n = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+    if (c < 0xc2 || c > 0xf4 || end - p < n) {
+        return NULL;
+    }
+    for (int i = 1; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80) {
+            return NULL;
+        }
+    }
+    /* Longer than needed, or beyond U+10FFFF. */
+    if ((c == 0xe0 && p[1] < 0xa0) || (c == 0xf0 && p[1] < 0x90)
+        || (c == 0xf4 && p[1] > 0x8f))
+    {
+        return NULL;
+    }
+    return p + n;
 }
 
 static void
 check_utf8(struct reader *r, const uint8_t *p, const uint8_t *end)
 {
     while (p < end) {
-        const char *stop;
-        if (g_utf8_validate_len((const char *)p, (size_t)(end - p), &stop)) {
-            return;
-        }
-        p = (const uint8_t *)stop;
-        size_t n = passed_through(p, end);
-        if (n == 0) {
+        const uint8_t *next = skip_character(p, end);
+        if (next == NULL) {
             fail_at(r, p, "bad UTF-8");
             return;
         }
-        p += n;
+        p = next;
     }
 }
 

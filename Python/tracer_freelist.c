@@ -9,7 +9,7 @@
 #include "Python.h"
 #include "pycore_tracer_core.h"
 
-int _PyTracer_enabled = 0;
+char _PyTracer_enabled = 0;
 uint32_t _PyTracer_small_fallback = 0;
 
 static void

@@ -51,8 +51,9 @@ enum _PyTracer_freelist {
     _PyTracer_NFREELISTS
 };
 
-/* Nonzero while tracing.  Written with the GIL held. */
-PyAPI_DATA(int) _PyTracer_enabled;
+/* Nonzero while tracing.  Written with the GIL held.  A byte, as compilers
+   compare one in memory in a single instruction. */
+PyAPI_DATA(char) _PyTracer_enabled;
 
 PyAPI_FUNC(void) _PyTracer_Park(enum _PyTracer_freelist kind, void *block,
                                 size_t size);

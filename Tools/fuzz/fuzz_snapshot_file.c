@@ -7,6 +7,7 @@
 
 #include "pycore_tracer_snapshot.h"
 
+#include <glib.h>                 // g_utf8_validate_len()
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,6 +56,34 @@ filter_some(struct tracer_snapshot *s)
     free(names);
 }
 
+/* What is no UTF-8 and may stand in a name: NUL and surrogates. */
+static size_t
+let_through(const char *text, size_t length)
+{
+    const uint8_t *p = (const uint8_t *)text;
+    if (length > 0 && p[0] == 0) {
+        return 1;
+    }
+    return length >= 3 && p[0] == 0xed && p[1] >= 0xa0 && p[1] < 0xc0
+           && p[2] >= 0x80 && p[2] < 0xc0 ? 3 : 0;
+}
+
+static void
+check_strings(const struct tracer_snapshot *s)
+{
+    for (uint32_t i = 0; i < s->nstrings; i++) {
+        const char *text = s->text + s->strings[i].offset;
+        const char *end = text + s->strings[i].length;
+        while (!g_utf8_validate_len(text, (size_t)(end - text), &text)) {
+            size_t n = let_through(text, (size_t)(end - text));
+            if (n == 0) {
+                abort();
+            }
+            text += n;
+        }
+    }
+}
+
 static void
 read_image(const uint8_t *data, size_t size)
 {
@@ -69,6 +98,7 @@ read_image(const uint8_t *data, size_t size)
         }
         return;
     }
+    check_strings(s);
     group_all(s);
     order_all(s);
     filter_some(s);
