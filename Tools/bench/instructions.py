@@ -2,9 +2,10 @@
 
 A clock on a shared machine cannot see half a percent; a count can.  Each
 snippet runs with N loops and with 3N, and the difference over 2N is free of
-start-up.  Hash seed and addresses are fixed.  Valgrind counts; where there is
-none, perf does, if the processor lets it.  For a snippet that costs more than
-it may, Valgrind also says in which functions.
+start-up, which is a snippet of its own.  Hash seed and addresses are fixed.
+Valgrind counts, always the same; where there is none, perf does, if the
+processor lets it.  For a snippet that costs more than it may, Valgrind also
+says in which functions.
 
 The snippets take the paths that the patches touch: each free list, each
 allocator and size range, frames, generators, code objects.
@@ -18,10 +19,12 @@ import shutil
 import subprocess
 import tempfile
 
+import measure
 import summary
-from measure import clean_environment
 
-LIMIT = 0.5     # percent that the set may cost more than stock
+LIMIT = 0.5     # percent that a snippet may cost more than with stock
+TIMEOUT_S = 600
+PERF_TURNS = 5  # counts of the processor vary a little; the least is taken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +70,7 @@ SNIPPETS = (
     Snippet('compile', 'exec("y = [1]", {})', 200),
     Snippet('collection', 'y = []; y.append(y); del y', 5000),
 )
+START_UP = Snippet('start-up', 'pass', 1)
 
 PROGRAM = '''
 def main(n):
@@ -77,14 +81,26 @@ main({loops})
 '''
 
 
+def fixed_addresses():
+    """Return the command that loads programs at fixed addresses, or ()."""
+    if shutil.which('setarch'):
+        command = ('setarch', os.uname().machine, '-R')
+        if subprocess.run([*command, 'true'], capture_output=True,
+                          check=False).returncode == 0:
+            return command
+    return ()
+
+
 def counter():
-    """Return the command that counts, or None where nothing does."""
+    """Return (name, command) of what counts, or None where nothing does."""
     if shutil.which('valgrind'):
-        return ('valgrind', '--tool=cachegrind', '--cache-sim=no')
+        return 'valgrind', (*fixed_addresses(), 'valgrind',
+                            '--tool=cachegrind', '--cache-sim=no')
     if shutil.which('perf'):
-        perf = ('perf', 'stat', '-x,', '-e', 'instructions:u')
-        if count(perf, ('true',)):
-            return perf
+        tool = 'perf', (*fixed_addresses(), 'perf', 'stat', '-x,', '-e',
+                        'instructions:u')
+        if count(tool, ('true',)):
+            return tool
     return None
 
 
@@ -93,36 +109,54 @@ def count(tool, command):
 
     perf knows no functions: it gives one, called 'all'.  Empty on failure.
     """
+    name, prefix = tool
     with tempfile.TemporaryDirectory(prefix='bench-') as work:
         out = os.path.join(work, 'counts')
-        if tool[0] == 'valgrind':
-            tool = (*tool, '--cachegrind-out-file=' + out)
-        done = subprocess.run([*tool, *command], capture_output=True,
-                              text=True, stdin=subprocess.DEVNULL,
-                              timeout=600,
-                              env=clean_environment())
-        counts = collections.Counter()
-        if done.returncode:
-            return counts
-        if tool[0] != 'valgrind':
-            found = re.search(r'^(\d+),', done.stderr, re.MULTILINE)
-            return collections.Counter(all=int(found[1]) if found else 0)
-        with open(out) as file:
-            for line in file:
-                if line.startswith('fn='):
-                    function = line[3:].strip()
-                elif line[0].isdigit():
-                    counts[function] += int(line.split()[1])
-        return counts
+        if name == 'valgrind':
+            prefix = (*prefix, '--cachegrind-out-file=' + out)
+        status, errors = measure.CHILDREN.run(
+            [*prefix, *command], TIMEOUT_S, cwd=work,
+            env=measure.clean_environment())
+        if status:
+            return collections.Counter()
+        if name == 'valgrind':
+            return read_cachegrind(out)
+        found = re.search(r'^(\d+),', errors, re.MULTILINE)
+        return collections.Counter({'all': int(found[1])} if found else {})
+
+
+def read_cachegrind(path):
+    """Return {function: instructions} of a file of cachegrind."""
+    counts = collections.Counter()
+    with open(path) as file:
+        for line in file:
+            if line.startswith('fn='):
+                function = line[3:].strip()
+            elif line[0].isdigit():
+                counts[function] += int(line.split()[1])
+    return counts
+
+
+def best_count(tool, command):
+    """Return the least of some counts; cachegrind's are all the same."""
+    turns = 1 if tool[0] == 'valgrind' else PERF_TURNS
+    return min((count(tool, command) for _ in range(turns)),
+               key=lambda counts: sum(counts.values()))
 
 
 def per_loop(tool, python, snippet):
-    """Return {function: instructions of one loop}, start-up excluded."""
+    """Return {function: instructions of one loop}, start-up excluded.
+
+    For START_UP, the instructions of starting and ending.
+    """
+    command = (python, '-s', '-S', '-c')
+    if snippet is START_UP:
+        return best_count(tool, (*command, snippet.code))
     counts = []
     for loops in (snippet.loops, 3 * snippet.loops):
         program = PROGRAM.format(setup=snippet.setup, code=snippet.code,
                                  loops=loops)
-        counts.append(count(tool, (python, '-s', '-S', '-c', program)))
+        counts.append(best_count(tool, (*command, program)))
     if not all(counts):
         return {}
     counts[1].subtract(counts[0])
@@ -138,34 +172,40 @@ def differences(stock, ours, most=6):
     return sorted(rows, key=lambda row: -abs(row[2] - row[1]))[:most]
 
 
-def compare(stock, ours, progress=lambda name: None):
-    """Count every snippet in both interpreters.
+def compare(tool, stock, ours, rows, jobs, progress):
+    """Count every snippet in both interpreters, and start-up.
 
-    Return None where nothing can count, or {'tool', 'mean', 'rows',
-    'start_up'}: each row has 'name', 'stock', 'ours' (instructions per loop)
-    and 'functions' (see differences()); start_up is [stock, ours]; mean is
-    the geometric mean of the ratios.
+    `rows` gets, in the order of SNIPPETS, a dict of each: 'name', 'stock',
+    'ours' (instructions per loop, 0 where they could not be counted) and
+    'functions', see differences().
     """
-    tool = counter()
-    if tool is None:
-        return None
-    rows = []
-    for snippet in SNIPPETS:
-        progress(snippet.name)
+    order = [snippet.name for snippet in (*SNIPPETS, START_UP)]
+
+    def one(snippet):
         base, mine = (per_loop(tool, python, snippet)
                       for python in (stock, ours))
-        rows.append({'name': snippet.name, 'stock': sum(base.values()),
-                     'ours': sum(mine.values()),
-                     'functions': differences(base, mine)})
-    start_up = [sum(count(tool, (python, '-s', '-S', '-c', 'pass')).values())
-                for python in (stock, ours)]
+        return {'name': snippet.name, 'stock': sum(base.values()),
+                'ours': sum(mine.values()),
+                'functions': differences(base, mine)}
+
+    def done(row):
+        rows.append(row)
+        rows.sort(key=lambda row: order.index(row['name']))
+        progress(row['name'])
+
+    measure.run_jobs([(one, snippet) for snippet in (*SNIPPETS, START_UP)],
+                     jobs, done)
+
+
+def mean(rows):
+    """Return the geometric mean of the ratios, or None without any."""
     pairs = [row['ours'] / row['stock'] for row in rows
              if row['stock'] and row['ours']]
-    return {'tool': tool[0], 'rows': rows, 'start_up': start_up,
-            'mean': summary.geometric_mean(pairs) if pairs else None}
+    return summary.geometric_mean(pairs) if pairs else None
 
 
-def passes(report):
-    """True if all snippets could be counted and their mean is in the limit."""
-    return (all(row['stock'] and row['ours'] for row in report['rows'])
-            and report['mean'] <= 1 + LIMIT / 100)
+def costly(rows):
+    """Return the names of the rows over the limit, or not counted."""
+    return [row['name'] for row in rows
+            if not row['stock'] or not row['ours']
+            or row['ours'] > row['stock'] * (1 + LIMIT / 100)]

@@ -1,10 +1,14 @@
 """Run children in alternation and collect what they took.
 
 One measurement is one fresh process: a mode (an interpreter with its options)
-running one workload.  Within a round the modes follow each other, and the
-next round starts with another one, so that a slow minute of the machine hits
-all of them.  What is compared later is always one round of a mode with the
-same round of the base.
+running one workload.  Within a round the modes of a workload follow each
+other, and the next round starts with another one, so that a slow minute of
+the machine hits all of them.  What is compared later is always one round of a
+mode with the same round of the base.
+
+A mode that is many times slower than the base does a share of the loops, and
+less still when that takes too long.  It is then paired with a run of the base
+that does the same loops.
 """
 
 import concurrent.futures
@@ -12,8 +16,11 @@ import dataclasses
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import tempfile
+import threading
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 CHILD = HERE / 'child.py'
@@ -26,14 +33,79 @@ class Mode:
     command: tuple
     rounds: int | None = None   # at most so many, for those that are slow
     between: tuple = ()         # what follows the script, before its own
+    share: float = 1.0          # of the loops; below 1 for those that are slow
 
 
-def clean_environment():
+class Stopped(Exception):
+    """A measurement was ended from outside; it counts for nothing."""
+
+
+class Children:
+    """The processes that run now, each a group of its own.
+
+    Ctrl-C goes to the runner alone, which then ends them all: a child that
+    died of it would look like a workload that fails.
+    """
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.live = set()
+        self.stopped = False
+
+    def run(self, command, timeout, **options):
+        """Run to the end; return (status, standard error).
+
+        Raises subprocess.TimeoutExpired, OSError, Stopped.
+        """
+        with self.lock:
+            if self.stopped:
+                raise Stopped
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE, start_new_session=True, **options)
+            self.live.add(process)
+        try:
+            _, errors = process.communicate(timeout=timeout)
+        finally:
+            self.kill(process)
+            process.wait()
+            process.stderr.close()
+            with self.lock:
+                self.live.discard(process)
+        if self.stopped:
+            raise Stopped
+        return process.returncode, errors.decode(errors='replace')
+
+    @staticmethod
+    def kill(process):
+        """End what is left of a process's group."""
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+    def stop(self):
+        """End all of them, and start no more."""
+        with self.lock:
+            self.stopped = True
+            for process in self.live:
+                self.kill(process)
+
+
+CHILDREN = Children()
+
+
+def clean_environment(**more):
     """The environment of a child: no PYTHON* of the caller, fixed hashes."""
     env = {key: value for key, value in os.environ.items()
            if not key.startswith(('PYTHON', 'PYTRACEMALLOC'))}
-    env.update(PYTHONHASHSEED='0', PYTHONNOUSERSITE='1')
+    env.update(PYTHONHASHSEED='0', PYTHONNOUSERSITE='1', **more)
     return env
+
+
+def last_line(text):
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip()[:200] if lines else 'no result'
 
 
 def run_once(mode, arguments, timeout):
@@ -43,65 +115,121 @@ def run_once(mode, arguments, timeout):
         script, *rest = map(str, arguments)
         command = [*mode.command, script, *mode.between, *rest, result]
         try:
-            done = subprocess.run(
-                command, cwd=work, env=clean_environment(),
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE, timeout=timeout)
+            status, errors = CHILDREN.run(command, timeout, cwd=work,
+                                          env=clean_environment())
         except subprocess.TimeoutExpired:
-            return {'error': f'over {timeout} s'}
+            return {'error': f'over {timeout:g} s', 'timeout': True}
         except OSError as exc:
             return {'error': str(exc)}
         try:
             with open(result) as file:
                 return json.load(file)
         except (OSError, ValueError):
-            lines = done.stderr.decode(errors='replace').split('\n')
-            last = next((line for line in reversed(lines) if line.strip()),
-                        'no result')
-            return {'error': f'status {done.returncode}: {last[:200]}'}
+            return {'error': f'status {status}: {last_line(errors)}'}
+
+
+def take_turns(modes, rows, turn, run):
+    """Let run(mode) add one result to rows[mode.name], for each mode.
+
+    A mode that has had its rounds, or that failed, gets None.
+    """
+    shift = turn % len(modes)
+    for mode in modes[shift:] + modes[:shift]:
+        row = rows[mode.name]
+        spent = mode.rounds is not None and turn >= mode.rounds
+        failed = any(old and 'error' in old for old in row)
+        row.append(None if spent or failed else run(mode))
 
 
 def alternate(modes, arguments, rounds, timeout):
-    """Return {mode name: [result per round]} of one workload.
-
-    A mode with fewer rounds than the others has None in the rest; one that
-    fails or takes too long is not tried again.
-    """
-    results = {mode.name: [None] * rounds for mode in modes}
+    """Return {mode name: [result per round]} of one script."""
+    rows = {mode.name: [] for mode in modes}
     for turn in range(rounds):
-        shift = turn % len(modes)
-        for mode in modes[shift:] + modes[:shift]:
-            mine = results[mode.name]
-            if mode.rounds is not None and turn >= mode.rounds:
-                continue
-            if any(old and 'error' in old for old in mine[:turn]):
-                continue
-            mine[turn] = run_once(mode, arguments, timeout)
-    return results
+        take_turns(modes, rows, turn,
+                   lambda mode: run_once(mode, arguments, timeout))
+    return rows
 
 
-def run_all(modes, workloads, *, rounds, jobs, timeout, progress, scale=1.0):
-    """Measure every workload in every mode: {workload: {mode: [result]}}.
+class Round:
+    """One round of one workload: each mode, and the bases they need."""
 
-    Several jobs share the machine's cores, one workload each; workloads that
-    have threads of their own run alone, after the others.
+    def __init__(self, item, base, loops, timeout):
+        self.item = item
+        self.base = base
+        self.loops = loops
+        self.timeout = timeout
+        self.bases = {}
+
+    def child(self, mode, loops):
+        return run_once(mode, [CHILD, self.item.module, self.item.name, loops],
+                        self.timeout)
+
+    def run(self, mode):
+        """Measure a mode; return its result.
+
+        Where it did less than all loops, the result says how many in 'loops',
+        and what the base took for as many in 'base'.
+        """
+        loops = max(1, round(self.loops * mode.share))
+        result = self.child(mode, loops)
+        while mode.share < 1 and 'timeout' in result and loops > 1:
+            loops = max(1, loops // 10)
+            result = self.child(mode, loops)
+        if 'error' in result:
+            return result | {'error': f"{result['error']} for {loops} of "
+                                      f'{self.loops} loops'}
+        if loops == self.loops:
+            return result
+        if loops not in self.bases:
+            self.bases[loops] = self.child(self.base, loops)
+        return result | {'loops': loops, 'base': self.bases[loops]}
+
+
+def run_all(modes, workloads, results, *, rounds, jobs, timeout, progress,
+            scale=1.0, until=None):
+    """Measure every workload in every mode.
+
+    `results`, {workload: {mode: [result]}}, grows as they come in, and
+    progress(turn, workload) is called after each workload of each round.
+    No round after the first one starts that would hardly be over by `until`,
+    a time of time.monotonic().  Several jobs share the machine's cores, one
+    workload each; workloads that have threads of their own run alone.
     """
-    modes = list(modes)
-    results = {}
+    for item in workloads:
+        results[item.name] = {mode.name: [] for mode in modes}
 
-    def one(item):
-        loops = max(1, round(item.loops * scale))
-        arguments = [CHILD, item.module, item.name, loops]
-        results[item.name] = alternate(modes, arguments, rounds, timeout)
-        progress(item.name)
+    def one(item, turn):
+        this = Round(item, modes[0], max(1, round(item.loops * scale)),
+                     timeout)
+        take_turns(modes, results[item.name], turn, this.run)
+        return item.name
 
-    for alone in (False, True):
-        chosen = [item for item in workloads if item.threads is alone]
-        lanes = 1 if alone else jobs
-        with concurrent.futures.ThreadPoolExecutor(lanes) as pool:
-            for future in [pool.submit(one, item) for item in chosen]:
-                future.result()
-    return {item.name: results[item.name] for item in workloads}
+    for turn in range(rounds):
+        started = time.monotonic()
+        for alone in (False, True):
+            chosen = [item for item in workloads if item.threads is alone]
+            run_jobs([(one, item, turn) for item in chosen],
+                     1 if alone else jobs,
+                     lambda name: progress(turn, name))
+        now = time.monotonic()
+        if until is not None and now + (now - started) > until:
+            break
+
+
+def run_jobs(calls, lanes, done):
+    """Run the calls in so many threads; done(result) as each returns.
+
+    On an exception, Ctrl-C for one, the children are ended and it goes on.
+    """
+    with concurrent.futures.ThreadPoolExecutor(lanes) as pool:
+        futures = [pool.submit(*call) for call in calls]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                done(future.result())
+        except BaseException:
+            CHILDREN.stop()
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def warm_up(modes, timeout):

@@ -32,16 +32,17 @@ def series(full):
             yield name, size, list((BASE | {name: size}).values())
 
 
-def run(modes, full, rounds, timeout, progress):
-    """Return {series: {size: {mode: {step: median} or {'error': why}}}}."""
-    report = {}
+def run(modes, full, rounds, timeout, report, progress):
+    """Fill report {series: {size: {mode: {step: median}}}}.
+
+    A mode that failed has {'error': why} in place of the steps.
+    """
     for name, size, shape in series(full):
         row = measure.alternate(
             modes, [HEAP, *shape], 1 if size > 1_000_000 else rounds, timeout)
-        report.setdefault(name, {})[size] = {
+        report.setdefault(name, {})[str(size)] = {
             mode: median_of(runs) for mode, runs in row.items()}
         progress(f'{name} {size}')
-    return report
 
 
 def median_of(runs):
@@ -58,7 +59,7 @@ def exponents(report):
     growth = {}
     for name, sizes in report.items():
         for mode in next(iter(sizes.values())):
-            known = {size: row[mode] for size, row in sizes.items()
+            known = {int(size): row[mode] for size, row in sizes.items()
                      if 'error' not in row[mode]}
             steps = next(iter(known.values()), {})
             growth.setdefault(name, {})[mode] = {

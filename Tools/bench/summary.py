@@ -10,10 +10,18 @@ import statistics
 
 
 def ratios(mine, base, field):
-    """Return the paired ratios of `field` over the rounds both have."""
-    return [one[field] / other[field] for one, other in zip(mine, base)
-            if one and other and 'error' not in one and 'error' not in other
-            and other[field]]
+    """Return the paired ratios of `field` over the rounds both have.
+
+    A result that did less work brings its own run of the base.
+    """
+    pairs = []
+    for turn, one in enumerate(mine):
+        other = one and (one.get('base')
+                         or (base[turn] if turn < len(base) else None))
+        if (other and 'error' not in one and 'error' not in other
+                and other[field]):
+            pairs.append(one[field] / other[field])
+    return pairs
 
 
 def figure(mine, base, field):
@@ -45,13 +53,21 @@ def overview(figures):
             'worst_name': worst, 'count': len(known)}
 
 
+def least_loops(mine):
+    """Return how many loops a mode did where it did not do all, or None."""
+    return min((one['loops'] for one in mine if one and 'loops' in one),
+               default=None)
+
+
 def summarise(results, modes, base, clock):
     """Turn measurements into {'time': ..., 'memory': ..., 'errors': ...}.
 
-    `results` is what measure.run_all() returns.  Each of time and memory has
-    'workloads' {workload: {mode: figure}} and 'modes' {mode: overview}.
+    `results` is what measure.run_all() fills.  Each of time and memory has
+    'workloads' {workload: {mode: figure}} and 'modes' {mode: overview};
+    'errors' has [workload, mode, why], 'loops' {workload: {mode: loops}}
+    for those that did less work.
     """
-    summary = {'base': base, 'clock': clock, 'errors': []}
+    summary = {'base': base, 'clock': clock, 'errors': [], 'loops': {}}
     for title, field in (('time', clock), ('memory', 'peak_kib')):
         table = {name: {mode: figure(row[mode], row[base], field)
                         for mode in modes}
@@ -62,6 +78,10 @@ def summarise(results, modes, base, clock):
                                       for name, row in table.items()})
                       for mode in modes}}
     for name, row in results.items():
+        fewer = {mode: loops for mode in modes
+                 if (loops := least_loops(row[mode]))}
+        if fewer:
+            summary['loops'][name] = fewer
         for mode in modes:
             if why := error_of(row[mode]):
                 summary['errors'].append([name, mode, why])

@@ -1,5 +1,7 @@
 """The figures as text: one row per workload, one column per mode."""
 
+import instructions
+
 
 def cell(one):
     if one is None:
@@ -34,19 +36,44 @@ def print_part(summary, title, heading, file):
     grid(['workload', *modes], rows, file)
     for mode, one in zip(modes, sums):
         if one:
-            print(f"  worst of {mode}: {one['worst_name']} "
-                  f"({cell(one['worst'])}), {one['count']} workloads",
-                  file=file)
+            print(f"  worst of {mode}, {one['count']} workloads: "
+                  + ', '.join(f'{name} ({cell(row)})' for name, row
+                              in worst(part, mode)), file=file)
+
+
+def worst(part, mode, most=5):
+    """Return [(workload, figure)] of a mode, the worst first."""
+    known = [(name, row[mode]) for name, row in part['workloads'].items()
+             if row[mode]]
+    return sorted(known, key=lambda one: -one[1]['median'])[:most]
 
 
 def print_summary(summary, file):
+    """Print both tables, and what was measured less, or not at all."""
     clock = {'cpu': 'Processor time', 'wall': 'Time'}[summary['clock']]
     print_part(summary, 'time', clock, file)
     print_part(summary, 'memory', 'Peak resident memory', file)
+    if summary['loops']:
+        shares = sorted({mode for row in summary['loops'].values()
+                         for mode in row})
+        print(f"\nWith less work, beside {summary['base']} doing the same: "
+              + ', '.join(shares), file=file)
+        usual = usual_loops(summary['loops'])
+        for name, row in summary['loops'].items():
+            for mode, loops in row.items():
+                if loops < usual[name]:
+                    print(f'  still less for time: {name} in {mode}, '
+                          f'{loops} loops instead of {usual[name]}',
+                          file=file)
     if summary['errors']:
         print('\nWithout a figure:', file=file)
         for name, mode, why in summary['errors']:
             print(f'  {name} in {mode}: {why}', file=file)
+
+
+def usual_loops(loops):
+    """Return {workload: the most loops of any slow mode}."""
+    return {name: max(row.values()) for name, row in loops.items()}
 
 
 def print_start_up(report, base, file):
@@ -97,18 +124,26 @@ def percent(ours, stock):
     return f'{(ours / stock - 1) * 100:+.2f} %' if ours and stock else '-'
 
 
-def print_instructions(report, limit, file):
+def print_instructions(part, file):
     """Print what instructions.compare() found."""
-    print(f"\nInstructions per loop, untraced ({report['tool']})", file=file)
-    rows = [[row['name'], f"{row['stock']:.1f}", f"{row['ours']:.1f}",
-             percent(row['ours'], row['stock'])] for row in report['rows']]
-    rows.append(['start-up', *(f'{n}' for n in report['start_up']),
-                 percent(*reversed(report['start_up']))])
-    rows.append(['geometric mean', '', '',
-                 percent(report['mean'], 1) if report['mean'] else '-'])
-    grid(['snippet', 'stock', 'ours', 'more'], rows, file)
-    for row in report['rows']:
-        if row['ours'] > row['stock'] * (1 + limit / 100):
+    rows = part['rows']
+    print(f"\nInstructions per loop, untraced ({part['tool']})", file=file)
+    lines = [[row['name'], f"{row['stock']:.1f}", f"{row['ours']:.1f}",
+              percent(row['ours'], row['stock'])] for row in rows]
+    mean = instructions.mean(rows)
+    lines.append(['geometric mean', '', '', percent(mean, 1)])
+    grid(['snippet', 'stock', 'ours', 'more'], lines, file)
+    for row in rows:
+        if row['ours'] > row['stock'] * (1 + part['limit'] / 100):
             print(f"\n{row['name']}, by function", file=file)
             for name, stock, ours in row['functions']:
                 print(f'  {ours - stock:+8.1f}  {name}', file=file)
+
+
+def print_pyperformance(part, file):
+    """Print what pyperf_suite.run_all() found, and what it had to skip."""
+    print('\npyperformance, by pyperf', file=file)
+    if part['results']:
+        print_summary(part['summary'], file)
+    for name, why in part['skipped'].items():
+        print(f'{name}: skipped, {why}', file=file)

@@ -144,7 +144,7 @@ def deep_recursion(loops):
         descend(900)
 
 
-@workload(2)
+@workload(70)
 def deep_churn(loops):
     """An inner loop of allocations at 900 changing depths."""
     def down(depth):
@@ -155,7 +155,7 @@ def deep_churn(loops):
         [depth]
 
     sys.setrecursionlimit(3000)
-    for _ in range(loops * 350):
+    for _ in range(loops * 10):
         down(900)
 
 

@@ -37,7 +37,7 @@ def wsgi(loops):
         handler.run(application)
 
 
-@workload(98, quick=False)
+@workload(98)
 def http_server(loops):
     """http.server and a client over the loopback, in two threads."""
     import http.client
@@ -64,7 +64,7 @@ def http_server(loops):
         server.server_close()
 
 
-@workload(160, quick=False)
+@workload(160)
 def fork_server(loops):
     """A parent with a warm heap that forks a child for each request."""
     cache = {i: [i, str(i)] for i in range(50_000)}

@@ -82,7 +82,7 @@ def sqlite_round_trip(loops):
         db.close()
 
 
-@workload(8, quick=False, threads=True)
+@workload(8, threads=True)
 def threads(loops):
     """16 threads that allocate, call and hand objects to each other."""
     import queue

@@ -1,0 +1,59 @@
+"""Packages of PyPI for the benchmark, pinned, in a private environment.
+
+It lies in the cache beside CPython's tarballs and is made by the stock
+interpreter; whatever cannot be installed is the caller's to name.
+"""
+
+import os
+import pathlib
+import subprocess
+
+from measure import last_line
+
+
+def cache():
+    base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+    return pathlib.Path(base) / 'pytracemalloc'
+
+
+def environment(stock):
+    """Return the interpreter of the private environment, made if needed.
+
+    Raises OSError or subprocess.SubprocessError.
+    """
+    place = cache() / 'bench-peers'
+    python = place / 'bin' / 'python'
+    made_for = place / 'made-for'
+    if not (made_for.exists() and made_for.read_text() == stock):
+        subprocess.run([stock, '-m', 'venv', '--clear', str(place)],
+                       check=True, capture_output=True, timeout=300)
+        made_for.write_text(stock)
+    return str(python)
+
+
+def install(python, requirements, *options):
+    """Install with pip; return None, or why not, in a line."""
+    command = [python, '-m', 'pip', 'install', '--quiet',
+               '--disable-pip-version-check', *options, *requirements]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True,
+                              timeout=600)
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        return last_line(str(exc))
+    return None if done.returncode == 0 else last_line(done.stderr)
+
+
+def install_apart(python, requirements, place):
+    """Install into a directory of its own, once; return as install().
+
+    What is there already, and complete, is left as it is.
+    """
+    listed = place / 'installed.txt'
+    wanted = '\n'.join(requirements)
+    if listed.exists() and listed.read_text() == wanted:
+        return None
+    why = install(python, requirements, '--prefer-binary', '--upgrade',
+                  '--target', str(place))
+    if why is None:
+        listed.write_text(wanted)
+    return why
