@@ -24,6 +24,16 @@ def memory_gib():
         return None
 
 
+def system():
+    """Return kernel and distribution, without the names of builds."""
+    kernel = '.'.join(platform.release().split('.')[:2])
+    try:
+        return (f'{platform.system()} {kernel}, '
+                + platform.freedesktop_os_release()['PRETTY_NAME'])
+    except (OSError, KeyError):
+        return f'{platform.system()} {kernel}'
+
+
 def interpreter_version(command):
     """Return what the interpreter says of itself, with its build flags."""
     code = ('import sys, sysconfig; print(sys.version.replace("\\n", " "), '
@@ -40,6 +50,6 @@ def describe(commands):
     """Describe the machine and the interpreters: {mode: command}."""
     return {'processor': processor(), 'cores': os.cpu_count(),
             'memory_gib': memory_gib(),
-            'system': f'{platform.system()} {platform.release()}',
+            'system': system(),
             'interpreters': {name: interpreter_version(command)
                              for name, command in commands.items()}}

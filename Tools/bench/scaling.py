@@ -22,7 +22,6 @@ QUICK = {'blocks': (10_000, 100_000, 1_000_000),
          'sites': (10, 1_000, 50_000),
          'threads': (1, 4, 16)}
 FULL = QUICK | {'blocks': (10_000, 100_000, 1_000_000, 10_000_000)}
-NOT_TIMES = ('tracer_kib', 'file_kib')
 
 
 def series(full):

@@ -63,7 +63,7 @@ def print_summary(summary, file):
             for mode, loops in row.items():
                 if loops < usual[name]:
                     print(f'  still less for time: {name} in {mode}, '
-                          f'{loops} loops instead of {usual[name]}',
+                          f'{loops} of {usual[name]} loops',
                           file=file)
     if summary['errors']:
         print('\nWithout a figure:', file=file)
@@ -113,8 +113,9 @@ def print_growth(report, growth, file):
             rows = []
             for step in steps:
                 exponent = growth[name][mode].get(step)
-                rows.append([step, *(quantity(step, one.get(step))
-                                     for one in known.values()),
+                cells = [quantity(step, one.get(step))
+                         for one in known.values()]
+                rows.append([step.removesuffix('_kib'), *cells,
                              '-' if exponent is None else f'{exponent:.2f}'])
             if rows:
                 grid(['step', *map(str, known), 'exponent'], rows, file)
