@@ -71,19 +71,27 @@ copy_array(const void *array, uint64_t n, size_t size)
     return copy;
 }
 
-static void
-unpack_run(struct tracer_snapshot *s, const struct snapshot_run *run)
+/* Returns where the next block belongs. */
+static struct snapshot_block *
+unpack_run(const struct tracer_snapshot *s, const struct snapshot_run *run,
+           struct snapshot_block *block)
 {
     for (uint64_t i = run->first; i < run[1].first; i++) {
         const struct snapshot_packed *packed = &s->packed[i];
-        s->blocks[i] = (struct snapshot_block){
-            .address = run->address
-                       + (uint64_t)(packed->place >> 22) * run->block_size,
-            .size = (packed->entry & 0x3ff) + 1,
-            .node = packed->entry >> 10,
-            .class_ = packed->place & (SNAPSHOT_PACKED_MAX_CLASSES - 1),
-        };
+        uint32_t class_ = SNAPSHOT_PACKED_CLASS(packed->place);
+        uint32_t number = SNAPSHOT_PACKED_NUMBER(packed->place);
+        uint32_t end = i + 1 == run[1].first
+            ? run->nblocks : SNAPSHOT_PACKED_NUMBER(packed[1].place);
+        for (; class_ != SNAPSHOT_PACKED_NONE && number < end; number++) {
+            *block++ = (struct snapshot_block){
+                .address = run->address + (uint64_t)number * run->block_size,
+                .size = (packed->entry & 0x3ff) + 1,
+                .node = packed->entry >> 10,
+                .class_ = class_,
+            };
+        }
     }
+    return block;
 }
 
 int
@@ -96,11 +104,11 @@ _PySnapshot_Unpack(struct tracer_snapshot *s)
     if (s->blocks == NULL) {
         return -1;
     }
+    struct snapshot_block *next = s->blocks;
     for (uint32_t i = 0; i < s->nruns; i++) {
-        unpack_run(s, &s->runs[i]);
+        next = unpack_run(s, &s->runs[i], next);
     }
-    memcpy(s->blocks + s->npacked, s->others,
-           (s->nblocks - s->npacked) * sizeof(*s->blocks));
+    memcpy(next, s->others, (s->nblocks - s->nsmall) * sizeof(*next));
     free(s->packed);
     free(s->runs);
     free(s->others);

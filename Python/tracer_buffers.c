@@ -18,7 +18,6 @@
 
 #define INITIAL_NOTES 4096
 #define CLASS_MASK ((uintptr_t)7)     // in the address of a buffer
-#define PACKED_CLASS (SNAPSHOT_PACKED_MAX_CLASSES - 1)
 static_assert(TRACER_NCLASSES <= CLASS_MASK + 1, "a note holds a class");
 
 static void
@@ -124,8 +123,8 @@ index_runs(struct finder *f)
     return 0;
 }
 
-/* The block at an address in the pool of a run, or NULL.  If all blocks of the
-   pool are traced, the search has one step. */
+/* The record of a buffer at an address in the pool of a run, or NULL.  If the
+   pool holds nothing but buffers, it is the first one looked at. */
 static struct snapshot_packed *
 find_small(const struct finder *f, const struct snapshot_run *run,
            uintptr_t address)
@@ -135,16 +134,14 @@ find_small(const struct finder *f, const struct snapshot_run *run,
     if (number * run->block_size != offset) {
         return NULL;
     }
-    struct snapshot_packed *blocks = f->s->packed + run->first;
-    uint32_t n = (uint32_t)(run[1].first - run->first);
-    uint32_t missing = (blocks[n - 1].place >> 22) + 1 - n;
-    uint32_t low = number > missing ? number - missing : 0;
-    uint32_t high = number < n ? number + 1 : n;
+    struct snapshot_packed *records = f->s->packed + run->first;
+    uint32_t low = 0;
+    uint32_t high = (uint32_t)(run[1].first - run->first);
+    uint32_t middle = number < high ? number : high - 1;
     while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        uint32_t found = blocks[middle].place >> 22;
+        uint32_t found = SNAPSHOT_PACKED_NUMBER(records[middle].place);
         if (found == number) {
-            return &blocks[middle];
+            return &records[middle];
         }
         if (found < number) {
             low = middle + 1;
@@ -152,6 +149,7 @@ find_small(const struct finder *f, const struct snapshot_run *run,
         else {
             high = middle;
         }
+        middle = low + (high - low) / 2;
     }
     return NULL;
 }
@@ -161,10 +159,10 @@ mark_small(const struct finder *f, const struct snapshot_run *run,
            uintptr_t address, uint32_t class_)
 {
     struct snapshot_packed *packed = find_small(f, run, address);
-    if (packed != NULL && (packed->place & PACKED_CLASS)
-                          == TRACER_CLASS_MEMORY)
+    if (packed != NULL
+        && SNAPSHOT_PACKED_CLASS(packed->place) == TRACER_CLASS_MEMORY)
     {
-        packed->place = (packed->place & ~PACKED_CLASS) | class_;
+        packed->place = (packed->place & ~SNAPSHOT_PACKED_NONE) | class_;
     }
 }
 

@@ -25,7 +25,7 @@ struct copier {
     struct tracer_type *last;     // seen
     uint32_t runs_size, classes_size, arenas_size;
     uint64_t nblocks;             // there will be
-    uint64_t blocks_size;
+    uint64_t packed_size;
     struct tracer_buffers buffers;
     uint32_t *in_map;             // slot of the address map -> other block
     uint64_t nothers;
@@ -203,7 +203,7 @@ prepare_classes(struct copier *c)
 static void
 add_class(struct copier *c, struct tracer_type *type)
 {
-    if (c->s->nclasses < SNAPSHOT_PACKED_MAX_CLASSES) {
+    if (c->s->nclasses < SNAPSHOT_PACKED_NONE) {
         type->class_ = c->s->nclasses++;
         c->s->classes[type->class_].kind = TRACER_OBJECT;
         c->s->classes[type->class_].domain = 0;
@@ -215,14 +215,17 @@ add_class(struct copier *c, struct tracer_type *type)
 
 /* What the block is.  A block that is too small is not yet the object it was
    before: its buffers are not looked at. */
-static inline uint32_t
-class_of_object(struct copier *c, const char *block, size_t size)
+static struct tracer_type *
+type_of_object(struct copier *c, const char *block, size_t size)
 {
     struct tracer_type *type = c->last;
-    if (type == NULL || !_PyTracer_IsOfType(&c->types, block, size, type)) {
+    if (type == NULL
+        || !_PyTracer_IsOfType(&c->types, block, size, type->type,
+                               type->presize))
+    {
         type = _PyTracer_TypeOfBlock(&c->types, block, size);
         if (type == NULL) {
-            return TRACER_CLASS_OBJECT;
+            return NULL;
         }
         if (type->class_ == SNAPSHOT_NONE) {
             add_class(c, type);
@@ -235,13 +238,20 @@ class_of_object(struct copier *c, const char *block, size_t size)
         _PyTracer_NoteBuffers(&c->buffers, type,
                               (PyObject *)(block + type->presize));
     }
-    return type->class_;
+    return type;
 }
 
-/* A run that begins with the next block; NULL: no memory.  There is always
+static uint32_t
+class_of_object(struct copier *c, const char *block, size_t size)
+{
+    const struct tracer_type *type = type_of_object(c, block, size);
+    return type == NULL ? TRACER_CLASS_OBJECT : type->class_;
+}
+
+/* A run that begins with the next record; NULL: no memory.  There is always
    room for the end behind it. */
 static struct snapshot_run *
-add_run(struct copier *c, uintptr_t address, uint32_t block_size)
+add_run(struct copier *c, const struct tracer_pool *pool)
 {
     struct tracer_snapshot *s = c->s;
     if (s->nruns + 2 > c->runs_size) {
@@ -254,9 +264,10 @@ add_run(struct copier *c, uintptr_t address, uint32_t block_size)
         c->runs_size = size;
     }
     struct snapshot_run *run = &s->runs[s->nruns];
-    run->address = address;
+    run->address = (uintptr_t)pool->blocks;
     run->first = s->npacked;
-    run->block_size = block_size & 0xffff;
+    run->block_size = pool->block_size & 0xfff;
+    run->nblocks = pool->nblocks & 0xfff;
     return run;
 }
 
@@ -284,6 +295,37 @@ add_to_arena(struct copier *c, const struct tracer_pool *pool)
     return 0;
 }
 
+/* A type that owns nothing, which the next block is likely to have too. */
+struct guess {
+    const PyTypeObject *type;     // or NULL
+    uint32_t presize;
+    uint32_t class_;
+};
+
+static inline uint32_t
+class_of_small(struct copier *c, const char *block, uint32_t entry,
+               struct guess *guess)
+{
+    uint32_t size = TRACER_ENTRY_SIZE(entry);
+    if (TRACER_ENTRY_DOMAIN(entry)) {
+        return TRACER_CLASS_MEMORY;
+    }
+    if (guess->type != NULL
+        && _PyTracer_IsOfType(&c->types, block, size, guess->type,
+                              guess->presize))
+    {
+        return guess->class_;
+    }
+    const struct tracer_type *type = type_of_object(c, block, size);
+    if (type == NULL) {
+        return TRACER_CLASS_OBJECT;
+    }
+    if (type->owner == TRACER_OWNS_NOTHING) {
+        *guess = (struct guess){type->type, type->presize, type->class_};
+    }
+    return type->class_;
+}
+
 static int
 copy_pool(const struct tracer_pool *pool, void *arg)
 {
@@ -295,27 +337,41 @@ copy_pool(const struct tracer_pool *pool, void *arg)
     if (pool->entries == NULL) {
         return 0;
     }
-    struct snapshot_run *run = add_run(c, (uintptr_t)pool->blocks,
-                                       pool->block_size);
-    if (run == NULL || s->npacked + pool->nblocks > c->blocks_size) {
+    struct snapshot_run *run = add_run(c, pool);
+    if (run == NULL || s->npacked + 2 * pool->nblocks > c->packed_size) {
         return -1;
     }
     struct snapshot_packed *packed = s->packed + s->npacked;
-    char *p = pool->blocks;
-    for (uint32_t i = 0; i < pool->nblocks; i++, p += pool->block_size) {
-        uint32_t entry = pool->entries[i];
-        uint32_t id = TRACER_ENTRY_NODE(entry);
-        if (id == TRACER_NODE_NONE || _PyTracer_IsParked(id)) {
-            continue;
+    const char *p = pool->blocks;
+    const uint32_t *entries = pool->entries;
+    const uint32_t nblocks = pool->nblocks;
+    const uint32_t block_size = pool->block_size;
+    struct guess guess = {NULL};
+    uint32_t nsmall = 0;
+    uint32_t last_entry = 0;
+    uint32_t last_class = SNAPSHOT_PACKED_NONE;
+    for (uint32_t i = 0; i < nblocks; i++, p += block_size) {
+        uint32_t id = TRACER_ENTRY_NODE(entries[i]);
+        uint32_t entry = 0;
+        uint32_t class_ = SNAPSHOT_PACKED_NONE;
+        if (id != TRACER_NODE_NONE && !_PyTracer_IsParked(id)) {
+            __builtin_prefetch(p + PREFETCH);
+            uint32_t size = TRACER_ENTRY_SIZE(entries[i]);
+            entry = node_number(id) << 10 | (size - 1);
+            class_ = class_of_small(c, p, entries[i], &guess);
+            nsmall++;
         }
-        __builtin_prefetch(p + PREFETCH);
-        uint32_t size = TRACER_ENTRY_SIZE(entry);
-        uint32_t class_ = TRACER_ENTRY_DOMAIN(entry)
-            ? TRACER_CLASS_MEMORY : class_of_object(c, p, size);
-        packed->entry = node_number(id) << 10 | (size - 1);
-        packed->place = i << 22 | class_;
-        packed++;
+        /* A buffer may get a class of its own later. */
+        if (entry != last_entry || class_ != last_class
+            || class_ == TRACER_CLASS_MEMORY)
+        {
+            packed->entry = last_entry = entry;
+            packed->place = i << 22 | class_;
+            packed++;
+            last_class = class_;
+        }
     }
+    s->nsmall += nsmall;
     s->npacked = (uint64_t)(packed - s->packed);
     s->nruns += s->npacked != run->first;
     s->runs[s->nruns].first = s->npacked;
@@ -340,7 +396,7 @@ copy_map(struct copier *c)
     if (c->in_map == NULL || _PySnapshot_PairsInit(&c->domains) < 0) {
         return -1;
     }
-    uint64_t room = c->nblocks - s->npacked;
+    uint64_t room = c->nblocks - s->nsmall;
     s->others = _PySnapshot_Array(room, sizeof(*s->others));
     if (s->others == NULL) {
         return -1;
@@ -427,10 +483,12 @@ static int
 copy_blocks(struct copier *c, uint64_t nblocks)
 {
     c->nblocks = nblocks;
-    c->blocks_size = nblocks + POOL_SIZE / ALIGNMENT;
+    /* At worst every other block is traced.  What is not written to costs
+       nothing. */
+    c->packed_size = 2 * (nblocks + POOL_SIZE / ALIGNMENT);
     c->first_domain = TRACER_NCLASSES + c->types.n;
     c->s->has_blocks = 1;
-    c->s->packed = _PySnapshot_Array(c->blocks_size,
+    c->s->packed = _PySnapshot_Array(c->packed_size,
                                      sizeof(*c->s->packed));
     if (c->s->packed == NULL || prepare_classes(c) < 0
         || _PyTracer_VisitPools(copy_pool, c) < 0
@@ -440,7 +498,7 @@ copy_blocks(struct copier *c, uint64_t nblocks)
     {
         return -1;
     }
-    c->s->nblocks = c->s->npacked + c->nothers;
+    c->s->nblocks = c->s->nsmall + c->nothers;
     assert(c->s->nblocks == nblocks);
     return 0;
 }

@@ -2,8 +2,8 @@
 
    An object is recognised by the word where its type would be: it must be the
    address of a live type whose instances have a pre-header of just that size.
-   The live types are those reachable from `object` by __subclasses__(), in each
-   interpreter that shares this GIL.
+   The live types are those reachable from `object` by __subclasses__(), in
+   each interpreter that shares this GIL.
 
    Nothing here allocates through Python but _PyTracer_NameTypes(). */
 

@@ -69,20 +69,24 @@ struct snapshot_block {
     uint32_t class_;
 };
 
-/* A small block as taking a snapshot leaves it, see _PySnapshot_Unpack(): what
-   is written then must be little. */
+/* Small blocks as taking a snapshot leaves them, see _PySnapshot_Unpack():
+   what is written then must be little.  The blocks of a pool from this one up
+   to the next record's are alike, or no traced blocks if the class is NONE. */
 struct snapshot_packed {
     uint32_t entry;               // node << 10 | size - 1
     uint32_t place;               // number in its pool << 22 | class
 };
-#define SNAPSHOT_PACKED_MAX_CLASSES (1u << 22)
+#define SNAPSHOT_PACKED_NONE ((1u << 22) - 1)
+#define SNAPSHOT_PACKED_CLASS(PLACE) ((PLACE) & SNAPSHOT_PACKED_NONE)
+#define SNAPSHOT_PACKED_NUMBER(PLACE) ((PLACE) >> 22)
 
-/* The packed blocks of a pool, from `first` to that of the next run.  The last
-   run is the end of all. */
+/* A pool: its records go from `first` to that of the next run.  The last run
+   is the end of all. */
 struct snapshot_run {
     uint64_t address;             // of the pool's block 0
-    uint64_t first : 48;
-    uint64_t block_size : 16;
+    uint64_t first : 40;
+    uint64_t block_size : 12;
+    uint64_t nblocks : 12;        // traced or not
 };
 
 /* An arena of pymalloc. */
@@ -111,7 +115,8 @@ struct tracer_snapshot {
     struct snapshot_packed *packed;
     struct snapshot_run *runs;
     uint32_t nruns;
-    uint64_t npacked;
+    uint64_t npacked;             // records
+    uint64_t nsmall;              // blocks
     struct snapshot_block *others;
 };
 
@@ -314,8 +319,8 @@ _PySnapshot_UnZigZag(uint64_t value)
     return value >> 1 ^ -(value & 1);
 }
 
-/* Write to a new, empty file, what is unpacked; `meta` is UTF-8 text of the caller's.  Returns
-   0, or -1 with errno set. */
+/* Write what is unpacked to a new, empty file; `meta` is UTF-8 text of the
+   caller's.  Returns 0, or -1 with errno set. */
 extern int _PySnapshot_Write(const struct tracer_snapshot *s, int fd,
                              const char *meta, size_t meta_size);
 

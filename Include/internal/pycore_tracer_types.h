@@ -134,22 +134,19 @@ _PyTracer_TypeOfBlock(const struct tracer_types *types, const char *block,
    type. */
 static inline int
 _PyTracer_IsOfType(const struct tracer_types *types, const char *block,
-                   size_t size, const struct tracer_type *type)
+                   size_t size, const PyTypeObject *type, uint32_t presize)
 {
-    uint32_t presize = type->presize;
     if (size < presize + sizeof(PyObject)) {
         return 0;
     }
     const PyObject *op = (const PyObject *)(block + presize);
-    if (op->ob_type != type->type || op->ob_refcnt == 0) {
+    if (op->ob_type != type || op->ob_refcnt == 0) {
         return 0;
     }
-    for (const char *p = block; p != (const char *)op; p += 16) {
-        if (_PyTracer_MayBeType(types, ((const PyObject *)p)->ob_type)) {
-            return 0;
-        }
-    }
-    return 1;
+    const PyObject *early = (const PyObject *)block;
+    const PyObject *middle = (const PyObject *)(block + 16);
+    return !(presize >= 16 && _PyTracer_MayBeType(types, early->ob_type))
+           && !(presize == 32 && _PyTracer_MayBeType(types, middle->ob_type));
 }
 
 /* Name the classes of the types of which blocks were seen.  GIL held since,
