@@ -8,8 +8,8 @@
 #
 # Arguments:
 #   BASE        Debian 12 or 13, or a derivative of them
-#   OPTIMIZE    yes: guided by a profile, as a release should be; no: four
-#               times sooner, and the same bytes wherever it is built
+#   OPTIMIZE    yes: guided by a profile, as a release should be; no: in a
+#               fraction of the time, and the same bytes wherever it is built
 #   FREELISTS   track, ignore or disable
 #   SOURCE      where these files come from, for the label
 #   SOURCE_DATE_EPOCH   seconds, in place of all times in the image
