@@ -30,7 +30,7 @@ def interpreter(path):
 
 
 def slow_rounds(args):
-    return args.slow_rounds or (3 if args.full else 1)
+    return args.slow_rounds or (2 if args.full else 1)
 
 
 def choose(args):

@@ -1,20 +1,26 @@
 """The figures as one SVG: a strip of dots per mode, time above memory.
 
 Each dot is a workload, on a logarithmic axis of ratios to the base; the bar
-is the geometric mean.  Hovering over a dot names the workload.  The file
-needs nothing beside it: no script, no style sheet, no font.
+is the geometric mean, also given on the right.  Hovering over a dot names the
+workload.  The file needs nothing beside it: no script, no style sheet, no
+font.
 """
 
 import html
 import math
 
+import modes
+
 WIDTH = 760
 LEFT = 110          # room for the names of the modes
-RIGHT = 30
-ROW = 44            # height of one strip
-DOT = 3.2
-COLOURS = {'stock': '#b5533c', 'ours': '#2f6f9f'}
-TICKS = (0.5, 0.8, 1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500)
+RIGHT = 60          # and for the means
+ROW = 56            # height of one strip
+DOT = 2.4
+COLOURS = {'stock': '#b5533c', 'ours': '#2f6f9f', 'other': '#6d6875'}
+# Those in front are drawn first; where there is no room, a tick is left out.
+TICKS = (1, 10, 100, 2, 5, 20, 50, 200, 500, 0.5, 1.5, 3, 1.2, 0.8, 1.1, 1.35,
+         0.9, 1.75)
+TICK_ROOM = 34
 
 
 class Axis:
@@ -30,13 +36,14 @@ class Axis:
         return LEFT + share * (WIDTH - LEFT - RIGHT)
 
     def ticks(self):
-        """The ticks in range, leaving out those too near to the last."""
-        last = -math.inf
+        """Return the ticks in range that have room beside each other."""
+        found = []
         for tick in TICKS:
             if (self.low <= tick <= self.high
-                    and self.x(tick) - last > 34):
-                last = self.x(tick)
-                yield tick
+                    and all(abs(self.x(tick) - self.x(other)) > TICK_ROOM
+                            for other in found)):
+                found.append(tick)
+        return found
 
 
 def text(x, y, content, anchor='middle', size=12, weight='normal'):
@@ -62,9 +69,16 @@ def beeswarm(points, axis):
         yield name, value, x, offset
 
 
+def family(mode):
+    """Return whose mode it is: a key of COLOURS."""
+    if mode in dict(modes.OURS):
+        return 'ours'
+    return 'stock' if mode in dict(modes.STOCK) else 'other'
+
+
 def strip(mode, points, mean, axis, middle):
     """Return the SVG of one mode's dots, bar and labels."""
-    colour = COLOURS['stock' if mode.startswith('stock') else 'ours']
+    colour = COLOURS[family(mode)]
     parts = [text(LEFT - 12, middle + 4, mode, 'end')]
     for name, value, x, offset in beeswarm(points, axis):
         parts.append(
@@ -72,9 +86,9 @@ def strip(mode, points, mean, axis, middle):
             f'fill="{colour}" fill-opacity="0.55">'
             f'<title>{html.escape(name)}: {value:.2f}</title></circle>')
     x = axis.x(mean)
-    parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{middle - 16}" '
-                 f'y2="{middle + 16}" stroke="#111" stroke-width="2.5"/>')
-    parts.append(text(x, middle - 18, f'{mean:.2f}', size=11,
+    parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{middle - 24}" '
+                 f'y2="{middle + 24}" stroke="#111" stroke-width="2"/>')
+    parts.append(text(WIDTH - 12, middle + 4, f'{mean:.2f}', 'end',
                       weight='bold'))
     return parts
 
@@ -94,7 +108,8 @@ def panel(part, title, base, top):
                  for _, value in points])
     bottom = top + 34 + ROW * len(strips)
     parts = [text(LEFT, top + 12, f'{title}, ratio to {base}', 'start', 13,
-                  'bold')]
+                  'bold'),
+             text(WIDTH - 12, top + 12, 'mean', 'end', 13, 'bold')]
     for tick in axis.ticks():
         x = axis.x(tick)
         colour = '#777' if tick == 1 else '#ddd'

@@ -71,7 +71,7 @@ def parse_arguments(argv):
         help='seconds that one process may take (20; with --full 60)')
     add('--budget', type=positive(float),
         help='seconds after which no further round of the workloads starts '
-             '(360; with --full 900)')
+             '(360; with --full 1000)')
     add('--clock', choices=('cpu', 'wall'), default='cpu',
         help='which seconds the table compares (default: cpu, as it does '
              "not see the machine's other work)")

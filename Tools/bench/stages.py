@@ -24,7 +24,7 @@ import table
 
 SCHEMA = 1
 WARM_UP_S = 300
-BUDGET_S = {'quick': 360, 'full': 900}
+BUDGET_S = {'quick': 360, 'full': 1000}
 TIMEOUT_S = {'quick': 20, 'full': 60}
 SNAPSHOT_S = 900    # one snapshot of ten million blocks, by stock
 
@@ -68,8 +68,8 @@ class Progress:
         self.report.save()
 
 
-def default(args, given, table):
-    return given or table['full' if args.full else 'quick']
+def default(args, given, values):
+    return given or values['full' if args.full else 'quick']
 
 
 def how_many(args):
@@ -84,7 +84,7 @@ def with_peers(args, report, first):
         raise SystemExit('run.py: --peers compares with --stock; give it')
     print('installing the peers', file=sys.stderr, flush=True)
     found, skipped = peers.modes(args.stock, first, WARM_UP_S,
-                                 modes.slow_rounds(args), modes.SLOW_SHARE)
+                                 args.slow_rounds or 1, modes.SLOW_SHARE)
     for name, why in skipped.items():
         print(f'{name}: skipped, {why}')
     report.data['skipped_peers'] = skipped
@@ -138,13 +138,12 @@ def measure_pyperformance(args, report):
     except pyperf_suite.Missing as exc:
         part['skipped']['pyperformance'] = str(exc)
         ready = {}
-    rounds, jobs = how_many(args)
     rounds = args.rounds or (2 if args.full else 1)
     say = Progress(report, rounds * len(ready))
     try:
         pyperf_suite.run_all(
-            wanted, ready, part['results'], rounds=rounds, jobs=jobs,
-            timeout=args.timeout or TIMEOUT_S['full'],
+            wanted, ready, part['results'], rounds=rounds,
+            jobs=how_many(args)[1], timeout=args.timeout or TIMEOUT_S['full'],
             progress=lambda turn, name: say(f'round {turn + 1}: {name}'))
     finally:
         part['summary'] = figures.summarise(

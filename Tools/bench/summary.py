@@ -43,6 +43,12 @@ def geometric_mean(values):
     return math.exp(statistics.fmean(map(math.log, values)))
 
 
+def median_of(mine, field):
+    """Return the median of a field over the rounds, or None."""
+    known = [one[field] for one in mine if one and 'error' not in one]
+    return statistics.median(known) if known else None
+
+
 def overview(figures):
     """Sum up {workload: figure or None} as mean, worst and count."""
     known = {name: one['median'] for name, one in figures.items() if one}
@@ -63,7 +69,8 @@ def summarise(results, modes, base, clock):
     """Turn measurements into {'time': ..., 'memory': ..., 'errors': ...}.
 
     `results` is what measure.run_all() fills.  Each of time and memory has
-    'workloads' {workload: {mode: figure}} and 'modes' {mode: overview};
+    'workloads' {workload: {mode: figure}}, 'modes' {mode: overview} and
+    'base' {workload: median seconds or KiB of the base};
     'errors' has [workload, mode, why], 'loops' {workload: {mode: loops}}
     for those that did less work.
     """
@@ -74,6 +81,8 @@ def summarise(results, modes, base, clock):
                  for name, row in results.items()}
         summary[title] = {
             'workloads': table,
+            'base': {name: median_of(row[base], field)
+                     for name, row in results.items()},
             'modes': {mode: overview({name: row[mode]
                                       for name, row in table.items()})
                       for mode in modes}}

@@ -2,6 +2,9 @@
 
 import instructions
 
+# What print_part() shows of the base: see quantity().
+UNITS = {'time': 'seconds', 'memory': 'peak_kib'}
+
 
 def cell(one):
     if one is None:
@@ -22,18 +25,18 @@ def grid(header, rows, file):
 
 
 def print_part(summary, title, heading, file):
+    """Print one table: what the base took, and the ratios of the others."""
     part = summary[title]
     modes = [mode for mode in part['modes'] if mode != summary['base']]
-    if not modes:
-        return
     print(f"\n{heading}, ratio to {summary['base']}", file=file)
-    rows = [[name, *(cell(row[mode]) for mode in modes)]
+    rows = [[name, quantity(UNITS[title], part['base'][name]),
+             *(cell(row[mode]) for mode in modes)]
             for name, row in part['workloads'].items()]
     sums = [part['modes'][mode] for mode in modes]
-    rows.append(['geometric mean', *(cell(one and one['mean'])
-                                     for one in sums)])
-    rows.append(['worst', *(cell(one and one['worst']) for one in sums)])
-    grid(['workload', *modes], rows, file)
+    rows.append(['geometric mean', '', *(cell(one and one['mean'])
+                                         for one in sums)])
+    rows.append(['worst', '', *(cell(one and one['worst']) for one in sums)])
+    grid(['workload', summary['base'], *modes], rows, file)
     for mode, one in zip(modes, sums):
         if one:
             print(f"  worst of {mode}, {one['count']} workloads: "

@@ -102,7 +102,7 @@ class StatisticsTests(BenchTest):
         self.assertIsNone(found['time']['modes']['1'])
         out = io.StringIO()
         self.bench.table.print_summary(found, out)
-        self.assertRegex(out.getvalue(), r'(?m)^calm +- +-$')
+        self.assertRegex(out.getvalue(), r'(?m)^calm( +-){3}$')
         xml.etree.ElementTree.fromstring(self.bench.plot.draw(found))
 
     def test_exponent(self):
@@ -132,8 +132,9 @@ class OutputTests(BenchTest):
         out = io.StringIO()
         self.bench.table.print_summary(self.found(), out)
         text = out.getvalue()
-        self.assertRegex(text, r'(?m)^calm +1\.10 +2\.00$')
-        self.assertRegex(text, r'(?m)^slow +1\.00 +-$')
+        self.assertRegex(text, r'(?m)^calm +2\.00 s +1\.10 +2\.00$')
+        self.assertRegex(text, r'(?m)^slow +1\.00 s +1\.00 +-$')
+        self.assertRegex(text, r'(?m)^calm +0\.1 MiB +1\.10 +1\.50$')
         self.assertRegex(text, r'(?m)^geometric mean +1\.03 +4\.00$')
         self.assertIn('worst of 1, 2 workloads: wild (8.00), calm (2.00)',
                       text)
@@ -204,7 +205,7 @@ class OutputTests(BenchTest):
                                          'workloads.txt'])
         self.assertIn('fil: skipped, why', pages['workloads.txt'])
         self.assertIn('P, 2 cores', pages['machine.txt'])
-        self.assertRegex(pages['workloads.txt'], r'(?m)^wild +1\.00 +8\.00$')
+        self.assertRegex(pages['workloads.txt'], r'(?m)^wild +1\.00 s +1\.00 +8\.00$')
         for text in '{', '{"machine": 3}', '[]':
             source.write_text(text)
             with self.subTest(text), self.assertRaisesRegex(
@@ -325,7 +326,7 @@ class RunTests(BenchTest):
         self.assertGreater(found['memory']['workloads']['nbody']['25']
                            ['median'], found['memory']['workloads']['nbody']
                            ['off']['median'])
-        self.assertRegex(out, r'(?m)^fork_server( +\d+\.\d\d)+$')
+        self.assertRegex(out, r'(?m)^fork_server +\S+ ms( +\d+\.\d\d)+$')
         xml.etree.ElementTree.parse(self.folder / 'out.svg')
 
     def test_interrupt_keeps_what_was_measured(self):
