@@ -50,6 +50,6 @@ def describe(commands):
     """Describe the machine and the interpreters: {mode: command}."""
     return {'processor': processor(), 'cores': os.cpu_count(),
             'memory_gib': memory_gib(),
-            'system': system(),
+            'system': system(), 'load': round(os.getloadavg()[0], 1),
             'interpreters': {name: interpreter_version(command)
                              for name, command in commands.items()}}

@@ -16,6 +16,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import tempfile
@@ -24,6 +25,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 CHILD = HERE / 'child.py'
+FOLDERS = re.compile(r'(?<![\w:/])/(?:[^\s/]+/)+')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,8 +106,11 @@ def clean_environment(**more):
 
 
 def last_line(text):
+    """Return the last line of an error, with files but not their folders."""
     lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].strip()[:200] if lines else 'no result'
+    if not lines:
+        return 'no result'
+    return FOLDERS.sub('', lines[-1].strip())[:200]
 
 
 def run_once(mode, arguments, timeout):

@@ -4,6 +4,7 @@ It lies in the cache beside CPython's tarballs and is made by the stock
 interpreter; whatever cannot be installed is the caller's to name.
 """
 
+import hashlib
 import os
 import pathlib
 import subprocess
@@ -19,15 +20,17 @@ def cache():
 def environment(stock):
     """Return the interpreter of the private environment, made if needed.
 
-    Raises OSError or subprocess.SubprocessError.
+    Each stock interpreter has one.  Raises OSError or
+    subprocess.SubprocessError.
     """
-    place = cache() / 'bench-peers'
+    key = hashlib.sha256(stock.encode()).hexdigest()[:12]
+    place = cache() / 'bench-environments' / key
     python = place / 'bin' / 'python'
-    made_for = place / 'made-for'
-    if not (made_for.exists() and made_for.read_text() == stock):
+    complete = place / 'complete'
+    if not (complete.exists() and python.exists()):
         subprocess.run([stock, '-m', 'venv', '--clear', str(place)],
                        check=True, capture_output=True, timeout=300)
-        made_for.write_text(stock)
+        complete.touch()
     return str(python)
 
 

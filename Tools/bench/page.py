@@ -13,13 +13,23 @@ import table
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / 'Doc' / 'performance'
 
 
+def most_rounds(data):
+    """Return how many rounds the workloads had, or 0."""
+    table = data.get('workloads', {}).get('time', {}).get('workloads', {})
+    return max((one['rounds'] for row in table.values()
+                for one in row.values() if one), default=0)
+
+
 def machine_text(data):
     """Return what the figures were taken on, as lines."""
     machine = data['machine']
     lines = [f"processor    {machine['processor']}, {machine['cores']} cores",
              f"memory       {machine['memory_gib']} GiB",
              f"system       {machine['system']}",
-             f"suite        {data['suite']}, {data['date']}"]
+             f"suite        {data['suite']}, {data['date']}",
+             f"load         {machine['load']} processes when it began"]
+    if rounds := most_rounds(data):
+        lines.append(f'rounds       {rounds}')
     for name in ('stock', 'off'):
         if version := machine['interpreters'].get(name):
             lines.append(f'{name:12} {version}')

@@ -21,8 +21,7 @@ REQUIREMENTS = ('pyperf==2.10.0', 'pyperformance==1.14.0', 'psutil==7.2.2')
 # lack, and packages with compiled wheels (fastapi, sqlalchemy, tornado_http).
 CHOSEN = ('deltablue', 'logging', 'pathlib', 'pyflate', 'regex_compile',
           'chameleon', 'fastapi', 'genshi', 'html5lib', 'mako',
-          'sqlalchemy_declarative', 'sqlglot_v2', 'tomli_loads',
-          'tornado_http')
+          'sqlalchemy_declarative', 'tomli_loads', 'tornado_http')
 
 # One process; enough values for a median, one from a mode that is slow.
 PYPERF = ('--processes=1', '--min-time=0.05', '--quiet',

@@ -192,7 +192,7 @@ class OutputTests(BenchTest):
     def test_page(self):
         data = {'schema': 1, 'suite': 'quick', 'date': '2026-01-02',
                 'machine': {'processor': 'P', 'cores': 2, 'memory_gib': 3,
-                            'system': 'S', 'interpreters': {'off': 'V'}},
+                            'system': 'S', 'load': 0.5, 'interpreters': {'off': 'V'}},
                 'workloads': self.found(), 'skipped_peers': {'fil': 'why'}}
         source = self.folder / 'run.json'
         source.write_text(json.dumps(data))
@@ -205,7 +205,9 @@ class OutputTests(BenchTest):
                                          'workloads.txt'])
         self.assertIn('fil: skipped, why', pages['workloads.txt'])
         self.assertIn('P, 2 cores', pages['machine.txt'])
-        self.assertRegex(pages['workloads.txt'], r'(?m)^wild +1\.00 s +1\.00 +8\.00$')
+        self.assertRegex(pages['machine.txt'], r'(?m)^rounds +3$')
+        self.assertRegex(pages['workloads.txt'],
+                         r'(?m)^wild +1\.00 s +1\.00 +8\.00$')
         for text in '{', '{"machine": 3}', '[]':
             source.write_text(text)
             with self.subTest(text), self.assertRaisesRegex(
@@ -377,6 +379,14 @@ class RunTests(BenchTest):
         rows = self.bench.measure.alternate([broken], ['child.py', 1], 3, 60)
         self.assertEqual(rows['broken'], [{'error': 'status 1: no luck'},
                                           None, None])
+
+    def test_errors_name_no_folders(self):
+        last_line = self.bench.measure.last_line
+        self.assertEqual(last_line("x\n/a/b/python: no '/c/d e/f' in a/b\n\n"),
+                         "python: no 'd e/f' in a/b")
+        self.assertEqual(last_line('see https://example.org/a/b'),
+                         'see https://example.org/a/b')
+        self.assertEqual(last_line(' \n'), 'no result')
 
     def test_budget_ends_the_rounds(self):
         mode = self.bench.measure.Mode('off', (sys.executable,))
