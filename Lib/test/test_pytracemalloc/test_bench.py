@@ -192,7 +192,8 @@ class OutputTests(BenchTest):
     def test_page(self):
         data = {'schema': 1, 'suite': 'quick', 'date': '2026-01-02',
                 'machine': {'processor': 'P', 'cores': 2, 'memory_gib': 3,
-                            'system': 'S', 'load': 0.5, 'interpreters': {'off': 'V'}},
+                            'system': 'S', 'load': 0.5,
+                            'interpreters': {'off': 'V'}},
                 'workloads': self.found(), 'skipped_peers': {'fil': 'why'}}
         source = self.folder / 'run.json'
         source.write_text(json.dumps(data))
