@@ -5,8 +5,8 @@ of the standard library becomes a link into its documentation if the running
 interpreter has it, without asking the network; one that names nothing stays
 unresolved, and fails the build.
 
-Every block of code is a test. How blocks are written (files by :caption:, output
-as text, `.. not run: REASON`) is said at the top of
+Every block of code is a test. How blocks are written (files by :caption:,
+output as text, `.. not run: REASON`) is said at the top of
 Lib/test/test_pytracemalloc/test_docs.py.
 """
 import os

@@ -22,8 +22,7 @@ import tomllib
 
 from test.test_pytracemalloc.docs_blocks import blocks_of
 from test.test_pytracemalloc.docs_output import matches
-from test.test_pytracemalloc.docs_session import (Python, Shell,
-                                                   commands_of)
+from test.test_pytracemalloc.docs_session import Python, Shell, commands_of
 
 TOP = pathlib.Path(os.environ['PYTRACEMALLOC_TOP'])
 BUILD = pathlib.Path(sysconfig.get_config_h_filename()).parents[1]
@@ -161,7 +160,8 @@ class Page:
                 command,
                 (lambda text: matches(expected, text))
                 if background and expected else None)
-            shown = any('$?' in text for _, text, _ in commands[index + 1:][:1])
+            following = commands[index + 1:][:1]
+            shown = any('$?' in text for _, text, _ in following)
             if status and not shown:
                 raise Wrong(f'{command}: exit status {status}\n{output}',
                             offset)

@@ -1,11 +1,11 @@
 """Every block of code of the documentation does what the page says.
 
-Each page is run from top to bottom in a process and an empty directory of its
-own, under the interpreter tested: Doc/**/*.rst and *.md, but for README.md and
-howto/container.rst, which have tests of their own. The commands python, python3,
-pytracemalloc and pytest are that interpreter's, as are those of
-/opt/mypython/bin and env/bin; make and ./bootstrap only look whether they would
-know what to do. Blocks are written as
+Each page is run from top to bottom in a process and an empty directory of
+its own, under the interpreter tested: Doc/**/*.rst and *.md, but for README.md
+and howto/container.rst, which have tests of their own. The commands python,
+python3, pytracemalloc and pytest are that interpreter's, as are those of
+/opt/mypython/bin and env/bin; make and ./bootstrap only look whether they
+would know what to do. Blocks are written as
 
     .. code-block:: python      runs; all of a page share their names. What
                                 follows `::` is the same. With >>> it is
@@ -271,7 +271,8 @@ class OutputTests(unittest.TestCase):
         for expected, found in [
                 ('a  b', 'a b\n'), ('a ... d', 'a b c d'),
                 ('a\n...\nd', 'a\nb\nc\nd'), ('a\n...\nd', 'a\nd'),
-                ('...', ''), ('1,000 KiB', '1,180 KiB'), ('1.0', '1.1'), ('7 MiB', '8 MiB'),
+                ('...', ''), ('1,000 KiB', '1,180 KiB'), ('1.0', '1.1'),
+                ('7 MiB', '8 MiB'),
                 ('at 2026-11-20 23:05:46', 'at 2031-01-02 03:04:05'),
                 ('a.py:7 1,000', 'a.py:7 900')]:
             with self.subTest(expected=expected, found=found):
