@@ -14,7 +14,6 @@ import os
 import pathlib
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -31,6 +30,18 @@ NEEDS_PYTEST = re.compile(r'^\$ pytest|^import pytest', re.MULTILINE)
 BLOCKS_LEFT_OUT = 77
 LENGTH = 4000           # of a complaint, at most
 USED_ANYWAY = {'conftest.py'}
+# Not make --dry-run, which runs what has a plus sign.
+FIND_TARGETS = '''
+for word; do
+    case $word in
+    -* | *=*) ;;
+    *) grep -qE "^\\.PHONY:(.* )?$word( |\\$)" {makefile} || {{
+           echo "no target $word" >&2
+           exit 2
+       }} ;;
+    esac
+done
+'''
 PARSERS = {
     '.json': json.loads,
     '.toml': tomllib.loads,
@@ -61,21 +72,22 @@ class Page:
         self.python = Python(self.folder, scratch / 'python')
 
     def _make_programs(self, folder):
-        """The commands of an installed interpreter, and make, which only says
-        what it would do: it is make that runs this."""
+        """The commands of an installed interpreter, and make, which only
+        looks whether there is such a target: it is make that runs this."""
         folder.mkdir()
-        python = shlex.quote(sys.executable)
-        make = (f'{shutil.which("make")} --dry-run --old-file=all --old-file='
-                f'prepare --directory={shlex.quote(str(BUILD.parent))} "$@"'
-                f' > /dev/null')
+        python = f'exec {shlex.quote(sys.executable)}'
+        configure = shlex.quote(str(TOP / 'configure'))
+        make = FIND_TARGETS.format(makefile=shlex.quote(
+            str(TOP / 'Makefile.pre.in')))
         for path, command in {
                 folder / 'python': f'{python} "$@"',
                 folder / 'python3': f'{python} "$@"',
                 folder / 'pytracemalloc': f'{python} -m pytracemalloc "$@"',
                 folder / 'pytest': f'{python} -m pytest "$@"',
                 folder / 'make': make,
-                self.folder / 'bootstrap': make}.items():
-            path.write_text(f'#!/bin/sh\nexec {command}\n')
+                self.folder / 'bootstrap': make,
+                self.folder / 'configure': f'exec {configure} "$@"'}.items():
+            path.write_text(f'#!/bin/sh\n{command}\n')
             path.chmod(0o755)
 
     def run(self):

@@ -4,8 +4,8 @@ Each page is run from top to bottom in a process and an empty directory of
 its own, under the interpreter tested: Doc/**/*.rst and *.md, but for README.md
 and howto/container.rst, which have tests of their own. The commands python,
 python3, pytracemalloc and pytest are that interpreter's, as are those of
-/opt/mypython/bin and env/bin; make and ./bootstrap only look whether they
-would know what to do. Blocks are written as
+/opt/mypython/bin and env/bin; make and ./bootstrap only look whether there are
+such targets, and ./configure configures. Blocks are written as
 
     .. code-block:: python      runs; all of a page share their names. What
                                 follows `::` is the same. With >>> it is
@@ -209,6 +209,10 @@ BAD_BLOCKS = {
 
    exit 3
 """: 'exit status 3',
+    """.. code-block:: console
+
+   $ make nothing
+""": 'no target nothing',
     """.. code-block:: text
 
    a
