@@ -18,11 +18,14 @@ tracer_may_grow(const struct tracer_node *node)
     return LIKELY(node->peak_epoch == _PyTracer.epoch) || _PyTracer.rising;
 }
 
+/* While watched, is it time to look at the clock, or has traced memory left
+   the range of the alarm?  One comparison for both ends. */
 static inline Py_ALWAYS_INLINE int
 tracer_must_watch(int64_t current)
 {
-    return UNLIKELY(_PyTracer.countdown <= 1)
-           || UNLIKELY(current < _PyTracer.alarm_low);
+    return UNLIKELY(--_PyTracer.countdown <= 0)
+           || UNLIKELY((uint64_t)current - (uint64_t)_PyTracer.watch_low
+                       > _PyTracer.watch_span);
 }
 
 /* The block was the last free one of its pool. */
@@ -57,13 +60,11 @@ tracer_malloc_at(uint32_t id, OMState *state, void *ctx, size_t nbytes,
     struct tracer_node *node = _PyTracer_Node(id);
     int64_t small_current = _PyTracer.small_current + (int64_t)nbytes;
     int64_t current = small_current + _PyTracer.map_current;
-    if (UNLIKELY(current > _PyTracer.high) || !tracer_may_grow(node)
-        || (watched && tracer_must_watch(current)))
+    if ((watched ? tracer_must_watch(current)
+                 : UNLIKELY(current > _PyTracer.high))
+        || !tracer_may_grow(node))
     {
         return tracer_malloc(ctx, nbytes, kind);
-    }
-    if (watched) {
-        _PyTracer.countdown--;
     }
     pymem_block *block = pool->freeblock;
     table[tracer_index(pool, block)] = TRACER_ENTRY(id, kind, nbytes);
@@ -224,9 +225,6 @@ tracer_unpark_at(uint32_t id, enum _PyTracer_freelist kind, void *block,
     {
         _PyTracer_Move(block, size, TRACER_NODE_NONE, 1);
         return;
-    }
-    if (UNLIKELY(_PyTracer.watched)) {
-        _PyTracer.countdown--;
     }
     *slot = TRACER_ENTRY_MOVE(entry, id);
     _PyTracer.small_current = small_current;

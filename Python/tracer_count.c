@@ -35,6 +35,10 @@ set_bounds(void)
             _PyTracer.high = Py_MIN(_PyTracer.high, m->peak);
         }
     }
+    int64_t low = Py_MAX(_PyTracer.alarm_low, 0);
+    int empty = low > _PyTracer.high;
+    _PyTracer.watch_low = empty ? INT64_MAX : low;
+    _PyTracer.watch_span = empty ? 0 : (uint64_t)(_PyTracer.high - low);
     _PyTracer.free_epoch = _PyTracer.rising || _PyTracer.garbage_thread != NULL
                            ? TRACER_LOOK : _PyTracer.epoch;
 }
@@ -114,7 +118,9 @@ void
 _PyTracer_Watch(void)
 {
     _PyTracer_LookAtLow();
-    if (_PyTracer.countdown-- > 1) {
+    /* The short way counts down itself, and comes here at zero. */
+    if (_PyTracer.countdown > 1) {
+        _PyTracer.countdown--;
         return;
     }
     _PyTracer.countdown = CLOCK_EVERY;
@@ -234,6 +240,7 @@ _PyTracer_RawPeak(int64_t traced)
         _Py_atomic_store_int64(&_PyTracer.raw_peak, traced);
     }
     _PyTracer.high = INT64_MIN;
+    _PyTracer.watch_low = INT64_MAX;
     _PyTracer.free_epoch = TRACER_LOOK;
 }
 

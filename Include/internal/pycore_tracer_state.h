@@ -202,7 +202,9 @@ struct tracer_state {
     int64_t peak;                 // highest traced memory, unless rising
     int64_t raw_peak;             // seen without the GIL; atomic
     uint32_t epoch_used;          // a node has saved values of this epoch
-    uint32_t countdown;           // allocations until the clock is looked at
+    int32_t countdown;            // allocations until the clock is looked at
+    int64_t watch_low;            // while watched, an allocation must look
+    uint64_t watch_span;          //   outside watch_low and the span above it
     uint32_t shared;              // several GILs: take `lock` everywhere
     uint32_t fused;               // the fused allocator functions are used
     int64_t alarm_low, alarm_high;
