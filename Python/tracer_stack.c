@@ -421,12 +421,13 @@ push_frames(struct tracer_stack *s, size_t n)
 static inline int
 update_stack(struct tracer_stack *s, _PyInterpreterFrame *frame)
 {
-    if (UNLIKELY(s->code_epoch != _PyTracer.code_epoch)) {
-        distrust(s);
-    }
     Py_ssize_t npending = collect_frames(s, frame);
     if (npending < 0) {
         return -1;
+    }
+    /* Only now, when what is left on the shadow stack is alive. */
+    if (UNLIKELY(s->code_epoch != _PyTracer.code_epoch)) {
+        distrust(s);
     }
     if (s->depth > 0) {
         struct entry *e = &s->entries[s->depth - 1];

@@ -47,6 +47,32 @@ for seed in range(seeds):
     report()
 '''
 
+# The tracer's requests for memory fail now and then, while code is made, run
+# and dropped.
+FAIL = '''
+import _testtracer, _tracemalloc, json, random, sys
+from test.test_pytracemalloc import workload
+
+nframe, seed, rounds = map(json.loads, sys.argv[1:])
+_tracemalloc.start(nframe)
+_testtracer.install(900 if nframe == 'full' else nframe)
+rng = random.Random(seed)
+kept = []
+for i in range(rounds):
+    first = rng.randrange(1, 5)
+    last = rng.choice([0, first + 1, first + rng.randrange(1, 50)])
+    _tracemalloc._set_nomemory(first, last)
+    kept.append(workload.work(rng.random(), rng.randrange(100)))
+    for j in range(rng.randrange(30)):
+        exec(compile(f'def f():\\n return [{j}.5, [], bytearray({j * 20})]\\n'
+                     f'kept.append(f())', f'made {rng.random()}', 'exec'))
+    if rng.randrange(4) == 0:
+        kept.clear()
+    _tracemalloc._set_nomemory()
+    print(json.dumps([_testtracer.compare(),
+                      _tracemalloc.get_tracer_stats()['untraced']]))
+'''
+
 COUNT = '''
 import json, sys, tracemalloc
 from test.test_pytracemalloc import workload
@@ -117,6 +143,22 @@ class OracleTests(unittest.TestCase):
             with self.subTest(nframe=nframe):
                 self.check('start', nframe,
                            ['-X', f'tracemalloc={nframe}'])
+
+
+class PressureTests(unittest.TestCase):
+
+    def test_what_is_traced_is_right(self):
+        for nframe in 1, 5, 'full':
+            for seed in range(1, 20 if SLOW else 3):
+                with self.subTest(nframe=nframe, seed=seed):
+                    reports = run(FAIL, json.dumps(nframe), str(seed), '100')
+                    for seen, untraced in reports:
+                        for what in 'unknown', 'size', 'kind', 'counted':
+                            self.assertEqual(seen[what], 0, (what, seen))
+                        if FLAVOUR != 'ignore':
+                            self.assertEqual(seen['path'], 0, seen)
+                        self.assertLessEqual(seen['missing'], untraced)
+                    self.assertGreater(reports[-1][1], 0)
 
 
 class BothWaysTests(unittest.TestCase):
