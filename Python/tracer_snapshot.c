@@ -221,7 +221,7 @@ type_of_object(struct copier *c, const char *block, size_t size)
     struct tracer_type *type = c->last;
     if (type == NULL
         || !_PyTracer_IsOfType(&c->types, block, size, type->type,
-                               type->presize))
+                               type->presize, 0))
     {
         type = _PyTracer_TypeOfBlock(&c->types, block, size);
         if (type == NULL) {
@@ -295,6 +295,10 @@ add_to_arena(struct copier *c, const struct tracer_pool *pool)
     return 0;
 }
 
+static_assert(TRACER_POOL_BITS <= POOL_BITS
+              && sizeof(PyHeapTypeObject) > TRACER_ENTRY_MAX_SIZE,
+              "no heap type lies in a pool");
+
 /* A type that owns nothing, which the next block is likely to have too. */
 struct guess {
     const PyTypeObject *type;     // or NULL
@@ -312,7 +316,7 @@ class_of_small(struct copier *c, const char *block, uint32_t entry,
     }
     if (guess->type != NULL
         && _PyTracer_IsOfType(&c->types, block, size, guess->type,
-                              guess->presize))
+                              guess->presize, 1))
     {
         return guess->class_;
     }

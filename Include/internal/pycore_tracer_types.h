@@ -130,11 +130,22 @@ _PyTracer_TypeOfBlock(const struct tracer_types *types, const char *block,
     return NULL;
 }
 
+/* Heap types are too large for a pool: a word that points into the pool of a
+   block, as most links of the collector do, is none. */
+#define TRACER_POOL_BITS 14       // no more than POOL_BITS
+
+static inline int
+_PyTracer_InPoolOf(const char *block, const void *p)
+{
+    return ((uintptr_t)block ^ (uintptr_t)p) >> TRACER_POOL_BITS == 0;
+}
+
 /* Is that the type?  0: perhaps all the same.  Neighbours are often of one
-   type. */
+   type.  `small`: the block is in a pool. */
 static inline int
 _PyTracer_IsOfType(const struct tracer_types *types, const char *block,
-                   size_t size, const PyTypeObject *type, uint32_t presize)
+                   size_t size, const PyTypeObject *type, uint32_t presize,
+                   int small)
 {
     if (size < presize + sizeof(PyObject)) {
         return 0;
@@ -143,10 +154,14 @@ _PyTracer_IsOfType(const struct tracer_types *types, const char *block,
     if (op->ob_type != type || op->ob_refcnt == 0) {
         return 0;
     }
-    const PyObject *early = (const PyObject *)block;
+    const PyTypeObject *early = ((const PyObject *)block)->ob_type;
+    if (presize >= 16 && !(small && _PyTracer_InPoolOf(block, early))
+        && _PyTracer_MayBeType(types, early))
+    {
+        return 0;
+    }
     const PyObject *middle = (const PyObject *)(block + 16);
-    return !(presize >= 16 && _PyTracer_MayBeType(types, early->ob_type))
-           && !(presize == 32 && _PyTracer_MayBeType(types, middle->ob_type));
+    return presize < 32 || !_PyTracer_MayBeType(types, middle->ob_type);
 }
 
 /* Name the classes of the types of which blocks were seen.  GIL held since,
