@@ -12,11 +12,13 @@ allocator and size range, frames, generators, code objects.
 """
 
 import collections
+import contextlib
 import dataclasses
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 
 import measure
@@ -92,16 +94,35 @@ def fixed_addresses():
 
 
 def counter():
-    """Return (name, command) of what counts, or None where nothing does."""
+    """Return (name, command) of what counts, or None where nothing does.
+
+    Valgrind, or else perf; where neither works, apt installs Valgrind.
+    """
+    if not shutil.which('valgrind'):
+        if shutil.which('perf'):
+            tool = 'perf', (*fixed_addresses(), 'perf', 'stat', '-x,', '-e',
+                            'instructions:u')
+            if count(tool, ('true',)):
+                return tool
+        install_valgrind()
     if shutil.which('valgrind'):
         return 'valgrind', (*fixed_addresses(), 'valgrind',
                             '--tool=cachegrind', '--cache-sim=no')
-    if shutil.which('perf'):
-        tool = 'perf', (*fixed_addresses(), 'perf', 'stat', '-x,', '-e',
-                        'instructions:u')
-        if count(tool, ('true',)):
-            return tool
     return None
+
+
+def install_valgrind():
+    """Install Valgrind if this is Debian and we may; say so."""
+    if not shutil.which('apt-get'):
+        return
+    print('installing valgrind', file=sys.stderr, flush=True)
+    environment = os.environ | {'DEBIAN_FRONTEND': 'noninteractive'}
+    for command in ('update',), ('install', '-y', 'valgrind'):
+        as_root = () if os.geteuid() == 0 else ('sudo', '-nE')
+        with contextlib.suppress(OSError):
+            subprocess.run([*as_root, 'apt-get', '-qq', *command],
+                           env=environment, stdout=subprocess.DEVNULL,
+                           check=False)
 
 
 def count(tool, command):

@@ -14,8 +14,9 @@ import sysconfig
 import tempfile
 import types
 import unittest
+import unittest.mock
 import xml.etree.ElementTree
-from test.support import requires_subprocess
+from test.support import os_helper, requires_subprocess
 
 TOP = pathlib.Path(os.environ.get('PYTRACEMALLOC_TOP', ''))
 BENCH = TOP / 'Tools' / 'bench'
@@ -380,6 +381,22 @@ class RunTests(BenchTest):
         rows = self.bench.measure.alternate([broken], ['child.py', 1], 3, 60)
         self.assertEqual(rows['broken'], [{'error': 'status 1: no luck'},
                                           None, None])
+
+    def test_valgrind_is_installed_where_nothing_counts(self):
+        apt = self.folder / 'apt-get'
+        apt.write_text('#!/bin/sh\n[ "$2 $3 $4" != "install -y valgrind" ] ||'
+                       ' { : > "${0%/*}/valgrind"; '
+                       '/bin/chmod +x "${0%/*}/valgrind"; }\n')
+        apt.chmod(0o755)
+        with os_helper.EnvironmentVarGuard() as environment:
+            environment['PATH'] = str(self.folder / 'empty')
+            self.assertIsNone(self.bench.instructions.counter())
+            environment['PATH'] = str(self.folder)
+            with contextlib.redirect_stderr(io.StringIO()) as said, \
+                    unittest.mock.patch('os.geteuid', return_value=0):
+                name, command = self.bench.instructions.counter()
+        self.assertEqual(said.getvalue(), 'installing valgrind\n')
+        self.assertEqual((name, command[0]), ('valgrind', 'valgrind'))
 
     def test_errors_name_no_folders(self):
         last_line = self.bench.measure.last_line
