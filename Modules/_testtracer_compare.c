@@ -227,6 +227,49 @@ compare(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
     return differences_object(&d);
 }
 
+/* --- The counters alone, without an oracle */
+
+struct tally {
+    int64_t *blocks_of, *bytes_of;      // by node
+    long long live;               // bytes
+};
+
+static void
+tally_block(const struct tracer_block *block, void *arg)
+{
+    struct tally *t = arg;
+    t->blocks_of[block->node]++;
+    t->bytes_of[block->node] += (int64_t)block->size;
+    if (!_PyTracer_IsParked(block->node)) {
+        t->live += (long long)block->size;
+    }
+}
+
+/* check_counters(get_traced_memory) -> (nodes whose counters are not the sum
+   of their blocks, bytes of all live blocks, traced memory). */
+static PyObject *
+check_counters(PyObject *Py_UNUSED(module), PyObject *get_traced_memory)
+{
+    struct differences d = {0};
+    struct tally t = {calloc(TRACER_MAX_NODES, sizeof(int64_t)),
+                      calloc(TRACER_MAX_NODES, sizeof(int64_t)), 0};
+    assert(t.blocks_of != NULL && t.bytes_of != NULL);
+    (void)_PyTracer_VisitBlocks(tally_block, &t);
+    struct comparison c = {.d = &d, .blocks_of = t.blocks_of,
+                           .bytes_of = t.bytes_of};
+    compare_counters(&c);
+    free(t.blocks_of);
+    free(t.bytes_of);
+    long long current, peak;
+    PyObject *memory = PyObject_CallNoArgs(get_traced_memory);
+    if (memory == NULL || !PyArg_ParseTuple(memory, "LL", &current, &peak)) {
+        Py_XDECREF(memory);
+        return NULL;
+    }
+    Py_DECREF(memory);
+    return Py_BuildValue("nLL", d.counted, t.live, current);
+}
+
 /* --- The accounting identity */
 
 struct count {
@@ -282,6 +325,7 @@ count_blocks(PyObject *Py_UNUSED(module), PyObject *getallocatedblocks)
 
 PyMethodDef _TestTracer_CompareFunctions[] = {
     {"compare", compare, METH_NOARGS, NULL},
+    {"check_counters", check_counters, METH_O, NULL},
     {"count_blocks", count_blocks, METH_O, NULL},
     {NULL, NULL, 0, NULL}
 };

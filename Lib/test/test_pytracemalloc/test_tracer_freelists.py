@@ -147,6 +147,19 @@ class FreelistTests(unittest.TestCase):
         self.assertEqual(size - empty[1],
                          (blocks - empty[0]) * (list.__basicsize__ + header))
 
+    def test_an_object_stack_and_hamt_have_nothing_parked(self):
+        # The chunks of object stacks belong to the collector without the GIL,
+        # and HAMT nodes have no free list in 3.13.
+        with Tracing():
+            keep = contextvars.copy_context()
+            for i in range(N):
+                keep.run(contextvars.ContextVar(f'v{i}').set, i)
+            del keep
+            gc.collect()
+            stats = tracemalloc.get_freelist_stats()
+        self.assertEqual(stats['object_stack'], (0, 0))
+        self.assertNotIn('hamt', stats)
+
     def parked(self, name):
         blocks, size = tracemalloc.get_freelist_stats()[name]
         self.assertEqual(blocks == 0, size == 0)

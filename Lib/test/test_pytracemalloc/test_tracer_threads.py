@@ -7,7 +7,7 @@ import tracemalloc
 import unittest
 import warnings
 
-from test.support import import_helper, threading_helper
+from test.support import import_helper, script_helper, threading_helper
 from test.test_pytracemalloc.helpers import SLOW, Tracing
 
 _testtracer = import_helper.import_module('_testtracer')
@@ -15,9 +15,81 @@ _testtracer = import_helper.import_module('_testtracer')
 SECONDS = 60 if SLOW else 3
 
 
-def raw_left():
-    """Live blocks of the domain that the threads track."""
-    return sum(trace[0] == 77 for trace in tracemalloc._get_traces())
+LEFT = '''
+import _testtracer, time, tracemalloc
+tracemalloc.start()
+stats = tracemalloc.get_tracer_stats
+for i in range(3):
+    mapped = stats()['mapped']
+    _testtracer.start_threads(32)
+    time.sleep(0.2)
+    _testtracer.stop_threads()
+    assert stats()['mapped'] == mapped, (stats(), mapped)
+    assert not any(trace[0] == 77 for trace in tracemalloc._get_traces())
+    wrong, size, current = _testtracer.check_counters(
+        tracemalloc.get_traced_memory)
+    assert wrong == 0 and size == current, (wrong, size, current)
+assert stats()['untraced'] == 0
+'''
+
+# Each interpreter has a GIL of its own, and threads.
+OWN_GIL = '''
+import _interpreters, _testtracer, threading, tracemalloc
+CODE = """if 1:
+    import threading
+    def work():
+        for i in range(300):
+            kept = [bytearray(i), [i] * i, {i: float(i)}, 'x' * i]
+    threads = [threading.Thread(target=work) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    work()
+    for thread in threads:
+        thread.join()
+"""
+EXACT = """if 1:
+    def sized():
+        return [bytearray(700 + i) for i in range(123)]
+    kept = sized()
+"""
+
+def live(line):
+    """Blocks, by the traces and by the counters."""
+    for traces in True, False:
+        snapshot = tracemalloc.take_snapshot(traces=traces)
+        yield sum(stat.count for stat in snapshot.statistics('lineno')
+                  if (stat.traceback[0].filename, stat.traceback[0].lineno)
+                  == ('<string>', line))
+
+def run(number):
+    interpreter = _interpreters.create('isolated')
+    error = _interpreters.exec(interpreter, CODE)
+    assert error is None, error
+    _interpreters.destroy(interpreter)
+
+tracemalloc.start(3)
+for i in range(2):
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    kept = [bytearray(i) for i in range(1000)]
+    for thread in threads:
+        thread.join()
+    # What CPython leaves behind with an interpreter is in no trace any more,
+    # but it is still allocated, and counted.
+    wrong, size, current = _testtracer.check_counters(
+        tracemalloc.get_traced_memory)
+    assert wrong == 0 and size <= current, (wrong, size, current)
+    assert [*live(5)] == [0, 0], [*live(5)]
+
+interpreter = _interpreters.create('isolated')
+assert _interpreters.exec(interpreter, EXACT) is None
+# Bytearrays and their bytes, the list and its items.
+assert [*live(3)] == [2 * 123 + 2] * 2, [*live(3)]
+_interpreters.destroy(interpreter)
+assert [*live(3)] == [0, 0], [*live(3)]
+assert tracemalloc.get_tracer_stats()['untraced'] == 0
+'''
 
 
 @threading_helper.requires_working_threading()
@@ -63,15 +135,12 @@ class ThreadTests(unittest.TestCase):
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
 
     def test_nothing_is_left(self):
-        with Tracing():
-            before = tracemalloc.get_tracer_stats()['mapped']
-            _testtracer.start_threads(32)
-            time.sleep(0.5)
-            _testtracer.stop_threads()
-            after = tracemalloc.get_tracer_stats()
-            self.assertEqual(raw_left(), 0)
-            self.assertEqual(after['untraced'], 0)
-            self.assertLess(abs(after['mapped'] - before), 50)
+        # In a process of its own: nothing else is in the map that may go.
+        script_helper.assert_python_ok('-c', LEFT)
+
+    def test_interpreters_with_a_gil_of_their_own(self):
+        import_helper.import_module('_interpreters')
+        script_helper.assert_python_ok('-c', OWN_GIL)
 
     def test_python_threads_start_and_stop(self):
         done = threading.Event()
