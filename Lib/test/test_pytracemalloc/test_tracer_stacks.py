@@ -5,6 +5,11 @@ import tracemalloc
 import unittest
 import weakref
 
+try:
+    import greenlet
+except ImportError:
+    greenlet = None
+
 from test.test_pytracemalloc.helpers import Tracing
 
 found = []                          # (object, its frames by sys._getframe())
@@ -126,9 +131,37 @@ def program():
     return reference, Body
 
 
+def switching(depth, others):
+    probe()
+    if depth:
+        switching(depth - 1, others)
+    for other in others:
+        if not other.dead and other is not greenlet.getcurrent():
+            other.switch(depth, others)
+            probe()
+    recurse(depth)
+
+
+def greenlets():
+    for i in range(5):
+        others = []
+        others += [greenlet.greenlet(switching) for j in range(6)]
+        switching(4, others)
+        while alive := [other for other in others if not other.dead]:
+            alive[0].switch(3, others)
+            probe()
+
+
 class StackTests(unittest.TestCase):
 
     def test_equal_to_the_frames(self):
+        self.check(program)
+
+    @unittest.skipIf(greenlet is None, 'needs greenlet, from PyPI')
+    def test_greenlets_swap_whole_stacks(self):
+        self.check(greenlets)
+
+    def check(self, program):
         for nframe in 1, 2, 5, 25, 'full':
             with self.subTest(nframe=nframe), Tracing(nframe):
                 found.clear()
