@@ -99,6 +99,8 @@ def quantity(step, value):
         return '-'
     if step.endswith('_kib'):
         return f'{value / 1024:.1f} MiB'
+    if value < 1e-4:
+        return f'{value * 1e6:.2f} us'
     return f'{value:.2f} s' if value >= 1 else f'{value * 1e3:.2f} ms'
 
 

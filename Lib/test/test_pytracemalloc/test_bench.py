@@ -142,6 +142,13 @@ class OutputTests(BenchTest):
         self.assertIn('slow in 1: over 9 s', text)
         self.assertIn('With less work, beside stock doing the same: 1', text)
 
+    def test_quantities(self):
+        for step, value, text in (
+                ('dump', 2, '2.00 s'), ('dump', 0.0314, '31.40 ms'),
+                ('dump', 2e-6, '2.00 us'), ('file_kib', 1536, '1.5 MiB'),
+                ('dump', None, '-')):
+            self.assertEqual(self.bench.table.quantity(step, value), text)
+
     def test_plot(self):
         found = self.found()
         found['time']['workloads']['<&"'] = found['time']['workloads'].pop(
