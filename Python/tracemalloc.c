@@ -109,7 +109,7 @@ unlock_all(void)
 static void
 stop_locked(void)
 {
-    _PyTracer.tracing = 0;
+    _Py_atomic_store_int_relaxed(&_PyTracer.tracing, 0);
     _PyTracer_enabled = 0;
     _PyTracer_RemoveAllocators();
     clear_tables();
@@ -129,7 +129,7 @@ _PyTracer_Start(int max_nframe, uint32_t limit)
     _PyTracer.limit = limit;
     int result = init_tables();
     if (result == 0) {
-        _PyTracer.tracing = 1;
+        _Py_atomic_store_int_relaxed(&_PyTracer.tracing, 1);
         _PyTracer_InstallAllocators(0);
         _PyTracer_enabled = 1;
     }
@@ -285,7 +285,7 @@ drop_locked(unsigned int domain, uintptr_t ptr)
 int
 PyTraceMalloc_Track(unsigned int domain, uintptr_t ptr, size_t size)
 {
-    if (!_PyTracer.tracing) {
+    if (!_Py_atomic_load_int_relaxed(&_PyTracer.tracing)) {
         return -2;
     }
     PyThreadState *tstate = _PyThreadState_GET();
@@ -317,7 +317,7 @@ PyTraceMalloc_Track(unsigned int domain, uintptr_t ptr, size_t size)
 int
 PyTraceMalloc_Untrack(unsigned int domain, uintptr_t ptr)
 {
-    if (!_PyTracer.tracing) {
+    if (!_Py_atomic_load_int_relaxed(&_PyTracer.tracing)) {
         return -2;
     }
     int result = -2;
