@@ -40,38 +40,45 @@ def _options(parser):
         yield action.option_strings, text.replace('%%', '%'), values
 
 
-def _words(options):
-    words = []
-    for flags, _, values in options:
-        words += flags or values
-    return ' '.join(words)
-
-
 def _bash(commands):
-    cases = '\n'.join(f'        {name}) words="{_words(options)}" ;;'
-                      for name, (_, options) in commands.items())
-    values = '\n'.join(f'        {flag}) words="{" ".join(words)}" ;;'
+    cases = ''
+    for name, (_, options) in commands.items():
+        flags = ' '.join(flag for flags, _, _ in options for flag in flags)
+        words = ' '.join(word for flags, _, values in options if not flags
+                         for word in values)
+        cases += f"""
+    {name}) case $word in
+        -*) words="{flags}" ;;
+        *) words="{words}" ;;
+        esac ;;"""
+    values = '\n'.join(f'    {flag}) words="{" ".join(words)}" ;;'
                        for flag, words in _VALUES.items())
     return f'''\
 # bash completion for pytracemalloc
 _pytracemalloc()
 {{
     local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}}
-    local words
-    if [ "$COMP_CWORD" -eq 1 ]; then
-        words="{' '.join(commands)} --help --version"
-    else
-        case $before in
-{values}
-        *) case ${{COMP_WORDS[1]}} in
-{cases}
-        esac ;;
-        esac
+    local words="" command=${{COMP_WORDS[1]}}
+    # --option=value comes as three words.
+    if [ "$word" = = ]; then
+        word=
+    elif [ "$before" = = ]; then
+        before=${{COMP_WORDS[COMP_CWORD-2]}}
     fi
-    COMPREPLY=($(compgen -W "$words" -- "$word"))
-    [ ${{#COMPREPLY[@]}} -gt 0 ] || COMPREPLY=($(compgen -f -- "$word"))
+    [ "$COMP_CWORD" -gt 1 ] || command=
+    case $before in
+{values}
+    *) case $command in
+    "") words="{' '.join(commands)} --help --version" ;;{cases}
+    esac ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+    if [ -z "$words" ]; then
+        mapfile -t COMPREPLY < <(compgen -f -- "$word")
+        compopt -o filenames 2>/dev/null
+    fi
 }}
-complete -o filenames -F _pytracemalloc pytracemalloc
+complete -F _pytracemalloc pytracemalloc
 '''
 
 
@@ -119,8 +126,10 @@ def _zsh_options(options):
         for flag in flags:
             spec = f'*{flag}[{text}]'
             if values is not None:
+                # The value may follow in the same word.
+                sign = '=' if flag.startswith('--') else '+'
                 action = f'({" ".join(values)})' if values else '_files'
-                spec += f':value:{action}'
+                spec = f'*{flag}{sign}[{text}]:value:{action}'
             lines += f'            {_quote(spec)} \\\n'
     return lines
 

@@ -16,18 +16,19 @@ _ESCAPES = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]')
 
 
 class Terminal:
-    """`python -m pytracemalloc ARGS` on a terminal; a context manager."""
+    """`python -m pytracemalloc ARGS`, or another program, on a terminal; a
+    context manager."""
 
-    def __init__(self, *args, columns=80, lines=24, **options):
+    def __init__(self, *args, columns=80, lines=24, program=(
+            sys.executable, '-m', 'pytracemalloc'), **options):
         self.master, slave = pty.openpty()
         self.resize(columns, lines)
         environment = {name: value for name, value in os.environ.items()
                        if name not in ('COLUMNS', 'LINES')}
         environment |= {'PYTHONIOENCODING': 'utf-8', 'TERM': 'xterm'}
         self.process = subprocess.Popen(
-            [sys.executable, '-m', 'pytracemalloc', *args], stdin=slave,
-            stdout=slave, stderr=slave, start_new_session=True,
-            env=environment | options.pop('env', {}), **options)
+            [*program, *args], stdin=slave, stdout=slave, stderr=slave,
+            start_new_session=True, env=environment, **options)
         self.before = termios.tcgetattr(slave)
         self.slave = slave
         self.output = ''

@@ -541,31 +541,6 @@ class OtherTest(CommandCase):
         self.refused(2, 'required: COMMAND')
         self.refused(2, 'invalid choice', 'analyse')
 
-    def test_completion(self):
-        for shell, check in (('bash', ['bash', '-n']), ('zsh', ['zsh', '-n']),
-                             ('fish', ['fish', '-n'])):
-            script = self.ok('completion', shell)
-            for word in ('report', 'speedscope', 'garbage'):
-                self.assertIn(word, script)
-            if shutil.which(shell):
-                path = self.write('script', script)
-                subprocess.run([*check, path], check=True)
-        self.refused(2, 'invalid choice', 'completion', 'csh')
-
-    @unittest.skipUnless(shutil.which('bash'), 'needs bash')
-    def test_bash_completes(self):
-        path = self.write('script', self.ok('completion', 'bash'))
-        for words, expected in (
-                (['rep'], 'report'), (['report', '--fo'], '--format --force'),
-                (['report', '--format', 'sp'], 'speedscope')):
-            line = ' '.join(['pytracemalloc', *words])
-            output = subprocess.check_output(
-                ['bash', '-c',
-                 f'. {path}; COMP_WORDS=({line}); '
-                 f'COMP_CWORD={len(words)}; _pytracemalloc; '
-                 f'echo "${{COMPREPLY[*]}}"'], text=True)
-            self.assertEqual(sorted(output.split()), sorted(expected.split()))
-
     def test_top(self):
         self.refused(1, 'no process', 'top', '999999999')
         self.refused(1, 'is the program running', 'top', './nothing.sock')

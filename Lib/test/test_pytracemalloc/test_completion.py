@@ -1,0 +1,92 @@
+"""The completions, in the shells that there are."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from test.test_pytracemalloc.terminal import Terminal
+
+# What is typed before the tabulator, and what the shell makes of it.
+CASES = [
+    ('pytracemalloc rep', 'pytracemalloc report'),
+    ('pytracemalloc report --form', 'report --format'),
+    ('pytracemalloc report --format spe', '--format speedscope'),
+    ('pytracemalloc diff --what=garb', '--what=garbage'),
+    ('pytracemalloc report --by traceb', '--by traceback'),
+    ('pytracemalloc report my', 'report mysnapshot.tracemalloc'),
+    ('pytracemalloc report -o my', '-o mysnapshot.tracemalloc'),
+    ('pytracemalloc completion zs', 'completion zsh'),
+    ('pytracemalloc run --on-gr', 'run --on-growth'),
+]
+
+
+class CompletionTest(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = directory.name
+        self.write('mysnapshot.tracemalloc', '')
+
+    def write(self, name, text):
+        with open(os.path.join(self.directory, name), 'w') as file:
+            file.write(text)
+
+    def script(self, shell):
+        text = subprocess.check_output(
+            [sys.executable, '-m', 'pytracemalloc', 'completion', shell],
+            text=True)
+        self.write('script', text)
+
+    def check_typed(self, shell, *start):
+        """Type on a terminal, and see what the tabulator makes of it."""
+        self.script(shell)
+        path = shutil.which(shell)
+        with Terminal(program=(path, *start), columns=200,
+                      cwd=self.directory) as terminal:
+            if shell == 'zsh':
+                terminal.type('autoload -U compinit; compinit -u -D\n')
+            terminal.type('. ./script; echo so""urced\n')
+            terminal.wait_for('sourced$')
+            for typed, completed in CASES:
+                with self.subTest(shell=shell, typed=typed):
+                    terminal.output = ''
+                    terminal.type(f'{typed}\t')
+                    terminal.wait_for(completed)
+                    terminal.type('\x15')                    # clear the line
+
+    @unittest.skipUnless(shutil.which('bash'), 'needs bash')
+    def test_bash(self):
+        self.check_typed('bash', '--norc', '--noprofile', '-i')
+
+    @unittest.skipUnless(shutil.which('zsh'), 'needs zsh')
+    def test_zsh(self):
+        self.check_typed('zsh', '-f', '-i')
+
+    @unittest.skipUnless(shutil.which('fish'), 'needs fish')
+    def test_fish(self):
+        self.script('fish')
+        for typed, completed in CASES:
+            with self.subTest(typed=typed):
+                output = subprocess.check_output(
+                    ['fish', '--no-config', '-c', 'source script; complete -C '
+                     f'"{typed}"'], text=True, cwd=self.directory,
+                    env=os.environ | {'HOME': self.directory})
+                words = [line.partition('\t')[0]
+                         for line in output.splitlines()]
+                self.assertIn(completed.split()[-1], words)
+
+    def test_commands_and_values(self):
+        for shell in 'bash', 'zsh', 'fish':
+            self.script(shell)
+            with open(os.path.join(self.directory, 'script')) as file:
+                script = file.read()
+            for word in ('run', 'report', 'diff', 'top', 'serve', 'completion',
+                         'pprof', 'garbage', 'traceback'):
+                self.assertIn(word, script)
+
+
+if __name__ == '__main__':
+    unittest.main()
