@@ -5,7 +5,13 @@ has the old snapshot's in `old` as well.  Values are of the node itself,
 without its callees; a parent comes before its children.
 """
 
+import os
+
 from pytracemalloc.measures import COLUMNS
+
+_MAIN = 'MainThread'
+_STARTING = object()              # in threading, before the thread's function
+_THREADING = os.sep + 'threading.py'
 
 
 class Tree:
@@ -16,6 +22,8 @@ class Tree:
             first_lineno)
     values, old: column name -> list of bytes or blocks; old may be None
     types: list of (node, type name, size, count) of live blocks, or None
+    limit: most frames that a path can have; a path of that length may have
+        lost older ones
     """
 
     def __init__(self):
@@ -25,12 +33,14 @@ class Tree:
         self.values = {column: [] for column in COLUMNS}
         self.old = None
         self.types = None
+        self.limit = None
         self._frame_index = {}
         self._node_index = {}
 
     @classmethod
     def from_snapshot(cls, snapshot):
         tree = cls()
+        tree.limit = snapshot.traceback_limit
         call_tree = snapshot.call_tree()
         nodes = tree._add(call_tree, tree.values)
         types = call_tree.by_type()
@@ -82,6 +92,27 @@ class Tree:
             node = self.parents[node]
         return frames
 
+    def threads(self):
+        """Return, for each node, what its thread runs.
+
+        'MainThread', or the name of the function that a threading.Thread
+        runs; None where the path does not reach back to the thread's start.
+        """
+        threads, depths = [], []
+        for node, parent in enumerate(self.parents):
+            filename, _, function, _ = self.frame_table[self.frames[node]]
+            depths.append(depths[parent] + 1 if parent >= 0 else 1)
+            if parent < 0:
+                threads.append(_thread_of(filename, function))
+            elif threads[parent] == _STARTING and \
+                    not filename.endswith(_THREADING):
+                threads.append(function or filename)
+            else:
+                threads.append(threads[parent])
+        return [None if thread == _STARTING
+                or thread == _MAIN and depth == self.limit else thread
+                for thread, depth in zip(threads, depths)]
+
     def cumulative(self, column, values=None):
         """Return the column with each node's callees added to it."""
         sums = list((values or self.values)[column])
@@ -90,3 +121,12 @@ class Tree:
             if parent >= 0:
                 sums[parent] += sums[node]
         return sums
+
+
+def _thread_of(filename, function):
+    """What the oldest frame of a path says about its thread."""
+    if filename.endswith(_THREADING) and function == 'Thread._bootstrap':
+        return _STARTING
+    if function == '<module>' or filename.startswith('<frozen'):
+        return _MAIN
+    return None

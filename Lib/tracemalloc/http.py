@@ -132,13 +132,14 @@ def _encode(default, seconds, collect):
     if seconds:
         old = _snapshot(collect)
         time.sleep(seconds)
-    new = _snapshot(collect)
+    # Types are known of what is alive, not of what has changed.
+    new = _snapshot(collect, traces=not seconds)
     tree = Tree.from_difference(old, new) if old else Tree.from_snapshot(new)
     return encode(tree, default, new.timestamp, seconds,
                   subtract=old is not None)
 
 
-def _snapshot(collect):
+def _snapshot(collect, traces=False):
     if collect:
         gc.collect()
-    return tracemalloc.take_snapshot(traces=False)
+    return tracemalloc.take_snapshot(traces=traces)

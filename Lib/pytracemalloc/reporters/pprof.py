@@ -43,18 +43,21 @@ def encode(tree, default='inuse_space', time=None, seconds=0,
         for column, base in zip(new, old):
             column[:] = map(int.__sub__, column, base)
     types = _types_by_node(tree)
+    labels = [{'thread': thread} if thread else {}
+              for thread in tree.threads()]
     for node, values in enumerate(zip(*new)):
         if any(values):
             locations = tree.path(node)
             for type_name, count, size in types.get(node, ()):
                 live = (count, size, count, size)
-                profile.sample(locations, live, type=type_name)
+                profile.sample(locations, live, type=type_name,
+                               **labels[node])
                 values = map(int.__sub__, values, live)
-            profile.sample(locations, tuple(values))
+            profile.sample(locations, tuple(values), **labels[node])
     if old and not subtract:
         for node, values in enumerate(zip(*old)):
             profile.sample(tree.path(node), [-value for value in values],
-                           **{'pprof::base': 'true'})
+                           **labels[node], **{'pprof::base': 'true'})
     for index, frame in enumerate(tree.frame_table, 1):
         profile.location(index, *frame)
     if time is not None:

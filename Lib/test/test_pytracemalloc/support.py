@@ -13,6 +13,20 @@ NODES = [
     (3, '/app/shop.py', 9, 'Shop.load', 5, 7, 1, 7, 1, 7, 1, 0, 0),
     (-1, '<frozen runpy>', 88, '_run_code', 80, 900, 9, 900, 9, 900, 9, 0, 0),
 ]
+# A thread that runs work(), the main thread, and one that C code has made.
+_LIB = '/usr/lib/python3.13'
+THREADS = [
+    (-1, f'{_LIB}/threading.py', 1014, 'Thread._bootstrap', 1000,
+     0, 0, 0, 0, 0, 0, 0, 0),
+    (0, f'{_LIB}/threading.py', 1043, 'Thread._bootstrap_inner', 1035,
+     5, 1, 5, 1, 5, 1, 0, 0),
+    (1, f'{_LIB}/threading.py', 994, 'Thread.run', 985,
+     0, 0, 0, 0, 0, 0, 0, 0),
+    (-1, '/app/main.py', 30, '<module>', 1, 900, 9, 900, 9, 900, 9, 0, 0),
+    (-1, '/app/main.py', 40, 'callback', 39, 3, 1, 3, 1, 3, 1, 0, 0),
+    (2, '/app/main.py', 12, 'work', 10, 100, 5, 100, 5, 100, 5, 0, 0),
+    (5, f'{_LIB}/threading.py', 1092, 'join', 1080, 7, 1, 7, 1, 7, 1, 0, 0),
+]
 # A module that imports another, by way of the import system.
 IMPORTS = [
     (-1, '/app/main.py', 2, '<module>', 1, 0, 0, 0, 0, 0, 0, 0, 0),

@@ -117,9 +117,31 @@ class PprofTest(unittest.TestCase):
     def test_types_are_labels(self):
         profile = Profile(encode(Tree.from_snapshot(support.Snapshot())))
         found = {labels['type']: values[2:]
-                 for _, values, labels in profile.samples if labels}
+                 for _, values, labels in profile.samples if 'type' in labels}
         self.assertEqual(found, {'dict': [29, 2900], 'list': [2, 2000],
                                  'str': [9, 900]})
+
+    def test_threads_are_labels(self):
+        profile = Profile(encode(Tree.from_snapshot(support.Snapshot(
+            support.THREADS, [(5, 'dict', 20, 2)]))))
+        found = {(stack[0][0], labels.get('thread'), labels.get('type')):
+                 values[3] for stack, values, labels in profile.samples}
+        self.assertEqual(found, {
+            ('Thread._bootstrap_inner', None, None): 5,
+            ('work', 'work', 'dict'): 20, ('work', 'work', None): 80,
+            ('join', 'work', None): 7,
+            ('<module>', 'MainThread', None): 900,
+            ('callback', None, None): 3})
+
+    def test_threads_of_cut_tracebacks(self):
+        nodes = [(-1, '/x/app.py', 5, '<module>', 1, 1, 1, 1, 1, 1, 1, 0, 0),
+                 (0, '/x/app.py', 9, 'f', 8, 2, 1, 2, 1, 2, 1, 0, 0)]
+        snapshot = support.Snapshot(nodes, ())
+        for limit, threads in ((1, [None, 'MainThread']),
+                               (2, ['MainThread', None]),
+                               (3, ['MainThread', 'MainThread'])):
+            snapshot.traceback_limit = limit
+            self.assertEqual(Tree.from_snapshot(snapshot).threads(), threads)
 
     def test_difference_has_a_base(self):
         old, new = support.older(), support.Snapshot()
@@ -134,7 +156,8 @@ class PprofTest(unittest.TestCase):
         old, new = support.older(), support.Snapshot()
         profile = Profile(encode(Tree.from_difference(old, new),
                                  subtract=True))
-        self.assertFalse(any(labels for _, _, labels in profile.samples))
+        self.assertFalse(any('pprof::base' in labels
+                             for _, _, labels in profile.samples))
         self.assertEqual(profile.totals()[3],
                          new.traced_memory[0] - old.traced_memory[0])
         gone = next(values for stack, values, _ in profile.samples
