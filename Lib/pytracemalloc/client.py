@@ -1,5 +1,6 @@
 """The other end of tracemalloc.control's socket."""
 
+import contextlib
 import errno
 import json
 import os
@@ -37,7 +38,9 @@ class Client:
         """Return the answer's dict."""
         request = json.dumps({'command': command, **arguments}).encode()
         try:
-            self._socket.sendall(request + b'\n')
+            # A server that refuses may have answered and closed already.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self._socket.sendall(request + b'\n')
             line = self._lines.readline()
         except TimeoutError:
             raise CommandError(f'{self.path}: no answer in {_TIMEOUT:.0f} s; '

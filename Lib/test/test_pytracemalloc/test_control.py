@@ -52,6 +52,14 @@ class ServerTest(ControlCase):
             with self.assertRaisesRegex(CommandError, 'alone'):
                 client.ask('status')
 
+    def test_refusal_that_comes_before_the_request(self):
+        with mock.patch.object(control, '_is_allowed', lambda client: False), \
+                Client(self.path) as client:
+            # Until the answer is there, the request has not been sent.
+            client._socket.recv(1, socket.MSG_PEEK)
+            with self.assertRaisesRegex(CommandError, 'alone'):
+                client.ask('status')
+
     def test_peer_of_another_user(self):
         ours, theirs = socket.socketpair()
         with ours, theirs:
