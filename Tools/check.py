@@ -13,6 +13,7 @@ import concurrent.futures
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -166,6 +167,8 @@ def main():
     for name in list(os.environ):
         if name.startswith(('PYTHON', 'PYTRACEMALLOC', 'MAKE', 'MFLAGS')):
             del os.environ[name]
+    # Nor one that ignores Ctrl-C, as a shell's background jobs do.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ['PYTRACEMALLOC_TOP'] = str(options.top)
     os.environ['PYTRACEMALLOC_SLOW'] = str(int(slow))
 
