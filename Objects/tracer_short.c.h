@@ -184,7 +184,7 @@ _PyTracer_Park(enum _PyTracer_freelist kind, void *block, size_t size)
 {
     poolp pool = tracer_sure_pool(block, size);
     if (UNLIKELY(pool == NULL)) {
-        _PyTracer_Move(block, size, TRACER_NODE_PARKED + kind, 0);
+        _PyTracer_Move(kind, block, size, TRACER_NODE_PARKED + kind, 0);
         return;
     }
     uint32_t *slot = &pool->tracer_table[tracer_index(pool, block)];
@@ -193,7 +193,7 @@ _PyTracer_Park(enum _PyTracer_freelist kind, void *block, size_t size)
     if (UNLIKELY(entry < TRACER_ENTRY_FIRST)
         || UNLIKELY(node->peak_epoch != _PyTracer.free_epoch))
     {
-        _PyTracer_Move(block, size, TRACER_NODE_PARKED + kind, 0);
+        _PyTracer_Move(kind, block, size, TRACER_NODE_PARKED + kind, 0);
         return;
     }
     size = TRACER_ENTRY_SIZE(entry);
@@ -210,7 +210,7 @@ tracer_unpark_at(uint32_t id, enum _PyTracer_freelist kind, void *block,
 {
     poolp pool = tracer_sure_pool(block, size);
     if (UNLIKELY(pool == NULL)) {
-        _PyTracer_Move(block, size, TRACER_NODE_NONE, 1);
+        _PyTracer_Move(kind, block, size, TRACER_NODE_NONE, 1);
         return;
     }
     uint32_t *slot = &pool->tracer_table[tracer_index(pool, block)];
@@ -223,7 +223,7 @@ tracer_unpark_at(uint32_t id, enum _PyTracer_freelist kind, void *block,
         || UNLIKELY(current > _PyTracer.high) || !tracer_may_grow(node)
         || (UNLIKELY(_PyTracer.watched) && tracer_must_watch(current)))
     {
-        _PyTracer_Move(block, size, TRACER_NODE_NONE, 1);
+        _PyTracer_Move(kind, block, size, TRACER_NODE_NONE, 1);
         return;
     }
     *slot = TRACER_ENTRY_MOVE(entry, id);
@@ -241,7 +241,7 @@ tracer_capture_unpark(enum _PyTracer_freelist kind, void *block, size_t size)
         id = _PyTracer_CaptureSlow(_PyThreadState_GET());
     }
     if (UNLIKELY(id == TRACER_NODE_NONE)) {
-        _PyTracer_Move(block, size, TRACER_NODE_NONE, 1);
+        _PyTracer_Move(kind, block, size, TRACER_NODE_NONE, 1);
         return;
     }
     tracer_unpark_at(id, kind, block, size);

@@ -12,11 +12,31 @@
 char _PyTracer_enabled = 0;
 uint32_t _PyTracer_small_fallback = 0;
 
+/* What a block of a free list is, where no entry says so: it was parked before
+   tracing started, or the tracer was out of memory. */
+static enum tracer_kind
+kind_of(enum _PyTracer_freelist list)
+{
+    switch (list) {
+    case _PyTracer_DICT_KEYS:
+    case _PyTracer_DEQUE_BLOCK:
+    case _PyTracer_PROFILER:
+        return TRACER_MEMORY;
+    case _PyTracer_OBJECT_STACK:
+        return TRACER_RAW;
+    default:
+        return TRACER_OBJECT;
+    }
+}
+
 static void
-move_small(uint32_t *entry, size_t block_size, size_t size, uint32_t node)
+move_small(enum _PyTracer_freelist list, uint32_t *entry, size_t block_size,
+           size_t size, uint32_t node)
 {
     uint32_t old = *entry;
+    uint32_t domain = kind_of(list) != TRACER_OBJECT;
     if (old != 0) {
+        domain = TRACER_ENTRY_DOMAIN(old);
         *entry = 0;
         _PyTracer_CountOut(TRACER_ENTRY_NODE(old),
                            TRACER_ENTRY_SIZE(old));
@@ -26,19 +46,20 @@ move_small(uint32_t *entry, size_t block_size, size_t size, uint32_t node)
         return;
     }
     assert(size > 0 && size <= block_size);
-    *entry = TRACER_ENTRY(node, TRACER_ENTRY_DOMAIN(old), size);
+    *entry = TRACER_ENTRY(node, domain, size);
     _PyTracer_CountIn(node, size);
 }
 
 /* A block that no pool holds (big, or debug hooks or malloc below). */
 static void
-move_mapped(void *block, size_t size, uint32_t node)
+move_mapped(enum _PyTracer_freelist list, void *block, size_t size,
+            uint32_t node)
 {
     struct tracer_record old;
     int known = _PyTracer_MapRemove((uintptr_t)block, 0, &old);
     struct tracer_record record = {
         .address = (uintptr_t)block, .size = known ? old.size : size,
-        .node = node, .kind = known ? old.kind : TRACER_OBJECT};
+        .node = node, .kind = known ? old.kind : kind_of(list)};
     if (node == TRACER_NODE_NONE || _PyTracer_MapAdd(&record) < 0) {
         _PyTracer.untraced++;
     }
@@ -47,7 +68,8 @@ move_mapped(void *block, size_t size, uint32_t node)
 /* Account a block to another node, or to the current stack: the general way,
    see Objects/tracer_short.c.h for the short one. */
 void
-_PyTracer_Move(void *block, size_t size, uint32_t node, int capture)
+_PyTracer_Move(enum _PyTracer_freelist list, void *block, size_t size,
+               uint32_t node, int capture)
 {
     PyThreadState *tstate = _PyThreadState_GET();
     if (capture && !_PyTracer.shared) {
@@ -63,10 +85,10 @@ _PyTracer_Move(void *block, size_t size, uint32_t node, int capture)
         /* stop() ran in between */
     }
     else if (entry != NULL) {
-        move_small(entry, block_size, size, node);
+        move_small(list, entry, block_size, size, node);
     }
     else {
-        move_mapped(block, size, node);
+        move_mapped(list, block, size, node);
     }
     _PyTracer_Unlock();
     if (capture && _PyTracer.watched) {

@@ -134,8 +134,8 @@ extern void _PyTracer_InstallAllocators(int again);
 extern void _PyTracer_RemoveAllocators(void);     // GIL and locked
 
 /* --- tracer_freelist.c; not locked. */
-extern void _PyTracer_Move(void *block, size_t size, uint32_t node,
-                           int capture);
+extern void _PyTracer_Move(enum _PyTracer_freelist list, void *block,
+                           size_t size, uint32_t node, int capture);
 extern void _PyTracer_GetParked(enum _PyTracer_freelist kind,
                                 uint64_t *blocks, uint64_t *bytes);
 
