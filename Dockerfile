@@ -11,7 +11,7 @@
 #   OPTIMIZE    yes: guided by a profile, as a release should be; no: in a
 #               fraction of the time, and the same bytes wherever it is built
 #   FREELISTS   track, ignore or disable
-#   SOURCE      where these files come from, for the label
+#   SOURCE      where these files come from, for the label (unknown)
 #   SOURCE_DATE_EPOCH   seconds, in place of all times in the image
 # VERSION and PYTHON_VERSION are for the labels; the build compares them with
 # configure.ac and patches/3.13/upstream.lock.
@@ -59,7 +59,7 @@ ARG BASE
 ARG FREELISTS=track
 ARG VERSION=1.0.0
 ARG PYTHON_VERSION=3.13.5
-ARG SOURCE=https://pypi.org/project/pytracemalloc/
+ARG SOURCE=unknown
 LABEL org.opencontainers.image.title="pytracemalloc" \
     org.opencontainers.image.description="CPython with an exact allocation tracer built in" \
     org.opencontainers.image.version="${VERSION}" \
