@@ -172,15 +172,7 @@ class BothWaysTests(unittest.TestCase):
             self.assertGreater(len(fused), 80)
             for malloc in 'pymalloc_debug', 'malloc', 'malloc_debug':
                 with self.subTest(nframe=nframe, malloc=malloc):
-                    # Now and then a run of the program itself differs from
-                    # the next at a line, traced in the same way: what is
-                    # really different stays so.
-                    for _ in range(5):
-                        general, = run(COUNT, str(nframe),
-                                       PYTHONMALLOC=malloc)
-                        if general == fused:
-                            break
-                        fused, = run(COUNT, str(nframe))
+                    general, = run(COUNT, str(nframe), PYTHONMALLOC=malloc)
                     self.assertEqual(general, fused)
 
 
