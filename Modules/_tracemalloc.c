@@ -205,7 +205,7 @@ get_tracer_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
     unsigned long long locations = _PyTracer.nlocations;
     unsigned long long texts = _PyTracer.nstrings;
     unsigned long long mapped = _PyTracer.map.used;
-    unsigned long long memory = _PyTracer.memory.total;
+    unsigned long long memory = _PyTraceMalloc_GetMemory();
     unsigned long long untraced = _PyTracer.untraced;
     unsigned long long folded = _PyTracer.folded;
     _PyTracer_Unlock();

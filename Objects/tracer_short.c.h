@@ -15,7 +15,7 @@
 static inline Py_ALWAYS_INLINE int
 tracer_may_grow(const struct tracer_node *node)
 {
-    return LIKELY(node->peak_epoch == _PyTracer.epoch) || _PyTracer.rising;
+    return LIKELY(node->saved >= _PyTracer.epoch) || _PyTracer.rising;
 }
 
 /* While watched, is it time to look at the clock, or has traced memory left
@@ -62,14 +62,15 @@ tracer_malloc_at(uint32_t id, OMState *state, void *ctx, size_t nbytes,
     int64_t current = small_current + _PyTracer.map_current;
     if ((watched ? tracer_must_watch(current)
                  : UNLIKELY(current > _PyTracer.high))
-        || !tracer_may_grow(node))
+        || !tracer_may_grow(node)
+        || UNLIKELY(_PyTracer_Wraps(node->alloc_bytes, nbytes)))
     {
         return tracer_malloc(ctx, nbytes, kind);
     }
     pymem_block *block = pool->freeblock;
     table[tracer_index(pool, block)] = TRACER_ENTRY(id, kind, nbytes);
     _PyTracer.small_current = small_current;
-    node->alloc_bytes += nbytes;
+    node->alloc_bytes += (uint32_t)nbytes;
     node->alloc_blocks++;
     pool->ref.count++;
     pool->freeblock = *(pymem_block **)block;
@@ -140,17 +141,18 @@ tracer_short_free(void *ctx, void *block)
     }
     uint32_t *slot = &table[tracer_index(pool, block)];
     uint32_t entry = *slot;
+    size_t size = TRACER_ENTRY_SIZE(entry);
     struct tracer_node *node = _PyTracer_Node(TRACER_ENTRY_NODE(entry));
     if (UNLIKELY(entry < TRACER_ENTRY_FIRST)
-        || UNLIKELY(node->peak_epoch != _PyTracer.free_epoch))
+        || UNLIKELY(node->saved < _PyTracer.free_epoch)
+        || UNLIKELY(_PyTracer_Wraps(node->free_bytes, size)))
     {
         tracer_free(ctx, block);
         return;
     }
-    size_t size = TRACER_ENTRY_SIZE(entry);
     *slot = 0;
     _PyTracer.small_current -= size;
-    node->free_bytes += size;
+    node->free_bytes += (uint32_t)size;
     node->free_blocks++;
     pymem_block *next = pool->freeblock;
     uint count = pool->ref.count - 1;
@@ -189,18 +191,19 @@ _PyTracer_Park(enum _PyTracer_freelist kind, void *block, size_t size)
     }
     uint32_t *slot = &pool->tracer_table[tracer_index(pool, block)];
     uint32_t entry = *slot;
+    size_t asked = TRACER_ENTRY_SIZE(entry);
     struct tracer_node *node = _PyTracer_Node(TRACER_ENTRY_NODE(entry));
     if (UNLIKELY(entry < TRACER_ENTRY_FIRST)
-        || UNLIKELY(node->peak_epoch != _PyTracer.free_epoch))
+        || UNLIKELY(node->saved < _PyTracer.free_epoch)
+        || UNLIKELY(_PyTracer_Wraps(node->free_bytes, asked)))
     {
         _PyTracer_Move(kind, block, size, TRACER_NODE_PARKED + kind, 0);
         return;
     }
-    size = TRACER_ENTRY_SIZE(entry);
     *slot = TRACER_ENTRY_MOVE(entry, TRACER_NODE_PARKED + kind);
-    _PyTracer.small_current -= size;
-    _PyTracer.parked[kind] += TRACER_PARKED(size);
-    node->free_bytes += size;
+    _PyTracer.small_current -= asked;
+    _PyTracer.parked[kind] += TRACER_PARKED(asked);
+    node->free_bytes += (uint32_t)asked;
     node->free_blocks++;
 }
 
@@ -221,6 +224,7 @@ tracer_unpark_at(uint32_t id, enum _PyTracer_freelist kind, void *block,
     int64_t current = small_current + _PyTracer.map_current;
     if (UNLIKELY(TRACER_ENTRY_NODE(entry) != TRACER_NODE_PARKED + kind)
         || UNLIKELY(current > _PyTracer.high) || !tracer_may_grow(node)
+        || UNLIKELY(_PyTracer_Wraps(node->alloc_bytes, asked))
         || (UNLIKELY(_PyTracer.watched) && tracer_must_watch(current)))
     {
         _PyTracer_Move(kind, block, size, TRACER_NODE_NONE, 1);
@@ -229,7 +233,7 @@ tracer_unpark_at(uint32_t id, enum _PyTracer_freelist kind, void *block,
     *slot = TRACER_ENTRY_MOVE(entry, id);
     _PyTracer.small_current = small_current;
     _PyTracer.parked[kind] -= TRACER_PARKED(asked);
-    node->alloc_bytes += asked;
+    node->alloc_bytes += (uint32_t)asked;
     node->alloc_blocks++;
 }
 

@@ -20,8 +20,12 @@
 
 #define MAX_NFRAME UINT16_MAX
 
+struct tracer_cache_line _PyTracer_cache[TRACER_CACHE_MAX];
+uint8_t _PyTracer_chunk_has[TRACER_MAX_CHUNKS];
+
 struct tracer_state _PyTracer = {
     .epoch = 1,
+    .next_saved = 1,
     .raw_peak = INT64_MIN,
     .cache_lines = TRACER_CACHE_MIN,
     .cache_mask = TRACER_CACHE_MASK(TRACER_CACHE_MIN),
@@ -219,7 +223,8 @@ _PyTraceMalloc_GetTracebackLimit(void)
 size_t
 _PyTraceMalloc_GetMemory(void)
 {
-    return _PyTracer.tracing ? _PyTracer.memory.total : 0;
+    return _PyTracer.tracing ? _PyTracer.memory.total + _PyTracer_TreeMemory()
+                             : 0;
 }
 
 PyObject *

@@ -4,9 +4,14 @@
    rises above all it ever was (`rising`), each allocation is the peak and
    nothing is to be done: the live values of each node are those of the peak.
    The first free settles how high it was.  From then on the first change of a
-   node saves its values and marks them with the epoch.  The next rise starts
-   a new epoch, if the old one was used, and with it all saved values are
-   void.
+   node saves its values.  They are numbered: an epoch is the number of the
+   first value that was saved in it, and a smaller number is void.  The next
+   rise starts a new epoch, if the old one was used, and its values take the
+   place of the old ones: memory is needed for those nodes alone that changed
+   since a peak.
+
+   Counters of small blocks have 32 bits; before the sum of bytes would wrap,
+   all of the node's are carried to where there is more room.
 
    So that the common allocation and free need one comparison each, two
    bounds stand for all this: an allocation looks here if traced memory passes
@@ -134,20 +139,24 @@ _PyTracer_Watch(void)
 
 /* --- Peak */
 
+/* An epoch may have been used by twins alone: it ends all the same. */
 static void
 next_epoch(void)
 {
     _PyTracer.epoch_used = 0;
-    if (++_PyTracer.epoch != TRACER_LOOK) {
+    _PyTracer.most_saved = Py_MAX(_PyTracer.most_saved,
+                                  _PyTracer.next_saved - _PyTracer.epoch);
+    _PyTracer.epoch = ++_PyTracer.next_saved;
+    if (_PyTracer.epoch < TRACER_LOOK - TRACER_MAX_NODES) {
         return;
     }
-    /* Wrapped: forget the marks of four billion epochs ago. */
-    _PyTracer.epoch = 1;
+    /* About to wrap: forget the four billion numbers before. */
+    _PyTracer.epoch = _PyTracer.next_saved = 1;
     for (uint32_t id = 0; id < _PyTracer.nnodes; id++) {
-        _PyTracer_Node(id)->peak_epoch = 0;
+        _PyTracer_Node(id)->saved = 0;
     }
     for (uint32_t number = 0; number < _PyTracer.ntwins; number++) {
-        _PyTracer_TwinNumber(number)->peak_epoch = 0;
+        _PyTracer.twins[number].peak_epoch = 0;
     }
 }
 
@@ -216,8 +225,8 @@ count_garbage(uint32_t id, size_t size)
     if (_PyThreadState_GET() == _PyTracer.garbage_thread
         && !_PyTracer_IsParked(id))
     {
-        struct tracer_garbage *garbage = _PyTracer_Garbage(id);
-        _PyTracer.has_garbage[id >> TRACER_CHUNK_BITS] = 1;
+        struct tracer_sum *garbage = &_PyTracer.garbage[id];
+        _PyTracer_chunk_has[id >> TRACER_CHUNK_BITS] |= TRACER_HAS_GARBAGE;
         garbage->bytes += size;
         garbage->blocks++;
     }
@@ -253,12 +262,24 @@ _PyTracer_Peak(void)
 }
 
 void
-_PyTracer_SavePeak(struct tracer_node *node)
+_PyTracer_SavePeak(uint32_t id)
 {
-    node->peak_bytes = node->alloc_bytes - node->free_bytes;
-    node->peak_blocks = (uint32_t)(node->alloc_blocks - node->free_blocks);
-    node->peak_epoch = _PyTracer.epoch;
+    struct tracer_counts counts = _PyTracer_Counts(id);
+    uint32_t number = _PyTracer.next_saved++;
+    assert(number - _PyTracer.epoch < _PyTracer.nnodes);
+    _PyTracer.saved[number - _PyTracer.epoch] = _PyTracer_Live(&counts);
+    _PyTracer_Node(id)->saved = number;
     _PyTracer.epoch_used = 1;
+}
+
+void
+_PyTracer_Carry(uint32_t id)
+{
+    struct tracer_node *node = _PyTracer_Node(id);
+    _PyTracer_chunk_has[id >> TRACER_CHUNK_BITS] |= TRACER_HAS_CARRIED;
+    _PyTracer.carried[id] = _PyTracer_Counts(id);
+    node->alloc_bytes = node->alloc_blocks = 0;
+    node->free_bytes = node->free_blocks = 0;
 }
 
 void
@@ -316,10 +337,10 @@ _PyTracer_SumTotals(uint64_t *size, uint64_t *count)
     _PyTracer_Lock();
     for (uint32_t id = TRACER_NODE_UNKNOWN; id < _PyTracer.nnodes; id++) {
         if (!_PyTracer_IsParked(id)) {
-            const struct tracer_node *node = _PyTracer_Node(id);
-            const struct tracer_twin *twin = _PyTracer_Twin(id);
-            *size += node->alloc_bytes + twin->alloc_bytes;
-            *count += node->alloc_blocks + twin->alloc_blocks;
+            struct tracer_counts small = _PyTracer_Counts(id);
+            const struct tracer_counts *map = &_PyTracer_Twin(id)->counts;
+            *size += small.alloc_bytes + map->alloc_bytes;
+            *count += small.alloc_blocks + map->alloc_blocks;
         }
     }
     _PyTracer_Unlock();

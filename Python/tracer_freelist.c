@@ -101,7 +101,8 @@ _PyTracer_GetParked(enum _PyTracer_freelist kind, uint64_t *blocks,
                     uint64_t *bytes)
 {
     uint64_t small = _PyTracer.parked[kind];
-    struct tracer_twin *big = _PyTracer_Twin(TRACER_NODE_PARKED + kind);
-    *blocks = (small & 0xffffff) + big->alloc_blocks - big->free_blocks;
-    *bytes = (small >> 24) + big->alloc_bytes - big->free_bytes;
+    struct tracer_sum big =
+        _PyTracer_Live(&_PyTracer_Twin(TRACER_NODE_PARKED + kind)->counts);
+    *blocks = (small & 0xffffff) + big.blocks;
+    *bytes = (small >> 24) + big.bytes;
 }

@@ -517,7 +517,7 @@ _PyTracer_CodeNew(void)
     uintptr_t low = _PyTracer.dead_low;
     uintptr_t length = _PyTracer.dead_high - low;
     for (size_t i = 0; i < _PyTracer.cache_lines; i++) {
-        struct tracer_cache_line *line = &_PyTracer.cache[i];
+        struct tracer_cache_line *line = &_PyTracer_cache[i];
         if ((uintptr_t)line->instr - low < length) {
             line->instr = NULL;
         }

@@ -88,9 +88,7 @@ save_twin_peak(struct tracer_twin *twin)
 {
     uint32_t epoch = _PyTracer.epoch;
     if (twin->peak_epoch != epoch) {
-        twin->peak_bytes = twin->alloc_bytes - twin->free_bytes;
-        twin->peak_blocks = (uint32_t)(twin->alloc_blocks
-                                       - twin->free_blocks);
+        twin->peak = _PyTracer_Live(&twin->counts);
         twin->peak_epoch = epoch;
         _PyTracer.epoch_used = 1;
     }
@@ -123,15 +121,15 @@ count_in(uint32_t node, size_t size)
             save_twin_peak(twin);
         }
     }
-    twin->alloc_bytes += size;
-    twin->alloc_blocks++;
+    twin->counts.alloc_bytes += size;
+    twin->counts.alloc_blocks++;
 }
 
 static void
 count_out(uint32_t node, size_t size)
 {
     struct tracer_twin *twin = _PyTracer_Twin(node);
-    assert(twin->alloc_bytes - twin->free_bytes >= size);
+    assert(_PyTracer_Live(&twin->counts).bytes >= size);
     if (!_PyTracer_IsParked(node)) {
         if (_PyTracer.free_epoch == TRACER_LOOK) {
             if (has_gil()) {
@@ -147,8 +145,8 @@ count_out(uint32_t node, size_t size)
             _PyTracer_LookAtLow();
         }
     }
-    twin->free_bytes += size;
-    twin->free_blocks++;
+    twin->counts.free_bytes += size;
+    twin->counts.free_blocks++;
 }
 
 int
@@ -156,9 +154,6 @@ _PyTracer_MapAdd(const struct tracer_record *record)
 {
     struct tracer_map *map = &_PyTracer.map;
     assert(record->node != TRACER_NODE_NONE);
-    if (_PyTracer_MakeTwin(record->node) < 0) {
-        return -1;
-    }
     struct tracer_record *slot = find_slot(record->address, record->domain);
     if (slot->node != TRACER_NODE_NONE) {
         count_out(slot->node, slot->size);
@@ -175,6 +170,7 @@ _PyTracer_MapAdd(const struct tracer_record *record)
         map->used++;
     }
     *slot = *record;
+    _PyTracer_MakeTwin(record->node);
     count_in(record->node, record->size);
     return 0;
 }
@@ -225,6 +221,6 @@ _PyTracer_MapRestore(const struct tracer_record *old)
     if (!_PyTracer_IsParked(old->node)) {
         _Py_atomic_add_int64(&_PyTracer.map_current, (int64_t)old->size);
     }
-    twin->free_bytes -= old->size;
-    twin->free_blocks--;
+    twin->counts.free_bytes -= old->size;
+    twin->counts.free_blocks--;
 }

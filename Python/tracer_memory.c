@@ -2,7 +2,8 @@
 
    It comes from mmap(), is never traced, and is what get_tracemalloc_memory()
    reports.  Big arrays (hash tables) are mappings of their own; the nodes lie
-   in a range that is reserved at once and comes to use piece by piece.
+   in a range that is reserved at once and comes to use piece by piece, and
+   are counted by tracer_tree.c.
    Pool tables and interned text are cut from regions of 256 KiB: tables go
    back to a free list of their size, zeroed, as a pool whose blocks are all
    free leaves only zero entries; text is never given back one by one.
@@ -77,25 +78,22 @@ _PyTracer_MemReserve(size_t size)
 }
 
 int
-_PyTracer_MemCommit(void *range, size_t size, size_t new_size)
+_PyTracer_MemCommit(void *array, size_t size, size_t new_size)
 {
     assert(new_size >= size);
-    if (must_fail() || mprotect((char *)range + size, new_size - size,
+    if (must_fail() || mprotect((char *)array + size, new_size - size,
                                 PROT_READ | PROT_WRITE))
     {
         return -1;
     }
-    _PyTracer.memory.total += new_size - size;
     return 0;
 }
 
 void
-_PyTracer_MemRelease(void *range, size_t range_size, size_t size)
+_PyTracer_MemRelease(void *range, size_t size)
 {
     if (range != NULL) {
-        assert(_PyTracer.memory.total >= size);
-        munmap(range, range_size);
-        _PyTracer.memory.total -= size;
+        munmap(range, size);
     }
 }
 

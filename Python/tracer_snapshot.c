@@ -97,41 +97,33 @@ copy_locations(struct tracer_snapshot *s)
     return 0;
 }
 
-/* What was never written is not read either: each page of it would be a page
-   fault. */
-static const struct tracer_garbage *
-garbage_of(uint32_t id)
-{
-    static const struct tracer_garbage none;
-    return _PyTracer.has_garbage[id >> TRACER_CHUNK_BITS]
-           ? _PyTracer_Garbage(id) : &none;
-}
-
 static void
-copy_measures(const struct tracer_node *node, const struct tracer_twin *twin,
-              const struct tracer_garbage *garbage,
-              uint64_t *m)
+copy_measures(uint32_t id, uint64_t *m)
 {
-    m[SNAPSHOT_TOTAL_SIZE] = node->alloc_bytes + twin->alloc_bytes;
-    m[SNAPSHOT_TOTAL_COUNT] = node->alloc_blocks + twin->alloc_blocks;
-    uint64_t small_size = node->alloc_bytes - node->free_bytes;
-    uint64_t small_count = node->alloc_blocks - node->free_blocks;
-    uint64_t map_size = twin->alloc_bytes - twin->free_bytes;
-    uint64_t map_count = twin->alloc_blocks - twin->free_blocks;
-    m[SNAPSHOT_SIZE] = small_size + map_size;
-    m[SNAPSHOT_COUNT] = small_count + map_count;
-    if (node->peak_epoch == _PyTracer.epoch) {
-        small_size = node->peak_bytes;
-        small_count = node->peak_blocks;
+    const struct tracer_twin *twin = _PyTracer_Twin(id);
+    struct tracer_counts counts = _PyTracer_Counts(id);
+    m[SNAPSHOT_TOTAL_SIZE] = counts.alloc_bytes + twin->counts.alloc_bytes;
+    m[SNAPSHOT_TOTAL_COUNT] = counts.alloc_blocks
+                              + twin->counts.alloc_blocks;
+    struct tracer_sum small = _PyTracer_Live(&counts);
+    struct tracer_sum map = _PyTracer_Live(&twin->counts);
+    m[SNAPSHOT_SIZE] = small.bytes + map.bytes;
+    m[SNAPSHOT_COUNT] = small.blocks + map.blocks;
+    uint32_t saved = _PyTracer_Node(id)->saved;
+    if (saved >= _PyTracer.epoch) {
+        small = _PyTracer.saved[saved - _PyTracer.epoch];
     }
     if (twin->peak_epoch == _PyTracer.epoch) {
-        map_size = twin->peak_bytes;
-        map_count = twin->peak_blocks;
+        map = twin->peak;
     }
-    m[SNAPSHOT_PEAK_SIZE] = small_size + map_size;
-    m[SNAPSHOT_PEAK_COUNT] = small_count + map_count;
-    m[SNAPSHOT_GARBAGE_SIZE] = garbage->bytes;
-    m[SNAPSHOT_GARBAGE_COUNT] = garbage->blocks;
+    m[SNAPSHOT_PEAK_SIZE] = small.bytes + map.bytes;
+    m[SNAPSHOT_PEAK_COUNT] = small.blocks + map.blocks;
+    struct tracer_sum garbage = {0};
+    if (_PyTracer_chunk_has[id >> TRACER_CHUNK_BITS] & TRACER_HAS_GARBAGE) {
+        garbage = _PyTracer.garbage[id];
+    }
+    m[SNAPSHOT_GARBAGE_SIZE] = garbage.bytes;
+    m[SNAPSHOT_GARBAGE_COUNT] = garbage.blocks;
 }
 
 /* Returns the number of live blocks in *nblocks. */
@@ -152,16 +144,19 @@ copy_nodes(struct tracer_snapshot *s, uint64_t *nblocks)
         uint32_t parent = from->parent;
         to->parent = SNAPSHOT_NONE;
         if (parent & TRACER_TRUNCATED) {
-            s->truncate = 1;
+            to->nframe = (parent & ~TRACER_TRUNCATED) + 1;
+            s->truncate = _PyTracer.limit > 1;
         }
         else if (parent != 0) {
             to->parent = node_number(parent);
+            to->nframe = s->nodes[to->parent].nframe + 1;
+        }
+        else {
+            to->nframe = 1;
         }
         to->location = i == 0 ? s->nlocations - 1 : from->location;
-        to->nframe = from->depth;
         to->unused = 0;
-        copy_measures(from, _PyTracer_Twin(id), garbage_of(id),
-                      to->measures);
+        copy_measures(id, to->measures);
         *nblocks += to->measures[SNAPSHOT_COUNT];
     }
     s->nnodes = n;

@@ -55,6 +55,8 @@ struct tracer_stack {
     struct entry *entries;
     size_t capacity;
     size_t depth;
+    size_t next_switch;           // first depth from here where the path of
+                                  //   another base begins
     size_t trusted;               // so many entries are of this code_epoch
     uint64_t code_epoch;
     _PyInterpreterFrame **pending;      // same capacity; walk buffer
@@ -63,6 +65,27 @@ struct tracer_stack {
 /* Walk buffer of captures under the lock. */
 static _PyInterpreterFrame **walk;
 static size_t walk_capacity;
+
+/* --- Bases */
+
+static uint32_t
+base_parent(size_t depth)
+{
+    return depth == 0 ? 0 : TRACER_TRUNCATED | (uint32_t)depth;
+}
+
+static size_t
+base_distance(void)
+{
+    return (size_t)_PyTracer.limit * BASES;
+}
+
+/* The depth at which a path leaves the oldest frame behind. */
+static size_t
+first_switch(void)
+{
+    return base_distance() + _PyTracer.limit - 1;
+}
 
 /* --- Memory of shadow stacks; locked */
 
@@ -102,6 +125,7 @@ get_stack(PyThreadState *tstate)
             _PyTracer_MemFree(s, sizeof(*s));
             return NULL;
         }
+        s->next_switch = first_switch();
         top->stack = s;
     }
     return top->stack;
@@ -142,8 +166,8 @@ set_cache_lines(uint32_t n)
 static void
 clear_cache(void)
 {
-    memset(_PyTracer.cache, 0,
-           _PyTracer.cache_lines * sizeof(_PyTracer.cache[0]));
+    memset(_PyTracer_cache, 0,
+           _PyTracer.cache_lines * sizeof(_PyTracer_cache[0]));
     _PyTracer.dead_high = 0;
     set_cache_lines(TRACER_CACHE_MIN);
 }
@@ -212,18 +236,6 @@ cached_child(uint32_t parent, _PyInterpreterFrame *frame)
         return hit.node;
     }
     return fill_cache(line, parent, frame);
-}
-
-static uint32_t
-base_parent(size_t depth)
-{
-    return depth == 0 ? 0 : TRACER_TRUNCATED | (uint32_t)depth;
-}
-
-static size_t
-base_distance(void)
-{
-    return (size_t)_PyTracer.limit * BASES;
 }
 
 static inline struct stop *
@@ -300,7 +312,17 @@ count_frames(_PyInterpreterFrame *frame)
     return n;
 }
 
-/* One frame: the depth is that of the first allocation at the location. */
+/* With a limit of one frame, what there is of the stack is its depth at the
+   first allocation at the location. */
+static void
+note_depth(uint32_t id, _PyInterpreterFrame *frame)
+{
+    struct tracer_node *node = _PyTracer_Node(id);
+    if (node->parent == 0) {
+        node->parent = base_parent(count_frames(frame) - 1);
+    }
+}
+
 static uint32_t
 capture_one(PyThreadState *tstate)
 {
@@ -309,8 +331,8 @@ capture_one(PyThreadState *tstate)
         return TRACER_NODE_UNKNOWN;
     }
     uint32_t id = cached_child(0, frame);
-    if (id != TRACER_NODE_NONE && _PyTracer_Node(id)->depth == 0) {
-        _PyTracer_Node(id)->depth = count_frames(frame);
+    if (id != TRACER_NODE_NONE) {
+        note_depth(id, frame);
     }
     return id;
 }
@@ -377,6 +399,11 @@ push_frames(struct tracer_stack *s, size_t n)
 {
     struct entry *entries = s->entries;
     size_t depth = s->depth;
+    while (UNLIKELY(s->next_switch >= depth + base_distance())
+           && s->next_switch > first_switch())
+    {
+        s->next_switch -= base_distance();
+    }
     uint32_t parent = depth > 0 ? last_stop(&entries[depth - 1])->node : 0;
     for (; n > 0; depth++) {
         _PyInterpreterFrame *frame = s->pending[--n];
@@ -386,11 +413,9 @@ push_frames(struct tracer_stack *s, size_t n)
             }
             entries = s->entries;
         }
-        if (UNLIKELY(depth >= base_distance())
-            && (uint32_t)depth % (uint32_t)base_distance()
-               == _PyTracer.limit - 1)
-        {
+        if (UNLIKELY(depth == s->next_switch)) {
             /* The path from the last base has k frames from here on. */
+            s->next_switch += base_distance();
             parent = from_last(entries, depth - 1);
             if (parent == TRACER_NODE_NONE) {
                 return -1;
@@ -513,7 +538,14 @@ _PyTracer_CaptureLocked(PyThreadState *tstate)
     if (n == 0) {
         return TRACER_NODE_UNKNOWN;
     }
-    uint32_t node = keep == 1 ? 0 : base_parent(total - n);
+    if (keep == 1) {
+        uint32_t id = child_of(0, walk[0]);
+        if (id != TRACER_NODE_NONE) {
+            note_depth(id, walk[0]);
+        }
+        return id;
+    }
+    uint32_t node = base_parent(total - n);
     while (n > 0) {
         node = child_of(node, walk[--n]);
         if (node == TRACER_NODE_NONE) {

@@ -62,6 +62,17 @@ _PyTracer_NFrames(uint32_t node)
     return n;
 }
 
+/* Of the whole stack. */
+static uint32_t
+total_nframe(uint32_t node)
+{
+    uint32_t n = 0;
+    for (; node != 0 && !(node & TRACER_TRUNCATED); n++) {
+        node = _PyTracer_Node(node)->parent;
+    }
+    return n + (node & ~TRACER_TRUNCATED);
+}
+
 const struct tracer_location *
 _PyTracer_LocationAt(uint32_t node)
 {
@@ -86,7 +97,7 @@ static int
 copy_frames(struct trace_copy *copy)
 {
     uint32_t node = copy->trace.node;
-    copy->total_nframe = _PyTracer_Node(node)->depth;
+    copy->total_nframe = total_nframe(node);
     copy->frames = calloc(copy->trace.nframe, sizeof(*copy->frames));
     if (copy->frames == NULL) {
         return -1;

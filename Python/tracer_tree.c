@@ -17,70 +17,118 @@
 #include "pycore_tracer_core.h"
 
 #define INITIAL_BUCKETS 2048
-#define CHUNK_SIZE (TRACER_CHUNK_NODES * sizeof(struct tracer_node))
-#define TWINS_SIZE (TRACER_CHUNK_NODES * sizeof(struct tracer_twin))
-#define GARBAGE_SIZE (TRACER_CHUNK_NODES * sizeof(struct tracer_garbage))
 
-static uint32_t *buckets;         // node id, open addressing; 0: empty
+/* A bucket is tag << ID_BITS | node, so that a wrong node is rarely looked
+   at. */
+#define ID_BITS (32 - TRACER_ENTRY_BITS)
+#define ID_MASK (TRACER_MAX_NODES - 1)
+
+static uint32_t *buckets;         // open addressing; 0: empty
 static uint32_t mask;
-static uint32_t nchunks;          // of nodes, in use
+
+/* Nodes and what goes with them: arrays of max_nodes items each, one behind
+   the other in a reserved range.  What is not touched costs nothing. */
+enum {NODES, SAVED, CARRIED, GARBAGE, TWINS, NARRAYS};
+static const size_t item_sizes[NARRAYS] = {
+    [NODES] = sizeof(struct tracer_node),
+    [SAVED] = sizeof(struct tracer_sum),
+    [CARRIED] = sizeof(struct tracer_counts),
+    [GARBAGE] = sizeof(struct tracer_sum),
+    [TWINS] = sizeof(struct tracer_twin),
+};
+static char *arrays[NARRAYS];
+static uint32_t ncommitted;       // chunks of arrays in use, array by array
+
+static size_t
+items_size(void)
+{
+    size_t size = 0;
+    for (int i = 0; i < NARRAYS; i++) {
+        size += item_sizes[i];
+    }
+    return size;
+}
 
 /* Where address space is limited (ulimit -v), fewer nodes have to do. */
 static int
-reserve_nodes(void)
+reserve_arrays(void)
 {
+    char *range = NULL;
     uint32_t n = TRACER_MAX_NODES;
     for (; n >= TRACER_CHUNK_NODES * 4; n /= 4) {
-        _PyTracer.nodes = _PyTracer_MemReserve(n * sizeof(struct tracer_node));
-        if (_PyTracer.nodes != NULL) {
-            _PyTracer.max_nodes = n;
-            return 0;
+        range = _PyTracer_MemReserve(n * items_size());
+        if (range != NULL) {
+            break;
         }
     }
-    return -1;
-}
-
-/* Nodes come with their garbage counters; what is not touched costs
-   nothing. */
-static int
-make_chunk(void)
-{
-    uint32_t i = nchunks;
-    if (_PyTracer.garbage[i] == NULL) {
-        _PyTracer.garbage[i] = _PyTracer_MemAlloc(GARBAGE_SIZE);
-    }
-    if (_PyTracer.garbage[i] == NULL
-        || _PyTracer_MemCommit(_PyTracer.nodes, i * CHUNK_SIZE,
-                               (i + 1) * CHUNK_SIZE) < 0)
-    {
+    if (range == NULL) {
         return -1;
     }
-    nchunks++;
+    for (int i = 0; i < NARRAYS; i++) {
+        arrays[i] = range;
+        range += n * item_sizes[i];
+    }
+    _PyTracer.max_nodes = n;
+    _PyTracer.nodes = (struct tracer_node *)arrays[NODES];
+    _PyTracer.saved = (struct tracer_sum *)arrays[SAVED];
+    _PyTracer.carried = (struct tracer_counts *)arrays[CARRIED];
+    _PyTracer.garbage = (struct tracer_sum *)arrays[GARBAGE];
+    _PyTracer.twins = (struct tracer_twin *)arrays[TWINS];
     return 0;
 }
 
+/* A node has at most one saved value and one twin: for these there is room,
+   once there is for the node. */
 static int
-make_twin_chunk(uint32_t number)
+make_chunk(void)
 {
-    struct tracer_twin **chunk = &_PyTracer.twins[number
-                                                  >> TRACER_CHUNK_BITS];
-    if (*chunk == NULL) {
-        *chunk = _PyTracer_MemAlloc(TWINS_SIZE);
+    uint32_t chunk = ncommitted / NARRAYS;
+    while (ncommitted < (chunk + 1) * NARRAYS) {
+        uint32_t i = ncommitted % NARRAYS;
+        size_t size = TRACER_CHUNK_NODES * item_sizes[i];
+        if (_PyTracer_MemCommit(arrays[i], chunk * size, (chunk + 1) * size))
+        {
+            return -1;
+        }
+        ncommitted++;
     }
-    return *chunk == NULL ? -1 : 0;
+    return 0;
 }
 
-int
+static void
+release_arrays(void)
+{
+    _PyTracer_MemRelease(arrays[0], _PyTracer.max_nodes * items_size());
+    memset(arrays, 0, sizeof(arrays));
+    memset(_PyTracer_chunk_has, 0, sizeof(_PyTracer_chunk_has));
+    ncommitted = 0;
+    _PyTracer.max_nodes = 0;
+}
+
+size_t
+_PyTracer_TreeMemory(void)
+{
+    uint32_t saved = _PyTracer.next_saved - _PyTracer.epoch;
+    size_t size = _PyTracer.nnodes * item_sizes[NODES]
+                  + _PyTracer.ntwins * item_sizes[TWINS]
+                  + Py_MAX(saved, _PyTracer.most_saved) * item_sizes[SAVED];
+    for (uint32_t i = 0; i < ncommitted / NARRAYS; i++) {
+        uint8_t has = _PyTracer_chunk_has[i];
+        size += TRACER_CHUNK_NODES
+                * ((has & TRACER_HAS_CARRIED ? item_sizes[CARRIED] : 0)
+                   + (has & TRACER_HAS_GARBAGE ? item_sizes[GARBAGE] : 0));
+    }
+    return size;
+}
+
+void
 _PyTracer_MakeTwin(uint32_t id)
 {
     struct tracer_node *node = _PyTracer_Node(id);
     if (node->twin == 0) {
-        if (make_twin_chunk(_PyTracer.ntwins) < 0) {
-            return -1;
-        }
         node->twin = _PyTracer.ntwins++;
+        assert(_PyTracer.ntwins <= _PyTracer.nnodes);
     }
-    return 0;
 }
 
 int
@@ -88,35 +136,24 @@ _PyTracer_TreeInit(void)
 {
     mask = INITIAL_BUCKETS - 1;
     buckets = _PyTracer_MemAlloc((mask + 1) * sizeof(uint32_t));
-    if (buckets == NULL || reserve_nodes() < 0 || make_chunk() < 0
-        || make_twin_chunk(0) < 0)
-    {
+    if (buckets == NULL || reserve_arrays() < 0 || make_chunk() < 0) {
         return -1;
     }
     _PyTracer.ntwins = 1;
     _PyTracer.nnodes = TRACER_NODE_FIRST;
-    _PyTracer_Node(TRACER_NODE_UNKNOWN)->depth = 1;
+    _PyTracer.most_saved = 0;
     return 0;
 }
 
 void
 _PyTracer_TreeClear(void)
 {
-    _PyTracer_MemRelease(_PyTracer.nodes,
-                         _PyTracer.max_nodes * sizeof(struct tracer_node),
-                         nchunks * CHUNK_SIZE);
-    _PyTracer.nodes = NULL;
-    nchunks = 0;
-    for (uint32_t i = 0; i < TRACER_MAX_CHUNKS; i++) {
-        _PyTracer_MemFree(_PyTracer.garbage[i], GARBAGE_SIZE);
-        _PyTracer.garbage[i] = NULL;
-        _PyTracer.has_garbage[i] = 0;
-        _PyTracer_MemFree(_PyTracer.twins[i], TWINS_SIZE);
-        _PyTracer.twins[i] = NULL;
-    }
+    release_arrays();
     _PyTracer_MemFree(buckets, (mask + 1) * sizeof(uint32_t));
     buckets = NULL;
     _PyTracer.nnodes = 0;
+    _PyTracer.ntwins = 0;
+    _PyTracer.most_saved = 0;
 }
 
 static uint32_t
@@ -126,17 +163,36 @@ hash_child(uint32_t parent, uint32_t location)
     return (uint32_t)(x >> 32);
 }
 
+/* With a limit of one frame, a node is known by its location alone. */
+static uint32_t
+parent_of(const struct tracer_node *node)
+{
+    return _PyTracer.limit == 1 ? 0 : node->parent;
+}
+
+/* Bucket of the child, or the empty one where it belongs. */
 static uint32_t *
 find_bucket(uint32_t parent, uint32_t location)
 {
-    uint32_t i = hash_child(parent, location) & mask;
+    uint32_t hash = hash_child(parent, location);
+    uint32_t i = hash & mask;
     for (; buckets[i] != 0; i = (i + 1) & mask) {
-        struct tracer_node *node = _PyTracer_Node(buckets[i]);
-        if (node->parent == parent && node->location == location) {
-            break;
+        if (((buckets[i] ^ hash) & ~ID_MASK) == 0) {
+            struct tracer_node *node = _PyTracer_Node(buckets[i] & ID_MASK);
+            if (node->location == location && parent_of(node) == parent) {
+                break;
+            }
         }
     }
     return &buckets[i];
+}
+
+static void
+fill_bucket(uint32_t *bucket, uint32_t id)
+{
+    const struct tracer_node *node = _PyTracer_Node(id);
+    uint32_t hash = hash_child(parent_of(node), node->location);
+    *bucket = (hash & ~ID_MASK) | id;
 }
 
 static int
@@ -152,7 +208,7 @@ grow_buckets(void)
     mask = new_mask;
     for (uint32_t id = TRACER_NODE_FIRST; id < _PyTracer.nnodes; id++) {
         struct tracer_node *node = _PyTracer_Node(id);
-        *find_bucket(node->parent, node->location) = id;
+        fill_bucket(find_bucket(parent_of(node), node->location), id);
     }
     return 0;
 }
@@ -198,27 +254,21 @@ make_node(uint32_t parent, uint32_t location, uint32_t *bucket)
         _PyTracer.folded++;
         return has_parent(parent) ? parent : TRACER_NODE_UNKNOWN;
     }
-    if (id > mask / 2) {
+    if (id > mask - mask / 8) {
         if (grow_buckets() == 0) {
             bucket = find_bucket(parent, location);
         }
-        else if (id > mask - mask / 8) {
+        else if (id > mask - mask / 16) {
             return TRACER_NODE_NONE;
         }
     }
-    if (id == nchunks * TRACER_CHUNK_NODES && make_chunk() < 0) {
+    if (id == ncommitted / NARRAYS * TRACER_CHUNK_NODES && make_chunk() < 0) {
         return TRACER_NODE_NONE;
     }
     struct tracer_node *node = _PyTracer_Node(id);
     node->parent = parent;
     node->location = location;
-    node->twin = 0;
-    if (_PyTracer.limit > 1) {
-        node->depth = 1 + (has_parent(parent) ? _PyTracer_Node(parent)->depth
-                                              : parent & ~TRACER_TRUNCATED);
-    }
-    node->peak_epoch = 0;
-    *bucket = id;
+    fill_bucket(bucket, id);
     _PyTracer.nnodes++;
     return id;
 }
@@ -230,7 +280,7 @@ _PyTracer_Child(uint32_t parent, uint32_t location)
            || parent < _PyTracer.nnodes);
     uint32_t *bucket = find_bucket(parent, location);
     if (*bucket != 0) {
-        return *bucket;
+        return *bucket & ID_MASK;
     }
     if (_PyTracer.limit == UINT32_MAX) {
         uint32_t target = fold_target(parent, location);

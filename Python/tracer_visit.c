@@ -60,12 +60,11 @@ _PyTracer_GetLive(uint32_t node, uint64_t *blocks, uint64_t *bytes)
         _PyTracer_GetParked(node - TRACER_NODE_PARKED, blocks, bytes);
         return;
     }
-    const struct tracer_node *n = _PyTracer_Node(node);
-    const struct tracer_twin *twin = _PyTracer_Twin(node);
-    *blocks = n->alloc_blocks - n->free_blocks
-              + twin->alloc_blocks - twin->free_blocks;
-    *bytes = n->alloc_bytes - n->free_bytes
-             + twin->alloc_bytes - twin->free_bytes;
+    struct tracer_counts counts = _PyTracer_Counts(node);
+    struct tracer_sum small = _PyTracer_Live(&counts);
+    struct tracer_sum map = _PyTracer_Live(&_PyTracer_Twin(node)->counts);
+    *blocks = small.blocks + map.blocks;
+    *bytes = small.bytes + map.bytes;
 }
 
 uint32_t

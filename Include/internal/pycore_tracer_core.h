@@ -36,12 +36,12 @@ extern uint32_t _PyTracer_small_fallback;
 extern void *_PyTracer_MemAlloc(size_t size);               // zeroed
 extern void _PyTracer_MemFree(void *p, size_t size);
 extern void *_PyTracer_MemGrow(void *p, size_t size, size_t new_size);
-/* A range of addresses, of which a part is used: make it use the first
-   new_size bytes, zeroed, instead of size; 0, or -1. */
+/* A range of addresses, of which parts come to use: make an array in it use
+   the first new_size bytes, zeroed, instead of size; 0, or -1.  Its user
+   counts what is touched. */
 extern void *_PyTracer_MemReserve(size_t size);
-extern int _PyTracer_MemCommit(void *range, size_t size, size_t new_size);
-extern void _PyTracer_MemRelease(void *range, size_t range_size,
-                                 size_t size);
+extern int _PyTracer_MemCommit(void *array, size_t size, size_t new_size);
+extern void _PyTracer_MemRelease(void *range, size_t size);
 extern char *_PyTracer_MemText(size_t size);                // until MemClear
 extern uint32_t *_PyTracer_MemTable(size_t nentries);       // zeroed
 extern void _PyTracer_MemFreeTable(uint32_t *table, size_t nentries);
@@ -62,8 +62,9 @@ extern uint32_t _PyTracer_LocationOf(_PyInterpreterFrame *frame);
 extern int _PyTracer_TreeInit(void);
 extern void _PyTracer_TreeClear(void);
 extern uint32_t _PyTracer_Child(uint32_t parent, uint32_t location);
-/* Give the node a twin; 0, or -1 if there is no memory. */
-extern int _PyTracer_MakeTwin(uint32_t node);
+extern size_t _PyTracer_TreeMemory(void);     // bytes touched
+/* Give the node a twin, if it has none. */
+extern void _PyTracer_MakeTwin(uint32_t node);
 
 /* --- tracer_map.c; locked. */
 extern int _PyTracer_MapInit(void);
@@ -110,7 +111,9 @@ extern void _PyTracer_EndMeasure(struct tracer_measure *measure);
 extern void _PyTracer_SumTotals(uint64_t *size, uint64_t *count);
 extern void _PyTracer_ResetPeak(void);            // GIL and locked
 extern void _PyTracer_ClearCounters(void);        // GIL and locked
-extern void _PyTracer_SavePeak(struct tracer_node *node);
+extern void _PyTracer_SavePeak(uint32_t node);
+/* A sum of bytes of the node would wrap. */
+extern void _PyTracer_Carry(uint32_t node);
 
 /* --- tracer_hooks.c: allocator functions */
 
@@ -172,7 +175,7 @@ _PyTracer_CacheLine(const void *instr, uint32_t parent)
     static_assert(sizeof(struct tracer_cache_line) == 16, "see the shifts");
     uintptr_t offset = (uintptr_t)instr << 4 ^ parent * 0x9e3779b1u >> 12;
     offset &= _PyTracer.cache_mask;
-    return (struct tracer_cache_line *)((char *)_PyTracer.cache + offset);
+    return (struct tracer_cache_line *)((char *)_PyTracer_cache + offset);
 }
 
 /* Node of the current stack if that takes no more than a look, else NONE.
@@ -212,6 +215,12 @@ _PyTracer_Capture(PyThreadState *tstate)
     return node != TRACER_NODE_NONE ? node : _PyTracer_CaptureSlow(tstate);
 }
 
+static inline Py_ALWAYS_INLINE int
+_PyTracer_Wraps(uint32_t bytes, size_t size)
+{
+    return bytes + (uint32_t)size < bytes;
+}
+
 /* Count a small block in and out, unless it is parked.  GIL held. */
 
 static inline Py_ALWAYS_INLINE void
@@ -222,10 +231,13 @@ _PyTracer_CountAlloc(uint32_t id, size_t size)
     if (_PyTracer_Current() > _PyTracer.high) {
         _PyTracer_LookAtHigh();
     }
-    if (node->peak_epoch != _PyTracer.epoch && !_PyTracer.rising) {
-        _PyTracer_SavePeak(node);
+    if (node->saved < _PyTracer.epoch && !_PyTracer.rising) {
+        _PyTracer_SavePeak(id);
     }
-    node->alloc_bytes += size;
+    if (_PyTracer_Wraps(node->alloc_bytes, size)) {
+        _PyTracer_Carry(id);
+    }
+    node->alloc_bytes += (uint32_t)size;
     node->alloc_blocks++;
 }
 
@@ -233,16 +245,19 @@ static inline Py_ALWAYS_INLINE void
 _PyTracer_CountFree(uint32_t id, size_t size)
 {
     struct tracer_node *node = _PyTracer_Node(id);
-    if (node->peak_epoch != _PyTracer.free_epoch) {
+    if (node->saved < _PyTracer.free_epoch) {
         if (_PyTracer.free_epoch == TRACER_LOOK) {
             _PyTracer_LookAtFree(id, size);
         }
-        if (node->peak_epoch != _PyTracer.epoch) {
-            _PyTracer_SavePeak(node);
+        if (node->saved < _PyTracer.epoch) {
+            _PyTracer_SavePeak(id);
         }
     }
+    if (_PyTracer_Wraps(node->free_bytes, size)) {
+        _PyTracer_Carry(id);
+    }
     _PyTracer.small_current -= size;
-    node->free_bytes += size;
+    node->free_bytes += (uint32_t)size;
     node->free_blocks++;
 }
 
@@ -276,10 +291,12 @@ _PyTracer_CountBack(uint32_t id, size_t size)
         _PyTracer_CountIn(id, size);
         return;
     }
-    struct tracer_node *node = _PyTracer_Node(id);
+    /* The node's own numbers may be smaller, if it carried since. */
+    struct tracer_counts *carried = &_PyTracer.carried[id];
+    _PyTracer_chunk_has[id >> TRACER_CHUNK_BITS] |= TRACER_HAS_CARRIED;
     _PyTracer.small_current += size;
-    node->free_bytes -= size;
-    node->free_blocks--;
+    carried->free_bytes -= size;
+    carried->free_blocks--;
 }
 
 #ifdef __cplusplus

@@ -62,48 +62,50 @@ static_assert(TRACER_NODE_PARKED + _PyTracer_NFREELISTS
 
 /* `parent` of a node that starts a path at stack depth D > 0 (see
    tracer_stack.c) is TRACER_TRUNCATED | D; of one that starts at the oldest
-   frame, 0. */
+   frame, 0.  With a limit of one frame, D is that of the first block. */
 #define TRACER_TRUNCATED 0x80000000u
 
-/* One cache line.  Counts the small blocks.  Protected by the GIL. */
+/* Counts the small blocks, in half a cache line: a program has tens of
+   thousands of nodes, and the hot ones should stay in the cache.  Protected
+   by the GIL. */
 struct tracer_node {
-    uint64_t alloc_bytes;         // ever allocated
-    uint64_t alloc_blocks;
-    uint64_t free_bytes;          // ever freed
-    uint64_t free_blocks;
-    uint64_t peak_bytes;          // live when the peak was left; valid only
-    uint32_t peak_blocks;         //   if peak_epoch == _PyTracer.epoch,
-    uint32_t peak_epoch;          //   else the live values are the peak's
-    uint32_t parent;              // node, see TRACER_TRUNCATED; constant
+    uint32_t alloc_bytes;         // allocated and freed since the last carry
+    uint32_t alloc_blocks;        //   to _PyTracer.carried; as a block has a
+    uint32_t free_bytes;          //   byte at least, blocks never wrap
+    uint32_t free_blocks;         //   before bytes
+    uint32_t saved;               // number of the value saved at the peak, if
+                                  //   >= _PyTracer.epoch; else the live
+                                  //   values are the peak's
+    uint32_t parent;              // node, see TRACER_TRUNCATED
     uint32_t location;            // index of tracer_location; constant
-    uint32_t depth;               // frames of the whole stack; with a limit
-                                  //   of one frame, of the first block's
     uint32_t twin;                // index of its tracer_twin, 0: none; lock
 };
-static_assert(sizeof(struct tracer_node) == 64, "one cache line");
+static_assert(sizeof(struct tracer_node) == 32, "half a cache line");
 
-/* The same for the blocks of the address map.  Only a node that ever had one
-   has a twin; number 0 is that of all others, always zero.  Protected by
-   `lock`. */
-struct tracer_twin {
+/* What was ever allocated and freed. */
+struct tracer_counts {
     uint64_t alloc_bytes;
     uint64_t alloc_blocks;
     uint64_t free_bytes;
     uint64_t free_blocks;
-    uint64_t peak_bytes;
-    uint32_t peak_blocks;
-    uint32_t peak_epoch;
 };
 
-/* What the cyclic collector freed of a node's blocks, small and mapped.
-   Protected by the GIL. */
-struct tracer_garbage {
+/* A number of bytes and blocks. */
+struct tracer_sum {
     uint64_t bytes;
     uint64_t blocks;
 };
 
-/* Nodes lie in one reserved range of addresses, in which chunks come to use
-   one by one; what goes with them is allocated by chunk. */
+/* The blocks of the address map.  Only a node that ever had one has a twin;
+   number 0 is that of all others, always zero.  Protected by `lock`. */
+struct tracer_twin {
+    struct tracer_counts counts;
+    struct tracer_sum peak;       // if peak_epoch == _PyTracer.epoch
+    uint32_t peak_epoch;
+};
+
+/* Nodes, and what goes with them, lie in reserved ranges of addresses, in
+   which chunks come to use one by one. */
 #define TRACER_CHUNK_BITS 12
 #define TRACER_CHUNK_NODES (1u << TRACER_CHUNK_BITS)
 #define TRACER_MAX_NODES (1u << (32 - TRACER_ENTRY_BITS))
@@ -178,7 +180,7 @@ struct tracer_measure {
 /* What a block adds to tracer_state.parked. */
 #define TRACER_PARKED(SIZE) ((uint64_t)(SIZE) << 24 | 1)
 
-/* A value that `epoch` never has. */
+/* More than any number of a saved value. */
 #define TRACER_LOOK UINT32_MAX
 
 struct tracer_state {
@@ -187,7 +189,7 @@ struct tracer_state {
     int64_t small_current;        // live bytes of small blocks
     int64_t map_current;          // live bytes of the map; atomic, lock
     int64_t high;                 // an allocation above it must look
-    uint32_t epoch;               // of the peak
+    uint32_t epoch;               // of the peak: number of its first value
     uint32_t free_epoch;          // the same, or TRACER_LOOK: a free must look
     uint32_t rising;              // each allocation is the peak
     uint32_t limit;               // frames, UINT32_MAX: whole stack
@@ -201,7 +203,9 @@ struct tracer_state {
     /* Peak and alarms, see tracer_count.c.  GIL, but raw_peak. */
     int64_t peak;                 // highest traced memory, unless rising
     int64_t raw_peak;             // seen without the GIL; atomic
-    uint32_t epoch_used;          // a node has saved values of this epoch
+    uint32_t next_saved;          // number of the next value to save
+    uint32_t most_saved;          // values in one of the epochs before
+    uint32_t epoch_used;          // a node or twin has values of this epoch
     int32_t countdown;            // allocations until the clock is looked at
     int64_t watch_low;            // while watched, an allocation must look
     uint64_t watch_span;          //   outside watch_low and the span above it
@@ -227,9 +231,10 @@ struct tracer_state {
     uint64_t folded;              // frames folded by recursion; lock
     uint64_t untraced;            // blocks not traced: tracer out of memory
 
-    struct tracer_garbage *garbage[TRACER_MAX_CHUNKS];  // by node
-    uint8_t has_garbage[TRACER_MAX_CHUNKS];     // not all are zero; GIL
-    struct tracer_twin *twins[TRACER_MAX_CHUNKS];       // by number
+    struct tracer_sum *saved;           // by number - epoch; GIL
+    struct tracer_counts *carried;      // by node; GIL
+    struct tracer_sum *garbage;         // by node: freed by the collector; GIL
+    struct tracer_twin *twins;          // by number; lock
     uint32_t ntwins;                    // lock
     struct tracer_location *locations;  // grows, moves; lock
     struct tracer_string *strings;      // grows, moves; lock
@@ -238,10 +243,16 @@ struct tracer_state {
 
     PyThreadState *garbage_thread;      // deletes cyclic garbage now, or NULL
     PyMemAllocatorEx raw, mem, obj;     // what tracing wraps
-    struct tracer_cache_line cache[TRACER_CACHE_MAX];
 };
 
 extern struct tracer_state _PyTracer;
+extern struct tracer_cache_line _PyTracer_cache[TRACER_CACHE_MAX];
+
+/* What of `carried` and `garbage` is not all zero, by chunk of nodes: the rest
+   need not be read, which would cost a page fault a page.  GIL. */
+#define TRACER_HAS_CARRIED 1
+#define TRACER_HAS_GARBAGE 2
+extern uint8_t _PyTracer_chunk_has[TRACER_MAX_CHUNKS];
 
 static inline struct tracer_node *
 _PyTracer_Node(uint32_t id)
@@ -249,25 +260,35 @@ _PyTracer_Node(uint32_t id)
     return &_PyTracer.nodes[id];
 }
 
-static inline struct tracer_garbage *
-_PyTracer_Garbage(uint32_t id)
-{
-    return &_PyTracer.garbage[id >> TRACER_CHUNK_BITS]
-                             [id & (TRACER_CHUNK_NODES - 1)];
-}
-
-static inline struct tracer_twin *
-_PyTracer_TwinNumber(uint32_t number)
-{
-    return &_PyTracer.twins[number >> TRACER_CHUNK_BITS]
-                           [number & (TRACER_CHUNK_NODES - 1)];
-}
-
 /* To read, or to write if the node has one. */
 static inline struct tracer_twin *
 _PyTracer_Twin(uint32_t id)
 {
-    return _PyTracer_TwinNumber(_PyTracer_Node(id)->twin);
+    return &_PyTracer.twins[_PyTracer_Node(id)->twin];
+}
+
+/* Of the small blocks of a node. */
+static inline struct tracer_counts
+_PyTracer_Counts(uint32_t id)
+{
+    const struct tracer_node *node = _PyTracer_Node(id);
+    struct tracer_counts counts = {node->alloc_bytes, node->alloc_blocks,
+                                   node->free_bytes, node->free_blocks};
+    if (_PyTracer_chunk_has[id >> TRACER_CHUNK_BITS] & TRACER_HAS_CARRIED) {
+        const struct tracer_counts *carried = &_PyTracer.carried[id];
+        counts.alloc_bytes += carried->alloc_bytes;
+        counts.alloc_blocks += carried->alloc_blocks;
+        counts.free_bytes += carried->free_bytes;
+        counts.free_blocks += carried->free_blocks;
+    }
+    return counts;
+}
+
+static inline struct tracer_sum
+_PyTracer_Live(const struct tracer_counts *counts)
+{
+    return (struct tracer_sum){counts->alloc_bytes - counts->free_bytes,
+                               counts->alloc_blocks - counts->free_blocks};
 }
 
 static inline void

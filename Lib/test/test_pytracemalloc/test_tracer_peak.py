@@ -1,6 +1,8 @@
-"""Who made the peak, and what only the cyclic collector could free."""
+"""Counters of a site: who made the peak, what was ever allocated, and what
+only the cyclic collector could free."""
 import gc
 import random
+import sys
 import tracemalloc
 import unittest
 
@@ -37,6 +39,11 @@ def make_cycles():
 def make_counted():
     for i in range(500):
         a = [i, i]
+
+
+def make_much(keep, n, byte=b'x'):
+    for _ in range(n):
+        keep[0] = byte * 470
 
 
 class PeakTests(unittest.TestCase):
@@ -90,6 +97,22 @@ class PeakTests(unittest.TestCase):
                     self.check_played(sites, 2000 * (seed % 5 + 1), seed)
                     self.check_played(sites, 6000, 0)
                     _testtracer.end_play()
+
+    def test_sums_beyond_32_bits(self):
+        n = 9_000_000
+        size = sys.getsizeof(bytes(470))
+        self.assertGreater(n * size, 2 ** 32)
+        keep = [None]
+        with Tracing():
+            make_much(keep, n)
+            snapshot = tracemalloc.take_snapshot()
+        site = line_of(make_much, 2)
+        stat, = (stat for stat in snapshot.statistics('lineno')
+                 if (stat.traceback[0].filename, stat.traceback[0].lineno)
+                 == site)
+        self.assertEqual((stat.size, stat.count), (size, 1))
+        self.assertEqual((stat.total_size, stat.total_count), (n * size, n))
+        self.assertEqual((stat.peak_size, stat.peak_count), (2 * size, 2))
 
     def test_garbage_is_what_the_collector_freed(self):
         with Tracing():
