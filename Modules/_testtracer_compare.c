@@ -50,6 +50,7 @@ struct comparison {
     const struct parked_block *parked;
     size_t nparked;
     char *matched;                // parked blocks that the tracer has, too
+    uint32_t nnodes;
     int64_t *blocks_of, *bytes_of;      // by node
 };
 
@@ -155,13 +156,14 @@ compare_block(const struct tracer_block *seen, void *arg)
 static void
 compare_counters(const struct comparison *c)
 {
-    for (uint32_t id = 1; id < TRACER_MAX_NODES; id++) {
-        if (c->blocks_of[id] != 0) {
-            uint64_t live, bytes;
-            _PyTracer_GetLive(id, &live, &bytes);
-            c->d->counted += (int64_t)live != c->blocks_of[id]
-                             || (int64_t)bytes != c->bytes_of[id];
+    for (uint32_t id = 1; id < c->nnodes; id++) {
+        if (id == TRACER_NODE_PARKED + _PyTracer_NFREELISTS) {
+            id = TRACER_NODE_FIRST;       // there is none in between
         }
+        uint64_t live, bytes;
+        _PyTracer_GetLive(id, &live, &bytes);
+        c->d->counted += (int64_t)live != c->blocks_of[id]
+                         || (int64_t)bytes != c->bytes_of[id];
     }
 }
 
@@ -206,14 +208,14 @@ static PyObject *
 compare(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
 {
     struct differences d = {0};
-    struct comparison c = {.d = &d};
+    struct comparison c = {.d = &d, .nnodes = _PyTracer_CountNodes()};
     struct parked_block *parked = walk_freelists(&c.nparked);
     c.parked = parked;
     c.matched = calloc(c.nparked + 1, 1);
-    c.blocks_of = calloc(TRACER_MAX_NODES, sizeof(*c.blocks_of));
-    c.bytes_of = calloc(TRACER_MAX_NODES, sizeof(*c.bytes_of));
+    c.blocks_of = calloc(c.nnodes + 1, sizeof(*c.blocks_of));
+    c.bytes_of = calloc(c.nnodes + 1, sizeof(*c.bytes_of));
     assert(c.matched != NULL && c.blocks_of != NULL && c.bytes_of != NULL);
-        int tracing = _PyTracer_VisitBlocks(compare_block, &c);
+    int tracing = _PyTracer_VisitBlocks(compare_block, &c);
     compare_counters(&c);
     compare_rest(&c);
     free(c.bytes_of);
@@ -246,17 +248,19 @@ tally_block(const struct tracer_block *block, void *arg)
 }
 
 /* check_counters(get_traced_memory) -> (nodes whose counters are not the sum
-   of their blocks, bytes of all live blocks, traced memory). */
+   of their blocks, be these none; bytes of all live blocks; traced memory).
+   No thread may allocate meanwhile. */
 static PyObject *
 check_counters(PyObject *Py_UNUSED(module), PyObject *get_traced_memory)
 {
     struct differences d = {0};
-    struct tally t = {calloc(TRACER_MAX_NODES, sizeof(int64_t)),
-                      calloc(TRACER_MAX_NODES, sizeof(int64_t)), 0};
+    uint32_t nnodes = _PyTracer_CountNodes();
+    struct tally t = {calloc(nnodes + 1, sizeof(int64_t)),
+                      calloc(nnodes + 1, sizeof(int64_t)), 0};
     assert(t.blocks_of != NULL && t.bytes_of != NULL);
     (void)_PyTracer_VisitBlocks(tally_block, &t);
-    struct comparison c = {.d = &d, .blocks_of = t.blocks_of,
-                           .bytes_of = t.bytes_of};
+    struct comparison c = {.d = &d, .nnodes = nnodes,
+                           .blocks_of = t.blocks_of, .bytes_of = t.bytes_of};
     compare_counters(&c);
     free(t.blocks_of);
     free(t.bytes_of);

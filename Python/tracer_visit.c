@@ -53,6 +53,12 @@ _PyTracer_VisitBlocks(void (*visit)(const struct tracer_block *, void *),
     return tracing;
 }
 
+uint32_t
+_PyTracer_CountNodes(void)
+{
+    return _PyTracer.nnodes;
+}
+
 void
 _PyTracer_GetLive(uint32_t node, uint64_t *blocks, uint64_t *bytes)
 {

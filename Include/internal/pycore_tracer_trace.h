@@ -52,7 +52,10 @@ struct tracer_block {
 PyAPI_FUNC(int) _PyTracer_VisitBlocks(
     void (*visit)(const struct tracer_block *, void *arg), void *arg);
 
-/* What the counters of a node that has blocks say of them.  GIL held. */
+/* Nodes have numbers from 1 to below this; 0: tracing is off.  GIL held. */
+PyAPI_FUNC(uint32_t) _PyTracer_CountNodes(void);
+
+/* What the counters of a node say of its blocks.  GIL held. */
 PyAPI_FUNC(void) _PyTracer_GetLive(uint32_t node, uint64_t *blocks,
                                    uint64_t *bytes);
 

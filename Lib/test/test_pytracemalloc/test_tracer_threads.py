@@ -34,7 +34,7 @@ assert stats()['untraced'] == 0
 
 # Each interpreter has a GIL of its own, and threads.
 OWN_GIL = '''
-import _interpreters, _testtracer, threading, tracemalloc
+import _interpreters, sys, threading, tracemalloc
 CODE = """if 1:
     import threading
     def work():
@@ -55,11 +55,11 @@ EXACT = """if 1:
 
 def live(line):
     """Blocks, by the traces and by the counters."""
-    for traces in True, False:
-        snapshot = tracemalloc.take_snapshot(traces=traces)
-        yield sum(stat.count for stat in snapshot.statistics('lineno')
-                  if (stat.traceback[0].filename, stat.traceback[0].lineno)
-                  == ('<string>', line))
+    snapshot = tracemalloc.take_snapshot()
+    place = tracemalloc.Frame(('<string>', line))
+    yield sum(trace.traceback[-1] == place for trace in snapshot.traces)
+    yield sum(stat.count for stat in snapshot.statistics('lineno')
+              if stat.traceback[0] == place)
 
 def run(number):
     interpreter = _interpreters.create('isolated')
@@ -75,11 +75,6 @@ for i in range(2):
     kept = [bytearray(i) for i in range(1000)]
     for thread in threads:
         thread.join()
-    # What CPython leaves behind with an interpreter is in no trace any more,
-    # but it is still allocated, and counted.
-    wrong, size, current = _testtracer.check_counters(
-        tracemalloc.get_traced_memory)
-    assert wrong == 0 and size <= current, (wrong, size, current)
     assert [*live(5)] == [0, 0], [*live(5)]
 
 interpreter = _interpreters.create('isolated')
@@ -88,6 +83,22 @@ assert _interpreters.exec(interpreter, EXACT) is None
 assert [*live(3)] == [2 * 123 + 2] * 2, [*live(3)]
 _interpreters.destroy(interpreter)
 assert [*live(3)] == [0, 0], [*live(3)]
+
+# What CPython leaves behind with an interpreter, 2753 blocks with stock 3.13.5
+# as well, is in no trace any more, but it is still allocated, and counted.
+def left():
+    blocks = sys.getallocatedblocks()
+    snapshot = tracemalloc.take_snapshot()
+    counted = sum(stat.count for stat in snapshot.statistics('filename'))
+    return blocks, counted - len(snapshot.traces)
+
+before = left()
+for i in range(3):
+    interpreter = _interpreters.create('isolated')
+    _interpreters.destroy(interpreter)
+after = left()
+blocks, lost = after[0] - before[0], after[1] - before[1]
+assert lost > 1000 and abs(blocks - lost) < 50, (blocks, lost)
 assert tracemalloc.get_tracer_stats()['untraced'] == 0
 '''
 
