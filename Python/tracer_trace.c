@@ -8,10 +8,15 @@
 #include "pycore_tracer_core.h"
 #include "pycore_tracer_trace.h"
 
+struct text {
+    char *utf8;                   // may hold NUL
+    size_t length;
+};
+
 struct frame_copy {
     struct tracer_location location;
-    char *filename;
-    char *function;
+    struct text filename;
+    struct text function;
 };
 
 struct trace_copy {
@@ -86,10 +91,23 @@ free_copy(struct trace_copy *copy)
 {
     for (uint32_t i = 0; copy->frames != NULL && i < copy->trace.nframe; i++)
     {
-        free(copy->frames[i].filename);
-        free(copy->frames[i].function);
+        free(copy->frames[i].filename.utf8);
+        free(copy->frames[i].function.utf8);
     }
     free(copy->frames);
+}
+
+static int
+copy_text(struct text *to, uint32_t id)
+{
+    const struct tracer_string *from = &_PyTracer.strings[id];
+    to->length = from->length;
+    to->utf8 = malloc((size_t)from->length + 1);
+    if (to->utf8 == NULL) {
+        return -1;
+    }
+    memcpy(to->utf8, from->utf8, from->length);
+    return 0;
 }
 
 /* 1, or -1 if there is no memory. Locked. */
@@ -105,10 +123,9 @@ copy_frames(struct trace_copy *copy)
     for (uint32_t i = 0; i < copy->trace.nframe; i++) {
         struct frame_copy *frame = &copy->frames[i];
         frame->location = *_PyTracer_LocationAt(node);
-        struct tracer_string *strings = _PyTracer.strings;
-        frame->filename = strdup(strings[frame->location.filename].utf8);
-        frame->function = strdup(strings[frame->location.function].utf8);
-        if (frame->filename == NULL || frame->function == NULL) {
+        if (copy_text(&frame->filename, frame->location.filename) < 0
+            || copy_text(&frame->function, frame->location.function) < 0)
+        {
             return -1;
         }
         node = _PyTracer_Node(node)->parent;
@@ -136,10 +153,10 @@ copy_trace(unsigned int domain, uintptr_t ptr, struct trace_copy *copy)
 /* --- Objects */
 
 static PyObject *
-decode(const char *utf8)
+decode(const struct text *text)
 {
-    PyObject *str = PyUnicode_DecodeUTF8(utf8, (Py_ssize_t)strlen(utf8),
-                                         "surrogatepass");
+    PyObject *str = PyUnicode_DecodeUTF8(
+        text->utf8, (Py_ssize_t)text->length, "surrogatepass");
     if (str != NULL) {
         PyUnicode_InternInPlace(&str);
     }
@@ -157,10 +174,10 @@ frame_object(const struct frame_copy *frame, int details)
 {
     const struct tracer_location *loc = &frame->location;
     if (!details) {
-        return Py_BuildValue("(Ni)", decode(frame->filename), loc->line);
+        return Py_BuildValue("(Ni)", decode(&frame->filename), loc->line);
     }
-    return Py_BuildValue("(NiNNNN)", decode(frame->filename), loc->line,
-                         decode(frame->function), column(loc->end_line),
+    return Py_BuildValue("(NiNNNN)", decode(&frame->filename), loc->line,
+                         decode(&frame->function), column(loc->end_line),
                          column(loc->column), column(loc->end_column));
 }
 
