@@ -10,6 +10,7 @@ extern PyMethodDef _TestTracer_LogFunctions[];
 extern PyMethodDef _TestTracer_CompareFunctions[];
 extern PyMethodDef _TestTracer_PlayFunctions[];
 extern PyMethodDef _TestTracer_ThreadFunctions[];
+extern PyMethodDef _TestTracer_FailFunctions[];
 
 /* --- _testtracer_log.c: the books of the oracle.  GIL held. */
 

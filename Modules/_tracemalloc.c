@@ -218,7 +218,8 @@ get_tracer_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
 PyDoc_STRVAR(set_nomemory_doc,
 "_set_nomemory($module, start=0, stop=0, /)\n--\n\n"
 "For tests: make the tracer's own requests for memory number start to\n"
-"stop - 1 from now on fail (stop 0: all from start); 0: none fails.");
+"stop - 1 from now on fail (stop 0: all from start); 0: none fails.\n"
+"Return the number of requests since the last call.");
 
 static PyObject *
 set_nomemory(PyObject *Py_UNUSED(module), PyObject *args)
@@ -229,11 +230,12 @@ set_nomemory(PyObject *Py_UNUSED(module), PyObject *args)
         return NULL;
     }
     _PyTracer_Lock();
+    long calls = _PyTracer.memory.calls;
     _PyTracer.memory.calls = 0;
     _PyTracer.memory.fail_from = first;
     _PyTracer.memory.fail_to = last;
     _PyTracer_Unlock();
-    Py_RETURN_NONE;
+    return PyLong_FromLong(calls);
 }
 
 #define METHOD(NAME, FLAGS) {#NAME, (PyCFunction)NAME, FLAGS, NAME##_doc}

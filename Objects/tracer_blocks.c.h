@@ -95,6 +95,7 @@ tracer_release_arena(struct arena_object *arena)
 uint32_t *
 _PyTracer_Entry(void *block, int create, size_t *size)
 {
+    *size = 0;
     PyThreadState *tstate = _PyThreadState_GET();
     if (tstate == NULL || tstate->interp->obmalloc == NULL) {
         return NULL;
@@ -104,17 +105,15 @@ _PyTracer_Entry(void *block, int create, size_t *size)
     if (!address_in_range(state, block, pool)) {
         return NULL;
     }
-    uint32_t *table = create ? tracer_make_table(pool) : pool->tracer_table;
-    if (table == NULL) {
-        return NULL;
-    }
     uint32_t index = tracer_index(pool, block);
     uint32_t number = index - tracer_first_index(pool->szidx);
-    *size = INDEX2SIZE(pool->szidx);
-    if ((char *)pool + POOL_OVERHEAD + number * *size != (char *)block) {
+    size_t block_size = INDEX2SIZE(pool->szidx);
+    if ((char *)pool + POOL_OVERHEAD + number * block_size != (char *)block) {
         return NULL;              // inside a block: behind a debug header
     }
-    return &table[index];
+    *size = block_size;
+    uint32_t *table = create ? tracer_make_table(pool) : pool->tracer_table;
+    return table == NULL ? NULL : &table[index];
 }
 
 /* --- All pools */

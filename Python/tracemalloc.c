@@ -94,6 +94,7 @@ clear_tables(void)
     _PyTracer_TextClear();
     _PyTracer_MemClear();
     _PyTracer_ClearCounters();
+    _PyTracer.clears++;
 }
 
 static void
@@ -269,7 +270,8 @@ _PyTraceMalloc_GetTraceback(unsigned int domain, uintptr_t ptr)
     return _PyTracer_GetTraceback(domain, ptr);
 }
 
-/* --- PyTraceMalloc_Track(): without asking for the GIL */
+/* --- PyTraceMalloc_Track(): without asking for the GIL, but for domain 0,
+   the allocators' own: whether a pool has the block shows only with it. */
 
 static void
 drop_locked(unsigned int domain, uintptr_t ptr)
@@ -287,6 +289,23 @@ drop_locked(unsigned int domain, uintptr_t ptr)
     }
 }
 
+static int
+track_locked(unsigned int domain, uintptr_t ptr, size_t size, uint32_t node)
+{
+    if (domain == 0) {
+        /* May be a block of pymalloc, whose free looks at its pool. */
+        return _PyTracer_RecordNode((void *)ptr, size, TRACER_EXTERNAL, node);
+    }
+    struct tracer_record record = {
+        .address = ptr, .size = size, .domain = domain,
+        .kind = TRACER_EXTERNAL, .node = node};
+    if (node == TRACER_NODE_NONE || _PyTracer_MapAdd(&record) < 0) {
+        _PyTracer.untraced++;
+        return -1;
+    }
+    return 0;
+}
+
 int
 PyTraceMalloc_Track(unsigned int domain, uintptr_t ptr, size_t size)
 {
@@ -294,26 +313,21 @@ PyTraceMalloc_Track(unsigned int domain, uintptr_t ptr, size_t size)
         return -2;
     }
     PyThreadState *tstate = _PyThreadState_GET();
+    if (tstate == NULL && domain == 0) {
+        PyGILState_STATE state = PyGILState_Ensure();
+        int result = PyTraceMalloc_Track(domain, ptr, size);
+        PyGILState_Release(state);
+        return result;
+    }
     if (tstate == NULL) {
         tstate = PyGILState_GetThisThreadState();
     }
     int result = -2;
     _PyTracer_Lock();
     if (_PyTracer.tracing) {
-        uint32_t node = _PyTracer_CaptureLocked(tstate);
-        struct tracer_record record = {
-            .address = ptr, .size = size, .domain = domain,
-            .kind = TRACER_EXTERNAL, .node = node};
         drop_locked(domain, ptr);
-        if (domain == 0) {
-            /* May be a block of pymalloc, whose free looks at its pool. */
-            result = _PyTracer_RecordNode((void *)ptr, size, TRACER_EXTERNAL,
-                                          node);
-        }
-        else {
-            result = node == TRACER_NODE_NONE ? -1
-                     : _PyTracer_MapAdd(&record);
-        }
+        result = track_locked(domain, ptr, size,
+                              _PyTracer_CaptureLocked(tstate));
     }
     _PyTracer_Unlock();
     return result;
@@ -324,6 +338,12 @@ PyTraceMalloc_Untrack(unsigned int domain, uintptr_t ptr)
 {
     if (!_Py_atomic_load_int_relaxed(&_PyTracer.tracing)) {
         return -2;
+    }
+    if (_PyThreadState_GET() == NULL && domain == 0) {
+        PyGILState_STATE state = PyGILState_Ensure();
+        int result = PyTraceMalloc_Untrack(domain, ptr);
+        PyGILState_Release(state);
+        return result;
     }
     int result = -2;
     _PyTracer_Lock();

@@ -87,8 +87,11 @@ _PyTracer_Move(enum _PyTracer_freelist list, void *block, size_t size,
     else if (entry != NULL) {
         move_small(list, entry, block_size, size, node);
     }
-    else {
+    else if (block_size == 0) {
         move_mapped(list, block, size, node);
+    }
+    else {
+        _PyTracer.untraced++;     // a pool without a table
     }
     _PyTracer_Unlock();
     if (capture && _PyTracer.watched) {

@@ -36,34 +36,35 @@ own_thread_state(void)
     return tstate != NULL ? tstate : PyGILState_GetThisThreadState();
 }
 
+/* A block of a pool is never in the map: its free does not look there. */
 static int
-record_small(void *block, size_t size, enum tracer_kind kind, uint32_t node)
+record(void *block, size_t size, enum tracer_kind kind, uint32_t node)
 {
-    if (kind == TRACER_RAW) {
-        return 0;
+    uint32_t *entry = NULL;
+    size_t block_size = 0;
+    if (kind != TRACER_RAW) {
+        entry = _PyTracer_Entry(block, 1, &block_size);
     }
-    size_t block_size;
-    uint32_t *entry = _PyTracer_Entry(block, 1, &block_size);
+    if (block_size == 0) {
+        struct tracer_record r = {.address = (uintptr_t)block, .size = size,
+                                  .node = node, .kind = kind};
+        return _PyTracer_MapAdd(&r);
+    }
+    /* Whatever size PyTraceMalloc_Track() is told. */
     if (entry == NULL || size == 0 || size > block_size) {
-        return 0;
+        return -1;
     }
     *entry = TRACER_ENTRY(node, kind != TRACER_OBJECT, size);
     _PyTracer_CountAlloc(node, size);
-    return 1;
+    return 0;
 }
 
 int
 _PyTracer_RecordNode(void *block, size_t size, enum tracer_kind kind,
                      uint32_t node)
 {
-    if (node != TRACER_NODE_NONE) {
-        struct tracer_record r = {.address = (uintptr_t)block, .size = size,
-                                  .node = node, .kind = kind};
-        if (record_small(block, size, kind, node)
-            || _PyTracer_MapAdd(&r) == 0)
-        {
-            return 0;
-        }
+    if (node != TRACER_NODE_NONE && record(block, size, kind, node) == 0) {
+        return 0;
     }
     _PyTracer.untraced++;
     return -1;
@@ -100,6 +101,7 @@ _PyTracer_Drop(void *block, struct tracer_dropped *dropped)
     struct tracer_record *old = &dropped->record;
     old->node = TRACER_NODE_NONE;
     _PyTracer_Lock();
+    dropped->clears = _PyTracer.clears;
     if (_PyTracer.tracing
         && !_PyTracer_MapRemove((uintptr_t)block, 0, old))
     {
@@ -129,8 +131,8 @@ _PyTracer_Undrop(const struct tracer_dropped *dropped)
         return;
     }
     _PyTracer_Lock();
-    if (!_PyTracer.tracing) {
-        /* stop() ran in between */
+    if (dropped->clears != _PyTracer.clears) {
+        /* stop() or clear_traces() ran in between */
     }
     else if (dropped->entry == NULL) {
         _PyTracer_MapRestore(old);

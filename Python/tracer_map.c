@@ -216,6 +216,9 @@ void
 _PyTracer_MapRestore(const struct tracer_record *old)
 {
     struct tracer_twin *twin = _PyTracer_Twin(old->node);
+    if (!_PyTracer.rising) {
+        save_twin_peak(twin);
+    }
     *find_slot(old->address, old->domain) = *old;
     _PyTracer.map.used++;
     if (!_PyTracer_IsParked(old->node)) {

@@ -123,6 +123,7 @@ extern void _PyTracer_Carry(uint32_t node);
 struct tracer_dropped {
     struct tracer_record record;  // node NONE: was not traced
     uint32_t *entry;              // of a small block, else NULL
+    uint64_t clears;              // _PyTracer.clears, then
 };
 extern void _PyTracer_Record(void *block, size_t size, enum tracer_kind kind);
 /* The same for a known node; locked. 0, or -1 and counted as untraced. */
@@ -148,9 +149,9 @@ extern void _PyTracer_GetParked(enum _PyTracer_freelist kind,
    that the fused ones may replace them. */
 extern int _PyTracer_PymallocInUse(void);
 extern PyMemAllocatorEx _PyTracer_Fused(enum tracer_kind kind);
-/* Entry of the block that starts at p; NULL if p does not start a block of a
-   pool.  With `create`, the pool gets a table if it has none; *size is the
-   block's size. */
+/* Entry of the block that starts at p.  With `create`, the pool gets a table
+   if it has none; NULL: there is no table.  *size is the block's size, 0 if p
+   does not start a block of a pool of this interpreter. */
 extern uint32_t *_PyTracer_Entry(void *p, int create, size_t *size);
 extern void _PyTracer_ForgetPools(void);          // GIL and locked
 

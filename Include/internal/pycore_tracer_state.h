@@ -218,6 +218,7 @@ struct tracer_state {
 
     PyMutex lock;
     int tracing;                  // GIL and lock
+    uint64_t clears;              // how often all was forgotten; lock
     int max_nframe;               // what get_traceback_limit() says
 
     uint32_t nnodes;              // next node id; lock

@@ -3,13 +3,17 @@ import tracemalloc
 import unittest
 
 import _tracemalloc
-from test.support import import_helper
-from test.test_pytracemalloc.helpers import Tracing
+from test.support import import_helper, script_helper
+from test.test_pytracemalloc.helpers import FLAVOUR, Tracing
 
+_testcapi = import_helper.import_module('_testcapi')
+_testinternalcapi = import_helper.import_module('_testinternalcapi')
 _testtracer = import_helper.import_module('_testtracer')
 
+NEVER = 1 << 30
 
-def program(n=60):
+
+def program(n):
     """Allocate at new lines, at new depths, small and big."""
     scope = {}
     keep = []
@@ -27,50 +31,17 @@ def objects(depth):
     when a request of _PyInstructionSequence_Addop() fails."""
     keep = [depth + 0.5, {'key': [depth]}, bytearray(600 + depth), (depth,)]
     keep.append({i: str(i) for i in range(1000, 1030)})
+    keep[2] += bytes(3000)        # moves
     if depth:
         keep.append(objects(depth - 1))
     return keep
 
 
-class PressureTests(unittest.TestCase):
+class PressureCase(unittest.TestCase):
 
     def tearDown(self):
         _tracemalloc._set_nomemory()
         tracemalloc.stop()
-
-    def test_each_request_of_the_tracer_fails_in_turn(self):
-        failed_starts = 0
-        for n in range(1, 1000):
-            for nframe in 1, 4, 'full':
-                tracemalloc.stop()
-                _tracemalloc._set_nomemory(n, n + 1)
-                try:
-                    tracemalloc.start(nframe)
-                except MemoryError:
-                    failed_starts += 1
-                    self.assertFalse(tracemalloc.is_tracing())
-                    self.assertEqual(tracemalloc.get_tracemalloc_memory(), 0)
-                    continue
-                keep = program()
-                self.check()
-                del keep
-                self.check()
-            _tracemalloc._set_nomemory()
-            if n > 60 and failed_starts:
-                break
-        self.assertGreater(failed_starts, 0)
-
-    def test_all_requests_fail_from_some_on(self):
-        for n in range(1, 60):
-            for nframe in 1, 25:
-                tracemalloc.stop()
-                with Tracing(nframe):
-                    _tracemalloc._set_nomemory(n)
-                    keep = program(20)
-                    _tracemalloc._set_nomemory()
-                    self.check()
-                    del keep
-                    self.check()
 
     def check(self):
         """Traced memory is the sum of all blocks, each node's that of its."""
@@ -81,6 +52,71 @@ class PressureTests(unittest.TestCase):
         current, peak = tracemalloc.get_traced_memory()
         self.assertGreaterEqual(peak, current)
 
+
+class OwnMemoryTests(PressureCase):
+    """The tracer gets no memory."""
+
+    def test_each_request_fails_in_turn(self):
+        for nframe in 1, 4, 'full':
+            with self.subTest(nframe=nframe):
+                # One that failed is often tried again: no block is untraced.
+                self.sweep(nframe, 1)
+                self.assertGreater(self.sweep(nframe, 3), 10)
+
+    def sweep(self, nframe, width):
+        failed_starts = untraced = 0
+        requests = n = 1
+        while n <= requests:
+            tracemalloc.stop()
+            _tracemalloc._set_nomemory(n, n + width)
+            try:
+                tracemalloc.start(nframe)
+            except MemoryError:
+                failed_starts += 1
+                self.assertFalse(tracemalloc.is_tracing())
+                self.assertEqual(tracemalloc.get_tracemalloc_memory(), 0)
+                requests += 1
+            else:
+                keep = program(800)
+                self.check()
+                del keep
+                requests = _tracemalloc._set_nomemory()
+                self.check()
+                untraced += tracemalloc.get_tracer_stats()['untraced'] > 0
+            n += 1
+        self.assertGreater(failed_starts, 10)
+        return untraced
+
+    def test_all_requests_fail_from_some_on(self):
+        for n in range(1, 60):
+            for nframe in 1, 25:
+                with Tracing(nframe):
+                    _tracemalloc._set_nomemory(n)
+                    keep = program(20)
+                    _tracemalloc._set_nomemory()
+                    self.check()
+                    del keep
+                    self.check()
+
+    def test_clear_traces_fails(self):
+        # What cannot be made again stops tracing: no crash, no wrong count.
+        n = requests = 1
+        while n <= requests:
+            with Tracing(3):
+                keep = program(5)
+                _tracemalloc._set_nomemory(n, n + 1)
+                tracemalloc.clear_traces()
+                requests = _tracemalloc._set_nomemory()
+                if tracemalloc.is_tracing():
+                    self.check()
+                else:
+                    self.assertEqual(tracemalloc.get_traced_memory(), (0, 0))
+                    self.assertEqual(tracemalloc.get_tracemalloc_memory(), 0)
+                    requests += 1
+                del keep
+            n += 1
+        self.assertGreater(n, 10)
+
     def test_untraced_blocks_are_counted(self):
         with Tracing(25):
             _tracemalloc._set_nomemory(1)
@@ -88,22 +124,183 @@ class PressureTests(unittest.TestCase):
             untraced = tracemalloc.get_tracer_stats()['untraced']
             _tracemalloc._set_nomemory()
             self.assertEqual(len(keep), 6000)
-        self.assertGreater(untraced, 0)
+            _testcapi.tracemalloc_track(5, 1, 1)
+            _tracemalloc._set_nomemory(1)
+            with self.assertRaises(RuntimeError):
+                for address in range(1, 100_000):
+                    _testcapi.tracemalloc_track(5, address, 1)
+            more = tracemalloc.get_tracer_stats()['untraced']
+        self.assertGreater(untraced, 6000)
+        self.assertGreater(more, untraced)
 
-    def test_each_request_of_the_program_fails_in_turn(self):
-        _testcapi = import_helper.import_module('_testcapi')
-        for n in range(1, 400):
-            with Tracing(5):
-                _testcapi.set_nomemory(n, n + 1)
-                try:
-                    keep = objects(4)
-                except MemoryError:
-                    keep = None
-                finally:
-                    _testcapi.remove_mem_hooks()
-                self.check()
-                del keep
-                self.check()
+    def test_a_pool_without_a_table(self):
+        # Its blocks are untraced, and no free looks for them in the map.
+        old = [object() for i in range(500_000)]
+        addresses = [id(obj) for obj in old]
+        floats = [i + 0.5 for i in range(500_000)]
+
+        def track(address):
+            try:
+                _testcapi.tracemalloc_track(0, address, 16)
+            except RuntimeError:
+                return 0
+            return 1
+
+        with Tracing():
+            track(8)                       # the node is there
+            del floats[::10_000]           # the free list's, too
+            _tracemalloc._set_nomemory(1)
+            tracked = sum(map(track, addresses[::500]))
+            before = tracemalloc.get_freelist_stats()['float'][0]
+            del floats[::5_000]
+            after = tracemalloc.get_freelist_stats()['float'][0]
+            untraced = tracemalloc.get_tracer_stats()['untraced']
+            _tracemalloc._set_nomemory()
+            del old
+            for address in addresses[::500]:
+                self.assertIsNone(_testinternalcapi.
+                                  _PyTraceMalloc_GetTraceback(0, address))
+            again = [i + 0.25 for i in range(1000)]
+            if FLAVOUR == 'track':
+                self.assertLess(after - before, 50)
+                self.assertLess(tracemalloc.get_freelist_stats()['float'][0],
+                                3)
+            self.check()
+            del again
+        self.assertLess(tracked, 900)
+        self.assertGreaterEqual(untraced, 1000 - tracked)
+
+
+class ProgramMemoryTests(PressureCase):
+    """The program gets no memory: from the tracer, or from below it."""
+
+    def tearDown(self):
+        super().tearDown()
+        _testcapi.remove_mem_hooks()
+        _testtracer.unwrap_raw()
+
+    def sweep(self, begin, end):
+        """Each request fails in turn."""
+        failures = 0
+        for n in range(1, 5000):
+            begin(n)
+            try:
+                keep = objects(4)
+            except MemoryError:
+                keep = None
+                failures += 1
+            finally:
+                end()
+            self.check()
+            if keep is not None and n > failures + 20:
+                break
+            del keep
+            self.check()
+        else:
+            self.fail('the sweep does not end')
+        self.assertGreater(failures, 20)
+
+    def test_above_the_tracer(self):
+        for nframe in 1, 5, 'full':
+            with self.subTest(nframe=nframe), Tracing(nframe):
+                self.sweep(lambda n: _testcapi.set_nomemory(n, n + 1),
+                           _testcapi.remove_mem_hooks)
+
+    def test_below_the_general_functions(self):
+        for nframe in 1, 5, 'full':
+            tracemalloc.stop()
+            _testcapi.set_nomemory(NEVER)
+            with self.subTest(nframe=nframe), Tracing(nframe):
+                self.sweep(lambda n: _testcapi.set_nomemory(n, n + 1),
+                           lambda: _testcapi.set_nomemory(NEVER))
+            _testcapi.remove_mem_hooks()
+
+    def test_below_the_fused_functions(self):
+        _testtracer.wrap_raw()
+        for nframe in 1, 5, 'full':
+            with self.subTest(nframe=nframe), Tracing(nframe):
+                self.sweep(lambda n: _testtracer.fail_raw(n, n + 1),
+                           _testtracer.fail_raw)
+
+    def fail_to_grow(self, *call):
+        """A traced block of 2000 bytes cannot grow; what was and is known."""
+        grows = bytearray(2000)
+        before = self.traces()
+        _testtracer.fail_raw(1, 2, *call)
+        try:
+            grows.extend(bytes(100))
+        except MemoryError:
+            _testtracer.fail_raw()
+        else:
+            self.fail('there was memory')
+        self.check()
+        after = self.traces()
+        self.assertEqual(len(grows), 2000)
+        return before, after
+
+    def traces(self):
+        """Of the blocks of fail_to_grow() over 512 bytes."""
+        return [trace for trace in tracemalloc._get_traces()
+                if trace[1] > 512 and trace[2][0][0] == __file__]
+
+    def test_a_failed_realloc_is_undone(self):
+        _testtracer.wrap_raw()
+        with Tracing(2):
+            before, after = self.fail_to_grow()
+            self.check()
+        self.assertEqual(len(before), 1)
+        self.assertEqual(before, after)
+
+    def test_a_failed_realloc_while_traces_are_cleared(self):
+        _testtracer.wrap_raw()
+        with Tracing(2):
+            before, after = self.fail_to_grow(
+                _tracemalloc.clear_traces)
+            self.check()
+        self.assertEqual(len(before), 1)
+        self.assertEqual(after, [])
+
+    def test_no_arena(self):
+        # What pymalloc cannot serve comes from the raw domain: small blocks
+        # that no pool holds.  For good, so in a process of its own.
+        script_helper.assert_python_ok('-c', NO_ARENA)
+
+
+NO_ARENA = '''
+import _testtracer, tracemalloc
+
+def work():
+    return [[i + 0.5, {i: i}, (i,), slice(i), str(i)] for i in range(20_000)]
+
+def check():
+    wrong, size, current = _testtracer.check_counters(
+        tracemalloc.get_traced_memory)
+    assert wrong == 0 and size == current, (wrong, size, current)
+
+def live():
+    return sum(trace[2][0] == ('<string>', 5)
+               for trace in tracemalloc._get_traces())
+
+for nframe in 1, 5, 'full':
+    tracemalloc.start(nframe)
+    mapped = tracemalloc.get_tracer_stats()['mapped']
+    kept = [] + work()
+    _testtracer.fail_arenas(True)
+    kept += work()
+    assert tracemalloc.get_tracer_stats()['mapped'] > mapped + 80_000
+    check()
+    assert live() > 200_000, live()
+    del kept[::2]
+    check()
+    _testtracer.fail_arenas(False)
+    kept += work()
+    check()
+    del kept[:]
+    check()
+    assert live() == 0, live()
+    assert tracemalloc.get_tracer_stats()['untraced'] == 0
+    tracemalloc.stop()
+'''
 
 
 if __name__ == '__main__':
