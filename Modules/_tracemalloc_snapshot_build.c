@@ -243,7 +243,7 @@ add_trace(struct builder *b, PyObject *trace)
         PyErr_NoMemory();
         return -1;
     }
-    uint64_t *m = b->paths.nodes[node].measures;
+    uint64_t *m = b->paths.measures[b->paths.nodes[node].measures];
     for (int i = 0; i < SNAPSHOT_GARBAGE_SIZE; i += 2) {
         m[i] += size;
         m[i + 1]++;
@@ -286,9 +286,7 @@ static struct tracer_snapshot *
 finish(struct builder *b, int result)
 {
     if (result == 0) {
-        b->s->nodes = b->paths.nodes;
-        b->s->nnodes = b->paths.nnodes;
-        b->paths.nodes = NULL;
+        _PySnapshot_PathsMove(&b->paths, b->s);
     }
     else {
         _PySnapshot_Free(b->s);
@@ -349,7 +347,7 @@ add_line(struct builder *b, PyObject *line)
         PyErr_NoMemory();
         return -1;
     }
-    uint64_t *m = b->paths.nodes[node].measures;
+    uint64_t *m = b->paths.measures[b->paths.nodes[node].measures];
     for (int i = 0; i < SNAPSHOT_GARBAGE_SIZE; i += 2) {
         m[i] += size;
         m[i + 1] += count;

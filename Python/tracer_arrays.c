@@ -3,7 +3,9 @@
 
    Memory comes from the C library alone: what is measured is not disturbed.
    Most of the time that a large copy takes would go into page faults, so large
-   arrays ask for huge pages. */
+   arrays ask for huge pages.  One of these takes milliseconds if the machine
+   must look for it: where a few pages may do, as in most rooms, the first ones
+   are small. */
 
 #define _DEFAULT_SOURCE           // madvise(), posix_memalign()
 
@@ -32,6 +34,7 @@ _PySnapshot_Free(struct tracer_snapshot *s)
     free(s->strings);
     free(s->locations);
     free(s->nodes);
+    free(s->measures);
     free(s->classes);
     free(s->arenas);
     free(s->blocks);
@@ -41,8 +44,9 @@ _PySnapshot_Free(struct tracer_snapshot *s)
     free(s);
 }
 
-void *
-_PySnapshot_Array(uint64_t n, size_t size)
+/* The first `small` bytes are no huge page. */
+static void *
+allocate(uint64_t n, size_t size, size_t small)
 {
     if (n > PTRDIFF_MAX / size) {
         return NULL;
@@ -54,11 +58,23 @@ _PySnapshot_Array(uint64_t n, size_t size)
         if (posix_memalign(&array, HUGE_PAGE, bytes) != 0) {
             return NULL;
         }
-        madvise(array, bytes, MADV_HUGEPAGE);
+        madvise((char *)array + small, bytes - small, MADV_HUGEPAGE);
         return array;
     }
 #endif
     return malloc(n == 0 ? 1 : n * size);
+}
+
+void *
+_PySnapshot_Array(uint64_t n, size_t size)
+{
+    return allocate(n, size, 0);
+}
+
+void *
+_PySnapshot_Room(uint64_t n, size_t size)
+{
+    return allocate(n, size, HUGE_PAGE);
 }
 
 static void *
@@ -141,12 +157,15 @@ _PySnapshot_Copy(struct tracer_snapshot *s, int with_blocks)
     copy->locations = copy_array(s->locations, s->nlocations,
                                  sizeof(*s->locations));
     copy->nodes = copy_array(s->nodes, s->nnodes, sizeof(*s->nodes));
+    copy->measures = copy_array(s->measures, s->nmeasures,
+                                sizeof(*s->measures));
     copy->classes = copy_array(s->classes, s->nclasses, sizeof(*s->classes));
     copy->arenas = copy_array(s->arenas, s->narenas, sizeof(*s->arenas));
     copy->blocks = copy_array(s->blocks, copy->nblocks, sizeof(*s->blocks));
     if (copy->text == NULL || copy->strings == NULL || copy->locations == NULL
-        || copy->nodes == NULL || copy->classes == NULL
-        || copy->arenas == NULL || copy->blocks == NULL)
+        || copy->nodes == NULL || copy->measures == NULL
+        || copy->classes == NULL || copy->arenas == NULL
+        || copy->blocks == NULL)
     {
         _PySnapshot_Free(copy);
         return NULL;
@@ -161,8 +180,8 @@ _PySnapshot_Peak(struct tracer_snapshot *s)
     if (peak == NULL) {
         return NULL;
     }
-    for (uint32_t i = 0; i < peak->nnodes; i++) {
-        uint64_t *m = peak->nodes[i].measures;
+    for (uint32_t i = 0; i < peak->nmeasures; i++) {
+        uint64_t *m = peak->measures[i];
         m[SNAPSHOT_SIZE] = m[SNAPSHOT_PEAK_SIZE];
         m[SNAPSHOT_COUNT] = m[SNAPSHOT_PEAK_COUNT];
     }

@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define STRINGIFY(X) #X
+#define TEXT_OF(X) STRINGIFY(X)
+
 /* A fuzzer would never get past a checksum or a sum. */
 #ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
 #  define FUZZING 1
@@ -78,6 +81,19 @@ get_index(struct reader *r, uint32_t limit, const char *reason)
 {
     const uint8_t *start = r->p;
     uint64_t value = get(r);
+    if (value >= limit) {
+        fail_at(r, start, reason);
+        return 0;
+    }
+    return (uint32_t)value;
+}
+
+/* The index that is some way before or after the last one. */
+static uint32_t
+get_near(struct reader *r, uint32_t last, uint32_t limit, const char *reason)
+{
+    const uint8_t *start = r->p;
+    uint64_t value = last + _PySnapshot_UnZigZag(get(r));
     if (value >= limit) {
         fail_at(r, start, reason);
         return 0;
@@ -206,75 +222,143 @@ get_line(struct reader *r)
 }
 
 static void
-read_locations(struct reader *r, struct tracer_snapshot *s)
+read_location(struct reader *r, const struct tracer_snapshot *s,
+              struct snapshot_location *l)
 {
-    s->locations = get_array32(r, 7, sizeof(*s->locations), &s->nlocations);
-    for (uint32_t i = 0; i < s->nlocations && !r->failed; i++) {
-        struct snapshot_location *l = &s->locations[i];
+    unsigned control = get_byte(r);
+    if (control & SNAPSHOT_LOCATION_ZERO) {
+        fail(r, "bit of a location that must be 0");
+    }
+    const uint8_t *start = r->p;
+    int64_t line = l->line + (int64_t)_PySnapshot_UnZigZag(get(r));
+    if (line < -1 || line >= INT32_MAX) {
+        fail_at(r, start, "line or column too large");
+        line = 0;
+    }
+    l->line = (int32_t)line;
+    if (!(control & SNAPSHOT_SAME_FILENAME)) {
         l->filename = get_index(r, s->nstrings, "no such text");
+    }
+    if (!(control & SNAPSHOT_SAME_FUNCTION)) {
         l->function = get_index(r, s->nstrings, "no such text");
-        l->line = get_line(r);
-        l->end_line = get_line(r);
+    }
+    if (!(control & SNAPSHOT_SAME_FIRST_LINE)) {
+        l->first_line = get_line(r);
+    }
+    l->end_line = control & SNAPSHOT_ONE_LINE ? l->line : get_line(r);
+    if (!(control & SNAPSHOT_SAME_COLUMNS)) {
         l->column = get_line(r);
         l->end_column = get_line(r);
-        l->first_line = get_line(r);
     }
 }
 
-static uint32_t
-read_caller(struct reader *r, const struct tracer_snapshot *s, uint32_t i,
-            unsigned control)
+static void
+read_locations(struct reader *r, struct tracer_snapshot *s)
 {
-    unsigned code = control & SNAPSHOT_CALLER_MASK;
-    if (code == SNAPSHOT_CALLER_NONE) {
-        return SNAPSHOT_NONE;
+    struct snapshot_location location = {0};
+    s->locations = get_array32(r, 2, sizeof(*s->locations), &s->nlocations);
+    if (s->nlocations != 0 && s->nstrings == 0) {
+        fail(r, "locations without texts");
     }
-    if (code == SNAPSHOT_CALLER_NUMBER) {
-        uint32_t back = get_index(r, i + 1, "caller does not come before");
-        if (back == 0) {
-            fail(r, "caller does not come before");
+    for (uint32_t i = 0; i < s->nlocations && !r->failed; i++) {
+        read_location(r, s, &location);
+        s->locations[i] = location;
+    }
+}
+
+/* Each step up was a step down before: all nodes together take no longer than
+   they are many. */
+static uint32_t
+read_caller(struct reader *r, const struct tracer_snapshot *s,
+            uint32_t caller, unsigned control)
+{
+    const uint8_t *start = r->p;
+    uint64_t steps = control & SNAPSHOT_NODE_STEPS;
+    if (steps == SNAPSHOT_NODE_STEPS) {
+        steps += get_index(r, s->nnodes, "no caller so far up");
+    }
+    for (; steps > 0 && caller != SNAPSHOT_NONE; steps--) {
+        caller = s->nodes[caller].parent;
+    }
+    if (steps > 0) {
+        fail_at(r, start, "no caller so far up");
+    }
+    return caller;
+}
+
+/* The measures of a node that is likely to have others': where they are
+   put. */
+static uint32_t
+read_measures(struct reader *r, struct tracer_snapshot *s, unsigned control,
+              uint32_t like)
+{
+    if (like == 0 && control < SNAPSHOT_NODE_PAIR) {
+        return 0;
+    }
+    uint64_t *m = s->measures[s->nmeasures];
+    uint64_t any = 0;
+    memcpy(m, s->measures[like], sizeof(*s->measures));
+    uint64_t unit = _PySnapshot_UnitSize(m);
+    for (int j = 0; j < SNAPSHOT_NMEASURES; j += 2) {
+        if (control & SNAPSHOT_NODE_PAIR << j / 2) {
+            uint64_t count = get(r);
+            m[j + 1] = count >> 1;
+            m[j] = count & 1 ? get(r) : (count >> 1) * unit;
+            if (j == SNAPSHOT_SIZE) {
+                _PySnapshot_ExpectMeasures(m);
+                unit = m[SNAPSHOT_COUNT] == 0 ? unit : _PySnapshot_UnitSize(m);
+            }
         }
-        return i - back;
+        any |= m[j] | m[j + 1];
     }
-    if (i == 0) {
-        fail(r, "no record before the first");
-        return SNAPSHOT_NONE;
+    return any == 0 ? 0 : s->nmeasures++;
+}
+
+static void
+read_node(struct reader *r, struct tracer_snapshot *s, uint32_t i,
+          struct snapshot_last *last)
+{
+    struct snapshot_node *node = &s->nodes[i];
+    uint32_t before = i == 0 ? SNAPSHOT_NONE : i - 1;
+    unsigned control = get_byte(r);
+    if (control & SNAPSHOT_NODE_ZERO) {
+        fail(r, "bit of a node that must be 0");
     }
-    return code == SNAPSHOT_CALLER_BEFORE ? i - 1 : s->nodes[i - 1].parent;
+    node->parent = read_caller(r, s, before, control);
+    node->location = get_near(
+        r, _PySnapshot_NearLocation(s, node->parent, last), s->nlocations,
+        "no such location");
+    if (r->failed) {
+        return;
+    }
+    uint32_t like = _PySnapshot_Likeness(node, before, last);
+    node->nframe = control & SNAPSHOT_NODE_NFRAME
+        ? get_index(r, SNAPSHOT_NONE, "too many frames")
+        : _PySnapshot_ExpectFrames(s, node, like);
+    node->measures = read_measures(r, s, control,
+                                   _PySnapshot_LikeMeasures(s, like));
+    _PySnapshot_SetLast(s, i, last);
 }
 
 static void
 read_nodes(struct reader *r, struct tracer_snapshot *s)
 {
     s->nodes = get_array32(r, 2, sizeof(*s->nodes), &s->nnodes);
-    for (uint32_t i = 0; i < s->nnodes && !r->failed; i++) {
-        struct snapshot_node *node = &s->nodes[i];
-        uint64_t *m = node->measures;
-        unsigned control = get_byte(r);
-        if (control & SNAPSHOT_NODE_ZERO) {
-            fail(r, "bit of a node that must be 0");
-            return;
-        }
-        node->parent = read_caller(r, s, i, control);
-        node->location = get_index(r, s->nlocations, "no such location");
-        if (r->failed) {
-            return;
-        }
-        node->nframe = control & SNAPSHOT_NODE_NFRAME
-            ? get_index(r, SNAPSHOT_NONE, "too many frames")
-            : _PySnapshot_ExpectFrames(s, node->parent);
-        node->unused = 0;
-        m[SNAPSHOT_SIZE] = m[SNAPSHOT_COUNT] = 0;
-        for (int j = 0; j < SNAPSHOT_NMEASURES; j += 2) {
-            if (control & SNAPSHOT_NODE_PAIR << j / 2) {
-                m[j] = get(r);
-                m[j + 1] = get(r);
-            }
-            if (j == SNAPSHOT_SIZE) {
-                _PySnapshot_ExpectMeasures(m);
-            }
-        }
+    s->measures = _PySnapshot_Room((uint64_t)s->nnodes + 1,
+                                   sizeof(*s->measures));
+    struct snapshot_last *last = calloc(
+        (size_t)s->nlocations + SNAPSHOT_MORE_LASTS, sizeof(*last));
+    if (s->measures == NULL || last == NULL) {
+        free(last);
+        fail(r, NULL);
+        return;
     }
+    memset(s->measures[0], 0, sizeof(*s->measures));
+    s->nmeasures = 1;
+    for (uint32_t i = 0; i < s->nnodes && !r->failed; i++) {
+        read_node(r, s, i, last);
+    }
+    free(last);
 }
 
 static void
@@ -313,11 +397,16 @@ check_sums(struct reader *r, struct tracer_snapshot *s)
         return;
     }
     for (uint64_t i = 0; i < s->nblocks; i++) {
-        sums[s->blocks[i].node][0] += s->blocks[i].size;
-        sums[s->blocks[i].node][1]++;
+        struct snapshot_node *node = &s->nodes[s->blocks[i].node];
+        if (FUZZING && node->measures == 0) {
+            memset(s->measures[s->nmeasures], 0, sizeof(*s->measures));
+            node->measures = s->nmeasures++;
+        }
+        sums[node->measures][0] += s->blocks[i].size;
+        sums[node->measures][1]++;
     }
-    for (uint32_t i = 0; i < s->nnodes; i++) {
-        uint64_t *m = s->nodes[i].measures;
+    for (uint32_t i = 0; i < s->nmeasures; i++) {
+        uint64_t *m = s->measures[i];
         if (FUZZING) {
             m[SNAPSHOT_SIZE] = sums[i][0];
             m[SNAPSHOT_COUNT] = sums[i][1];
@@ -331,17 +420,22 @@ check_sums(struct reader *r, struct tracer_snapshot *s)
     free(sums);
 }
 
-/* The node some way before or after the last one. */
-static uint32_t
-get_node(struct reader *r, const struct tracer_snapshot *s, uint32_t last)
+/* likes[i]: the last block at location i. */
+static void
+read_block(struct reader *r, const struct tracer_snapshot *s,
+           struct snapshot_block *block, struct snapshot_block *likes)
 {
-    const uint8_t *start = r->p;
-    uint64_t node = last + _PySnapshot_UnZigZag(get(r));
-    if (node >= s->nnodes) {
-        fail_at(r, start, "no such node");
-        return 0;
+    unsigned control = get_byte(r);
+    block->address += control >> 3 == SNAPSHOT_FAR
+        ? _PySnapshot_UnZigZag(get(r)) : (uint64_t)(control >> 3) << 4;
+    if (!(control & SNAPSHOT_SAME_NODE)) {
+        block->node = get_near(r, block->node, s->nnodes, "no such node");
     }
-    return (uint32_t)node;
+    struct snapshot_block *like = &likes[s->nodes[block->node].location];
+    block->size = control & SNAPSHOT_LIKELY_SIZE ? like->size : get(r);
+    block->class_ = control & SNAPSHOT_LIKELY_CLASS
+        ? like->class_ : get_index(r, s->nclasses, "no such kind");
+    *like = *block;
 }
 
 static void
@@ -355,24 +449,16 @@ read_blocks(struct reader *r, struct tracer_snapshot *s)
     {
         fail(r, "blocks without tree or kinds");
     }
+    struct snapshot_block *likes = calloc((size_t)s->nlocations + 1,
+                                          sizeof(*likes));
+    if (likes == NULL) {
+        fail(r, NULL);
+    }
     for (uint64_t i = 0; i < s->nblocks && !r->failed; i++) {
-        unsigned control = get_byte(r);
-        uint64_t step = (uint64_t)(control >> 3) << 4;
-        if (control >> 3 == 31) {
-            step = _PySnapshot_UnZigZag(get(r));
-        }
-        block.address += step;
-        if (!(control & 1)) {
-            block.size = get(r);
-        }
-        if (!(control & 2)) {
-            block.node = get_node(r, s, block.node);
-        }
-        if (!(control & 4)) {
-            block.class_ = get_index(r, s->nclasses, "no such kind");
-        }
+        read_block(r, s, &block, likes);
         s->blocks[i] = block;
     }
+    free(likes);
     if (s->has_blocks && !r->failed) {
         check_sums(r, s);
     }
@@ -477,7 +563,10 @@ _PySnapshot_Read(const uint8_t *image, size_t size, const char **meta,
     }
     if (get_little(image + SNAPSHOT_MAGIC_SIZE, 8) != SNAPSHOT_VERSION) {
         fail_at(&r, image + SNAPSHOT_MAGIC_SIZE,
-                "unknown version of the format");
+                "other version of the format than "
+                TEXT_OF(SNAPSHOT_VERSION) " (take the snapshot again "
+                "with this interpreter, or load it with the one that wrote "
+                "it)");
         return NULL;
     }
     struct tracer_snapshot *s = _PySnapshot_New();

@@ -22,6 +22,8 @@ struct writer {
     uint64_t offset;              // in the file, of the buffer
     uint64_t section;             // offset of its header
     uint32_t crc;
+    uint32_t *order;              // nodes as they are written
+    uint32_t *numbers;            // of the nodes in the file
     size_t used;
     uint8_t buffer[BUFFER_SIZE];
 };
@@ -78,6 +80,19 @@ put(struct writer *w, uint64_t value)
         value >>= 7;
     }
     put_byte(w, (unsigned)value);
+}
+
+/* The difference of two numbers. */
+static inline void
+put_difference(struct writer *w, uint64_t value, uint64_t last)
+{
+    put(w, _PySnapshot_ZigZag(value - last));
+}
+
+static void
+put_line(struct writer *w, int32_t line)
+{
+    put(w, (uint32_t)line + 1);
 }
 
 static void
@@ -138,75 +153,157 @@ write_strings(struct writer *w, const struct tracer_snapshot *s)
     }
 }
 
+static unsigned
+location_control(const struct snapshot_location *l,
+                 const struct snapshot_location *last)
+{
+    int columns = l->column == last->column
+                  && l->end_column == last->end_column;
+    return (l->filename == last->filename ? SNAPSHOT_SAME_FILENAME : 0)
+           | (l->function == last->function ? SNAPSHOT_SAME_FUNCTION : 0)
+           | (l->first_line == last->first_line ? SNAPSHOT_SAME_FIRST_LINE : 0)
+           | (columns ? SNAPSHOT_SAME_COLUMNS : 0)
+           | (l->end_line == l->line ? SNAPSHOT_ONE_LINE : 0);
+}
+
 static void
 write_locations(struct writer *w, const struct tracer_snapshot *s)
 {
+    static const struct snapshot_location zero;
+    const struct snapshot_location *last = &zero;
     put(w, s->nlocations);
     for (uint32_t i = 0; i < s->nlocations; i++) {
         const struct snapshot_location *l = &s->locations[i];
+        unsigned control = location_control(l, last);
         room(w);
-        put(w, l->filename);
-        put(w, l->function);
-        put(w, (uint32_t)l->line + 1);
-        put(w, (uint32_t)l->end_line + 1);
-        put(w, (uint32_t)l->column + 1);
-        put(w, (uint32_t)l->end_column + 1);
-        put(w, (uint32_t)l->first_line + 1);
+        put_byte(w, control);
+        put_difference(w, (uint64_t)(int64_t)l->line,
+                       (uint64_t)(int64_t)last->line);
+        if (!(control & SNAPSHOT_SAME_FILENAME)) {
+            put(w, l->filename);
+        }
+        if (!(control & SNAPSHOT_SAME_FUNCTION)) {
+            put(w, l->function);
+        }
+        if (!(control & SNAPSHOT_SAME_FIRST_LINE)) {
+            put_line(w, l->first_line);
+        }
+        if (!(control & SNAPSHOT_ONE_LINE)) {
+            put_line(w, l->end_line);
+        }
+        if (!(control & SNAPSHOT_SAME_COLUMNS)) {
+            put_line(w, l->column);
+            put_line(w, l->end_column);
+        }
+        last = l;
     }
 }
 
-/* What the caller is to the record before it. */
-static unsigned
-caller_code(const struct tracer_snapshot *s, uint32_t i)
+/* One item for each location and a few more, all zero. */
+static void *
+new_table(struct writer *w, const struct tracer_snapshot *s, size_t item)
 {
-    uint32_t parent = s->nodes[i].parent;
-    if (parent == SNAPSHOT_NONE) {
-        return SNAPSHOT_CALLER_NONE;
+    void *table = calloc((size_t)s->nlocations + SNAPSHOT_MORE_LASTS, item);
+    if (table == NULL) {
+        errno = ENOMEM;
+        w->failed = 1;
     }
-    if (parent == i - 1) {
-        return SNAPSHOT_CALLER_BEFORE;
+    return table;
+}
+
+/* Steps up from a node to the caller of the next one. */
+static uint32_t
+steps_up(const struct tracer_snapshot *s, uint32_t node, uint32_t caller)
+{
+    uint32_t steps = 0;
+    for (; node != caller; steps++) {
+        node = s->nodes[node].parent;
     }
-    return s->nodes[i - 1].parent == parent ? SNAPSHOT_CALLER_SAME
-                                            : SNAPSHOT_CALLER_NUMBER;
+    return steps;
+}
+
+/* The pairs of measures that are not as expected. */
+static unsigned
+pairs_control(const uint64_t *m, const uint64_t *last)
+{
+    uint64_t expected[SNAPSHOT_NMEASURES];
+    unsigned control = 0;
+    memcpy(expected, last, sizeof(expected));
+    for (int j = 0; j < SNAPSHOT_NMEASURES; j += 2) {
+        if (m[j] == expected[j] && m[j + 1] == expected[j + 1]) {
+            continue;
+        }
+        control |= SNAPSHOT_NODE_PAIR << j / 2;
+        if (j == SNAPSHOT_SIZE) {
+            memcpy(expected, m, 2 * sizeof(*m));
+            _PySnapshot_ExpectMeasures(expected);
+        }
+    }
+    return control;
+}
+
+static void
+put_pairs(struct writer *w, const uint64_t *m, unsigned control,
+          const uint64_t *expected)
+{
+    uint64_t unit = _PySnapshot_UnitSize(expected);
+    for (int j = 0; j < SNAPSHOT_NMEASURES; j += 2) {
+        if (control & SNAPSHOT_NODE_PAIR << j / 2) {
+            unsigned odd = m[j] != m[j + 1] * unit;
+            put(w, m[j + 1] << 1 | odd);
+            if (odd) {
+                put(w, m[j]);
+            }
+        }
+        if (j == SNAPSHOT_SIZE && m[SNAPSHOT_COUNT] != 0) {
+            unit = _PySnapshot_UnitSize(m);
+        }
+    }
+}
+
+/* `before`: the node written before, or NONE. */
+static void
+write_node(struct writer *w, const struct tracer_snapshot *s, uint32_t i,
+           uint32_t before, struct snapshot_last *last)
+{
+    const struct snapshot_node *node = &s->nodes[i];
+    const uint64_t *m = _PySnapshot_Measures(s, i);
+    uint32_t like = _PySnapshot_Likeness(node, before, last);
+    const uint64_t *expected = s->measures[_PySnapshot_LikeMeasures(s, like)];
+    uint32_t steps = steps_up(s, before, node->parent);
+    unsigned control = pairs_control(m, expected)
+        | (steps < SNAPSHOT_NODE_STEPS ? steps : SNAPSHOT_NODE_STEPS);
+    if (node->nframe != _PySnapshot_ExpectFrames(s, node, like)) {
+        control |= SNAPSHOT_NODE_NFRAME;
+    }
+    uint32_t near = _PySnapshot_NearLocation(s, node->parent, last);
+    _PySnapshot_SetLast(s, i, last);
+    room(w);
+    put_byte(w, control);
+    if (steps >= SNAPSHOT_NODE_STEPS) {
+        put(w, steps - SNAPSHOT_NODE_STEPS);
+    }
+    put_difference(w, node->location, near);
+    if (control & SNAPSHOT_NODE_NFRAME) {
+        put(w, node->nframe);
+    }
+    put_pairs(w, m, control, expected);
 }
 
 static void
 write_nodes(struct writer *w, const struct tracer_snapshot *s)
 {
+    struct snapshot_last *last = new_table(w, s, sizeof(*last));
+    if (last == NULL) {
+        return;
+    }
+    uint32_t before = SNAPSHOT_NONE;
     put(w, s->nnodes);
     for (uint32_t i = 0; i < s->nnodes; i++) {
-        const struct snapshot_node *node = &s->nodes[i];
-        const uint64_t *m = node->measures;
-        uint64_t expected[SNAPSHOT_NMEASURES] = {m[SNAPSHOT_SIZE],
-                                                 m[SNAPSHOT_COUNT]};
-        _PySnapshot_ExpectMeasures(expected);
-        expected[SNAPSHOT_SIZE] = expected[SNAPSHOT_COUNT] = 0;
-        uint32_t nframe = _PySnapshot_ExpectFrames(s, node->parent);
-        unsigned code = caller_code(s, i);
-        unsigned control = code
-                           | (unsigned)(node->nframe != nframe)
-                             * SNAPSHOT_NODE_NFRAME;
-        for (int j = 0; j < SNAPSHOT_NMEASURES; j += 2) {
-            if (m[j] != expected[j] || m[j + 1] != expected[j + 1]) {
-                control |= SNAPSHOT_NODE_PAIR << j / 2;
-            }
-        }
-        room(w);
-        put_byte(w, control);
-        if (code == SNAPSHOT_CALLER_NUMBER) {
-            put(w, i - node->parent);
-        }
-        put(w, node->location);
-        if (control & SNAPSHOT_NODE_NFRAME) {
-            put(w, node->nframe);
-        }
-        for (int j = 0; j < SNAPSHOT_NMEASURES; j += 2) {
-            if (control & SNAPSHOT_NODE_PAIR << j / 2) {
-                put(w, m[j]);
-                put(w, m[j + 1]);
-            }
-        }
+        write_node(w, s, w->order[i], before, last);
+        before = w->order[i];
     }
+    free(last);
 }
 
 static void
@@ -234,40 +331,56 @@ write_arenas(struct writer *w, const struct tracer_snapshot *s)
     }
 }
 
+/* `last` is the block before, *like the last one at the location. */
+static void
+write_block(struct writer *w, const struct snapshot_block *block,
+            const struct snapshot_block *last,
+            const struct snapshot_block *like)
+{
+    uint64_t step = block->address - last->address;
+    int small = (step & 15) == 0 && step < 31 * 16;
+    unsigned control = (block->size == like->size ? SNAPSHOT_LIKELY_SIZE : 0)
+        | (block->node == last->node ? SNAPSHOT_SAME_NODE : 0)
+        | (block->class_ == like->class_ ? SNAPSHOT_LIKELY_CLASS : 0);
+    room(w);
+    put_byte(w, control | (small ? (unsigned)step >> 4 : SNAPSHOT_FAR) << 3);
+    if (!small) {
+        put(w, _PySnapshot_ZigZag(step));
+    }
+    if (!(control & SNAPSHOT_SAME_NODE)) {
+        put_difference(w, w->numbers[block->node], w->numbers[last->node]);
+    }
+    if (!(control & SNAPSHOT_LIKELY_SIZE)) {
+        put(w, block->size);
+    }
+    if (!(control & SNAPSHOT_LIKELY_CLASS)) {
+        put(w, block->class_);
+    }
+}
+
 static void
 write_blocks(struct writer *w, const struct tracer_snapshot *s)
 {
+    struct snapshot_block *likes = new_table(w, s, sizeof(*likes));
+    if (likes == NULL) {
+        return;
+    }
     struct snapshot_block last = {0};
     put(w, s->has_blocks);
     put(w, s->nblocks);
     for (uint64_t i = 0; i < s->nblocks; i++) {
-        struct snapshot_block block = s->blocks[i];
-        uint64_t step = block.address - last.address;
-        unsigned control = (unsigned)(block.size == last.size)
-                           | (unsigned)(block.node == last.node) << 1
-                           | (unsigned)(block.class_ == last.class_) << 2;
-        int small = (step & 15) == 0 && step < 31 * 16;
-        room(w);
-        put_byte(w, control | (small ? (unsigned)step >> 4 : 31u) << 3);
-        if (!small) {
-            put(w, _PySnapshot_ZigZag(step));
-        }
-        if (block.size != last.size) {
-            put(w, block.size);
-        }
-        if (block.node != last.node) {
-            put(w, _PySnapshot_ZigZag((uint64_t)block.node - last.node));
-        }
-        if (block.class_ != last.class_) {
-            put(w, block.class_);
-        }
-        last = block;
+        const struct snapshot_block *block = &s->blocks[i];
+        struct snapshot_block *like =
+            &likes[s->nodes[block->node].location];
+        write_block(w, block, &last, like);
+        *like = last = *block;
     }
+    free(likes);
 }
 
-int
-_PySnapshot_Write(const struct tracer_snapshot *s, int fd,
-                  const char *meta, size_t meta_size)
+static void
+write_sections(struct writer *w, const struct tracer_snapshot *s,
+               const char *meta, size_t meta_size)
 {
     static const uint32_t tags[] = {
 #define TAG(NAME, VALUE) VALUE,
@@ -283,15 +396,6 @@ _PySnapshot_Write(const struct tracer_snapshot *s, int fd,
         [SNAPSHOT_SECTION_ARNA] = write_arenas,
         [SNAPSHOT_SECTION_BLKS] = write_blocks,
     };
-    struct writer *w = malloc(sizeof(*w));
-    if (w == NULL) {
-        errno = ENOMEM;
-        return -1;
-    }
-    w->fd = fd;
-    w->failed = 0;
-    w->used = 0;
-    w->offset = 0;
     uint8_t header[SNAPSHOT_HEADER_SIZE] = SNAPSHOT_MAGIC;
     put_little(header + SNAPSHOT_MAGIC_SIZE, SNAPSHOT_VERSION, 8);
     write_all(w, header, sizeof(header), 0);
@@ -309,7 +413,44 @@ _PySnapshot_Write(const struct tracer_snapshot *s, int fd,
     put_little(w->buffer, w->offset + 8, 8);
     w->used = 8;
     end(w, tags[SNAPSHOT_SECTION_DONE]);
-    int failed = w->failed;
+}
+
+/* A reader tells a node's caller, and what the node is like, by the nodes
+   before it: they are best in the order of a walk. */
+static int
+number_nodes(struct writer *w, const struct tracer_snapshot *s)
+{
+    w->order = _PySnapshot_Array(s->nnodes, sizeof(*w->order));
+    w->numbers = _PySnapshot_Array(s->nnodes, sizeof(*w->numbers));
+    if (w->order == NULL || w->numbers == NULL
+        || _PySnapshot_Preorder(s, w->order) < 0)
+    {
+        return -1;
+    }
+    for (uint32_t i = 0; i < s->nnodes; i++) {
+        w->numbers[w->order[i]] = i;
+    }
+    return 0;
+}
+
+int
+_PySnapshot_Write(const struct tracer_snapshot *s, int fd,
+                  const char *meta, size_t meta_size)
+{
+    struct writer *w = calloc(1, sizeof(*w));
+    int failed = w == NULL || number_nodes(w, s) < 0;
+    if (failed) {
+        errno = ENOMEM;
+    }
+    else {
+        w->fd = fd;
+        write_sections(w, s, meta, meta_size);
+        failed = w->failed;
+    }
+    if (w != NULL) {
+        free(w->order);
+        free(w->numbers);
+    }
     free(w);
     return failed ? -1 : 0;
 }

@@ -81,8 +81,11 @@ drop_blocks(struct tracer_snapshot *s, const uint8_t *keep,
     }
     s->nblocks = n;
     for (uint32_t i = 0; i < s->nnodes; i++) {
-        uint64_t *m = s->nodes[i].measures;
-        if (sums[i][1] == 0 || m[SNAPSHOT_COUNT] != sums[i][1]) {
+        uint64_t *m = _PySnapshot_Measures(s, i);
+        if (sums[i][1] == 0) {
+            s->nodes[i].measures = 0;
+        }
+        else if (m[SNAPSHOT_COUNT] != sums[i][1]) {
             for (int j = 0; j < SNAPSHOT_GARBAGE_SIZE; j++) {
                 m[j] = sums[i][j & 1];
             }
@@ -122,7 +125,7 @@ drop_nodes(struct tracer_snapshot *s, const struct snapshot_filter *filters,
     s->nblocks = n;
     for (uint32_t i = 0; i < s->nnodes; i++) {
         if (!passes_all(filters, nfilters, matches + i, s->nnodes, 0)) {
-            memset(s->nodes[i].measures, 0, sizeof(s->nodes[i].measures));
+            s->nodes[i].measures = 0;
         }
     }
 }

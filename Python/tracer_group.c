@@ -119,7 +119,8 @@ prepare_walk(const struct tracer_snapshot *s, uint32_t nlabels,
         return -1;
     }
     for (uint32_t i = 0; i < s->nnodes; i++) {
-        memcpy(walk->sums[i], s->nodes[i].measures, sizeof(*walk->sums));
+        memcpy(walk->sums[i], _PySnapshot_Measures(s, i),
+               sizeof(*walk->sums));
         walk->first_child[i] = SNAPSHOT_NONE;
     }
     for (uint32_t i = s->nnodes; i-- > 0; ) {
@@ -216,8 +217,8 @@ group_nodes(struct tracer_snapshot *s, enum snapshot_key key, int cumulative,
             group->node = i;
             group->location = s->nodes[i].location;
         }
-        if (!cumulative) {
-            add(group->measures, s->nodes[i].measures);
+        if (!cumulative && s->nodes[i].measures != 0) {
+            add(group->measures, _PySnapshot_Measures(s, i));
         }
     }
     if (status == 0 && cumulative) {

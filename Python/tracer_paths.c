@@ -35,10 +35,14 @@ _PySnapshot_PathsInit(struct snapshot_paths *paths)
     if (_PySnapshot_PairsInit(&paths->paths) < 0
         || _PySnapshot_PairsInit(&paths->ends) < 0
         || reserve(&paths->nodes, &paths->nodes_size, 1,
-                   sizeof(*paths->nodes)) < 0)
+                   sizeof(*paths->nodes)) < 0
+        || reserve(&paths->measures, &paths->measures_size, 1,
+                   sizeof(*paths->measures)) < 0)
     {
         return -1;
     }
+    memset(paths->measures[0], 0, sizeof(*paths->measures));
+    paths->nmeasures = 1;
     return 0;
 }
 
@@ -50,16 +54,36 @@ _PySnapshot_PathsFree(struct snapshot_paths *paths)
     free(paths->path_nodes);
     free(paths->end_nodes);
     free(paths->nodes);
+    free(paths->measures);
 }
 
-int
-_PySnapshot_IsUsed(const struct snapshot_node *node)
+/* A caller's stack has one frame less.  Nobody sees that of a node without
+   measures, but a file gets smaller. */
+static void
+count_frames(struct snapshot_paths *paths)
 {
-    uint64_t any = 0;
-    for (int m = 0; m < SNAPSHOT_NMEASURES; m++) {
-        any |= node->measures[m];
+    for (uint32_t i = paths->nnodes; i-- > 0; ) {
+        const struct snapshot_node *node = &paths->nodes[i];
+        if (node->parent != SNAPSHOT_NONE && node->nframe > 1
+            && paths->nodes[node->parent].measures == 0)
+        {
+            paths->nodes[node->parent].nframe = node->nframe - 1;
+        }
     }
-    return any != 0;
+}
+
+void
+_PySnapshot_PathsMove(struct snapshot_paths *paths, struct tracer_snapshot *s)
+{
+    count_frames(paths);
+    free(s->nodes);
+    free(s->measures);
+    s->nodes = paths->nodes;
+    s->nnodes = paths->nnodes;
+    s->measures = paths->measures;
+    s->nmeasures = paths->nmeasures;
+    paths->nodes = NULL;
+    paths->measures = NULL;
 }
 
 static uint32_t
@@ -111,12 +135,14 @@ _PySnapshot_PathEnd(struct snapshot_paths *paths, uint32_t path,
         return paths->end_nodes[found];
     }
     if (reserve(&paths->end_nodes, &paths->ends_size, found + 1,
-                sizeof(uint32_t)) < 0)
+                sizeof(uint32_t)) < 0
+        || reserve(&paths->measures, &paths->measures_size,
+                   paths->nmeasures + 1, sizeof(*paths->measures)) < 0)
     {
         return SNAPSHOT_NONE;
     }
     uint32_t node = paths->path_nodes[path];
-    if (_PySnapshot_IsUsed(&paths->nodes[node])) {
+    if (paths->nodes[node].measures != 0) {
         node = add_node(paths, paths->nodes[node].parent,
                         paths->nodes[node].location);
         if (node == SNAPSHOT_NONE) {
@@ -125,5 +151,42 @@ _PySnapshot_PathEnd(struct snapshot_paths *paths, uint32_t path,
     }
     paths->end_nodes[found] = node;
     paths->nodes[node].nframe = nframe;
+    memset(paths->measures[paths->nmeasures], 0, sizeof(*paths->measures));
+    paths->nodes[node].measures = paths->nmeasures++;
     return node;
+}
+
+int
+_PySnapshot_Preorder(const struct tracer_snapshot *s, uint32_t *order)
+{
+    uint32_t n = s->nnodes;
+    uint32_t *first = _PySnapshot_Array((uint64_t)n + 1, sizeof(*first));
+    uint32_t *next = _PySnapshot_Array(n, sizeof(*next));
+    if (first == NULL || next == NULL) {
+        free(first);
+        free(next);
+        return -1;
+    }
+    memset(first, 0xff, ((size_t)n + 1) * sizeof(*first));
+    for (uint32_t i = n; i-- > 0; ) {
+        uint32_t parent = s->nodes[i].parent;
+        uint32_t *head = &first[parent == SNAPSHOT_NONE ? n : parent];
+        next[i] = *head;
+        *head = i;
+    }
+    uint32_t node = first[n];
+    for (uint32_t i = 0; i < n; i++) {
+        order[i] = node;
+        if (first[node] != SNAPSHOT_NONE) {
+            node = first[node];
+            continue;
+        }
+        while (node != SNAPSHOT_NONE && next[node] == SNAPSHOT_NONE) {
+            node = s->nodes[node].parent;
+        }
+        node = node == SNAPSHOT_NONE ? node : next[node];
+    }
+    free(first);
+    free(next);
+    return 0;
 }

@@ -126,21 +126,30 @@ copy_measures(uint32_t id, uint64_t *m)
     m[SNAPSHOT_GARBAGE_COUNT] = garbage.blocks;
 }
 
-/* Returns the number of live blocks in *nblocks. */
+/* Returns the number of live blocks in *nblocks.  Most nodes stand for calls
+   and never allocate. */
 static int
 copy_nodes(struct tracer_snapshot *s, uint64_t *nblocks)
 {
     uint32_t n = node_number(_PyTracer.nnodes);
-    s->nodes = _PySnapshot_Array(n, sizeof(*s->nodes));
-    if (s->nodes == NULL) {
+    s->nodes = _PySnapshot_Room(n, sizeof(*s->nodes));
+    s->measures = _PySnapshot_Room((uint64_t)n + 1, sizeof(*s->measures));
+    if (s->nodes == NULL || s->measures == NULL) {
         return -1;
     }
+    memset(s->measures[0], 0, sizeof(*s->measures));
+    s->nmeasures = 1;
     *nblocks = 0;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t id = i == 0 ? TRACER_NODE_UNKNOWN
                              : i + TRACER_NODE_FIRST - 1;
         const struct tracer_node *from = _PyTracer_Node(id);
         struct snapshot_node *to = &s->nodes[i];
+        /* Saved values lie in the order in which they were left. */
+        if (i + AHEAD < n && from[AHEAD].saved >= _PyTracer.epoch) {
+            __builtin_prefetch(&_PyTracer.saved[from[AHEAD].saved
+                                                - _PyTracer.epoch]);
+        }
         uint32_t parent = from->parent;
         to->parent = SNAPSHOT_NONE;
         if (parent & TRACER_TRUNCATED) {
@@ -155,9 +164,15 @@ copy_nodes(struct tracer_snapshot *s, uint64_t *nblocks)
             to->nframe = 1;
         }
         to->location = i == 0 ? s->nlocations - 1 : from->location;
-        to->unused = 0;
-        copy_measures(id, to->measures);
-        *nblocks += to->measures[SNAPSHOT_COUNT];
+        to->measures = 0;
+        if (from->alloc_blocks != 0 || from->twin != 0
+            || _PyTracer_chunk_has[id >> TRACER_CHUNK_BITS] != 0)
+        {
+            uint64_t *m = s->measures[s->nmeasures];
+            copy_measures(id, m);
+            to->measures = m[SNAPSHOT_TOTAL_COUNT] == 0 ? 0 : s->nmeasures++;
+            *nblocks += m[SNAPSHOT_COUNT];
+        }
     }
     s->nnodes = n;
     return 0;
@@ -482,13 +497,11 @@ static int
 copy_blocks(struct copier *c, uint64_t nblocks)
 {
     c->nblocks = nblocks;
-    /* At worst every other block is traced.  What is not written to costs
-       nothing. */
+    /* At worst every other block is traced. */
     c->packed_size = 2 * (nblocks + POOL_SIZE / ALIGNMENT);
     c->first_domain = TRACER_NCLASSES + c->types.n;
     c->s->has_blocks = 1;
-    c->s->packed = _PySnapshot_Array(c->packed_size,
-                                     sizeof(*c->s->packed));
+    c->s->packed = _PySnapshot_Room(c->packed_size, sizeof(*c->s->packed));
     if (c->s->packed == NULL || prepare_classes(c) < 0
         || _PyTracer_VisitPools(copy_pool, c) < 0
         || copy_map(c) < 0

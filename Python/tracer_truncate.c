@@ -32,8 +32,9 @@ move_node(const struct tracer_snapshot *s, struct snapshot_paths *paths,
     }
     uint32_t new_id = _PySnapshot_PathEnd(paths, path, old->nframe);
     if (new_id != SNAPSHOT_NONE) {
+        uint64_t *to = paths->measures[paths->nodes[new_id].measures];
         for (int m = 0; m < SNAPSHOT_NMEASURES; m++) {
-            paths->nodes[new_id].measures[m] += old->measures[m];
+            to[m] += s->measures[old->measures][m];
         }
     }
     return new_id;
@@ -48,7 +49,7 @@ move_nodes(const struct tracer_snapshot *s, struct snapshot_paths *paths,
     int result = buffer == NULL ? -1 : 0;
     for (uint32_t id = 0; result == 0 && id < s->nnodes; id++) {
         moved[id] = SNAPSHOT_NONE;
-        if (_PySnapshot_IsUsed(&s->nodes[id])) {
+        if (s->nodes[id].measures != 0) {
             moved[id] = move_node(s, paths, id, buffer);
             result = moved[id] == SNAPSHOT_NONE ? -1 : 0;
         }
@@ -103,10 +104,7 @@ _PySnapshot_Truncate(struct tracer_snapshot *s)
         for (uint64_t i = 0; i < s->nblocks; i++) {
             s->blocks[i].node = moved[s->blocks[i].node];
         }
-        free(s->nodes);
-        s->nodes = paths.nodes;
-        s->nnodes = paths.nnodes;
-        paths.nodes = NULL;
+        _PySnapshot_PathsMove(&paths, s);
         s->truncate = 0;
         s->limit = UINT32_MAX;
     }

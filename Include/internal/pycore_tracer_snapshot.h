@@ -51,9 +51,8 @@ struct snapshot_node {
     uint32_t parent;              // the caller: a smaller node, or NONE
     uint32_t location;
     uint32_t nframe;              // of the whole stack, 0: unknown
-    uint32_t unused;
-    uint64_t measures[SNAPSHOT_NMEASURES];    // of this node alone
-};
+    uint32_t measures;            // of this node alone: where they are, 0:
+};                                //   nothing was ever allocated here
 
 /* What a block is. Kinds are those of enum tracer_kind. */
 struct snapshot_class {
@@ -101,13 +100,14 @@ struct tracer_snapshot {
     uint32_t limit;               // frames of a traceback
     uint32_t truncate;            // paths may be longer than that
     uint32_t has_blocks;          // else the sums of the nodes are all
-    uint32_t nstrings, nlocations, nnodes, nclasses, narenas;
+    uint32_t nstrings, nlocations, nnodes, nmeasures, nclasses, narenas;
     uint64_t nblocks;
     uint64_t text_size;
     char *text;
     struct snapshot_string *strings;
     struct snapshot_location *locations;
     struct snapshot_node *nodes;
+    uint64_t (*measures)[SNAPSHOT_NMEASURES];     // the first ones are zero
     struct snapshot_class *classes;
     struct snapshot_arena *arenas;
     struct snapshot_block *blocks;    // NULL: still packed
@@ -120,11 +120,19 @@ struct tracer_snapshot {
     struct snapshot_block *others;
 };
 
+static inline uint64_t *
+_PySnapshot_Measures(const struct tracer_snapshot *s, uint32_t node)
+{
+    return s->measures[s->nodes[node].measures];
+}
+
 /* --- tracer_arrays.c */
 extern struct tracer_snapshot *_PySnapshot_New(void);
 extern void _PySnapshot_Free(struct tracer_snapshot *s);
 /* An array of n items of `size` bytes, never NULL for n == 0. */
 extern void *_PySnapshot_Array(uint64_t n, size_t size);
+/* The same for at most n items: what is not written costs nothing. */
+extern void *_PySnapshot_Room(uint64_t n, size_t size);
 /* A copy; the peak's: nodes with the values at the peak, without blocks. */
 extern struct tracer_snapshot *_PySnapshot_Copy(struct tracer_snapshot *s,
                                                 int with_blocks);
@@ -151,7 +159,9 @@ extern uint32_t _PySnapshot_Pair(struct snapshot_pairs *pairs,
 /* --- tracer_paths.c */
 struct snapshot_paths {
     struct snapshot_node *nodes;      // what is made; parents come first
+    uint64_t (*measures)[SNAPSHOT_NMEASURES];
     uint32_t nnodes, nodes_size;
+    uint32_t nmeasures, measures_size;
     struct snapshot_pairs paths;      // (path of the caller + 1, location)
     struct snapshot_pairs ends;       // (path, frames of the stack)
     uint32_t *path_nodes;             // first node of a path
@@ -164,12 +174,17 @@ extern void _PySnapshot_PathsFree(struct snapshot_paths *paths);
    at a location. */
 extern uint32_t _PySnapshot_Path(struct snapshot_paths *paths,
                                  uint32_t caller, uint32_t location);
-/* The node at the end of a path for stacks of nframe frames.  The caller
-   gives it a measure before the next call. */
+/* The node at the end of a path for stacks of nframe frames.  It has measures
+   of its own. */
 extern uint32_t _PySnapshot_PathEnd(struct snapshot_paths *paths,
                                     uint32_t path, uint32_t nframe);
-/* Has a node any measure? */
-extern int _PySnapshot_IsUsed(const struct snapshot_node *node);
+/* Number the nodes such that each one comes after its caller and all that
+   the caller called before: order[i] is the node with number i. */
+extern int _PySnapshot_Preorder(const struct tracer_snapshot *s,
+                                uint32_t *order);
+/* Make what is made the tree of a snapshot. */
+extern void _PySnapshot_PathsMove(struct snapshot_paths *paths,
+                                  struct tracer_snapshot *s);
 
 /* --- tracer_truncate.c */
 /* Shorten all paths to the limit and merge those that become equal.  Called
@@ -254,7 +269,7 @@ extern uint32_t _PySnapshot_CRC(uint32_t crc, const void *data, size_t size);
 
 #define SNAPSHOT_MAGIC "\x89TRM\r\n\x1a\n"
 #define SNAPSHOT_MAGIC_SIZE 8
-#define SNAPSHOT_VERSION 2
+#define SNAPSHOT_VERSION 3
 #define SNAPSHOT_HEADER_SIZE 16           // magic, version, zero
 #define SNAPSHOT_SECTION_SIZE 16          // tag, CRC, length
 
@@ -277,27 +292,90 @@ enum snapshot_section {
     SNAPSHOT_NSECTIONS
 };
 
-/* The byte before a node: how its caller is told, and what differs from what
-   a reader expects and therefore follows. */
-enum snapshot_caller {
-    SNAPSHOT_CALLER_NUMBER,       // so many records back
-    SNAPSHOT_CALLER_NONE,
-    SNAPSHOT_CALLER_BEFORE,       // the record before
-    SNAPSHOT_CALLER_SAME,         // that of the record before
-    SNAPSHOT_CALLER_MASK = 3,
-};
+/* The byte before a location: what is that of the location before. */
+#define SNAPSHOT_SAME_FILENAME 1u
+#define SNAPSHOT_SAME_FUNCTION 2u
+#define SNAPSHOT_SAME_FIRST_LINE 4u
+#define SNAPSHOT_SAME_COLUMNS 8u
+#define SNAPSHOT_ONE_LINE 16u     // the last line is the line
+#define SNAPSHOT_LOCATION_ZERO 0xe0u
+
+/* The byte before a node: its caller, as steps up from the node before, and
+   what differs from what a reader expects and therefore follows.  A node is
+   likely to be as the last one at its location. */
+#define SNAPSHOT_NODE_STEPS 3u    // 0 to 2; 3: a number follows, of more
 #define SNAPSHOT_NODE_NFRAME 4u
 #define SNAPSHOT_NODE_PAIR 8u     // << number of the pair of measures
 #define SNAPSHOT_NODE_ZERO 0x80u
 
-static inline uint32_t
-_PySnapshot_ExpectFrames(const struct tracer_snapshot *s, uint32_t parent)
+/* What was last at a location, numbers from 1; 0: nothing was.  One for each
+   location, one for where those without a caller are called from, and one for
+   all locations that had called nothing before. */
+struct snapshot_last {
+    uint32_t node;                // there
+    uint32_t called;              // location of the node called from there
+};
+#define SNAPSHOT_MORE_LASTS 2
+
+static inline struct snapshot_last *
+_PySnapshot_LastAt(const struct tracer_snapshot *s, uint32_t caller,
+                   struct snapshot_last *last)
 {
-    return parent == SNAPSHOT_NONE ? 1 : s->nodes[parent].nframe + 1;
+    return &last[caller == SNAPSHOT_NONE ? s->nlocations
+                                         : s->nodes[caller].location];
 }
 
-/* The measures that follow from those of the live blocks if nothing was
-   freed: all were allocated, and live at the peak. */
+/* The location that is likely to be near that of a node of this caller. */
+static inline uint32_t
+_PySnapshot_NearLocation(const struct tracer_snapshot *s, uint32_t caller,
+                         struct snapshot_last *last)
+{
+    uint32_t called = _PySnapshot_LastAt(s, caller, last)->called;
+    called = called == 0 ? last[s->nlocations + 1].called : called;
+    return called == 0 ? 0 : called - 1;
+}
+
+static inline void
+_PySnapshot_SetLast(const struct tracer_snapshot *s, uint32_t i,
+                    struct snapshot_last *last)
+{
+    const struct snapshot_node *node = &s->nodes[i];
+    struct snapshot_last *from = _PySnapshot_LastAt(s, node->parent, last);
+    if (from->called == 0) {
+        last[s->nlocations + 1].called = node->location + 1;
+    }
+    from->called = node->location + 1;
+    last[node->location].node = i + 1;
+}
+
+/* The number, from 1, of the node that a node is likely to be as; 0: all is
+   zero. */
+static inline uint32_t
+_PySnapshot_Likeness(const struct snapshot_node *node, uint32_t before,
+                     const struct snapshot_last *last)
+{
+    uint32_t number = last[node->location].node;
+    return number == 0 ? before + 1 : number;
+}
+
+static inline uint32_t
+_PySnapshot_ExpectFrames(const struct tracer_snapshot *s,
+                         const struct snapshot_node *node, uint32_t like)
+{
+    if (node->parent != SNAPSHOT_NONE && s->nodes[node->parent].nframe != 0) {
+        return s->nodes[node->parent].nframe + 1;
+    }
+    return like == 0 ? 0 : s->nodes[like - 1].nframe;
+}
+
+static inline uint32_t
+_PySnapshot_LikeMeasures(const struct tracer_snapshot *s, uint32_t like)
+{
+    return like == 0 ? 0 : s->nodes[like - 1].measures;
+}
+
+/* If the live blocks are not as expected, the rest follows from them as if
+   nothing had been freed: all were allocated, and live at the peak. */
 static inline void
 _PySnapshot_ExpectMeasures(uint64_t *m)
 {
@@ -305,6 +383,21 @@ _PySnapshot_ExpectMeasures(uint64_t *m)
     m[SNAPSHOT_TOTAL_COUNT] = m[SNAPSHOT_PEAK_COUNT] = m[SNAPSHOT_COUNT];
     m[SNAPSHOT_GARBAGE_SIZE] = m[SNAPSHOT_GARBAGE_COUNT] = 0;
 }
+
+/* Bytes of one block, if all of a node's are alike; 0: none was ever there. */
+static inline uint64_t
+_PySnapshot_UnitSize(const uint64_t *m)
+{
+    int j = m[SNAPSHOT_COUNT] != 0 ? SNAPSHOT_SIZE : SNAPSHOT_TOTAL_SIZE;
+    return m[j + 1] == 0 ? 0 : m[j] / m[j + 1];
+}
+
+/* The byte before a block: what is that of the block before, or of the last
+   one at the location of its node; above it the step of the address / 16. */
+#define SNAPSHOT_LIKELY_SIZE 1u
+#define SNAPSHOT_SAME_NODE 2u
+#define SNAPSHOT_LIKELY_CLASS 4u
+#define SNAPSHOT_FAR 31u          // a number follows instead
 
 /* A signed number, modulo 2**64, with its sign in the lowest bit. */
 static inline uint64_t

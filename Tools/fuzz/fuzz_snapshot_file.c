@@ -1,15 +1,20 @@
 /* Fuzz target: the reader of native snapshot files, and what is done with the
-   arrays that it lets through.  See Tools/fuzz/run.
+   arrays that it lets through; written again, they must be the same.  See
+   Tools/fuzz/run.
 
    An input that begins as a snapshot file is one.  Of any other, the first
    bytes are the lengths of sections and the rest is what they hold: so the
    fuzzer changes records without having to mend the headers. */
+
+#define _GNU_SOURCE               // memfd_create()
 
 #include "pycore_tracer_snapshot.h"
 
 #include <glib.h>                 // g_utf8_validate_len()
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static void
 group_all(struct tracer_snapshot *s)
@@ -85,6 +90,75 @@ check_strings(const struct tracer_snapshot *s)
 }
 
 static void
+check(int right)
+{
+    if (!right) {
+        abort();
+    }
+}
+
+/* The file of a snapshot; *size is its size. */
+static uint8_t *
+write_file(const struct tracer_snapshot *s, size_t *size)
+{
+    static int fd = -1;
+    if (fd < 0) {
+        fd = memfd_create("snapshot", 0);
+        check(fd >= 0);
+    }
+    check(ftruncate(fd, 0) == 0);
+    check(_PySnapshot_Write(s, fd, "{}", 2) == 0);
+    off_t end = lseek(fd, 0, SEEK_END);
+    uint8_t *image = malloc((size_t)end);
+    check(image != NULL && pread(fd, image, (size_t)end, 0) == end);
+    *size = (size_t)end;
+    return image;
+}
+
+static void
+check_block(const struct tracer_snapshot *a, const struct tracer_snapshot *b,
+            uint64_t i)
+{
+    const struct snapshot_block *x = &a->blocks[i];
+    const struct snapshot_block *y = &b->blocks[i];
+    check(x->address == y->address && x->size == y->size
+          && x->class_ == y->class_);
+    check(memcmp(_PySnapshot_Measures(a, x->node),
+                 _PySnapshot_Measures(b, y->node),
+                 sizeof(*a->measures)) == 0);
+    uint32_t m = x->node;
+    uint32_t n = y->node;
+    while (m != SNAPSHOT_NONE && n != SNAPSHOT_NONE) {
+        check(a->nodes[m].location == b->nodes[n].location
+              && a->nodes[m].nframe == b->nodes[n].nframe);
+        m = a->nodes[m].parent;
+        n = b->nodes[n].parent;
+    }
+    check(m == n);
+}
+
+static void
+write_again(const struct tracer_snapshot *s)
+{
+    const char *meta;
+    size_t meta_size, size;
+    struct snapshot_error error;
+    uint8_t *image = write_file(s, &size);
+    struct tracer_snapshot *again = _PySnapshot_Read(image, size, &meta,
+                                                     &meta_size, &error);
+    check(again != NULL);
+    check(again->nnodes == s->nnodes && again->nblocks == s->nblocks
+          && again->nlocations == s->nlocations);
+    check(memcmp(again->locations, s->locations,
+                 s->nlocations * sizeof(*s->locations)) == 0);
+    for (uint64_t i = 0; i < s->nblocks; i++) {
+        check_block(s, again, i);
+    }
+    _PySnapshot_Free(again);
+    free(image);
+}
+
+static void
 read_image(const uint8_t *data, size_t size)
 {
     const char *meta;
@@ -99,6 +173,7 @@ read_image(const uint8_t *data, size_t size)
         return;
     }
     check_strings(s);
+    write_again(s);
     group_all(s);
     order_all(s);
     filter_some(s);

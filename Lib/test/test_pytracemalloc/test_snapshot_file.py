@@ -50,6 +50,13 @@ class RoundTripTests(FileCase):
         self.assertEqual(os.listdir(self.directory), ['x.tracemalloc'])
         return again
 
+    def paths(self, snapshot):
+        """Whole paths with what is known of their ends, in one order."""
+        paths = []
+        for caller, *rest in snapshot.call_tree().nodes:
+            paths.append((paths[caller] if caller >= 0 else ()) + tuple(rest))
+        return sorted(paths)
+
     def test_given_traces(self):
         snapshot = Snapshot(RAW, 2)
         snapshot.metadata['note'] = {'é': [1, 2.5, None]}
@@ -73,8 +80,7 @@ class RoundTripTests(FileCase):
                      for s in again.statistics(key)],
                     [(s.key, s.size, s.count, s.total_size, s.peak_size)
                      for s in snapshot.statistics(key)])
-            self.assertEqual(again.call_tree().nodes,
-                             snapshot.call_tree().nodes)
+            self.assertEqual(self.paths(again), self.paths(snapshot))
             self.assertEqual(again.pinned_arenas(1), snapshot.pinned_arenas(1))
             self.check(snapshot, 'pickle')
 
@@ -175,7 +181,7 @@ class LayoutTests(FileCase):
         Snapshot(RAW, 2).dump(self.path)
         with open(self.path, 'rb') as file:
             image = file.read()
-        self.assertEqual(image[:16], b'\x89TRM\r\n\x1a\n' b'\2' + bytes(7))
+        self.assertEqual(image[:16], b'\x89TRM\r\n\x1a\n' b'\3' + bytes(7))
         offset = 16
         while offset < len(image):
             tag, crc, length = struct.unpack_from('<4sIQ', image, offset)
@@ -190,13 +196,47 @@ class LayoutTests(FileCase):
         self.assertEqual(list(found), [b'META', b'TEXT', b'LOCS', b'TREE',
                                        b'KIND', b'ARNA', b'BLKS', b'DONE'])
         self.assertEqual(json.loads(found[b'META'])['traceback_limit'], 2)
-        # has_blocks, 3 blocks: size, then all as before, then all new.
-        self.assertEqual(found[b'BLKS'][:2], b'\1\3')
-        self.assertEqual(found[b'BLKS'][2:], bytes([
-            0b100, 10, 2, 0b111, 0b000, 7, 2, 1]))
-        # b.py; a.py called by it, 3 frames, 2 blocks; the last one.
+        # b.py:4; a.py:2, two lines before; the last one, two more before.
+        self.assertEqual(found[b'LOCS'], bytes([
+            3, 0, 8, 2, 1, 0, 0, 0, 0,
+            0b1110, 3, 3, 0, 0b1110, 3, 4, 0]))
+        # Of 2 frames; called by it, at the next location, 2 blocks of 20
+        # bytes; two steps up, two locations after the first one, of unknown
+        # frames, 1 block of 7 bytes.
         self.assertEqual(found[b'TREE'], bytes([
-            3, 0b0101, 0, 0, 0b1110, 1, 3, 20, 2, 0b1101, 2, 0, 7, 1]))
+            3, 0b0100, 0, 2, 0b1000, 2, 2 << 1 | 1, 20,
+            0b1110, 4, 0, 1 << 1 | 1, 7]))
+        # has_blocks, 3 blocks: node and size, then all as before, then node,
+        # size and kind.
+        self.assertEqual(found[b'BLKS'], bytes([
+            1, 3, 0b100, 2, 10, 0b111, 0b000, 2, 7, 1]))
+
+    def test_likely_nodes(self):
+        """Nodes at one line are told by the first of them."""
+        def traces(n):
+            return [(0, 48, (('a.py', 2), ('b.py', i + 1)), 2)
+                    for i in range(n) for _ in range(3)]
+        sizes = []
+        for n in (1000, 2000):
+            Snapshot(traces(n), 2).dump(self.path)
+            self.assertEqual(Snapshot.load(self.path).traces._traces,
+                             traces(n))
+            sizes.append(os.path.getsize(self.path))
+        # A location of 3 bytes, two nodes of 3, blocks of 2, 1 and 1.
+        self.assertEqual(sizes[1] - sizes[0], 13 * 1000)
+
+    def test_reordered_nodes(self):
+        """Nodes are written in another order than they are made in."""
+        traces = [(0, size, frames, None) for size, frames in (
+            (1, (('a', 1), ('x', 1))), (2, (('a', 1), ('y', 1))),
+            (3, (('b', 1), ('x', 1))), (4, (('c', 1), ('b', 1), ('y', 1))),
+            (5, (('a', 2), ('a', 1), ('x', 1))), (6, (('x', 1),)),
+            (7, (('z', 1),)), (8, (('d', 1), ('c', 1), ('b', 1), ('y', 1))))]
+        Snapshot(traces, 9).dump(self.path)
+        again = Snapshot.load(self.path)
+        self.assertEqual(again.traces._traces, traces)
+        again.dump(self.path)
+        self.assertEqual(Snapshot.load(self.path).traces._traces, traces)
 
 
 class DamageTests(FileCase):
@@ -246,23 +286,30 @@ class DamageTests(FileCase):
             (b'TEXT', b'\1\2\xff\xff', "bad UTF-8"),
             (b'TEXT', b'\1\2\xc0\x80', "bad UTF-8"),
             (b'LOCS', huge, "more records than"),
-            (b'LOCS', b'\1\x70\0\0\0\0\0\0', "no such text"),
+            (b'TEXT', b'\0', "locations without texts"),
+            (b'LOCS', b'\1\0\0\x70\0\0\0\0\0', "no such text"),
+            (b'LOCS', b'\1\x0d\0\x70\0', "no such text"),
+            (b'LOCS', b'\1\x1f\3', "too large"),
+            (b'LOCS', b'\1\x1f' + huge, "too large"),
+            (b'LOCS', b'\1\x0f\0' + huge, "too large"),
+            (b'LOCS', b'\1\x20\0', "must be 0"),
             (b'TREE', huge, "more records than"),
-            (b'TREE', b'\1\0\1\0', "does not come before"),
-            (b'TREE', b'\1\0\0\0', "does not come before"),
-            (b'TREE', b'\1\2\0', "no record before the first"),
-            (b'TREE', b'\1\3\0', "no record before the first"),
-            (b'TREE', b'\1\x81\0', "must be 0"),
-            (b'TREE', b'\1\1\x70\0\0', "no such location"),
-            (b'TREE', b'\1\5\0', "inside a number"),
-            (b'TREE', b'\1\1\0', "no such node|do not add up"),
+            (b'TREE', b'\1\1\0', "no caller so far up"),
+            (b'TREE', b'\1\3\0\0', "no caller so far up"),
+            (b'TREE', b'\1\3\x70\0', "no caller so far up"),
+            (b'TREE', b'\2\0\0\2\0', "no caller so far up"),
+            (b'TREE', b'\1\x80\0', "must be 0"),
+            (b'TREE', b'\1\0\x70\0\0', "no such location"),
+            (b'TREE', b'\1\0\1', "no such location"),
+            (b'TREE', b'\1\4\0', "inside a number"),
+            (b'TREE', b'\1\0\0', "no such node|do not add up"),
             (b'KIND', b'\1\0\4\0', "no such kind of block"),
             (b'KIND', b'\0', "without tree or kinds"),
             (b'ARNA', b'\1\0\1\2\0', "more than its size"),
             (b'BLKS', b'\2\0', "neither 0 nor 1"),
             (b'BLKS', b'\1' + huge, "more records than"),
-            (b'BLKS', b'\1\1\0\1\x70\0', "no such node"),
-            (b'BLKS', b'\1\1\0\1\0\x70', "no such kind"),
+            (b'BLKS', b'\1\1\0\x70\1\0', "no such node"),
+            (b'BLKS', b'\1\1\0\0\1\x70', "no such kind"),
             (b'BLKS', b'\1\1\7', "do not add up"),
             (b'BLKS', b'\1\0', "do not add up"),
             (b'ARNA', b'\0\0', "longer than its records"),
@@ -273,6 +320,41 @@ class DamageTests(FileCase):
         ):
             with self.subTest(tag=tag, payload=payload[:20]):
                 self.rejects(self.replace(tag, payload), reason)
+
+    @unittest.skipUnless(os.path.exists('/proc/self/status'),
+                         "needs Linux's count of resident memory")
+    def test_memory_is_bounded_by_the_size(self):
+        def number(n):
+            return bytes([n >> 7 * i & 127 | (i < 4) << 7 for i in range(5)])
+        n = 1_000_000
+        for tag, payload in (
+            # Nodes and blocks of the least size that say the most.
+            (b'TREE', number(n) + b'\x08\0\3\1' + bytes(2 * n - 2)),
+            (b'BLKS', b'\1' + number(n) + b'\7' * n),
+            (b'LOCS', number(n) + b'\0\0\0\0\0\0\0\0' + b'\x1f\0' * n),
+            (b'TEXT', number(n) + bytes(n)),
+        ):
+            image = self.replace(tag, payload)
+            with open(self.path, 'wb') as file:
+                file.write(image)
+            child = subprocess.run(
+                [sys.executable, '-c', self.CHILD, self.path],
+                capture_output=True, text=True)
+            self.assertEqual((child.returncode, child.stderr), (0, ''))
+            self.assertLess(int(child.stdout), 51 * len(image) + 4_000_000)
+
+    CHILD = textwrap.dedent("""
+        import sys, tracemalloc
+        def resident(name):
+            with open('/proc/self/status') as file:
+                return int(file.read().split(name + ':')[1].split()[0]) * 1024
+        before = resident('VmRSS')
+        try:
+            tracemalloc.Snapshot.load(sys.argv[1])
+        except ValueError:
+            pass
+        print(resident('VmHWM') - before)
+    """)
 
     def test_metadata_cannot_replace_methods(self):
         Snapshot(RAW, 2).dump(self.path)
@@ -287,7 +369,8 @@ class DamageTests(FileCase):
     def test_version(self):
         image = bytearray(self.image())
         image[8] += 1
-        self.rejects(image, "unknown version")
+        self.rejects(image, r"other version of the format than 3 \(take the "
+                            r"snapshot again.*\) at offset 8")
 
     def test_other_files(self):
         for image in (b'', b'x', b'hello world', b'\x89PNG\r\n\x1a\n',
