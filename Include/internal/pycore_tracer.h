@@ -139,6 +139,9 @@ extern void _PyTracer_OwnGil(void);
 extern const char *_PyTracer_GetEnv(int use_environment);
 /* Is it "full"?  Then store _PyTracer_FULL. */
 extern int _PyTracer_IsFull(const char *value, int *nframe);
+/* A number as big as that is no less wrong than others. */
+#define _PyTracer_NUMBER(NFRAME) \
+    ((NFRAME) < _PyTracer_FULL ? (NFRAME) : _PyTracer_FULL - 1)
 /* What to say of a value that is no number of frames. */
 extern const char *_PyTracer_EnvError(void);
 /* 0, or -1 with an exception. */
