@@ -1,5 +1,7 @@
 """What bad input gets: stock's exceptions and messages."""
 import os
+import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -8,7 +10,11 @@ import unittest
 
 import _tracemalloc
 from test.support import import_helper
+from test.test_pytracemalloc import bad_input
 from test.test_pytracemalloc.helpers import Tracing
+
+
+STOCK = pathlib.Path(sys.executable).parents[1] / 'unpatched/obj/python'
 
 
 def run(*args, **env):
@@ -44,16 +50,17 @@ class ArgumentTests(unittest.TestCase):
         self.assertEqual(tracemalloc.get_traced_memory(), (0, 0))
 
     def test_environment_and_option(self):
-        for value in 'x', '-1', '70000', '1x', '9' * 40:
+        too_big = '70000', str(2**31 - 1)
+        for value in 'x', '-1', '1x', '9' * 40, *too_big:
             for variable in 'PYTHONTRACEMALLOC', 'PYTRACEMALLOC':
                 result = run(**{variable: value})
                 self.assertNotEqual(result.returncode, 0, value)
-                if value != '70000':
+                if value not in too_big:
                     self.assertIn(f'{variable}: invalid number of frames',
                                   result.stderr)
             result = run('-X', f'tracemalloc={value}')
             self.assertNotEqual(result.returncode, 0, value)
-            if value != '70000':
+            if value not in too_big:
                 self.assertIn('-X tracemalloc=NFRAME: invalid number of',
                               result.stderr)
 
@@ -138,6 +145,39 @@ class ArgumentTests(unittest.TestCase):
             _testcapi.tracemalloc_untrack(5, 0x1234)
             self.assertIsNone(
                 _testinternalcapi._PyTraceMalloc_GetTraceback(5, 0x1234))
+
+
+@unittest.skipUnless(STOCK.exists(), f'no {STOCK}, which make bench builds')
+class SameAsStockTests(unittest.TestCase):
+    """A stock interpreter says the same."""
+
+    def both(self, *args, **env):
+        """What both interpreters say, and their exit codes."""
+        seen = []
+        for executable in sys.executable, STOCK:
+            result = subprocess.run([executable, *args], text=True, env=env,
+                                    capture_output=True)
+            # A fatal error shows the number of the thread.
+            said = re.sub('0x[0-9a-f]{16}', '0x', result.stderr)
+            seen.append((result.returncode, result.stdout, said))
+        return seen
+
+    def test_arguments(self):
+        ours, stock = self.both(bad_input.__file__)
+        self.assertEqual(ours, stock)
+        self.assertGreater(len(ours[1].splitlines()), 150)
+
+    def test_environment_and_option(self):
+        show = 'import tracemalloc as t; print(t.get_traceback_limit())'
+        for value in ('', '0', '1', '65535', '65536', '70000', '-1', 'x', '1x',
+                      ' 5', '5 ', '+5', '0x10', '1_0', '9' * 40,
+                      str(2**31 - 1), str(2**31), '\u0661', '\xe9'):
+            with self.subTest(value=value):
+                ours, stock = self.both('-c', show, PYTHONTRACEMALLOC=value)
+                self.assertEqual(ours, stock)
+                ours, stock = self.both('-X', f'tracemalloc={value}',
+                                        '-c', show)
+                self.assertEqual(ours, stock)
 
 
 class DyingCodeTests(unittest.TestCase):
