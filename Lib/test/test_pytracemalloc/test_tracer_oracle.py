@@ -96,7 +96,9 @@ print(json.dumps(rows))
 def run(program, *args, options=(), **env):
     result = subprocess.run(
         [sys.executable, *options, '-c', program, *args], text=True,
-        capture_output=True, env=os.environ | {'PYTHONHASHSEED': '1'} | env)
+        capture_output=True,
+        env=os.environ | {'PYTHONHASHSEED': '1', 'PYTHONMALLOC': 'pymalloc'}
+        | env)
     if result.returncode or result.stderr:
         raise AssertionError(result.stderr or f'exit {result.returncode}')
     return [json.loads(line) for line in result.stdout.splitlines()]

@@ -4,10 +4,9 @@ import unittest
 
 import _tracemalloc
 from test.support import import_helper, script_helper
-from test.test_pytracemalloc.helpers import FLAVOUR, Tracing
+from test.test_pytracemalloc.helpers import Tracing
 
 _testcapi = import_helper.import_module('_testcapi')
-_testinternalcapi = import_helper.import_module('_testinternalcapi')
 _testtracer = import_helper.import_module('_testtracer')
 
 NEVER = 1 << 30
@@ -135,40 +134,7 @@ class OwnMemoryTests(PressureCase):
 
     def test_a_pool_without_a_table(self):
         # Its blocks are untraced, and no free looks for them in the map.
-        old = [object() for i in range(500_000)]
-        addresses = [id(obj) for obj in old]
-        floats = [i + 0.5 for i in range(500_000)]
-
-        def track(address):
-            try:
-                _testcapi.tracemalloc_track(0, address, 16)
-            except RuntimeError:
-                return 0
-            return 1
-
-        with Tracing():
-            track(8)                       # the node is there
-            del floats[::10_000]           # the free list's, too
-            _tracemalloc._set_nomemory(1)
-            tracked = sum(map(track, addresses[::500]))
-            before = tracemalloc.get_freelist_stats()['float'][0]
-            del floats[::5_000]
-            after = tracemalloc.get_freelist_stats()['float'][0]
-            untraced = tracemalloc.get_tracer_stats()['untraced']
-            _tracemalloc._set_nomemory()
-            del old
-            for address in addresses[::500]:
-                self.assertIsNone(_testinternalcapi.
-                                  _PyTraceMalloc_GetTraceback(0, address))
-            again = [i + 0.25 for i in range(1000)]
-            if FLAVOUR == 'track':
-                self.assertLess(after - before, 50)
-                self.assertLess(tracemalloc.get_freelist_stats()['float'][0],
-                                3)
-            self.check()
-            del again
-        self.assertLess(tracked, 900)
-        self.assertGreaterEqual(untraced, 1000 - tracked)
+        script_helper.assert_python_ok('-c', NO_TABLE, PYTHONMALLOC='pymalloc')
 
 
 class ProgramMemoryTests(PressureCase):
@@ -263,8 +229,49 @@ class ProgramMemoryTests(PressureCase):
     def test_no_arena(self):
         # What pymalloc cannot serve comes from the raw domain: small blocks
         # that no pool holds.  For good, so in a process of its own.
-        script_helper.assert_python_ok('-c', NO_ARENA)
+        script_helper.assert_python_ok('-c', NO_ARENA, PYTHONMALLOC='pymalloc')
 
+
+NO_TABLE = '''
+import _testcapi, _testtracer, _tracemalloc, tracemalloc
+from _testinternalcapi import _PyTraceMalloc_GetTraceback as get_traceback
+from test.test_pytracemalloc.helpers import FLAVOUR
+
+old = [object() for i in range(500_000)]
+addresses = [id(obj) for obj in old]
+floats = [i + 0.5 for i in range(500_000)]
+
+def track(address):
+    try:
+        _testcapi.tracemalloc_track(0, address, 16)
+    except RuntimeError:
+        return 0
+    return 1
+
+def parked():
+    return tracemalloc.get_freelist_stats()['float'][0]
+
+tracemalloc.start()
+track(8)                          # the node is there
+del floats[::10_000]              # that of the free list, too
+_tracemalloc._set_nomemory(1)
+tracked = sum(map(track, addresses[::500]))
+before = parked()
+del floats[::5_000]
+after = parked()
+untraced = tracemalloc.get_tracer_stats()['untraced']
+_tracemalloc._set_nomemory()
+assert tracked < 900 and untraced >= 1000 - tracked, (tracked, untraced)
+del old
+for address in addresses[::500]:
+    assert get_traceback(0, address) is None
+again = [i + 0.25 for i in range(1000)]
+if FLAVOUR == 'track':
+    assert after - before < 50 and parked() < 3, (before, after, parked())
+wrong, size, current = _testtracer.check_counters(
+    tracemalloc.get_traced_memory)
+assert wrong == 0 and size == current, (wrong, size, current)
+'''
 
 NO_ARENA = '''
 import _testtracer, tracemalloc
