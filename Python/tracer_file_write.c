@@ -437,20 +437,23 @@ int
 _PySnapshot_Write(const struct tracer_snapshot *s, int fd,
                   const char *meta, size_t meta_size)
 {
-    struct writer *w = calloc(1, sizeof(*w));
-    int failed = w == NULL || number_nodes(w, s) < 0;
-    if (failed) {
+    struct writer *w = malloc(sizeof(*w));
+    if (w == NULL) {
         errno = ENOMEM;
+        return -1;
+    }
+    memset(w, 0, offsetof(struct writer, buffer));
+    w->fd = fd;
+    if (number_nodes(w, s) < 0) {
+        errno = ENOMEM;
+        w->failed = 1;
     }
     else {
-        w->fd = fd;
         write_sections(w, s, meta, meta_size);
-        failed = w->failed;
     }
-    if (w != NULL) {
-        free(w->order);
-        free(w->numbers);
-    }
+    int failed = w->failed;
+    free(w->order);
+    free(w->numbers);
     free(w);
     return failed ? -1 : 0;
 }

@@ -16,24 +16,21 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+/* By one of the keys. */
 static void
-group_all(struct tracer_snapshot *s)
+group(struct tracer_snapshot *s, size_t choice)
 {
-    for (int key = SNAPSHOT_BY_FILENAME; key <= SNAPSHOT_BY_ADDRESS; key++) {
-        for (int cumulative = 0; cumulative < 2; cumulative++) {
-            struct snapshot_groups result;
-            if (_PySnapshot_Group(s, (enum snapshot_key)key,
-                                  cumulative && key < SNAPSHOT_BY_TRACEBACK,
-                                  &result) == 0)
-            {
-                free(result.groups);
-            }
-        }
+    enum snapshot_key key = choice / 2 % (SNAPSHOT_BY_ADDRESS + 1);
+    struct snapshot_groups result;
+    if (_PySnapshot_Group(s, key, choice % 2 && key < SNAPSHOT_BY_TRACEBACK,
+                          &result) == 0)
+    {
+        free(result.groups);
     }
 }
 
 static void
-order_all(struct tracer_snapshot *s)
+order(struct tracer_snapshot *s)
 {
     struct snapshot_groups groups;
     uint32_t n;
@@ -45,7 +42,7 @@ order_all(struct tracer_snapshot *s)
 }
 
 static void
-filter_some(struct tracer_snapshot *s)
+filter(struct tracer_snapshot *s, size_t choice)
 {
     uint8_t *names = calloc((size_t)s->nstrings + 1, 1);
     struct snapshot_filter filters[] = {
@@ -55,7 +52,7 @@ filter_some(struct tracer_snapshot *s)
     struct tracer_snapshot *left =
         names == NULL ? NULL : _PySnapshot_Filter(s, filters, 2);
     if (left != NULL) {
-        group_all(left);
+        group(left, choice);
     }
     _PySnapshot_Free(left);
     free(names);
@@ -158,6 +155,7 @@ write_again(const struct tracer_snapshot *s)
     free(image);
 }
 
+/* What is done with it depends on the size, so that all comes in turn. */
 static void
 read_image(const uint8_t *data, size_t size)
 {
@@ -173,14 +171,26 @@ read_image(const uint8_t *data, size_t size)
         return;
     }
     check_strings(s);
-    write_again(s);
-    group_all(s);
-    order_all(s);
-    filter_some(s);
-    s->limit = 2;
-    if (_PySnapshot_Truncate(s) == 0) {
-        group_all(s);
-        order_all(s);
+    switch (size % 5) {
+    case 0:
+        write_again(s);
+        break;
+    case 1:
+        group(s, size / 5);
+        break;
+    case 2:
+        order(s);
+        break;
+    case 3:
+        filter(s, size / 5);
+        break;
+    case 4:
+        s->limit = 2;
+        if (_PySnapshot_Truncate(s) == 0) {
+            group(s, size / 5);
+            order(s);
+        }
+        break;
     }
     _PySnapshot_Free(s);
 }
