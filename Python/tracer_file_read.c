@@ -387,43 +387,15 @@ read_arenas(struct reader *r, struct tracer_snapshot *s)
     }
 }
 
-/* Conservation: the live values of a node are the sums of its blocks. */
-static void
-check_sums(struct reader *r, struct tracer_snapshot *s)
-{
-    uint64_t (*sums)[2] = calloc((size_t)s->nnodes + 1, sizeof(*sums));
-    if (sums == NULL) {
-        fail(r, NULL);
-        return;
-    }
-    for (uint64_t i = 0; i < s->nblocks; i++) {
-        struct snapshot_node *node = &s->nodes[s->blocks[i].node];
-        if (FUZZING && node->measures == 0) {
-            memset(s->measures[s->nmeasures], 0, sizeof(*s->measures));
-            node->measures = s->nmeasures++;
-        }
-        sums[node->measures][0] += s->blocks[i].size;
-        sums[node->measures][1]++;
-    }
-    for (uint32_t i = 0; i < s->nmeasures; i++) {
-        uint64_t *m = s->measures[i];
-        if (FUZZING) {
-            m[SNAPSHOT_SIZE] = sums[i][0];
-            m[SNAPSHOT_COUNT] = sums[i][1];
-        }
-        if (sums[i][0] != m[SNAPSHOT_SIZE] || sums[i][1] != m[SNAPSHOT_COUNT])
-        {
-            fail(r, "blocks do not add up to the sums of the tree");
-            break;
-        }
-    }
-    free(sums);
-}
+/* What is known while blocks are read. */
+struct tally {
+    struct snapshot_block *last;  // one by location
+    uint64_t (*sums)[2];          // bytes and blocks, by place of the measures
+};
 
-/* likes[i]: the last block at location i. */
 static void
 read_block(struct reader *r, const struct tracer_snapshot *s,
-           struct snapshot_block *block, struct snapshot_block *likes)
+           struct snapshot_block *block, struct tally *tally)
 {
     unsigned control = get_byte(r);
     block->address += control >> 3 == SNAPSHOT_FAR
@@ -431,17 +403,60 @@ read_block(struct reader *r, const struct tracer_snapshot *s,
     if (!(control & SNAPSHOT_SAME_NODE)) {
         block->node = get_near(r, block->node, s->nnodes, "no such node");
     }
-    struct snapshot_block *like = &likes[s->nodes[block->node].location];
+    const struct snapshot_node *node = &s->nodes[block->node];
+    struct snapshot_block *like = &tally->last[node->location];
     block->size = control & SNAPSHOT_LIKELY_SIZE ? like->size : get(r);
     block->class_ = control & SNAPSHOT_LIKELY_CLASS
         ? like->class_ : get_index(r, s->nclasses, "no such kind");
     *like = *block;
+    tally->sums[node->measures][0] += block->size;
+    tally->sums[node->measures][1]++;
+}
+
+/* Conservation: the live values of a node are the sums of its blocks, or more
+   where an interpreter that ended left blocks behind. */
+static void
+check_sums(struct reader *r, struct tracer_snapshot *s,
+           const struct tally *tally)
+{
+    for (uint32_t i = 0; i < s->nmeasures; i++) {
+        uint64_t *m = s->measures[i];
+        const uint64_t *sums = tally->sums[i];
+        if (FUZZING) {
+            m[SNAPSHOT_SIZE] = sums[0];
+            m[SNAPSHOT_COUNT] = sums[1];
+        }
+        if (sums[0] > m[SNAPSHOT_SIZE] || sums[1] > m[SNAPSHOT_COUNT]) {
+            fail(r, "blocks add up to more than the sums of the tree");
+            return;
+        }
+    }
+}
+
+static int
+prepare_tally(struct tracer_snapshot *s, struct tally *tally)
+{
+    /* Blocks of a node that has none would be the end of the reading. */
+    for (uint32_t i = 0; FUZZING && i < s->nnodes; i++) {
+        if (s->nodes[i].measures == 0) {
+            memset(s->measures[s->nmeasures], 0, sizeof(*s->measures));
+            s->nodes[i].measures = s->nmeasures++;
+        }
+    }
+    tally->last = calloc((size_t)s->nlocations + 1, sizeof(*tally->last));
+    tally->sums = _PySnapshot_Array(s->nmeasures, sizeof(*tally->sums));
+    if (tally->last == NULL || tally->sums == NULL) {
+        return -1;
+    }
+    memset(tally->sums, 0, s->nmeasures * sizeof(*tally->sums));
+    return 0;
 }
 
 static void
 read_blocks(struct reader *r, struct tracer_snapshot *s)
 {
     struct snapshot_block block = {0};
+    struct tally tally;
     s->has_blocks = get_index(r, 2, "flag is neither 0 nor 1");
     s->blocks = get_array(r, 1, sizeof(*s->blocks), &s->nblocks);
     if (s->nblocks != 0
@@ -449,19 +464,18 @@ read_blocks(struct reader *r, struct tracer_snapshot *s)
     {
         fail(r, "blocks without tree or kinds");
     }
-    struct snapshot_block *likes = calloc((size_t)s->nlocations + 1,
-                                          sizeof(*likes));
-    if (likes == NULL) {
+    if (prepare_tally(s, &tally) < 0) {
         fail(r, NULL);
     }
     for (uint64_t i = 0; i < s->nblocks && !r->failed; i++) {
-        read_block(r, s, &block, likes);
+        read_block(r, s, &block, &tally);
         s->blocks[i] = block;
     }
-    free(likes);
     if (s->has_blocks && !r->failed) {
-        check_sums(r, s);
+        check_sums(r, s, &tally);
     }
+    free(tally.last);
+    free(tally.sums);
 }
 
 static uint64_t
