@@ -49,7 +49,7 @@ get_object_traceback(PyObject *Py_UNUSED(module), PyObject *obj)
 PyDoc_STRVAR(get_object_trace_doc,
 "_get_object_trace($module, obj, /)\n--\n\n"
 "Get the trace of the memory block of the Python object obj.\n\n"
-"Return (size in bytes, total number of frames or None, frames), frames a\n"
+"Return (size in bytes, total number of frames, frames), frames a\n"
 "tuple of (filename, lineno, function, end_lineno, colno, end_colno) tuples,\n"
 "most recent first; or None if the allocation was not traced.");
 

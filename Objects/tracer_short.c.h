@@ -266,7 +266,7 @@ _PyTracer_Unpark(enum _PyTracer_freelist kind, void *block, size_t size)
 /* --- Which functions are installed */
 
 /* For one frame and for the whole stack, each with and without a watch. */
-#define SHORT(NAME, KIND, WHOLE, WATCHED)                               \
+#define SHORT(NAME, KIND, REALLOC, WHOLE, WATCHED)                      \
     static void *                                                       \
     tracer_malloc_##NAME(void *ctx, size_t nbytes)                      \
     {                                                                   \
@@ -278,20 +278,20 @@ _PyTracer_Unpark(enum _PyTracer_freelist kind, void *block, size_t size)
         return tracer_short_calloc(ctx, nelem, elsize, KIND, WHOLE,     \
                                    WATCHED);                            \
     }                                                                   \
+    static const PyMemAllocatorEx tracer_fused_##NAME = {               \
+        NULL, tracer_malloc_##NAME, tracer_calloc_##NAME,               \
+        REALLOC, tracer_short_free,                                     \
+    };
+#define SHORT_4(NAME, KIND)                                             \
     static void *                                                       \
     tracer_realloc_##NAME(void *ctx, void *block, size_t nbytes)        \
     {                                                                   \
         return tracer_realloc(ctx, block, nbytes, KIND);                \
     }                                                                   \
-    static const PyMemAllocatorEx tracer_fused_##NAME = {               \
-        NULL, tracer_malloc_##NAME, tracer_calloc_##NAME,               \
-        tracer_realloc_##NAME, tracer_short_free,                       \
-    };
-#define SHORT_4(NAME, KIND)                                             \
-    SHORT(NAME##_one, KIND, 0, 0)                                       \
-    SHORT(NAME##_one_watched, KIND, 0, 1)                               \
-    SHORT(NAME##_whole, KIND, 1, 0)                                     \
-    SHORT(NAME##_whole_watched, KIND, 1, 1)
+    SHORT(NAME##_one, KIND, tracer_realloc_##NAME, 0, 0)                \
+    SHORT(NAME##_one_watched, KIND, tracer_realloc_##NAME, 0, 1)        \
+    SHORT(NAME##_whole, KIND, tracer_realloc_##NAME, 1, 0)              \
+    SHORT(NAME##_whole_watched, KIND, tracer_realloc_##NAME, 1, 1)
 
 SHORT_4(object, TRACER_OBJECT)
 SHORT_4(memory, TRACER_MEMORY)

@@ -74,7 +74,8 @@ static int
 init_tables(void)
 {
     if (_PyTracer_TextInit() < 0 || _PyTracer_LocationInit() < 0
-        || _PyTracer_TreeInit() < 0 || _PyTracer_MapInit() < 0)
+        || _PyTracer_CodeInit() < 0 || _PyTracer_TreeInit() < 0
+        || _PyTracer_MapInit() < 0)
     {
         return -1;
     }
@@ -90,6 +91,7 @@ clear_tables(void)
     _PyTracer_ForgetStacks();
     _PyTracer_MapClear();
     _PyTracer_TreeClear();
+    _PyTracer_CodeClear();
     _PyTracer_LocationClear();
     _PyTracer_TextClear();
     _PyTracer_MemClear();
@@ -374,7 +376,7 @@ _PyMem_DumpTraceback(int fd, const void *ptr)
         for (uint32_t i = 0, node = trace.node; i < trace.nframe; i++) {
             const struct tracer_location *loc = _PyTracer_LocationAt(node);
             PUTS(fd, "  File \"");
-            PUTS(fd, _PyTracer.strings[loc->filename].utf8);
+            PUTS(fd, _PyTracer_FilenameOf(loc)->utf8);
             PUTS(fd, "\", line ");
             _Py_DumpDecimal(fd, (size_t)loc->line);
             PUTS(fd, "\n");

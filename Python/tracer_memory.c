@@ -97,7 +97,6 @@ _PyTracer_MemRelease(void *range, size_t size)
     }
 }
 
-/* Copy to a bigger mapping; the old one is gone unless NULL is returned. */
 void *
 _PyTracer_MemGrow(void *p, size_t size, size_t new_size)
 {
@@ -106,6 +105,17 @@ _PyTracer_MemGrow(void *p, size_t size, size_t new_size)
     if (q != NULL && p != NULL) {
         memcpy(q, p, size);
         _PyTracer_MemFree(p, size);
+    }
+    return q;
+}
+
+void *
+_PyTracer_MemDouble(void *p, uint32_t *capacity, size_t item_size)
+{
+    size_t size = *capacity * item_size;
+    void *q = _PyTracer_MemGrow(p, size, size * 2);
+    if (q != NULL) {
+        *capacity *= 2;
     }
     return q;
 }

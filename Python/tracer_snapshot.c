@@ -81,13 +81,15 @@ copy_locations(struct tracer_snapshot *s)
     for (uint32_t i = 0; i < n; i++) {
         const struct tracer_location *from = &_PyTracer.locations[i];
         struct snapshot_location *to = &s->locations[i];
-        to->filename = from->filename;
-        to->function = from->function;
+        const struct tracer_function *function =
+            &_PyTracer.functions[from->function];
+        to->filename = function->filename;
+        to->function = function->name;
         to->line = from->line;
         to->end_line = from->end_line;
         to->column = from->column;
         to->end_column = from->end_column;
-        to->first_line = from->first_line;
+        to->first_line = function->first_line;
     }
     s->locations[n] = (struct snapshot_location){
         .filename = unknown, .function = unknown,

@@ -4,36 +4,34 @@
 
 #include "Python.h"
 #include "pycore_tracer_core.h"
+#include "pycore_tracer_index.h"
 
 #define INITIAL_TEXTS 128
 #define MAX_TEXT 16384            // bytes; a longer name is cut
 
-static uint32_t *buckets;         // id + 1, open addressing; 0: empty
-static uint32_t mask;
+static struct tracer_index texts;         // numbers are ids plus one
 static uint32_t capacity;         // of _PyTracer.strings
 static char *scratch;
 
 int
 _PyTracer_TextInit(void)
 {
-    mask = INITIAL_TEXTS * 2 - 1;
     capacity = INITIAL_TEXTS;
-    buckets = _PyTracer_MemAlloc((mask + 1) * sizeof(uint32_t));
     scratch = _PyTracer_MemAlloc(MAX_TEXT);
     _PyTracer.strings = _PyTracer_MemAlloc(capacity
                                            * sizeof(struct tracer_string));
     _PyTracer.nstrings = 0;
-    return buckets && scratch && _PyTracer.strings ? 0 : -1;
+    return scratch && _PyTracer.strings ? _PyTracer_IndexInit(&texts, capacity)
+                                        : -1;
 }
 
 void
 _PyTracer_TextClear(void)
 {
-    _PyTracer_MemFree(buckets, (mask + 1) * sizeof(uint32_t));
+    _PyTracer_IndexClear(&texts);
     _PyTracer_MemFree(scratch, MAX_TEXT);
     _PyTracer_MemFree(_PyTracer.strings,
                       capacity * sizeof(struct tracer_string));
-    buckets = NULL;
     scratch = NULL;
     _PyTracer.strings = NULL;
     _PyTracer.nstrings = 0;
@@ -94,80 +92,59 @@ hash_text(const char *text, uint32_t length)
     return hash;
 }
 
-static uint32_t *
-find_bucket(const char *text, uint32_t length, uint32_t hash)
+static int
+equal_text(uint32_t number, const void *key)
 {
-    for (uint32_t i = hash & mask; ; i = (i + 1) & mask) {
-        if (buckets[i] == 0) {
-            return &buckets[i];
-        }
-        struct tracer_string *s = &_PyTracer.strings[buckets[i] - 1];
-        if (s->hash == hash && s->length == length
-            && memcmp(s->utf8, text, length) == 0)
-        {
-            return &buckets[i];
-        }
-    }
+    const struct tracer_string *s = &_PyTracer.strings[number - 1];
+    const struct tracer_string *wanted = key;
+    return s->hash == wanted->hash && s->length == wanted->length
+           && memcmp(s->utf8, wanted->utf8, wanted->length) == 0;
 }
 
-static int
-grow(void)
+static uint32_t
+text_hash(uint32_t number)
 {
-    size_t size = capacity * sizeof(struct tracer_string);
-    uint32_t new_mask = mask * 2 + 1;
-    uint32_t *new_buckets = _PyTracer_MemAlloc((new_mask + 1)
-                                               * sizeof(uint32_t));
-    if (new_buckets == NULL) {
-        return -1;
-    }
-    void *strings = _PyTracer_MemGrow(_PyTracer.strings, size, size * 2);
-    if (strings == NULL) {
-        _PyTracer_MemFree(new_buckets, (new_mask + 1) * sizeof(uint32_t));
-        return -1;
-    }
-    _PyTracer.strings = strings;
-    capacity *= 2;
-    _PyTracer_MemFree(buckets, (mask + 1) * sizeof(uint32_t));
-    buckets = new_buckets;
-    mask = new_mask;
-    for (uint32_t id = 0; id < _PyTracer.nstrings; id++) {
-        uint32_t i = _PyTracer.strings[id].hash & mask;
-        while (buckets[i] != 0) {
-            i = (i + 1) & mask;
+    return _PyTracer.strings[number - 1].hash;
+}
+
+static uint32_t
+add_text(const struct tracer_string *text)
+{
+    uint32_t id = _PyTracer.nstrings;
+    if (id == capacity) {
+        void *grown = _PyTracer_MemDouble(_PyTracer.strings, &capacity,
+                                          sizeof(*text));
+        if (grown == NULL) {
+            return UINT32_MAX;
         }
-        buckets[i] = id + 1;
+        _PyTracer.strings = grown;
     }
-    return 0;
+    if (id + 1 == TRACER_INDEX_MAX
+        || _PyTracer_IndexReserve(&texts, text_hash) < 0)
+    {
+        return UINT32_MAX;
+    }
+    char *copy = _PyTracer_MemText(text->length + 1);
+    if (copy == NULL) {
+        return UINT32_MAX;
+    }
+    memcpy(copy, text->utf8, text->length);
+    copy[text->length] = '\0';
+    _PyTracer.strings[id] = *text;
+    _PyTracer.strings[id].utf8 = copy;
+    _PyTracer.nstrings++;
+    _PyTracer_IndexAdd(&texts, text->hash, id + 1);
+    return id;
 }
 
 uint32_t
 _PyTracer_InternText(PyObject *str)
 {
-    const char *text = "<unknown>";
-    uint32_t length = 9;
+    struct tracer_string key = {.utf8 = "<unknown>", .length = 9};
     if (str != NULL && PyUnicode_Check(str)) {
-        text = encode(str, &length);
+        key.utf8 = encode(str, &key.length);
     }
-    uint32_t hash = hash_text(text, length);
-    uint32_t *bucket = find_bucket(text, length, hash);
-    if (*bucket != 0) {
-        return *bucket - 1;
-    }
-    if (_PyTracer.nstrings == capacity) {
-        if (grow() < 0) {
-            return UINT32_MAX;
-        }
-        bucket = find_bucket(text, length, hash);
-    }
-    char *copy = _PyTracer_MemText(length + 1);
-    if (copy == NULL) {
-        return UINT32_MAX;
-    }
-    memcpy(copy, text, length);
-    copy[length] = '\0';
-    uint32_t id = _PyTracer.nstrings++;
-    _PyTracer.strings[id] = (struct tracer_string){
-        .utf8 = copy, .length = length, .hash = hash};
-    *bucket = id + 1;
-    return id;
+    key.hash = hash_text(key.utf8, key.length);
+    uint32_t number = _PyTracer_IndexFind(&texts, key.hash, equal_text, &key);
+    return number != 0 ? number - 1 : add_text(&key);
 }

@@ -21,7 +21,7 @@ struct frame_copy {
 
 struct trace_copy {
     struct tracer_trace trace;
-    uint32_t total_nframe;        // 0: unknown
+    uint32_t total_nframe;        // of the whole stack
     struct frame_copy *frames;
 };
 
@@ -84,6 +84,13 @@ _PyTracer_LocationAt(uint32_t node)
     return &_PyTracer.locations[_PyTracer_Node(node)->location];
 }
 
+const struct tracer_string *
+_PyTracer_FilenameOf(const struct tracer_location *location)
+{
+    return &_PyTracer.strings[
+        _PyTracer.functions[location->function].filename];
+}
+
 /* --- Copy */
 
 static void
@@ -123,8 +130,10 @@ copy_frames(struct trace_copy *copy)
     for (uint32_t i = 0; i < copy->trace.nframe; i++) {
         struct frame_copy *frame = &copy->frames[i];
         frame->location = *_PyTracer_LocationAt(node);
-        if (copy_text(&frame->filename, frame->location.filename) < 0
-            || copy_text(&frame->function, frame->location.function) < 0)
+        const struct tracer_function *function =
+            &_PyTracer.functions[frame->location.function];
+        if (copy_text(&frame->filename, function->filename) < 0
+            || copy_text(&frame->function, function->name) < 0)
         {
             return -1;
         }
@@ -227,11 +236,9 @@ _PyTracer_GetTrace(PyObject *obj)
     if (found == 0) {
         Py_RETURN_NONE;
     }
-    PyObject *total = copy.total_nframe == 0
-                      ? Py_NewRef(Py_None)
-                      : PyLong_FromUnsignedLong(copy.total_nframe);
-    PyObject *trace = Py_BuildValue("(nNN)", (Py_ssize_t)copy.trace.size,
-                                    total, frames_object(&copy, 1));
+    PyObject *trace = Py_BuildValue("(nIN)", (Py_ssize_t)copy.trace.size,
+                                    (unsigned int)copy.total_nframe,
+                                    frames_object(&copy, 1));
     free_copy(&copy);
     return trace;
 }

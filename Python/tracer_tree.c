@@ -15,16 +15,13 @@
 
 #include "Python.h"
 #include "pycore_tracer_core.h"
+#include "pycore_tracer_index.h"
 
 #define INITIAL_BUCKETS 2048
 
-/* A bucket is tag << ID_BITS | node, so that a wrong node is rarely looked
-   at. */
-#define ID_BITS (32 - TRACER_ENTRY_BITS)
-#define ID_MASK (TRACER_MAX_NODES - 1)
+static struct tracer_index children;
 
-static uint32_t *buckets;         // open addressing; 0: empty
-static uint32_t mask;
+static_assert(TRACER_MAX_NODES == TRACER_INDEX_MAX, "nodes have numbers");
 
 /* Nodes and what goes with them: arrays of max_nodes items each, one behind
    the other in a reserved range.  What is not touched costs nothing. */
@@ -134,9 +131,9 @@ _PyTracer_MakeTwin(uint32_t id)
 int
 _PyTracer_TreeInit(void)
 {
-    mask = INITIAL_BUCKETS - 1;
-    buckets = _PyTracer_MemAlloc((mask + 1) * sizeof(uint32_t));
-    if (buckets == NULL || reserve_arrays() < 0 || make_chunk() < 0) {
+    if (_PyTracer_IndexInit(&children, INITIAL_BUCKETS) < 0
+        || reserve_arrays() < 0 || make_chunk() < 0)
+    {
         return -1;
     }
     _PyTracer.ntwins = 1;
@@ -149,8 +146,7 @@ void
 _PyTracer_TreeClear(void)
 {
     release_arrays();
-    _PyTracer_MemFree(buckets, (mask + 1) * sizeof(uint32_t));
-    buckets = NULL;
+    _PyTracer_IndexClear(&children);
     _PyTracer.nnodes = 0;
     _PyTracer.ntwins = 0;
     _PyTracer.most_saved = 0;
@@ -170,47 +166,24 @@ parent_of(const struct tracer_node *node)
     return _PyTracer.limit == 1 ? 0 : node->parent;
 }
 
-/* Bucket of the child, or the empty one where it belongs. */
-static uint32_t *
-find_bucket(uint32_t parent, uint32_t location)
-{
-    uint32_t hash = hash_child(parent, location);
-    uint32_t i = hash & mask;
-    for (; buckets[i] != 0; i = (i + 1) & mask) {
-        if (((buckets[i] ^ hash) & ~ID_MASK) == 0) {
-            struct tracer_node *node = _PyTracer_Node(buckets[i] & ID_MASK);
-            if (node->location == location && parent_of(node) == parent) {
-                break;
-            }
-        }
-    }
-    return &buckets[i];
-}
-
-static void
-fill_bucket(uint32_t *bucket, uint32_t id)
+static uint32_t
+hash_node(uint32_t id)
 {
     const struct tracer_node *node = _PyTracer_Node(id);
-    uint32_t hash = hash_child(parent_of(node), node->location);
-    *bucket = (hash & ~ID_MASK) | id;
+    return hash_child(parent_of(node), node->location);
 }
 
+struct child {
+    uint32_t parent, location;
+};
+
 static int
-grow_buckets(void)
+equal_child(uint32_t id, const void *key)
 {
-    uint32_t new_mask = mask * 2 + 1;
-    uint32_t *grown = _PyTracer_MemAlloc((new_mask + 1) * sizeof(uint32_t));
-    if (grown == NULL) {
-        return -1;
-    }
-    _PyTracer_MemFree(buckets, (mask + 1) * sizeof(uint32_t));
-    buckets = grown;
-    mask = new_mask;
-    for (uint32_t id = TRACER_NODE_FIRST; id < _PyTracer.nnodes; id++) {
-        struct tracer_node *node = _PyTracer_Node(id);
-        fill_bucket(find_bucket(parent_of(node), node->location), id);
-    }
-    return 0;
+    const struct tracer_node *node = _PyTracer_Node(id);
+    const struct child *wanted = key;
+    return node->location == wanted->location
+           && parent_of(node) == wanted->parent;
 }
 
 static int
@@ -247,20 +220,15 @@ fold_target(uint32_t node, uint32_t location)
 }
 
 static uint32_t
-make_node(uint32_t parent, uint32_t location, uint32_t *bucket)
+make_node(uint32_t parent, uint32_t location, uint32_t hash)
 {
     uint32_t id = _PyTracer.nnodes;
     if (id == _PyTracer.max_nodes) {
         _PyTracer.folded++;
         return has_parent(parent) ? parent : TRACER_NODE_UNKNOWN;
     }
-    if (id > mask - mask / 8) {
-        if (grow_buckets() == 0) {
-            bucket = find_bucket(parent, location);
-        }
-        else if (id > mask - mask / 16) {
-            return TRACER_NODE_NONE;
-        }
+    if (_PyTracer_IndexReserve(&children, hash_node) < 0) {
+        return TRACER_NODE_NONE;
     }
     if (id == ncommitted / NARRAYS * TRACER_CHUNK_NODES && make_chunk() < 0) {
         return TRACER_NODE_NONE;
@@ -268,7 +236,7 @@ make_node(uint32_t parent, uint32_t location, uint32_t *bucket)
     struct tracer_node *node = _PyTracer_Node(id);
     node->parent = parent;
     node->location = location;
-    fill_bucket(bucket, id);
+    _PyTracer_IndexAdd(&children, hash, id);
     _PyTracer.nnodes++;
     return id;
 }
@@ -278,9 +246,11 @@ _PyTracer_Child(uint32_t parent, uint32_t location)
 {
     assert(parent == 0 || (parent & TRACER_TRUNCATED)
            || parent < _PyTracer.nnodes);
-    uint32_t *bucket = find_bucket(parent, location);
-    if (*bucket != 0) {
-        return *bucket & ID_MASK;
+    struct child key = {parent, location};
+    uint32_t hash = hash_child(parent, location);
+    uint32_t id = _PyTracer_IndexFind(&children, hash, equal_child, &key);
+    if (id != 0) {
+        return id;
     }
     if (_PyTracer.limit == UINT32_MAX) {
         uint32_t target = fold_target(parent, location);
@@ -289,5 +259,5 @@ _PyTracer_Child(uint32_t parent, uint32_t location)
             return target;
         }
     }
-    return make_node(parent, location, bucket);
+    return make_node(parent, location, hash);
 }

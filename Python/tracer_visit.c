@@ -79,7 +79,7 @@ _PyTracer_GetPath(uint32_t node, struct tracer_place *places, uint32_t n)
     uint32_t found = Py_MIN(_PyTracer_NFrames(node), n);
     for (uint32_t i = 0; i < found; i++) {
         const struct tracer_location *loc = _PyTracer_LocationAt(node);
-        places[i].filename = _PyTracer.strings[loc->filename].utf8;
+        places[i].filename = _PyTracer_FilenameOf(loc)->utf8;
         places[i].line = loc->line;
         node = _PyTracer_Node(node)->parent;
     }

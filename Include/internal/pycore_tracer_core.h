@@ -35,7 +35,11 @@ extern uint32_t _PyTracer_small_fallback;
    memory. */
 extern void *_PyTracer_MemAlloc(size_t size);               // zeroed
 extern void _PyTracer_MemFree(void *p, size_t size);
+/* Copy to a bigger mapping; the old one is gone unless NULL is returned. */
 extern void *_PyTracer_MemGrow(void *p, size_t size, size_t new_size);
+/* The same for an array: make it hold twice as many items. */
+extern void *_PyTracer_MemDouble(void *p, uint32_t *capacity,
+                                 size_t item_size);
 /* A range of addresses, of which parts come to use: make an array in it use
    the first new_size bytes, zeroed, instead of size; 0, or -1.  Its user
    counts what is touched. */
@@ -54,8 +58,16 @@ extern void _PyTracer_TextClear(void);
 extern uint32_t _PyTracer_InternText(PyObject *str);
 
 /* --- tracer_location.c; locked.  UINT32_MAX: no memory. */
+struct tracer_position;
 extern int _PyTracer_LocationInit(void);
 extern void _PyTracer_LocationClear(void);
+extern uint32_t _PyTracer_InternFunction(PyCodeObject *code);
+extern uint32_t _PyTracer_InternLocation(uint32_t function,
+                                         const struct tracer_position *pos);
+
+/* --- tracer_code.c; locked.  UINT32_MAX: no memory. */
+extern int _PyTracer_CodeInit(void);
+extern void _PyTracer_CodeClear(void);
 extern uint32_t _PyTracer_LocationOf(_PyInterpreterFrame *frame);
 
 /* --- tracer_tree.c; locked.  TRACER_NODE_NONE: no memory. */

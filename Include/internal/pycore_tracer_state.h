@@ -111,19 +111,23 @@ struct tracer_twin {
 #define TRACER_MAX_NODES (1u << (32 - TRACER_ENTRY_BITS))
 #define TRACER_MAX_CHUNKS (TRACER_MAX_NODES / TRACER_CHUNK_NODES)
 
-/* A place in source code.  Two code objects with the same names and lines
-   (exec, reload) share it.  Columns are 0-based byte offsets like
+/* A function.  Two code objects with the same names and first line (exec,
+   reload) share it. */
+struct tracer_function {
+    uint32_t filename;            // index of tracer_string
+    uint32_t name;                // qualified name, the same
+    int32_t first_line;
+};
+
+/* A place in source code.  Columns are 0-based byte offsets like
    co_positions(), -1 if unknown; where several instructions of the line
    allocate or call, they span all of those seen. */
 struct tracer_location {
-    uint32_t filename;            // index of tracer_string
-    uint32_t function;            // qualified name
+    uint32_t function;            // index of tracer_function
     int32_t line;
     int32_t end_line;
     int32_t column;
     int32_t end_column;
-    int32_t first_line;           // of the function
-    uint32_t hash;
 };
 
 /* Interned text, UTF-8 with surrogates passed through. */
@@ -223,6 +227,7 @@ struct tracer_state {
 
     uint32_t nnodes;              // next node id; lock
     uint32_t max_nodes;           // as many as the reserved range holds
+    uint32_t nfunctions;          // lock
     uint32_t nlocations;          // lock
     uint32_t nstrings;            // lock
     uint32_t cache_lines;         // in use; GIL
@@ -237,6 +242,7 @@ struct tracer_state {
     struct tracer_sum *garbage;         // by node: freed by the collector; GIL
     struct tracer_twin *twins;          // by number; lock
     uint32_t ntwins;                    // lock
+    struct tracer_function *functions;  // grows, moves; lock
     struct tracer_location *locations;  // grows, moves; lock
     struct tracer_string *strings;      // grows, moves; lock
     struct tracer_map map;              // lock

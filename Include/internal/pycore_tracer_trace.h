@@ -28,13 +28,15 @@ extern int _PyTracer_FindBlock(unsigned int domain, uintptr_t ptr,
 extern uint32_t _PyTracer_NFrames(uint32_t node);
 
 extern const struct tracer_location *_PyTracer_LocationAt(uint32_t node);
+extern const struct tracer_string *_PyTracer_FilenameOf(
+    const struct tracer_location *location);
 
 /* New reference to a tuple of (filename, lineno) tuples, most recent first,
    or None.  GIL held, not locked. */
 extern PyObject *_PyTracer_GetTraceback(unsigned int domain, uintptr_t ptr);
 
 /* The same, with (filename, lineno, function, end_lineno, colno, end_colno)
-   tuples, as (size, total_nframe or None, frames); None if not traced. */
+   tuples, as (size, total_nframe, frames); None if not traced. */
 extern PyObject *_PyTracer_GetTrace(PyObject *obj);
 
 /* --- tracer_visit.c.  Exported for the shared extension _testtracer. */
