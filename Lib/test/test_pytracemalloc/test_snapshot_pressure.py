@@ -59,6 +59,10 @@ class PressureCase(unittest.TestCase):
         self.assertGreater(failures, 0)
 
 
+# In 3.13.5 dict.setdefault() goes on when it cannot grow, and an object that
+# dies without memory leaves its dict behind.
+@unittest.skipIf(support.Py_DEBUG, "CPython's assertions tell of dicts that"
+                 " it did not mend for want of memory")
 class RequestTests(PressureCase):
 
     def test_take(self):
@@ -134,8 +138,6 @@ class RequestTests(PressureCase):
             check(None)
             self.assertEqual(os.listdir(self.directory), ['x.tracemalloc'])
 
-    @unittest.skipIf(support.Py_DEBUG, "CPython 3.13.5's dict.setdefault() goes"
-                     " on when it cannot grow, which an assertion notices")
     def test_load(self):
         snapshot = self.take()
         for format in 'native', 'pickle':

@@ -85,7 +85,8 @@ _interpreters.destroy(interpreter)
 assert [*live(3)] == [0, 0], [*live(3)]
 
 # What CPython leaves behind with an interpreter, 2753 blocks with stock 3.13.5
-# as well, is in no trace any more, but it is still allocated, and counted.
+# as well, none in a debug build, is in no trace any more, but it is still
+# allocated, and counted.
 def left():
     blocks = sys.getallocatedblocks()
     snapshot = tracemalloc.take_snapshot()
@@ -98,7 +99,8 @@ for i in range(3):
     _interpreters.destroy(interpreter)
 after = left()
 blocks, lost = after[0] - before[0], after[1] - before[1]
-assert lost > 1000 and abs(blocks - lost) < 50, (blocks, lost)
+assert abs(blocks - lost) < 50, (blocks, lost)
+assert lost > 1000 or hasattr(sys, 'gettotalrefcount')
 assert tracemalloc.get_tracer_stats()['untraced'] == 0
 '''
 
@@ -147,11 +149,11 @@ class ThreadTests(unittest.TestCase):
 
     def test_nothing_is_left(self):
         # In a process of its own: nothing else is in the map that may go.
-        script_helper.assert_python_ok('-c', LEFT)
+        script_helper.assert_python_ok('-c', LEFT, PYTHONMALLOC='pymalloc')
 
     def test_interpreters_with_a_gil_of_their_own(self):
         import_helper.import_module('_interpreters')
-        script_helper.assert_python_ok('-c', OWN_GIL)
+        script_helper.assert_python_ok('-c', OWN_GIL, PYTHONMALLOC='pymalloc')
 
     def test_python_threads_start_and_stop(self):
         done = threading.Event()
