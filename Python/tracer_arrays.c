@@ -44,7 +44,7 @@ _PySnapshot_Free(struct tracer_snapshot *s)
     free(s);
 }
 
-/* The first `small` bytes are no huge page. */
+/* The first `small` bytes are no huge page, nor is what would not fill one. */
 static void *
 allocate(uint64_t n, size_t size, size_t small)
 {
@@ -54,11 +54,11 @@ allocate(uint64_t n, size_t size, size_t small)
 #ifdef MADV_HUGEPAGE
     if (n * size >= 2 * HUGE_PAGE) {
         void *array;
-        size_t bytes = (n * size + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-        if (posix_memalign(&array, HUGE_PAGE, bytes) != 0) {
+        size_t huge = n * size / HUGE_PAGE * HUGE_PAGE;
+        if (posix_memalign(&array, HUGE_PAGE, n * size) != 0) {
             return NULL;
         }
-        madvise((char *)array + small, bytes - small, MADV_HUGEPAGE);
+        madvise((char *)array + small, huge - small, MADV_HUGEPAGE);
         return array;
     }
 #endif

@@ -39,17 +39,27 @@ note(struct tracer_buffers *buffers, const void *p, enum tracer_class class_)
     buffers->notes[buffers->n++] = (uintptr_t)p | (uintptr_t)class_;
 }
 
+/* Neighbours often share their keys: those of an empty dictionary, or of
+   instances.  What only looks like a dictionary has any addresses here: they
+   are not followed. */
+static void
+note_dict(struct tracer_buffers *buffers, const PyDictObject *dict)
+{
+    if (dict->ma_keys != buffers->last_keys) {
+        note(buffers, dict->ma_keys, TRACER_CLASS_DICT_KEYS);
+        buffers->last_keys = dict->ma_keys;
+    }
+    note(buffers, dict->ma_values, TRACER_CLASS_DICT_VALUES);
+}
+
 void
 _PyTracer_NoteBuffers(struct tracer_buffers *buffers,
                       const struct tracer_type *type, PyObject *op)
 {
     switch (type->owner) {
-    case TRACER_OWNS_AS_DICT: {
-        PyDictObject *dict = (PyDictObject *)op;
-        note(buffers, dict->ma_keys, TRACER_CLASS_DICT_KEYS);
-        note(buffers, dict->ma_values, TRACER_CLASS_DICT_VALUES);
+    case TRACER_OWNS_AS_DICT:
+        note_dict(buffers, (PyDictObject *)op);
         break;
-    }
     case TRACER_OWNS_AS_TYPE:
         if (((PyTypeObject *)op)->tp_flags & Py_TPFLAGS_HEAPTYPE) {
             note(buffers, ((PyHeapTypeObject *)op)->ht_cached_keys,
@@ -167,20 +177,19 @@ mark_small(const struct finder *f, const struct snapshot_run *run,
 }
 
 static void
-mark_other(struct tracer_snapshot *s, const uint32_t *in_map,
-           uintptr_t address, uint32_t class_)
+mark_other(uintptr_t address, uint32_t class_)
 {
-    const struct tracer_record *record = _PyTracer_MapFind(address, 0);
-    uint32_t n = record == NULL ? SNAPSHOT_NONE
-                                : in_map[record - _PyTracer.map.records];
-    if (n != SNAPSHOT_NONE && s->others[n].class_ == TRACER_CLASS_MEMORY) {
-        s->others[n].class_ = class_;
+    struct tracer_record *record = _PyTracer_MapFind(address, 0);
+    if (record != NULL && record->kind == TRACER_MEMORY
+        && !_PyTracer_IsParked(record->node))
+    {
+        record->class_ = class_ & 0xf;
     }
 }
 
 int
 _PyTracer_MarkBuffers(const struct tracer_buffers *buffers,
-                      struct tracer_snapshot *s, const uint32_t *in_map)
+                      struct tracer_snapshot *s)
 {
     struct finder f = {.s = s};
     if (buffers->failed || index_runs(&f) < 0) {
@@ -198,7 +207,7 @@ _PyTracer_MarkBuffers(const struct tracer_buffers *buffers,
             mark_small(&f, &s->runs[slot - 1], address, class_);
         }
         else {
-            mark_other(s, in_map, address, class_);
+            mark_other(address, class_);
         }
     }
     free(f.pools);

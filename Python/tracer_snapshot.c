@@ -27,7 +27,6 @@ struct copier {
     uint64_t nblocks;             // there will be
     uint64_t packed_size;
     struct tracer_buffers buffers;
-    uint32_t *in_map;             // slot of the address map -> other block
     uint64_t nothers;
     struct snapshot_pairs domains;
     uint32_t first_domain;
@@ -404,17 +403,20 @@ class_of_domain(struct copier *c, uint32_t domain)
 }
 
 static int
+is_live(const struct tracer_record *record)
+{
+    return record->node != TRACER_NODE_NONE
+           && !_PyTracer_IsParked(record->node);
+}
+
+static int
 copy_map(struct copier *c)
 {
     struct tracer_snapshot *s = c->s;
     const struct tracer_map *map = &_PyTracer.map;
-    c->in_map = _PySnapshot_Array((uint64_t)map->mask + 1, sizeof(uint32_t));
-    if (c->in_map == NULL || _PySnapshot_PairsInit(&c->domains) < 0) {
-        return -1;
-    }
     uint64_t room = c->nblocks - s->nsmall;
     s->others = _PySnapshot_Array(room, sizeof(*s->others));
-    if (s->others == NULL) {
+    if (s->others == NULL || _PySnapshot_PairsInit(&c->domains) < 0) {
         return -1;
     }
     for (size_t i = 0; i <= map->mask; i++) {
@@ -422,13 +424,9 @@ copy_map(struct copier *c)
         /* Records lie in no order: fetch their blocks in time. */
         __builtin_prefetch((const void *)
                            map->records[(i + AHEAD) & map->mask].address);
-        if (record->node == TRACER_NODE_NONE
-            || _PyTracer_IsParked(record->node) || c->nothers == room)
-        {
-            c->in_map[i] = SNAPSHOT_NONE;
+        if (!is_live(record) || c->nothers == room) {
             continue;
         }
-        c->in_map[i] = (uint32_t)c->nothers;
         struct snapshot_block *block = &s->others[c->nothers++];
         block->address = record->address;
         block->size = record->size;
@@ -453,6 +451,27 @@ copy_map(struct copier *c)
         }
     }
     return 0;
+}
+
+/* Take over the classes of buffers, which were found when all blocks were
+   copied.  The blocks are in the order of their records: no index is needed
+   that would take more memory. */
+static void
+take_classes(struct copier *c)
+{
+    const struct tracer_map *map = &_PyTracer.map;
+    uint64_t n = 0;
+    for (size_t i = 0; i <= map->mask; i++) {
+        struct tracer_record *record = &map->records[i];
+        if (!is_live(record) || n == c->nothers) {
+            continue;
+        }
+        if (record->class_ != 0) {
+            c->s->others[n].class_ = record->class_;
+            record->class_ = 0;
+        }
+        n++;
+    }
 }
 
 /* Move the classes of domains next to the others. */
@@ -506,10 +525,12 @@ copy_blocks(struct copier *c, uint64_t nblocks)
     c->s->packed = _PySnapshot_Room(c->packed_size, sizeof(*c->s->packed));
     if (c->s->packed == NULL || prepare_classes(c) < 0
         || _PyTracer_VisitPools(copy_pool, c) < 0
-        || copy_map(c) < 0
-        || _PyTracer_MarkBuffers(&c->buffers, c->s, c->in_map) < 0
-        || place_domains(c) < 0)
+        || copy_map(c) < 0 || _PyTracer_MarkBuffers(&c->buffers, c->s) < 0)
     {
+        return -1;
+    }
+    take_classes(c);
+    if (place_domains(c) < 0) {
         return -1;
     }
     c->s->nblocks = c->s->nsmall + c->nothers;
@@ -567,7 +588,6 @@ _PyTracer_TakeSnapshot(int with_blocks, struct tracer_facts *facts)
     _PyTracer_FreeTypes(&c.types);
     _PySnapshot_PairsFree(&c.domains);
     _PyTracer_FreeBuffers(&c.buffers);
-    free(c.in_map);
     if (result < 0) {
         _PySnapshot_Free(c.s);
         return NULL;

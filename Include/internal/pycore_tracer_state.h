@@ -143,7 +143,8 @@ struct tracer_record {
     uintptr_t address;
     size_t size;                  // requested
     uint32_t node : 24;
-    uint32_t kind : 8;            // enum tracer_kind
+    uint32_t kind : 4;            // enum tracer_kind
+    uint32_t class_ : 4;          // enum tracer_class, 0 but in a snapshot
     uint32_t domain;              // of PyTraceMalloc_Track(); 0 for malloc
 };
 

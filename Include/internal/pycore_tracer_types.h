@@ -173,16 +173,16 @@ extern int _PyTracer_NameTypes(const struct tracer_types *types,
 struct tracer_buffers {
     uintptr_t *notes;             // address | enum tracer_class
     size_t n, size;
+    const void *last_keys;        // noted last of a dictionary
     int failed;                   // no memory
 };
 extern void _PyTracer_NoteBuffers(struct tracer_buffers *buffers,
                                   const struct tracer_type *type,
                                   PyObject *op);
-/* Give the noted blocks their classes; in_map: the snapshot's other block of
-   each slot of the address map, or NONE.  0, or -1: no memory. */
+/* Give the noted blocks their classes: those of pools in the snapshot, the
+   others in their records.  0, or -1: no memory, and no record has one. */
 extern int _PyTracer_MarkBuffers(const struct tracer_buffers *buffers,
-                                 struct tracer_snapshot *s,
-                                 const uint32_t *in_map);
+                                 struct tracer_snapshot *s);
 extern void _PyTracer_FreeBuffers(struct tracer_buffers *buffers);
 
 #ifdef __cplusplus

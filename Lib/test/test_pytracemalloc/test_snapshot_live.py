@@ -305,6 +305,36 @@ class FunctionTests(LiveCase):
 
 class MemoryTests(unittest.TestCase):
 
+    @unittest.skipUnless(os.access('/proc/self/clear_refs', os.W_OK),
+                         "needs to reset the peak of resident memory")
+    def test_memory_while_taking(self):
+        """At most 24 bytes a block."""
+        code = """if True:
+            import tracemalloc
+            def resident(name):
+                with open('/proc/self/status') as file:
+                    return int(file.read().split(name + ':')[1].split()[0])
+            n = 200_000
+            tracemalloc.start(10)
+            keep = %s
+            tracemalloc.take_snapshot()
+            with open('/proc/self/clear_refs', 'w') as file:
+                file.write('5')
+            before = resident('VmRSS')
+            snapshot = tracemalloc.take_snapshot()
+            extra = (resident('VmHWM') - before) * 1024
+            blocks = len(snapshot.traces)
+            assert blocks >= n
+            assert extra < 24 * blocks + 500_000, extra / blocks
+        """
+        for heap in ('[(i,) for i in range(n)]',
+                     '[bytes(600) for _ in range(n)]',
+                     '[[None] * 80 for _ in range(n)]',
+                     '[{i: i} for i in range(n)]',
+                     '[{} for _ in range(n)]'):
+            with self.subTest(heap=heap):
+                assert_python_ok('-c', code % heap)
+
     def test_many_threads_while_taking(self):
         assert_python_ok('-X', 'tracemalloc=5', '-c', """if 1:
             import threading, tracemalloc
