@@ -43,7 +43,7 @@ tracer_drop_small(poolp pool, void *block)
     *slot = 0;
     if (entry != 0) {
         _PyTracer_CountOut(TRACER_ENTRY_NODE(entry),
-                           TRACER_ENTRY_SIZE(entry));
+                           TRACER_ENTRY_SIZE(entry), 0);
     }
     return entry;
 }

@@ -21,7 +21,7 @@
 #define MAX_NFRAME UINT16_MAX
 
 struct tracer_cache_line _PyTracer_cache[TRACER_CACHE_MAX];
-uint8_t _PyTracer_chunk_has[TRACER_MAX_CHUNKS];
+uint8_t _PyTracer_chunk_carried[TRACER_MAX_CHUNKS];
 
 struct tracer_state _PyTracer = {
     .epoch = 1,
@@ -286,7 +286,7 @@ drop_locked(unsigned int domain, uintptr_t ptr)
     uint32_t *entry = _PyTracer_Entry((void *)ptr, 0, &size);
     if (entry != NULL && *entry != 0) {
         _PyTracer_CountOut(TRACER_ENTRY_NODE(*entry),
-                           TRACER_ENTRY_SIZE(*entry));
+                           TRACER_ENTRY_SIZE(*entry), 1);
         *entry = 0;
     }
 }

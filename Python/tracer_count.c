@@ -220,25 +220,40 @@ _PyTracer_LookAtHigh(void)
 /* Cyclic garbage is what a thread frees while it deletes for the
    collector. */
 static void
-count_garbage(uint32_t id, size_t size)
+count_garbage(uint32_t id, size_t size, int locked)
 {
-    if (_PyThreadState_GET() == _PyTracer.garbage_thread
-        && !_PyTracer_IsParked(id))
+    if (_PyThreadState_GET() != _PyTracer.garbage_thread
+        || _PyTracer_IsParked(id))
     {
-        struct tracer_sum *garbage = &_PyTracer.garbage[id];
-        _PyTracer_chunk_has[id >> TRACER_CHUNK_BITS] |= TRACER_HAS_GARBAGE;
-        garbage->bytes += size;
-        garbage->blocks++;
+        return;
     }
+    if (_PyTracer_Node(id)->twin == 0) {
+        if (!locked) {
+            _PyTracer_Lock();
+        }
+        _PyTracer_MakeTwin(id);
+        if (!locked) {
+            _PyTracer_Unlock();
+        }
+    }
+    struct tracer_sum *garbage = &_PyTracer_Twin(id)->garbage;
+    garbage->bytes += size;
+    garbage->blocks++;
 }
 
 void
-_PyTracer_LookAtFree(uint32_t node, size_t size)
+_PyTracer_Settle(void)
 {
     settle();
     set_bounds();
+}
+
+void
+_PyTracer_LookAtFree(uint32_t node, size_t size, int locked)
+{
+    _PyTracer_Settle();
     if (_PyTracer.garbage_thread != NULL) {
-        count_garbage(node, size);
+        count_garbage(node, size, locked);
     }
 }
 
@@ -265,19 +280,45 @@ void
 _PyTracer_SavePeak(uint32_t id)
 {
     struct tracer_counts counts = _PyTracer_Counts(id);
+    struct tracer_sum live = _PyTracer_Live(&counts);
+    uint64_t packed = live.blocks << TRACER_SAVED_SHIFT | live.bytes;
+    if (live.bytes >> TRACER_SAVED_SHIFT
+        || live.blocks >> (64 - TRACER_SAVED_SHIFT)
+        || packed == TRACER_SAVED_WIDE)
+    {
+        _PyTracer.wide[id].saved = live;
+        packed = TRACER_SAVED_WIDE;
+    }
     uint32_t number = _PyTracer.next_saved++;
     assert(number - _PyTracer.epoch < _PyTracer.nnodes);
-    _PyTracer.saved[number - _PyTracer.epoch] = _PyTracer_Live(&counts);
+    _PyTracer.saved[number - _PyTracer.epoch] = packed;
     _PyTracer_Node(id)->saved = number;
     _PyTracer.epoch_used = 1;
+}
+
+struct tracer_sum
+_PyTracer_AtPeak(uint32_t id)
+{
+    uint32_t number = _PyTracer_Node(id)->saved;
+    if (number < _PyTracer.epoch) {
+        struct tracer_counts counts = _PyTracer_Counts(id);
+        return _PyTracer_Live(&counts);
+    }
+    uint64_t packed = _PyTracer.saved[number - _PyTracer.epoch];
+    if (packed == TRACER_SAVED_WIDE) {
+        return _PyTracer.wide[id].saved;
+    }
+    return (struct tracer_sum){
+        .bytes = packed & (((uint64_t)1 << TRACER_SAVED_SHIFT) - 1),
+        .blocks = packed >> TRACER_SAVED_SHIFT};
 }
 
 void
 _PyTracer_Carry(uint32_t id)
 {
     struct tracer_node *node = _PyTracer_Node(id);
-    _PyTracer_chunk_has[id >> TRACER_CHUNK_BITS] |= TRACER_HAS_CARRIED;
-    _PyTracer.carried[id] = _PyTracer_Counts(id);
+    _PyTracer_chunk_carried[id >> TRACER_CHUNK_BITS] = 1;
+    _PyTracer.wide[id].carried = _PyTracer_Counts(id);
     node->alloc_bytes = node->alloc_blocks = 0;
     node->free_bytes = node->free_blocks = 0;
 }

@@ -39,7 +39,7 @@ move_small(enum _PyTracer_freelist list, uint32_t *entry, size_t block_size,
         domain = TRACER_ENTRY_DOMAIN(old);
         *entry = 0;
         _PyTracer_CountOut(TRACER_ENTRY_NODE(old),
-                           TRACER_ENTRY_SIZE(old));
+                           TRACER_ENTRY_SIZE(old), 1);
     }
     if (node == TRACER_NODE_NONE) {
         _PyTracer.untraced++;

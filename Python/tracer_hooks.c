@@ -114,7 +114,7 @@ _PyTracer_Drop(void *block, struct tracer_dropped *dropped)
             old->size = TRACER_ENTRY_SIZE(*entry);
             old->domain = *entry;
             *entry = 0;
-            _PyTracer_CountOut(old->node, old->size);
+            _PyTracer_CountOut(old->node, old->size, 1);
         }
     }
     else {

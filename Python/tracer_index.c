@@ -76,7 +76,7 @@ grow(struct tracer_index *index, tracer_index_hash hash_of)
 int
 _PyTracer_IndexReserve(struct tracer_index *index, tracer_index_hash hash_of)
 {
-    if (index->used < index->mask - index->mask / 4
+    if (index->used < index->mask - index->mask / 8
         || grow(index, hash_of) == 0)
     {
         return 0;

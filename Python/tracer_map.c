@@ -117,6 +117,10 @@ count_in(uint32_t node, size_t size)
                 _PyTracer_RawPeak(current);
             }
         }
+        else if (size == 0 && _PyTracer.rising && has_gil()) {
+            /* As much as before, but not what it was made of. */
+            _PyTracer_Settle();
+        }
         if (!_PyTracer.rising) {
             save_twin_peak(twin);
         }
@@ -133,7 +137,7 @@ count_out(uint32_t node, size_t size)
     if (!_PyTracer_IsParked(node)) {
         if (_PyTracer.free_epoch == TRACER_LOOK) {
             if (has_gil()) {
-                _PyTracer_LookAtFree(node, size);
+                _PyTracer_LookAtFree(node, size, 1);
             }
             else if (_PyTracer.rising) {
                 _PyTracer_RawPeak(_PyTracer_Current());

@@ -110,21 +110,14 @@ copy_measures(uint32_t id, uint64_t *m)
     struct tracer_sum map = _PyTracer_Live(&twin->counts);
     m[SNAPSHOT_SIZE] = small.bytes + map.bytes;
     m[SNAPSHOT_COUNT] = small.blocks + map.blocks;
-    uint32_t saved = _PyTracer_Node(id)->saved;
-    if (saved >= _PyTracer.epoch) {
-        small = _PyTracer.saved[saved - _PyTracer.epoch];
-    }
+    small = _PyTracer_AtPeak(id);
     if (twin->peak_epoch == _PyTracer.epoch) {
         map = twin->peak;
     }
     m[SNAPSHOT_PEAK_SIZE] = small.bytes + map.bytes;
     m[SNAPSHOT_PEAK_COUNT] = small.blocks + map.blocks;
-    struct tracer_sum garbage = {0};
-    if (_PyTracer_chunk_has[id >> TRACER_CHUNK_BITS] & TRACER_HAS_GARBAGE) {
-        garbage = _PyTracer.garbage[id];
-    }
-    m[SNAPSHOT_GARBAGE_SIZE] = garbage.bytes;
-    m[SNAPSHOT_GARBAGE_COUNT] = garbage.blocks;
+    m[SNAPSHOT_GARBAGE_SIZE] = twin->garbage.bytes;
+    m[SNAPSHOT_GARBAGE_COUNT] = twin->garbage.blocks;
 }
 
 /* Returns the number of live blocks in *nblocks.  Most nodes stand for calls
@@ -167,7 +160,7 @@ copy_nodes(struct tracer_snapshot *s, uint64_t *nblocks)
         to->location = i == 0 ? s->nlocations - 1 : from->location;
         to->measures = 0;
         if (from->alloc_blocks != 0 || from->twin != 0
-            || _PyTracer_chunk_has[id >> TRACER_CHUNK_BITS] != 0)
+            || _PyTracer_chunk_carried[id >> TRACER_CHUNK_BITS])
         {
             uint64_t *m = s->measures[s->nmeasures];
             copy_measures(id, m);

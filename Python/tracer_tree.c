@@ -25,12 +25,11 @@ static_assert(TRACER_MAX_NODES == TRACER_INDEX_MAX, "nodes have numbers");
 
 /* Nodes and what goes with them: arrays of max_nodes items each, one behind
    the other in a reserved range.  What is not touched costs nothing. */
-enum {NODES, SAVED, CARRIED, GARBAGE, TWINS, NARRAYS};
+enum {NODES, SAVED, WIDE, TWINS, NARRAYS};
 static const size_t item_sizes[NARRAYS] = {
     [NODES] = sizeof(struct tracer_node),
-    [SAVED] = sizeof(struct tracer_sum),
-    [CARRIED] = sizeof(struct tracer_counts),
-    [GARBAGE] = sizeof(struct tracer_sum),
+    [SAVED] = sizeof(uint64_t),
+    [WIDE] = sizeof(struct tracer_wide),
     [TWINS] = sizeof(struct tracer_twin),
 };
 static char *arrays[NARRAYS];
@@ -67,9 +66,8 @@ reserve_arrays(void)
     }
     _PyTracer.max_nodes = n;
     _PyTracer.nodes = (struct tracer_node *)arrays[NODES];
-    _PyTracer.saved = (struct tracer_sum *)arrays[SAVED];
-    _PyTracer.carried = (struct tracer_counts *)arrays[CARRIED];
-    _PyTracer.garbage = (struct tracer_sum *)arrays[GARBAGE];
+    _PyTracer.saved = (uint64_t *)arrays[SAVED];
+    _PyTracer.wide = (struct tracer_wide *)arrays[WIDE];
     _PyTracer.twins = (struct tracer_twin *)arrays[TWINS];
     return 0;
 }
@@ -97,7 +95,7 @@ release_arrays(void)
 {
     _PyTracer_MemRelease(arrays[0], _PyTracer.max_nodes * items_size());
     memset(arrays, 0, sizeof(arrays));
-    memset(_PyTracer_chunk_has, 0, sizeof(_PyTracer_chunk_has));
+    memset(_PyTracer_chunk_carried, 0, sizeof(_PyTracer_chunk_carried));
     ncommitted = 0;
     _PyTracer.max_nodes = 0;
 }
@@ -110,10 +108,9 @@ _PyTracer_TreeMemory(void)
                   + _PyTracer.ntwins * item_sizes[TWINS]
                   + Py_MAX(saved, _PyTracer.most_saved) * item_sizes[SAVED];
     for (uint32_t i = 0; i < ncommitted / NARRAYS; i++) {
-        uint8_t has = _PyTracer_chunk_has[i];
-        size += TRACER_CHUNK_NODES
-                * ((has & TRACER_HAS_CARRIED ? item_sizes[CARRIED] : 0)
-                   + (has & TRACER_HAS_GARBAGE ? item_sizes[GARBAGE] : 0));
+        if (_PyTracer_chunk_carried[i]) {
+            size += TRACER_CHUNK_NODES * item_sizes[WIDE];
+        }
     }
     return size;
 }
@@ -159,18 +156,11 @@ hash_child(uint32_t parent, uint32_t location)
     return (uint32_t)(x >> 32);
 }
 
-/* With a limit of one frame, a node is known by its location alone. */
-static uint32_t
-parent_of(const struct tracer_node *node)
-{
-    return _PyTracer.limit == 1 ? 0 : node->parent;
-}
-
 static uint32_t
 hash_node(uint32_t id)
 {
     const struct tracer_node *node = _PyTracer_Node(id);
-    return hash_child(parent_of(node), node->location);
+    return hash_child(node->parent, node->location);
 }
 
 struct child {
@@ -183,7 +173,7 @@ equal_child(uint32_t id, const void *key)
     const struct tracer_node *node = _PyTracer_Node(id);
     const struct child *wanted = key;
     return node->location == wanted->location
-           && parent_of(node) == wanted->parent;
+           && node->parent == wanted->parent;
 }
 
 static int
@@ -220,24 +210,53 @@ fold_target(uint32_t node, uint32_t location)
 }
 
 static uint32_t
-make_node(uint32_t parent, uint32_t location, uint32_t hash)
+append_node(uint32_t parent, uint32_t location)
 {
     uint32_t id = _PyTracer.nnodes;
-    if (id == _PyTracer.max_nodes) {
-        _PyTracer.folded++;
-        return has_parent(parent) ? parent : TRACER_NODE_UNKNOWN;
-    }
-    if (_PyTracer_IndexReserve(&children, hash_node) < 0) {
-        return TRACER_NODE_NONE;
-    }
+    assert(id < _PyTracer.max_nodes);
     if (id == ncommitted / NARRAYS * TRACER_CHUNK_NODES && make_chunk() < 0) {
         return TRACER_NODE_NONE;
     }
     struct tracer_node *node = _PyTracer_Node(id);
     node->parent = parent;
     node->location = location;
-    _PyTracer_IndexAdd(&children, hash, id);
     _PyTracer.nnodes++;
+    return id;
+}
+
+/* With a limit of one frame, the nodes are the locations, in their order;
+   number 0 of these is no place in a program. */
+static uint32_t
+node_of_location(uint32_t location)
+{
+    uint32_t id = TRACER_NODE_FIRST + location - 1;
+    if (id >= _PyTracer.max_nodes) {
+        _PyTracer.folded++;
+        return TRACER_NODE_UNKNOWN;
+    }
+    while (_PyTracer.nnodes <= id) {
+        uint32_t next = _PyTracer.nnodes - TRACER_NODE_FIRST + 1;
+        if (append_node(0, next) == TRACER_NODE_NONE) {
+            return TRACER_NODE_NONE;
+        }
+    }
+    return id;
+}
+
+static uint32_t
+make_node(uint32_t parent, uint32_t location, uint32_t hash)
+{
+    if (_PyTracer.nnodes == _PyTracer.max_nodes) {
+        _PyTracer.folded++;
+        return has_parent(parent) ? parent : TRACER_NODE_UNKNOWN;
+    }
+    if (_PyTracer_IndexReserve(&children, hash_node) < 0) {
+        return TRACER_NODE_NONE;
+    }
+    uint32_t id = append_node(parent, location);
+    if (id != TRACER_NODE_NONE) {
+        _PyTracer_IndexAdd(&children, hash, id);
+    }
     return id;
 }
 
@@ -246,6 +265,9 @@ _PyTracer_Child(uint32_t parent, uint32_t location)
 {
     assert(parent == 0 || (parent & TRACER_TRUNCATED)
            || parent < _PyTracer.nnodes);
+    if (_PyTracer.limit == 1) {
+        return node_of_location(location);
+    }
     struct child key = {parent, location};
     uint32_t hash = hash_child(parent, location);
     uint32_t id = _PyTracer_IndexFind(&children, hash, equal_child, &key);

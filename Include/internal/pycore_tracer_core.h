@@ -105,8 +105,10 @@ extern void _PyTracer_ForgetStacks(void);     // GIL, HEAD_LOCK and locked
 /* Traced memory is above `high`: there may be a new peak, or an alarm. */
 extern void _PyTracer_LookAtHigh(void);
 /* A block of the node is about to be freed while free_epoch says to look:
-   the peak is over, or garbage is deleted.  Locked or not. */
-extern void _PyTracer_LookAtFree(uint32_t node, size_t size);
+   the peak is over, or garbage is deleted. */
+extern void _PyTracer_LookAtFree(uint32_t node, size_t size, int locked);
+/* The peak is over, if traced memory was rising. */
+extern void _PyTracer_Settle(void);
 /* A thread without the GIL saw this much traced memory; locked. */
 extern void _PyTracer_RawPeak(int64_t traced);
 /* While `watched`: is traced memory below the alarm?  Asked when a mapped
@@ -124,6 +126,8 @@ extern void _PyTracer_SumTotals(uint64_t *size, uint64_t *count);
 extern void _PyTracer_ResetPeak(void);            // GIL and locked
 extern void _PyTracer_ClearCounters(void);        // GIL and locked
 extern void _PyTracer_SavePeak(uint32_t node);
+/* Live small blocks of the node at the peak; GIL. */
+extern struct tracer_sum _PyTracer_AtPeak(uint32_t node);
 /* A sum of bytes of the node would wrap. */
 extern void _PyTracer_Carry(uint32_t node);
 
@@ -255,12 +259,12 @@ _PyTracer_CountAlloc(uint32_t id, size_t size)
 }
 
 static inline Py_ALWAYS_INLINE void
-_PyTracer_CountFree(uint32_t id, size_t size)
+_PyTracer_CountFree(uint32_t id, size_t size, int locked)
 {
     struct tracer_node *node = _PyTracer_Node(id);
     if (node->saved < _PyTracer.free_epoch) {
         if (_PyTracer.free_epoch == TRACER_LOOK) {
-            _PyTracer_LookAtFree(id, size);
+            _PyTracer_LookAtFree(id, size, locked);
         }
         if (node->saved < _PyTracer.epoch) {
             _PyTracer_SavePeak(id);
@@ -287,10 +291,10 @@ _PyTracer_CountIn(uint32_t id, size_t size)
 }
 
 static inline void
-_PyTracer_CountOut(uint32_t id, size_t size)
+_PyTracer_CountOut(uint32_t id, size_t size, int locked)
 {
     if (!_PyTracer_IsParked(id)) {
-        _PyTracer_CountFree(id, size);
+        _PyTracer_CountFree(id, size, locked);
         return;
     }
     _PyTracer.parked[id - TRACER_NODE_PARKED] -= TRACER_PARKED(size);
@@ -305,8 +309,8 @@ _PyTracer_CountBack(uint32_t id, size_t size)
         return;
     }
     /* The node's own numbers may be smaller, if it carried since. */
-    struct tracer_counts *carried = &_PyTracer.carried[id];
-    _PyTracer_chunk_has[id >> TRACER_CHUNK_BITS] |= TRACER_HAS_CARRIED;
+    struct tracer_counts *carried = &_PyTracer.wide[id].carried;
+    _PyTracer_chunk_carried[id >> TRACER_CHUNK_BITS] = 1;
     _PyTracer.small_current += size;
     carried->free_bytes -= size;
     carried->free_blocks--;

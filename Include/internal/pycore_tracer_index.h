@@ -1,6 +1,6 @@
 /* Index of the tracer's tables: from the hash of an item to its number.
 
-   Open addressing with linear probing, at most 3/4 full.  A bucket holds the
+   Open addressing with linear probing, at most 7/8 full.  A bucket holds the
    number (1 <= number < TRACER_INDEX_MAX) and ten bits of the hash, so that a
    wrong item is rarely looked at.  Items are never removed.  All functions are
    called with _PyTracer.lock held. */

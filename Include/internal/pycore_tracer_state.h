@@ -70,7 +70,7 @@ static_assert(TRACER_NODE_PARKED + _PyTracer_NFREELISTS
    by the GIL. */
 struct tracer_node {
     uint32_t alloc_bytes;         // allocated and freed since the last carry
-    uint32_t alloc_blocks;        //   to _PyTracer.carried; as a block has a
+    uint32_t alloc_blocks;        //   to _PyTracer.wide; as a block has a
     uint32_t free_bytes;          //   byte at least, blocks never wrap
     uint32_t free_blocks;         //   before bytes
     uint32_t saved;               // number of the value saved at the peak, if
@@ -96,12 +96,24 @@ struct tracer_sum {
     uint64_t blocks;
 };
 
-/* The blocks of the address map.  Only a node that ever had one has a twin;
-   number 0 is that of all others, always zero.  Protected by `lock`. */
+/* Values of a node that its own numbers are too small for. */
+struct tracer_wide {
+    struct tracer_counts carried;
+    struct tracer_sum saved;
+};
+
+/* A value of the peak: blocks << 40 | bytes, or that it is wide. */
+#define TRACER_SAVED_SHIFT 40
+#define TRACER_SAVED_WIDE UINT64_MAX
+
+/* What few nodes have: blocks in the address map, blocks that were cyclic
+   garbage.  Such a node has a twin; number 0 is that of all others, always
+   zero.  Protected by `lock`, but for the garbage. */
 struct tracer_twin {
     struct tracer_counts counts;
     struct tracer_sum peak;       // if peak_epoch == _PyTracer.epoch
     uint32_t peak_epoch;
+    struct tracer_sum garbage;    // small blocks and mapped ones; GIL
 };
 
 /* Nodes, and what goes with them, lie in reserved ranges of addresses, in
@@ -238,9 +250,8 @@ struct tracer_state {
     uint64_t folded;              // frames folded by recursion; lock
     uint64_t untraced;            // blocks not traced: tracer out of memory
 
-    struct tracer_sum *saved;           // by number - epoch; GIL
-    struct tracer_counts *carried;      // by node; GIL
-    struct tracer_sum *garbage;         // by node: freed by the collector; GIL
+    uint64_t *saved;                    // by number - epoch; GIL
+    struct tracer_wide *wide;           // by node; GIL
     struct tracer_twin *twins;          // by number; lock
     uint32_t ntwins;                    // lock
     struct tracer_function *functions;  // grows, moves; lock
@@ -256,11 +267,9 @@ struct tracer_state {
 extern struct tracer_state _PyTracer;
 extern struct tracer_cache_line _PyTracer_cache[TRACER_CACHE_MAX];
 
-/* What of `carried` and `garbage` is not all zero, by chunk of nodes: the rest
-   need not be read, which would cost a page fault a page.  GIL. */
-#define TRACER_HAS_CARRIED 1
-#define TRACER_HAS_GARBAGE 2
-extern uint8_t _PyTracer_chunk_has[TRACER_MAX_CHUNKS];
+/* Has a node of this chunk carried?  The others need not be read, which would
+   cost a page fault a page.  GIL. */
+extern uint8_t _PyTracer_chunk_carried[TRACER_MAX_CHUNKS];
 
 static inline struct tracer_node *
 _PyTracer_Node(uint32_t id)
@@ -282,8 +291,8 @@ _PyTracer_Counts(uint32_t id)
     const struct tracer_node *node = _PyTracer_Node(id);
     struct tracer_counts counts = {node->alloc_bytes, node->alloc_blocks,
                                    node->free_bytes, node->free_blocks};
-    if (_PyTracer_chunk_has[id >> TRACER_CHUNK_BITS] & TRACER_HAS_CARRIED) {
-        const struct tracer_counts *carried = &_PyTracer.carried[id];
+    if (_PyTracer_chunk_carried[id >> TRACER_CHUNK_BITS]) {
+        const struct tracer_counts *carried = &_PyTracer.wide[id].carried;
         counts.alloc_bytes += carried->alloc_bytes;
         counts.alloc_blocks += carried->alloc_blocks;
         counts.free_bytes += carried->free_bytes;

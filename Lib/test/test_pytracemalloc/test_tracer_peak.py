@@ -41,6 +41,10 @@ def make_counted():
         a = [i, i]
 
 
+def make_many(n):
+    return [x * 0.5 for x in range(n)]
+
+
 def make_much(keep, n, byte=b'x'):
     for _ in range(n):
         keep[0] = byte * 470
@@ -113,6 +117,21 @@ class PeakTests(unittest.TestCase):
         self.assertEqual((stat.size, stat.count), (size, 1))
         self.assertEqual((stat.total_size, stat.total_count), (n * size, n))
         self.assertEqual((stat.peak_size, stat.peak_count), (2 * size, 2))
+
+    @unittest.skipUnless(SLOW, 'takes half a gigabyte')
+    def test_peak_of_very_many_blocks(self):
+        n = 17_000_000              # more than 24 bits hold
+        with Tracing():
+            make_many(n).clear()
+            make_many(10)
+            snapshot = tracemalloc.take_snapshot()
+        site = line_of(make_many, 1)
+        stat, = (stat for stat in snapshot.peak.statistics('lineno')
+                 if (stat.traceback[0].filename, stat.traceback[0].lineno)
+                 == site)
+        self.assertGreater(stat.count, n)
+        self.assertLess(stat.count, n + 10)
+        self.assertGreater(stat.size, n * sys.getsizeof(0.5))
 
     def test_garbage_is_what_the_collector_freed(self):
         with Tracing():
