@@ -80,6 +80,9 @@ def write(snapshot, suspects, count, output, file):
     lines = [f'pytracemalloc: {format_size(current)} live, '
              f'{format_size(peak)} at the peak, '
              f'{format_count(allocated)} blocks allocated']
+    if untraced := snapshot.metadata.get('untraced'):
+        lines.append(f'Not traced, for want of memory: '
+                     f'{format_count(untraced)} blocks')
     lines += _top('Live at the end:', stats[:count], 'size', 'count', width)
     at_peak = snapshot.statistics('lineno', order='peak_size')
     lines += _top('At the peak:', at_peak[:count], 'peak_size', 'peak_count',

@@ -47,6 +47,8 @@ def _heading(subject):
     parked = sum(size for _, size in snapshot.freelists.values())
     if parked:
         yield f'On free lists: {format_size(parked)}'
+    if untraced := snapshot.metadata.get('untraced'):
+        yield f'Not traced, for want of memory: {format_count(untraced)} blocks'
     what = f'{plural} by {subject.measure.title}'
     if subject.cumulative:
         what += ', with callees'

@@ -302,6 +302,22 @@ class RunTest(CommandCase):
                             .splitlines()))
 
 
+    def test_untraced_blocks_are_reported(self):
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        snapshot = tracemalloc.take_snapshot()
+        snapshot.metadata['untraced'] = 1234
+        suspects = summary.Suspects()
+        suspects.look_at(snapshot)
+        out = io.StringIO()
+        summary.write(snapshot, suspects, 0, os.devnull, out)
+        self.assertIn('Not traced, for want of memory: 1,234 blocks',
+                      out.getvalue())
+        snapshot.dump('untraced.tracemalloc')
+        self.assertIn('Not traced, for want of memory: 1,234 blocks',
+                      self.ok('report', 'untraced.tracemalloc'))
+
+
 class ReportTest(CommandCase):
     @classmethod
     def setUpClass(cls):
