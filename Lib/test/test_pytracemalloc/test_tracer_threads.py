@@ -1,35 +1,107 @@
 """Threads without the GIL, with tracing started and stopped under them."""
-import os
 import random
 import threading
 import time
 import tracemalloc
 import unittest
-import warnings
 
 from test.support import import_helper, script_helper, threading_helper
-from test.test_pytracemalloc.helpers import SLOW, Tracing
+from test.test_pytracemalloc.helpers import SLOW
 
 _testtracer = import_helper.import_module('_testtracer')
 
 SECONDS = 60 if SLOW else 3
 
 
-LEFT = '''
-import _testtracer, time, tracemalloc
-tracemalloc.start()
-stats = tracemalloc.get_tracer_stats
-for i in range(3):
-    mapped = stats()['mapped']
-    _testtracer.start_threads(32)
-    time.sleep(0.2)
-    _testtracer.stop_threads()
-    assert stats()['mapped'] == mapped, (stats(), mapped)
-    assert not any(trace[0] == 77 for trace in tracemalloc._get_traces())
+# 32 threads without the GIL exchange blocks of the raw domain and of one of
+# PyTraceMalloc_Track(), Python threads make objects, and the main thread
+# switches.  Now and then the 32 end: nothing of theirs may be left.
+SWITCH = '''
+import _testtracer, os, random, sys, threading, time, tracemalloc, warnings
+
+warnings.simplefilter('ignore', DeprecationWarning)     # fork with threads
+seed, seconds = int(sys.argv[1]), float(sys.argv[2])
+rng = random.Random(seed)
+did = dict.fromkeys(['start', 'stop', 'clear', 'fork', 'peak', 'look'], 0)
+ended = threading.Event()
+
+def objects():
+    while not ended.is_set():
+        kept = [[i, float(i), {i: i}, bytearray(i)] for i in range(900)]
+
+def check():
     wrong, size, current = _testtracer.check_counters(
         tracemalloc.get_traced_memory)
-    assert wrong == 0 and size == current, (wrong, size, current)
-assert stats()['untraced'] == 0
+    assert wrong == 0 and size == current, (seed, wrong, size, current)
+
+def look():
+    _testtracer.stop_threads()
+    check()
+    left = [trace[:2] for trace in tracemalloc._get_traces()
+            if trace[0] == 77 or trace[2][0] == ('<unknown>', 0)]
+    assert not left, (seed, left)
+    _testtracer.start_threads(32)
+
+def fork():
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            # The 32 are gone, their blocks are not.
+            check()
+            kept = [bytearray(100) for i in range(100)]
+            assert tracemalloc.get_object_traceback(kept[0])
+            check()
+            tracemalloc.stop()
+            assert tracemalloc.get_traced_memory() == (0, 0)
+            tracemalloc.start(5)
+            thread = threading.Thread(target=list, args=[range(1000)])
+            thread.start()
+            thread.join()
+            check()
+            status = 0
+        finally:
+            os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status == 0, (seed, status)
+
+def switch():
+    action = rng.choice(['start', 'start', 'stop', 'clear', 'peak', 'fork',
+                         'look'])
+    if action == 'start':
+        tracemalloc.start(rng.choice([1, 3, 25]))
+    elif action == 'stop':
+        tracemalloc.stop()
+    elif action == 'clear':
+        tracemalloc.clear_traces()
+    elif action == 'peak':
+        tracemalloc.reset_peak()
+    elif not tracemalloc.is_tracing():
+        return
+    elif action == 'fork':
+        fork()
+    elif rng.random() < 0.3:
+        look()
+    did[action] += 1
+
+_testtracer.start_threads(32)
+threads = [threading.Thread(target=objects) for i in range(2)]
+for thread in threads:
+    thread.start()
+end = time.monotonic() + seconds
+while time.monotonic() < end:
+    switch()
+    time.sleep(0.003)
+    current, peak = tracemalloc.get_traced_memory()
+    assert 0 <= current <= peak, (seed, current, peak)
+ended.set()
+for thread in threads:
+    thread.join()
+tracemalloc.start()
+look()
+_testtracer.stop_threads()
+assert min(did.values()) >= seconds // 6, (seed, did)
+print(seed, did)
 '''
 
 # Each interpreter has a GIL of its own, and threads.
@@ -109,47 +181,12 @@ assert tracemalloc.get_tracer_stats()['untraced'] == 0
 class ThreadTests(unittest.TestCase):
 
     def tearDown(self):
-        _testtracer.stop_threads()
         tracemalloc.stop()
 
     def test_start_stop_clear_fork_under_32_threads(self):
-        generator = random.Random(1)
-        _testtracer.start_threads(32)
-        deadline = time.monotonic() + SECONDS
-        while time.monotonic() < deadline:
-            action = generator.randrange(6)
-            if action < 2:
-                tracemalloc.start(generator.choice([1, 3, 25]))
-            elif action == 2:
-                tracemalloc.stop()
-            elif action == 3:
-                tracemalloc.clear_traces()
-            elif action == 4 and tracemalloc.is_tracing():
-                self.check_fork()
-            time.sleep(0.005)
-            current, peak = tracemalloc.get_traced_memory()
-            self.assertGreaterEqual(current, 0)
-            self.assertGreaterEqual(peak, current)
-
-    def check_fork(self):
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', DeprecationWarning)
-            pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                keep = [bytearray(100) for i in range(100)]
-                seen = tracemalloc.get_object_traceback(keep[0])
-                tracemalloc.stop()
-                tracemalloc.start()
-                status = 0 if seen is not None else 2
-            finally:
-                os._exit(status)
-        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
-
-    def test_nothing_is_left(self):
-        # In a process of its own: nothing else is in the map that may go.
-        script_helper.assert_python_ok('-c', LEFT, PYTHONMALLOC='pymalloc')
+        seed = random.randrange(1 << 32)
+        script_helper.assert_python_ok('-c', SWITCH, str(seed), str(SECONDS),
+                                       PYTHONMALLOC='pymalloc')
 
     def test_interpreters_with_a_gil_of_their_own(self):
         import_helper.import_module('_interpreters')
