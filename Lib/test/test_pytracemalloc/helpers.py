@@ -21,6 +21,19 @@ def live_at(filename, lineno):
     return count
 
 
+def program(n):
+    """Allocate at new lines, at new depths, small and big."""
+    scope = {}
+    keep = []
+    for i in range(n):
+        exec(compile(f'def f{i}(d):\n'
+                     f'    return [d] if d == 0 else [f{i}(d - 1)]\n',
+                     f'made{i}', 'exec'), scope)
+        keep.append(scope[f'f{i}'](i % 7))
+        keep.append(bytearray(600 + i))
+    return keep
+
+
 class Tracing:
     """Trace within a with statement; leave tracing off."""
 

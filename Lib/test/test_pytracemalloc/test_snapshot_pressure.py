@@ -7,12 +7,15 @@ import tempfile
 import textwrap
 import unittest
 
+import _tracemalloc
 import tracemalloc
 from tracemalloc import DomainFilter, Filter, Snapshot
 from test import support
 from test.support import import_helper
+from test.test_pytracemalloc.helpers import program
 
 _testcapi = import_helper.import_module('_testcapi')
+_testtracer = import_helper.import_module('_testtracer')
 MOST_REQUESTS = 20_000
 
 
@@ -146,6 +149,54 @@ class RequestTests(PressureCase):
             def check(again):
                 self.assertEqual(again.traces, snapshot.traces)
             self.sweep(lambda: Snapshot.load(self.path), check)
+
+
+class OwnMemoryTests(unittest.TestCase):
+    """The tracer itself gets no memory while a snapshot is made and used:
+    nothing fails, and what could not be traced is counted."""
+
+    def tearDown(self):
+        _tracemalloc._set_nomemory()
+        tracemalloc.stop()
+
+    def use(self, path):
+        keep = program(800)
+        snapshot = tracemalloc.take_snapshot()
+        self.assertEqual(
+            sum(stat.count for stat in snapshot.statistics('lineno')),
+            len(snapshot.traces))
+        snapshot.statistics('traceback', cumulative=False)
+        snapshot.filter_traces([Filter(False, '<unknown>')]).statistics('type')
+        for format in 'native', 'pickle':
+            snapshot.dump(path, format)
+            self.assertEqual(Snapshot.load(path).traces, snapshot.traces)
+        tracemalloc.reset_peak()
+        keep.append(bytearray(1 << 20))
+        del keep
+        again = tracemalloc.take_snapshot(traces=False)
+        peak = sum(stat.size for stat in again.peak.statistics('lineno'))
+        self.assertGreaterEqual(peak, 1 << 20)
+        self.assertLessEqual(peak, tracemalloc.get_traced_memory()[1])
+        again.compare_to(snapshot, 'lineno')
+        return again.metadata.get('untraced', 0)
+
+    def test_each_request_fails_in_turn(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, 'x')
+            for nframe in 1, 4:
+                untraced = 0
+                n = requests = 1
+                while n <= requests:
+                    tracemalloc.start(nframe)
+                    _tracemalloc._set_nomemory(n, n + 3)
+                    untraced += self.use(path)
+                    requests = _tracemalloc._set_nomemory()
+                    wrong, size, current = _testtracer.check_counters(
+                        tracemalloc.get_traced_memory)
+                    self.assertEqual((wrong, size), (0, current))
+                    tracemalloc.stop()
+                    n += 1
+                self.assertGreater(untraced, 10)
 
 
 class AddressSpaceTests(unittest.TestCase):

@@ -4,25 +4,12 @@ import unittest
 
 import _tracemalloc
 from test.support import import_helper, script_helper
-from test.test_pytracemalloc.helpers import Tracing
+from test.test_pytracemalloc.helpers import Tracing, program
 
 _testcapi = import_helper.import_module('_testcapi')
 _testtracer = import_helper.import_module('_testtracer')
 
 NEVER = 1 << 30
-
-
-def program(n):
-    """Allocate at new lines, at new depths, small and big."""
-    scope = {}
-    keep = []
-    for i in range(n):
-        exec(compile(f'def f{i}(d):\n'
-                     f'    return [d] if d == 0 else [f{i}(d - 1)]\n',
-                     f'made{i}', 'exec'), scope)
-        keep.append(scope[f'f{i}'](i % 7))
-        keep.append(bytearray(600 + i))
-    return keep
 
 
 def objects(depth):
