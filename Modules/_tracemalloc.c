@@ -11,7 +11,6 @@
 #include "pycore_tracer_core.h"
 #include "pycore_tracer_tasks.h"  // _PyTracemalloc_AddTasks()
 #include "pycore_tracer_trace.h"  // _PyTracer_GetTrace()
-#include "pycore_tracer_traces.h" // _PyTracemalloc_AddSnapshotTypes()
 
 PyDoc_STRVAR(is_tracing_doc,
 "is_tracing($module, /)\n--\n\n"
@@ -274,10 +273,9 @@ PyInit__tracemalloc(void)
 {
     PyObject *module = PyModule_Create(&module_def);
     if (module != NULL
-        && (_PyTracemalloc_AddSnapshotTypes(module) < 0
-            || _PyTracemalloc_AddTasks(module) < 0
-            || _PyTracemalloc_AddMetrics(module) < 0
-            || _PyTracemalloc_AddBlocks(module) < 0))
+        && (_PyTracemalloc_AddTasks(module) < 0
+            || _PyTracemalloc_AddMeasure(module) < 0
+            || _PyTracemalloc_AddMetrics(module) < 0))
     {
         Py_CLEAR(module);
     }

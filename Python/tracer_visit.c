@@ -1,9 +1,11 @@
-/* Every block that the tracer knows, for its tests: they compare the blocks,
-   one by one, with what an allocator of their own has seen. */
+/* What shared extensions see of the tracer: pools, and for its tests every
+   block.  They compare the blocks, one by one, with what an allocator of their
+   own has seen. */
 
 #include "Python.h"
 #include "pycore_tracer_core.h"
 #include "pycore_tracer_trace.h"
+#include "pycore_tracer_types.h"
 
 struct visitor {
     void (*visit)(const struct tracer_block *, void *);
@@ -57,6 +59,15 @@ uint32_t
 _PyTracer_CountNodes(void)
 {
     return _PyTracer.nnodes;
+}
+
+void
+_PyTracer_ShowPools(int (*visit)(const struct tracer_pool *pool, void *arg),
+                    void *arg)
+{
+    _PyTracer_Lock();
+    (void)_PyTracer_VisitPools(visit, arg);
+    _PyTracer_Unlock();
 }
 
 void

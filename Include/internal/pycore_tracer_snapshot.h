@@ -126,23 +126,28 @@ _PySnapshot_Measures(const struct tracer_snapshot *s, uint32_t node)
     return s->measures[s->nodes[node].measures];
 }
 
-/* --- tracer_arrays.c */
-extern struct tracer_snapshot *_PySnapshot_New(void);
-extern void _PySnapshot_Free(struct tracer_snapshot *s);
+/* What the interpreter defines and the module _tracemalloc_snapshot uses. */
+#define SNAPSHOT_API extern __attribute__((visibility("default")))
+
+/* --- Python/tracer_arrays.c */
+SNAPSHOT_API struct tracer_snapshot *_PySnapshot_New(void);
+SNAPSHOT_API void _PySnapshot_Free(struct tracer_snapshot *s);
 /* An array of n items of `size` bytes, never NULL for n == 0. */
-extern void *_PySnapshot_Array(uint64_t n, size_t size);
+SNAPSHOT_API void *_PySnapshot_Array(uint64_t n, size_t size);
 /* The same for at most n items: what is not written costs nothing. */
-extern void *_PySnapshot_Room(uint64_t n, size_t size);
+SNAPSHOT_API void *_PySnapshot_Room(uint64_t n, size_t size);
 /* A copy; the peak's: nodes with the values at the peak, without blocks. */
-extern struct tracer_snapshot *_PySnapshot_Copy(struct tracer_snapshot *s,
-                                                int with_blocks);
-extern struct tracer_snapshot *_PySnapshot_Peak(struct tracer_snapshot *s);
+SNAPSHOT_API struct tracer_snapshot *_PySnapshot_Copy(
+    struct tracer_snapshot *s, int with_blocks);
+SNAPSHOT_API struct tracer_snapshot *_PySnapshot_Peak(
+    struct tracer_snapshot *s);
 /* Make `blocks` of the packed ones, before blocks are looked at; the first
    call does the work. */
-extern int _PySnapshot_Unpack(struct tracer_snapshot *s);
+SNAPSHOT_API int _PySnapshot_Unpack(struct tracer_snapshot *s);
 /* Append a text; its index, or NONE: no memory. */
-extern uint32_t _PySnapshot_AddString(struct tracer_snapshot *s,
-                                      const char *utf8, uint32_t length);
+SNAPSHOT_API uint32_t _PySnapshot_AddString(struct tracer_snapshot *s,
+                                            const char *utf8,
+                                            uint32_t length);
 
 /* Map (a, b) -> number of the pair, in order of first sight.  Numbers start
    at 0; NONE: no memory. */
@@ -151,12 +156,12 @@ struct snapshot_pairs {
     uint32_t *numbers;
     uint32_t mask, used;
 };
-extern int _PySnapshot_PairsInit(struct snapshot_pairs *pairs);
-extern void _PySnapshot_PairsFree(struct snapshot_pairs *pairs);
-extern uint32_t _PySnapshot_Pair(struct snapshot_pairs *pairs,
-                                 uint32_t a, uint32_t b);
+SNAPSHOT_API int _PySnapshot_PairsInit(struct snapshot_pairs *pairs);
+SNAPSHOT_API void _PySnapshot_PairsFree(struct snapshot_pairs *pairs);
+SNAPSHOT_API uint32_t _PySnapshot_Pair(struct snapshot_pairs *pairs,
+                                       uint32_t a, uint32_t b);
 
-/* --- tracer_paths.c */
+/* --- Modules/_snapshot/paths.c */
 struct snapshot_paths {
     struct snapshot_node *nodes;      // what is made; parents come first
     uint64_t (*measures)[SNAPSHOT_NMEASURES];
@@ -186,12 +191,12 @@ extern int _PySnapshot_Preorder(const struct tracer_snapshot *s,
 extern void _PySnapshot_PathsMove(struct snapshot_paths *paths,
                                   struct tracer_snapshot *s);
 
-/* --- tracer_truncate.c */
+/* --- Modules/_snapshot/truncate.c */
 /* Shorten all paths to the limit and merge those that become equal.  Called
    before paths are looked at; the first call does the work. */
 extern int _PySnapshot_Truncate(struct tracer_snapshot *s);
 
-/* --- tracer_group.c */
+/* --- Modules/_snapshot/group.c */
 enum snapshot_key {
     SNAPSHOT_BY_FILENAME,
     SNAPSHOT_BY_LINENO,
@@ -233,7 +238,7 @@ extern int _PySnapshot_GroupByType(struct tracer_snapshot *s,
                                    const uint32_t *labels,
                                    struct snapshot_groups *result);
 
-/* --- tracer_order.c */
+/* --- Modules/_snapshot/order.c */
 /* Numbers of the groups by traceback that have blocks by a measure: the
    largest first, equal ones by size, count and frames; *n are found.  Of all
    blocks: the largest first, equal ones by their frames.  NULL: no memory. */
@@ -242,7 +247,7 @@ extern uint32_t *_PySnapshot_Order(const struct tracer_snapshot *s,
                                    int measure, uint32_t *n);
 extern uint32_t *_PySnapshot_OrderBlocks(struct tracer_snapshot *s);
 
-/* --- tracer_filter.c */
+/* --- Modules/_snapshot/filter.c */
 struct snapshot_filter {
     const uint8_t *filenames;     // one per string: matches; NULL: all do
     int32_t line;                 // -1: any
@@ -261,10 +266,10 @@ extern struct tracer_snapshot *_PySnapshot_Filter(
 extern struct tracer_snapshot *_PySnapshot_Select(
     struct tracer_snapshot *s, const uint8_t *keep);
 
-/* --- tracer_checksum.c: CRC-32 as in zlib */
+/* --- Modules/_snapshot/checksum.c: CRC-32 as in zlib */
 extern uint32_t _PySnapshot_CRC(uint32_t crc, const void *data, size_t size);
 
-/* --- tracer_file_write.c, tracer_file_read.c: see
+/* --- Modules/_snapshot/file_write.c, file_read.c: see
    Doc/library/tracemalloc_file.rst */
 
 #define SNAPSHOT_MAGIC "\x89TRM\r\n\x1a\n"

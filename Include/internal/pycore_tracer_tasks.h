@@ -49,7 +49,7 @@ extern void _PyTracer_EndCall(void);
    exception on error. */
 extern int _PyTracemalloc_AddTasks(PyObject *module);
 extern int _PyTracemalloc_AddMetrics(PyObject *module);
-extern int _PyTracemalloc_AddBlocks(PyObject *module);
+extern int _PyTracemalloc_AddMeasure(PyObject *module);
 
 #ifdef __cplusplus
 }

@@ -1,4 +1,5 @@
-/* The Python type that owns a snapshot, shared by Modules/_tracemalloc_*.c. */
+/* The Python type that owns a snapshot, shared by the files of the module
+   _tracemalloc_snapshot. */
 
 #ifndef Py_INTERNAL_TRACER_TRACES_H
 #define Py_INTERNAL_TRACER_TRACES_H
@@ -23,10 +24,7 @@ typedef struct {
     PyObject **tracebacks;        // tuple of FrameInfo, one per node
 } TracesObject;
 
-/* Add the types and functions of snapshots to the module _tracemalloc. */
-extern int _PyTracemalloc_AddSnapshotTypes(PyObject *module);
-
-/* --- _tracemalloc_snapshot.c.  New references or NULL, exception set. */
+/* --- Modules/_snapshot/module.c.  New references or NULL, exception set. */
 extern PyTypeObject _PyTracemalloc_Traces_Type;
 /* Takes over `data`; NULL: MemoryError. */
 extern PyObject *_PyTracemalloc_NewTraces(struct tracer_snapshot *data);
@@ -38,12 +36,12 @@ extern PyObject *_PyTracemalloc_GetFrame(TracesObject *self,
 extern PyObject *_PyTracemalloc_GetFrames(TracesObject *self, uint32_t node);
 extern PyObject *_PyTracemalloc_NewFrame(PyObject *const *fields, int n);
 
-/* --- _tracemalloc_snapshot_build.c */
+/* --- build.c */
 extern struct tracer_snapshot *_PyTracemalloc_FromSequence(PyObject *traces);
 extern PyObject *_PyTracemalloc_FromLines(PyObject *module, PyObject *lines);
 extern PyObject *_PyTracemalloc_Rename(TracesObject *self, PyObject *names);
 
-/* --- _tracemalloc_snapshot_rows.c, _tracemalloc_snapshot_arenas.c */
+/* --- rows.c, arenas.c */
 extern PyObject *_PyTracemalloc_Group(TracesObject *self, PyObject *args);
 extern PyObject *_PyTracemalloc_OrderBlocks(TracesObject *self,
                                             PyObject *unused);
@@ -54,17 +52,17 @@ extern PyObject *_PyTracemalloc_PinnedArenas(TracesObject *self,
 extern PyObject *_PyTracemalloc_GetArenaStats(PyObject *module,
                                               PyObject *unused);
 
-/* --- _tracemalloc_snapshot_measure.c: the type tracemalloc.measure */
-extern PyTypeObject _PyTracemalloc_Measure_Type;
-
-/* --- _tracemalloc_snapshot_file.c: methods of Traces and of the module */
+/* --- file.c: methods of Traces and of the module */
 extern PyObject *_PyTracemalloc_Filter(TracesObject *self, PyObject *filters);
 extern PyObject *_PyTracemalloc_Select(TracesObject *self, PyObject *keep);
 extern PyObject *_PyTracemalloc_Write(TracesObject *self, PyObject *args);
 extern PyObject *_PyTracemalloc_Read(PyObject *module, PyObject *image);
 
-/* --- _tracemalloc_snapshot_pickle.c: function of the module */
+/* --- pickle.c: function of the module */
 extern PyObject *_PyTracemalloc_CheckPickle(PyObject *module, PyObject *image);
+
+/* --- blocks.c: functions of the module */
+extern int _PyTracemalloc_AddBlocks(PyObject *module);
 
 #ifdef __cplusplus
 }

@@ -13,7 +13,8 @@ extern "C" {
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_snapshot.h"
 
-/* --- tracer_snapshot.c */
+/* --- tracer_snapshot.c, tracer_visit.c: exported for the shared extension
+   _tracemalloc_snapshot */
 
 /* What the tracer says beside the arrays. */
 struct tracer_facts {
@@ -24,8 +25,13 @@ struct tracer_facts {
 };
 
 /* GIL held, not locked.  NULL without an exception: no memory. */
-extern struct tracer_snapshot *_PyTracer_TakeSnapshot(
+PyAPI_FUNC(struct tracer_snapshot *) _PyTracer_TakeSnapshot(
     int with_blocks, struct tracer_facts *facts);
+
+/* _PyTracer_VisitPools() for who does not hold the lock; GIL held. */
+struct tracer_pool;
+PyAPI_FUNC(void) _PyTracer_ShowPools(
+    int (*visit)(const struct tracer_pool *pool, void *arg), void *arg);
 
 /* --- tracer_types.c */
 

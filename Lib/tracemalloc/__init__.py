@@ -8,7 +8,8 @@ import linecache
 
 # Functions implemented in C.
 from _tracemalloc import *
-from _tracemalloc import _get_object_traceback, _get_traces
+from _tracemalloc import _get_object_traceback
+from _tracemalloc_snapshot import _get_traces, get_arena_stats
 
 from tracemalloc.compat091 import *
 from tracemalloc.filters import BaseFilter, DomainFilter, Filter

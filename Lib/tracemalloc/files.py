@@ -12,7 +12,7 @@ import os
 import pickle
 import stat
 
-from _tracemalloc import _check_pickle, _from_lines, _read_traces
+from _tracemalloc_snapshot import _check_pickle, _from_lines, _read_traces
 
 MAGIC = b'\x89TRM'
 

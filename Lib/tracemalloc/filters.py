@@ -110,7 +110,7 @@ def _passes(filters, trace):
 
 
 def filter_traces(traces, filters):
-    """Filter a _tracemalloc.Traces."""
+    """Filter a _tracemalloc_snapshot.Traces."""
     if not isinstance(filters, Iterable):
         raise TypeError("filters must be a list of filters, not %s"
                         % type(filters).__name__)

@@ -1,11 +1,11 @@
-"""Frames, tracebacks and traces: views on the tuples of _tracemalloc."""
+"""Frames, tracebacks and traces: views on tuples made in C."""
 
 import copyreg
 from collections.abc import Sequence
 from functools import total_ordering
 import linecache
 
-from _tracemalloc import FrameInfo, Traces
+from _tracemalloc_snapshot import FrameInfo, Traces
 
 # Pickles must be readable where FrameInfo does not exist.
 copyreg.pickle(FrameInfo, lambda frame: (tuple, (tuple(frame),)))
@@ -85,7 +85,7 @@ class Traceback(Sequence):
 
     def __init__(self, frames, total_nframe=None):
         Sequence.__init__(self)
-        # Given as _tracemalloc has them, the most recent frame first.
+        # Given as a snapshot has them, the most recent frame first.
         self._frames = tuple(reversed(frames))
         self._total_nframe = total_nframe
 

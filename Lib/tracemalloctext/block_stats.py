@@ -6,7 +6,7 @@ shown, and of all only when two snapshots are compared.
 
 from functools import cached_property
 
-import _tracemalloc
+from _tracemalloc_snapshot import _get_biggest_blocks, _get_block_sizes
 from tracemalloctext.grouped_stats import GroupedStats
 from tracemalloctext.stats_diff import StatsDiff
 
@@ -20,12 +20,12 @@ class BlockStats(GroupedStats):
         self.cumulative = False
         self.metrics = snapshot.metrics
         self.traces = snapshot.traces._traces
-        self.number, self.size, _ = _tracemalloc._get_biggest_blocks(
+        self.number, self.size, _ = _get_biggest_blocks(
             self.traces, 0)
 
     @cached_property
     def stats(self):
-        return _tracemalloc._get_block_sizes(self.traces)
+        return _get_block_sizes(self.traces)
 
     def compare_to(self, old_stats=None):
         if old_stats is None:
@@ -51,6 +51,6 @@ class _Blocks(StatsDiff):
         return 0, self.new_stats.size, 0, self.new_stats.number
 
     def top(self, count):
-        _, _, blocks = _tracemalloc._get_biggest_blocks(self.new_stats.traces,
+        _, _, blocks = _get_biggest_blocks(self.new_stats.traces,
                                                         count)
         return [(0, size, 0, 1, address) for address, size, _ in blocks]

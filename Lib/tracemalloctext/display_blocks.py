@@ -3,7 +3,7 @@
 import linecache
 import os
 
-import _tracemalloc
+from _tracemalloc_snapshot import _find_block, _get_biggest_blocks
 from tracemalloc import Traceback
 from tracemalloctext.text import (
     format_date, format_size, printable, write_line)
@@ -12,7 +12,7 @@ from tracemalloctext.text import (
 def display_block(snapshot, address, file):
     """Display the memory block at an address; return False if there is
     none."""
-    block = _tracemalloc._find_block(snapshot.traces._traces, address)
+    block = _find_block(snapshot.traces._traces, address)
     if block is None:
         return False
     write_line(file, "%s, memory block 0x%x: %s" % (
@@ -24,7 +24,7 @@ def display_block(snapshot, address, file):
 
 def display_blocks(snapshot, count, look, file):
     """Display the *count* biggest memory blocks of a snapshot."""
-    number, total, blocks = _tracemalloc._get_biggest_blocks(
+    number, total, blocks = _get_biggest_blocks(
         snapshot.traces._traces, count)
     write_line(file, look.palette.title(
         "%s: Tracebacks of the top %s allocations per address"

@@ -4,6 +4,7 @@ Sizes are in bytes.  A metric that the platform cannot tell is left out.
 """
 
 import _tracemalloc
+from _tracemalloc_snapshot import get_arena_stats
 from tracemalloc.process import get_memory_info
 
 
@@ -44,7 +45,7 @@ def add_pymalloc_metrics(snapshot):
     allocated is in blocks, traced or not; free can hold more of them.
     fragmentation is the part of size that is free.
     """
-    stats = _tracemalloc.get_arena_stats()
+    stats = get_arena_stats()
     free = stats["free"] + stats["fragmented"]
     blocks = sum(row["used_blocks"] for row in stats["size_classes"])
     snapshot.add_metric("pymalloc.size", stats["bytes"], "size")
@@ -65,7 +66,7 @@ def add_tracemalloc_metrics(snapshot):
     free = _tracemalloc._get_tracer_free_memory()
     traces = sum(stat.count for stat in snapshot.statistics("filename"))
     snapshot.add_metric("tracemalloc.arena_size",
-                        _tracemalloc.get_arena_stats()["bytes"], "size")
+                        get_arena_stats()["bytes"], "size")
     snapshot.add_metric("tracemalloc.module.size", size, "size")
     snapshot.add_metric("tracemalloc.module.free", free, "size")
     snapshot.add_metric("tracemalloc.module.fragmentation",

@@ -9,7 +9,6 @@
 #endif
 
 #include "Python.h"
-#include "pycore_tracer_tasks.h"  // _PyTracemalloc_AddBlocks()
 #include "pycore_tracer_traces.h" // TracesObject
 
 #include <stdlib.h>               // malloc()

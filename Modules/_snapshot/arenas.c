@@ -13,6 +13,7 @@
 #include "pycore_obmalloc.h"      // ARENA_SIZE, POOL_SIZE
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_traces.h"
+#include "pycore_tracer_types.h"  // _PyTracer_ShowPools()
 
 /* --- Now */
 
@@ -55,9 +56,7 @@ _PyTracemalloc_GetArenaStats(PyObject *Py_UNUSED(module),
                              PyObject *Py_UNUSED(args))
 {
     struct use use = {0};
-    _PyTracer_Lock();
-    (void)_PyTracer_VisitPools(count_pool, &use);
-    _PyTracer_Unlock();
+    _PyTracer_ShowPools(count_pool, &use);
     PyObject *classes = PyList_New(0);
     if (classes == NULL) {
         return NULL;

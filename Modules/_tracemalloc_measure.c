@@ -10,7 +10,7 @@
 #include "Python.h"
 #include "pycore_modsupport.h"    // _PyArg_NoKeywords()
 #include "pycore_tracer_core.h"
-#include "pycore_tracer_traces.h"
+#include "pycore_tracer_tasks.h"    // _PyTracemalloc_AddMeasure()
 
 #include <stddef.h>               // offsetof()
 
@@ -132,7 +132,7 @@ PyDoc_STRVAR(measure_doc,
 "keep their values after it.  Measures may be nested, and run in several\n"
 "threads: each sees what the whole process allocates.");
 
-PyTypeObject _PyTracemalloc_Measure_Type = {
+static PyTypeObject measure_type = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "tracemalloc.measure",
     .tp_basicsize = sizeof(MeasureObject),
@@ -143,3 +143,9 @@ PyTypeObject _PyTracemalloc_Measure_Type = {
     .tp_getset = measure_getset,
     .tp_new = measure_new,
 };
+
+int
+_PyTracemalloc_AddMeasure(PyObject *module)
+{
+    return PyModule_AddType(module, &measure_type);
+}

@@ -1,5 +1,5 @@
-/* The type Traces of the module _tracemalloc: a snapshot (tracer_snapshot.h)
-   as a sequence of what stock's _get_traces() lists,
+/* The module _tracemalloc_snapshot and its type Traces: a snapshot as a
+   sequence of what stock's _get_traces() lists,
 
        (domain, size, ((filename, lineno), ...), total_nframe)
 
@@ -400,7 +400,7 @@ PyDoc_STRVAR(traces_doc,
 
 PyTypeObject _PyTracemalloc_Traces_Type = {
     PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "_tracemalloc.Traces",
+    .tp_name = "_tracemalloc_snapshot.Traces",
     .tp_basicsize = sizeof(TracesObject),
     .tp_dealloc = (destructor)traces_dealloc,
     .tp_repr = (reprfunc)traces_repr,
@@ -490,21 +490,40 @@ static PyMethodDef functions[] = {
     {NULL}
 };
 
-int
-_PyTracemalloc_AddSnapshotTypes(PyObject *module)
+PyDoc_STRVAR(module_doc,
+"Snapshots of the traced memory blocks, see the package tracemalloc.");
+
+static struct PyModuleDef module_def = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_tracemalloc_snapshot",
+    .m_doc = module_doc,
+    .m_size = 0,
+    .m_methods = functions,
+};
+
+static int
+add_types(PyObject *module)
 {
-    _PySnapshot_CRC(0, "", 0);
     if (frame_type == NULL) {
         frame_type = PyStructSequence_NewType(&frame_desc);
     }
     if (frame_type == NULL
         || PyModule_AddObjectRef(module, "FrameInfo",
                                  (PyObject *)frame_type) < 0
-        || PyModule_AddType(module, &_PyTracemalloc_Traces_Type) < 0
-        || PyModule_AddType(module, &_PyTracemalloc_Measure_Type) < 0
-        || PyModule_AddFunctions(module, functions) < 0)
+        || PyModule_AddType(module, &_PyTracemalloc_Traces_Type) < 0)
     {
         return -1;
     }
-    return 0;
+    return _PyTracemalloc_AddBlocks(module);
+}
+
+PyMODINIT_FUNC
+PyInit__tracemalloc_snapshot(void)
+{
+    _PySnapshot_CRC(0, "", 0);    // makes its tables, while nobody competes
+    PyObject *module = PyModule_Create(&module_def);
+    if (module != NULL && add_types(module) < 0) {
+        Py_CLEAR(module);
+    }
+    return module;
 }
