@@ -41,12 +41,18 @@ def dump(snapshot, filename, format='native'):
         raise ValueError("unknown format %r: use 'native' or 'pickle'"
                          % (format,))
     # A link stays a link; what is no file (/dev/stdout) is not replaced.
-    filename = os.path.realpath(os.fsdecode(filename))
-    if os.path.exists(filename) and not os.path.isfile(filename):
+    path = os.path.realpath(os.fsdecode(filename))
+    if os.path.exists(path) and not os.path.isfile(path):
         with io.FileIO(filename, 'w') as file:
             write(file, *arguments)
-    else:
-        _write_whole(filename, write, arguments)
+        return
+    try:
+        _write_whole(path, write, arguments)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        # Not the name of the temporary file, which nobody knows.
+        raise OSError(error.errno, error.strerror, filename) from None
 
 
 def _write_native(file, snapshot, text):

@@ -212,7 +212,7 @@ traces_item(TracesObject *self, Py_ssize_t i)
 {
     struct tracer_snapshot *s = self->data;
     if (i < 0 || (uint64_t)i >= s->nblocks) {
-        PyErr_SetString(PyExc_IndexError, "trace index out of range");
+        PyErr_SetString(PyExc_IndexError, "list index out of range");
         return NULL;
     }
     if (_PySnapshot_Truncate(s) < 0 || _PySnapshot_Unpack(s) < 0) {

@@ -153,6 +153,13 @@ class RoundTripTests(FileCase):
         snapshot.dump(device)
         self.assertFalse(os.path.isfile(device))
 
+    def test_errors_name_the_file(self):
+        missing = os.path.join(self.directory, 'missing', 'x')
+        for format in 'native', 'pickle':
+            with self.assertRaises(FileNotFoundError) as caught:
+                Snapshot(RAW, 2).dump(missing, format)
+            self.assertEqual(caught.exception.filename, missing)
+
     def test_disk_full_keeps_the_old_file(self):
         Snapshot(RAW, 2).dump(self.path)
         with open(self.path, 'rb') as file:
@@ -168,6 +175,7 @@ class RoundTripTests(FileCase):
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
             signal.signal(signal.SIGXFSZ, handler)
         self.assertEqual(caught.exception.errno, errno.EFBIG)
+        self.assertEqual(caught.exception.filename, self.path)
         with open(self.path, 'rb') as file:
             self.assertEqual(file.read(), old)
         self.assertEqual(os.listdir(self.directory), ['x.tracemalloc'])
