@@ -99,25 +99,37 @@ copy_locations(struct tracer_snapshot *s)
 }
 
 static void
-copy_measures(uint32_t id, uint64_t *m)
+add_twin(const struct tracer_twin *twin, uint64_t *m)
 {
-    const struct tracer_twin *twin = _PyTracer_Twin(id);
-    struct tracer_counts counts = _PyTracer_Counts(id);
-    m[SNAPSHOT_TOTAL_SIZE] = counts.alloc_bytes + twin->counts.alloc_bytes;
-    m[SNAPSHOT_TOTAL_COUNT] = counts.alloc_blocks
-                              + twin->counts.alloc_blocks;
-    struct tracer_sum small = _PyTracer_Live(&counts);
-    struct tracer_sum map = _PyTracer_Live(&twin->counts);
-    m[SNAPSHOT_SIZE] = small.bytes + map.bytes;
-    m[SNAPSHOT_COUNT] = small.blocks + map.blocks;
-    small = _PyTracer_AtPeak(id);
-    if (twin->peak_epoch == _PyTracer.epoch) {
-        map = twin->peak;
-    }
-    m[SNAPSHOT_PEAK_SIZE] = small.bytes + map.bytes;
-    m[SNAPSHOT_PEAK_COUNT] = small.blocks + map.blocks;
+    struct tracer_sum live = _PyTracer_Live(&twin->counts);
+    struct tracer_sum peak = twin->peak_epoch == _PyTracer.epoch ? twin->peak
+                                                                 : live;
+    m[SNAPSHOT_SIZE] += live.bytes;
+    m[SNAPSHOT_COUNT] += live.blocks;
+    m[SNAPSHOT_TOTAL_SIZE] += twin->counts.alloc_bytes;
+    m[SNAPSHOT_TOTAL_COUNT] += twin->counts.alloc_blocks;
+    m[SNAPSHOT_PEAK_SIZE] += peak.bytes;
+    m[SNAPSHOT_PEAK_COUNT] += peak.blocks;
     m[SNAPSHOT_GARBAGE_SIZE] = twin->garbage.bytes;
     m[SNAPSHOT_GARBAGE_COUNT] = twin->garbage.blocks;
+}
+
+static void
+copy_measures(uint32_t id, uint64_t *m)
+{
+    struct tracer_counts counts = _PyTracer_Counts(id);
+    struct tracer_sum live = _PyTracer_Live(&counts);
+    struct tracer_sum peak = _PyTracer_AtPeak(id);
+    m[SNAPSHOT_SIZE] = live.bytes;
+    m[SNAPSHOT_COUNT] = live.blocks;
+    m[SNAPSHOT_TOTAL_SIZE] = counts.alloc_bytes;
+    m[SNAPSHOT_TOTAL_COUNT] = counts.alloc_blocks;
+    m[SNAPSHOT_PEAK_SIZE] = peak.bytes;
+    m[SNAPSHOT_PEAK_COUNT] = peak.blocks;
+    m[SNAPSHOT_GARBAGE_SIZE] = m[SNAPSHOT_GARBAGE_COUNT] = 0;
+    if (_PyTracer_Node(id)->twin != 0) {
+        add_twin(_PyTracer_Twin(id), m);
+    }
 }
 
 /* Returns the number of live blocks in *nblocks.  Most nodes stand for calls
@@ -126,7 +138,7 @@ static int
 copy_nodes(struct tracer_snapshot *s, uint64_t *nblocks)
 {
     uint32_t n = node_number(_PyTracer.nnodes);
-    s->nodes = _PySnapshot_Room(n, sizeof(*s->nodes));
+    s->nodes = _PySnapshot_Array(n, sizeof(*s->nodes));
     s->measures = _PySnapshot_Room((uint64_t)n + 1, sizeof(*s->measures));
     if (s->nodes == NULL || s->measures == NULL) {
         return -1;
