@@ -14,6 +14,7 @@ import tempfile
 import textwrap
 import unittest
 import zlib
+from test.support import check_sanitizer
 from unittest import mock
 
 import tracemalloc
@@ -352,6 +353,8 @@ class DamageTests(FileCase):
 
     @unittest.skipUnless(os.path.exists('/proc/self/status'),
                          "needs Linux's count of resident memory")
+    @unittest.skipIf(check_sanitizer(address=True, memory=True, thread=True),
+                     "a sanitizer takes memory of its own")
     def test_memory_is_bounded_by_the_size(self):
         def number(n):
             return bytes([n >> 7 * i & 127 | (i < 4) << 7 for i in range(5)])

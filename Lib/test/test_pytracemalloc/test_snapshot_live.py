@@ -5,7 +5,7 @@ import os
 import pickle
 import threading
 import unittest
-from test.support import import_helper
+from test.support import check_sanitizer, import_helper
 from test.support.script_helper import assert_python_ok
 
 import tracemalloc
@@ -307,6 +307,8 @@ class MemoryTests(unittest.TestCase):
 
     @unittest.skipUnless(os.access('/proc/self/clear_refs', os.W_OK),
                          "needs to reset the peak of resident memory")
+    @unittest.skipIf(check_sanitizer(address=True, memory=True, thread=True),
+                     "a sanitizer takes memory of its own")
     def test_memory_while_taking(self):
         """At most 24 bytes a block."""
         code = """if True:
