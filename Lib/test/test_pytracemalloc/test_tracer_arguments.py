@@ -182,27 +182,5 @@ class SameAsStockTests(unittest.TestCase):
                 self.assertEqual(ours, stock)
 
 
-class DyingCodeTests(unittest.TestCase):
-
-    def test_recreated_code_shares_its_nodes(self):
-        def again():
-            scope = {}
-            exec(compile('def f():\n    return [[1]]\nkeep = f()', 'dying',
-                         'exec'), scope)
-            return scope['keep']
-
-        with Tracing(10):
-            keep = [again() for i in range(50)]
-            before = tracemalloc.get_tracer_stats()
-            keep += [again() for i in range(2000)]
-            after = tracemalloc.get_tracer_stats()
-            for obj in keep:
-                frames = list(tracemalloc.get_object_traceback(obj))
-                self.assertEqual((frames[-1].filename, frames[-1].lineno),
-                                 ('dying', 2))
-        self.assertLess(after['nodes'] - before['nodes'], 60)
-        self.assertLess(after['locations'] - before['locations'], 30)
-
-
 if __name__ == '__main__':
     unittest.main()

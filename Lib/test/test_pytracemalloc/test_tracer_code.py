@@ -1,0 +1,105 @@
+"""Code objects that die, and a call tree that grows with them."""
+import json
+import tracemalloc
+import unittest
+
+from test.support import import_helper, script_helper
+from test.test_pytracemalloc.helpers import SLOW, Tracing
+
+import_helper.import_module('resource')
+import_helper.import_module('_testtracer')
+
+
+# With so little address space there is room for 16384 nodes, instead of four
+# million: then blocks belong to the caller of their line.
+FULL = '''
+import _testtracer, json, resource, sys, tracemalloc
+
+def made(i):
+    scope = {}
+    exec(compile('def f():\\n    return [[1], {1: 2}]\\nkept = f()', f'{i}',
+                 'exec'), scope)
+    return scope['kept']
+
+def check():
+    wrong, size, current = _testtracer.check_counters(
+        tracemalloc.get_traced_memory)
+    assert wrong == 0 and size == current, (wrong, size, current)
+
+with open('/proc/self/statm') as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (8 << 20),
+                                        resource.RLIM_INFINITY))
+tracemalloc.start(json.loads(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+kept = []
+for i in range(20_000):
+    obj = made(i)
+    if i % 7 == 0:
+        kept.append(obj)
+stats = tracemalloc.get_tracer_stats()
+assert stats['nodes'] == 16384 and stats['untraced'] == 0, stats
+assert stats['folded'] > 1000, stats
+check()
+assert tracemalloc.get_object_traceback(kept[0])[-1].filename == '0'
+assert tracemalloc.get_object_traceback(kept[-1])
+snapshot = tracemalloc.take_snapshot()
+assert len(snapshot.traces) == sum(
+    stat.count for stat in snapshot.statistics('lineno'))
+del kept, obj
+check()
+'''
+
+
+class DyingCodeTests(unittest.TestCase):
+
+    def again(self, name):
+        scope = {}
+        exec(compile('def f():\n    return [[1]]\nkeep = f()', name, 'exec'),
+             scope)
+        return scope['keep']
+
+    def test_recreated_code_shares_its_nodes(self):
+        with Tracing(10):
+            keep = [self.again('dying') for i in range(50)]
+            before = tracemalloc.get_tracer_stats()
+            keep += [self.again('dying') for i in range(2000)]
+            after = tracemalloc.get_tracer_stats()
+            for obj in keep:
+                frames = list(tracemalloc.get_object_traceback(obj))
+                self.assertEqual((frames[-1].filename, frames[-1].lineno),
+                                 ('dying', 2))
+        self.assertLess(after['nodes'] - before['nodes'], 60)
+        self.assertLess(after['locations'] - before['locations'], 30)
+
+    @unittest.skipUnless(SLOW, 'a minute')
+    def test_a_million_code_objects(self):
+        with Tracing(10):
+            for i in range(1000):
+                self.again('dying')
+            before = tracemalloc.get_tracer_stats()
+            for i in range(1_000_000):
+                self.again('dying')
+            after = tracemalloc.get_tracer_stats()
+        for what, more in ('nodes', 50), ('locations', 50), ('memory', 1 << 20):
+            self.assertLess(after[what] - before[what], more, what)
+
+    def test_each_new_name_costs_a_few_bytes(self):
+        # Two code objects, three lines that allocate.
+        n = 20_000
+        with Tracing(10):
+            self.again('first')
+            before = tracemalloc.get_tracemalloc_memory()
+            for i in range(n):
+                self.again(f'dying {i}')
+            after = tracemalloc.get_tracemalloc_memory()
+        self.assertLess(after - before, 500 * n)
+
+    def test_no_more_nodes(self):
+        for nframe in 1, 4, 'full':
+            with self.subTest(nframe=nframe):
+                script_helper.assert_python_ok('-c', FULL, json.dumps(nframe))
+
+
+if __name__ == '__main__':
+    unittest.main()
