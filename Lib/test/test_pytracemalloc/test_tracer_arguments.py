@@ -78,7 +78,7 @@ class ArgumentTests(unittest.TestCase):
 
     def test_names_with_nul(self):
         # compile() refuses them, code objects do not.
-        code = compile('kept = []', 'before', 'exec').replace(
+        code = compile('kept = set()', 'before', 'exec').replace(
             co_filename='nul\0file', co_qualname='nul\0function')
         scope = {}
         with Tracing(2):

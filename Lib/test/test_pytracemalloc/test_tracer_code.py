@@ -17,7 +17,7 @@ import _testtracer, json, resource, sys, tracemalloc
 
 def made(i):
     scope = {}
-    exec(compile('def f():\\n    return [[1], {1: 2}]\\nkept = f()', f'{i}',
+    exec(compile('def f():\\n    return [{1}, {1: 2}]\\nkept = f()', f'{i}',
                  'exec'), scope)
     return scope['kept']
 
@@ -41,8 +41,8 @@ stats = tracemalloc.get_tracer_stats()
 assert stats['nodes'] == 16384 and stats['untraced'] == 0, stats
 assert stats['folded'] > 1000, stats
 check()
-assert tracemalloc.get_object_traceback(kept[0])[-1].filename == '0'
-assert tracemalloc.get_object_traceback(kept[-1])
+assert tracemalloc.get_object_traceback(kept[0][0])[-1].filename == '0'
+assert tracemalloc.get_object_traceback(kept[-1][0])
 snapshot = tracemalloc.take_snapshot()
 assert len(snapshot.traces) == sum(
     stat.count for stat in snapshot.statistics('lineno'))
@@ -55,7 +55,7 @@ class DyingCodeTests(unittest.TestCase):
 
     def again(self, name):
         scope = {}
-        exec(compile('def f():\n    return [[1]]\nkeep = f()', name, 'exec'),
+        exec(compile('def f():\n    return {1}\nkeep = f()', name, 'exec'),
              scope)
         return scope['keep']
 

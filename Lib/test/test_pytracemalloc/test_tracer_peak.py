@@ -7,7 +7,7 @@ import tracemalloc
 import unittest
 
 from test.support import import_helper
-from test.test_pytracemalloc.helpers import SLOW, Tracing, line_of
+from test.test_pytracemalloc.helpers import FLAVOUR, SLOW, Tracing, line_of
 
 _testtracer = import_helper.import_module('_testtracer')
 
@@ -145,7 +145,9 @@ class PeakTests(unittest.TestCase):
                 'lineno', order='garbage_count')
         garbage = {(stat.traceback[0].filename, stat.traceback[0].lineno):
                    stat.garbage_count for stat in statistics}
-        self.assertGreaterEqual(garbage[line_of(make_cycles, 2)], 500)
+        # Unless hooks see it, what was on a free list is not new.
+        self.assertGreaterEqual(garbage[line_of(make_cycles, 2)],
+                                400 if FLAVOUR == 'ignore' else 500)
         self.assertEqual(garbage.get(line_of(make_counted, 2), 0), 0)
 
 

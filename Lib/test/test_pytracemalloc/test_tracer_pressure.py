@@ -159,13 +159,20 @@ class ProgramMemoryTests(PressureCase):
                 self.sweep(lambda n: _testcapi.set_nomemory(n, n + 1),
                            _testcapi.remove_mem_hooks)
 
+    def never_fail(self):
+        while True:
+            try:
+                return _testcapi.set_nomemory(NEVER)
+            except MemoryError:
+                pass              # a tuple of arguments; only one fails
+
     def test_below_the_general_functions(self):
         for nframe in 1, 5, 'full':
             tracemalloc.stop()
             _testcapi.set_nomemory(NEVER)
             with self.subTest(nframe=nframe), Tracing(nframe):
                 self.sweep(lambda n: _testcapi.set_nomemory(n, n + 1),
-                           lambda: _testcapi.set_nomemory(NEVER))
+                           self.never_fail)
             _testcapi.remove_mem_hooks()
 
     def test_below_the_fused_functions(self):
@@ -262,6 +269,7 @@ assert wrong == 0 and size == current, (wrong, size, current)
 
 NO_ARENA = '''
 import _testtracer, tracemalloc
+from test.test_pytracemalloc.helpers import FLAVOUR
 
 def work():
     return [[i + 0.5, {i: i}, (i,), slice(i), str(i)] for i in range(20_000)]
@@ -272,7 +280,7 @@ def check():
     assert wrong == 0 and size == current, (wrong, size, current)
 
 def live():
-    return sum(trace[2][0] == ('<string>', 5)
+    return sum(trace[2][0] == ('<string>', 6)
                for trace in tracemalloc._get_traces())
 
 for nframe in 1, 5, 'full':
@@ -291,7 +299,7 @@ for nframe in 1, 5, 'full':
     check()
     del kept[:]
     check()
-    assert live() == 0, live()
+    assert live() == 0 or FLAVOUR == 'ignore', live()
     assert tracemalloc.get_tracer_stats()['untraced'] == 0
     tracemalloc.stop()
 '''
