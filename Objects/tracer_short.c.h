@@ -10,6 +10,18 @@
 
 /* --- malloc() and free() */
 
+/* Bytes of the map, which threads without the GIL change.  An atomic read could
+   be no operand of an addition. */
+static inline Py_ALWAYS_INLINE int64_t
+tracer_map_current(void)
+{
+#ifdef _Py_THREAD_SANITIZER
+    return _Py_atomic_load_int64_relaxed(&_PyTracer.map_current);
+#else
+    return _PyTracer.map_current;
+#endif
+}
+
 /* Is the count of a node that is about to grow not that of the peak, or saved
    already? */
 static inline Py_ALWAYS_INLINE int
@@ -59,7 +71,7 @@ tracer_malloc_at(uint32_t id, OMState *state, void *ctx, size_t nbytes,
     }
     struct tracer_node *node = _PyTracer_Node(id);
     int64_t small_current = _PyTracer.small_current + (int64_t)nbytes;
-    int64_t current = small_current + _PyTracer.map_current;
+    int64_t current = small_current + tracer_map_current();
     if ((watched ? tracer_must_watch(current)
                  : UNLIKELY(current > _PyTracer.high))
         || !tracer_may_grow(node)
@@ -221,7 +233,7 @@ tracer_unpark_at(uint32_t id, enum _PyTracer_freelist kind, void *block,
     struct tracer_node *node = _PyTracer_Node(id);
     size_t asked = TRACER_ENTRY_SIZE(entry);
     int64_t small_current = _PyTracer.small_current + (int64_t)asked;
-    int64_t current = small_current + _PyTracer.map_current;
+    int64_t current = small_current + tracer_map_current();
     if (UNLIKELY(TRACER_ENTRY_NODE(entry) != TRACER_NODE_PARKED + kind)
         || UNLIKELY(current > _PyTracer.high) || !tracer_may_grow(node)
         || UNLIKELY(_PyTracer_Wraps(node->alloc_bytes, asked))

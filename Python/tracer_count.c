@@ -33,19 +33,34 @@
 static void
 set_bounds(void)
 {
-    _PyTracer.high = _PyTracer.alarm_high;
+    int64_t high = _PyTracer.alarm_high;
     if (!_PyTracer.rising) {
-        _PyTracer.high = Py_MIN(_PyTracer.high, _PyTracer.peak);
+        high = Py_MIN(high, _PyTracer.peak);
         for (struct tracer_measure *m = _PyTracer.measures; m; m = m->next) {
-            _PyTracer.high = Py_MIN(_PyTracer.high, m->peak);
+            high = Py_MIN(high, m->peak);
         }
     }
+    _Py_atomic_store_int64_relaxed(&_PyTracer.high, high);
     int64_t low = Py_MAX(_PyTracer.alarm_low, 0);
-    int empty = low > _PyTracer.high;
+    int empty = low > high;
     _PyTracer.watch_low = empty ? INT64_MAX : low;
-    _PyTracer.watch_span = empty ? 0 : (uint64_t)(_PyTracer.high - low);
-    _PyTracer.free_epoch = _PyTracer.rising || _PyTracer.garbage_thread != NULL
-                           ? TRACER_LOOK : _PyTracer.epoch;
+    _PyTracer.watch_span = empty ? 0 : (uint64_t)(high - low);
+    int look = _PyTracer.rising || _PyTracer.garbage_thread != NULL;
+    _Py_atomic_store_uint32_relaxed(&_PyTracer.free_epoch,
+                                    look ? TRACER_LOOK : _PyTracer.epoch);
+}
+
+/* Threads without the GIL look at these. */
+static inline void
+set_rising(uint32_t rising)
+{
+    _Py_atomic_store_uint32_relaxed(&_PyTracer.rising, rising);
+}
+
+static inline void
+set_epoch(uint32_t epoch)
+{
+    _Py_atomic_store_uint32_relaxed(&_PyTracer.epoch, epoch);
 }
 
 static void
@@ -143,15 +158,15 @@ _PyTracer_Watch(void)
 static void
 next_epoch(void)
 {
-    _PyTracer.epoch_used = 0;
+    _Py_atomic_store_uint32_relaxed(&_PyTracer.epoch_used, 0);
     _PyTracer.most_saved = Py_MAX(_PyTracer.most_saved,
                                   _PyTracer.next_saved - _PyTracer.epoch);
-    _PyTracer.epoch = ++_PyTracer.next_saved;
+    set_epoch(++_PyTracer.next_saved);
     if (_PyTracer.epoch < TRACER_LOOK - TRACER_MAX_NODES) {
         return;
     }
     /* About to wrap: forget the four billion numbers before. */
-    _PyTracer.epoch = _PyTracer.next_saved = 1;
+    set_epoch(_PyTracer.next_saved = 1);
     for (uint32_t id = 0; id < _PyTracer.nnodes; id++) {
         _PyTracer_Node(id)->saved = 0;
     }
@@ -181,7 +196,7 @@ take_raw_peak(void)
     raise_measures(traced);
     if (traced > _PyTracer.peak) {
         _PyTracer.peak = traced;
-        _PyTracer.rising = 0;
+        set_rising(0);
         next_epoch();
     }
 }
@@ -195,7 +210,7 @@ settle(void)
         int64_t current = _PyTracer_Current();
         _PyTracer.peak = Py_MAX(_PyTracer.peak, current);
         raise_measures(current);
-        _PyTracer.rising = 0;
+        set_rising(0);
     }
 }
 
@@ -205,10 +220,10 @@ _PyTracer_LookAtHigh(void)
     take_raw_peak();
     int64_t current = _PyTracer_Current();
     if (current > _PyTracer.peak && !_PyTracer.rising) {
-        if (_PyTracer.epoch_used) {
+        if (_Py_atomic_load_uint32_relaxed(&_PyTracer.epoch_used)) {
             next_epoch();
         }
-        _PyTracer.rising = 1;
+        set_rising(1);
     }
     raise_measures(current);
     set_bounds();
@@ -293,7 +308,7 @@ _PyTracer_SavePeak(uint32_t id)
     assert(number - _PyTracer.epoch < _PyTracer.nnodes);
     _PyTracer.saved[number - _PyTracer.epoch] = packed;
     _PyTracer_Node(id)->saved = number;
-    _PyTracer.epoch_used = 1;
+    _Py_atomic_store_uint32_relaxed(&_PyTracer.epoch_used, 1);
 }
 
 struct tracer_sum

@@ -83,14 +83,21 @@ grow(void)
     return 0;
 }
 
+/* The peak is the business of threads with the GIL, which do not lock. */
+static int
+is_rising(void)
+{
+    return _Py_atomic_load_uint32_relaxed(&_PyTracer.rising) != 0;
+}
+
 static void
 save_twin_peak(struct tracer_twin *twin)
 {
-    uint32_t epoch = _PyTracer.epoch;
+    uint32_t epoch = _Py_atomic_load_uint32_relaxed(&_PyTracer.epoch);
     if (twin->peak_epoch != epoch) {
         twin->peak = _PyTracer_Live(&twin->counts);
         twin->peak_epoch = epoch;
-        _PyTracer.epoch_used = 1;
+        _Py_atomic_store_uint32_relaxed(&_PyTracer.epoch_used, 1);
     }
 }
 
@@ -109,7 +116,7 @@ count_in(uint32_t node, size_t size)
     if (!_PyTracer_IsParked(node)) {
         _Py_atomic_add_int64(&_PyTracer.map_current, (int64_t)size);
         int64_t current = _PyTracer_Current();
-        if (current > _PyTracer.high) {
+        if (current > _Py_atomic_load_int64_relaxed(&_PyTracer.high)) {
             if (has_gil()) {
                 _PyTracer_LookAtHigh();
             }
@@ -117,11 +124,11 @@ count_in(uint32_t node, size_t size)
                 _PyTracer_RawPeak(current);
             }
         }
-        else if (size == 0 && _PyTracer.rising && has_gil()) {
+        else if (size == 0 && is_rising() && has_gil()) {
             /* As much as before, but not what it was made of. */
             _PyTracer_Settle();
         }
-        if (!_PyTracer.rising) {
+        if (!is_rising()) {
             save_twin_peak(twin);
         }
     }
@@ -135,11 +142,13 @@ count_out(uint32_t node, size_t size)
     struct tracer_twin *twin = _PyTracer_Twin(node);
     assert(_PyTracer_Live(&twin->counts).bytes >= size);
     if (!_PyTracer_IsParked(node)) {
-        if (_PyTracer.free_epoch == TRACER_LOOK) {
+        if (_Py_atomic_load_uint32_relaxed(&_PyTracer.free_epoch)
+            == TRACER_LOOK)
+        {
             if (has_gil()) {
                 _PyTracer_LookAtFree(node, size, 1);
             }
-            else if (_PyTracer.rising) {
+            else if (is_rising()) {
                 _PyTracer_RawPeak(_PyTracer_Current());
             }
         }
@@ -220,7 +229,7 @@ void
 _PyTracer_MapRestore(const struct tracer_record *old)
 {
     struct tracer_twin *twin = _PyTracer_Twin(old->node);
-    if (!_PyTracer.rising) {
+    if (!is_rising()) {
         save_twin_peak(twin);
     }
     *find_slot(old->address, old->domain) = *old;
