@@ -201,6 +201,9 @@ _PyTraceMalloc_ClearTraces(void)
 void
 _PyTracer_OwnGil(void)
 {
+    if (_PyTracer.shared) {
+        return;                   // for good: what follows needs the one GIL
+    }
     _PyTracer_Lock();
     _PyTracer.shared = 1;
     if (_PyTracer.tracing) {

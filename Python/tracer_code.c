@@ -265,8 +265,8 @@ _PyTracer_CodeDealloc(PyCodeObject *object)
 void
 _PyTracer_CodeNew(void)
 {
-    if (_PyTracer.dead_high == 0) {
-        return;
+    if (_PyTracer.shared || _PyTracer.dead_high == 0) {
+        return;                   // several GILs: no cache is used
     }
     uintptr_t low = _PyTracer.dead_low;
     uintptr_t length = _PyTracer.dead_high - low;

@@ -404,20 +404,34 @@ _PyTracer_SumTotals(uint64_t *size, uint64_t *count)
 
 /* --- The collector begins and ends to delete */
 
+static void
+set_garbage_thread(PyThreadState *tstate)
+{
+    _Py_atomic_store_ptr_relaxed(&_PyTracer.garbage_thread, tstate);
+    set_bounds();
+}
+
 void
 _PyTracer_GarbageBegin(PyThreadState *tstate)
 {
-    if (_PyTracer.tracing && _PyTracer.garbage_thread == NULL) {
-        _PyTracer.garbage_thread = tstate;
-        set_bounds();
+    if (!_Py_atomic_load_int_relaxed(&_PyTracer.tracing)) {
+        return;
     }
+    _PyTracer_Lock();
+    if (_PyTracer.tracing && _PyTracer.garbage_thread == NULL) {
+        set_garbage_thread(tstate);
+    }
+    _PyTracer_Unlock();
 }
 
 void
 _PyTracer_GarbageEnd(PyThreadState *tstate)
 {
-    if (_PyTracer.garbage_thread == tstate) {
-        _PyTracer.garbage_thread = NULL;
-        set_bounds();
+    /* Nobody else sets it to this thread, or takes it back. */
+    if (_Py_atomic_load_ptr_relaxed(&_PyTracer.garbage_thread) != tstate) {
+        return;
     }
+    _PyTracer_Lock();
+    set_garbage_thread(NULL);
+    _PyTracer_Unlock();
 }
