@@ -11,20 +11,24 @@
 #   OPTIMIZE    yes: guided by a profile, as a release should be; no: in a
 #               fraction of the time, and the same bytes wherever it is built
 #   FREELISTS   track, ignore or disable
-#   SOURCE      where these files come from, for the label (unknown)
+#   SOURCE      the URL that these files come from, for the label; without it
+#               the label names the release's archive
+#   REVISION    the commit, for the label
 #   SOURCE_DATE_EPOCH   seconds, in place of all times in the image
 # VERSION and PYTHON_VERSION are for the labels; the build compares them with
 # configure.ac and patches/3.13/upstream.lock.
 ARG BASE=debian:bookworm-slim
 
 FROM ${BASE} AS build
+USER root
 ARG SOURCE_DATE_EPOCH
 # What the packages depend on comes first: an edit elsewhere keeps this layer.
 COPY bootstrap configure.ac /source/
 COPY Tools/common.sh /source/Tools/
 # CPython's generators run under Debian's Python, or a second build would.
-RUN /source/bootstrap && \
-    apt-get install -qq -y --no-install-recommends python3 >/dev/null
+RUN apt-get -qq update && \
+    apt-get -qq install -y --no-install-recommends python3 >/dev/null && \
+    /source/bootstrap
 COPY . /source
 ARG FREELISTS=track
 ARG OPTIMIZE=yes
@@ -33,6 +37,7 @@ ARG PYTHON_VERSION=3.13.5
 RUN /source/Tools/image/compile
 
 FROM ${BASE}
+USER root
 ARG SOURCE_DATE_EPOCH
 COPY --from=build /opt/mypython /opt/mypython
 RUN apt-get -qq update && \
@@ -59,11 +64,13 @@ ARG BASE
 ARG FREELISTS=track
 ARG VERSION=1.0.0
 ARG PYTHON_VERSION=3.13.5
-ARG SOURCE=unknown
+ARG SOURCE=pytracemalloc-${VERSION}.tar.xz
+ARG REVISION
 LABEL org.opencontainers.image.title="pytracemalloc" \
     org.opencontainers.image.description="CPython with an exact allocation tracer built in" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.source="${SOURCE}" \
+    org.opencontainers.image.revision="${REVISION}" \
     org.opencontainers.image.base.name="${BASE}" \
     org.opencontainers.image.licenses="MIT AND PSF-2.0" \
     org.pytracemalloc.python-version="${PYTHON_VERSION}" \

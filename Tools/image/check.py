@@ -98,7 +98,8 @@ class PromiseTests(unittest.TestCase):
         self.assertEqual(labels['org.pytracemalloc.freelists'],
                          os.environ['PYTRACEMALLOC_FREELISTS'])
         self.assertIn('PSF-2.0', labels[f'{image}.licenses'])
-        self.assertTrue(labels[f'{image}.source'])
+        self.assertRegex(labels[f'{image}.source'],
+                         r'^(https?://|pytracemalloc-[\d.]+\.tar\.xz$)')
         self.assertEqual(config['StopSignal'], 'SIGINT')
         version = in_image('python', '-VV')
         self.assertTrue(version.startswith(
@@ -133,6 +134,13 @@ class PromiseTests(unittest.TestCase):
             'import zoneinfo; zoneinfo.ZoneInfo("Europe/Paris")\n'
             'import ssl; assert ssl.create_default_context().get_ca_certs()'),
             'set()\n')
+
+    def test_licences(self):
+        text = in_image(
+            'cat', '/opt/mypython/share/pytracemalloc/LICENSE',
+            '/opt/mypython/lib/python3.13/LICENSE.txt')
+        self.assertIn('MIT License', text)
+        self.assertIn('PYTHON SOFTWARE FOUNDATION LICENSE', text)
 
     def test_tracing_at_start(self):
         code = ('import tracemalloc as t; print(t.is_tracing(), '
