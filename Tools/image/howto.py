@@ -14,7 +14,8 @@ import docs_session
 
 BASE = 'debian:bookworm-slim'
 # What the page makes.
-MADE = {'container': ['shop'], 'volume': ['shop', 'snapshots'],
+MADE = {'pod': ['shop'], 'container': ['shop'],
+        'volume': ['shop', 'snapshots'],
         'image': ['shop', 'compiled', 'copied', 'pytracemalloc']}
 CERTIFICATES = '/etc/ssl/certs/ca-certificates.crt'
 DOCKER = '''#!/bin/sh
@@ -54,7 +55,7 @@ def run(page, folder, engine, image, local_base):
             if block.file:
                 (folder / block.file).write_text(block.text)
             elif block.language == 'console':
-                run_console(page, block, shell)
+                run_console(page, block, shell, engine)
     finally:
         shell.close()
         for kind, names in MADE.items():
@@ -78,8 +79,10 @@ def make_docker(path, local_base):
     path.chmod(0o755)
 
 
-def run_console(page, block, shell):
+def run_console(page, block, shell, engine):
     for offset, command, expected in docs_session.commands_of(block.text):
+        if engine != 'podman' and 'podman' in block.text:
+            return                      # docker has no pods
         status, output = shell.run(command)
         where = f'{page}:{block.line + offset}: {command}'
         if status:
