@@ -256,6 +256,42 @@ class LayoutTests(FileCase):
         # A location of 3 bytes, two nodes of 3, blocks of 2, 1 and 1.
         self.assertEqual(sizes[1] - sizes[0], 13 * 1000)
 
+    def test_size(self):
+        """At most 12 bytes for a block, on whatever path it was made."""
+        def at_one_place(keep):
+            for i in range(16_384):
+                keep((i,))
+
+        def on_own_paths(keep, depth=14):
+            if depth == 0:
+                keep([depth, keep])
+                return
+            on_own_paths(keep, depth - 1)
+            on_own_paths(keep, depth - 1)
+
+        source = ''.join(
+            'def part%d(keep, x=None):\n' % i + '    keep((x,))\n' * 100
+            for i in range(160))
+        scope = {}
+        exec(compile(source, 'many_lines.py', 'exec'), scope)
+
+        def at_own_lines(keep):
+            for i in range(160):
+                scope['part%d' % i](keep)
+
+        for make in at_one_place, on_own_paths, at_own_lines:
+            with self.subTest(make=make.__name__):
+                blocks = []
+                tracemalloc.start(25)
+                self.addCleanup(tracemalloc.stop)
+                make(blocks.append)
+                snapshot = tracemalloc.take_snapshot()
+                tracemalloc.stop()
+                self.assertGreater(len(snapshot.traces), 16_000)
+                snapshot.dump(self.path)
+                self.assertLess(os.path.getsize(self.path),
+                                12 * len(snapshot.traces))
+
     def test_reordered_nodes(self):
         """Nodes are written in another order than they are made in."""
         traces = [(0, size, frames, None) for size, frames in (
