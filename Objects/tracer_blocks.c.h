@@ -8,6 +8,7 @@
    are multiples of 16, offset / 16 < 1024 and size / 16 <= 32, therefore
    floor(x / k) == x * ceil(2**15 / k) >> 15. */
 
+#include "pycore_dict.h"          // _PyDict_KeysSize()
 #include "pycore_tracer_core.h"
 
 static_assert(POOL_SIZE >> ALIGNMENT_SHIFT <= 1024

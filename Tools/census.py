@@ -20,7 +20,7 @@ import re
 import sys
 
 DIRECTORIES = ('Include', 'Modules', 'Objects', 'Parser', 'Python')
-HOOK = re.compile(r'_PyTracer_((?:UN)?PARK(?:_GC)?)\((\w+)')
+HOOK = re.compile(r'_PyTracer_((?:UN)?PARK(?:_GC|_HOT)?)\((\w+)')
 FUNCTION = re.compile(r'^(?:[A-Za-z_][\w *]* \*?)?(\w+)\(')
 LOOKS_FREE = re.compile(r'\b\w*(?:free_?list|num_?free|free_?blocks|freeslot'
                         r'|slice_cache)\w*\b', re.IGNORECASE)

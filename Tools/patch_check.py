@@ -18,7 +18,7 @@ import census
 
 TOOLS = pathlib.Path(__file__).parent
 FIELDS = ('Description', 'Author', 'Forwarded', 'Last-Update')
-PARK = re.compile(r'^\+.*_PyTracer_(?:UN)?PARK(?:_GC)?\(', re.MULTILINE)
+PARK = re.compile(r'^\+.*_PyTracer_(?:UN)?PARK(?:_GC|_HOT)?\(', re.MULTILINE)
 INCLUDE = re.compile(r'^\+#.*\n?', re.MULTILINE)
 GENERATED = (
     # generator, file, further input

@@ -60,10 +60,34 @@ PyAPI_FUNC(void) _PyTracer_Park(enum _PyTracer_freelist kind, void *block,
 PyAPI_FUNC(void) _PyTracer_Unpark(enum _PyTracer_freelist kind, void *block,
                                   size_t size);
 
+/* Those that every program lives on have functions of their own, that take
+   the object. */
+#define _PyTracer_HOT_FREELISTS(X) \
+    X(FLOAT) X(TUPLE) X(LIST) X(DICT) X(DICT_KEYS) X(SLICE)
+#define _PyTracer_HOT_DECLARE(KIND)                 \
+    extern void _PyTracer_Park_##KIND(void *op);    \
+    extern void _PyTracer_Unpark_##KIND(void *op);
+_PyTracer_HOT_FREELISTS(_PyTracer_HOT_DECLARE)
+#undef _PyTracer_HOT_DECLARE
+
 #ifdef PYTRACEMALLOC_FREELISTS_IGNORE
 #  define _PyTracer_PARK(KIND, BLOCK, SIZE) ((void)0)
 #  define _PyTracer_UNPARK(KIND, BLOCK, SIZE) ((void)0)
+#  define _PyTracer_PARK_HOT(KIND, OP) ((void)0)
+#  define _PyTracer_UNPARK_HOT(KIND, OP) ((void)0)
 #else
+#  define _PyTracer_PARK_HOT(KIND, OP)                                  \
+    do {                                                                \
+        if (__builtin_expect(_PyTracer_enabled, 0)) {                   \
+            _PyTracer_Park_##KIND(OP);                                  \
+        }                                                               \
+    } while (0)
+#  define _PyTracer_UNPARK_HOT(KIND, OP)                                \
+    do {                                                                \
+        if (__builtin_expect(_PyTracer_enabled, 0)) {                   \
+            _PyTracer_Unpark_##KIND(OP);                                \
+        }                                                               \
+    } while (0)
 #  define _PyTracer_PARK(KIND, BLOCK, SIZE)                             \
     do {                                                                \
         if (__builtin_expect(_PyTracer_enabled, 0)) {                   \
