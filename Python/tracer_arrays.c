@@ -41,6 +41,7 @@ _PySnapshot_Free(struct tracer_snapshot *s)
     free(s->packed);
     free(s->runs);
     free(s->others);
+    free(s->coded);
     free(s);
 }
 
@@ -113,6 +114,9 @@ unpack_run(const struct tracer_snapshot *s, const struct snapshot_run *run,
 int
 _PySnapshot_Unpack(struct tracer_snapshot *s)
 {
+    if (s->decode != NULL) {
+        return s->decode(s);
+    }
     if (s->packed == NULL) {
         return 0;
     }
@@ -148,6 +152,8 @@ _PySnapshot_Copy(struct tracer_snapshot *s, int with_blocks)
     copy->packed = NULL;
     copy->runs = NULL;
     copy->others = NULL;
+    copy->coded = NULL;
+    copy->decode = NULL;
     if (!with_blocks) {
         copy->has_blocks = 0;
         copy->nblocks = 0;

@@ -110,7 +110,7 @@ struct tracer_snapshot {
     uint64_t (*measures)[SNAPSHOT_NMEASURES];     // the first ones are zero
     struct snapshot_class *classes;
     struct snapshot_arena *arenas;
-    struct snapshot_block *blocks;    // NULL: still packed
+    struct snapshot_block *blocks;    // NULL: still packed or coded
     /* First come the packed ones, then those that no pool held. */
     struct snapshot_packed *packed;
     struct snapshot_run *runs;
@@ -118,6 +118,10 @@ struct tracer_snapshot {
     uint64_t npacked;             // records
     uint64_t nsmall;              // blocks
     struct snapshot_block *others;
+    /* Of a file: the records of its section, and what makes blocks of them. */
+    uint8_t *coded;
+    size_t coded_size;
+    int (*decode)(struct tracer_snapshot *s);
 };
 
 static inline uint64_t *
@@ -141,7 +145,7 @@ SNAPSHOT_API struct tracer_snapshot *_PySnapshot_Copy(
     struct tracer_snapshot *s, int with_blocks);
 SNAPSHOT_API struct tracer_snapshot *_PySnapshot_Peak(
     struct tracer_snapshot *s);
-/* Make `blocks` of the packed ones, before blocks are looked at; the first
+/* Make `blocks` of the packed or coded ones, before blocks are looked at; the first
    call does the work. */
 SNAPSHOT_API int _PySnapshot_Unpack(struct tracer_snapshot *s);
 /* Append a text; its index, or NONE: no memory. */
@@ -268,6 +272,10 @@ extern struct tracer_snapshot *_PySnapshot_Select(
 
 /* --- Modules/_snapshot/checksum.c: CRC-32 as in zlib */
 extern uint32_t _PySnapshot_CRC(uint32_t crc, const void *data, size_t size);
+
+/* --- Modules/_snapshot/utf8.c: the first byte that is no UTF-8, or NULL */
+extern const uint8_t *_PySnapshot_FindBadUTF8(const uint8_t *p,
+                                              const uint8_t *end);
 
 /* --- Modules/_snapshot/file_write.c, file_read.c: see
    Doc/library/tracemalloc_file.rst */
@@ -402,6 +410,7 @@ _PySnapshot_UnitSize(const uint64_t *m)
 #define SNAPSHOT_LIKELY_SIZE 1u
 #define SNAPSHOT_SAME_NODE 2u
 #define SNAPSHOT_LIKELY_CLASS 4u
+#define SNAPSHOT_LIKELY (SNAPSHOT_LIKELY_SIZE | SNAPSHOT_LIKELY_CLASS)
 #define SNAPSHOT_FAR 31u          // a number follows instead
 
 /* A signed number, modulo 2**64, with its sign in the lowest bit. */

@@ -111,17 +111,25 @@ get_byte(struct reader *r)
     return *r->p++;
 }
 
-/* The number of records that follow, of at least `least` bytes each, and an
-   array for them. */
+/* The number of records that follow, of at least `least` bytes each; in memory
+   they are of `size`. */
+static uint64_t
+get_count(struct reader *r, size_t least, size_t size)
+{
+    const uint8_t *start = r->p;
+    uint64_t n = get(r);
+    if (n > (uint64_t)(r->end - r->p) / least || n >= PTRDIFF_MAX / size) {
+        fail_at(r, start, "more records than the section can hold");
+        return 0;
+    }
+    return n;
+}
+
+/* The same, and an array for them. */
 static void *
 get_array(struct reader *r, size_t least, size_t size, uint64_t *n)
 {
-    const uint8_t *start = r->p;
-    *n = get(r);
-    if (*n > (uint64_t)(r->end - r->p) / least || *n >= PTRDIFF_MAX / size) {
-        fail_at(r, start, "more records than the section can hold");
-        *n = 0;
-    }
+    *n = get_count(r, least, size);
     void *array = _PySnapshot_Array(*n, size);
     if (array == NULL) {
         fail(r, NULL);
@@ -143,43 +151,12 @@ get_array32(struct reader *r, size_t least, size_t size, uint32_t *n)
     return array;
 }
 
-/* End of the character at p, NULL if it is none: UTF-8 as in RFC 3629, but for
-   NUL and surrogates, which names may hold. */
-static const uint8_t *
-skip_character(const uint8_t *p, const uint8_t *end)
-{
-    uint8_t c = p[0];
-    if (c < 0x80) {
-        return p + 1;
-    }
-    int n = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
-    if (c < 0xc2 || c > 0xf4 || end - p < n) {
-        return NULL;
-    }
-    for (int i = 1; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80) {
-            return NULL;
-        }
-    }
-    /* Longer than needed, or beyond U+10FFFF. */
-    if ((c == 0xe0 && p[1] < 0xa0) || (c == 0xf0 && p[1] < 0x90)
-        || (c == 0xf4 && p[1] > 0x8f))
-    {
-        return NULL;
-    }
-    return p + n;
-}
-
 static void
 check_utf8(struct reader *r, const uint8_t *p, const uint8_t *end)
 {
-    while (p < end) {
-        const uint8_t *next = skip_character(p, end);
-        if (next == NULL) {
-            fail_at(r, p, "bad UTF-8");
-            return;
-        }
-        p = next;
+    const uint8_t *bad = _PySnapshot_FindBadUTF8(p, end);
+    if (bad != NULL) {
+        fail_at(r, bad, "bad UTF-8");
     }
 }
 
@@ -408,7 +385,9 @@ read_block(struct reader *r, const struct tracer_snapshot *s,
     block->size = control & SNAPSHOT_LIKELY_SIZE ? like->size : get(r);
     block->class_ = control & SNAPSHOT_LIKELY_CLASS
         ? like->class_ : get_index(r, s->nclasses, "no such kind");
-    *like = *block;
+    if ((control & SNAPSHOT_LIKELY) != SNAPSHOT_LIKELY) {
+        *like = *block;
+    }
     tally->sums[node->measures][0] += block->size;
     tally->sums[node->measures][1]++;
 }
@@ -433,6 +412,13 @@ check_sums(struct reader *r, struct tracer_snapshot *s,
     }
 }
 
+static void
+free_tally(struct tally *tally)
+{
+    free(tally->last);
+    free(tally->sums);
+}
+
 static int
 prepare_tally(struct tracer_snapshot *s, struct tally *tally)
 {
@@ -446,36 +432,78 @@ prepare_tally(struct tracer_snapshot *s, struct tally *tally)
     tally->last = calloc((size_t)s->nlocations + 1, sizeof(*tally->last));
     tally->sums = _PySnapshot_Array(s->nmeasures, sizeof(*tally->sums));
     if (tally->last == NULL || tally->sums == NULL) {
+        free_tally(tally);
         return -1;
     }
     memset(tally->sums, 0, s->nmeasures * sizeof(*tally->sums));
     return 0;
 }
 
+/* `blocks`: where they are put, or NULL. */
+static void
+read_each_block(struct reader *r, const struct tracer_snapshot *s,
+                struct tally *tally, struct snapshot_block *blocks)
+{
+    struct snapshot_block block = {0};
+    for (uint64_t i = 0; i < s->nblocks && !r->failed; i++) {
+        read_block(r, s, &block, tally);
+        if (blocks != NULL) {
+            blocks[i] = block;
+        }
+    }
+}
+
+/* The blocks of a snapshot that was read, and therefore checked. */
+static int
+decode_blocks(struct tracer_snapshot *s)
+{
+    struct snapshot_error error;
+    struct reader r = {.image = s->coded, .p = s->coded,
+                       .end = s->coded + s->coded_size, .error = &error};
+    struct tally tally;
+    struct snapshot_block *blocks = _PySnapshot_Array(s->nblocks,
+                                                      sizeof(*blocks));
+    int result = blocks == NULL ? -1 : prepare_tally(s, &tally);
+    if (result == 0) {
+        read_each_block(&r, s, &tally, blocks);
+        free_tally(&tally);
+        free(s->coded);
+        s->coded = NULL;
+        s->decode = NULL;
+        s->blocks = blocks;
+    }
+    else {
+        free(blocks);
+    }
+    return result;
+}
+
+/* Blocks stay as they are until one is looked at: 24 bytes for each would be
+   most of what a loaded snapshot takes, and of the time to load it. */
 static void
 read_blocks(struct reader *r, struct tracer_snapshot *s)
 {
-    struct snapshot_block block = {0};
     struct tally tally;
     s->has_blocks = get_index(r, 2, "flag is neither 0 nor 1");
-    s->blocks = get_array(r, 1, sizeof(*s->blocks), &s->nblocks);
+    s->nblocks = get_count(r, 1, sizeof(*s->blocks));
     if (s->nblocks != 0
         && (!s->has_blocks || s->nnodes == 0 || s->nclasses == 0))
     {
         fail(r, "blocks without tree or kinds");
     }
-    if (prepare_tally(s, &tally) < 0) {
+    s->coded_size = (size_t)(r->end - r->p);
+    s->coded = _PySnapshot_Array(s->coded_size, 1);
+    if (s->coded == NULL || prepare_tally(s, &tally) < 0) {
         fail(r, NULL);
+        return;
     }
-    for (uint64_t i = 0; i < s->nblocks && !r->failed; i++) {
-        read_block(r, s, &block, &tally);
-        s->blocks[i] = block;
-    }
+    memcpy(s->coded, r->p, s->coded_size);
+    s->decode = decode_blocks;
+    read_each_block(r, s, &tally, NULL);
     if (s->has_blocks && !r->failed) {
         check_sums(r, s, &tally);
     }
-    free(tally.last);
-    free(tally.sums);
+    free_tally(&tally);
 }
 
 static uint64_t

@@ -135,15 +135,16 @@ check_block(const struct tracer_snapshot *a, const struct tracer_snapshot *b,
 }
 
 static void
-write_again(const struct tracer_snapshot *s)
+write_again(struct tracer_snapshot *s)
 {
+    check(_PySnapshot_Unpack(s) == 0);
     const char *meta;
     size_t meta_size, size;
     struct snapshot_error error;
     uint8_t *image = write_file(s, &size);
     struct tracer_snapshot *again = _PySnapshot_Read(image, size, &meta,
                                                      &meta_size, &error);
-    check(again != NULL);
+    check(again != NULL && _PySnapshot_Unpack(again) == 0);
     check(again->nnodes == s->nnodes && again->nblocks == s->nblocks
           && again->nlocations == s->nlocations);
     check(memcmp(again->locations, s->locations,
