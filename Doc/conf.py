@@ -26,6 +26,8 @@ needs_sphinx = '9.0'
 extensions = ['sphinx.ext.doctest']
 exclude_patterns = ['requirements.txt']
 nitpicky = True
+# C's own, which have no page to lead to.
+nitpick_ignore = [('c:identifier', name) for name in ('size_t', 'uintptr_t')]
 
 # What follows `::` is Python.
 highlight_language = 'python'

@@ -1,4 +1,5 @@
-"""The reference names what is there: functions, classes, methods, options."""
+"""The reference names what is there, and all that is there: functions,
+classes, methods, attributes, options, variables, functions in C."""
 import argparse
 import importlib
 import inspect
@@ -7,9 +8,16 @@ import pathlib
 import re
 import unittest
 
+import tracemalloc
+import tracemalloctext
 from pytracemalloc.cli import make_parser
 
-DOC = pathlib.Path(os.environ.get('PYTRACEMALLOC_TOP', '')) / 'Doc'
+TOP = pathlib.Path(os.environ.get('PYTRACEMALLOC_TOP', ''))
+DOC = TOP / 'Doc'
+# Between the frozen parts of the interpreter and the command, not for users.
+INTERNAL_VARIABLES = {'PYTRACEMALLOC_RUN', 'PYTRACEMALLOC_VERSION',
+                      'PYTRACEMALLOC_FREELISTS'}
+VARIABLE = re.compile(r'["\'](PY(?:THON)?TRACEMALLOC\w*)["\']')
 MODULE = re.compile(r'\.\. (?:current)?module:: ([\w.]+)$')
 NAMES = re.compile(r'( *)\.\. (function|class|method|staticmethod|classmethod)'
                    r':: (\w+)')
@@ -62,6 +70,34 @@ def real_options():
             for name, parser in action.choices.items()}
 
 
+def public_names(module):
+    """Names that a program can use, and the attributes of classes."""
+    for name in sorted(getattr(module, '__all__', vars(module))):
+        value = getattr(module, name)
+        if name.startswith('_') or inspect.ismodule(value):
+            continue
+        yield name
+        if inspect.isclass(value):
+            inherited = {attribute for base in value.__mro__[1:]
+                         if base.__module__ in ('builtins', 'collections.abc')
+                         for attribute in vars(base)}
+            for attribute in dir(value):
+                if attribute[0] != '_' and attribute not in inherited:
+                    yield attribute
+
+
+def read_variables():
+    """Environment variables that the sources name in quotes."""
+    found = set()
+    for folder in ('Python', 'Modules', 'Lib/tracemalloc',
+                   'Lib/tracemalloctext', 'Lib/pytracemalloc'):
+        for path in (TOP / folder).rglob('*.[cp]*'):
+            if path.suffix in ('.c', '.py') and '_testtracer' not in path.name:
+                found.update(VARIABLE.findall(
+                    path.read_text(encoding='utf-8')))
+    return found - INTERNAL_VARIABLES
+
+
 @unittest.skipUnless(DOC.is_dir(), 'needs the repository')
 class ReferenceTests(unittest.TestCase):
 
@@ -75,6 +111,40 @@ class ReferenceTests(unittest.TestCase):
                         value = inspect.getattr_static(value, part)
                 count += 1
         self.assertGreater(count, 80)
+
+    def test_nothing_is_missing(self):
+        text = '\n'.join(path.read_text(encoding='utf-8')
+                         for path in (DOC / 'library').glob('*.rst'))
+        words = set(re.findall(r'\w+', text))
+        for module in (tracemalloc, tracemalloctext):
+            names = set(public_names(module))
+            self.assertGreater(len(names), 40)
+            self.assertEqual(names - words, set(), module.__name__)
+
+    def test_variables(self):
+        page = (DOC / 'man' / 'python-tracemalloc.7.rst').read_text(
+            encoding='utf-8')
+        described = set(re.findall(r'^\*\*(PY\w+)\*\*$', page, re.M))
+        self.assertEqual(described, read_variables())
+
+    def test_x_options(self):
+        page = (DOC / 'man' / 'python-tracemalloc.7.rst').read_text(
+            encoding='utf-8')
+        described = set(re.findall(r'^\*\*-X (\w+)\*\*', page, re.M))
+        services = (TOP / 'Python' / 'tracer_services.c').read_text(
+            encoding='utf-8')
+        ours = set(re.findall(r'L"(tracemalloc_\w+)=?"', services))
+        self.assertTrue(ours)
+        # CPython reads -X tracemalloc itself.
+        self.assertEqual(described, {'tracemalloc'} | ours)
+
+    def test_functions_in_c(self):
+        page = (DOC / 'library' / 'c_api.rst').read_text(encoding='utf-8')
+        described = set(re.findall(r'\.\. c:function:: \w+ (\w+)\(', page))
+        source = (TOP / 'Python' / 'tracemalloc.c').read_text(
+            encoding='utf-8')
+        public = set(re.findall(r'^(PyTraceMalloc_\w+)\(', source, re.M))
+        self.assertEqual(described, public)
 
     def test_options_of_the_man_page(self):
         documented, real = documented_options(), real_options()
