@@ -146,6 +146,14 @@ class ReferenceTests(unittest.TestCase):
         public = set(re.findall(r'^(PyTraceMalloc_\w+)\(', source, re.M))
         self.assertEqual(described, public)
 
+    def test_map_of_the_source(self):
+        page = (DOC / 'internals' / 'source.rst').read_text(encoding='utf-8')
+        files = [path for folder in ('Objects', 'Python', 'Modules/_snapshot')
+                 for path in (TOP / folder).glob('*.[ch]*')]
+        self.assertGreater(len(files), 30)
+        for path in files:
+            self.assertIn(f'{path.name}``', page)
+
     def test_options_of_the_man_page(self):
         documented, real = documented_options(), real_options()
         # The page describes both together.
