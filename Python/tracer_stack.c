@@ -464,7 +464,7 @@ update_stack(struct tracer_stack *s, _PyInterpreterFrame *frame)
     return npending == 0 ? 0 : push_frames(s, (size_t)npending);
 }
 
-static uint32_t
+static Py_NO_INLINE uint32_t
 capture_stack(PyThreadState *tstate)
 {
     struct _PyTracer_top *top = &((_PyThreadStateImpl *)tstate)->tracer;
@@ -492,9 +492,43 @@ capture_stack(PyThreadState *tstate)
     return last_stop(e)->node;
 }
 
+/* The stop of an entry where its frame is now; NULL: it is at neither. */
+static inline struct stop *
+known_stop(struct entry *e)
+{
+    const void *instr = e->frame->instr_ptr;
+    if (last_stop(e)->instr != instr) {
+        if (e->stops[e->last ^ 1].instr != instr) {
+            return NULL;
+        }
+        e->last ^= 1;
+    }
+    return last_stop(e);
+}
+
+/* The commonest change comes first, and calls nothing: the top frame has
+   returned to the one below, which is at an instruction that it was at
+   before. */
 uint32_t
 _PyTracer_CaptureSlow(PyThreadState *tstate)
 {
+    _PyInterpreterFrame *frame = tstate->current_frame;
+    if (frame != NULL && frame->tracer_mark) {
+        struct _PyTracer_top *top = &((_PyThreadStateImpl *)tstate)->tracer;
+        struct tracer_stack *s = top->stack;
+        struct entry *e;
+        struct stop *stop;
+        if (s != NULL && s->depth >= 2
+            && (e = &s->entries[s->depth - 2])->frame == frame
+            && s->code_epoch == _PyTracer.code_epoch
+            && (stop = known_stop(e)) != NULL)
+        {
+            s->depth--;
+            top->frame = frame;
+            top->parent = e->parent;
+            return stop->node;
+        }
+    }
     return _PyTracer.limit == 1 ? capture_one(tstate) : capture_stack(tstate);
 }
 
