@@ -144,12 +144,13 @@ extern void _PyTracer_ThreadDealloc(PyThreadState *tstate);
 extern void _PyTracer_GarbageBegin(PyThreadState *tstate);
 extern void _PyTracer_GarbageEnd(PyThreadState *tstate);
 
-/* An interpreter with a GIL of its own is about to start: from now on the
-   GIL alone protects nothing.  Called with the creator's GIL held. */
+/* An interpreter is about to be made.  If it is to have a GIL of its own, the
+   GIL alone protects nothing from now on.  Called with the creator's GIL held,
+   so that no other thread is within the tracer. */
 extern void _PyTracer_OwnGil(void);
-#define _PyTracer_INIT_GIL(TSTATE, OWN_GIL)                             \
+#define _PyTracer_NEW_INTERPRETER(CONFIG)                               \
     do {                                                                \
-        if ((OWN_GIL) && !_Py_IsMainInterpreter((TSTATE)->interp)) {    \
+        if ((CONFIG)->gil == PyInterpreterConfig_OWN_GIL) {             \
             _PyTracer_OwnGil();                                         \
         }                                                               \
     } while (0)
