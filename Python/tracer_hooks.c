@@ -70,7 +70,7 @@ _PyTracer_RecordNode(void *block, size_t size, enum tracer_kind kind,
     return -1;
 }
 
-void
+Py_NO_INLINE void
 _PyTracer_Record(void *block, size_t size, enum tracer_kind kind)
 {
     PyThreadState *tstate = _PyThreadState_GET();
@@ -95,7 +95,7 @@ _PyTracer_Record(void *block, size_t size, enum tracer_kind kind)
     }
 }
 
-void
+Py_NO_INLINE void
 _PyTracer_Drop(void *block, struct tracer_dropped *dropped)
 {
     struct tracer_record *old = &dropped->record;
