@@ -211,7 +211,7 @@ fill_cache(struct tracer_cache_line *line, uint32_t parent,
         line[1] = line[0];
         line[0] = (struct tracer_cache_line){instr, parent, node};
     }
-    if (++_PyTracer.cache_misses > 4 * _PyTracer.cache_lines
+    if (++_PyTracer.cache_misses > 16 * _PyTracer.cache_lines
         && _PyTracer.cache_lines < TRACER_CACHE_MAX)
     {
         /* What lies in the wrong place now is true still. */

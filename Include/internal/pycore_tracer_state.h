@@ -178,7 +178,7 @@ struct tracer_memory {
 /* --- Cache (parent, instruction) -> node, in sets of two lines, the one that
    was used last first.  It grows with the number of misses; what is not used
    is not touched.  GIL. */
-#define TRACER_CACHE_MIN 2048     // lines
+#define TRACER_CACHE_MIN 512      // lines
 #define TRACER_CACHE_MAX 8192
 struct tracer_cache_line {
     const void *instr;
