@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import urllib.parse
 
 EXECUTABLE = shutil.which('chromium') or shutil.which('google-chrome')
 _FLAGS = ('--headless', '--no-sandbox', '--disable-gpu', '--no-first-run',
@@ -82,10 +83,14 @@ class Browser:
         while not any(seen.get('method') == event for seen in self.events):
             self.events.append(self._receive())
 
-    def open(self, path):
-        self.events.clear()
-        self.send('Page.navigate', url='file://' + os.path.abspath(path))
-        self.wait_for('Page.loadEventFired')
+    def open(self, path, fragment=''):
+        # Another fragment alone would not load the page again.
+        for url in ('about:blank',
+                    f'file://{urllib.parse.quote(os.path.abspath(path))}'
+                    f'{fragment}'):
+            self.events.clear()
+            self.send('Page.navigate', url=url)
+            self.wait_for('Page.loadEventFired')
 
     def run(self, expression):
         """Return the value of a JavaScript expression; awaits promises."""

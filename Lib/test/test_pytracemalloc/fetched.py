@@ -1,0 +1,67 @@
+"""Directories with what tests fetch from registries, kept beside the build."""
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sysconfig
+import tarfile
+import tempfile
+import unittest
+
+SECONDS = 300
+# The web application with its schema; npm checks the tarball's digest.
+SPEEDSCOPE = 'speedscope@1.25.0'
+SPEEDSCOPE_DIGEST = ('sha512-cpf9HWTZf1ijLXBJrk87Ve/54tnYx6rlf0gUThvn3ook6h63'
+                     'hLXVOQiMf44PT+XoV503cPfvfiT5gP5vojp6Ag==')
+
+
+def kept(name, wanted, fill):
+    """Return the directory *name*, filled by fill(path).
+
+    It is filled again when the text *wanted*, which says with what, changes.
+    """
+    wanted = hashlib.sha256(wanted.encode()).hexdigest()
+    if sysconfig.is_python_build():
+        place = pathlib.Path(sysconfig.get_config_var('projectbase'),
+                             os.pardir, name).resolve()
+    else:
+        place = pathlib.Path(tempfile.mkdtemp(), name)
+        unittest.addModuleCleanup(shutil.rmtree, place.parent)
+    key = place / 'key'
+    with open(f'{place}.lock', 'w') as lock:
+        # Other test files run at the same time.
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        if not key.exists() or key.read_text() != wanted:
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir()
+            fill(place)
+            key.write_text(wanted)
+    return place
+
+
+def speedscope():
+    """Return the directory of speedscope's release, with its schema.
+
+    Raise SkipTest without npm, or if its registry is out of reach.
+    """
+    if not shutil.which('npm'):
+        raise unittest.SkipTest('needs npm')
+    place = kept('speedscope', SPEEDSCOPE_DIGEST, _fetch_speedscope)
+    return place / 'package' / 'dist' / 'release'
+
+
+def _fetch_speedscope(place):
+    done = subprocess.run(['npm', 'pack', '--json', '--silent', SPEEDSCOPE],
+                          cwd=place, capture_output=True, text=True,
+                          timeout=SECONDS)
+    if done.returncode:
+        raise unittest.SkipTest(f'npm cannot fetch {SPEEDSCOPE}: '
+                                f'{(done.stdout + done.stderr).strip()}')
+    packed, = json.loads(done.stdout)
+    if packed['integrity'] != SPEEDSCOPE_DIGEST:
+        raise AssertionError(f'{SPEEDSCOPE} is not what it was: {packed}')
+    with tarfile.open(place / packed['filename']) as archive:
+        archive.extractall(place, filter='data')
