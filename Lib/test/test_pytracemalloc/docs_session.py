@@ -14,7 +14,7 @@ import time
 
 SECONDS = 60                    # for one request
 MARK = re.compile(r'\n<<end of request, status (\d+)>>\n')
-INSTALLED = re.compile(r'(/opt/mypython|\benv)/bin/')
+INSTALLED = re.compile(r'(/opt/mypython|\benv)/bin[/:]')
 
 
 class _Session:
