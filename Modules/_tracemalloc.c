@@ -194,7 +194,8 @@ PyDoc_STRVAR(get_tracer_stats_doc,
 "Get figures of the tracer itself, a dict of integers:\n\n"
 "nodes, locations, texts: of the call tree; mapped: blocks in the address\n"
 "map; memory: bytes; untraced: blocks that could not be traced for want of\n"
-"memory; folded: recursive frames folded into one.");
+"memory; folded: recursive frames folded into one; pruned: nodes without\n"
+"live blocks that were given back.");
 
 static PyObject *
 get_tracer_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
@@ -207,11 +208,13 @@ get_tracer_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
     unsigned long long memory = _PyTraceMalloc_GetMemory();
     unsigned long long untraced = _PyTracer.untraced;
     unsigned long long folded = _PyTracer.folded;
+    unsigned long long pruned = _PyTracer.pruned;
     _PyTracer_Unlock();
-    return Py_BuildValue("{sKsKsKsKsKsKsK}", "nodes", nodes,
+    return Py_BuildValue("{sKsKsKsKsKsKsKsK}", "nodes", nodes,
                          "locations", locations, "texts", texts,
                          "mapped", mapped, "memory", memory,
-                         "untraced", untraced, "folded", folded);
+                         "untraced", untraced, "folded", folded,
+                         "pruned", pruned);
 }
 
 PyDoc_STRVAR(set_nomemory_doc,
@@ -237,6 +240,21 @@ set_nomemory(PyObject *Py_UNUSED(module), PyObject *args)
     return PyLong_FromLong(calls);
 }
 
+PyDoc_STRVAR(prune_soon_doc,
+"_prune_soon($module, /)\n--\n\n"
+"For tests: prune the call tree, whatever its size, once a node is made.");
+
+static PyObject *
+prune_soon(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    _PyTracer_Lock();
+    if (_PyTracer.limit > 1) {
+        _PyTracer.prune_at = 0;
+    }
+    _PyTracer_Unlock();
+    Py_RETURN_NONE;
+}
+
 #define METHOD(NAME, FLAGS) {#NAME, (PyCFunction)NAME, FLAGS, NAME##_doc}
 
 static PyMethodDef methods[] = {
@@ -254,6 +272,7 @@ static PyMethodDef methods[] = {
     METHOD(get_freelist_stats, METH_NOARGS),
     METHOD(get_tracer_stats, METH_NOARGS),
     {"_set_nomemory", set_nomemory, METH_VARARGS, set_nomemory_doc},
+    {"_prune_soon", prune_soon, METH_NOARGS, prune_soon_doc},
     {NULL, NULL, 0, NULL}
 };
 

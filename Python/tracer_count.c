@@ -354,6 +354,7 @@ _PyTracer_ClearCounters(void)
     memset(_PyTracer.parked, 0, sizeof(_PyTracer.parked));
     _Py_atomic_store_int64(&_PyTracer.map_current, 0);
     _PyTracer.folded = 0;
+    _PyTracer.pruned = 0;
     _PyTracer.untraced = 0;
     _PyTracer_ResetPeak();
 }

@@ -24,6 +24,13 @@ _PyTracer_IndexClear(struct tracer_index *index)
     *index = (struct tracer_index){0};
 }
 
+void
+_PyTracer_IndexEmpty(struct tracer_index *index)
+{
+    memset(index->buckets, 0, ((size_t)index->mask + 1) * sizeof(uint32_t));
+    index->used = 0;
+}
+
 uint32_t
 _PyTracer_IndexFind(const struct tracer_index *index, uint32_t hash,
                     tracer_index_equal equal, const void *key)

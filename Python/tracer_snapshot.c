@@ -551,6 +551,7 @@ copy_facts(struct tracer_facts *facts)
     facts->peak = (uint64_t)_PyTracer_Peak();
     facts->untraced = _PyTracer.untraced;
     facts->folded = _PyTracer.folded;
+    facts->pruned = _PyTracer.pruned;
     for (int i = 0; i < _PyTracer_NFREELISTS; i++) {
         _PyTracer_GetParked(i, &facts->parked[i][0], &facts->parked[i][1]);
     }

@@ -35,6 +35,7 @@
 #define UNLIKELY(VALUE) __builtin_expect((VALUE), 0)
 #define INITIAL_ENTRIES 128
 #define BASES 4
+#define PRUNE 1                   // what update_stack() says
 
 /* An instruction where the frame of an entry was. */
 struct stop {
@@ -206,10 +207,15 @@ fill_cache(struct tracer_cache_line *line, uint32_t parent,
     const void *instr = frame->instr_ptr;
     _PyTracer_Lock();
     uint32_t node = child_of(parent, frame);
+    int full = _PyTracer.nnodes >= _PyTracer.prune_at;
     _PyTracer_Unlock();
     if (node != TRACER_NODE_NONE) {
         line[1] = line[0];
         line[0] = (struct tracer_cache_line){instr, parent, node};
+    }
+    if (full) {
+        _PyTracer.must_prune = 1;
+        _PyTracer.code_epoch++;       // the next capture comes to distrust()
     }
     if (++_PyTracer.cache_misses > 16 * _PyTracer.cache_lines
         && _PyTracer.cache_lines < TRACER_CACHE_MAX)
@@ -346,8 +352,9 @@ make_room(struct tracer_stack *s)
     return err;
 }
 
-/* A code object died: its instructions may be others soon. */
-static Py_NO_INLINE void
+/* A code object died: its instructions may be others soon.  Or the tree has
+   grown too large: PRUNE. */
+static Py_NO_INLINE int
 distrust(struct tracer_stack *s)
 {
     s->code_epoch = _PyTracer.code_epoch;
@@ -356,6 +363,7 @@ distrust(struct tracer_stack *s)
         struct entry *e = &s->entries[i];
         e->stops[e->last ^ 1].instr = NULL;
     }
+    return _PyTracer.must_prune ? PRUNE : 0;
 }
 
 /* Collect the frames above the first one that is on the shadow stack, and pop
@@ -442,7 +450,7 @@ push_frames(struct tracer_stack *s, size_t n)
     return 0;
 }
 
-/* Bring the shadow stack up to date; -1: no memory. */
+/* Bring the shadow stack up to date; 0, PRUNE, or -1: no memory. */
 static inline int
 update_stack(struct tracer_stack *s, _PyInterpreterFrame *frame)
 {
@@ -451,8 +459,10 @@ update_stack(struct tracer_stack *s, _PyInterpreterFrame *frame)
         return -1;
     }
     /* Only now, when what is left on the shadow stack is alive. */
-    if (UNLIKELY(s->code_epoch != _PyTracer.code_epoch)) {
-        distrust(s);
+    if (UNLIKELY(s->code_epoch != _PyTracer.code_epoch)
+        && distrust(s) == PRUNE)
+    {
+        return PRUNE;
     }
     if (s->depth > 0) {
         struct entry *e = &s->entries[s->depth - 1];
@@ -462,6 +472,22 @@ update_stack(struct tracer_stack *s, _PyInterpreterFrame *frame)
         }
     }
     return npending == 0 ? 0 : push_frames(s, (size_t)npending);
+}
+
+static Py_NO_INLINE uint32_t capture_stack(PyThreadState *tstate);
+
+/* The shadow stack is not up to date, hence forgotten. */
+static Py_NO_INLINE uint32_t
+capture_again(PyThreadState *tstate, int result)
+{
+    struct _PyTracer_top *top = &((_PyThreadStateImpl *)tstate)->tracer;
+    top->stack->depth = top->stack->trusted = 0;
+    top->frame = NULL;
+    if (result < 0) {
+        return TRACER_NODE_NONE;
+    }
+    _PyTracer_Prune();
+    return capture_stack(tstate);
 }
 
 static Py_NO_INLINE uint32_t
@@ -477,10 +503,9 @@ capture_stack(PyThreadState *tstate)
             return TRACER_NODE_NONE;
         }
     }
-    if (UNLIKELY(update_stack(s, tstate->current_frame) < 0)) {
-        s->depth = s->trusted = 0;
-        top->frame = NULL;
-        return TRACER_NODE_NONE;
+    int result = update_stack(s, tstate->current_frame);
+    if (UNLIKELY(result != 0)) {
+        return capture_again(tstate, result);
     }
     if (UNLIKELY(s->depth == 0)) {
         top->frame = NULL;

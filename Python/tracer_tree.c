@@ -1,7 +1,7 @@
 /* The call tree.
 
-   A node is (parent, location) and never moves or changes its identity while
-   tracing runs: the entry of a live block names it.  Children are found in
+   A node is (parent, location).  The entry of a live block names it by its
+   number, which changes in tracer_prune.c alone.  Children are found in
    one hash table over all nodes.
 
    With the whole stack ("full"), recursion would make the tree as large as
@@ -136,6 +136,8 @@ _PyTracer_TreeInit(void)
     _PyTracer.ntwins = 1;
     _PyTracer.nnodes = TRACER_NODE_FIRST;
     _PyTracer.most_saved = 0;
+    _PyTracer.prune_at = _PyTracer.limit == 1 ? UINT32_MAX
+                         : Py_MIN(TRACER_PRUNE_AT, _PyTracer.max_nodes / 2);
     return 0;
 }
 
@@ -161,6 +163,15 @@ hash_node(uint32_t id)
 {
     const struct tracer_node *node = _PyTracer_Node(id);
     return hash_child(node->parent, node->location);
+}
+
+void
+_PyTracer_ReindexTree(void)
+{
+    _PyTracer_IndexEmpty(&children);
+    for (uint32_t id = TRACER_NODE_FIRST; id < _PyTracer.nnodes; id++) {
+        _PyTracer_IndexAdd(&children, hash_node(id), id);
+    }
 }
 
 struct child {

@@ -75,8 +75,17 @@ extern int _PyTracer_TreeInit(void);
 extern void _PyTracer_TreeClear(void);
 extern uint32_t _PyTracer_Child(uint32_t parent, uint32_t location);
 extern size_t _PyTracer_TreeMemory(void);     // bytes touched
+/* All nodes have other numbers now. */
+extern void _PyTracer_ReindexTree(void);
 /* Give the node a twin, if it has none. */
 extern void _PyTracer_MakeTwin(uint32_t node);
+
+/* --- tracer_prune.c */
+
+/* Give back nodes that no live block names; not now, if somebody holds
+   HEAD_LOCK.  GIL held, not shared, not locked; numbers of nodes are void
+   then. */
+extern void _PyTracer_Prune(void);
 
 /* --- tracer_map.c; locked. */
 extern int _PyTracer_MapInit(void);

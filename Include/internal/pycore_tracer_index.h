@@ -2,8 +2,8 @@
 
    Open addressing with linear probing, at most 7/8 full.  A bucket holds the
    number (1 <= number < TRACER_INDEX_MAX) and ten bits of the hash, so that a
-   wrong item is rarely looked at.  Items are never removed.  All functions are
-   called with _PyTracer.lock held. */
+   wrong item is rarely looked at.  Items are not removed one by one.  All
+   functions are called with _PyTracer.lock held. */
 
 #ifndef Py_INTERNAL_TRACER_INDEX_H
 #define Py_INTERNAL_TRACER_INDEX_H
@@ -33,6 +33,8 @@ typedef uint32_t (*tracer_index_hash)(uint32_t number);
 /* 0, or -1: no memory. */
 extern int _PyTracer_IndexInit(struct tracer_index *index, uint32_t nbuckets);
 extern void _PyTracer_IndexClear(struct tracer_index *index);
+/* Forget all items, keep the buckets. */
+extern void _PyTracer_IndexEmpty(struct tracer_index *index);
 /* Number of the item, 0: there is none. */
 extern uint32_t _PyTracer_IndexFind(const struct tracer_index *index,
                                     uint32_t hash, tracer_index_equal equal,

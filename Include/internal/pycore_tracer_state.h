@@ -11,7 +11,8 @@
 
    Protection.  "GIL": the one GIL, or `lock` once `shared` is set (an
    interpreter with a GIL of its own exists).  "lock": _PyTracer.lock, a leaf
-   lock: nothing is called out to while it is held.  Nodes never move. */
+   lock: nothing is called out to while it is held.  Nodes move in
+   tracer_prune.c alone. */
 
 #ifndef Py_INTERNAL_TRACER_STATE_H
 #define Py_INTERNAL_TRACER_STATE_H
@@ -122,6 +123,7 @@ struct tracer_twin {
 #define TRACER_CHUNK_NODES (1u << TRACER_CHUNK_BITS)
 #define TRACER_MAX_NODES (1u << (32 - TRACER_ENTRY_BITS))
 #define TRACER_MAX_CHUNKS (TRACER_MAX_NODES / TRACER_CHUNK_NODES)
+#define TRACER_PRUNE_AT (1u << 20)      // nodes, see tracer_prune.c
 
 /* A function.  Two code objects with the same names and first line (exec,
    reload) share it. */
@@ -235,7 +237,8 @@ struct tracer_state {
 
     PyMutex lock;
     int tracing;                  // GIL and lock
-    uint64_t clears;              // how often all was forgotten; lock
+    uint64_t clears;              // how often all was forgotten, or nodes
+                                  //   got other numbers; lock
     int max_nframe;               // what get_traceback_limit() says
 
     uint32_t nnodes;              // next node id; lock
@@ -245,9 +248,12 @@ struct tracer_state {
     uint32_t nstrings;            // lock
     uint32_t cache_lines;         // in use; GIL
     uint32_t cache_misses;        // since it grew; GIL
+    uint32_t prune_at;            // nodes; lock
+    uint32_t must_prune;          // at the next capture; GIL
     uint64_t code_epoch;          // code objects that died; GIL
     uintptr_t dead_low, dead_high;      // where, since the last new one; GIL
     uint64_t folded;              // frames folded by recursion; lock
+    uint64_t pruned;              // nodes that were given back; lock
     uint64_t untraced;            // blocks not traced: tracer out of memory
 
     uint64_t *saved;                    // by number - epoch; GIL
@@ -326,7 +332,7 @@ struct tracer_pool {
     uint32_t block_size;          // bytes, of the size class
     uint32_t nblocks;             // blocks ever carved out of the pool
     uint32_t nused;               // allocated now, traced or not
-    const uint32_t *entries;      // entry of each block, or NULL
+    uint32_t *entries;            // entry of each block, or NULL
     uintptr_t arena;              // address of its arena
 };
 

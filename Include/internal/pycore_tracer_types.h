@@ -21,6 +21,7 @@ struct tracer_facts {
     uint64_t current, peak;       // traced memory, bytes
     uint64_t untraced;            // blocks
     uint64_t folded;              // frames
+    uint64_t pruned;              // nodes
     uint64_t parked[_PyTracer_NFREELISTS][2];     // blocks, bytes
 };
 

@@ -4,7 +4,7 @@ import os
 
 from pytracemalloc.reporters import plain_name
 from pytracemalloc.terminal import shorten, width_of
-from pytracemalloc.units import format_count, format_size
+from pytracemalloc.units import format_count, format_losses, format_size
 
 # A site is suspected if it still holds most of what it ever allocated, in
 # many blocks that are worth a look together.
@@ -80,9 +80,7 @@ def write(snapshot, suspects, count, output, file):
     lines = [f'pytracemalloc: {format_size(current)} live, '
              f'{format_size(peak)} at the peak, '
              f'{format_count(allocated)} blocks allocated']
-    if untraced := snapshot.metadata.get('untraced'):
-        lines.append(f'Not traced, for want of memory: '
-                     f'{format_count(untraced)} blocks')
+    lines += format_losses(snapshot)
     lines += _top('Live at the end:', stats[:count], 'size', 'count', width)
     at_peak = snapshot.statistics('lineno', order='peak_size')
     lines += _top('At the peak:', at_peak[:count], 'peak_size', 'peak_count',

@@ -30,6 +30,16 @@ def size_option(text):
         raise UsageError(str(exc)) from None
 
 
+def format_losses(snapshot):
+    """Return what the tracer had to leave out, as lines."""
+    texts = {'untraced': 'Not traced, for want of memory: {} blocks',
+             'folded': 'Recursion folded: {} frames',
+             'pruned': 'Stacks without live blocks forgotten, '
+                       'not what their lines allocated: {}'}
+    return [text.format(format_count(number)) for name, text in texts.items()
+            if (number := snapshot.metadata.get(name))]
+
+
 def format_size(size, sign=False):
     """Return '812 B', '1.5 KiB', '-3.0 MiB'; with *sign*, '+' if positive."""
     value, unit = size, 0

@@ -58,10 +58,9 @@ class Snapshot(LegacyMethods):
         info = self.traces._traces._info or {}
         self.traced_memory = info.get('traced_memory', (0, 0))
         self.freelists = info.get('freelists', {})
-        if info.get('untraced'):
-            self.metadata['untraced'] = info['untraced']
-        if info.get('folded'):
-            self.metadata['folded'] = info['folded']
+        for loss in ('untraced', 'folded', 'pruned'):
+            if info.get(loss):
+                self.metadata[loss] = info[loss]
 
     def __setstate__(self, state):
         # A pickle of the standard library knows the first two attributes.

@@ -437,11 +437,12 @@ build_info(const struct tracer_facts *facts)
         }
         Py_XDECREF(value);
     }
-    return Py_BuildValue("{s(KK)sKsKsN}", "traced_memory",
+    return Py_BuildValue("{s(KK)sKsKsKsN}", "traced_memory",
                          (unsigned long long)facts->current,
                          (unsigned long long)facts->peak,
                          "untraced", (unsigned long long)facts->untraced,
                          "folded", (unsigned long long)facts->folded,
+                         "pruned", (unsigned long long)facts->pruned,
                          "freelists", freelists);
 }
 

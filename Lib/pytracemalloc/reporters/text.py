@@ -6,7 +6,7 @@ from pytracemalloc.measures import find_key
 from pytracemalloc.reporters import Reporter, plain_name
 from pytracemalloc.reporters.rows import key_text
 from pytracemalloc.terminal import shorten
-from pytracemalloc.units import format_count, format_size
+from pytracemalloc.units import format_count, format_losses, format_size
 
 _NARROW = 50                      # below it only the first column is left
 
@@ -47,8 +47,7 @@ def _heading(subject):
     parked = sum(size for _, size in snapshot.freelists.values())
     if parked:
         yield f'On free lists: {format_size(parked)}'
-    if untraced := snapshot.metadata.get('untraced'):
-        yield f'Not traced, for want of memory: {format_count(untraced)} blocks'
+    yield from format_losses(snapshot)
     what = f'{plural} by {subject.measure.title}'
     if subject.cumulative:
         what += ', with callees'

@@ -302,20 +302,21 @@ class RunTest(CommandCase):
                             .splitlines()))
 
 
-    def test_untraced_blocks_are_reported(self):
+    def test_losses_are_reported(self):
         tracemalloc.start()
         self.addCleanup(tracemalloc.stop)
         snapshot = tracemalloc.take_snapshot()
-        snapshot.metadata['untraced'] = 1234
+        snapshot.metadata |= {'untraced': 1234, 'folded': 56, 'pruned': 789}
         suspects = summary.Suspects()
         suspects.look_at(snapshot)
         out = io.StringIO()
         summary.write(snapshot, suspects, 0, os.devnull, out)
-        self.assertIn('Not traced, for want of memory: 1,234 blocks',
-                      out.getvalue())
-        snapshot.dump('untraced.tracemalloc')
-        self.assertIn('Not traced, for want of memory: 1,234 blocks',
-                      self.ok('report', 'untraced.tracemalloc'))
+        snapshot.dump('losses.tracemalloc')
+        for text in out.getvalue(), self.ok('report', 'losses.tracemalloc'):
+            self.assertIn('\nNot traced, for want of memory: 1,234 blocks\n'
+                          'Recursion folded: 56 frames\n'
+                          'Stacks without live blocks forgotten, not what '
+                          'their lines allocated: 789\n', text)
 
 
 class ReportTest(CommandCase):

@@ -1,0 +1,384 @@
+/* Pruning of the call tree.
+
+   A long run makes nodes whose blocks are all dead: stacks that were there
+   once.  When the tree has grown to prune_at nodes, those that hold no live
+   block, held none at the peak, and have no such node below them, are given
+   back.  What was ever allocated there, and was garbage, stays with its line:
+   it is added to a stump, a node of the same location that has lost its
+   callers.  The number of nodes that went is reported.
+
+   The nodes that are left move together, in their order, so that a parent
+   still has a smaller number than its children; whoever names a node by its
+   number is told: entries of small blocks, records of the map, saved values
+   of the peak, twins, the index of children.  Caches and shadow stacks are
+   forgotten.
+
+   Called by a capture, before it has a node in hand, with the GIL.  All that
+   may fail comes first: without memory, nothing is changed. */
+
+#include "Python.h"
+#include "pycore_runtime.h"       // _PyRuntime
+#include "pycore_tracer_core.h"
+
+struct pruning {
+    uint32_t *numbers;            // by old number: the new one, 0: it goes
+    uint32_t *twins;              // the same of twins
+    uint32_t *stumps;             // by location, 0: none
+    uint64_t *saved;              // values of the peak, in their new order
+    uint32_t nnodes, ntwins, nsaved, nlocations;      // before
+};
+
+static void
+free_pruning(struct pruning *p)
+{
+    _PyTracer_MemFree(p->numbers, p->nnodes * sizeof(*p->numbers));
+    _PyTracer_MemFree(p->twins, p->ntwins * sizeof(*p->twins));
+    _PyTracer_MemFree(p->stumps, p->nlocations * sizeof(*p->stumps));
+    _PyTracer_MemFree(p->saved, (p->nsaved + 1) * sizeof(*p->saved));
+}
+
+static int
+begin_pruning(struct pruning *p)
+{
+    p->nnodes = _PyTracer.nnodes;
+    p->ntwins = _PyTracer.ntwins;
+    p->nsaved = _PyTracer.next_saved - _PyTracer.epoch;
+    p->nlocations = _PyTracer.nlocations;
+    p->numbers = _PyTracer_MemAlloc(p->nnodes * sizeof(*p->numbers));
+    p->twins = _PyTracer_MemAlloc(p->ntwins * sizeof(*p->twins));
+    p->stumps = _PyTracer_MemAlloc(p->nlocations * sizeof(*p->stumps));
+    p->saved = _PyTracer_MemAlloc((p->nsaved + 1) * sizeof(*p->saved));
+    if (p->numbers == NULL || p->twins == NULL || p->stumps == NULL
+        || p->saved == NULL)
+    {
+        free_pruning(p);
+        return -1;
+    }
+    return 0;
+}
+
+/* --- Which nodes go */
+
+static int
+has_parent(const struct tracer_node *node)
+{
+    return node->parent != 0 && !(node->parent & TRACER_TRUNCATED);
+}
+
+static int
+is_needed(uint32_t id)
+{
+    struct tracer_counts counts = _PyTracer_Counts(id);
+    const struct tracer_twin *twin = _PyTracer_Twin(id);
+    return !has_parent(_PyTracer_Node(id))
+           || _PyTracer_Live(&counts).blocks != 0
+           || _PyTracer_Live(&twin->counts).blocks != 0
+           || _PyTracer_AtPeak(id).blocks != 0
+           || (twin->peak_epoch == _PyTracer.epoch
+               && twin->peak.blocks != 0);
+}
+
+static void
+add_counts(struct tracer_counts *to, const struct tracer_counts *from)
+{
+    to->alloc_bytes += from->alloc_bytes;
+    to->alloc_blocks += from->alloc_blocks;
+    to->free_bytes += from->free_bytes;
+    to->free_blocks += from->free_blocks;
+}
+
+/* A stump without a twin takes over the node's. */
+static void
+add_twin(struct tracer_node *stump, struct tracer_node *node)
+{
+    if (node->twin == 0) {
+        return;
+    }
+    if (stump->twin == 0) {
+        stump->twin = node->twin;
+        node->twin = 0;
+        return;
+    }
+    struct tracer_twin *to = &_PyTracer.twins[stump->twin];
+    const struct tracer_twin *from = &_PyTracer.twins[node->twin];
+    add_counts(&to->counts, &from->counts);
+    to->garbage.bytes += from->garbage.bytes;
+    to->garbage.blocks += from->garbage.blocks;
+}
+
+/* Nothing of the node is alive: the stump's live values do not change, nor
+   what they were at the peak. */
+static void
+add_to_stump(uint32_t stump, uint32_t id)
+{
+    struct tracer_node *node = _PyTracer_Node(stump);
+    struct tracer_counts counts = _PyTracer_Counts(id);
+    assert(counts.alloc_bytes == counts.free_bytes);
+    if (counts.alloc_bytes > UINT32_MAX - Py_MAX(node->alloc_bytes,
+                                                 node->free_bytes))
+    {
+        _PyTracer_Carry(stump);
+        add_counts(&_PyTracer.wide[stump].carried, &counts);
+    }
+    else {
+        node->alloc_bytes += (uint32_t)counts.alloc_bytes;
+        node->alloc_blocks += (uint32_t)counts.alloc_blocks;
+        node->free_bytes += (uint32_t)counts.free_bytes;
+        node->free_blocks += (uint32_t)counts.free_blocks;
+    }
+    add_twin(node, _PyTracer_Node(id));
+}
+
+static int
+has_totals(uint32_t id)
+{
+    return _PyTracer_Counts(id).alloc_blocks != 0
+           || _PyTracer_Node(id)->twin != 0;
+}
+
+/* How many frames are below the node's on the stack. */
+static uint32_t
+depth_of(uint32_t id)
+{
+    uint32_t parent = _PyTracer_Node(id)->parent;
+    uint32_t depth = 0;
+    for (; parent != 0 && !(parent & TRACER_TRUNCATED); depth++) {
+        parent = _PyTracer_Node(parent)->parent;
+    }
+    return depth + (parent & ~TRACER_TRUNCATED);
+}
+
+/* Nodes that begin a path in the middle of the stack are stumps. */
+static void
+find_stumps(struct pruning *p)
+{
+    for (uint32_t id = TRACER_NODE_FIRST; id < p->nnodes; id++) {
+        const struct tracer_node *node = _PyTracer_Node(id);
+        if (node->parent & TRACER_TRUNCATED) {
+            p->stumps[node->location] = id;
+        }
+    }
+}
+
+/* May the node go?  The first of its location becomes its stump. */
+static int
+give_back(struct pruning *p, uint32_t id)
+{
+    if (is_needed(id)) {
+        return 0;
+    }
+    if (has_totals(id)) {
+        struct tracer_node *node = _PyTracer_Node(id);
+        uint32_t *stump = &p->stumps[node->location];
+        if (*stump == 0) {
+            *stump = id;
+            node->parent = TRACER_TRUNCATED | depth_of(id);
+            return 0;
+        }
+        add_to_stump(*stump, id);
+    }
+    return 1;
+}
+
+/* Children have greater numbers than their parents: one pass from the last
+   node to the first. */
+static void
+choose_nodes(struct pruning *p)
+{
+    find_stumps(p);
+    for (uint32_t id = p->nnodes - 1; id >= TRACER_NODE_FIRST; id--) {
+        const struct tracer_node *node = _PyTracer_Node(id);
+        assert(!has_parent(node) || node->parent < id);
+        if (p->numbers[id] || !give_back(p, id)) {
+            p->numbers[id] = 1;
+            if (has_parent(node)) {
+                p->numbers[node->parent] = 1;
+            }
+        }
+    }
+}
+
+/* --- Moving those that stay */
+
+static void
+move_wide(uint32_t to, uint32_t from)
+{
+    uint8_t *carried = _PyTracer_chunk_carried;
+    const struct tracer_node *node = _PyTracer_Node(from);
+    if (carried[from >> TRACER_CHUNK_BITS]
+        || (node->saved >= _PyTracer.epoch
+            && _PyTracer.saved[node->saved - _PyTracer.epoch]
+               == TRACER_SAVED_WIDE))
+    {
+        _PyTracer.wide[to] = _PyTracer.wide[from];
+        carried[to >> TRACER_CHUNK_BITS] |=
+            carried[from >> TRACER_CHUNK_BITS];
+    }
+    else if (carried[to >> TRACER_CHUNK_BITS]) {
+        _PyTracer.wide[to] = (struct tracer_wide){0};
+    }
+}
+
+/* What lies behind the last node is as if it had never been used. */
+static void
+clear_tail(uint32_t nnodes, uint32_t end)
+{
+    memset(_PyTracer_Node(nnodes), 0,
+           (end - nnodes) * sizeof(struct tracer_node));
+    uint32_t id = nnodes;
+    while (id < end) {
+        uint32_t chunk = id >> TRACER_CHUNK_BITS;
+        uint32_t next = (chunk + 1) << TRACER_CHUNK_BITS;
+        if (_PyTracer_chunk_carried[chunk]) {
+            memset(&_PyTracer.wide[id], 0,
+                   (next - id) * sizeof(struct tracer_wide));
+            _PyTracer_chunk_carried[chunk] = (id & (TRACER_CHUNK_NODES - 1))
+                                             != 0;
+        }
+        id = next;
+    }
+}
+
+static void
+move_nodes(struct pruning *p)
+{
+    uint32_t next = TRACER_NODE_FIRST;
+    for (uint32_t id = 0; id < TRACER_NODE_FIRST; id++) {
+        p->numbers[id] = id;
+    }
+    for (uint32_t id = next; id < p->nnodes; id++) {
+        if (!p->numbers[id]) {
+            continue;
+        }
+        if (id != next) {
+            move_wide(next, id);
+            *_PyTracer_Node(next) = *_PyTracer_Node(id);
+        }
+        struct tracer_node *node = _PyTracer_Node(next);
+        if (has_parent(node)) {
+            node->parent = p->numbers[node->parent];
+        }
+        p->numbers[id] = next++;
+    }
+    clear_tail(next, p->nnodes);
+    _PyTracer.nnodes = next;
+    _PyTracer.pruned += p->nnodes - next;
+}
+
+/* There is room for as many saved values as there are nodes, hence those of
+   the nodes that went give up their numbers. */
+static void
+move_saved(struct pruning *p)
+{
+    uint32_t n = 0;
+    for (uint32_t id = 0; id < _PyTracer.nnodes; id++) {
+        struct tracer_node *node = _PyTracer_Node(id);
+        if (node->saved >= _PyTracer.epoch) {
+            assert(n < p->nsaved);
+            p->saved[n] = _PyTracer.saved[node->saved - _PyTracer.epoch];
+            node->saved = _PyTracer.epoch + n++;
+        }
+    }
+    memcpy(_PyTracer.saved, p->saved, n * sizeof(*p->saved));
+    _PyTracer.most_saved = Py_MAX(_PyTracer.most_saved, p->nsaved);
+    _PyTracer.next_saved = _PyTracer.epoch + n;
+}
+
+static void
+move_twins(struct pruning *p)
+{
+    for (uint32_t id = 0; id < _PyTracer.nnodes; id++) {
+        p->twins[_PyTracer_Node(id)->twin] = 1;
+    }
+    uint32_t next = 1;
+    for (uint32_t number = 1; number < p->ntwins; number++) {
+        if (p->twins[number]) {
+            _PyTracer.twins[next] = _PyTracer.twins[number];
+            p->twins[number] = next++;
+        }
+    }
+    p->twins[0] = 0;
+    memset(&_PyTracer.twins[next], 0,
+           (p->ntwins - next) * sizeof(struct tracer_twin));
+    _PyTracer.ntwins = next;
+    for (uint32_t id = 0; id < _PyTracer.nnodes; id++) {
+        struct tracer_node *node = _PyTracer_Node(id);
+        node->twin = p->twins[node->twin];
+    }
+}
+
+/* --- Those who name a node */
+
+static int
+renumber_pool(const struct tracer_pool *pool, void *arg)
+{
+    const struct pruning *p = arg;
+    for (uint32_t i = 0; pool->entries != NULL && i < pool->nblocks; i++) {
+        uint32_t entry = pool->entries[i];
+        if (entry != 0) {
+            uint32_t node = p->numbers[TRACER_ENTRY_NODE(entry)];
+            assert(node != TRACER_NODE_NONE);
+            pool->entries[i] = TRACER_ENTRY_MOVE(entry, node);
+        }
+    }
+    return 0;
+}
+
+static void
+renumber_map(const struct pruning *p)
+{
+    const struct tracer_map *map = &_PyTracer.map;
+    for (size_t i = 0; i <= map->mask; i++) {
+        map->records[i].node = p->numbers[map->records[i].node];
+    }
+}
+
+/* Next time when it has doubled; a tree that is nearly all alive and cannot
+   double is not worth the walk. */
+static void
+set_next_time(void)
+{
+    uint32_t max = _PyTracer.max_nodes;
+    _PyTracer.prune_at = Py_MAX(TRACER_PRUNE_AT, 2 * _PyTracer.nnodes);
+    if (_PyTracer.prune_at >= max) {
+        _PyTracer.prune_at = _PyTracer.nnodes < max / 4 * 3 ? max - 1
+                                                            : UINT32_MAX;
+    }
+}
+
+static void
+prune_locked(void)
+{
+    struct pruning p = {0};
+    if (begin_pruning(&p) < 0) {
+        _PyTracer.prune_at = _PyTracer.nnodes + TRACER_CHUNK_NODES;
+        return;
+    }
+    _PyTracer_ForgetStacks();
+    assert(_PyTracer.limit > 1);
+    choose_nodes(&p);
+    move_nodes(&p);
+    move_saved(&p);
+    move_twins(&p);
+    (void)_PyTracer_VisitPools(renumber_pool, &p);
+    renumber_map(&p);
+    _PyTracer_ReindexTree();
+    _PyTracer.clears++;
+    free_pruning(&p);
+    set_next_time();
+}
+
+/* This thread may hold HEAD_LOCK, or another one may hold it and wait for the
+   GIL: then the tree waits for another capture. */
+void
+_PyTracer_Prune(void)
+{
+    PyMutex *head = &_PyRuntime.interpreters.mutex;
+    _PyTracer.must_prune = 0;
+    if (PyMutex_LockFast(&head->_bits)) {
+        _PyTracer_Lock();
+        prune_locked();
+        _PyTracer_Unlock();
+        HEAD_UNLOCK(&_PyRuntime);
+    }
+}
