@@ -98,10 +98,16 @@ CHILDREN = Children()
 
 
 def clean_environment(**more):
-    """The environment of a child: no PYTHON* of the caller, fixed hashes."""
+    """The environment of a child: no PYTHON* of the caller, fixed hashes.
+
+    Chance decides whether a big block lies on top of the C library's heap;
+    there it would be given back and faulted in again in each loop.
+    """
     env = {key: value for key, value in os.environ.items()
            if not key.startswith(('PYTHON', 'PYTRACEMALLOC'))}
-    env.update(PYTHONHASHSEED='0', PYTHONNOUSERSITE='1', **more)
+    env.update(PYTHONHASHSEED='0', PYTHONNOUSERSITE='1',
+               MALLOC_MMAP_THRESHOLD_=str(32 << 20),
+               MALLOC_TRIM_THRESHOLD_=str(64 << 20), **more)
     return env
 
 
