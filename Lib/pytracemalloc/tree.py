@@ -21,7 +21,8 @@ class Tree:
     frames: index into frame_table of (filename, lineno, function,
             first_lineno)
     values, old: column name -> list of bytes or blocks; old may be None
-    types: list of (node, type name, size, count) of live blocks, or None
+    types, old_types: lists of (node, type name, size, count) of live
+        blocks, or None
     limit: most frames that a path can have; a path of that length may have
         lost older ones
     """
@@ -32,7 +33,7 @@ class Tree:
         self.frame_table = []
         self.values = {column: [] for column in COLUMNS}
         self.old = None
-        self.types = None
+        self.types = self.old_types = None
         self.limit = None
         self._frame_index = {}
         self._node_index = {}
@@ -41,11 +42,7 @@ class Tree:
     def from_snapshot(cls, snapshot):
         tree = cls()
         tree.limit = snapshot.traceback_limit
-        call_tree = snapshot.call_tree()
-        nodes = tree._add(call_tree, tree.values)
-        types = call_tree.by_type()
-        if types:
-            tree.types = [(nodes[row[0]], *row[1:]) for row in types]
+        tree.types = tree._add(snapshot.call_tree(), tree.values)
         return tree
 
     @classmethod
@@ -53,13 +50,14 @@ class Tree:
         """Merge two snapshots' trees by path."""
         tree = cls.from_snapshot(new)
         tree.old = {column: [0] * len(tree.parents) for column in COLUMNS}
-        tree._add(old.call_tree(), tree.old)
+        tree.old_types = tree._add(old.call_tree(), tree.old)
         missing = len(tree.parents) - len(tree.values[COLUMNS[0]])
         for values in tree.values.values():
             values.extend([0] * missing)
         return tree
 
     def _add(self, call_tree, values):
+        """Add a snapshot's tree; return its types, of our nodes."""
         nodes = []
         columns = [values[name] for name in COLUMNS]
         for parent, filename, lineno, function, first, *row in call_tree.nodes:
@@ -71,7 +69,8 @@ class Tree:
                     column.append(value)
                 else:
                     column[node] += value
-        return nodes
+        return [(nodes[node], *row) for node, *row
+                in call_tree.by_type() or ()] or None
 
     def _node(self, parent, frame):
         index = self._frame_index.setdefault(frame, len(self.frame_table))

@@ -6,9 +6,11 @@ pprof and the collectors of fleets read them as they read a Go program's.
 
 import gc
 import http.server
+import os
 import threading
 import time
 import urllib.parse
+import weakref
 
 import tracemalloc
 
@@ -33,15 +35,29 @@ class Server(http.server.ThreadingHTTPServer):
         self._thread = threading.Thread(target=self.serve_forever,
                                         daemon=True, name='tracemalloc-http')
         self._thread.start()
+        _servers.add(self)
 
     def close(self):
         """Stop serving; return when the port is free."""
-        self.shutdown()
-        self._thread.join()
+        if self._thread.is_alive():         # not in the child of a fork
+            self.shutdown()
+            self._thread.join()
         self.server_close()
 
     def handle_error(self, request, client_address):
         """A client that goes away is no event of the program."""
+
+
+_servers = weakref.WeakSet()
+
+
+def _close_in_child():
+    """Leave the port to the parent: no thread serves it here."""
+    for server in _servers:
+        server.socket.close()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
 
 
 def serve(port=0, host='127.0.0.1'):
@@ -50,6 +66,8 @@ def serve(port=0, host='127.0.0.1'):
     Port 0 is any free port: see the attributes `port` and `url`.  Only this
     machine can connect unless *host* says otherwise, '' being all addresses;
     there is no password.  Raise OSError if the port is taken.
+    The child of a fork does not serve; it can call this for a port of its
+    own.
     """
     return Server(port, host)
 

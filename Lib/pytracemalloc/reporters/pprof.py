@@ -5,6 +5,7 @@ and messages with their length.  Field numbers are those of profile.proto.
 """
 
 import gzip
+import hashlib
 
 from pytracemalloc.reporters import Reporter
 
@@ -42,22 +43,13 @@ def encode(tree, default='inuse_space', time=None, seconds=0,
     if subtract:
         for column, base in zip(new, old):
             column[:] = map(int.__sub__, column, base)
-    types = _types_by_node(tree)
     labels = [{'thread': thread} if thread else {}
               for thread in tree.threads()]
-    for node, values in enumerate(zip(*new)):
-        if any(values):
-            locations = tree.path(node)
-            for type_name, count, size in types.get(node, ()):
-                live = (count, size, count, size)
-                profile.sample(locations, live, type=type_name,
-                               **labels[node])
-                values = map(int.__sub__, values, live)
-            profile.sample(locations, tuple(values), **labels[node])
+    _add_samples(profile, tree, new, None if subtract else tree.types, labels)
     if old and not subtract:
-        for node, values in enumerate(zip(*old)):
-            profile.sample(tree.path(node), [-value for value in values],
-                           **labels[node], **{'pprof::base': 'true'})
+        for label in labels:
+            label['pprof::base'] = 'true'
+        _add_samples(profile, tree, old, tree.old_types, labels, sign=-1)
     for index, frame in enumerate(tree.frame_table, 1):
         profile.location(index, *frame)
     if time is not None:
@@ -70,12 +62,24 @@ def encode(tree, default='inuse_space', time=None, seconds=0,
     return profile.finish()
 
 
-def _types_by_node(tree):
-    types = {}
-    if tree.old is None:
-        for node, type_name, size, count in tree.types or ():
-            types.setdefault(node, []).append((type_name, count, size))
-    return types
+def _add_samples(profile, tree, columns, types, labels, sign=1):
+    """Add a sample for each type of a node and one for the rest of it."""
+    by_node = {}
+    for node, type_name, size, count in types or ():
+        by_node.setdefault(node, []).append((type_name, count, size))
+    for node, values in enumerate(zip(*columns)):
+        if not any(values):
+            continue
+        locations = tree.path(node)
+        for type_name, count, size in by_node.get(node, ()):
+            # Of what has been freed no type is known, and what was ever
+            # allocated must never shrink: collectors take differences.
+            live = (0, 0, count, size)
+            profile.sample(locations, [sign * value for value in live],
+                           type=type_name, **labels[node])
+            values = map(int.__sub__, values, live)
+        profile.sample(locations, [sign * value for value in values],
+                       **labels[node])
 
 
 def _value_type(profile, name, unit):
@@ -125,12 +129,23 @@ class _Profile:
                          + _number(4, self.string(filename))
                          + _number(5, first_lineno or 0))
         line = _number(1, function_id) + _number(2, lineno)
-        self.message(4, _number(1, index) + _number(2, 1) + _bytes(4, line))
+        self.message(4, _number(1, index) + _number(2, 1)
+                     + _number(3, _address(*key, lineno)) + _bytes(4, line))
 
     def finish(self):
         for text in self.strings:
             self.message(6, text.encode(errors='backslashreplace'))
         return gzip.compress(b''.join(self.parts), compresslevel=6, mtime=0)
+
+
+def _address(*place):
+    """Return a number that is a place's own, whatever the profile.
+
+    There is no machine code that it would be the address of, but collectors
+    know the stacks of one profile in the next by the addresses.
+    """
+    text = repr(place).encode(errors='backslashreplace')
+    return int.from_bytes(hashlib.blake2b(text, digest_size=6).digest()) + 1
 
 
 def _varint(value):

@@ -1,24 +1,27 @@
 """The HTTP endpoint, asked as collectors ask it."""
 
+import concurrent.futures
+import http.client
 import os
-import subprocess
-import tempfile
+import socket
 import threading
+import time
 import tracemalloc
 import unittest
 import urllib.error
 import urllib.request
 
-from tracemalloc import http
+from test.support import captured_stderr, warnings_helper
+from tracemalloc import http as http_endpoint
 
-from test.test_pytracemalloc.test_pprof import HAS_GO, Profile
+from test.test_pytracemalloc.test_pprof import Profile
 
 
 class HttpTest(unittest.TestCase):
     def setUp(self):
         self.addCleanup(tracemalloc.stop)
         tracemalloc.start(5)
-        self.server = http.serve()
+        self.server = http_endpoint.serve()
         self.addCleanup(self.server.close)
 
     def get(self, path):
@@ -52,7 +55,11 @@ class HttpTest(unittest.TestCase):
         profile = Profile(self.get('debug/pprof/allocs'))
         self.assertEqual(profile.strings[profile.messages[14][0]],
                          'alloc_space')
-        for _, (objects, space, live, live_space), _ in profile.samples:
+        stacks = {}
+        for stack, values, _ in profile.samples:
+            stacks.setdefault(tuple(stack), []).append(values)
+        for samples in stacks.values():
+            objects, space, live, live_space = map(sum, zip(*samples))
             self.assertGreaterEqual(objects, live)
             self.assertGreaterEqual(space, live_space)
 
@@ -76,6 +83,81 @@ class HttpTest(unittest.TestCase):
         self.assertLess(max(values[3] for _, values, _ in profile.samples),
                         4_000_000)
 
+    def ask(self, method, path, **headers):
+        connection = http.client.HTTPConnection(self.server.host,
+                                                self.server.port, timeout=60)
+        self.addCleanup(connection.close)
+        connection.request(method, path, headers=headers)
+        answer = connection.getresponse()
+        return answer, answer.read()
+
+    def test_as_a_go_program_answers(self):
+        # What Go's HTTP client, and so every collector, sends.
+        answer, body = self.ask('GET', '/debug/pprof/heap',
+                                **{'User-Agent': 'Go-http-client/1.1',
+                                   'Accept-Encoding': 'gzip'})
+        self.assertEqual(answer.status, 200)
+        self.assertEqual(answer.headers['Content-Type'],
+                         'application/octet-stream')
+        self.assertEqual(int(answer.headers['Content-Length']), len(body))
+        # The file is gzip, not the answer: a client must not unpack it.
+        self.assertIsNone(answer.headers['Content-Encoding'])
+        self.assertEqual(body[:2], b'\x1f\x8b')
+        for path in ('/debug/pprof/heap?debug=0', '/debug/pprof/allocs/',
+                     '/debug/pprof/heap?seconds=0'):
+            with self.subTest(path):
+                self.assertEqual(self.ask('GET', path)[0].status, 200)
+
+    def test_head(self):
+        answer, body = self.ask('HEAD', '/debug/pprof/heap')
+        self.assertEqual((answer.status, body), (200, b''))
+        self.assertGreater(int(answer.headers['Content-Length']), 100)
+
+    def test_other_methods(self):
+        self.assertEqual(self.ask('POST', '/debug/pprof/heap')[0].status, 501)
+
+    def test_scrapes_at_the_same_time(self):
+        kept = bytes(3_000_000)
+        paths = ['debug/pprof/heap', 'debug/pprof/allocs',
+                 'debug/pprof/heap?seconds=1'] * 3
+        with concurrent.futures.ThreadPoolExecutor(len(paths)) as pool:
+            start = time.monotonic()
+            profiles = list(map(Profile, pool.map(self.get, paths)))
+            self.assertLess(time.monotonic() - start, 30)
+        for path, profile in zip(paths, profiles):
+            largest = max(values[3] for _, values, _ in profile.samples)
+            self.assertEqual(largest >= len(kept), 'seconds' not in path)
+
+    def test_collector_that_goes_away(self):
+        with socket.create_connection((self.server.host, self.server.port)
+                                      ) as connection:
+            connection.sendall(b'GET /debug/pprof/heap?seconds=1 HTTP/1.1\r\n'
+                               b'Host: x\r\n\r\n')
+        with captured_stderr() as stderr:
+            time.sleep(1.5)
+            self.get('debug/pprof/heap')
+        self.assertEqual(stderr.getvalue(), '')
+
+    @unittest.skipUnless(hasattr(os, 'fork'), 'needs fork')
+    @warnings_helper.ignore_warnings(category=DeprecationWarning)
+    def test_child_leaves_the_port_to_its_parent(self):
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(write)
+            self.server.close()
+            os.read(read, 1)                # until the parent has checked
+            os._exit(0)
+        os.close(read)
+        try:
+            self.assertEqual(self.ask('HEAD', '/debug/pprof/heap')[0].status,
+                             200)
+            self.server.close()
+            http_endpoint.serve(self.server.port).close()
+        finally:
+            os.close(write)
+            os.waitpid(pid, 0)
+
     def test_index(self):
         for path in ('', 'debug/pprof', 'debug/pprof/'):
             self.assertIn(b'/debug/pprof/allocs', self.get(path))
@@ -91,23 +173,12 @@ class HttpTest(unittest.TestCase):
 
     def test_port_in_use(self):
         with self.assertRaises(OSError):
-            http.serve(self.server.port)
+            http_endpoint.serve(self.server.port)
 
     def test_close_frees_the_port(self):
-        server = http.serve()
+        server = http_endpoint.serve()
         server.close()
-        http.serve(server.port).close()
-
-    @unittest.skipUnless(HAS_GO, 'needs go')
-    def test_go_scrapes_it(self):
-        with tempfile.TemporaryDirectory() as directory:
-            result = subprocess.run(
-                ['go', 'tool', 'pprof', '-top',
-                 f'{self.server.url}debug/pprof/heap'],
-                capture_output=True, text=True, timeout=120,
-                env=os.environ | {'PPROF_TMPDIR': directory})
-        self.assertEqual(result.returncode, 0, result.stderr)
-        self.assertIn('Type: inuse_space', result.stdout)
+        http_endpoint.serve(server.port).close()
 
 
 if __name__ == '__main__':

@@ -1,21 +1,12 @@
-"""The pprof profile: totals to the byte, read by our decoder and by Go's."""
+"""The pprof profile: totals to the byte, read by a decoder of our own."""
 
 import gzip
 import re
-import shutil
-import subprocess
-import tempfile
 import unittest
 
-from pytracemalloc.reporters import Subject
-from pytracemalloc.reporters.pprof import (SAMPLE_TYPES, PprofReporter,
-                                           encode)
+from pytracemalloc.reporters.pprof import SAMPLE_TYPES, encode
 from pytracemalloc.tree import Tree
 from test.test_pytracemalloc import support
-
-HAS_GO = shutil.which('go') and not subprocess.call(
-    ['go', 'tool', 'pprof', '-h'], stdout=subprocess.DEVNULL,
-    stderr=subprocess.DEVNULL) in (126, 127)
 
 
 def fields(data):
@@ -176,25 +167,6 @@ class PprofTest(unittest.TestCase):
     def test_empty(self):
         profile = Profile(encode(Tree.from_snapshot(support.Snapshot([], ()))))
         self.assertEqual(profile.samples, [])
-
-    @unittest.skipUnless(HAS_GO, 'needs go')
-    def test_go_reads_the_same_totals(self):
-        subject = Subject(support.Snapshot())
-        with tempfile.NamedTemporaryFile(suffix='.pb.gz') as file:
-            PprofReporter().write(subject, file)
-            file.flush()
-            for index, column in (('inuse_space', 0), ('alloc_space', 2),
-                                  ('inuse_objects', 1), ('alloc_objects', 3)):
-                with self.subTest(index):
-                    output = subprocess.run(
-                        ['go', 'tool', 'pprof', '-top', '-unit=B',
-                         f'-sample_index={index}', file.name],
-                        capture_output=True, text=True, check=True).stdout
-                    total = re.search(r'100% of (\d+)B? total', output)[1]
-                    self.assertEqual(int(total),
-                                     support.totals(support.NODES)[column])
-                    self.assertIn('Shop.load', output)
-                    self.assertIn('<module>', output)
 
 
 if __name__ == '__main__':
