@@ -11,6 +11,7 @@
 #include "pycore_tracer_core.h"
 #include "pycore_tracer_tasks.h"  // _PyTracemalloc_AddTasks()
 #include "pycore_tracer_trace.h"  // _PyTracer_GetTrace()
+#include "pycore_tracer_types.h"  // _PyTracer_TakeSnapshot()
 
 PyDoc_STRVAR(is_tracing_doc,
 "is_tracing($module, /)\n--\n\n"
@@ -285,6 +286,14 @@ static struct PyModuleDef module_def = {
     .m_doc = module_doc,
     .m_size = 0,
     .m_methods = methods,
+};
+
+/* A program that embeds the interpreter gets from the static library the
+   objects that something asks for.  The shared module _tracemalloc_snapshot
+   comes too late to ask, so these stand for what it calls. */
+static void (*const for_shared_module[])(void) __attribute__((used)) = {
+    (void (*)(void))_PyTracer_TakeSnapshot,
+    (void (*)(void))_PyTracer_ShowPools,
 };
 
 PyMODINIT_FUNC

@@ -1,9 +1,14 @@
 """What the build promises of the interpreter it makes."""
+import os
+import pathlib
 import platform
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import unittest
 
 
@@ -46,6 +51,47 @@ class VersionTests(unittest.TestCase):
     def test_abi_tag_is_stock(self):
         self.assertRegex(sysconfig.get_config_var('SOABI'),
                          r'^cpython-3\d+d?-')
+
+
+EMBEDDING = '''
+#include <Python.h>
+
+int
+main(int argc, char **argv)
+{
+    return Py_BytesMain(argc, argv);
+}
+'''
+
+
+@unittest.skipUnless(sysconfig.is_python_build(), 'needs the build tree')
+class EmbeddingTests(unittest.TestCase):
+
+    def test_program_linked_with_the_library(self):
+        get = sysconfig.get_config_var
+        compiler = shlex.split(get('CC'))
+        if not shutil.which(compiler[0]):
+            self.skipTest(f'no {compiler[0]}')
+        build = pathlib.Path(sysconfig.get_config_h_filename()).parent
+        folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        (folder / 'program.c').write_text(EMBEDDING)
+        flags = ' '.join(get(name) or '' for name in (
+            'CFLAGS', 'LDFLAGS', 'LINKFORSHARED'))
+        libraries = ' '.join(get(name) or '' for name in ('LIBS', 'SYSLIBS'))
+        subprocess.run(
+            [*compiler, *shlex.split(flags),
+             f'-I{sysconfig.get_path("include")}', f'-I{build}', 'program.c',
+             '-o', 'program', f'-L{build}', f'-Wl,-rpath,{build}',
+             f'-lpython{get("VERSION")}{sys.abiflags}',
+             *shlex.split(libraries)], cwd=folder, check=True)
+        result = subprocess.run(
+            [folder / 'program', '-c', 'import tracemalloc as t; t.start();'
+             'kept = bytes(5000); print(t.take_snapshot().traced_memory[0])'],
+            env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+            capture_output=True, text=True)
+        self.assertEqual(result.stderr, '')
+        self.assertGreater(int(result.stdout), 5000)
 
 
 class FreelistFlavourTests(unittest.TestCase):
