@@ -40,3 +40,33 @@ locked_versions()
 {
     sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$1"
 }
+
+on_debian()
+{
+    [ -f /etc/debian_version ] && command -v apt-get >/dev/null 2>&1
+}
+
+# apt_install PACKAGES...: as root, or by sudo; what apt prints is for failures.
+apt_install()
+{
+    as_root=
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null 2>&1 ||
+            die "not root and no sudo; have root run: apt-get install $*"
+        as_root=sudo
+    fi
+    say "installing: $*"
+    log=$(mktemp)
+    # A failed update is no error yet: the lists that are there may do.
+    if ! { $as_root apt-get -qq update || :
+           $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
+               --no-install-recommends "$@"
+         } > "$log" 2>&1
+    then
+        reason=$(grep '^E:' "$log" | tail -n 1)
+        rm -f "$log"
+        die "apt-get could not install: $* (${reason#E: }); install them," \
+            "then try again"
+    fi
+    rm -f "$log"
+}

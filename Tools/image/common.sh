@@ -24,18 +24,6 @@ need()
             grep -q ' installed$' || missing="$missing $package"
     done
     [ -n "$missing" ] || return 0
-    as_root=
-    [ "$(id -u)" = 0 ] || as_root=sudo
-    say "installing:$missing"
     # shellcheck disable=SC2086  # one word per package
-    { $as_root apt-get -qq update || :
-      $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
-          --no-install-recommends $missing
-    } >/dev/null || die "apt-get could not install:$missing; install them," \
-        "then try again"
-}
-
-on_debian()
-{
-    [ -f /etc/debian_version ] && command -v apt-get >/dev/null 2>&1
+    apt_install $missing
 }
