@@ -5,6 +5,7 @@ import sys
 
 from pytracemalloc.commands import COMMANDS, load_command
 from pytracemalloc.errors import FAILURE, CommandError, UsageError
+from pytracemalloc.program import split
 from pytracemalloc.terminal import silence_closed_pipe
 
 _DESCRIPTION = """\
@@ -21,10 +22,20 @@ examples:
 
 
 class _Parser(argparse.ArgumentParser):
+    takes_program = False
+
     def __init__(self, **kwargs):
         kwargs.setdefault('formatter_class',
                           argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **kwargs)
+
+    def parse_known_args(self, args=None, namespace=None):
+        if not self.takes_program:
+            return super().parse_known_args(args, namespace)
+        own, command = split(self, args)
+        namespace, unknown = super().parse_known_args(own, namespace)
+        namespace.command_line = command
+        return namespace, unknown
 
     def error(self, message):
         raise UsageError(f'{message} (see {self.prog} --help)')

@@ -2,7 +2,7 @@
 
 start() is called by the interpreter's start-up when the variable is set.  All
 that is done at the end is registered before the program's first line, so
-atexit calls it last.
+atexit calls it last.  endings.py has the ends that atexit does not see.
 """
 
 import atexit
@@ -23,7 +23,9 @@ class Recording:
         self.pid = os.getpid()
         self.numbers = itertools.count(1)
         self.tasks = []
+        self.finished = False
         self.suspects = None
+        self.endings = None
         if self.pid != options['pid']:
             self.output = self.name_of(self.pid)
 
@@ -32,13 +34,17 @@ class Recording:
         return f'{stem}.{part}{suffix}'
 
     def start(self):
-        import tracemalloc
-        # Imported now, while nothing is traced yet.
-        from pytracemalloc import summary
+        # Imported now, while nothing is traced yet; the task's handler of
+        # forks has to come before ours.
+        import tracemalloc.task
+        from pytracemalloc import endings, summary
         self.suspects = summary.Suspects()
         if self.options['output']:
+            self.endings = endings.Endings(self.finish)
+            self.endings.watch()
             atexit.register(self.finish)
             os.register_at_fork(after_in_child=self.forked)
+        tracemalloc.stop()        # the environment may have started it
         tracemalloc.start(self.options['frames'])
         self.schedule()
         if self.options.get('http'):
@@ -70,61 +76,76 @@ class Recording:
 
     def take_numbered(self):
         import tracemalloc
-        try:
-            snapshot = tracemalloc.take_snapshot(self.options['traces'])
-            self.suspects.look_at(snapshot)
-            part = f'{next(self.numbers):04}'
-            if self.pid != self.options['pid']:
-                part = f'{self.pid}.{part}'
-            snapshot.dump(self.name_of(part))
-        except Exception as exc:
-            _say(f'no snapshot: {exc}')
+        with self.endings:
+            try:
+                snapshot = tracemalloc.take_snapshot(self.options['traces'])
+                self.suspects.look_at(snapshot)
+                part = f'{next(self.numbers):04}'
+                if self.pid != self.options['pid']:
+                    part = f'{self.pid}.{part}'
+                snapshot.dump(self.name_of(part))
+            except Exception as exc:
+                _say(f'no snapshot: {exc}')
 
     def finish(self):
         """Take the last snapshot, once a process."""
+        if self.pid != os.getpid():
+            return
+        with self.endings:
+            if self.finished:
+                return
+            self.finished = True
+            try:
+                self._report()
+            except Exception as exc:
+                _say(f'{self.output}: no snapshot: {exc}')
+            except KeyboardInterrupt:
+                _say(f'{self.output}: interrupted before it was written')
+
+    def _report(self):
         import tracemalloc
         from pytracemalloc import summary
-        if self.pid != os.getpid() or not tracemalloc.is_tracing():
+        for task in self.tasks:
+            task.cancel()
+        if not tracemalloc.is_tracing():
+            _say('no snapshot: the program has stopped tracing')
             return
-        try:
-            for task in self.tasks:
-                task.cancel()
-            snapshot = tracemalloc.take_snapshot(self.options['traces'])
-            tracemalloc.stop()
-            if self.output != os.devnull:
-                snapshot.dump(self.output)
-            if not self.options['quiet']:
-                self.suspects.look_at(snapshot)
-                summary.write(snapshot, self.suspects, self.options['top'],
-                              self.output, sys.stderr)
-        except Exception as exc:
-            _say(f'{self.output}: no snapshot: {exc}')
-        except KeyboardInterrupt:
-            _say(f'{self.output}: interrupted before it was written')
+        snapshot = tracemalloc.take_snapshot(self.options['traces'])
+        tracemalloc.stop()
+        output = self.output
+        if output != os.devnull:
+            try:
+                snapshot.dump(output)
+            except OSError as exc:
+                _say(f'{output}: no snapshot: {exc.strerror or exc}')
+                output = os.devnull
+        if self.options['quiet']:
+            return
+        if self.pid != self.options['pid']:
+            summary.write_line(snapshot, output, sys.stderr)
+            return
+        self.suspects.look_at(snapshot)
+        summary.write(snapshot, self.suspects, self.options['top'], output,
+                      sys.stderr)
 
     def forked(self):
         """In the child: record on, in a file of its own, or not at all."""
         import tracemalloc
+        from pytracemalloc import summary
         tracemalloc.stop()
         if not self.options['follow']:
+            self.endings.unwatch()
             return
+        self.endings.forked()
         self.pid = os.getpid()
         self.output = self.name_of(self.pid)
         self.numbers = itertools.count(1)
+        self.suspects = summary.Suspects()
+        self.tasks = []
+        self.finished = False
         # What the parent holds is in the parent's snapshot.
         tracemalloc.start(self.options['frames'])
-        self._before_exit()
-
-    def _before_exit(self):
-        # multiprocessing clears atexit in a child that it forks, and such a
-        # child, like most, ends by os._exit().
-        leave = os._exit
-
-        def _exit(status):
-            self.finish()
-            leave(status)
-
-        os._exit = _exit
+        self.schedule()
 
 
 def start():

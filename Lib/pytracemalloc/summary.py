@@ -73,13 +73,8 @@ class Suspects:
 def write(snapshot, suspects, count, output, file):
     """Write the summary of a snapshot that has been dumped to *output*."""
     width = width_of(file)
-    current, peak = snapshot.traced_memory
     stats = snapshot.statistics('lineno')
-    allocated = sum(stat.total_count for stat in snapshot.statistics(
-        'lineno', order='total_count'))
-    lines = [f'pytracemalloc: {format_size(current)} live, '
-             f'{format_size(peak)} at the peak, '
-             f'{format_count(allocated)} blocks allocated']
+    lines = [f'pytracemalloc: {_figures(snapshot)}']
     lines += format_losses(snapshot)
     lines += _top('Live at the end:', stats[:count], 'size', 'count', width)
     at_peak = snapshot.statistics('lineno', order='peak_size')
@@ -91,12 +86,33 @@ def write(snapshot, suspects, count, output, file):
         lines += [_line(stat, size, count, width, reason)
                   for stat, size, count, reason in found]
     if output != os.devnull:
-        name = os.path.relpath(output)
-        if name.startswith(os.pardir):
-            name = output
-        lines.append(f'Snapshot: {name}')
-    text = '\n'.join(line if width is None or line.startswith('Snapshot')
-                     else line[:width] for line in lines)
+        lines.append(f'Snapshot: {_short_name(output)}')
+    _write('\n'.join(line if width is None or line.startswith('Snapshot')
+                     else line[:width] for line in lines), file)
+
+
+def write_line(snapshot, output, file):
+    """Write the one line that the summary of a child process is."""
+    line = f'pytracemalloc: process {snapshot.pid}: {_figures(snapshot)}'
+    if output != os.devnull:
+        line += f'; {_short_name(output)}'
+    _write(line, file)
+
+
+def _figures(snapshot):
+    current, peak = snapshot.traced_memory
+    allocated = sum(stat.total_count for stat in snapshot.statistics(
+        'lineno', order='total_count'))
+    return (f'{format_size(current)} live, {format_size(peak)} at the peak, '
+            f'{format_count(allocated)} blocks allocated')
+
+
+def _short_name(output):
+    name = os.path.relpath(output)
+    return output if name.startswith(os.pardir) else name
+
+
+def _write(text, file):
     encoding = file.encoding or 'utf-8'
     file.write(text.encode(encoding, 'backslashreplace').decode(encoding)
                + '\n')

@@ -1,19 +1,12 @@
-"""pytracemalloc run: run a program under the tracer.
+"""pytracemalloc run: run a program under the tracer."""
 
-The interpreter replaces this process by itself with the program's own command
-line, so that arguments, standard input, signals and the exit status are those
-of `python SCRIPT`.  What is to be recorded goes through the environment, to
-recording.py in the new interpreter.
-"""
-
-import json
 import os
-import sys
 
-from pytracemalloc import recording
 from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.files import check_absent
 from pytracemalloc.options import positive
+from pytracemalloc.program import (add_program_arguments, check_program,
+                                   execute)
 from pytracemalloc.units import size_option
 
 HELP = 'run a program, print a summary, write a snapshot'
@@ -60,19 +53,8 @@ def add_arguments(parser):
     add_program_arguments(parser)
 
 
-def add_program_arguments(parser):
-    """The program, as python(1) takes it; each ends our own options."""
-    from argparse import REMAINDER
-    parser.add_argument('-m', metavar='MODULE', nargs=REMAINDER,
-                        help='run a module as a script')
-    parser.add_argument('-c', metavar='CODE', nargs=REMAINDER,
-                        help='run a string')
-    parser.add_argument('program', metavar='SCRIPT', nargs=REMAINDER,
-                        help='the program and its arguments')
-
-
 def run(args):
-    command, name = program_command(args)
+    name = check_program(args.command_line)
     output = args.output
     if output is None:
         output = f'{name}.{os.getpid()}.tracemalloc'
@@ -82,41 +64,10 @@ def run(args):
         if not os.access(directory, os.W_OK):
             raise CommandError(f'cannot write to {directory}; choose another '
                                f'place with -o')
-    execute(command, {
+    execute(args.command_line, {
         'frames': args.frames, 'output': os.path.abspath(output),
         'every': args.every, 'growth': args.on_growth, 'top': args.top,
         'follow': args.follow, 'traces': args.traces, 'quiet': args.quiet})
-
-
-def program_command(args):
-    """Return (arguments of python, a name for files)."""
-    for flag, rest in (('-m', args.m), ('-c', args.c)):
-        if rest is not None:
-            if not rest:
-                raise UsageError(f'{flag} needs an argument')
-            name = rest[0].rpartition('.')[2] if flag == '-m' else 'code'
-            return [flag, *rest], name
-    program = args.program
-    if program and program[0] == '--':
-        program = program[1:]
-    if not program:
-        raise UsageError('no program; give a script, -m MODULE or -c CODE')
-    script = program[0]
-    if not os.path.exists(script):
-        raise CommandError(f'{script}: no such file')
-    if script.startswith('-'):
-        program = [os.path.join('.', script), *program[1:]]
-    name = os.path.basename(os.path.abspath(script)).removesuffix('.py')
-    return program, name
-
-
-def execute(command, options):
-    """Become the interpreter that runs the command and records it."""
-    options['pid'] = os.getpid()
-    environment = {**os.environ, recording.VARIABLE: json.dumps(options)}
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execve(sys.executable, [sys.executable, *command], environment)
 
 
 def frames_option(text):

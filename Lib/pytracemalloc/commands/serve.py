@@ -1,8 +1,9 @@
 """pytracemalloc serve: run a program that answers pprof's HTTP requests."""
 
-from pytracemalloc.commands.run import (frames_option, add_program_arguments,
-                                        execute, program_command)
+from pytracemalloc.commands.run import frames_option
 from pytracemalloc.errors import UsageError
+from pytracemalloc.program import (add_program_arguments, check_program,
+                                   execute)
 
 HELP = 'run a program and serve its heap profile over HTTP'
 DESCRIPTION = """\
@@ -31,10 +32,10 @@ def add_arguments(parser):
 
 
 def run(args):
-    command, _ = program_command(args)
-    execute(command, {'frames': args.frames, 'output': None, 'every': None,
-                      'growth': None, 'follow': False, 'traces': False,
-                      'http': (args.host, args.port)})
+    check_program(args.command_line)
+    execute(args.command_line, {
+        'frames': args.frames, 'output': None, 'every': None, 'growth': None,
+        'follow': False, 'traces': False, 'http': (args.host, args.port)})
 
 
 def _port(text):

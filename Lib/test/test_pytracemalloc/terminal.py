@@ -15,20 +15,27 @@ import time
 _ESCAPES = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]')
 
 
+def _own_terminal():
+    """Keys such as Control-C become signals of the processes here."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 class Terminal:
     """`python -m pytracemalloc ARGS`, or another program, on a terminal; a
     context manager."""
 
     def __init__(self, *args, columns=80, lines=24, program=(
-            sys.executable, '-m', 'pytracemalloc'), **options):
+            sys.executable, '-m', 'pytracemalloc'), environment=os.environ,
+            **options):
         self.master, slave = pty.openpty()
         self.resize(columns, lines)
-        environment = {name: value for name, value in os.environ.items()
+        environment = {name: value for name, value in environment.items()
                        if name not in ('COLUMNS', 'LINES')}
         environment |= {'PYTHONIOENCODING': 'utf-8', 'TERM': 'xterm'}
         self.process = subprocess.Popen(
             [*program, *args], stdin=slave, stdout=slave, stderr=slave,
-            start_new_session=True, env=environment, **options)
+            start_new_session=True, preexec_fn=_own_terminal,
+            env=environment, **options)
         self.before = termios.tcgetattr(slave)
         self.slave = slave
         self.output = ''

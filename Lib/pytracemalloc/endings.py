@@ -1,0 +1,67 @@
+"""The ends of a process that atexit does not see: signals and os._exit().
+
+SIGTERM and SIGHUP ask a program to end; if their action is the default one, a
+handler that writes the report comes first and then the default action.  What
+the program does about them itself stays as it is.  SIGQUIT stays the way to
+end a program at once, and SIGINT raises KeyboardInterrupt as ever.
+"""
+
+import os
+import signal
+
+_REQUESTS = signal.SIGTERM, signal.SIGHUP
+
+
+class Endings:
+    """Calls *finish* before the process ends in one of these ways.
+
+    While it is entered, as a context manager, a file is written: a signal
+    waits until it is whole.
+    """
+
+    def __init__(self, finish):
+        self._finish = finish
+        self._leave = os._exit
+        self._busy = 0
+        self._late = None         # the signal that came while busy
+
+    def watch(self):
+        os._exit = self._exit
+        for number in _REQUESTS:
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, self._obey)
+
+    def unwatch(self):
+        """Put back what watch() changed and the program has not."""
+        if os._exit == self._exit:
+            os._exit = self._leave
+        for number in _REQUESTS:
+            if signal.getsignal(number) == self._obey:
+                signal.signal(number, signal.SIG_DFL)
+
+    def forked(self):
+        """In the child: what the parent was busy with is not done here."""
+        self._busy, self._late = 0, None
+
+    def __enter__(self):
+        self._busy += 1
+
+    def __exit__(self, *exc_info):
+        self._busy -= 1
+        if self._late is not None and not self._busy:
+            number, self._late = self._late, None
+            self._obey(number, None)
+
+    def _exit(self, status):
+        self._finish()
+        self._leave(status)
+
+    def _obey(self, number, frame):
+        if self._busy:
+            self._late = number
+            return
+        self._finish()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+        # The first process of a container does not die of it.
+        self._leave(128 + number)

@@ -1,0 +1,100 @@
+"""The program of a command line, and how this process becomes it.
+
+The interpreter replaces this process by itself with the program's own command
+line, so that arguments, standard input, signals and the exit status are those
+of `python SCRIPT`.  What is to be recorded goes through the environment, to
+recording.py in the new interpreter.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+
+from pytracemalloc import recording
+from pytracemalloc.errors import CommandError, UsageError
+
+
+def add_program_arguments(parser):
+    """Declare the program, for --help; split() takes it off."""
+    parser.takes_program = True
+    program = parser.add_mutually_exclusive_group()
+    program.add_argument('-m', metavar='MODULE', help='run a module as a '
+                         'script; all that follows is its own')
+    program.add_argument('-c', metavar='CODE', help='run a string')
+    program.add_argument('script', metavar='SCRIPT', nargs='?',
+                         help='the program: a file, a directory or zip file '
+                         'with a __main__.py, or - for standard input')
+    parser.add_argument('arguments', metavar='ARGS', nargs=argparse.REMAINDER,
+                        help='arguments of the program')
+
+
+def split(parser, arguments):
+    """Return (options of the parser, the program's command line).
+
+    argparse would take a -- that is the program's.
+    """
+    takes_value = False
+    for index, argument in enumerate(arguments):
+        if takes_value:
+            takes_value = False
+        elif (argument in ('-', '--') or not argument.startswith('-')
+              or argument.startswith(('-m', '-c'))):
+            return arguments[:index], arguments[index:]
+        else:
+            takes_value = _takes_value(parser, argument)
+    return arguments, []
+
+
+def _takes_value(parser, argument):
+    """True if the next argument is the value of this option."""
+    actions = parser._option_string_actions
+    if argument.startswith('--'):
+        return argument in actions and actions[argument].nargs is None
+    for index, letter in enumerate(argument[1:], 2):
+        action = actions.get(f'-{letter}')
+        if action is None or action.nargs is None:
+            return action is not None and index == len(argument)
+    return False
+
+
+def check_program(command):
+    """Return a name for the files of a program that is there."""
+    script_only = command[:1] == ['--']       # as python takes it
+    command = command[script_only:]
+    if not command:
+        raise UsageError('no program; give a script, -m MODULE or -c CODE')
+    flag, value = command[0][:2], command[0][2:]
+    if flag in ('-m', '-c') and not script_only:
+        if not value and len(command) == 1:
+            raise UsageError(f'{flag} needs an argument')
+        module = value or command[1]
+        return module.rpartition('.')[2] if flag == '-m' else 'code'
+    script = command[0]
+    if script == '-':
+        return 'stdin'
+    if not os.path.exists(script.rstrip('/') or '/'):
+        raise CommandError(f'{script}: no such file; give a script, '
+                           f'-m MODULE or -c CODE')
+    return os.path.basename(os.path.abspath(script)).removesuffix('.py')
+
+
+def execute(command, options):
+    """Become the interpreter that runs the command and records it."""
+    options['pid'] = os.getpid()
+    environment = {**os.environ, recording.VARIABLE: json.dumps(options)}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, [sys.executable, *_flags(), *command],
+              environment)
+
+
+def _flags():
+    """The options of this interpreter, such as -X dev, for the next one,
+    which may not ignore the environment."""
+    for flag in subprocess._args_from_interpreter_flags():
+        if flag == '-I':
+            yield from ('-s', '-P')
+        elif flag != '-E':
+            yield flag

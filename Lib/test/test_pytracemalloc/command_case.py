@@ -1,0 +1,76 @@
+"""What the tests of the command share."""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+import unittest
+
+from pytracemalloc import cli
+
+PROGRAM = '''\
+import sys
+
+def load(count):
+    return [bytes(1000) for _ in range(count)]
+
+class Cache:
+    kept = {}
+
+    def keep(self, name):
+        self.kept[name] = load(50)
+
+cache = Cache()
+for number in range(20):
+    cache.keep(number)
+    load(400)
+'''
+
+
+def command(*args, **options):
+    """Run the command in a process of its own."""
+    options = {'capture_output': True, 'text': True, 'timeout': 120} | options
+    return subprocess.run([sys.executable, '-m', 'pytracemalloc', *args],
+                          **options)
+
+
+class CommandCase(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = directory.name
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.directory)
+
+    def write(self, name, text):
+        path = os.path.join(self.directory, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, 'w') as file:
+            file.write(textwrap.dedent(text))
+        return path
+
+    def call(self, *args):
+        """Call the command here: return (status, stdout, stderr)."""
+        output, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(output), \
+                contextlib.redirect_stderr(errors):
+            try:
+                status = cli.main(args)
+            except SystemExit as exc:
+                status = exc.code
+        return status, output.getvalue(), errors.getvalue()
+
+    def ok(self, *args):
+        status, output, errors = self.call(*args)
+        self.assertEqual((status, errors), (0, ''))
+        return output
+
+    def refused(self, status, text, *args):
+        """The command ends with one line that has *text*."""
+        actual, _, errors = self.call(*args)
+        self.assertEqual(actual, status, errors)
+        self.assertRegex(errors, text)
+        self.assertEqual(errors.count('\n'), 1, errors)

@@ -1,0 +1,213 @@
+"""pytracemalloc run: the program is its own, the report is about it."""
+
+import glob
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tracemalloc
+import unittest
+from unittest import mock
+
+from pytracemalloc import summary
+from test.test_pytracemalloc.command_case import PROGRAM, CommandCase, command
+
+
+class RunTest(CommandCase):
+    def run_program(self, *args, **options):
+        """Return (process, snapshot) of a run with the output a.tracemalloc."""
+        process = command('run', '-o', 'a.tracemalloc', *args, **options)
+        return process, tracemalloc.Snapshot.load('a.tracemalloc')
+
+    def test_summary_and_snapshot(self):
+        path = self.write('app.py', PROGRAM)
+        process, snapshot = self.run_program(path)
+        self.assertEqual((process.returncode, process.stdout), (0, ''))
+        self.assertRegex(process.stderr, r'live, .* at the peak, .* blocks')
+        leaks = process.stderr.partition('Suspected leaks')[2]
+        self.assertNotIn('app.py', leaks)    # 95 % of load() was freed
+        self.assertIn('Snapshot: a.tracemalloc\n', process.stderr)
+        self.assertEqual(snapshot.traceback_limit, 10)
+        top = snapshot.statistics('lineno')[0]
+        self.assertEqual((top.traceback[-1].filename,
+                          top.traceback[-1].lineno), (path, 4))
+        self.assertGreaterEqual(top.size, 20 * 50 * 1000)
+        self.assertGreaterEqual(top.total_count, 20 * 450)
+
+    def test_leak_is_suspected(self):
+        path = self.write('app.py', '''\
+            kept = []
+            def leak():
+                kept.append(bytes(5000))
+            for _ in range(300):
+                leak()
+            ''')
+        process, _ = self.run_program(path)
+        leaks = process.stderr.partition('Suspected leaks:')[2]
+        self.assertIn('app.py:3 in leak (nearly nothing was freed)', leaks)
+
+    def test_cycles_are_suspected(self):
+        path = self.write('app.py', '''\
+            import gc
+            def cycle():
+                ring = [bytes(5000)]
+                ring.append(ring)
+            for _ in range(300):
+                cycle()
+            gc.collect()
+            ''')
+        process, snapshot = self.run_program(path)
+        leaks = process.stderr.partition('Suspected leaks:')[2]
+        self.assertRegex(leaks, r'1\.\d MiB +6\d\d  .*app.py:3 in cycle '
+                                r'\(makes cycles')
+        stats = snapshot.statistics('lineno', order='total_count')
+        blocks = sum(stat.total_count for stat in stats)
+        self.assertIn(f'{blocks:,} blocks allocated', process.stderr)
+
+    def test_arguments_stdin_and_exit_status(self):
+        path = self.write('app.py', '''\
+            import os, sys
+            print(sys.argv, __name__, __file__, sys.path[0], input())
+            sys.exit(7)
+            ''')
+        process, _ = self.run_program(path, '-x', '--help', '-o', 'b',
+                                      input='from stdin\n')
+        self.assertEqual(process.returncode, 7)
+        self.assertEqual(
+            process.stdout,
+            f"{[path, '-x', '--help', '-o', 'b']} __main__ {path} "
+            f"{self.directory} from stdin\n")
+
+    def test_module_and_code(self):
+        self.write('app.py', 'import sys; print(sys.argv[1:])')
+        process, _ = self.run_program('-m', 'app', '-n', '3')
+        self.assertEqual(process.stdout, "['-n', '3']\n")
+        process, snapshot = self.run_program(
+            '-f', '-n', 'full', '-c', 'import sys; print(sys.argv)', '-q')
+        self.assertEqual(process.stdout, "['-c', '-q']\n")
+        self.assertGreater(snapshot.traceback_limit, 1000)
+
+    def test_traceback_of_the_program_is_its_own(self):
+        path = self.write('app.py', 'def f():\n    1 / 0\nf()\n')
+        process, _ = self.run_program('-q', path)
+        plain = subprocess.run([sys.executable, path], capture_output=True,
+                               text=True)
+        self.assertEqual((process.returncode, process.stderr),
+                         (plain.returncode, plain.stderr))
+
+    def test_environment_is_its_own(self):
+        process, _ = self.run_program(
+            '-c', 'import os; print([name for name in os.environ'
+                  ' if "TRACEMALLOC" in name])')
+        ours = [name for name in os.environ if 'TRACEMALLOC' in name]
+        self.assertEqual(process.stdout, f'{ours}\n')
+
+    def test_interrupt_still_reports(self):
+        path = self.write('app.py', '''\
+            import time
+            kept = bytes(1234567)
+            print('ready', flush=True)
+            time.sleep(60)
+            ''')
+        process = subprocess.Popen(
+            [sys.executable, '-m', 'pytracemalloc', 'run', '-o',
+             'a.tracemalloc', path], stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True)
+        self.assertEqual(process.stdout.readline(), 'ready\n')
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, -signal.SIGINT)
+        self.assertIn('KeyboardInterrupt', errors)
+        self.assertIn('app.py:2', errors)
+        snapshot = tracemalloc.Snapshot.load('a.tracemalloc')
+        self.assertGreater(snapshot.traced_memory[0], 1234567)
+
+    def test_default_name(self):
+        path = self.write('app.py', 'pass')
+        command('run', '-q', path)
+        self.assertRegex(glob.glob('*.tracemalloc')[0],
+                         r'^app\.\d+\.tracemalloc$')
+
+    def test_every(self):
+        path = self.write('app.py', '''\
+            import time
+            end = time.monotonic() + 3.5
+            while time.monotonic() < end:
+                kept = [bytes(100) for _ in range(1000)]
+            ''')
+        self.run_program('--every', '1', path)
+        names = sorted(glob.glob('a.*.tracemalloc'))
+        self.assertGreaterEqual(len(names), 2)
+        self.assertEqual(names[0], 'a.0001.tracemalloc')
+        tracemalloc.Snapshot.load(names[0])
+
+    def test_on_growth(self):
+        path = self.write('app.py', '''\
+            kept = []
+            for _ in range(400):
+                kept.append([bytes(10_000) for _ in range(10)])
+            ''')
+        self.run_program('--on-growth', '10 MB', path)
+        sizes = [tracemalloc.Snapshot.load(name).traced_memory[0]
+                 for name in sorted(glob.glob('a.*.tracemalloc'))]
+        self.assertGreaterEqual(len(sizes), 3)
+        for before, after in zip(sizes, sizes[1:]):
+            self.assertGreaterEqual(after - before, 10 << 20)
+
+    def test_refused(self):
+        self.write('exists', '')
+        for status, text, *args in (
+                (1, 'nothing.py: no such file', 'nothing.py'),
+                (2, 'no program'),
+                (2, '-m needs', '-m'),
+                (2, '-n 0: give', '-n', '0', 'x.py'),
+                (2, '-n x: give', '-n', 'x', 'x.py'),
+                (2, '--every 0: give', '--every', '0', 'x.py'),
+                (2, 'not a size', '--on-growth', 'big', 'x.py'),
+                (2, 'unrecognized', '--what-is-this', 'x.py'),
+                (1, 'exists; overwrite it with -f', '-o', 'exists', '-c', ''),
+                (1, 'cannot write to', '-o', '/nowhere/a', '-c', '')):
+            with self.subTest(args):
+                self.refused(status, text, 'run', *args)
+
+    def test_summary_in_twenty_columns(self):
+        process, snapshot = self.run_program('-c', PROGRAM)
+
+        class Narrow(io.StringIO):
+            encoding = 'ascii'
+
+            def isatty(self):
+                return True
+
+        suspects = summary.Suspects()
+        suspects.look_at(snapshot)
+        file = Narrow()
+        with mock.patch.object(
+                shutil, 'get_terminal_size',
+                lambda: os.terminal_size((20, 24))):
+            summary.write(snapshot, suspects, 3, os.devnull, file)
+        self.assertTrue(all(len(line) <= 20 for line in
+                            file.getvalue().replace('\\u2026', '.')
+                            .splitlines()))
+
+    def test_losses_are_reported(self):
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        snapshot = tracemalloc.take_snapshot()
+        snapshot.metadata |= {'untraced': 1234, 'folded': 56, 'pruned': 789}
+        suspects = summary.Suspects()
+        suspects.look_at(snapshot)
+        out = io.StringIO()
+        summary.write(snapshot, suspects, 0, os.devnull, out)
+        snapshot.dump('losses.tracemalloc')
+        for text in out.getvalue(), self.ok('report', 'losses.tracemalloc'):
+            self.assertIn('\nNot traced, for want of memory: 1,234 blocks\n'
+                          'Recursion folded: 56 frames\n'
+                          'Stacks without live blocks forgotten, not what '
+                          'their lines allocated: 789\n', text)
+
+
+if __name__ == '__main__':
+    unittest.main()
