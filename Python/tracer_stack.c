@@ -25,9 +25,7 @@
    (BASES + 1) * k.  The first k - 1 nodes of a path (from_last) are made when
    the stack grows beyond them.
 
-   While the GIL protects nothing (raw domain without it, several GILs) the
-   stack is walked whole, under the lock, and no shadow stack is used: the
-   frames of the calling thread are its own in any case. */
+   While the GIL protects nothing there is tracer_walk.c. */
 
 #include "Python.h"
 #include "pycore_tracer_core.h"
@@ -63,17 +61,7 @@ struct tracer_stack {
     _PyInterpreterFrame **pending;      // same capacity; walk buffer
 };
 
-/* Walk buffer of captures under the lock. */
-static _PyInterpreterFrame **walk;
-static size_t walk_capacity;
-
 /* --- Bases */
-
-static uint32_t
-base_parent(size_t depth)
-{
-    return depth == 0 ? 0 : TRACER_TRUNCATED | (uint32_t)depth;
-}
 
 static size_t
 base_distance(void)
@@ -184,21 +172,11 @@ _PyTracer_ForgetStacks(void)
             free_stack(t);
         }
     }
-    _PyTracer_MemFree(walk, walk_capacity * sizeof(*walk));
-    walk = NULL;
-    walk_capacity = 0;
+    _PyTracer_ForgetWalk();
     clear_cache();
 }
 
 /* --- Nodes of a path; locked */
-
-static uint32_t
-child_of(uint32_t parent, _PyInterpreterFrame *frame)
-{
-    uint32_t location = _PyTracer_LocationOf(frame);
-    return location == UINT32_MAX ? TRACER_NODE_NONE
-                                  : _PyTracer_Child(parent, location);
-}
 
 static Py_NO_INLINE uint32_t
 fill_cache(struct tracer_cache_line *line, uint32_t parent,
@@ -206,7 +184,7 @@ fill_cache(struct tracer_cache_line *line, uint32_t parent,
 {
     const void *instr = frame->instr_ptr;
     _PyTracer_Lock();
-    uint32_t node = child_of(parent, frame);
+    uint32_t node = _PyTracer_ChildOf(parent, frame);
     int full = _PyTracer.nnodes >= _PyTracer.prune_at;
     _PyTracer_Unlock();
     if (node != TRACER_NODE_NONE) {
@@ -266,7 +244,7 @@ from_last(struct entry *entries, size_t i)
         if (stop->from_last != TRACER_NODE_NONE) {
             continue;
         }
-        uint32_t parent = j == base ? base_parent(base)
+        uint32_t parent = j == base ? _PyTracer_BaseParent(base)
                           : last_stop(&entries[j - 1])->from_last;
         stop->from_last = cached_child(parent, entries[j].frame);
         if (stop->from_last == TRACER_NODE_NONE) {
@@ -307,29 +285,7 @@ make_entry(struct entry *e, _PyInterpreterFrame *frame, uint32_t parent)
 
 /* --- Capture with the GIL */
 
-static uint32_t
-count_frames(_PyInterpreterFrame *frame)
-{
-    uint32_t n = 0;
-    while (frame != NULL) {
-        n++;
-        frame = _PyFrame_GetFirstComplete(frame->previous);
-    }
-    return n;
-}
-
-/* With a limit of one frame, what there is of the stack is its depth at the
-   first allocation at the location. */
-static void
-note_depth(uint32_t id, _PyInterpreterFrame *frame)
-{
-    struct tracer_node *node = _PyTracer_Node(id);
-    if (node->parent == 0) {
-        node->parent = base_parent(count_frames(frame) - 1);
-    }
-}
-
-static uint32_t
+static Py_NO_INLINE uint32_t
 capture_one(PyThreadState *tstate)
 {
     _PyInterpreterFrame *frame = _PyThreadState_GetFrame(tstate);
@@ -338,7 +294,7 @@ capture_one(PyThreadState *tstate)
     }
     uint32_t id = cached_child(0, frame);
     if (id != TRACER_NODE_NONE) {
-        note_depth(id, frame);
+        _PyTracer_NoteDepth(id, frame);
     }
     return id;
 }
@@ -555,61 +511,4 @@ _PyTracer_CaptureSlow(PyThreadState *tstate)
         }
     }
     return _PyTracer.limit == 1 ? capture_one(tstate) : capture_stack(tstate);
-}
-
-/* --- Capture under the lock */
-
-static int
-grow_walk(void)
-{
-    size_t n = walk_capacity ? walk_capacity * 2 : INITIAL_ENTRIES;
-    void *p = _PyTracer_MemGrow(walk, walk_capacity * sizeof(*walk),
-                                n * sizeof(*walk));
-    if (p == NULL) {
-        return -1;
-    }
-    walk = p;
-    walk_capacity = n;
-    return 0;
-}
-
-uint32_t
-_PyTracer_CaptureLocked(PyThreadState *tstate)
-{
-    size_t n = 0;
-    size_t total = 0;
-    size_t keep = _PyTracer.limit;
-    _PyInterpreterFrame *frame =
-        tstate == NULL ? NULL : _PyThreadState_GetFrame(tstate);
-    for (; frame != NULL; frame = _PyFrame_GetFirstComplete(frame->previous))
-    {
-        total++;
-        if (n < keep) {
-            if (n == walk_capacity && grow_walk() < 0) {
-                return TRACER_NODE_NONE;
-            }
-            walk[n++] = frame;
-        }
-        else if (keep == 1) {
-            break;
-        }
-    }
-    if (n == 0) {
-        return TRACER_NODE_UNKNOWN;
-    }
-    if (keep == 1) {
-        uint32_t id = child_of(0, walk[0]);
-        if (id != TRACER_NODE_NONE) {
-            note_depth(id, walk[0]);
-        }
-        return id;
-    }
-    uint32_t node = base_parent(total - n);
-    while (n > 0) {
-        node = child_of(node, walk[--n]);
-        if (node == TRACER_NODE_NONE) {
-            return TRACER_NODE_NONE;
-        }
-    }
-    return node;
 }

@@ -104,10 +104,32 @@ extern void _PyTracer_MapRestore(const struct tracer_record *old);
 
 /* Node of the current stack; GIL held, not shared, not locked. */
 extern uint32_t _PyTracer_CaptureSlow(PyThreadState *tstate);
-/* The same by a walk of the whole stack of the calling thread, whose state
-   may be NULL or detached; locked. */
-extern uint32_t _PyTracer_CaptureLocked(PyThreadState *tstate);
 extern void _PyTracer_ForgetStacks(void);     // GIL, HEAD_LOCK and locked
+
+/* --- tracer_walk.c; locked */
+
+/* Node of the current stack by a walk of the whole stack of the calling
+   thread, whose state may be NULL or detached. */
+extern uint32_t _PyTracer_CaptureLocked(PyThreadState *tstate);
+extern void _PyTracer_ForgetWalk(void);
+/* Of the whole stack; needs no lock. */
+extern uint32_t _PyTracer_CountFrames(_PyInterpreterFrame *frame);
+
+/* `parent` of a node that starts a path at this depth of the stack. */
+static inline uint32_t
+_PyTracer_BaseParent(size_t depth)
+{
+    return depth == 0 ? 0 : TRACER_TRUNCATED | (uint32_t)depth;
+}
+
+/* Node of the frame below `parent`. */
+static inline uint32_t
+_PyTracer_ChildOf(uint32_t parent, _PyInterpreterFrame *frame)
+{
+    uint32_t location = _PyTracer_LocationOf(frame);
+    return location == UINT32_MAX ? TRACER_NODE_NONE
+                                  : _PyTracer_Child(parent, location);
+}
 
 /* --- tracer_count.c; GIL held, not locked, but where it says so. */
 
@@ -185,6 +207,18 @@ _PyTracer_Current(void)
 {
     return _PyTracer.small_current
            + _Py_atomic_load_int64_relaxed(&_PyTracer.map_current);
+}
+
+/* With a limit of one frame, what there is of the stack is its depth at the
+   first allocation at the location. */
+static inline void
+_PyTracer_NoteDepth(uint32_t id, _PyInterpreterFrame *frame)
+{
+    struct tracer_node *node = _PyTracer_Node(id);
+    if (node->parent == 0) {
+        node->parent =
+            _PyTracer_BaseParent(_PyTracer_CountFrames(frame) - 1);
+    }
 }
 
 /* The parked nodes hold what is neither live nor freed: outside the sum. */

@@ -13,8 +13,8 @@ extern "C" {
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_snapshot.h"
 
-/* --- tracer_snapshot.c, tracer_visit.c: exported for the shared extension
-   _tracemalloc_snapshot */
+/* --- tracer_snapshot.c.  What is exported is for the shared extension
+   _tracemalloc_snapshot. */
 
 /* What the tracer says beside the arrays. */
 struct tracer_facts {
@@ -28,6 +28,22 @@ struct tracer_facts {
 /* GIL held, not locked.  NULL without an exception: no memory. */
 PyAPI_FUNC(struct tracer_snapshot *) _PyTracer_TakeSnapshot(
     int with_blocks, struct tracer_facts *facts);
+
+/* --- tracer_snapshot_tree.c; locked */
+
+/* Copy strings, locations and nodes, and count the live blocks; 0, or -1: no
+   memory. */
+extern int _PyTracer_CopyTree(struct tracer_snapshot *s, uint64_t *nblocks);
+
+/* Number of a node in a snapshot: the tracer's start with the unknown one and
+   the free lists. */
+static inline uint32_t
+_PyTracer_NodeNumber(uint32_t id)
+{
+    return id == TRACER_NODE_UNKNOWN ? 0 : id - TRACER_NODE_FIRST + 1;
+}
+
+/* --- tracer_visit.c */
 
 /* _PyTracer_VisitPools() for who does not hold the lock; GIL held. */
 struct tracer_pool;

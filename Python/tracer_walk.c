@@ -1,0 +1,87 @@
+/* Capture under the lock: a walk of the whole stack.
+
+   While the GIL protects nothing (raw domain without it, several GILs) no
+   shadow stack is used: the frames of the calling thread are its own in any
+   case.  Locked. */
+
+#include "Python.h"
+#include "pycore_tracer_core.h"
+
+#define INITIAL_FRAMES 128
+
+static _PyInterpreterFrame **walk;
+static size_t walk_capacity;
+
+void
+_PyTracer_ForgetWalk(void)
+{
+    _PyTracer_MemFree(walk, walk_capacity * sizeof(*walk));
+    walk = NULL;
+    walk_capacity = 0;
+}
+
+uint32_t
+_PyTracer_CountFrames(_PyInterpreterFrame *frame)
+{
+    uint32_t n = 0;
+    while (frame != NULL) {
+        n++;
+        frame = _PyFrame_GetFirstComplete(frame->previous);
+    }
+    return n;
+}
+
+static int
+grow_walk(void)
+{
+    size_t n = walk_capacity ? walk_capacity * 2 : INITIAL_FRAMES;
+    void *p = _PyTracer_MemGrow(walk, walk_capacity * sizeof(*walk),
+                                n * sizeof(*walk));
+    if (p == NULL) {
+        return -1;
+    }
+    walk = p;
+    walk_capacity = n;
+    return 0;
+}
+
+uint32_t
+_PyTracer_CaptureLocked(PyThreadState *tstate)
+{
+    size_t n = 0;
+    size_t total = 0;
+    size_t keep = _PyTracer.limit;
+    _PyInterpreterFrame *frame =
+        tstate == NULL ? NULL : _PyThreadState_GetFrame(tstate);
+    for (; frame != NULL; frame = _PyFrame_GetFirstComplete(frame->previous))
+    {
+        total++;
+        if (n < keep) {
+            if (n == walk_capacity && grow_walk() < 0) {
+                return TRACER_NODE_NONE;
+            }
+            walk[n++] = frame;
+        }
+        else if (keep == 1) {
+            break;
+        }
+    }
+    if (n == 0) {
+        return TRACER_NODE_UNKNOWN;
+    }
+    if (keep == 1) {
+        uint32_t id = _PyTracer_ChildOf(0, walk[0]);
+        if (id != TRACER_NODE_NONE) {
+            _PyTracer_NoteDepth(id, walk[0]);
+        }
+        return id;
+    }
+    uint32_t node = _PyTracer_BaseParent(total - n);
+    while (n > 0) {
+        node = _PyTracer_ChildOf(node, walk[--n]);
+        if (node == TRACER_NODE_NONE) {
+            return TRACER_NODE_NONE;
+        }
+    }
+    return node;
+}
