@@ -6,10 +6,13 @@ import inspect
 import os
 import pathlib
 import re
+import shlex
 import unittest
 
 import tracemalloc
+import tracemalloc.__main__
 import tracemalloctext
+import tracemalloctext.command_line
 from pytracemalloc.cli import make_parser
 
 TOP = pathlib.Path(os.environ.get('PYTRACEMALLOC_TOP', ''))
@@ -24,6 +27,12 @@ NAMES = re.compile(r'( *)\.\. (function|class|method|staticmethod|classmethod)'
 MORE_NAMES = re.compile(r' +(\w+)\(')
 PROGRAM = re.compile(r'\.\. program:: pytracemalloc (\w+)$')
 OPTION = re.compile(r'\.\. option:: (.+)$')
+OPTION_STRING = re.compile(r'(?<![\w-])--?[a-zA-Z][\w-]*')
+# Of the make file, for itself.
+INTERNAL_TARGETS = {'all', 'prepare', 'source', 'stock'}
+# Shown in a line of their own, or within a sentence.
+COMMANDS = re.compile(r'^ *(?:\$ )?(?:make|\./bootstrap)((?: .*)?)$'
+                      r'|`(?:make|\./bootstrap)\b([^`]*)`', re.MULTILINE)
 
 
 def documented_names(path):
@@ -68,6 +77,33 @@ def real_options():
     return {name: {option for action in parser._actions
                    for option in action.option_strings} - {'-h', '--help'}
             for name, parser in action.choices.items()}
+
+
+def options_of_definitions(page, pattern):
+    """Options in the lines of a page that match, and that follow as deeper."""
+    lines = (DOC / 'library' / page).read_text(encoding='utf-8').splitlines()
+    found, depth = set(), None
+    for line in lines:
+        if match := re.match(pattern, line):
+            found.update(OPTION_STRING.findall(line))
+            depth = match.end()
+        elif depth is not None and line[:depth].isspace() and line.strip():
+            found.update(OPTION_STRING.findall(line))
+        else:
+            depth = None
+    return found
+
+
+def named_targets():
+    """Targets that the pages for developers name."""
+    found = set()
+    for path in [*TOP.glob('*.md'), *DOC.rglob('*.rst')]:
+        text = path.read_text(encoding='utf-8').replace('\n>', '\n')
+        for match in COMMANDS.finditer(text):
+            words = shlex.split(match[1] or match[2] or '', comments=True)
+            found.update(word for word in words
+                         if '=' not in word and word[0] != '-')
+    return found
 
 
 def public_names(module):
@@ -153,6 +189,46 @@ class ReferenceTests(unittest.TestCase):
         self.assertGreater(len(files), 30)
         for path in files:
             self.assertIn(f'{path.name}``', page)
+
+    def test_options_of_python_m_tracemalloctext(self):
+        documented = options_of_definitions('tracemalloctext.rst',
+                                            r'\.\. option:: ')
+        parser = tracemalloctext.command_line._make_parser()
+        real = {option for action in parser._actions
+                for option in action.option_strings} - {'-h', '--help'}
+        self.assertEqual(documented, real)
+
+    def test_options_of_python_m_tracemalloc(self):
+        documented = options_of_definitions('pytracemalloc091.rst', '``-')
+        parser = tracemalloc.__main__._make_parser()
+        for action in parser._actions:
+            # One name is enough here: the other page has them all.
+            names = set(action.option_strings) - {'-h', '--help'}
+            if names:
+                self.assertTrue(names & documented, names)
+                documented -= names
+        self.assertEqual(documented, set())
+
+    def test_options_of_configure(self):
+        source = (TOP / 'configure.ac').read_text(encoding='utf-8')
+        real = set(re.findall(r'AS_HELP_STRING\(\[(--[\w-]+\w)', source))
+        real |= {f'--{kind.lower()}-{name}' for kind, name in re.findall(
+            r'^CPYTHON_ARG_(ENABLE|WITH)\(\[([\w-]+)', source, re.M)}
+        # --disable-gil is there to be refused.
+        real -= {'--enable', '--with', '--disable-gil'}
+        readme = (TOP / 'README.md').read_text(encoding='utf-8')
+        rows = re.findall(r'^\| (`--.+?) \|', readme, re.M)
+        documented = set(OPTION_STRING.findall('\n'.join(rows)))
+        self.assertEqual(documented, real)
+
+    def test_make_targets(self):
+        makefile = (TOP / 'Makefile.pre.in').read_text(encoding='utf-8')
+        real = set(' '.join(
+            re.findall(r'^\.PHONY:(.+)$', makefile, re.M)).split())
+        named = named_targets()
+        self.assertEqual(named - real, set(), 'no such target')
+        self.assertEqual(real - named - INTERNAL_TARGETS, set(),
+                         'not documented')
 
     def test_options_of_the_man_page(self):
         documented, real = documented_options(), real_options()
