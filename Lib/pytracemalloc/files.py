@@ -1,6 +1,7 @@
 """Snapshots in, reports out: every way that a file can be wrong."""
 
 import contextlib
+import io
 import os
 import sys
 import tempfile
@@ -13,11 +14,13 @@ from pytracemalloc.terminal import Progress
 def load_snapshot(path, args):
     """Return the filtered snapshot of a file."""
     import tracemalloc
+    name = os.path.basename(path)
     try:
         if not os.path.getsize(path) and os.path.isfile(path):
             raise CommandError(f'{path}: the file is empty; was the program '
                                f'still running?')
-        snapshot = tracemalloc.Snapshot.load(path)
+        with Progress(f'Reading {name}'):
+            snapshot = tracemalloc.Snapshot.load(path)
     except OSError as exc:
         raise CommandError(f'{path}: {exc.strerror or exc}; give a file '
                            f'written by `pytracemalloc run` or '
@@ -27,7 +30,10 @@ def load_snapshot(path, args):
         raise CommandError(f'{path}: not a whole snapshot: {reason}'
                            ) from None
     filters = make_filters(args)
-    return snapshot.filter_traces(filters) if filters else snapshot
+    if not filters:
+        return snapshot
+    with Progress(f'Filtering {name}'):
+        return snapshot.filter_traces(filters)
 
 
 def write_report(subject, reporter, args, source, ending=''):
@@ -39,23 +45,31 @@ def write_report(subject, reporter, args, source, ending=''):
         output = (stem if suffix in ('.tracemalloc', '.pickle') else source
                   ) + ending + reporter.suffix
     if output is None or output == '-':
-        _write_standard_output(subject, reporter)
+        _write_standard_output(subject, reporter, source)
         return
     with create(output, args.force, reporter.binary) as file, \
             Progress(f'Writing {os.path.basename(output)}') as progress:
-        progress.update(0)
+        subject.track = progress.track
         reporter.write(subject, file)
     if args.output is None:
         print(f'Wrote {output}')
 
 
-def _write_standard_output(subject, reporter):
-    if not reporter.binary:
-        reporter.write(subject, _Escaping(sys.stdout))
-        return
+def _write_standard_output(subject, reporter, source):
     if sys.stdout.isatty():
-        raise UsageError('this format is binary; give a file with -o')
-    reporter.write(subject, sys.stdout.buffer)
+        if reporter.binary:
+            raise UsageError('this format is binary; give a file with -o')
+        # The report comes when the bar, perhaps of this terminal, has gone.
+        file = io.StringIO()
+        with Progress(f'Reading {os.path.basename(source)}') as progress:
+            subject.track = progress.track
+            reporter.write(subject, file)
+        _Escaping(sys.stdout).write(file.getvalue())
+        return
+    with Progress(f'Reading {os.path.basename(source)}') as progress:
+        subject.track = progress.track
+        reporter.write(subject, sys.stdout.buffer if reporter.binary
+                       else _Escaping(sys.stdout))
 
 
 class _Escaping:

@@ -6,12 +6,29 @@ atexit calls it last.  endings.py has the ends that atexit does not see.
 """
 
 import atexit
-import itertools
 import json
 import os
 import sys
+import tracemalloc
+import tracemalloc.files          # while nothing is traced yet
+import tracemalloc.task           # its handler of forks comes before ours
+
+from pytracemalloc import endings, summary
 
 VARIABLE = 'PYTRACEMALLOC_RUN'
+_LOOKED_AT = 8                    # numbered snapshots, to find leaks
+
+
+def numbered(output, number):
+    """Return the name of a numbered snapshot."""
+    return _insert(output, f'{number:04}')
+
+
+def _insert(output, part):
+    if output == os.devnull:
+        return output
+    stem, suffix = os.path.splitext(output)
+    return f'{stem}.{part}{suffix}'
 
 
 class Recording:
@@ -21,43 +38,30 @@ class Recording:
         self.options = options
         self.output = options['output']
         self.pid = os.getpid()
-        self.numbers = itertools.count(1)
+        self.number = 0           # of the last numbered snapshot
         self.tasks = []
         self.finished = False
-        self.suspects = None
         self.endings = None
         if self.pid != options['pid']:
-            self.output = self.name_of(self.pid)
-
-    def name_of(self, part):
-        stem, suffix = os.path.splitext(self.options['output'])
-        return f'{stem}.{part}{suffix}'
+            self.output = _insert(self.output, self.pid)
 
     def start(self):
-        # Imported now, while nothing is traced yet; the task's handler of
-        # forks has to come before ours.
-        import tracemalloc.task
-        from pytracemalloc import endings, summary
-        self.suspects = summary.Suspects()
         if self.options['output']:
             self.endings = endings.Endings(self.finish)
             self.endings.watch()
             atexit.register(self.finish)
             os.register_at_fork(after_in_child=self.forked)
+        if self.options.get('http'):
+            self.serve()
         tracemalloc.stop()        # the environment may have started it
         tracemalloc.start(self.options['frames'])
         self.schedule()
-        if self.options.get('http'):
-            self.serve()
 
     def schedule(self):
         every, growth = self.options['every'], self.options['growth']
-        if not every and not growth:
-            return
-        from tracemalloctext import Task
         for delay, threshold in ((every, None), (None, growth)):
             if delay or threshold:
-                task = Task(self.take_numbered)
+                task = tracemalloc.task.Task(self.take_numbered)
                 task.set_delay(delay)
                 task.set_memory_threshold(threshold)
                 task.schedule()
@@ -75,15 +79,11 @@ class Recording:
         _say(f'serving {server.url}debug/pprof/')
 
     def take_numbered(self):
-        import tracemalloc
         with self.endings:
             try:
                 snapshot = tracemalloc.take_snapshot(self.options['traces'])
-                self.suspects.look_at(snapshot)
-                part = f'{next(self.numbers):04}'
-                if self.pid != self.options['pid']:
-                    part = f'{self.pid}.{part}'
-                snapshot.dump(self.name_of(part))
+                self.number += 1
+                snapshot.dump(numbered(self.output, self.number))
             except Exception as exc:
                 _say(f'no snapshot: {exc}')
 
@@ -103,8 +103,6 @@ class Recording:
                 _say(f'{self.output}: interrupted before it was written')
 
     def _report(self):
-        import tracemalloc
-        from pytracemalloc import summary
         for task in self.tasks:
             task.cancel()
         if not tracemalloc.is_tracing():
@@ -124,23 +122,33 @@ class Recording:
         if self.pid != self.options['pid']:
             summary.write_line(snapshot, output, sys.stderr)
             return
-        self.suspects.look_at(snapshot)
-        summary.write(snapshot, self.suspects, self.options['top'], output,
-                      sys.stderr)
+        summary.write(snapshot, self._find_suspects(snapshot),
+                      self.options['top'], output, sys.stderr)
+
+    def _find_suspects(self, snapshot):
+        """Compare with numbered snapshots, now that nothing is traced: in
+        the program's memory there is nothing of them."""
+        suspects = summary.Suspects()
+        step = -(-self.number // _LOOKED_AT) or 1
+        for number in range(1, self.number + 1, step):
+            try:
+                suspects.look_at(tracemalloc.Snapshot.load(
+                    numbered(self.output, number)))
+            except (OSError, ValueError):
+                pass              # moved away by now
+        suspects.look_at(snapshot)
+        return suspects
 
     def forked(self):
         """In the child: record on, in a file of its own, or not at all."""
-        import tracemalloc
-        from pytracemalloc import summary
         tracemalloc.stop()
         if not self.options['follow']:
             self.endings.unwatch()
             return
         self.endings.forked()
         self.pid = os.getpid()
-        self.output = self.name_of(self.pid)
-        self.numbers = itertools.count(1)
-        self.suspects = summary.Suspects()
+        self.output = _insert(self.options['output'], self.pid)
+        self.number = 0
         self.tasks = []
         self.finished = False
         # What the parent holds is in the parent's snapshot.

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-import time
+import threading
 
 _BLOCKS = '▁▂▃▄▅▆▇█'
 _ASCII_BLOCKS = '_.-=+*%#'
@@ -44,42 +44,63 @@ def sparkline(values, width, unicode=True):
 
 
 class Progress:
-    """A line on stderr while something takes longer than a second.
+    """A bar on stderr while something takes longer than a second.
 
-    Nothing is written before that, nor if stderr is not a terminal.
+    Nothing is written before that, nor if stderr is not a terminal.  A
+    thread draws it, so that what is waited for need not.
     """
 
     def __init__(self, title, file=None, delay=1.0):
         self.title = title
         self.file = sys.stderr if file is None else file
-        self.next = time.monotonic() + delay
-        self.shown = False
-        self.width = width_of(self.file)
+        self.delay = delay
+        self._done = self._total = 0
+        self._ended = threading.Event()
+        self._thread = None
 
     def __enter__(self):
+        if width_of(self.file) is not None:
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
         return self
 
     def __exit__(self, *exc_info):
-        if self.shown:
-            self._write('\r' + ' ' * (self.width - 1) + '\r')
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
 
-    def update(self, fraction):
-        """Say how much is done, 0 to 1."""
-        if self.width is None or time.monotonic() < self.next:
-            return
-        self.next = time.monotonic() + 0.1
-        self.shown = True
-        room = max(0, self.width - len(self.title) - 9)
-        done = int(room * fraction)
-        line = f'{self.title} {100 * fraction:3.0f}% {"#" * done}'
-        self._write('\r' + line[:self.width - 1])
+    def track(self, items):
+        """Yield the items of a list; the bar shows how many are done."""
+        self._total = len(items)
+        for self._done, item in enumerate(items):
+            yield item
+        self._total = 0
 
-    def _write(self, text):
+    def _run(self):
+        wait = self.delay
+        shown = False
+        while not self._ended.wait(wait):
+            shown = self._write(self._line()) or shown
+            wait = 0.1
+        if shown:
+            self._write('')
+
+    def _line(self):
+        width = (width_of(self.file) or 2) - 1
+        percent = 100 * self._done // self._total if self._total else None
+        line = self.title + (' ...' if percent is None else f' {percent:3}% ')
+        if percent is not None:
+            room = max(0, width - len(line))
+            line += ('#' * (room * percent // 100)).ljust(room, '.')
+        return line[:width]
+
+    def _write(self, line):
         try:
-            self.file.write(text)
+            self.file.write(f'\r{line}\x1b[K' if line else '\r\x1b[K')
             self.file.flush()
-        except OSError:
-            self.width = None
+        except (OSError, ValueError):
+            return False
+        return True
 
 
 def silence_closed_pipe():

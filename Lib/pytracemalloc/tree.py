@@ -39,28 +39,29 @@ class Tree:
         self._node_index = {}
 
     @classmethod
-    def from_snapshot(cls, snapshot):
+    def from_snapshot(cls, snapshot, track=iter):
         tree = cls()
         tree.limit = snapshot.traceback_limit
-        tree.types = tree._add(snapshot.call_tree(), tree.values)
+        tree.types = tree._add(snapshot.call_tree(), tree.values, track)
         return tree
 
     @classmethod
-    def from_difference(cls, old, new):
+    def from_difference(cls, old, new, track=iter):
         """Merge two snapshots' trees by path."""
-        tree = cls.from_snapshot(new)
+        tree = cls.from_snapshot(new, track)
         tree.old = {column: [0] * len(tree.parents) for column in COLUMNS}
-        tree.old_types = tree._add(old.call_tree(), tree.old)
+        tree.old_types = tree._add(old.call_tree(), tree.old, track)
         missing = len(tree.parents) - len(tree.values[COLUMNS[0]])
         for values in tree.values.values():
             values.extend([0] * missing)
         return tree
 
-    def _add(self, call_tree, values):
+    def _add(self, call_tree, values, track):
         """Add a snapshot's tree; return its types, of our nodes."""
         nodes = []
         columns = [values[name] for name in COLUMNS]
-        for parent, filename, lineno, function, first, *row in call_tree.nodes:
+        for parent, filename, lineno, function, first, *row \
+                in track(call_tree.nodes):
             node = self._node(nodes[parent] if parent >= 0 else -1,
                               (filename, lineno, function, first))
             nodes.append(node)

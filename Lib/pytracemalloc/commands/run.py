@@ -7,6 +7,7 @@ from pytracemalloc.files import check_absent
 from pytracemalloc.options import positive
 from pytracemalloc.program import (add_program_arguments, check_program,
                                    execute)
+from pytracemalloc.recording import numbered
 from pytracemalloc.units import size_option
 
 HELP = 'run a program, print a summary, write a snapshot'
@@ -58,8 +59,14 @@ def run(args):
     output = args.output
     if output is None:
         output = f'{name}.{os.getpid()}.tracemalloc'
-    if output != os.devnull:
+    if output == os.devnull:
+        if args.every or args.on_growth:
+            raise UsageError('--every and --on-growth need a file for their '
+                             'names; give one with -o')
+    else:
         check_absent(output, args.force)
+        if args.every or args.on_growth:
+            check_absent(numbered(output, 1), args.force)
         directory = os.path.dirname(os.path.abspath(output))
         if not os.access(directory, os.W_OK):
             raise CommandError(f'cannot write to {directory}; choose another '

@@ -2,6 +2,7 @@
 
 import abc
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pytracemalloc.errors import CommandError, UsageError
@@ -20,12 +21,13 @@ class Subject:
     count: int = 10
     cumulative: bool = False
     width: int | None = None      # columns of the terminal, if it is one
+    track: Callable = iter        # yields the items of a list, shows how far
 
     def tree(self):
         from pytracemalloc.tree import Tree
         if self.old is not None:
-            return Tree.from_difference(self.old, self.new)
-        return Tree.from_snapshot(self.new)
+            return Tree.from_difference(self.old, self.new, self.track)
+        return Tree.from_snapshot(self.new, self.track)
 
     def statistics(self):
         """Group, largest first: Statistic, or StatisticDiff if `old`."""

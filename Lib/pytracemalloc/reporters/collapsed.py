@@ -12,7 +12,7 @@ class CollapsedReporter(Reporter):
         column = subject.measure.order
         old = tree.old[column] if tree.old else None
         stacks = [''] * len(tree.parents)
-        for node, parent in enumerate(tree.parents):
+        for node, parent in enumerate(subject.track(tree.parents)):
             label = labels[tree.frames[node]]
             stack = f'{stacks[parent]};{label}' if parent >= 0 else label
             stacks[node] = stack

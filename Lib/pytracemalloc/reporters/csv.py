@@ -16,6 +16,6 @@ class CsvReporter(Reporter):
         columns = _DIFFERENCES if subject.old is not None else COLUMNS
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow((subject.by, *columns))
-        for stat in subject.statistics():
+        for stat in subject.track(subject.statistics()):
             writer.writerow((key_text(stat, subject.by),
                              *(getattr(stat, name) for name in columns)))

@@ -21,7 +21,7 @@ class JsonReporter(Reporter):
         document['statistics'] = [
             key_fields(stat, subject.by)
             | {name: getattr(stat, name) for name in columns}
-            for stat in subject.statistics()]
+            for stat in subject.track(subject.statistics())]
         json.dump(document, file, indent=1, default=str)
         file.write('\n')
 

@@ -130,34 +130,102 @@ class RunTest(CommandCase):
         self.assertRegex(glob.glob('*.tracemalloc')[0],
                          r'^app\.\d+\.tracemalloc$')
 
+    # Grows by 2 MB at line 3, over a cache whose size does not change.
+    GROWS = '''\
+        import sys, time
+        def grow():
+            kept.append(bytearray(100_000))
+        def deep(depth):
+            return deep(depth - 1) if depth else grow()
+        def cache():
+            return [bytearray(50_000) for _ in range(100)]
+        kept, cached = [], cache()
+        for _ in range(int(sys.argv[1])):
+            deep(40)
+            temporary = [str(number) for number in range(3000)]
+            time.sleep(0.01)
+        '''
+
+    def numbered(self):
+        """Return the numbered snapshots in their order."""
+        names = sorted(set(glob.glob('a.*')) - {'a.tracemalloc'})
+        self.assertEqual(names, [f'a.{number:04}.tracemalloc' for number
+                                 in range(1, len(names) + 1)])
+        return [tracemalloc.Snapshot.load(name) for name in names]
+
     def test_every(self):
-        path = self.write('app.py', '''\
-            import time
-            end = time.monotonic() + 3.5
-            while time.monotonic() < end:
-                kept = [bytes(100) for _ in range(1000)]
-            ''')
-        self.run_program('--every', '1', path)
-        names = sorted(glob.glob('a.*.tracemalloc'))
-        self.assertGreaterEqual(len(names), 2)
-        self.assertEqual(names[0], 'a.0001.tracemalloc')
-        tracemalloc.Snapshot.load(names[0])
+        path = self.write('app.py', self.GROWS)
+        process, last = self.run_program('--every', '1', path, '350')
+        snapshots = self.numbered()
+        self.assertIn(len(snapshots), (3, 4, 5, 6))
+        times = [snapshot.timestamp.timestamp() for snapshot in snapshots]
+        for before, after in zip(times, times[1:]):
+            self.assertGreaterEqual(after - before, 0.99)
+        sizes = [snapshot.traced_memory[0] for snapshot in snapshots]
+        self.assertEqual(sizes, sorted(sizes))
+        self.assertGreater(last.traced_memory[0], 350 * 100_000)
+        # What grew is suspected, what was there from the beginning is not.
+        leaks = process.stderr.partition('Suspected leaks:\n')[2]
+        self.assertRegex(leaks, r'\A *33\.\d MiB .*app\.py:3 in grow')
+        self.assertNotIn('cache', leaks)
 
     def test_on_growth(self):
-        path = self.write('app.py', '''\
-            kept = []
-            for _ in range(400):
-                kept.append([bytes(10_000) for _ in range(10)])
-            ''')
-        self.run_program('--on-growth', '10 MB', path)
-        sizes = [tracemalloc.Snapshot.load(name).traced_memory[0]
-                 for name in sorted(glob.glob('a.*.tracemalloc'))]
-        self.assertGreaterEqual(len(sizes), 3)
+        path = self.write('app.py', self.GROWS)
+        process, last = self.run_program('--on-growth', '5 MB', path, '400')
+        sizes = [snapshot.traced_memory[0] for snapshot in self.numbered()]
+        self.assertGreaterEqual(len(sizes), 7)
         for before, after in zip(sizes, sizes[1:]):
-            self.assertGreaterEqual(after - before, 10 << 20)
+            self.assertGreater(after - before, (5 << 20) - 10_000)
+            self.assertLess(after - before, 6 << 20)
+
+    def test_recording_does_not_show_itself(self):
+        path = self.write('app.py', self.GROWS)
+        _, snapshot = self.run_program('--on-growth', '1 MB', path, '200')
+        here = os.path.dirname(tracemalloc.__file__)
+        own = sum(stat.size for stat in snapshot.statistics('filename')
+                  if here in stat.traceback[0].filename
+                  or 'pytracemalloc' in stat.traceback[0].filename)
+        self.assertGreater(len(self.numbered()), 10)
+        self.assertLess(own, 8_000)
+
+    def test_whole_tracebacks(self):
+        path = self.write('app.py', self.GROWS)
+        for frames, expected in (('1', 1), ('5', 5), ('full', 43)):
+            _, snapshot = self.run_program('-f', '-n', frames, path, '1')
+            depths = [len(trace.traceback) for trace in snapshot.traces
+                      if trace.traceback[-1].lineno == 3
+                      and trace.traceback[-1].filename == path
+                      and trace.size > 100_000]
+            self.assertEqual(depths, [expected])
+
+    def test_top(self):
+        path = self.write('app.py', self.GROWS)
+        for top in '1', '3':
+            process, _ = self.run_program('-f', '--top', top, path, '3')
+            live = process.stderr.partition('Live at the end:\n')[2]
+            live, _, peak = live.partition('At the peak:\n')
+            peak = peak.partition('Suspected leaks:\n')[0]
+            self.assertEqual((live.count('\n'), peak.count('\n')
+                              - peak.count('Snapshot:')),
+                             (int(top), int(top)))
+            self.assertRegex(live, r'\A *4\.8 MiB +202 .*app\.py:7 in cache')
+
+    def test_peak_has_its_own_sites(self):
+        path = self.write('app.py', '''\
+            def high():
+                return [bytes(1000) for _ in range(5000)]
+            high()
+            kept = [bytes(1000) for _ in range(500)]
+            ''')
+        process, _ = self.run_program(path)
+        live, _, peak = process.stderr.partition('At the peak:\n')
+        self.assertIn('app.py:4', live)
+        self.assertNotIn('app.py:2', live)
+        self.assertRegex(peak, r'\A *5\.0 MiB +5,0\d\d .*app\.py:2 in high')
 
     def test_refused(self):
         self.write('exists', '')
+        self.write('numbered.0001', '')
         for status, text, *args in (
                 (1, 'nothing.py: no such file', 'nothing.py'),
                 (2, 'no program'),
@@ -166,6 +234,10 @@ class RunTest(CommandCase):
                 (2, '-n x: give', '-n', 'x', 'x.py'),
                 (2, '--every 0: give', '--every', '0', 'x.py'),
                 (2, 'not a size', '--on-growth', 'big', 'x.py'),
+                (2, 'need a file', '--every', '2', '-o', os.devnull, '-c',
+                 ''),
+                (1, 'numbered.0001 exists; overwrite', '--every', '2', '-o',
+                 'numbered', '-c', ''),
                 (2, 'unrecognized', '--what-is-this', 'x.py'),
                 (1, 'exists; overwrite it with -f', '-o', 'exists', '-c', ''),
                 (1, 'cannot write to', '-o', '/nowhere/a', '-c', '')):
@@ -207,6 +279,22 @@ class RunTest(CommandCase):
                           'Recursion folded: 56 frames\n'
                           'Stacks without live blocks forgotten, not what '
                           'their lines allocated: 789\n', text)
+
+    def test_no_snapshot(self):
+        process = command('run', '--follow', '-o', os.devnull, '-c',
+                          'import os\nif not os.fork(): os._exit(0)\n'
+                          'os.wait()')
+        self.assertEqual(process.returncode, 0)
+        self.assertNotIn('Snapshot:', process.stderr)
+        self.assertEqual((os.listdir(), glob.glob('/dev/null.*')), ([], []))
+
+    def test_disk_is_full(self):
+        process = command('run', '-o', '/dev/full', '-c', 'kept = bytes(9999)')
+        self.assertEqual(process.returncode, 0)
+        self.assertIn('pytracemalloc: /dev/full: no snapshot: No space left '
+                      'on device\n', process.stderr)
+        self.assertIn('Live at the end:', process.stderr)
+        self.assertNotIn('Traceback', process.stderr)
 
 
 if __name__ == '__main__':
