@@ -18,12 +18,15 @@ class JsonReporter(Reporter):
         if subject.old is not None:
             document['old'] = describe(subject.old)
         document['by'] = subject.by
-        document['statistics'] = [
-            key_fields(stat, subject.by)
-            | {name: getattr(stat, name) for name in columns}
-            for stat in subject.track(subject.statistics())]
-        json.dump(document, file, indent=1, default=str)
-        file.write('\n')
+        head = json.dumps(document, indent=1, default=str)
+        # One at a time: there may be millions.
+        file.write(head.removesuffix('\n}') + ',\n "statistics": [')
+        for index, stat in enumerate(subject.track(subject.statistics())):
+            row = (key_fields(stat, subject.by)
+                   | {name: getattr(stat, name) for name in columns})
+            file.write((',\n  ' if index else '\n  ')
+                       + json.dumps(row, default=str))
+        file.write('\n ]\n}\n')
 
 
 def describe(snapshot):

@@ -24,16 +24,18 @@ class PprofReporter(Reporter):
         default = ('alloc_space' if subject.measure.name == 'total'
                    else 'inuse_space')
         file.write(encode(subject.tree(), default,
-                          time=subject.new.timestamp))
+                          time=subject.new.timestamp,
+                          track=subject.track))
 
 
 def encode(tree, default='inuse_space', time=None, seconds=0,
-           subtract=False):
+           subtract=False, track=iter):
     """Return the bytes of a profile.
 
     A difference has the old snapshot as samples with negative values and
     the label pprof::base, as `pprof -diff_base` makes them; with *subtract*,
-    one sample a node that has new minus old.
+    one sample a node that has new minus old.  track(list) yields the
+    items of a list and shows how far it is.
     """
     profile = _Profile()
     for name, unit in SAMPLE_TYPES:
@@ -43,13 +45,15 @@ def encode(tree, default='inuse_space', time=None, seconds=0,
     if subtract:
         for column, base in zip(new, old):
             column[:] = map(int.__sub__, column, base)
-    labels = [{'thread': thread} if thread else {}
+    labels = [profile.label('thread', thread) if thread else b''
               for thread in tree.threads()]
-    _add_samples(profile, tree, new, None if subtract else tree.types, labels)
+    locations = list(map(_varint, range(1, len(tree.frame_table) + 1)))
+    _add_samples(profile, tree, track(list(zip(*new))), locations,
+                 None if subtract else tree.types, labels)
     if old and not subtract:
-        for label in labels:
-            label['pprof::base'] = 'true'
-        _add_samples(profile, tree, old, tree.old_types, labels, sign=-1)
+        base = profile.label('pprof::base', 'true')
+        _add_samples(profile, tree, track(list(zip(*old))), locations,
+                     tree.old_types, [label + base for label in labels], -1)
     for index, frame in enumerate(tree.frame_table, 1):
         profile.location(index, *frame)
     if time is not None:
@@ -62,24 +66,29 @@ def encode(tree, default='inuse_space', time=None, seconds=0,
     return profile.finish()
 
 
-def _add_samples(profile, tree, columns, types, labels, sign=1):
-    """Add a sample for each type of a node and one for the rest of it."""
+def _add_samples(profile, tree, rows, locations, types, labels, sign=1):
+    """Add a sample for each type of a node and one for the rest of it.
+
+    rows, labels: the values of each node, its encoded labels; locations: the
+    encoded number of each frame.
+    """
     by_node = {}
     for node, type_name, size, count in types or ():
         by_node.setdefault(node, []).append((type_name, count, size))
-    for node, values in enumerate(zip(*columns)):
+    for node, values in enumerate(rows):
         if not any(values):
             continue
-        locations = tree.path(node)
+        stack = _bytes(1, b''.join(map(locations.__getitem__,
+                                       tree.path(node))))
         for type_name, count, size in by_node.get(node, ()):
             # Of what has been freed no type is known, and what was ever
             # allocated must never shrink: collectors take differences.
             live = (0, 0, count, size)
-            profile.sample(locations, [sign * value for value in live],
-                           type=type_name, **labels[node])
-            values = map(int.__sub__, values, live)
-        profile.sample(locations, [sign * value for value in values],
-                       **labels[node])
+            profile.sample(stack, [sign * value for value in live],
+                           labels[node] + profile.label('type', type_name))
+            values = list(map(int.__sub__, values, live))
+        profile.sample(stack, [sign * value for value in values],
+                       labels[node])
 
 
 def _value_type(profile, name, unit):
@@ -94,6 +103,7 @@ class _Profile:
         self.parts = []
         self.strings = {'': 0}
         self.functions = {}
+        self.labels = {}
         # One mapping that has names and lines, or pprof looks for a binary.
         self.message(3, _number(1, 1) + _number(7, 1) + _number(8, 1)
                      + _number(9, 1))
@@ -107,15 +117,20 @@ class _Profile:
     def message(self, field, content):
         self.parts.append(_bytes(field, content))
 
-    def sample(self, locations, values, **labels):
-        if not any(values):
-            return
-        content = [_packed(1, [index + 1 for index in locations]),
-                   _packed(2, values)]
-        for key, text in labels.items():
-            content.append(_bytes(3, _number(1, self.string(key))
-                                  + _number(2, self.string(text))))
-        self.message(2, b''.join(content))
+    def label(self, key, text):
+        """Return a sample's field."""
+        content = self.labels.get((key, text))
+        if content is None:
+            content = self.labels[key, text] = _bytes(
+                3, _number(1, self.string(key))
+                + _number(2, self.string(text)))
+        return content
+
+    def sample(self, stack, values, labels):
+        """Add a sample of encoded fields and values, unless they are 0."""
+        if any(values):
+            self.message(2, stack + _bytes(2, b''.join(map(_varint, values)))
+                         + labels)
 
     def location(self, index, filename, lineno, function, first_lineno):
         name = function or filename
@@ -169,7 +184,3 @@ def _number(field, value):
 
 def _bytes(field, content):
     return _varint(field << 3 | 2) + _varint(len(content)) + content
-
-
-def _packed(field, values):
-    return _bytes(field, b''.join(map(_varint, values)))

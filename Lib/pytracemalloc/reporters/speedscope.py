@@ -19,7 +19,8 @@ class SpeedscopeReporter(Reporter):
 
     def write(self, subject, file):
         tree = subject.tree()
-        stacks = [tree.path(node)[::-1] for node in range(len(tree.parents))]
+        stacks = [tree.path(node)[::-1] for node
+                  in subject.track(range(len(tree.parents)))]
         profiles = []
         for title, column, unit in _PROFILES:
             if tree.old is None:
@@ -36,12 +37,16 @@ class SpeedscopeReporter(Reporter):
         active = next((index for index, profile in enumerate(profiles)
                        if profile['name'].startswith(subject.measure.title)),
                       0)
-        json.dump({'$schema': _SCHEMA, 'exporter': 'pytracemalloc',
-                   'name': subject.title, 'activeProfileIndex': active,
-                   'shared': {'frames': [_frame(frame) for frame
-                                         in tree.frame_table]},
-                   'profiles': profiles}, file)
-        file.write('\n')
+        head = json.dumps({
+            '$schema': _SCHEMA, 'exporter': 'pytracemalloc',
+            'name': subject.title, 'activeProfileIndex': active,
+            'shared': {'frames': [_frame(frame)
+                                  for frame in tree.frame_table]}})
+        # json.dumps(), for it is ten times as fast as json.dump().
+        file.write(f'{head[:-1]}, "profiles": [')
+        for index, profile in enumerate(subject.track(profiles)):
+            file.write((', ' if index else '') + json.dumps(profile))
+        file.write(']}\n')
 
 
 def _frame(frame):

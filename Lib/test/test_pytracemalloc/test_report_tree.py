@@ -2,6 +2,7 @@
 
 import io
 import json
+import tracemalloc
 import unittest
 import xml.etree.ElementTree
 
@@ -160,6 +161,23 @@ class FormatsTest(unittest.TestCase):
             with self.subTest(name):
                 self.assertEqual(render(name, support.Snapshot()),
                                  render(name, support.Snapshot()))
+
+    def test_every_format_says_how_far_it_is(self):
+        self.addCleanup(tracemalloc.stop)
+        tracemalloc.start()
+        kept = [str(number) for number in range(100)]
+        snapshot = tracemalloc.take_snapshot()
+        del kept
+        for name in set(FORMATS) - {'text'}:
+            with self.subTest(name):
+                sizes = []
+
+                def track(items):
+                    sizes.append(len(items))
+                    return iter(items)
+
+                render(name, snapshot, track=track)
+                self.assertGreater(max(sizes, default=0), 1)
 
 
 if __name__ == '__main__':
