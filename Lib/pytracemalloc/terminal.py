@@ -1,5 +1,6 @@
 """What the terminal can show: its width, a progress bar, a sparkline."""
 
+import contextlib
 import os
 import shutil
 import sys
@@ -14,6 +15,10 @@ def width_of(file):
     try:
         if not file.isatty():
             return None
+        if not os.environ.get('COLUMNS'):
+            # shutil would look at standard output, which may be no terminal.
+            with contextlib.suppress(OSError):
+                return os.get_terminal_size(file.fileno()).columns or 80
         return shutil.get_terminal_size().columns
     except (AttributeError, OSError, ValueError):
         return None

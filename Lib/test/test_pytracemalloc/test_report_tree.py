@@ -165,7 +165,8 @@ class FormatsTest(unittest.TestCase):
     def test_every_format_says_how_far_it_is(self):
         self.addCleanup(tracemalloc.stop)
         tracemalloc.start()
-        kept = [str(number) for number in range(100)]
+        kept = [[number] for number in range(100)]
+        kept += [str(number) for number in range(100)]
         snapshot = tracemalloc.take_snapshot()
         del kept
         for name in set(FORMATS) - {'text'}:
