@@ -1,6 +1,7 @@
 """The reference names what is there, and all that is there: functions,
 classes, methods, attributes, options, variables, functions in C."""
 import argparse
+import fnmatch
 import importlib
 import inspect
 import os
@@ -28,6 +29,8 @@ MORE_NAMES = re.compile(r' +(\w+)\(')
 PROGRAM = re.compile(r'\.\. program:: pytracemalloc (\w+)$')
 OPTION = re.compile(r'\.\. option:: (.+)$')
 OPTION_STRING = re.compile(r'(?<![\w-])--?[a-zA-Z][\w-]*')
+FILE = re.compile(r'[\w/*-]+\.(?:c\.h|[ch]|py|patch|txt)\b')
+IDENTIFIER = re.compile(r'\b[A-Za-z_]*[a-z]_\w+|\b_Py\w+')
 # Of the make file, for itself.
 INTERNAL_TARGETS = {'all', 'prepare', 'source', 'stock'}
 # Shown in a line of their own, or within a sentence.
@@ -189,6 +192,27 @@ class ReferenceTests(unittest.TestCase):
         self.assertGreater(len(files), 30)
         for path in files:
             self.assertIn(f'{path.name}``', page)
+
+    def test_names_in_the_internals(self):
+        files, words = set(), set()
+        for folder in ('Include', 'Lib', 'Modules', 'Objects', 'Python',
+                       'Tools', 'patches'):
+            for path in (TOP / folder).rglob('*'):
+                files.update([path.relative_to(TOP).as_posix(), path.stem])
+                if path.suffix in ('.c', '.h', '.py', '.patch'):
+                    words.update(re.findall(
+                        r'\w+', path.read_text(encoding='utf-8')))
+        checked = 0
+        for page in (DOC / 'internals').glob('*.rst'):
+            text = page.read_text(encoding='utf-8')
+            for literal in re.findall('``([^`]+)``', text):
+                for name in FILE.findall(literal):
+                    self.assertTrue(fnmatch.filter(files, '*' + name), name)
+                    checked += 1
+                for name in IDENTIFIER.findall(FILE.sub('', literal)):
+                    self.assertIn(name, words | files, page.name)
+                    checked += 1
+        self.assertGreater(checked, 100)
 
     def test_options_of_python_m_tracemalloctext(self):
         documented = options_of_definitions('tracemalloctext.rst',
