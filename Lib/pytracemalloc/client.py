@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import socket
+import time
 
 from pytracemalloc.errors import CommandError, UsageError
 
@@ -21,7 +22,7 @@ class Client:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(_TIMEOUT)
         try:
-            self._socket.connect(path)
+            self._connect(path)
         except OSError as exc:
             self._socket.close()
             raise CommandError(f'{path}: {_reason(exc)}') from None
@@ -33,6 +34,18 @@ class Client:
     def __exit__(self, *exc_info):
         self._lines.close()
         self._socket.close()
+
+    def _connect(self, path):
+        end = time.monotonic() + _TIMEOUT
+        while True:
+            try:
+                self._socket.connect(path)
+                return
+            except BlockingIOError:       # many want to connect
+                if time.monotonic() > end:
+                    raise TimeoutError(errno.ETIMEDOUT, 'the program is '
+                                       'stuck or stopped') from None
+                time.sleep(0.05)
 
     def ask(self, command, **arguments):
         """Return the answer's dict."""

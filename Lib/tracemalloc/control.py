@@ -2,9 +2,9 @@
 
 One request a line, one answer a line, both JSON objects.  A request has
 "command" and that command's arguments; an answer has "error", one line, or
-the results.  A thread of its own serves one client at a time; a second client
-waits.  The socket is only for the user who runs the program: its mode is
-0600, and the user id of the process at the other end is checked.
+the results.  One thread serves all clients, one request after the other.  The
+socket is only for the user who runs the program: its mode is 0600, and the
+user id of the process at the other end is checked.
 
 The thread's own memory is left out of the statistics that it sends.
 """
@@ -12,6 +12,7 @@ The thread's own memory is left out of the statistics that it sends.
 import fnmatch
 import json
 import os
+import select
 import socket
 import stat
 import struct
@@ -22,7 +23,8 @@ import time
 import tracemalloc
 
 _MAX_REQUEST = 1 << 16            # bytes of a line
-_IDLE = 60.0                      # seconds until a silent client is let go
+_MAX_CLIENTS = 128
+_PATIENCE = 10.0                  # seconds for a client to take its answer
 _PEER = struct.Struct('3i')       # SO_PEERCRED: pid, uid, gid
 _OWN_FILES = (os.path.dirname(__file__) + '/*', json.__path__[0] + '/*',
               socket.__file__, threading.__file__, fnmatch.__file__)
@@ -34,6 +36,7 @@ class ControlServer:
     def __init__(self, path):
         self.path = os.path.abspath(path)
         self._listener = _listen(self.path)
+        self._clients = {}        # by file descriptor
         self._thread = threading.Thread(target=self._serve, daemon=True,
                                         name='tracemalloc-control')
         self._thread.start()
@@ -55,38 +58,79 @@ class ControlServer:
             listener.close()
 
     def _forked(self):
-        # The path is the parent's; only the descriptor is the child's.
+        # The path is the parent's; only the descriptors are the child's.
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
+        for client in self._clients.values():
+            client.socket.close()
 
     def _serve(self):
-        while True:
-            listener = self._listener
-            if listener is None:
-                return
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                if self._listener is None:
-                    return
-                time.sleep(1)     # out of file descriptors, say
-                continue
-            with client:
-                try:
-                    self._talk(client)
-                except (OSError, ValueError):
-                    pass          # the client has gone, or talks nonsense
-
-    def _talk(self, client):
-        if not _is_allowed(client):
-            _send(client, {'error': f'{self.path} is for user '
-                                    f'{os.geteuid()} alone'})
+        listener = self._listener
+        if listener is None:
             return
-        client.settimeout(_IDLE)
-        with client.makefile('rb') as lines:
-            while line := lines.readline(_MAX_REQUEST):
-                _send(client, answer(line))
+        number = listener.fileno()
+        poll = select.poll()
+        poll.register(number, select.POLLIN)
+        while self._listener is not None:
+            for ready, _ in poll.poll():
+                if ready == number:
+                    self._accept(listener, poll)
+                elif not self._clients[ready].serve():
+                    poll.unregister(ready)
+                    self._clients.pop(ready).socket.close()
+        for client in self._clients.values():
+            client.socket.close()
+
+    def _accept(self, listener, poll):
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            if self._listener is not None:
+                time.sleep(1)     # out of file descriptors, say
+            return
+        client = _Client(connection)
+        problem = None
+        if not _is_allowed(connection):
+            problem = f'{self.path} is for user {os.geteuid()} alone'
+        elif len(self._clients) == _MAX_CLIENTS:
+            problem = f'{_MAX_CLIENTS} clients are connected; end one'
+        if problem:
+            client.send({'error': problem})
+            connection.close()
+            return
+        self._clients[connection.fileno()] = client
+        poll.register(connection, select.POLLIN)
+
+
+class _Client:
+    """A connection and what has come of its next request."""
+
+    def __init__(self, connection):
+        self.socket = connection
+        self.socket.settimeout(_PATIENCE)
+        self._data = b''
+
+    def serve(self):
+        """Answer the lines that have come; False: the client is done."""
+        try:
+            data = self.socket.recv(_MAX_REQUEST)
+        except OSError:
+            return False
+        *lines, self._data = (self._data + data).split(b'\n')
+        if len(self._data) > _MAX_REQUEST:
+            self.send({'error': f'bad request: longer than {_MAX_REQUEST} '
+                                f'bytes'})
+            return False
+        return bool(data) and all(self.send(answer(line)) for line in lines)
+
+    def send(self, message):
+        """Return False if the client does not take it."""
+        try:
+            self.socket.sendall(json.dumps(message).encode() + b'\n')
+        except OSError:
+            return False
+        return True
 
 
 def serve(path):
@@ -125,7 +169,7 @@ def _listen(path):
                               path) from None
             os.unlink(path)
             _bind(listener, path)
-        listener.listen(4)
+        listener.listen(_MAX_CLIENTS)
     except BaseException:
         listener.close()
         raise
@@ -163,10 +207,6 @@ def _is_allowed(client):
     return user in (0, os.geteuid())
 
 
-def _send(client, message):
-    client.sendall(json.dumps(message).encode() + b'\n')
-
-
 # --- Commands
 
 def answer(line):
@@ -177,11 +217,12 @@ def answer(line):
         if command is None:
             raise ValueError(f'unknown command; one of {", ".join(COMMANDS)}')
         return command(**request)
-    except (OSError, MemoryError, RuntimeError) as exc:
-        return {'error': str(exc)}
-    except (TypeError, ValueError, KeyError, AttributeError,
-            RecursionError) as exc:
-        return {'error': f'bad request: {exc}'}
+    except MemoryError:
+        return {'error': 'the program has not enough memory for that'}
+    except (OSError, RuntimeError) as exc:
+        return {'error': ' '.join(str(exc).split())}
+    except (TypeError, ValueError, KeyError, AttributeError) as exc:
+        return {'error': f'bad request: {" ".join(str(exc).split())}'}
 
 
 def _status():

@@ -1,5 +1,6 @@
 """The control socket, in this process and in one that opted in."""
 
+import contextlib
 import json
 import os
 import socket
@@ -7,6 +8,9 @@ import stat
 import subprocess
 import sys
 import tempfile
+import textwrap
+import threading
+import time
 import tracemalloc
 import unittest
 from unittest import mock
@@ -24,13 +28,19 @@ class ControlCase(unittest.TestCase):
         self.directory = directory.name
         self.path = os.path.join(directory.name, 'c.sock')
 
+    def serve(self, path):
+        """A server that is gone, and its thread, after the test."""
+        server = control.serve(path)
+        self.addCleanup(server._thread.join, 60)
+        self.addCleanup(server.close)
+        return server
+
 
 class ServerTest(ControlCase):
     def setUp(self):
         super().setUp()
         self.addCleanup(tracemalloc.stop)
-        self.server = control.serve(self.path)
-        self.addCleanup(self.server.close)
+        self.server = self.serve(self.path)
 
     def raw(self, data):
         """Send bytes, return all that comes back."""
@@ -59,6 +69,45 @@ class ServerTest(ControlCase):
             client._socket.recv(1, socket.MSG_PEEK)
             with self.assertRaisesRegex(CommandError, 'alone'):
                 client.ask('status')
+
+    @unittest.skipUnless(os.getuid() == 0, 'only root can be another user')
+    def test_real_other_user(self):
+        # The server is nobody's; then ours, with its mode opened by hand.
+        os.chmod(self.directory, 0o777)
+        code = ('import sys; from tracemalloc import control; '
+                'control.serve(sys.argv[1]); print(flush=True); '
+                'sys.stdin.read()')
+        theirs = os.path.join(self.directory, 'theirs.sock')
+        server = subprocess.Popen([sys.executable, '-c', code, theirs],
+                                  user=65534, stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE)
+        self.addCleanup(server.communicate)
+        server.stdout.readline()
+        with Client(theirs) as client:        # root may
+            self.assertEqual(client.ask('status')['pid'], server.pid)
+        os.chmod(theirs, 0o666)
+        for path, user, problem in (
+                (theirs, 2, 'is for user 65534 alone'),
+                (self.path, 65534, 'permission denied: it is the socket of '
+                                   'another user'),
+                (theirs, 65534, None)):
+            process = subprocess.run(
+                [sys.executable, '-m', 'pytracemalloc', 'top', '--once',
+                 path], user=user, capture_output=True, text=True)
+            if problem is None:
+                self.assertEqual(process.returncode, 0, process.stderr)
+                continue
+            self.assertEqual(process.returncode, 1)
+            self.assertRegex(process.stderr,
+                             rf'\Apytracemalloc: .*{problem}\n\Z')
+        os.chmod(self.path, 0o666)
+        process = subprocess.run(
+            [sys.executable, '-m', 'pytracemalloc', 'top', '--once',
+             self.path], user=65534, capture_output=True, text=True)
+        self.assertEqual((process.returncode, process.stderr), (
+            1, f'pytracemalloc: {self.path}: {self.path} is for user 0 '
+               f'alone\n'))
+        self.check_alive()
 
     def test_peer_of_another_user(self):
         ours, theirs = socket.socketpair()
@@ -133,12 +182,116 @@ class ServerTest(ControlCase):
         with Client(self.path) as client:
             self.assertEqual(client.ask('status')['pid'], os.getpid())
 
-    def test_silent_client_does_not_block_for_ever(self):
-        with mock.patch.object(control, '_IDLE', 0.05), \
-                socket.socket(socket.AF_UNIX) as silent:
-            silent.connect(self.path)
-            with Client(self.path) as client:
+    def connect(self):
+        client = socket.socket(socket.AF_UNIX)
+        self.addCleanup(client.close)
+        client.settimeout(30)
+        client.connect(self.path)
+        return client
+
+    def check_alive(self):
+        with Client(self.path) as client:
+            self.assertEqual(client.ask('status')['pid'], os.getpid())
+
+    def test_clients_do_not_wait_for_each_other(self):
+        silent, half = self.connect(), self.connect()
+        half.sendall(b'{"command": "sta')
+        with Client(self.path) as first, Client(self.path) as second:
+            for client in first, second, first, second:
                 self.assertEqual(client.ask('status')['pid'], os.getpid())
+        half.sendall(b'tus"}\n{"command": "status"}\n{"comm')
+        with half.makefile('rb') as lines:
+            for _ in range(2):
+                self.assertEqual(json.loads(lines.readline())['pid'],
+                                 os.getpid())
+        half.close()              # in the midst of its third request
+        silent.close()
+        self.check_alive()
+
+    def test_client_that_vanishes(self):
+        for data in (b'', b'{"command"', b'{"command": "statistics"}\n',
+                     b'{"command": "status"}\n' * 500):
+            client = self.connect()
+            client.sendall(data)
+            client.close()
+            self.check_alive()
+
+    def test_client_that_does_not_read(self):
+        with mock.patch.object(control, '_PATIENCE', 0.05):
+            client = self.connect()
+            with contextlib.suppress(OSError):
+                while True:       # until the server lets it go
+                    client.sendall(b'{"command": "status"}\n' * 1000)
+            self.check_alive()
+
+    def test_hundred_quick_clients(self):
+        failures = []
+
+        def ask():
+            try:
+                self.check_alive()
+            except BaseException as exc:
+                failures.append(exc)
+
+        threads = [threading.Thread(target=ask) for _ in range(100)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failures, [])
+        for _ in range(100):
+            self.check_alive()
+        self.assertEqual(len(os.listdir(self.directory)), 1)
+
+    def test_too_many_clients(self):
+        with mock.patch.object(control, '_MAX_CLIENTS', 3):
+            clients = [Client(self.path) for _ in range(3)]
+            for client in clients:
+                client.ask('status')
+            with Client(self.path) as client:
+                with self.assertRaisesRegex(CommandError, '3 clients are'):
+                    client.ask('status')
+            for client in clients:
+                client.__exit__()
+            self.check_alive()
+
+    def test_program_goes_on_but_for_a_snapshot(self):
+        # In processor time of the thread that serves: how much of it passes
+        # between two turns of a loop.  The tenth longest gap of at least
+        # twenty, because the machine may hold up the loop as well.
+        tracemalloc.start(5)
+        kept = [[bytes(20)] for _ in range(500_000)]
+        before = time.thread_time()
+        for _ in range(3):
+            tracemalloc.take_snapshot()
+        snapshot = (time.thread_time() - before) / 3
+        clock = time.pthread_getcpuclockid(self.server._thread.ident)
+        code = textwrap.dedent('''\
+            import sys
+            from pytracemalloc.client import Client
+            with Client(sys.argv[1]) as client:
+                for _ in range(20):
+                    client.ask('snapshot', path=sys.argv[2], force=True)
+                    client.ask('statistics')
+            ''')
+        client = subprocess.Popen([sys.executable, '-c', code, self.path,
+                                   self.path + '.tracemalloc'])
+        gaps, last, turns = [], time.clock_gettime(clock), 0
+        while turns % 1000 or client.poll() is None:
+            now = time.clock_gettime(clock)
+            if now - last > 0.001:
+                gaps.append(now - last)
+            last = now
+            turns += 1
+        self.assertEqual(client.returncode, 0)
+        self.assertEqual(len(kept), 500_000)
+        self.assertLess(sorted(gaps, reverse=True)[9], 3 * snapshot)
+
+    def test_no_memory_is_an_error(self):
+        with mock.patch.object(tracemalloc, 'take_snapshot',
+                               side_effect=MemoryError):
+            answer = json.loads(self.raw(b'{"command": "statistics"}\n'))
+        self.assertIn('not enough memory', answer['error'])
 
     def test_close_removes_the_socket(self):
         self.server.close()
@@ -154,18 +307,26 @@ class ServerTest(ControlCase):
 
     @unittest.skipUnless(hasattr(os, 'fork'), 'needs fork')
     def test_fork_leaves_the_socket_to_the_parent(self):
+        client = self.connect()
+        self.check_alive()        # by now the other client is accepted
+        end, other_end = os.pipe()
         process = os.fork()
         if not process:
+            os.close(other_end)
+            os.read(end, 1)       # until the parent has seen enough
             os._exit(self.server._listener is not None)
+        self.check_alive()
+        self.server.close()
+        # It would wait if the child held the connection open.
+        self.assertEqual(client.recv(1), b'')
+        os.close(other_end)
+        os.close(end)
         self.assertEqual(os.waitpid(process, 0)[1], 0)
-        with Client(self.path) as client:
-            self.assertEqual(client.ask('status')['pid'], os.getpid())
 
 
 class PathTest(ControlCase):
     def test_directory(self):
-        server = control.serve(self.directory)
-        self.addCleanup(server.close)
+        server = self.serve(self.directory)
         self.assertEqual(server.path, os.path.join(self.directory,
                                                    f'{os.getpid()}.sock'))
 
@@ -174,8 +335,7 @@ class PathTest(ControlCase):
             dead.bind(self.path)
         with self.assertRaisesRegex(CommandError, 'has ended'):
             Client(self.path)
-        server = control.serve(self.path)
-        server.close()
+        self.serve(self.path)
 
     def test_file_is_not_replaced(self):
         with open(self.path, 'w') as file:
