@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import shlex
+import sysconfig
 import unittest
 
 import tracemalloc
@@ -176,6 +177,18 @@ class ReferenceTests(unittest.TestCase):
         self.assertTrue(ours)
         # CPython reads -X tracemalloc itself.
         self.assertEqual(described, {'tracemalloc'} | ours)
+
+    def test_versions(self):
+        version = sysconfig.get_config_var('PYTRACEMALLOC_VERSION')
+        shown = []
+        for path in [TOP / 'Dockerfile', *TOP.glob('*.md'),
+                     *DOC.rglob('*.rst')]:
+            shown += re.findall(
+                r'\(pytracemalloc (\d[\d.]+)|^ARG VERSION=(.+)|'
+                r'^What will be (\d+\.\d+\.\d+)',
+                path.read_text(encoding='utf-8'), re.M)
+        self.assertGreaterEqual(len(shown), 4)
+        self.assertEqual({''.join(groups) for groups in shown}, {version})
 
     def test_functions_in_c(self):
         page = (DOC / 'library' / 'c_api.rst').read_text(encoding='utf-8')
