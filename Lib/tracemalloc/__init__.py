@@ -1,7 +1,15 @@
 """Trace memory blocks allocated by Python.
 
+    tracemalloc.start(25)               # frames of each stack, or 'full'
+    ...
+    snapshot = tracemalloc.take_snapshot()
+    for statistic in snapshot.statistics('lineno')[:10]:
+        print(statistic)
+
 The functions and classes of the standard library's tracemalloc, and what a
-tracer inside the interpreter can tell beyond it.
+tracer inside the interpreter can tell beyond it: Snapshot.peak, types of
+objects, measure(), get_freelist_stats(), get_arena_stats().  Those of
+pytracemalloc 0.9.1 are here too.  See also: python -m pytracemalloc --help.
 """
 
 import linecache
