@@ -1,6 +1,7 @@
 """What a report can be about: live memory, its peak, everything ever."""
 
 from collections import namedtuple
+from operator import attrgetter
 
 from pytracemalloc.errors import UsageError
 
@@ -49,3 +50,38 @@ def find_measure(name):
     except KeyError:
         raise UsageError(f'unknown value {name!r} of --what; choose one of '
                          f'{", ".join(MEASURES)}') from None
+
+
+def compare(old, new, key_type, cumulative, measure):
+    """Return the list of StatisticDiff of a measure, most changed first."""
+    if measure.size == 'size':
+        changes = new.compare_to(old, key_type, cumulative)
+    else:
+        changes = _changes(*(snapshot.statistics(key_type, cumulative,
+                                                 order=measure.order)
+                             for snapshot in (old, new)), measure)
+    if measure.order == measure.count:
+        changes.sort(key=lambda change: -abs(change.count_diff))
+    return changes
+
+
+def _changes(old, new, measure):
+    """Compare the statistics of a measure that compare_to() does not know."""
+    from tracemalloc import StatisticDiff
+    before = {stat.key: stat for stat in old}
+    values = attrgetter(measure.size, measure.count)
+    changes = []
+    for stat in new:
+        size, count = values(stat)
+        stat_before = before.pop(stat.key, None)
+        size_before, count_before = (0, 0) if stat_before is None \
+            else values(stat_before)
+        changes.append(StatisticDiff(stat.traceback, size, size - size_before,
+                                     count, count - count_before, stat.key))
+    for stat in before.values():
+        size, count = values(stat)
+        changes.append(StatisticDiff(stat.traceback, 0, -size, 0, -count,
+                                     stat.key))
+    changes.sort(key=lambda change: (-abs(change.size_diff), -change.size,
+                                     -abs(change.count_diff)))
+    return changes

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pytracemalloc.errors import CommandError, UsageError
-from pytracemalloc.measures import MEASURES, Measure, find_key
+from pytracemalloc.measures import MEASURES, Measure, compare, find_key
 
 
 @dataclass
@@ -30,12 +30,15 @@ class Subject:
         return Tree.from_snapshot(self.new, self.track)
 
     def statistics(self):
-        """Group, largest first: Statistic, or StatisticDiff if `old`."""
+        """Group, largest first: Statistic, or StatisticDiff if `old`.
+
+        The sizes and counts of a StatisticDiff are those of the measure.
+        """
         key_type, _ = find_key(self.by)
         try:
             if self.old is not None:
-                return self.new.compare_to(self.old, key_type,
-                                           self.cumulative)
+                return compare(self.old, self.new, key_type, self.cumulative,
+                               self.measure)
             return self.new.statistics(key_type, self.cumulative,
                                        order=self.measure.order)
         except ValueError as exc:

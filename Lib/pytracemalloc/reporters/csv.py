@@ -2,20 +2,17 @@
 
 import csv
 
-from pytracemalloc.measures import COLUMNS
 from pytracemalloc.reporters import Reporter
-from pytracemalloc.reporters.rows import key_text
-
-_DIFFERENCES = ('size', 'size_diff', 'count', 'count_diff')
+from pytracemalloc.reporters.rows import key_text, value_columns
 
 
 class CsvReporter(Reporter):
     suffix = '.csv'
 
     def write(self, subject, file):
-        columns = _DIFFERENCES if subject.old is not None else COLUMNS
+        columns, attributes = value_columns(subject)
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow((subject.by, *columns))
         for stat in subject.track(subject.statistics()):
             writer.writerow((key_text(stat, subject.by),
-                             *(getattr(stat, name) for name in columns)))
+                             *(getattr(stat, name) for name in attributes)))

@@ -2,18 +2,15 @@
 
 import json
 
-from pytracemalloc.measures import COLUMNS
 from pytracemalloc.reporters import Reporter
-from pytracemalloc.reporters.rows import key_fields
-
-_DIFFERENCES = ('size', 'size_diff', 'count', 'count_diff')
+from pytracemalloc.reporters.rows import key_fields, value_columns
 
 
 class JsonReporter(Reporter):
     suffix = '.json'
 
     def write(self, subject, file):
-        columns = _DIFFERENCES if subject.old is not None else COLUMNS
+        columns, attributes = value_columns(subject)
         document = {'snapshot': describe(subject.new)}
         if subject.old is not None:
             document['old'] = describe(subject.old)
@@ -23,7 +20,8 @@ class JsonReporter(Reporter):
         file.write(head.removesuffix('\n}') + ',\n "statistics": [')
         for index, stat in enumerate(subject.track(subject.statistics())):
             row = (key_fields(stat, subject.by)
-                   | {name: getattr(stat, name) for name in columns})
+                   | {name: getattr(stat, attribute) for name, attribute
+                      in zip(columns, attributes)})
             file.write((',\n  ' if index else '\n  ')
                        + json.dumps(row, default=str))
         file.write('\n ]\n}\n')

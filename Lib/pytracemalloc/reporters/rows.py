@@ -1,5 +1,7 @@
-"""How a Statistic's group is named, in one string or in fields."""
+"""How a Statistic's group is named, in one string or in fields, and its
+values."""
 
+from pytracemalloc.measures import COLUMNS
 from pytracemalloc.reporters import plain_name
 
 
@@ -39,3 +41,12 @@ def _frame_text(frame):
     if frame.function:
         text += f' in {frame.function}'
     return plain_name(text)
+
+
+def value_columns(subject):
+    """Return (names for the output, attributes) of all the values."""
+    if subject.old is None:
+        return COLUMNS, COLUMNS
+    size, count = subject.measure.size, subject.measure.count
+    return ((size, f'{size}_diff', count, f'{count}_diff'),
+            ('size', 'size_diff', 'count', 'count_diff'))

@@ -40,7 +40,8 @@ def _heading(subject):
         yield (f'Traced memory: {format_size(current)} '
                f'({format_size(current - before, sign=True)}), '
                f'peak {format_size(peak)}')
-        yield f'Top {subject.count} {plural} by change of live memory:'
+        yield (f'Top {subject.count} {plural} by change of '
+               f'{_what(subject)}:')
         return
     yield (f'Traced memory: {format_size(current)}, '
            f'peak {format_size(peak)}')
@@ -48,10 +49,12 @@ def _heading(subject):
     if parked:
         yield f'On free lists: {format_size(parked)}'
     yield from format_losses(snapshot)
-    what = f'{plural} by {subject.measure.title}'
-    if subject.cumulative:
-        what += ', with callees'
-    yield f'Top {subject.count} {what}:'
+    yield f'Top {subject.count} {plural} by {_what(subject)}:'
+
+
+def _what(subject):
+    callees = ', with callees' if subject.cumulative else ''
+    return subject.measure.title + callees
 
 
 def _text(stat, subject):
@@ -89,12 +92,12 @@ def _rows(subject):
 
 def _difference_rows(subject):
     stats = subject.statistics()
-    shown = subject.count
+    by_count = subject.measure.order == subject.measure.count
 
     def row(change, size, count_change, count, text, stat=None):
         cells = (format_size(change, sign=True), format_size(size),
                  format_count(count_change, sign=True), format_count(count))
-        return cells, text, stat
+        return cells[2:] + cells[:2] if by_count else cells, text, stat
 
     def values(stat):
         return stat.size_diff, stat.size, stat.count_diff, stat.count
@@ -102,14 +105,17 @@ def _difference_rows(subject):
     def total(stats):
         return map(sum, zip(*map(values, stats)) if stats else [()] * 4)
 
+    changed = [stat for stat in stats[:subject.count]
+               if stat.size_diff or stat.count_diff]
     rows = [row(*values(stat), _text(stat, subject), stat)
-            for stat in stats[:shown]]
+            for stat in changed]
     if not subject.cumulative:
-        if len(stats) > shown:
-            rows.append(row(*total(stats[shown:]),
-                            f'{len(stats) - shown:,} more'))
+        others = stats[len(changed):]
+        if others:
+            rows.append(row(*total(others), f'{len(others):,} more'))
         rows.append(row(*total(stats), 'total'))
-    return rows, ['change', 'size', 'change', 'count']
+    columns = ['change', 'size', 'change', 'count']
+    return rows, columns[2:] + columns[:2] if by_count else columns
 
 
 def _table(rows, titles, width):
