@@ -63,7 +63,8 @@ def read_lines(places):
             with open(filename, encoding='utf-8', errors='replace') as file:
                 for number, text in enumerate(file, 1):
                     if number in numbers:
-                        lines[filename, number] = text.strip()[:_MAX_LINE]
+                        lines[filename, number] = \
+                            text.expandtabs().strip()[:_MAX_LINE]
         except OSError:
             continue
     return lines

@@ -69,7 +69,7 @@ function showGraph() {
   $('by-function').checked = view.merged;
   $('hide-imports').checked = !view.imports;
   showLegend(tree.change !== null);
-  $('selected').textContent = 'Nothing is selected.';
+  $('selected').textContent = 'Select a box or a row to see its source line and types.';
   showSource(-1);
   showParts([]);
   search();
@@ -91,7 +91,7 @@ function countRows() {
 function change(update) {
   Object.assign(view, update);
   showGraph();
-  if ('measure' in update || 'unit' in update) {
+  if ('measure' in update || 'unit' in update || 'imports' in update) {
     showTable();
   }
 }
@@ -129,7 +129,7 @@ function search() {
     });
   }
   const found = graph.mark(frames);
-  $('matched').textContent = `${formatShare(found, graph.tree.value[0])}, ${formatValue(found, view.unit)}`;
+  $('matched').textContent = `found ${formatShare(found, graph.tree.value[0])}, ${formatValue(found, view.unit)}`;
 }
 
 /* Details of a box or a row */
@@ -187,8 +187,9 @@ function typesAt(test, keys) {
   }
   const sums = new Map();
   const { names, nodes, types, sizes, counts } = model.types;
+  const frames = shownFrames(model, view);
   nodes.forEach((node, i) => {
-    if (test(keys[model.frames[node]])) {
+    if (test(keys[frames[node]])) {
       const at = sums.get(types[i]) || [0, 0];
       sums.set(types[i], [at[0] + sizes[i], at[1] + counts[i]]);
     }
@@ -200,9 +201,10 @@ function typesAt(test, keys) {
 function linesOfType(type) {
   const sums = new Map();
   const { nodes, types, sizes, counts } = model.types;
+  const frames = shownFrames(model, view);
   nodes.forEach((node, i) => {
     if (types[i] === type) {
-      const frame = model.frames[node];
+      const frame = frames[node];
       const at = sums.get(frame) || [0, 0];
       sums.set(frame, [at[0] + sizes[i], at[1] + counts[i]]);
     }
@@ -239,11 +241,15 @@ function selectRow(row) {
 }
 
 /* The box under the mouse */
+function shorten(text) {
+  return text.length > 300 ? text.slice(0, 120) + ' … ' + text.slice(-170) : text;
+}
+
 graph.onHover = (node, event) => {
   const tip = $('tip');
   tip.hidden = node < 0;
   if (node >= 0) {
-    tip.textContent = [...describeNode(node), ...sourceOf(node)].join('\n');
+    tip.textContent = [...describeNode(node), ...sourceOf(node)].map(shorten).join('\n');
     const { width, height } = tip.getBoundingClientRect();
     tip.style.left = Math.max(4, Math.min(event.clientX + 14, innerWidth - width - 8)) + 'px';
     tip.style.top = (event.clientY + 18 + height > innerHeight ? event.clientY - height - 8 : event.clientY + 18) + 'px';
@@ -264,6 +270,15 @@ function setTheme(theme) {
 function flipTheme() {
   setTheme(document.documentElement.dataset.theme === 'dark' ? 'light' : 'dark');
 }
+
+/* Paper is white. */
+let screenTheme = null;
+addEventListener('beforeprint', () => {
+  screenTheme = document.documentElement.dataset.theme;
+  setTheme('light');
+  graph.draw();
+});
+addEventListener('afterprint', () => setTheme(screenTheme));
 
 function toggleHelp() {
   const hidden = !$('help').hidden;
@@ -288,7 +303,10 @@ document.addEventListener('keydown', event => {
     return;
   }
   if (event.target.tagName === 'INPUT' && event.target.type === 'search') {
-    if (event.key === 'Escape') {
+    if (event.key === 'Enter' && event.target.id === 'search') {
+      search();
+      graph.selectMatch();
+    } else if (event.key === 'Escape') {
       event.target.value = '';
       event.target.dispatchEvent(new Event('input'));
       event.target.blur();

@@ -49,6 +49,12 @@ class Graph {
     this.selected = -1;
     this.hovered = -1;
     this.matches = null;
+    // As high as the graph needs: a shallow one leaves room for the table.
+    const rows = Math.max(8, tree.rows + 1);
+    if (!this.height || rows > this.wanted) {
+      this.wanted = rows;
+      this.scroller.style.height = `min(52vh, ${rows * ROW}px)`;
+    }
     this.resize();
     this.scroller.scrollTop = icicle ? 0 : this.scroller.scrollHeight;
     this.onZoom(0);
@@ -79,7 +85,7 @@ class Graph {
     this.theme = {
       dark: document.documentElement.dataset.theme === 'dark',
       back: color('--back'), weak: color('--weak'), text: color('--box-text'),
-      mark: color('--mark'), accent: color('--accent'), dim: Number(color('--dim')),
+      plain: color('--text'), mark: color('--mark'), accent: color('--accent'), dim: Number(color('--dim')),
     };
     this.colors = new Map();
   }
@@ -183,11 +189,11 @@ class Graph {
     context.globalAlpha = alpha;
     context.fillStyle = this.matches && this.matches[node] ? this.theme.mark : this.color(node);
     context.fillRect(x, y, width > 2 ? width - 1 : width, ROW - 1);
+    context.globalAlpha = 1;
     if (width > 24) {
-      context.fillStyle = this.theme.text;
+      context.fillStyle = alpha < 1 ? this.theme.plain : this.theme.text;
       context.fillText(this.fit(this.label(node), width - 8), x + 4, y + ROW / 2);
     }
-    context.globalAlpha = 1;
     if (node === this.selected || node === this.hovered) {
       context.strokeStyle = node === this.selected ? this.theme.accent : this.theme.text;
       context.lineWidth = node === this.selected ? 2 : 1;
@@ -338,6 +344,23 @@ class Graph {
       this.scroller.scrollTop += y;
     } else if (y + ROW > this.height) {
       this.scroller.scrollTop += y + ROW - this.height;
+    }
+  }
+
+  /* Select the widest marked box. */
+  selectMatch() {
+    const { tree, matches } = this;
+    let widest = -1;
+    for (let node = 1; matches && node < tree.count; node++) {
+      if (matches[node] && (widest < 0 || tree.value[node] > tree.value[widest])) {
+        widest = node;
+      }
+    }
+    if (widest >= 0) {
+      this.zoom(0);
+      this.select(widest);
+      this.reveal(widest);
+      this.canvas.focus({ preventScroll: true });
     }
   }
 

@@ -80,7 +80,23 @@ function shortLabel(model, frame, merged) {
 function nameOf(model, frame, merged, file) {
   const name = frameFunction(model, frame);
   const place = merged ? file : file + ':' + model.line[frame];
-  return name ? name + '  ' + place : place;
+  // Every module has one of this name: what tells them apart comes first.
+  return name === '<module>' ? place + '  ' + name : name ? name + '  ' + place : place;
+}
+
+/* Frame of each node, as the view shows it: what is hidden is its caller's. */
+function shownFrames(model, view) {
+  if (view.imports) {
+    return model.frames;
+  }
+  const shown = model.frames.slice();
+  for (let node = 0; node < model.count; node++) {
+    const parent = model.parents[node];
+    if (model.imports[shown[node]] && parent >= 0 && !model.imports[shown[parent]]) {
+      shown[node] = shown[parent];
+    }
+  }
+  return shown;
 }
 
 /* Weights of the source nodes: {width, change}.  In a difference a node is

@@ -33,12 +33,13 @@ function groupRows(model, view, by) {
     return typeRows(model);
   }
   const { keys, label } = grouping(model, by);
+  const frames = shownFrames(model, view);
   const size = keys.reduce((most, key) => Math.max(most, key), -1) + 1;
   const { bytes, blocks, signed } = MEASURES[view.measure];
   const add = column => {
     const sums = new Float64Array(size);
     for (let node = 0; node < model.count; node++) {
-      sums[keys[model.frames[node]]] += column[node];
+      sums[keys[frames[node]]] += column[node];
     }
     return sums;
   };
@@ -46,7 +47,7 @@ function groupRows(model, view, by) {
   if (signed) {
     columns.push(add(model.old[bytes]), add(model.old[blocks]));
   } else {
-    columns.push(withCallees(model, keys, size, model.values[MEASURES[view.measure][view.unit]]));
+    columns.push(withCallees(model, frames, keys, size, model.values[MEASURES[view.measure][view.unit]]));
   }
   const rows = [];
   for (let key = 0; key < size; key++) {
@@ -78,7 +79,7 @@ function typeRows(model) {
 }
 
 /* Sum over the subtrees of a key's outermost nodes: recursion counts once. */
-function withCallees(model, keys, size, column) {
+function withCallees(model, frames, keys, size, column) {
   const subtree = column.slice();
   for (let node = model.count - 1; node >= 0; node--) {
     if (model.parents[node] >= 0) {
@@ -95,10 +96,10 @@ function withCallees(model, keys, size, column) {
   while (todo.length) {
     const node = todo.pop();
     if (node < 0) {
-      active[keys[model.frames[~node]]]--;
+      active[keys[frames[~node]]]--;
       continue;
     }
-    const key = keys[model.frames[node]];
+    const key = keys[frames[node]];
     if (active[key]++ === 0) {
       sums[key] += subtree[node];
     }
@@ -229,10 +230,19 @@ class Table {
     row.dataset.at = at;
     row.style.top = at * ROW_HEIGHT + 'px';
     this.columns.forEach((column, i) => row.append(this.cell(column.show(values[i]))));
-    const last = this.cell(label);
-    last.title = label;
-    row.append(last);
+    row.append(this.labelCell(label));
     return row;
+  }
+
+  /* A name, then what is less important. */
+  labelCell(label) {
+    const cell = this.cell('');
+    const [name, ...rest] = label.split('  ');
+    const place = document.createElement('i');
+    place.textContent = rest.length ? '  ' + rest.join('  ') : '';
+    cell.title = label;
+    cell.append(name, place);
+    return cell;
   }
 
   cell(text) {

@@ -80,5 +80,7 @@ def plain_name(text):
 
     File and function names may hold anything; a terminal must not obey it.
     """
+    if text.isprintable():
+        return text
     return ''.join(char if char.isprintable() else
                    ascii(char)[1:-1] for char in text)

@@ -13,7 +13,7 @@ from importlib import resources
 
 from tracemalloc.modules import module_of
 
-from pytracemalloc.reporters import Reporter
+from pytracemalloc.reporters import Reporter, plain_name
 from pytracemalloc.sources import category_of, read_lines, short_names
 from pytracemalloc.units import format_count, format_size
 
@@ -32,7 +32,8 @@ class HtmlReporter(Reporter):
         data = json.dumps(page_data(subject), separators=(',', ':'))
         style = _read('page.css')
         script = '\n'.join(map(_read, _SCRIPTS))
-        parts = {'title': html.escape(subject.title or 'pytracemalloc'),
+        title = plain_name(subject.title or 'pytracemalloc')
+        parts = {'title': html.escape(title),
                  'style': style, 'style_hash': _hash(style),
                  'script': script, 'script_hash': _hash(script),
                  'data': data.replace('<', '\\u003c')}
@@ -95,11 +96,13 @@ def page_data(subject):
 
 
 class _Strings:
+    """What the page shows, without characters that are not to be seen."""
+
     def __init__(self):
         self.index = {}
 
     def __getitem__(self, text):
-        return self.index.setdefault(text, len(self.index))
+        return self.index.setdefault(plain_name(text), len(self.index))
 
 
 def _types(tree):
@@ -135,10 +138,10 @@ def _figures(subject):
 
 
 def _metrics(snapshot):
-    rows = [(f'free list: {name}', format_size(size),
+    rows = [(f'free list: {plain_name(name)}', format_size(size),
              f'{format_count(count)} blocks')
             for name, (count, size) in sorted(snapshot.freelists.items())
             if count]
-    rows += [(str(name), str(value), '')
+    rows += [(plain_name(str(name)), plain_name(str(value)), '')
              for name, value in sorted(snapshot.metadata.items(), key=str)]
     return rows

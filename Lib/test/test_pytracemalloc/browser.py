@@ -11,6 +11,8 @@ EXECUTABLE = shutil.which('chromium') or shutil.which('google-chrome')
 _FLAGS = ('--headless', '--no-sandbox', '--disable-gpu', '--no-first-run',
           '--disable-background-networking', '--disable-component-update',
           '--disable-sync', '--hide-scrollbars', '--remote-debugging-pipe')
+_CODES = {'Tab': 9, 'Enter': 13, 'Escape': 27, 'Space': 32, 'ArrowLeft': 37,
+          'ArrowUp': 38, 'ArrowRight': 39, 'ArrowDown': 40}
 
 
 class Browser:
@@ -40,9 +42,8 @@ class Browser:
         self.send('Page.enable')
         self.send('Runtime.enable')
         self.send('Log.enable')
-        self.send('Emulation.setEmulatedMedia', features=[
-            {'name': 'prefers-color-scheme',
-             'value': 'dark' if dark else 'light'}])
+        self.send('Network.enable')
+        self.media(prefers_color_scheme='dark' if dark else 'light')
 
     def __enter__(self):
         return self
@@ -113,13 +114,35 @@ class Browser:
                       clickCount=0 if kind == 'mouseMoved' else 1)
         self.settle()
 
-    def press(self, key):
-        text = {'text': key} if len(key) == 1 else {}
-        if key == 'Enter':
-            text = {'text': '\r'}
-        self.send('Input.dispatchKeyEvent', type='keyDown', key=key, **text)
-        self.send('Input.dispatchKeyEvent', type='keyUp', key=key)
+    def move(self, x, y):
+        self.send('Input.dispatchMouseEvent', type='mouseMoved', x=x, y=y)
         self.settle()
+
+    def press(self, key, shift=False):
+        options = {'key': key, 'modifiers': 8 * shift,
+                   'windowsVirtualKeyCode': _CODES.get(key, 0)}
+        text = {'Enter': '\r', 'Space': ' '}.get(key, key)
+        if len(text) == 1:
+            options['text'] = text
+        self.send('Input.dispatchKeyEvent', type='keyDown', **options)
+        self.send('Input.dispatchKeyEvent', type='keyUp', **options)
+        self.settle()
+
+    def type(self, text):
+        self.send('Input.insertText', text=text)
+        self.settle()
+
+    def media(self, **features):
+        """Set what media queries find; prefers_x for prefers-x."""
+        self.send('Emulation.setEmulatedMedia', features=[
+            {'name': name.replace('_', '-'), 'value': value}
+            for name, value in features.items()])
+        self.settle()
+
+    def requests(self):
+        """Return the URLs that the page has asked for."""
+        return [event['params']['request']['url'] for event in self.events
+                if event.get('method') == 'Network.requestWillBeSent']
 
     def problems(self):
         """Return what went wrong on the page: exceptions, refused scripts."""

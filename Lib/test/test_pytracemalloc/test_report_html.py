@@ -1,28 +1,9 @@
 """The HTML report in a real browser: it draws, zooms, searches and sorts."""
 
-import io
-import json
-import os
-import re
-import tempfile
 import unittest
 
-from pytracemalloc.reporters import Subject
-from pytracemalloc.reporters.html import HtmlReporter
 from test.test_pytracemalloc import support
-from test.test_pytracemalloc.browser import EXECUTABLE, Browser
-
-
-def render(new, old=None, **options):
-    file = io.StringIO()
-    HtmlReporter().write(Subject(new, old, **options), file)
-    return file.getvalue()
-
-
-def hostile_nodes():
-    return [(parent, f'/app/{support.HOSTILE}.py', lineno, support.HOSTILE,
-             *values)
-            for parent, _, lineno, _, *values in support.NODES]
+from test.test_pytracemalloc.report_page import PageCase, render
 
 
 class PageTest(unittest.TestCase):
@@ -31,67 +12,12 @@ class PageTest(unittest.TestCase):
         self.assertNotRegex(page, r'(?i)(src|href)="(https?:)?//')
         self.assertIn("default-src 'none'", page)
 
-    def test_markup_is_data(self):
-        page = render(support.Snapshot(hostile_nodes(),
-                                       [(2, support.HOSTILE, 10, 1)]),
-                      title=support.HOSTILE)
-        self.assertEqual(page.count('<script'), 2)
-        self.assertNotIn('<img', page)
-        data = re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1]
-        self.assertIn(support.HOSTILE, json.loads(data)['strings'])
-
     def test_placeholders_in_data_are_text(self):
         page = render(support.Snapshot(), title='{{script}} {{data}}')
         self.assertIn('<title>{{script}} {{data}}</title>', page)
 
 
-@unittest.skipUnless(EXECUTABLE, 'needs chromium')
-class BrowserTest(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.browser = Browser()
-        cls.addClassCleanup(cls.browser.__exit__)
-
-    def open(self, *snapshots, **options):
-        with tempfile.NamedTemporaryFile('w', suffix='.html', encoding='utf-8',
-                                         delete=False) as file:
-            self.addCleanup(os.unlink, file.name)
-            file.write(render(*snapshots, **options))
-        self.browser.open(file.name)
-        self.browser.settle()
-        self.addCleanup(lambda: self.assertEqual(self.browser.problems(), []))
-
-    def text(self, selector):
-        return self.browser.run(
-            f'document.querySelector({json.dumps(selector)}).textContent')
-
-    def column(self, number):
-        return self.browser.run(
-            "Array.from(document.querySelectorAll('#table-room [role=row]'),"
-            f' row => row.children[{number}].textContent)')
-
-    def press_button(self, selector):
-        self.browser.run(
-            f'document.querySelector({json.dumps(selector)}).click()')
-        self.browser.settle()
-
-    def search(self, text):
-        self.browser.run(f"$('search').value = {json.dumps(text)}; search()")
-        self.browser.settle()
-
-    def point(self, name):
-        """Middle of the first box of a function, in the window."""
-        return self.browser.run(f'''(() => {{
-            const {{ tree }} = graph;
-            const node = Array.from(tree.frame).findIndex(frame =>
-                frame >= 0 && frameFunction(model, frame) === {json.dumps(name)});
-            const area = graph.canvas.getBoundingClientRect();
-            const scale = graph.width / tree.value[graph.zoomed];
-            return [area.left + (tree.start[node] - tree.start[graph.zoomed]
-                                 + tree.value[node] / 2) * scale,
-                    area.top + graph.top(tree.depth[node]) + ROW / 2];
-        }})()''')
-
+class BrowserTest(PageCase):
     def test_draws(self):
         self.open(support.Snapshot())
         self.assertEqual(self.browser.run('graph.boxes'), 7)
@@ -131,7 +57,7 @@ class BrowserTest(unittest.TestCase):
     def test_searches(self):
         self.open(support.Snapshot())
         self.search('shop.LOAD')
-        self.assertEqual(self.text('#matched'), '83.4 %, 4.9 KiB')
+        self.assertEqual(self.text('#matched'), 'found 83.4 %, 4.9 KiB')
         self.assertEqual(self.browser.run('sum(graph.matches)'), 3)
         self.search('')
         self.assertEqual(self.text('#matched'), '')
@@ -149,7 +75,7 @@ class BrowserTest(unittest.TestCase):
         self.assertEqual(tree, {'Shop.load  shop.py:7': 3000,
                                 'Shop.load  shop.py:9': 2007,
                                 '_run_code  <frozen runpy>:88': 900,
-                                '<module>  main.py:30': 100})
+                                'main.py:30  <module>': 100})
 
     def test_values(self):
         self.open(support.Snapshot())
@@ -184,7 +110,7 @@ class BrowserTest(unittest.TestCase):
         for by, column, rows in (
                 ('function', 4, ['Shop.load  shop.py',
                                  '_run_code  <frozen runpy>',
-                                 '<module>  main.py',
+                                 'main.py  <module>',
                                  'main  main.py']),
                 ('module', 4, ['shop', 'runpy', 'main']),
                 ('type', 3, ['dict', 'list', 'str'])):
@@ -218,19 +144,6 @@ class BrowserTest(unittest.TestCase):
         self.press_button('[data-name=live]')
         self.assertEqual(self.browser.run('graph.tree.value[0]'), 6007)
 
-    def test_hostile_names(self):
-        self.open(support.Snapshot(hostile_nodes(),
-                                   [(2, support.HOSTILE, 10, 1)]),
-                  title=support.HOSTILE)
-        for selector in ('#table-room [role=row]', '#keys [data-name=type]',
-                         '#table-room [role=row]'):
-            self.press_button(selector)
-        self.browser.click(*self.browser.run('[600, 160]'))
-        self.assertIsNone(self.browser.run('window.hacked'))
-        self.assertEqual(self.browser.run(
-            "document.querySelectorAll('img, script').length"), 2)
-        self.assertIn('onerror', self.text('#selected'))
-
     def test_themes(self):
         self.open(support.Snapshot())
         back = 'getComputedStyle(document.body).backgroundColor'
@@ -245,22 +158,32 @@ class BrowserTest(unittest.TestCase):
         self.press_button('#reversed')
 
     def test_hide_imports(self):
-        self.open(support.Snapshot(support.IMPORTS, ()))
+        self.open(support.Snapshot(support.IMPORTS,
+                                   [(2, 'str', 1000, 10)]))
         boxes = '''Array.from(graph.tree.order, node =>
                        [graph.label(node), graph.tree.value[node]])'''
         self.assertEqual(self.browser.run(boxes), [
-            ['all', 1007], ['<module>  main.py:2', 1007],
-            ['<module>  shop.py:1', 7]])
+            ['all', 1007], ['main.py:2  <module>', 1007],
+            ['shop.py:1  <module>', 7]])
+        # And so does the table, where imports count for their line.
+        self.assertEqual(self.column(4), ['main.py:2  <module>',
+                                          'shop.py:1  <module>'])
+        self.assertEqual(self.column(0), ['1.0 KiB', '7 B'])
+        self.assertEqual(self.column(3), ['1.0 KiB', '7 B'])
+        self.press_button('#table-room [role=row]')
+        self.assertIn('str: 1.0 KiB live, 10', self.text('#parts'))
         self.press_button('#reversed')
         self.assertEqual(self.browser.run(boxes), [
-            ['all', 1007], ['<module>  main.py:2', 1000],
-            ['<module>  shop.py:1', 7], ['<module>  main.py:2', 7]])
+            ['all', 1007], ['main.py:2  <module>', 1000],
+            ['shop.py:1  <module>', 7], ['main.py:2  <module>', 7]])
         self.browser.press('h')
         self.assertIn('get_code  <frozen importlib._bootstrap_external>:900',
                       str(self.browser.run(boxes)))
+        self.assertIn('get_code', self.column(4)[0])
 
     def test_row_of_a_hidden_frame_shows_it(self):
-        self.open(support.Snapshot(support.IMPORTS, ()))
+        # No line imports it: the traceback was cut.
+        self.open(support.Snapshot([(-1, *support.IMPORTS[2][1:])], ()))
         self.press_button('#table-room [role=row]')
         self.assertIn('get_code', self.text('#selected'))
         self.assertFalse(self.browser.run("$('hide-imports').checked"))
