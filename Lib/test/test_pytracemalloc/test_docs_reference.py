@@ -106,8 +106,8 @@ def named_targets():
         for match in COMMANDS.finditer(text):
             words = shlex.split(match[1] or match[2] or '', comments=True)
             found.update(word for word in words
-                         if '=' not in word and word[0] != '-')
-    return found
+                         if re.fullmatch('[a-z][a-z-]*', word))
+    return found - {'make'}
 
 
 def public_names(module):
