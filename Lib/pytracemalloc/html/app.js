@@ -98,8 +98,9 @@ function change(update) {
 
 function showLegend(signed) {
   const used = new Set(model.category);
-  const entries = signed ? [['grown', changeColor(0.8)], ['shrunk', changeColor(-0.8)], ['as before', changeColor(0)]]
-    : CATEGORIES.map(([name, hue, saturation]) => [name, `hsl(${hue} ${saturation}% 66%)`])
+  const { dark } = graph.theme;
+  const entries = signed ? [['grown', 0.8], ['shrunk', -0.8], ['as before', 0]].map(([name, part]) => [name, changeColor(part, dark)])
+    : CATEGORIES.map(([name, hue, saturation]) => [name, `hsl(${hue} ${saturation}% ${dark ? 64 : 70}%)`])
       .filter((_, i) => used.has(i));
   $('legend').replaceChildren(...entries.map(([name, color]) => {
     const entry = document.createElement('span');
@@ -175,7 +176,7 @@ function sourceOf(node) {
 function showParts(parts) {
   $('parts').replaceChildren(...parts.slice(0, 12).map(text => {
     const item = document.createElement('li');
-    item.textContent = text;
+    item.textContent = item.title = text;
     return item;
   }));
 }
@@ -210,7 +211,7 @@ function linesOfType(type) {
     }
   });
   return Array.from(sums).sort((a, b) => b[1][0] - a[1][0])
-    .map(([frame, [size, count]]) => `${formatBytes(size)}, ${formatBlocks(count)}: ${frameLabel(model, frame, false)}`);
+    .map(([frame, [size, count]]) => `${formatBytes(size)}, ${formatBlocks(count)}: ${shortLabel(model, frame, false)}`);
 }
 
 function selectRow(row) {
@@ -265,6 +266,9 @@ function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
   $('theme').textContent = theme === 'dark' ? 'Light' : 'Dark';
   graph.resize();
+  if (graph.tree) {
+    showLegend(graph.tree.change !== null);
+  }
 }
 
 function flipTheme() {

@@ -49,8 +49,9 @@ class Graph {
     this.selected = -1;
     this.hovered = -1;
     this.matches = null;
-    // As high as the graph needs: a shallow one leaves room for the table.
-    const rows = Math.max(8, tree.rows + 1);
+    // As high as what can be read needs: a shallow graph leaves room for the
+    // table, a narrow tower is there when one scrolls.
+    const rows = Math.max(10, readableRows(tree) + 2);
     if (!this.height || rows > this.wanted) {
       this.wanted = rows;
       this.scroller.style.height = `min(52vh, ${rows * ROW}px)`;
@@ -388,6 +389,17 @@ class Graph {
   }
 }
 
+/* Rows that have a box of some width. */
+function readableRows(tree) {
+  let rows = 0;
+  for (let node = 0; node < tree.count; node++) {
+    if (tree.value[node] * 300 > tree.value[0]) {
+      rows = Math.max(rows, tree.depth[node] + 1);
+    }
+  }
+  return rows;
+}
+
 function frameColor(model, frame, dark) {
   if (frame < 0) {
     return dark ? '#8b919c' : '#c9cdd4';
@@ -404,7 +416,7 @@ function changeColor(part, dark) {
   if (strength < 0.0005) {
     return dark ? '#8b919c' : '#d4d7dc';
   }
-  const light = (dark ? 78 : 88) - 26 * strength;
+  const light = (dark ? 80 : 88) - 24 * strength;
   return part > 0 ? `hsl(6 ${40 + 50 * strength}% ${light}%)`
     : `hsl(214 ${40 + 50 * strength}% ${light}%)`;
 }

@@ -139,7 +139,7 @@ def _figures(subject):
 
 def _metrics(snapshot):
     rows = [(f'free list: {plain_name(name)}', format_size(size),
-             f'{format_count(count)} blocks')
+             f'{format_count(count)} block{"s" if count != 1 else ""}')
             for name, (count, size) in sorted(snapshot.freelists.items())
             if count]
     rows += [(plain_name(str(name)), plain_name(str(value)), '')

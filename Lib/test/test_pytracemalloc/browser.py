@@ -119,7 +119,8 @@ class Browser:
         self.settle()
 
     def press(self, key, shift=False):
-        options = {'key': key, 'modifiers': 8 * shift,
+        options = {'key': ' ' if key == 'Space' else key,
+                   'modifiers': 8 * shift,
                    'windowsVirtualKeyCode': _CODES.get(key, 0)}
         text = {'Enter': '\r', 'Space': ' '}.get(key, key)
         if len(text) == 1:
