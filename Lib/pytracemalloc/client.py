@@ -17,8 +17,10 @@ _OPT_IN = ('start it with -X tracemalloc_control=PATH or '
 class Client:
     """A connection; a context manager.  Raises CommandError."""
 
-    def __init__(self, path):
+    def __init__(self, path, root=''):
+        """*root*: of the program, as its files are named from here."""
         self.path = path
+        self.root = root
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(_TIMEOUT)
         try:
@@ -27,6 +29,23 @@ class Client:
             self._socket.close()
             raise CommandError(f'{path}: {_reason(exc)}') from None
         self._lines = self._socket.makefile('rb')
+
+    @classmethod
+    def of(cls, target):
+        """Connect to a process id or the path of a socket."""
+        if not (target.isascii() and target.isdigit()) or \
+                os.path.exists(target):
+            if not target:
+                raise UsageError('give a process id or the path of a socket')
+            return cls(target)
+        client = cls(*find_socket(target))
+        pid = client.ask('status')['pid']
+        if pid != _pid_inside(target):
+            client.__exit__()
+            raise CommandError(f'process {target} has no control socket of '
+                               f'its own; {client.path} is that of process '
+                               f'{pid}')
+        return client
 
     def __enter__(self):
         return self
@@ -83,26 +102,45 @@ def _reason(exc):
     return exc.strerror or str(exc)
 
 
-def find_socket(target):
-    """Return the path of the socket for a process id or a path."""
-    if not (target.isascii() and target.isdigit()) or os.path.exists(target):
-        if not target:
-            raise UsageError('give a process id or the path of a socket')
-        return target
+def find_socket(pid):
+    """Return (path of the socket of a process, its root as seen from here).
+
+    The process may be in a container: there it has another root, and another
+    process id.
+    """
     try:
-        path = _option_of(target) or _variable_of(target)
-        directory = os.readlink(f'/proc/{target}/cwd')
+        path = _option_of(pid) or _variable_of(pid)
+        root = f'/proc/{pid}/root'
+        if os.path.samefile(root, '/') and os.path.samefile(
+                f'/proc/{pid}/ns/mnt', '/proc/self/ns/mnt'):
+            root = ''
     except FileNotFoundError:
-        raise CommandError(f'there is no process {target}') from None
+        raise CommandError(f'there is no process {pid}') from None
     except PermissionError:
-        raise CommandError(f'process {target} belongs to another user'
-                           ) from None
+        raise CommandError(f'process {pid} belongs to another user; be that '
+                           f'user or root') from None
     if path is None:
-        raise CommandError(f'process {target} has no control socket; '
-                           f'{_OPT_IN}')
-    path = os.path.join(directory, path)
-    return (os.path.join(path, f'{target}.sock') if os.path.isdir(path)
-            else path)
+        raise CommandError(f'process {pid} has no control socket; {_OPT_IN}')
+    if os.path.isabs(path):
+        path = root + path
+    else:
+        link = f'/proc/{pid}/cwd'
+        path = os.path.join(link if root else os.readlink(link), path)
+    if os.path.isdir(path):
+        path = os.path.join(path, f'{_pid_inside(pid)}.sock')
+    return path, root
+
+
+def _pid_inside(pid):
+    """Return the process id that a process has for itself."""
+    try:
+        with open(f'/proc/{pid}/status', encoding='utf-8') as file:
+            for line in file:
+                if line.startswith('NSpid:'):
+                    return int(line.split()[-1])
+    except OSError:
+        pass
+    return int(pid)
 
 
 def _option_of(pid):

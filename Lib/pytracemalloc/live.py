@@ -1,15 +1,9 @@
 """The live view: what `pytracemalloc top` shows and the keys it obeys."""
 
-import codecs
-import contextlib
 import os
-import select
-import shutil
 import sys
-import termios
 import time
-import tty
-from collections import deque
+from collections import deque, namedtuple
 
 from pytracemalloc.errors import CommandError
 from pytracemalloc.measures import find_key
@@ -24,66 +18,99 @@ _ORDERS = {'size': 'size', 'count': 'count', 'total': 'total_size',
 _KEPT_ROWS = 1000                 # asked for, so that growth can be sorted
 _HISTORY = 600
 _FIGURES = 46                     # columns before a sparkline
+_ALL_FRAMES = 65535
 _HELP = 's sort  g group  / filter  p pause  r reset peak  w snapshot  ' \
         't trace  q quit'
 
 
-class View:
-    """State of the view; page() asks the program and lays out the text."""
+# Rows at a moment: complete if there are no others.
+_Sample = namedtuple('_Sample', 'subject time sizes complete')
 
-    def __init__(self, client):
+
+class View:
+    """State of the view; refresh() asks the program, page() lays it out."""
+
+    def __init__(self, client, interval):
         self.client = client
+        self.interval = interval
         self.group = 'line'
         self.order = 'size'
         self.filter = ''
         self.paused = False
         self.message = ''
         self.status = None
+        self._changed = True      # what is shown has to change, even paused
         self.rows = []
         self.groups = 0
         self.history = {name: deque(maxlen=_HISTORY)
                         for name in ('current', 'process')}
         self.titles = 0           # which line has the titles of the table
-        self._before = None       # (group, time, {name: size})
         self.rates = {}
+        self._recorded = None     # when the history was last added to
+        self._samples = deque(maxlen=2)
 
     def refresh(self):
         """Ask for new figures, unless paused."""
-        if self.paused and self.status:
+        if self.paused and not self._changed:
             return
+        self._changed = False
         self.status = self.client.ask('status')
-        for name, values in self.history.items():
-            values.append(self.status[name] or 0)
+        self._record()
         if not self.status['tracing']:
             self.rows, self.groups = [], 0
             return
-        order = _ORDERS[self.order]
-        if self.group == 'type' and order != 'count':
-            order = 'size'        # what else is not known of types
         answer = self.client.ask(
             'statistics', key=find_key(self.group)[0], limit=_KEPT_ROWS,
-            order=order,
+            order=_ORDERS[self.shown_order()],
             include=[f'*{self.filter}*'] if self.filter else [])
         self.status = {key: answer[key] for key in self.status}
         self.groups = answer['groups']
-        self._set_rows(answer['rows'], answer['time'])
+        self.rows = answer['rows']
+        self._set_rates(answer['time'])
+        if self.shown_order() == 'growth':
+            self.rows.sort(key=lambda row: -self.rates.get(row[0], 0))
 
-    def _set_rows(self, rows, now):
-        sizes = {row[0]: row[1] for row in rows}
+    def shown_order(self):
+        """Of types only what is alive is known."""
+        if self.group == 'type' and self.order in ('total', 'peak'):
+            return 'size'
+        return self.order
+
+    def _is_due(self, before):
+        """A key asks for figures between two intervals as well."""
+        return (before is None
+                or self.status['time'] - before >= 0.9 * self.interval)
+
+    def _record(self):
+        if self._is_due(self._recorded):
+            self._recorded = self.status['time']
+            for name, values in self.history.items():
+                values.append(self.status[name] or 0)
+
+    def _set_rates(self, now):
+        """Compare with the rows of at least an interval ago."""
+        samples = self._samples
+        subject = self.group, self.order, self.filter
+        if samples and samples[-1].subject != subject:
+            samples.clear()
+        sizes = {row[0]: row[1] for row in self.rows}
+        before = None
+        if not samples or self._is_due(samples[-1].time):
+            before = samples[-1] if samples else None
+            samples.append(_Sample(subject, now, sizes,
+                                   self.groups == len(sizes)))
+        elif len(samples) == 2:
+            before = samples[0]
         self.rates = {}
-        if self._before and self._before[0] == (self.group, self.filter):
-            _, then, before = self._before
-            seconds = max(now - then, 0.001)
-            self.rates = {name: (size - before.get(name, 0)) / seconds
-                          for name, size in sizes.items()}
-        self._before = (self.group, self.filter), now, sizes
-        if self.order == 'growth':
-            rows.sort(key=lambda row: -self.rates.get(row[0], 0))
-        self.rows = rows
+        if before is not None:
+            seconds = max(now - before.time, 0.001)
+            # What was not among the largest before has an unknown rate.
+            self.rates = {name: (size - before.sizes.get(name, 0)) / seconds
+                          for name, size in sizes.items()
+                          if name in before.sizes or before.complete}
 
     def page(self, width, height):
         """Return the lines of one page; None: no limit."""
-        self.refresh()
         lines = self._head(width)
         self.titles = len(lines)
         room = 40 if height is None else max(0, height - len(lines) - 1)
@@ -95,12 +122,14 @@ class View:
 
     def _head(self, width):
         status = self.status
-        program = plain_name(' '.join(status['argv']))
-        lines = [f'{status["pid"]}  {program}',
+        interpreter, *arguments = status['argv'] or ['']
+        program = ' '.join([os.path.basename(interpreter), *arguments])
+        lines = [f'{status["pid"]}  {plain_name(program)}',
                  *self._meter('current', 'traced', 'peak', width),
                  *self._meter('process', 'process', 'tracer', width)]
-        state = f'{self.groups:,} {find_key(self.group)[1]} by {self.order}'
-        state += (f', {status["traceback_limit"]} frames'
+        noun = self.group if self.groups == 1 else find_key(self.group)[1]
+        state = f'{self.groups:,} {noun} by {self.shown_order()}'
+        state += (f', {_frames(status["traceback_limit"])}'
                   if status['tracing'] else ', not tracing: press t')
         if self.filter:
             state += f', files like *{plain_name(self.filter)}*'
@@ -149,6 +178,8 @@ class View:
         self.message = ''
         if key in ('q', '\x03', '\x04'):
             return False
+        if key in 'sg/rt':
+            self._changed = True
         if key == 's':
             self.order = _next(tuple(_ORDERS), self.order)
         elif key == 'g':
@@ -162,7 +193,7 @@ class View:
         elif key == 'w':
             self._write()
         elif key == 't':
-            tracing = self.status and self.status['tracing']
+            tracing = self.status['tracing']
             self.client.ask('stop' if tracing else 'start')
         elif key in ('?', 'h'):
             self.message = _HELP
@@ -171,83 +202,45 @@ class View:
     def _write(self):
         pid = self.status['pid']
         stamp = time.strftime('%Y%m%d-%H%M%S')
-        path = os.path.abspath(f'{pid}-{stamp}.tracemalloc')
+        name = f'{pid}-{stamp}.tracemalloc'
+        # The program writes it; from another root it has our /tmp at most.
+        path = os.path.join('/tmp' if self.client.root else os.getcwd(), name)
         try:
             answer = self.client.ask('snapshot', path=path)
         except CommandError as exc:
             self.message = str(exc)
             return
-        self.message = f'wrote {path}, {format_size(answer["size"])}'
+        self.message = (f'wrote {self.client.root}{path}, '
+                        f'{format_size(answer["size"])}')
+
+
+def _frames(limit):
+    if limit == _ALL_FRAMES:
+        return 'all frames'
+    return f'{limit:,} frame{"s" if limit != 1 else ""}'
 
 
 def _next(choices, current):
     return choices[(choices.index(current) + 1) % len(choices)]
 
 
-_PLAIN, _BOLD, _FAINT, _REVERSE = (f'\x1b[{n}m' for n in (0, 1, 2, 7))
+_BOLD, _FAINT, _REVERSE = (f'\x1b[{number}m' for number in (1, 2, 7))
 
 
 def watch(client, interval):
     """Show the view on the terminal until q."""
-    view = View(client)
-    with _screen():
+    from pytracemalloc.screen import RESIZED, Screen
+    view = View(client, interval)
+    with Screen() as screen:
+        view.refresh()
         while True:
-            _draw(view)
-            key = _read_key(interval)
-            if key and not view.obey(key, _ask):
+            lines = view.page(*screen.size())
+            screen.draw(lines, {0: _BOLD, view.titles: _REVERSE,
+                                len(lines) - 1: _FAINT})
+            key = screen.read_key(interval)
+            if key == RESIZED:
+                continue
+            if key and not view.obey(
+                    key, lambda prompt: screen.ask(prompt, plain_name)):
                 return
-
-
-@contextlib.contextmanager
-def _screen():
-    """The alternate screen, with keys read one by one and not echoed."""
-    number = sys.stdin.fileno()
-    before = termios.tcgetattr(number)
-    try:
-        tty.setcbreak(number)
-        sys.stdout.write('\x1b[?1049h\x1b[?25l')
-        yield
-    finally:
-        sys.stdout.write('\x1b[?25h\x1b[?1049l')
-        sys.stdout.flush()
-        termios.tcsetattr(number, termios.TCSADRAIN, before)
-
-
-def _draw(view):
-    size = shutil.get_terminal_size()
-    lines = view.page(size.columns, size.lines)
-    encoding = sys.stdout.encoding or 'ascii'
-    styles = {0: _BOLD, view.titles: _REVERSE, len(lines) - 1: _FAINT}
-    for number, style in styles.items():
-        if 0 <= number < len(lines):
-            lines[number] = (f'{style}{lines[number]:{size.columns}}'
-                             f'{_PLAIN}')
-    text = '\x1b[H' + '\r\n'.join(line + '\x1b[K' for line in lines)
-    sys.stdout.write(text.encode(encoding, 'replace').decode(encoding)
-                     + '\x1b[J')
-    sys.stdout.flush()
-
-
-def _read_key(seconds):
-    """Return a key, 'q' at the end of the input, None if none is typed."""
-    number = sys.stdin.fileno()
-    if not select.select([number], [], [], seconds)[0]:
-        return None
-    return os.read(number, 1).decode('ascii', 'replace') or 'q'
-
-
-def _ask(prompt):
-    """Read a line at the bottom of the screen; Escape: nothing."""
-    text = ''
-    decoder = codecs.getincrementaldecoder('utf-8')('replace')
-    while True:
-        rows = shutil.get_terminal_size().lines
-        sys.stdout.write(f'\x1b[{rows};1H{prompt}{plain_name(text)}\x1b[K')
-        sys.stdout.flush()
-        byte = os.read(sys.stdin.fileno(), 1)
-        key = decoder.decode(byte)
-        if key in ('\r', '\n'):
-            return text
-        if key == '\x1b' or not byte:
-            return ''
-        text = text[:-1] if key in ('\x7f', '\b') else text + key
+            view.refresh()

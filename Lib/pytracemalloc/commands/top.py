@@ -2,8 +2,7 @@
 
 import sys
 
-from pytracemalloc.client import Client, find_socket
-from pytracemalloc.errors import CommandError
+from pytracemalloc.client import Client
 from pytracemalloc.options import positive
 
 HELP = 'watch the memory of a running program'
@@ -37,16 +36,12 @@ def add_arguments(parser):
 
 
 def run(args):
-    path = find_socket(args.target)
-    with Client(path) as client:
+    with Client.of(args.target) as client:
         from pytracemalloc import live
         if args.once or not (sys.stdout.isatty() and sys.stdin.isatty()):
-            print('\n'.join(live.View(client).page(None, None)))
-            return 0
-        try:
-            import termios                      # noqa: F401
-        except ImportError:
-            raise CommandError('this Python has no termios; use --once'
-                               ) from None
+            view = live.View(client, args.interval)
+            view.refresh()
+            for line in view.page(None, None):
+                print(line)
+            return
         live.watch(client, args.interval)
-        return 0

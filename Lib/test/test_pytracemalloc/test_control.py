@@ -251,9 +251,9 @@ class ServerTest(ControlCase):
             with Client(self.path) as client:
                 with self.assertRaisesRegex(CommandError, '3 clients are'):
                     client.ask('status')
-            for client in clients:
-                client.__exit__()
-            self.check_alive()
+        for client in clients:
+            client.__exit__()
+        self.check_alive()
 
     def test_program_goes_on_but_for_a_snapshot(self):
         # In processor time of the thread that serves: how much of it passes
@@ -370,7 +370,8 @@ class OptInTest(ControlCase):
         return errors
 
     def check(self, process):
-        path = find_socket(str(process.pid))
+        path, root = find_socket(str(process.pid))
+        self.assertEqual(root, '')
         with Client(path) as client:
             self.assertEqual(client.ask('status')['pid'], process.pid)
             self.assertTrue(client.ask('start')['tracing'])

@@ -8,7 +8,12 @@ import sys
 import tempfile
 import tracemalloc
 import unittest
+from unittest import mock
 
+from pytracemalloc import live
+from pytracemalloc.client import Client
+from pytracemalloc.live import View
+from pytracemalloc.terminal import sparkline
 from test.test_pytracemalloc.terminal import Terminal
 
 PROGRAM = '''\
@@ -46,8 +51,8 @@ class TopTest(unittest.TestCase):
         self.program.wait()
         self.program.stdout.close()
 
-    def top(self, **options):
-        return Terminal('top', str(self.program.pid), '--interval', '1',
+    def top(self, interval='1', **options):
+        return Terminal('top', str(self.program.pid), '--interval', interval,
                         cwd=self.directory, **options)
 
     def test_first_page(self):
@@ -142,7 +147,7 @@ class TopTest(unittest.TestCase):
             terminal.type('t')
             terminal.wait_for('not tracing: press t')
             terminal.type('t')
-            terminal.wait_for('lines by size, 1 frames')
+            terminal.wait_for('line.* by size, 1 frame$')
 
     def test_narrow(self):
         for columns in 20, 44, 60, 200:
@@ -152,7 +157,7 @@ class TopTest(unittest.TestCase):
                 self.assertLessEqual(max(map(len, page)), columns)
 
     def test_resized_while_running(self):
-        with self.top() as terminal:
+        with self.top(interval='60') as terminal:
             terminal.wait_for('in grow')
             terminal.resize(30, 9)
             page = terminal.wait_for('^.{29,30}$')
@@ -160,14 +165,73 @@ class TopTest(unittest.TestCase):
                 page = terminal.wait_for('.')
             self.assertLessEqual(max(map(len, page)), 30)
 
-    def test_interrupt_restores_the_terminal(self):
+    def test_signals_restore_the_terminal(self):
+        for number, expected in ((signal.SIGINT, 130), (signal.SIGTERM, 143),
+                                 (signal.SIGHUP, 129)):
+            with self.subTest(number), self.top() as terminal:
+                terminal.wait_for('in grow')
+                os.kill(terminal.process.pid, number)
+                status, output = terminal.end()
+                self.assertEqual(status, expected)
+                self.assertNotIn('Traceback', output)
+                self.assertTrue(terminal.is_restored())
+
+    def test_control_c(self):
         with self.top() as terminal:
             terminal.wait_for('in grow')
-            os.kill(terminal.process.pid, signal.SIGINT)
-            status, output = terminal.end()
-            self.assertEqual(status, 130)
-            self.assertNotIn('Traceback', output)
+            terminal.type('\x03')
+            self.assertEqual(terminal.end()[0], 130)
             self.assertTrue(terminal.is_restored())
+
+    def test_stop_and_continue(self):
+        with Terminal(program=('sh', '-i'), cwd=self.directory,
+                      environment=os.environ | {
+                          'P': sys.executable, 'PS1': '$ '}) as terminal:
+            terminal.type(f'"$P" -m pytracemalloc top {self.program.pid} '
+                          f'--interval 1\n')
+            for _ in range(2):
+                terminal.wait_for('in grow')
+                self.assertFalse(terminal.is_restored())
+                terminal.type('\x1a')
+                terminal.wait_for('Stopped')
+                self.assertTrue(terminal.is_restored())
+                terminal.type('echo one; echo "tw""o"\n')
+                terminal.wait_for('^two$')
+                terminal.resize(60, 12)
+                terminal.type('fg\n')
+                terminal.wait_for('^traced .*[▁▂▃▄▅▆▇█]$')
+            page = terminal.wait_for('in grow')
+            self.assertLessEqual(max(map(len, page)), 60)
+            self.assertLessEqual(len(page), 12)
+            terminal.type('q')
+            terminal.type('echo "status=$?"\n')
+            terminal.wait_for('status=0$')
+            self.assertTrue(terminal.is_restored())
+
+    def test_keys_while_paused(self):
+        with self.top() as terminal:
+            terminal.wait_for('in grow')
+            terminal.type('p')
+            terminal.wait_for(', paused')
+            # Sorted and grouped anew, not only named so.
+            terminal.type('s')
+            page = terminal.wait_for('lines by count.*, paused')
+            self.assertRegex('\n'.join(page[5:8]), r'5,0\d\d .*app\.py:7 ')
+            terminal.type('g')
+            page = terminal.wait_for('files by count.*, paused')
+            self.assertRegex('\n'.join(page[5:8]), r'app\.py$')
+            terminal.type('q')
+            self.assertEqual(terminal.end()[0], 0)
+
+    def test_types_have_no_total(self):
+        with self.top() as terminal:
+            terminal.wait_for('in grow')
+            terminal.type('ssgggg')
+            terminal.wait_for('types by size')
+            terminal.type('s')
+            terminal.wait_for('types by size')
+            terminal.type('s')
+            terminal.wait_for('types by growth')
 
     def test_program_ends(self):
         with self.top() as terminal:
@@ -179,6 +243,168 @@ class TopTest(unittest.TestCase):
             self.assertTrue(output.rstrip().endswith(
                 'c.sock: the program has ended'), output[-200:])
             self.assertNotIn('Traceback', output)
+
+
+class Program:
+    """Answers like a program with the rows that it is given."""
+
+    def __init__(self):
+        self.rows = {}            # name: size
+        self.now = 1000.0
+        self.limit = 1
+        self.root = ''
+
+    def ask(self, command, limit=1000, order=None, **arguments):
+        current = sum(self.rows.values())
+        answer = {'pid': 12, 'argv': ['python', 'app.py'], 'tracing': True,
+                  'traceback_limit': self.limit, 'current': current,
+                  'peak': 5000, 'tracer': 99, 'process': current + 1000,
+                  'time': self.now}
+        if command == 'statistics':
+            rows = sorted(self.rows.items(), key=lambda item: -item[1])
+            answer['groups'] = len(rows)
+            answer['rows'] = [[name, size, 1, size, 1, size]
+                              for name, size in rows[:limit]]
+        return answer
+
+
+class ViewTest(unittest.TestCase):
+    def setUp(self):
+        self.program = Program()
+        self.view = View(self.program, 2)
+
+    def look(self, seconds, **rows):
+        self.program.now += seconds
+        self.program.rows = rows
+        self.view.refresh()
+        return self.view.page(80, 24)
+
+    def test_rates(self):
+        self.look(0, a=1000, b=500)
+        self.assertEqual(self.view.rates, {})
+        page = self.look(2, a=3000, b=500, c=80)
+        self.assertEqual(self.view.rates, {'a': 1000, 'b': 0, 'c': 40})
+        self.assertRegex(page[5], r'^ +2\.9 KiB +\+1\.0 KiB +1 +2\.9 KiB  a$')
+        self.look(4, a=1000, b=700)
+        self.assertEqual(self.view.rates, {'a': -500, 'b': 50})
+
+    def test_keys_between_two_looks_leave_the_rates_alone(self):
+        self.look(0, a=1000)
+        self.look(0.1, a=1100)    # too soon to say anything
+        self.assertEqual(self.view.rates, {})
+        self.look(2, a=3100)
+        self.assertAlmostEqual(self.view.rates['a'], 1000)
+        self.look(0.01, a=3300)   # over what is shown: 2.11 seconds
+        self.assertAlmostEqual(self.view.rates['a'], 2300 / 2.11)
+        self.assertEqual(list(self.view.history['current']), [1000, 3100])
+        self.assertEqual(list(self.view.history['process']), [2000, 4100])
+
+    def test_other_rows_have_no_rates_at_first(self):
+        self.look(0, a=1000)
+        self.view.obey('g', None)
+        self.look(2, b=5000)
+        self.assertEqual(self.view.rates, {})
+        self.look(2, b=5000)
+        self.assertEqual(self.view.rates, {'b': 0})
+
+    def test_row_that_was_not_among_the_largest(self):
+        with mock.patch.object(live, '_KEPT_ROWS', 2):
+            self.look(0, a=1000, b=900, c=800)
+            self.look(2, a=1000, c=950, b=900)
+            self.assertEqual(self.view.rates, {'a': 0})
+
+    def test_sorted_by_growth(self):
+        self.look(0, a=1000, b=10)
+        for _ in range(4):
+            self.view.obey('s', None)
+        self.look(2, a=1000, b=10)
+        page = self.look(2, a=900, b=50)
+        self.assertTrue(page[5].endswith('  b'), page)
+        self.assertTrue(page[6].endswith('  a'), page)
+
+    def test_sparkline(self):
+        with mock.patch.object(live, 'can_encode', lambda *args: True):
+            for size in 0, 1000, 2000, 4000, 8000, 4000:
+                page = self.look(2, a=size)
+        self.assertEqual(page[1][46:], '▁▂▃▅█▅')
+        self.assertEqual(page[2][46:], sparkline(
+            [1000, 2000, 3000, 5000, 9000, 5000], 34))
+
+    def test_plurals(self):
+        page = self.look(0, a=1)
+        self.assertEqual(page[3], '1 line by size, 1 frame')
+        self.program.limit = 2
+        page = self.look(2, a=1, b=1)
+        self.assertEqual(page[3], '2 lines by size, 2 frames')
+        self.view.obey('g', None)
+        self.program.limit = 65535
+        self.assertEqual(self.look(2, a=1)[3], '1 file by size, all frames')
+        self.assertEqual(self.look(2, a=1, b=1)[3],
+                         '2 files by size, all frames')
+        self.assertEqual(self.look(2)[3], '0 files by size, all frames')
+
+
+class SocketTest(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = directory.name
+
+    def top(self, pid):
+        return subprocess.run(
+            [sys.executable, '-m', 'pytracemalloc', 'top', '--once', str(pid)],
+            capture_output=True, text=True)
+
+    def test_forked_child_has_none(self):
+        program = subprocess.Popen(
+            [sys.executable, '-c', 'import os, sys\n'
+             'if not (pid := os.fork()): sys.stdin.read(); os._exit(0)\n'
+             'print(pid, flush=True); os.wait()'],
+            env=os.environ | {'PYTRACEMALLOC_CONTROL':
+                              os.path.join(self.directory, 'c.sock')},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(program.communicate)
+        child = int(program.stdout.readline())
+        self.assertEqual(self.top(program.pid).returncode, 0)
+        process = self.top(child)
+        self.assertEqual((process.returncode, process.stderr), (
+            1, f'pytracemalloc: process {child} has no control socket of its '
+               f'own; {self.directory}/c.sock is that of process '
+               f'{program.pid}\n'))
+
+    def test_process_in_a_container(self):
+        # It has other mounts, so that its path does not exist here, and is
+        # process 1 there.
+        inside = os.path.join(self.directory, 'inside')
+        os.mkdir(inside)
+        code = 'import sys; print("ready", flush=True); sys.stdin.read()'
+        for path in f'{inside}/c.sock', 'c.sock', inside, '.':
+            program = subprocess.Popen(
+                ['unshare', '-rmpf', 'sh', '-c', f'mount -t tmpfs tmpfs '
+                 f'{inside} && cd {inside} && exec "$@"', 'sh',
+                 sys.executable, '-X', 'tracemalloc', '-X',
+                 f'tracemalloc_control={path}', '-c', code],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, text=True)
+            if program.stdout.readline() != 'ready\n':
+                self.skipTest('needs leave to use unshare')
+            with open(f'/proc/{program.pid}/task/{program.pid}/children',
+                      encoding='ascii') as file:
+                [pid] = file.read().split()
+            self.assertEqual(os.listdir(inside), [])
+            process = self.top(pid)
+            self.assertEqual((process.returncode, process.stderr), (0, ''))
+            self.assertTrue(process.stdout.startswith('1  '))
+            client = Client.of(pid)
+            view = View(client, 1)
+            view.refresh()
+            view.obey('w', None)
+            written = view.message.removeprefix('wrote ').partition(',')[0]
+            self.assertTrue(written.startswith(f'/proc/{pid}/root/tmp/1-'))
+            self.assertEqual(tracemalloc.Snapshot.load(written).pid, 1)
+            os.unlink(written)
+            client.__exit__()
+            program.communicate()
 
 
 if __name__ == '__main__':
