@@ -24,8 +24,21 @@ _OWN = tuple(os.path.dirname(package.__file__) + os.sep for package in
              (_pytest, pluggy, pytracemalloc, tracemalloc))
 
 
+def _is_number(value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _parse_size(size):
+    if _is_number(size):
+        return size
+    if isinstance(size, str):
+        return parse_size(size)
+    raise ValueError(f"{size!r} is not a size; write it as '24 MB', or as a "
+                     f"number of bytes")
+
+
 def _parse_count(number):
-    if isinstance(number, int) and not isinstance(number, bool):
+    if _is_number(number):
         return number
     raise ValueError(f'{number!r} is not a number of blocks; write it as '
                      f'100_000')
@@ -33,9 +46,9 @@ def _parse_count(number):
 
 # Marker -> (parser of its argument, name of what is limited, formatter).
 _LIMITS = {
-    'limit_memory': (parse_size, 'peak', format_size,
+    'limit_memory': (_parse_size, 'peak', format_size,
                      'the test must not use more memory than this'),
-    'limit_leaks': (parse_size, 'leak', format_size,
+    'limit_leaks': (_parse_size, 'leak', format_size,
                     'no line may leave more than this behind'),
     'limit_allocations': (_parse_count, 'allocations', format_count,
                           'the test must not allocate more blocks'),
@@ -69,7 +82,7 @@ def _limit_of(item, marker):
     else:
         try:
             limit = parse(marker.args[0])
-        except (TypeError, ValueError) as exc:
+        except ValueError as exc:
             problem = str(exc)
         else:
             if limit >= 0:
@@ -86,6 +99,18 @@ class Measurement:
     where)], largest first.
     """
 
+    complete = False              # False too if the test stopped the tracing
+
+    def __init__(self, test):
+        self._test = test
+
+    def run(self):
+        self.start()
+        try:
+            self._test()
+        finally:
+            self.complete = self.stop()
+
     def start(self):
         gc.collect()
         self._started = not tracemalloc.is_tracing()
@@ -93,13 +118,11 @@ class Measurement:
             tracemalloc.start()
         self._before = _Values(tracemalloc.take_snapshot(traces=False))
         tracemalloc.reset_peak()
-        self._base, _ = tracemalloc.get_traced_memory()
 
     def stop(self):
         """Return False if the test has stopped the tracing."""
         if not tracemalloc.is_tracing():
             return False
-        _, peak = tracemalloc.get_traced_memory()
         after = tracemalloc.take_snapshot(traces=False)
         gc.collect()
         collected = tracemalloc.take_snapshot(traces=False)
@@ -114,7 +137,9 @@ class Measurement:
                            collected, 'size', 'count'),
             'allocations': _grown(before, 'total_count', 'total_size',
                                   after, 'total_count', 'total_size')}
-        self.peak = max(0, peak - self._base)
+        self.peak = max(0, sum(
+            after.get(line, 'peak_size') - before.get(line, 'size')
+            for line in before.lines.keys() | after.lines.keys()))
         self.leak = self.sites['leak'][0][0] if self.sites['leak'] else 0
         self.allocations = sum(site[0] for site in self.sites['allocations'])
         return True
@@ -155,15 +180,18 @@ def _grown(before, old, old_second, after, new, new_second):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item):
+    # That of a test replaces that of its class or module.
     markers = [marker for name in _LIMITS
-               for marker in item.iter_markers(name)]
+               if (marker := item.get_closest_marker(name))]
     if not markers and not item.config.getoption('--tracemalloc'):
         yield
         return
-    measurement = Measurement()
-    measurement.start()
+    # Not the whole hook: pytest's own work in it is not the test's.
+    measurement = Measurement(item.runtest)
+    item.runtest = measurement.run
     outcome = yield
-    if not measurement.stop():
+    del item.runtest
+    if not measurement.complete:
         return
     item.tracemalloc = (measurement.peak, measurement.leak,
                         measurement.allocations)

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import textwrap
 import unittest
+import xml.etree.ElementTree
 
 from test.test_pytracemalloc.pytest_environment import python_with_pytest
 
@@ -115,6 +116,10 @@ class PluginTest(unittest.TestCase):
                 ('allocations', "'much'", "'much' is not a number of blocks"),
                 ('allocations', '-1', '-1 is negative'),
                 ('memory', "'much'", "'much' is not a size; write it as"),
+                ('memory', '2.5', "2.5 is not a size; write it as '24 MB'"),
+                ('leaks', 'None', "None is not a size; write it as '24 MB'"),
+                ('memory', 'True', "True is not a size"),
+                ('memory', "'-1 MB'", "'-1 MB' is not a size"),
                 ('memory', '', 'give one argument'),
                 ('leaks', "'1 MB', 2", 'give one argument')):
             with self.subTest(name=name, argument=argument):
@@ -138,6 +143,176 @@ class PluginTest(unittest.TestCase):
         lines = output.partition('memory of tests')[2].splitlines()
         self.assertRegex(lines[2], r'2\.9 MiB .*::test_large')
         self.assertRegex(lines[3], r'::test_small')
+
+    def test_fixtures_are_not_counted(self):
+        status, output = self.run_pytest('''\
+            kept = []
+
+            @pytest.fixture
+            def large():
+                yield bytes(5_000_000)
+                kept.append(bytes(4_000_000))
+
+            @pytest.fixture(scope='module')
+            def shared():
+                return bytes(3_000_000)
+
+            @pytest.mark.limit_memory(0)
+            @pytest.mark.limit_leaks(0)
+            @pytest.mark.limit_allocations(0)
+            def test_it(large, shared):
+                pass
+            ''')
+        self.assertEqual(status, 0, output)
+
+    def test_parameters(self):
+        status, output = self.run_pytest('''\
+            @pytest.mark.limit_memory('1 MB')
+            @pytest.mark.parametrize('size', [10, 3_000_000])
+            def test_same(size):
+                bytes(size)
+
+            @pytest.mark.parametrize('size', [
+                pytest.param(3_000_001,
+                             marks=pytest.mark.limit_memory('1 MB')),
+                3_000_002])
+            def test_one(size):
+                bytes(size)
+            ''')
+        self.assertEqual(status, 1)
+        self.assertIn('2 failed, 2 passed', output)
+        self.assertIn('FAILED test_it.py::test_same[3000000]', output)
+        self.assertIn('FAILED test_it.py::test_one[3000001]', output)
+
+    def test_nearest_limit(self):
+        status, output = self.run_pytest('''\
+            pytestmark = pytest.mark.limit_memory('1 MB')
+
+            @pytest.mark.limit_memory('4 MB')
+            class TestIt:
+                def test_class(self):
+                    bytes(3_000_000)
+
+                @pytest.mark.limit_memory('8 MB')
+                def test_function(self):
+                    bytes(6_000_000)
+
+            def test_module():
+                bytes(2_000_000)
+            ''')
+        self.assertEqual(status, 1)
+        self.assertIn('1 failed, 2 passed', output)
+        self.assertIn('FAILED test_it.py::test_module', output)
+
+    def test_all_limits(self):
+        status, output = self.run_pytest('''\
+            kept = []
+
+            @pytest.mark.limit_memory('1 MB')
+            @pytest.mark.limit_leaks('1 MB')
+            @pytest.mark.limit_allocations(1)
+            def test_it():
+                kept.append([bytes(1_000_000) for _ in range(9)])
+            ''')
+        self.assertEqual(status, 1)
+        for name in 'memory', 'leaks', 'allocations':
+            self.assertRegex(output, rf'limit_{name}: .*\n.*:8 in test_it')
+
+    def test_coroutines(self):
+        status, output = self.run_pytest('''\
+            import asyncio
+
+            @pytest.mark.asyncio
+            @pytest.mark.limit_memory('1 MB')
+            async def test_within():
+                await asyncio.sleep(0)
+
+            @pytest.mark.asyncio
+            @pytest.mark.limit_memory('1 MB')
+            async def test_beyond():
+                await asyncio.sleep(0)
+                bytes(3_000_000)
+            ''')
+        self.assertEqual(status, 1)
+        self.assertIn('1 failed, 1 passed', output)
+        self.assertRegex(output, r'2\.9 MiB +\d  .*test_it\.py:13 in test_bey')
+
+    def test_threads_of_a_test(self):
+        status, output = self.run_pytest('''\
+            import threading
+            kept = []
+
+            def work():
+                kept.append(bytes(2_000_000))
+
+            @pytest.mark.limit_leaks('1 MB')
+            def test_it():
+                thread = threading.Thread(target=work)
+                thread.start()
+                thread.join()
+            ''')
+        self.assertEqual(status, 1)
+        self.assertRegex(output, r'1\.9 MiB +\d  .*test_it\.py:6 in work')
+
+    def test_tests_that_run_again(self):
+        status, output = self.run_pytest('''\
+            runs = []
+
+            @pytest.mark.limit_memory('1 MB')
+            @pytest.mark.flaky(reruns=2)
+            def test_it():
+                runs.append(1)
+                bytes(3_000_000 if len(runs) < 3 else 3)
+            ''')
+        self.assertEqual(status, 0, output)
+        self.assertIn('1 passed, 2 rerun', output)
+
+    def test_other_outcomes(self):
+        status, output = self.run_pytest('''\
+            @pytest.mark.limit_memory('1 MB')
+            @pytest.mark.xfail(strict=True)
+            def test_expected():
+                bytes(3_000_000)
+
+            @pytest.mark.limit_memory('1 MB')
+            def test_skips():
+                bytes(3_000_000)
+                pytest.skip('no')
+
+            @pytest.mark.limit_memory('1 MB')
+            @pytest.mark.skip
+            def test_skipped():
+                bytes(3_000_000)
+            ''', '--tracemalloc')
+        self.assertEqual(status, 0, output)
+        self.assertIn('2 skipped, 1 xfailed', output)
+
+    def test_junit(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, 'junit.xml')
+            self.run_pytest('''\
+                @pytest.mark.limit_memory('1 MB')
+                def test_it():
+                    bytes(3_000_000)
+                ''', f'--junit-xml={path}')
+            failure = xml.etree.ElementTree.parse(path).find('.//failure')
+        self.assertIn('limit_memory: the test used 2.9 MiB', failure.text)
+        self.assertIn('test_it.py:4 in test_it', failure.text)
+
+    def test_without_the_plugin(self):
+        status, output = self.run_pytest('def test_it(): pass',
+                                         '-p', 'no:tracemalloc')
+        self.assertEqual(status, 0, output)
+        status, output = self.run_pytest('def test_it(): pass',
+                                         '-p', 'no:tracemalloc',
+                                         '--tracemalloc')
+        self.assertEqual(status, 4)
+        self.assertIn('unrecognized arguments: --tracemalloc', output)
+
+    def test_nothing_to_sum_up(self):
+        status, output = self.run_pytest('', '--tracemalloc')
+        self.assertEqual(status, 5)
+        self.assertIn('no test has run', output)
 
     def test_workers(self):
         status, output = self.run_pytest('''\
