@@ -51,7 +51,8 @@ class ReadmeTests(unittest.TestCase):
 
     def test_every_command_has_a_test(self):
         known = (r'\./bootstrap( demo| check)?$|\./configure |make\b'
-                 r'|/opt/mypython/bin/python3 |(PY\w+=\w+ )?env/bin/python ')
+                 r'|/opt/mypython/bin/(python3|pytracemalloc) '
+                 r'|(PY\w+=\w+ )?env/bin/python ')
         for command in self.commands(''):
             self.assertRegex(command, '^(' + known + ')')
 
@@ -86,7 +87,7 @@ class ReadmeTests(unittest.TestCase):
             'assert tracemalloc.is_tracing()\n'
             'print(tracemalloc.get_traceback_limit())\n'
             'assert "pytracemalloc" in sys.version\n')
-        create, = self.commands('/opt')
+        create, = self.commands('/opt/mypython/bin/python3')
         # Without pip, which is in CPython's own tests.
         self.check(create.replace('/opt/mypython/bin/python3',
                                   shlex.quote(sys.executable))
@@ -97,6 +98,23 @@ class ReadmeTests(unittest.TestCase):
         self.assertGreater(limits[2], 1000)
         self.assertEqual(limits[3], 25)
         self.assertEqual(len(limits), 5)
+
+    def test_command(self):
+        (self.folder / 'app.py').write_text('kept = bytes(2_000_000)\n')
+        program = '/opt/mypython/bin/pytracemalloc'
+        commands = [
+            command.replace(program, f'{shlex.quote(sys.executable)}'
+                            ' -m pytracemalloc')
+            for command in self.commands(program)]
+        self.assertEqual(len(commands), 3)
+        self.check(commands[0], self.folder)
+        shutil.copy(self.folder / 'monday.tracemalloc',
+                    self.folder / 'friday.tracemalloc')
+        self.check(commands[1], self.folder)
+        page = (self.folder / 'monday.html').read_text(encoding='utf-8')
+        self.assertIn('app.py', page)
+        result = self.check(commands[2], self.folder)
+        self.assertIn('Traced memory: 1.9 MiB (+0 B)', result.stdout)
 
     def test_python_examples(self):
         examples = [text for kind, text in self.blocks if kind == 'python']
