@@ -60,6 +60,9 @@ def _restructured(lines, path):
         number += 1
         if OTHER_FORM.match(line):
             raise ValueError(f'{path}:{number}: write this as a code-block')
+        if line.strip().startswith('.. contents::'):
+            raise ValueError(f'{path}:{number}: the theme shows the contents '
+                             f'of a page itself, and an error for this')
         if match := NOT_RUN.match(line):
             end = _indented(lines, number, _indentation(line))
             reason = ' '.join([match[1], *lines[number:end]]).strip()

@@ -242,6 +242,8 @@ BAD_BLOCKS = {
 
    a
 """: 'write this as a code-block',
+    """.. contents:: :local:
+""": 'the theme shows the contents',
 }
 
 
