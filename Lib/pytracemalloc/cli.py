@@ -6,7 +6,7 @@ import sys
 from pytracemalloc.commands import COMMANDS, load_command
 from pytracemalloc.errors import FAILURE, CommandError, UsageError
 from pytracemalloc.program import split
-from pytracemalloc.terminal import silence_closed_pipe
+from pytracemalloc.terminal import silence_output
 
 _DESCRIPTION = """\
 Run a program and see where its memory goes: exactly, by line, function,
@@ -30,12 +30,21 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **kwargs)
 
     def parse_known_args(self, args=None, namespace=None):
-        if not self.takes_program:
-            return super().parse_known_args(args, namespace)
-        own, command = split(self, args)
-        namespace, unknown = super().parse_known_args(own, namespace)
-        namespace.command_line = command
+        command = None
+        if self.takes_program:
+            args, command = split(self, args)
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if command is not None:
+            namespace.command_line = command
+        if unknown:
+            self.error(f'unrecognized arguments: {" ".join(unknown)}')
         return namespace, unknown
+
+    def _print_message(self, message, file=None):
+        # Of argparse, but a failure to write is one.
+        file = file or sys.stdout
+        file.write(message)
+        file.flush()
 
     def error(self, message):
         raise UsageError(f'{message} (see {self.prog} --help)')
@@ -72,12 +81,13 @@ def main(argv=None, prog='pytracemalloc'):
     except CommandError as exc:
         return _fail(str(exc), exc.status)
     except BrokenPipeError:
-        silence_closed_pipe()
-        return _fail('the reader of the output has gone; '
-                     'the output is not complete', FAILURE)
+        silence_output()
+        return _fail('the reader of the output has gone, the output is not '
+                     'complete; write it to a file with -o', FAILURE)
     except OSError as exc:
-        where = f'{exc.filename}: ' if exc.filename else ''
-        return _fail(f'{where}{exc.strerror or exc}', FAILURE)
+        silence_output()
+        where = exc.filename or 'standard output'
+        return _fail(f'{where}: {exc.strerror or exc}', FAILURE)
     except MemoryError:
         return _fail('not enough memory; filter with --include, or take '
                      'snapshots without traces', FAILURE)

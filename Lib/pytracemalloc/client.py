@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import socket
+import stat
 import time
 
 from pytracemalloc.errors import CommandError, UsageError
@@ -27,7 +28,7 @@ class Client:
             self._connect(path)
         except OSError as exc:
             self._socket.close()
-            raise CommandError(f'{path}: {_reason(exc)}') from None
+            raise CommandError(f'{path}: {_reason(exc, path)}') from None
         self._lines = self._socket.makefile('rb')
 
     @classmethod
@@ -92,7 +93,9 @@ class Client:
         return answer
 
 
-def _reason(exc):
+def _reason(exc, path):
+    if os.path.exists(path) and not stat.S_ISSOCK(os.stat(path).st_mode):
+        return 'not a socket; give a process id or the path of a socket'
     if exc.errno == errno.ECONNREFUSED:
         return 'nobody listens; the program that made this socket has ended'
     if exc.errno == errno.ENOENT:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import stat
 import sys
 import tempfile
 
@@ -10,25 +11,27 @@ from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.options import make_filters
 from pytracemalloc.terminal import Progress
 
+_GIVE = 'give a file written by `pytracemalloc run` or Snapshot.dump()'
 
 def load_snapshot(path, args):
     """Return the filtered snapshot of a file."""
     import tracemalloc
     name = os.path.basename(path)
     try:
-        if not os.path.getsize(path) and os.path.isfile(path):
-            raise CommandError(f'{path}: the file is empty; was the program '
-                               f'still running?')
+        mode = os.stat(path).st_mode
+        if stat.S_ISREG(mode) and not os.path.getsize(path):
+            raise CommandError(f'{path}: the file is empty; {_GIVE}')
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+            raise CommandError(f'{path}: a device; {_GIVE}')
         with Progress(f'Reading {name}'):
             snapshot = tracemalloc.Snapshot.load(path)
     except OSError as exc:
-        raise CommandError(f'{path}: {exc.strerror or exc}; give a file '
-                           f'written by `pytracemalloc run` or '
-                           f'Snapshot.dump()') from None
+        raise CommandError(f"{path or repr('')}: {exc.strerror or exc}; "
+                           f"{_GIVE}") from None
     except (ValueError, EOFError) as exc:
         reason = str(exc).removeprefix(f'{path}: ')
-        raise CommandError(f'{path}: not a whole snapshot: {reason}'
-                           ) from None
+        raise CommandError(f'{path}: not a whole snapshot: {reason}; copy it '
+                           f'again or take a new one') from None
     filters = make_filters(args)
     if not filters:
         return snapshot
@@ -91,11 +94,23 @@ class _Escaping:
 @contextlib.contextmanager
 def create(path, force, binary=False):
     """Open a file that appears under its name when it is complete."""
-    if _is_special(path):
-        with open(path, 'wb' if binary else 'w') as file:
+    try:
+        if is_special(path):
+            with open(path, 'wb' if binary else 'w') as file:
+                yield file
+            return
+        check_absent(path, force)
+        with _create_file(path, binary) as file:
             yield file
-        return
-    check_absent(path, force)
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        raise CommandError(f'{path}: {exc.strerror or exc}; choose another '
+                           f'place with -o') from None
+
+
+@contextlib.contextmanager
+def _create_file(path, binary):
     directory = os.path.dirname(path) or '.'
     number, name = tempfile.mkstemp(prefix='.pytracemalloc-', dir=directory)
     try:
@@ -111,15 +126,30 @@ def create(path, force, binary=False):
         raise
 
 
+def check_output(path, force):
+    """Look whether a file can be written there when a program has ended."""
+    check_absent(path, force)
+    if is_special(path):
+        return
+    directory = os.path.dirname(os.path.abspath(path))
+    try:
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as exc:
+        raise CommandError(f'cannot write to {directory}: '
+                           f'{exc.strerror or exc}; choose another place '
+                           f'with -o') from None
+
+
 def check_absent(path, force):
     if os.path.isdir(path):
         raise CommandError(f'{path} is a directory; give a file name')
-    if not force and os.path.lexists(path) and not _is_special(path):
+    if not force and os.path.lexists(path) and not is_special(path):
         raise CommandError(f'{path} exists; overwrite it with -f or choose '
                            f'another name with -o')
 
 
-def _is_special(path):
+def is_special(path):
     """Pipes and devices, such as /dev/null, are written to, not replaced."""
     return (os.path.exists(path) and not os.path.isfile(path)
             and not os.path.isdir(path))

@@ -35,13 +35,18 @@ _PLURALS = {'line': 'lines', 'file': 'files', 'function': 'functions',
             'address': 'blocks', 'domain': 'domains'}
 
 
-def find_key(name):
-    """Return (key_type of statistics(), plural noun) for a --by argument."""
+def short_key(name):
+    """Return the key of a --by argument, which may be of statistics()."""
     for short, key_type in KEYS.items():
         if name in (short, key_type):
-            return key_type, _PLURALS[short]
+            return short
     raise UsageError(f'unknown key {name!r}; choose one of '
                      f'{", ".join(KEYS)}')
+
+
+def find_key(name):
+    """Return (key_type of statistics(), plural noun) of a key."""
+    return KEYS[name], _PLURALS[name]
 
 
 def find_measure(name):

@@ -4,8 +4,8 @@ import argparse
 import sys
 
 from pytracemalloc.errors import UsageError
-from pytracemalloc.measures import (BLOCK_KEYS, KEYS, MEASURES, find_key,
-                                    find_measure)
+from pytracemalloc.measures import (BLOCK_KEYS, KEYS, MEASURES, find_measure,
+                                    short_key)
 from pytracemalloc.reporters import FORMATS, Subject, find_reporter
 from pytracemalloc.terminal import width_of
 
@@ -66,17 +66,18 @@ def make_filters(args):
 
 def make_subject(args):
     """Return (Subject without snapshots, reporter); look at options only."""
-    find_key(args.by)
+    by = short_key(args.by)
     measure = find_measure(args.what)
     name = args.format or _format_of(args.output) or 'text'
     reporter = find_reporter(name)
-    if args.by in BLOCK_KEYS and name in ('text', 'csv', 'json'):
-        if measure.name not in ('size', 'count'):
-            raise UsageError(f'--by {args.by} is known for live memory only; '
+    if name in ('text', 'csv', 'json'):
+        if by in BLOCK_KEYS and measure.name not in ('size', 'count'):
+            raise UsageError(f'--by {by} is known for live memory only; '
                              f'leave out --what {measure.name}')
-        if args.cumulative:
-            raise UsageError(f'--by {args.by} cannot be cumulative')
-    subject = Subject(None, title=args.title or '', by=args.by,
+        if by in (*BLOCK_KEYS, 'traceback') and args.cumulative:
+            raise UsageError(f'--by {by} has no --cumulative; leave it '
+                             f'out')
+    subject = Subject(None, title=args.title or '', by=by,
                       measure=measure, count=args.top,
                       cumulative=args.cumulative,
                       width=None if args.output else width_of(sys.stdout))

@@ -74,7 +74,7 @@ class Recording:
             server = http.serve(port, host)
         except OSError as exc:
             _say(f'cannot serve on {host}:{port}: {exc.strerror}; choose '
-                 f'another --port')
+                 f'another --host or --port')
             return
         _say(f'serving {server.url}debug/pprof/')
 

@@ -108,7 +108,8 @@ class Progress:
         return True
 
 
-def silence_closed_pipe():
-    """Keep the interpreter from flushing into a pipe nobody reads."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
+def silence_output():
+    """Keep the interpreter from flushing, at its end, what cannot be."""
+    with contextlib.suppress(OSError, ValueError), \
+            open(os.devnull, 'wb') as null:
+        os.dup2(null.fileno(), sys.stdout.fileno())

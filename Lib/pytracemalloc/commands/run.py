@@ -2,8 +2,8 @@
 
 import os
 
-from pytracemalloc.errors import CommandError, UsageError
-from pytracemalloc.files import check_absent
+from pytracemalloc.errors import UsageError
+from pytracemalloc.files import check_absent, check_output, is_special
 from pytracemalloc.options import positive
 from pytracemalloc.program import (add_program_arguments, check_program,
                                    execute)
@@ -27,9 +27,10 @@ examples:
 
 
 def add_arguments(parser):
-    parser.add_argument('-n', metavar='N|full', dest='frames', type=frames_option,
-                        default=10, help='frames of each traceback that are '
-                        'kept, or full for all (default: 10)')
+    parser.add_argument('-n', metavar='N|full', dest='frames',
+                        type=frames_option, default=10, help='frames of each '
+                        'traceback that are kept, or full for all '
+                        '(default: 10)')
     parser.add_argument('-o', '--output', metavar='FILE',
                         help='the snapshot (default: NAME.PID.tracemalloc)')
     parser.add_argument('-f', '--force', action='store_true',
@@ -37,7 +38,7 @@ def add_arguments(parser):
     parser.add_argument('--every', metavar='S', type=_seconds,
                         help='also take a snapshot every S seconds, in files '
                              'numbered from 0001')
-    parser.add_argument('--on-growth', metavar='SIZE', type=size_option,
+    parser.add_argument('--on-growth', metavar='SIZE', type=_growth,
                         help='also take a snapshot whenever the traced '
                              'memory has grown by SIZE')
     parser.add_argument('--top', metavar='N', type=positive, default=5,
@@ -59,18 +60,12 @@ def run(args):
     output = args.output
     if output is None:
         output = f'{name}.{os.getpid()}.tracemalloc'
-    if output == os.devnull:
-        if args.every or args.on_growth:
+    check_output(output, args.force)
+    if args.every or args.on_growth:
+        if is_special(output):
             raise UsageError('--every and --on-growth need a file for their '
                              'names; give one with -o')
-    else:
-        check_absent(output, args.force)
-        if args.every or args.on_growth:
-            check_absent(numbered(output, 1), args.force)
-        directory = os.path.dirname(os.path.abspath(output))
-        if not os.access(directory, os.W_OK):
-            raise CommandError(f'cannot write to {directory}; choose another '
-                               f'place with -o')
+        check_absent(numbered(output, 1), args.force)
     execute(args.command_line, {
         'frames': args.frames, 'output': os.path.abspath(output),
         'every': args.every, 'growth': args.on_growth, 'top': args.top,
@@ -83,6 +78,13 @@ def frames_option(text):
     if text.isascii() and text.isdigit() and 1 <= int(text) <= 65535:
         return int(text)
     raise UsageError(f'-n {text}: give a number from 1 to 65535, or full')
+
+
+def _growth(text):
+    size = size_option(text)
+    if not 1 <= size <= 1 << 60:
+        raise UsageError(f'--on-growth {text}: give a size from 1 B to 1 EiB')
+    return size
 
 
 def _seconds(text):

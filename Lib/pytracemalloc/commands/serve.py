@@ -1,7 +1,9 @@
 """pytracemalloc serve: run a program that answers pprof's HTTP requests."""
 
+import socket
+
 from pytracemalloc.commands.run import frames_option
-from pytracemalloc.errors import UsageError
+from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.program import (add_program_arguments, check_program,
                                    execute)
 
@@ -25,17 +27,31 @@ def add_arguments(parser):
     parser.add_argument('--host', metavar='HOST', default='127.0.0.1',
                         help='address to listen on (default: 127.0.0.1, '
                              'this machine alone)')
-    parser.add_argument('-n', metavar='N|full', dest='frames', type=frames_option,
-                        default='full', help='frames of each traceback that '
-                        'are kept (default: full)')
+    parser.add_argument('-n', metavar='N|full', dest='frames',
+                        type=frames_option, default='full', help='frames of '
+                        'each traceback that are kept (default: full)')
     add_program_arguments(parser)
 
 
 def run(args):
     check_program(args.command_line)
+    _check_address(args.host, args.port)
     execute(args.command_line, {
         'frames': args.frames, 'output': None, 'every': None, 'growth': None,
         'follow': False, 'traces': False, 'http': (args.host, args.port)})
+
+
+def _check_address(host, port):
+    """Find out now, before the program runs."""
+    family = socket.AF_INET6 if ':' in host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as exc:
+        raise CommandError(f'cannot serve on {host}:{port}: '
+                           f'{exc.strerror or exc}; choose another --host or '
+                           f'--port') from None
 
 
 def _port(text):

@@ -1,11 +1,9 @@
 """The command as a user types it."""
 
-import contextlib
 import csv
 import io
 import json
 import os
-import pty
 import shutil
 import subprocess
 import sys
@@ -162,24 +160,6 @@ class ReportTest(CommandCase):
         self.refused(1, 'directory', 'report', '.')
         self.refused(1, 'No such file', 'diff', 'nothing', 'new.tracemalloc')
 
-    @unittest.skipIf(os.getuid() == 0, 'root reads everything')
-    def test_unreadable(self):
-        os.chmod('new.tracemalloc', 0)
-        self.refused(1, 'Permission denied', 'report', 'new.tracemalloc')
-
-    def test_bad_options(self):
-        for status, text, *args in (
-                (2, 'unknown key', '--by', 'colour'),
-                (2, 'unknown format', '--format', 'gif'),
-                (2, 'unknown value', '--what', 'weight'),
-                (2, 'from 1 on', '--top', '0'),
-                (2, 'live memory only', '--by', 'type', '--what', 'peak'),
-                (2, 'cumulative', '--by', 'type', '--cumulative'),
-                (1, 'is a directory', '-o', '.'),
-                (1, 'No such file', '-o', 'no/such/place.html')):
-            with self.subTest(args):
-                self.refused(status, text, 'report', 'new.tracemalloc', *args)
-
     def test_existing_output_is_kept(self):
         self.write('a.html', 'precious')
         self.refused(1, '-f', 'report', 'new.tracemalloc', '-o', 'a.html')
@@ -188,48 +168,6 @@ class ReportTest(CommandCase):
         self.ok('report', 'new.tracemalloc', '-f', '-o', 'a.html')
         self.ok('report', 'new.tracemalloc', '-f', '-o', os.devnull)
         self.assertFalse(os.path.isfile(os.devnull))
-
-    def test_closed_pipe(self):
-        process = subprocess.run(
-            f'"{sys.executable}" -m pytracemalloc report new.tracemalloc '
-            f'--format collapsed | true', shell=True, capture_output=True,
-            text=True)
-        self.assertNotIn('Traceback', process.stderr)
-        self.assertLessEqual(process.stderr.count('\n'), 1)
-
-    def test_binary_not_to_a_terminal(self):
-        self.assertEqual(self.on_terminal(
-            80, 'report', 'new.tracemalloc', '--format', 'pprof', '-o', '-'),
-            ['pytracemalloc: this format is binary; give a file with -o'])
-
-    def test_twenty_columns(self):
-        for by in 'line', 'traceback', 'type':
-            lines = self.on_terminal(20, 'report', 'new.tracemalloc', '--by',
-                                     by)
-            self.assertGreater(len(lines), 5)
-            self.assertLessEqual(max(map(len, lines)), 20)
-
-    def on_terminal(self, columns, *args):
-        """Return the lines that appear on a terminal of that width."""
-        master, slave = pty.openpty()
-        import fcntl
-        import struct
-        import termios
-        fcntl.ioctl(slave, termios.TIOCSWINSZ,
-                    struct.pack('4H', 24, columns, 0, 0))
-        environment = {name: value for name, value in os.environ.items()
-                       if name not in ('COLUMNS', 'LINES')}
-        process = subprocess.Popen(
-            [sys.executable, '-m', 'pytracemalloc', *args], stdout=slave,
-            stderr=slave, stdin=slave, env=environment)
-        os.close(slave)
-        output = b''
-        with contextlib.suppress(OSError):
-            while data := os.read(master, 65536):
-                output += data
-        os.close(master)
-        process.wait()
-        return output.decode().splitlines()
 
     def test_strange_names(self):
         code = 'x = [bytes(9000) for _ in range(9)]\n'

@@ -147,9 +147,9 @@ class SignalTest(CommandCase):
                           'kept = bytes(1_000_000)\n' + code)
         process = subprocess.Popen(
             [sys.executable, '-m', 'pytracemalloc', 'run', '-o',
-             'a.tracemalloc', path], stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True)
-        self.addCleanup(process.communicate)
+             'a.tracemalloc', path], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         self.assertEqual(process.stdout.readline(), 'ready\n')
         return process
@@ -174,7 +174,8 @@ class SignalTest(CommandCase):
                     process = self.start('print("ready", flush=True)\n'
                                          + code)
                     process.send_signal(number)
-                    output, errors = process.communicate(timeout=60)
+                    process.wait(60)      # with its input open
+                    output, errors = process.communicate()
                     self.assertEqual((process.returncode, output),
                                      (-number, ''))
                     self.check_report(errors)

@@ -223,27 +223,6 @@ class RunTest(CommandCase):
         self.assertNotIn('app.py:2', live)
         self.assertRegex(peak, r'\A *5\.0 MiB +5,0\d\d .*app\.py:2 in high')
 
-    def test_refused(self):
-        self.write('exists', '')
-        self.write('numbered.0001', '')
-        for status, text, *args in (
-                (1, 'nothing.py: no such file', 'nothing.py'),
-                (2, 'no program'),
-                (2, '-m needs', '-m'),
-                (2, '-n 0: give', '-n', '0', 'x.py'),
-                (2, '-n x: give', '-n', 'x', 'x.py'),
-                (2, '--every 0: give', '--every', '0', 'x.py'),
-                (2, 'not a size', '--on-growth', 'big', 'x.py'),
-                (2, 'need a file', '--every', '2', '-o', os.devnull, '-c',
-                 ''),
-                (1, 'numbered.0001 exists; overwrite', '--every', '2', '-o',
-                 'numbered', '-c', ''),
-                (2, 'unrecognized', '--what-is-this', 'x.py'),
-                (1, 'exists; overwrite it with -f', '-o', 'exists', '-c', ''),
-                (1, 'cannot write to', '-o', '/nowhere/a', '-c', '')):
-            with self.subTest(args):
-                self.refused(status, text, 'run', *args)
-
     def test_summary_in_twenty_columns(self):
         process, snapshot = self.run_program('-c', PROGRAM)
 

@@ -1,0 +1,326 @@
+"""What bad input gets: one line that says what and what to do, 2 for usage, 1
+for failure, never a traceback."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from test.test_pytracemalloc.command_case import CommandCase, command
+from test.test_pytracemalloc.terminal import Terminal
+
+ROOT = os.getuid() == 0
+NOBODY = 65534
+# Command line after `pytracemalloc`, exit status, what the line says.  Names
+# of files: see setUp().
+CASES = (
+    # Files that are no snapshot.
+    ('report nothing', 1, 'nothing: No such file .*; give a file written by'),
+    ('report nothing/x', 1, 'No such file'),
+    ('report old/x', 1, 'Not a directory; give'),
+    ('report empty', 1, 'empty: the file is empty; give a file'),
+    ('report text', 1, 'text: not a whole snapshot: .*; copy it again or'),
+    ('report cut', 1, 'cut: not a whole snapshot: .* at offset .*; copy it'),
+    ('report flipped', 1, 'flipped: not a whole snapshot: .* offset .*; copy'),
+    ('report .', 1, 'Is a directory; give a file'),
+    ('report /dev/null', 1, 'a device; give a file'),
+    ('report /dev/zero', 1, 'a device; give a file'),
+    ('diff nothing new', 1, 'nothing: No such file .*; give'),
+    ('diff old nothing', 1, 'nothing: No such file .*; give'),
+    ('diff empty new', 1, 'empty: the file is empty; give'),
+    ('diff old text', 1, 'text: not a whole snapshot: .*; copy'),
+    ('diff cut new', 1, 'cut: not a whole snapshot: .*; copy'),
+    ('diff old flipped', 1, 'flipped: not a whole snapshot: .*; copy'),
+    ('diff . new', 1, 'Is a directory; give'),
+    ('diff old /dev/full', 1, 'a device; give'),
+    ('diff two new', 1, 'two has tracebacks of up to 2 frames and new of up '
+                        'to 10; take both with the same -n'),
+    # Keys, formats and other values.
+    ('report new --by colour', 2, "unknown key 'colour'; choose one of line"),
+    ('diff old new --by colour', 2, "unknown key 'colour'; choose one of"),
+    ('report new --format gif', 2, "unknown format 'gif'; choose one of text"),
+    ('diff old new --format gif', 2, "unknown format 'gif'; choose one of"),
+    ('report new --what weight', 2, "unknown value 'weight' of --what; "
+                                    'choose one of size, count, peak'),
+    ('diff old new --what weight', 2, 'unknown value'),
+    ('report new --by type --what peak', 2, 'live memory only; leave out'),
+    ('report new --by type+lineno --what total', 2, 'live memory only; leave'),
+    ('diff old new --by address --what garbage', 2, 'live memory only; leave'),
+    ('report new --by type --cumulative', 2, 'no --cumulative; leave it out'),
+    ('report new --by traceback --cumulative', 2, 'no --cumulative; leave'),
+    ('report new --top 0', 2, 'not a number from 1 on .*report --help'),
+    ('report bare --by type', 1, 'bare: the snapshot has no traces'),
+    ('completion tcsh', 2, 'choose from bash, zsh, fish'),
+    ('run -n 0 app.py', 2, '-n 0: give a number from 1 to 65535, or full'),
+    ('run -n 65536 app.py', 2, '-n 65536: give a number from 1 to'),
+    ('run -n many app.py', 2, '-n many: give a number'),
+    ('run --every 0 app.py', 2, '--every 0: give a number of seconds, 1 or'),
+    ('run --every nan app.py', 2, '--every nan: give'),
+    ('run --on-growth big app.py', 2, "'big' is not a size; write it as 500"),
+    ('run --on-growth 0 app.py', 2, 'give a size from 1 B'),
+    ('run --on-growth 9999999T app.py', 2, 'give a size from 1 B to 1 EiB'),
+    ('run --every 9 -o /dev/null app.py', 2, 'need a file .*; give one with'),
+    ('run --top x app.py', 2, 'not a number from 1 on .*run --help'),
+    ('serve -n 0 app.py', 2, '-n 0: give'),
+    ('serve --port 99999 app.py', 2, '--port 99999: give a number from 0 to'),
+    ('serve --host 192.0.2.1 app.py', 1, 'cannot serve on 192.0.2.1:0: .*; '
+                                         'choose another --host or --port'),
+    ('top 1 --interval 0', 2, 'not a number from 1 on .*top --help'),
+    # Command lines.
+    ('', 2, 'required: COMMAND .*--help'),
+    ('analyse', 2, "invalid choice: 'analyse'.*--help"),
+    ('report', 2, 'required: FILE .*report --help'),
+    ('diff old', 2, 'required: NEW .*diff --help'),
+    ('top', 2, r'required: PID\|SOCKET .*top --help'),
+    ('completion', 2, 'required: .*completion --help'),
+    ('run', 2, 'no program; give a script, -m MODULE or -c CODE'),
+    ('run --', 2, 'no program; give'),
+    ('run -m', 2, '-m needs an argument'),
+    ('serve -c', 2, '-c needs an argument'),
+    ('serve', 2, 'no program; give'),
+    ('run nothing.py', 1, 'nothing.py: no such file; give a script'),
+    ('serve nothing.py', 1, 'nothing.py: no such file; give a script'),
+    ('report new old', 2, 'unrecognized arguments: old .*report --help'),
+    ('report new --nothing', 2, 'unrecognized arguments: --nothing'),
+    ('diff old new --nothing', 2, 'unrecognized arguments: --nothing'),
+    ('run --nothing app.py', 2, 'unrecognized arguments: --nothing'),
+    ('serve --follow app.py', 2, 'unrecognized arguments: --follow'),
+    ('top 1 --nothing', 2, 'unrecognized arguments: --nothing'),
+    ('completion bash x', 2, 'unrecognized arguments: x'),
+    ('report new --format', 2, 'expected one argument .*report --help'),
+    # Outputs.
+    ('report new -o text', 1, 'text exists; overwrite it with -f or choose'),
+    ('report new -o link', 1, 'link exists; overwrite it with -f or choose'),
+    ('diff old new -o text', 1, 'text exists; overwrite it with -f or'),
+    ('run -o text app.py', 1, 'text exists; overwrite it with -f or choose'),
+    ('run --every 9 -o n app.py', 1, 'n.0001 exists; overwrite it with -f'),
+    ('run --on-growth 9 -o n app.py', 1, 'n.0001 exists; overwrite it with'),
+    ('report new --format html', 1, 'new.html exists; overwrite it with -f'),
+    ('report new -f -o .', 1, 'is a directory; give a file name'),
+    ('diff old new -f -o .', 1, 'is a directory; give a file name'),
+    ('run -f -o . app.py', 1, 'is a directory; give a file name'),
+    ('report new -o no/x.html', 1, 'no/x.html: No such file .*; choose '
+                                   'another place with -o'),
+    ('diff old new -o no/x', 1, 'no/x: No such file .*; choose another place'),
+    ('run -o no/x app.py', 1, 'cannot write to .*/no: No such file .*; choose'),
+    ('run -o text/x app.py', 1, 'cannot write to .*/text: Not a directory; '),
+    ('report new -o text/x', 1, 'text/x: Not a directory; choose'),
+    ('report new -o /dev/full', 1, '/dev/full: No space left on device; '
+                                   'choose another place with -o'),
+    ('report new -o /dev/full --format html', 1, 'No space left'),
+    ('report new -o /dev/full --format pprof', 1, 'No space left'),
+    ('diff old new -o /dev/full --format json', 1, '/dev/full: No space left'),
+    # Programs to watch.
+    ('top 999999999', 1, 'there is no process 999999999'),
+    ('top nothing', 1, 'no such socket; .* start it with -X'),
+    ('top text', 1, 'text: not a socket; give a process id or'),
+    ('top .', 1, 'not a socket; give a process id or'),
+    ('top dead.sock', 1, 'dead.sock: nobody listens; the program that made'),
+    ('top ME', 1, 'process .* has no control socket; start it with -X'),
+)
+# Commands that write to standard output.
+LONG = ('report new', 'report new --format json', 'report new --format '
+        'collapsed', 'report new --format pprof -o -', 'diff old new',
+        'diff old new --format csv', 'completion bash', '--help',
+        'report --help', '--version')
+
+
+class BadInputTest(CommandCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.source = tempfile.mkdtemp()
+        cls.addClassCleanup(shutil.rmtree, cls.source)
+        for name, code, *options in (('old', 'kept = bytes(99)'),
+                                     ('new', 'kept = bytes(999_999)'),
+                                     ('two', '', '-n', '2'),
+                                     ('bare', '', '--no-traces')):
+            command('run', '-q', *options, '-o',
+                    os.path.join(cls.source, name), '-c', code, check=True)
+
+    def setUp(self):
+        super().setUp()
+        os.chmod(self.directory, 0o755)
+        for name in os.listdir(self.source):
+            shutil.copy(os.path.join(self.source, name), name)
+        with open('new', 'rb') as file:
+            data = file.read()
+        for name, content in (
+                ('empty', b''), ('text', b'precious'), ('app.py', b''),
+                ('n.0001', b'precious'), ('new.html', b'precious'),
+                ('cut', data[:len(data) // 2]),
+                ('flipped', data[:200] + bytes([data[200] ^ 1])
+                 + data[201:])):
+            with open(name, 'wb') as file:
+                file.write(content)
+        os.symlink('nowhere', 'link')
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind('dead.sock')
+        self.before = self.contents()
+
+    def contents(self):
+        found = {}
+        for name in os.listdir():
+            if os.path.isfile(name):
+                with open(name, 'rb') as file:
+                    found[name] = file.read()
+        return found
+
+    def check(self, process, status, pattern):
+        self.assertEqual(process.returncode, status, process.stderr)
+        self.assertRegex(process.stderr,
+                         rf'\Apytracemalloc: .*{pattern}.*\n\Z')
+
+    def test_cases(self):
+        for line, status, pattern in CASES:
+            with self.subTest(line):
+                self.refused(status, f'^pytracemalloc: .*{pattern}',
+                             *line.replace('ME', str(os.getpid())).split())
+        # Nothing was lost, and nothing left behind.
+        self.assertEqual(self.contents(), self.before)
+        self.assertTrue(os.path.islink('link'))
+
+    def test_processes(self):
+        # As a user sees it: the interpreter's own end adds nothing.
+        environment = {name: value for name, value in os.environ.items()
+                       if name != 'PYTHONUNBUFFERED'}
+        for line, status, pattern in CASES[::7]:
+            with self.subTest(line):
+                self.check(command(*line.replace('ME', str(os.getpid()))
+                                   .split(), env=environment),
+                           status, pattern)
+
+    def test_every_command_is_here(self):
+        tried = {line.split()[0] for line, _, _ in CASES if line}
+        self.assertEqual(tried, {'run', 'report', 'diff', 'top', 'serve',
+                                 'completion', 'analyse'})
+
+    def test_force_overwrites(self):
+        for line in ('report new -f -o text', 'diff old new -f -o text',
+                     'report new -f -o link', 'report new -f --format html'):
+            self.ok(*line.split())
+        self.assertFalse(os.path.islink('link'))
+        for line in ('run -q -f -o text app.py',
+                     'run -q -f --every 9 -o n app.py'):
+            process = command(*line.split())
+            self.assertEqual((process.returncode, process.stderr), (0, ''))
+
+    def test_output_that_is_not_complete(self):
+        for name in LONG:
+            for sink, status, pattern in (
+                    ('| true', 1, 'reader of the output has gone'),
+                    ('> /dev/full', 1, 'standard output: No space left on '
+                                       'device')):
+                for unbuffered in '', '1':
+                    with self.subTest(name, sink=sink, unbuffered=unbuffered):
+                        process = subprocess.run(
+                            ['bash', '-c', f'set -o pipefail; "$@" {sink}',
+                             'bash', sys.executable, '-m', 'pytracemalloc',
+                             *name.split()], capture_output=True, text=True,
+                            env=os.environ | {'PYTHONUNBUFFERED': unbuffered})
+                        if sink == '| true' and not process.returncode:
+                            continue      # it was written before true ended
+                        self.check(process, status, pattern)
+
+    @unittest.skipUnless(ROOT, 'only root can be another user')
+    def test_as_nobody(self):
+        os.chmod('old', 0o600)
+        os.mkdir('closed', 0o700)
+        shutil.copy('new', 'closed/new')
+        for line, status, pattern in (
+                ('report old', 1, 'old: Permission denied; give a file'),
+                ('diff old new', 1, 'old: Permission denied; give'),
+                ('diff new old', 1, 'old: Permission denied; give'),
+                ('report closed/new', 1, 'Permission denied'),
+                ('report new -o mine', 1, 'mine: Permission denied; choose '
+                                          'another place with -o'),
+                ('report new --format pprof', 1, 'Permission denied; choose'),
+                ('run app.py', 1, 'cannot write to .*: Permission denied; '
+                                  'choose another place with -o'),
+                (f'top {os.getpid()}', 1, 'belongs to another user; be that'),
+                ('top dead.sock', 1, 'permission denied: it is the socket of '
+                                     'another user')):
+            with self.subTest(line):
+                os.chmod('dead.sock', 0o600)
+                self.check(command(*line.split(), user=NOBODY), status,
+                           pattern)
+
+    def test_process_that_dies_while_it_is_asked(self):
+        program = subprocess.Popen(
+            [sys.executable, '-c', 'import socket, sys\n'
+             'listener = socket.socket(socket.AF_UNIX)\n'
+             'listener.bind("c.sock"); listener.listen()\n'
+             'print("ready", flush=True)\n'
+             'listener.accept()[0].recv(9)'], stdout=subprocess.PIPE)
+        with program:
+            program.stdout.readline()
+            self.check(command('top', 'c.sock'), 1, 'the program has ended')
+
+    def test_socket_of_something_else(self):
+        program = subprocess.Popen(
+            [sys.executable, '-c', 'import socket, sys\n'
+             'listener = socket.socket(socket.AF_UNIX)\n'
+             'listener.bind("c.sock"); listener.listen()\n'
+             'print("ready", flush=True)\n'
+             'client = listener.accept()[0]\n'
+             'client.recv(9); client.sendall(b"220 hello\\n")'],
+            stdout=subprocess.PIPE)
+        with program:
+            program.stdout.readline()
+            self.check(command('top', 'c.sock'), 1,
+                       'not a tracemalloc control socket')
+
+    def test_twenty_columns(self):
+        program = subprocess.Popen(
+            [sys.executable, '-X', 'tracemalloc', '-X',
+             'tracemalloc_control=c.sock', '-c', 'import sys\n'
+             'print("ready", flush=True); sys.stdin.read()'],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(program.communicate)
+        program.stdout.readline()
+        for line in ('report new', 'report new --by traceback',
+                     'report new --by type --what count', 'diff old new',
+                     'diff old new --by function --what peak',
+                     'run -o a app.py'):
+            with self.subTest(line), \
+                    Terminal(*line.split(), columns=20) as terminal:
+                status, output = terminal.end()
+                self.assertEqual(status, 0, output)
+                lines = output.replace('\r', '').splitlines()
+                self.assertGreater(len(lines), 4)
+                self.assertLessEqual(max(map(len, lines)), 20, lines)
+        with Terminal('top', 'c.sock', columns=20) as terminal:
+            page = terminal.wait_for('^traced')
+            self.assertLessEqual(max(map(len, page)), 20)
+
+    def test_binary_not_to_a_terminal(self):
+        with Terminal('report', 'new', '--format', 'pprof', '-o',
+                      '-') as terminal:
+            self.assertEqual(terminal.end(), (
+                2, 'pytracemalloc: this format is binary; give a file with '
+                   '-o\r\n'))
+
+    def test_interrupt(self):
+        os.mkfifo('fifo')
+        process = subprocess.Popen(
+            [sys.executable, '-m', 'pytracemalloc', 'report', 'fifo'],
+            stderr=subprocess.PIPE, text=True)
+        with open('fifo', 'wb'):
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        self.assertEqual((process.returncode, errors), (130, ''))
+
+    def test_pipes_are_read_and_written(self):
+        process = subprocess.run(
+            ['bash', '-c', '"$1" -m pytracemalloc report <(cat new) -o '
+             '>(cat >&2)', 'bash', sys.executable], capture_output=True,
+            text=True)
+        self.assertEqual(process.returncode, 0, process.stderr)
+        self.assertIn('Top 10 lines', process.stderr)
+
+
+if __name__ == '__main__':
+    unittest.main()
