@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from pytracemalloc.errors import UsageError
-from pytracemalloc.measures import (BLOCK_KEYS, KEYS, MEASURES, find_measure,
+from pytracemalloc.measures import (BLOCK_KEYS, KEYS, find_measure,
                                     short_key)
 from pytracemalloc.reporters import FORMATS, Subject, find_reporter
 from pytracemalloc.terminal import width_of
@@ -25,7 +25,9 @@ def add_report_options(parser):
                         help=f'{", ".join(FORMATS)} (default: what the name '
                              f'of -o says, else text)')
     parser.add_argument('--what', metavar='VALUE', default='size',
-                        help=f'{", ".join(MEASURES)} (default: size)')
+                        help='size or count of live blocks, peak, total '
+                             '(ever allocated) or garbage (freed by the '
+                             'cyclic collector) (default: size)')
     parser.add_argument('--top', metavar='N', type=positive, default=10,
                         help='number of rows of the text (default: 10)')
     parser.add_argument('--cumulative', action='store_true',

@@ -15,7 +15,10 @@ EPILOG = """\
 examples:
   %(prog)s monday.tracemalloc friday.tracemalloc
   %(prog)s old.tracemalloc new.tracemalloc --by type
+  %(prog)s old.tracemalloc new.tracemalloc --what total --include '*/shop/*'
   %(prog)s old.tracemalloc new.tracemalloc -o grown.html
+  %(prog)s old.tracemalloc new.tracemalloc --format flamegraph
+  %(prog)s old.tracemalloc new.tracemalloc -o grown.pb.gz
 """
 
 

@@ -4,7 +4,10 @@ from pytracemalloc.files import load_snapshot, write_report
 from pytracemalloc.options import add_report_options, make_subject
 
 HELP = 'show a snapshot: text, HTML, flame graph, pprof and more'
-DESCRIPTION = 'Show what a snapshot holds.'
+DESCRIPTION = """\
+Show what a snapshot holds. HTML, flame graphs, pprof and speedscope files are
+written beside it unless -o says where.
+"""
 EPILOG = """\
 examples:
   %(prog)s app.tracemalloc

@@ -12,8 +12,9 @@ from pytracemalloc.units import size_option
 
 HELP = 'run a program, print a summary, write a snapshot'
 DESCRIPTION = """\
-Run a Python program under the tracer. When it ends, however it ends, a
-summary goes to standard error and a snapshot to a file.
+Run a Python program under the tracer. When it ends, by an exception,
+Control-C, os._exit(), SIGTERM or SIGHUP too, a summary goes to standard error
+and a snapshot to a file.
 """
 EPILOG = """\
 examples:
