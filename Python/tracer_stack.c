@@ -10,6 +10,10 @@
    marked frame that is not found (a greenlet swaps whole stacks) counts as
    unmarked.
 
+   Where generators or coroutines are nested, all their frames are suspended
+   and resumed at once.  Their entries are still there, and most of the time
+   they are still right: that is looked at first, if there are many.
+
    An entry remembers the node of the instruction before, too, and stays
    behind when its frame is popped: where a frame calls another and allocates
    in turn, and where a frame is pushed in the place of one like it, the next
@@ -34,6 +38,7 @@
 #define INITIAL_ENTRIES 128
 #define BASES 4
 #define PRUNE 1                   // what update_stack() says
+#define MANY 8                    // frames
 
 /* An instruction where the frame of an entry was. */
 struct stop {
@@ -57,6 +62,8 @@ struct tracer_stack {
     size_t next_switch;           // first depth from here where the path of
                                   //   another base begins
     size_t trusted;               // so many entries are of this code_epoch
+    size_t deep_top;              // index of the top frame when many were
+                                  //   pushed at once
     uint64_t code_epoch;
     _PyInterpreterFrame **pending;      // same capacity; walk buffer
 };
@@ -254,6 +261,20 @@ from_last(struct entry *entries, size_t i)
     return last_stop(&entries[i])->from_last;
 }
 
+/* The stop of an entry where its frame is now; NULL: it is at neither. */
+static inline struct stop *
+known_stop(struct entry *e)
+{
+    const void *instr = e->frame->instr_ptr;
+    if (last_stop(e)->instr != instr) {
+        if (e->stops[e->last ^ 1].instr != instr) {
+            return NULL;
+        }
+        e->last ^= 1;
+    }
+    return last_stop(e);
+}
+
 /* The frame of an entry has moved to an instruction that is not its last
    stop; -1: no memory. */
 static inline int
@@ -322,6 +343,74 @@ distrust(struct tracer_stack *s)
     return _PyTracer.must_prune ? PRUNE : 0;
 }
 
+/* Entry that was last the frame's, near the one of the last deep top. */
+static struct entry *
+find_resumed(struct tracer_stack *s, const _PyInterpreterFrame *frame)
+{
+    size_t end = Py_MIN(s->deep_top + 2, s->trusted);
+    for (size_t i = end; i > 0 && i + 4 > end; i--) {
+        if (s->entries[i - 1].frame == frame) {
+            return &s->entries[i - 1];
+        }
+    }
+    return NULL;
+}
+
+/* Frames above the end lose their mark. */
+static void
+unmark(_PyInterpreterFrame *frame, const _PyInterpreterFrame *end)
+{
+    for (; frame != end; frame = frame->previous) {
+        frame->tracer_mark = 0;
+    }
+}
+
+/* Are the frames from `top` down to one that is on the shadow stack those of
+   the entries that were popped there, in the same order, each at a stop that
+   the next one's parent is the node of?  (The top may be elsewhere.)  Then put
+   them back; else nothing has changed but which stop is the last, of entries
+   that are void.  A frame at a stop is complete. */
+static Py_NO_INLINE int
+resume_frames(struct tracer_stack *s, _PyInterpreterFrame *top)
+{
+    struct entry *e = find_resumed(s, top);
+    if (e == NULL || s->code_epoch != _PyTracer.code_epoch) {
+        return 0;
+    }
+    const struct entry *live_end = s->entries + s->depth;
+    size_t depth = (size_t)(e - s->entries) + 1;
+    uint32_t parent = e->parent;
+    top->tracer_mark = 1;
+    _PyInterpreterFrame *frame = top->previous;
+    for (; frame != NULL && e > s->entries; frame = frame->previous) {
+        if (e[-1].frame != frame) {
+            if (_PyFrame_IsIncomplete(frame)) {
+                continue;
+            }
+            break;
+        }
+        e--;
+        const struct stop *stop = known_stop(e);
+        if (stop == NULL
+            || (stop->node != parent && stop->from_last != parent))
+        {
+            break;
+        }
+        if (frame->tracer_mark && e < live_end) {
+            s->depth = depth;
+            s->deep_top = depth - 1;
+            while (s->next_switch < depth) {
+                s->next_switch += base_distance();
+            }
+            return 1;
+        }
+        frame->tracer_mark = 1;
+        parent = e->parent;
+    }
+    unmark(top, frame);
+    return 0;
+}
+
 /* Collect the frames above the first one that is on the shadow stack, and pop
    the entries above that one's.  Only a complete frame is ever marked.
    Incomplete is the top frame before its first instruction, and what the
@@ -333,6 +422,7 @@ collect_frames(struct tracer_stack *s, _PyInterpreterFrame *frame)
     const struct entry *entries = s->entries;
     size_t depth = s->depth;
     size_t n = 0;
+    size_t stop = MANY;
     for (; frame != NULL; frame = frame->previous) {
         if (frame->tracer_mark) {
             while (depth > 0 && entries[depth - 1].frame != frame) {
@@ -345,11 +435,15 @@ collect_frames(struct tracer_stack *s, _PyInterpreterFrame *frame)
         if (_PyFrame_IsIncomplete(frame)) {
             continue;
         }
-        if (UNLIKELY(n == s->capacity)) {
-            if (make_room(s) < 0) {
+        if (UNLIKELY(n == stop)) {
+            if (n == MANY && resume_frames(s, s->pending[0])) {
+                return 0;
+            }
+            if (n == s->capacity && make_room(s) < 0) {
                 return -1;
             }
             entries = s->entries;
+            stop = s->capacity;
         }
         s->pending[n++] = frame;
     }
@@ -363,6 +457,9 @@ push_frames(struct tracer_stack *s, size_t n)
 {
     struct entry *entries = s->entries;
     size_t depth = s->depth;
+    if (n >= MANY) {
+        s->deep_top = depth + n - 1;
+    }
     while (UNLIKELY(s->next_switch >= depth + base_distance())
            && s->next_switch > first_switch())
     {
@@ -471,20 +568,6 @@ capture_stack(PyThreadState *tstate)
     top->frame = e->frame;
     top->parent = e->parent;
     return last_stop(e)->node;
-}
-
-/* The stop of an entry where its frame is now; NULL: it is at neither. */
-static inline struct stop *
-known_stop(struct entry *e)
-{
-    const void *instr = e->frame->instr_ptr;
-    if (last_stop(e)->instr != instr) {
-        if (e->stops[e->last ^ 1].instr != instr) {
-            return NULL;
-        }
-        e->last ^= 1;
-    }
-    return last_stop(e);
 }
 
 /* The commonest change comes first, and calls nothing: the top frame has

@@ -59,6 +59,22 @@ def generate(depth):
         probe()
 
 
+def leaf():
+    while True:
+        probe()
+        yield
+
+
+def chain(depth, lines):
+    """Generators in each other, of code that dies with them."""
+    scope = {}
+    exec('\n' * lines + 'def layer(inner):\n    yield from inner', scope)
+    inner = leaf()
+    for i in range(depth):
+        inner = scope['layer'](inner)
+    return inner
+
+
 async def agenerate():
     probe()
     yield 1
@@ -99,6 +115,10 @@ def program():
     next(thrown), next(thrown)
     thrown.throw(KeyError)
     thrown.close()
+    for lines in range(60):
+        if lines % 3 == 0:
+            deep = chain(12, lines // 3)
+        next(deep)
     shared = generate(3)
     next(shared)
     (lambda: next(shared))()

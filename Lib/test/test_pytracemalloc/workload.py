@@ -221,6 +221,103 @@ def work(seed, steps):
     return keep
 
 
+LAYERS = '''
+def layer(depth, rng, keep):
+    # Generators in each other; the inner ones allocate most.
+    often = 0.5 if depth < 3 else 0.03
+    if depth == 0:
+        for i in range(40):
+            if rng.random() < often:
+                keep.append((i, i))
+            yield i
+        return
+    inner = layer(depth - 1, rng, keep)
+    if rng.random() < 0.2:
+        yield from inner
+        return
+    for i in inner:
+        if rng.random() < often:
+            keep.append([i])
+        yield i
+        if rng.random() < often:
+            keep.append({i: i})
+
+async def waiter(depth, rng, keep):
+    # Coroutines in each other, suspended together.
+    if rng.random() < 0.3:
+        keep.append([depth])
+    if depth:
+        await waiter(depth - 1, rng, keep)
+    for _ in range(rng.choice([0, 1, 1, 5])):
+        await Pause()
+        if rng.random() < 0.5:
+            keep.append([depth])
+    if rng.random() < 0.3:
+        keep.append((depth, depth))
+'''
+
+
+class Pause:
+    def __await__(self):
+        yield
+
+
+def step(chain):
+    """Resume a chain of generators or coroutines; is there more of it?"""
+    try:
+        chain.send(None)
+    except StopIteration:
+        return False
+    return True
+
+
+def step_elsewhere(chain):
+    return step(chain)
+
+
+def chains(seed, rounds):
+    """Resume chains of many depths, in turns and from different places.
+
+    Their code is made anew, on other lines, and dies with them.
+    """
+    rng = random.Random(seed)
+    keep = []
+
+    def resume(depth, chain):
+        if depth:
+            return resume(depth - 1, chain)
+        if rng.random() < 0.1:
+            return step_elsewhere(chain)
+        elif rng.random() < 0.1:
+            return step_elsewhere(chain)
+        return step(chain)
+
+    def make_chain():
+        scope = {'Pause': Pause}
+        source = '\n' * rng.randrange(9) + LAYERS
+        exec(compile(source, 'layers', 'exec'), scope)
+        make = scope[rng.choice(['layer', 'waiter'])]
+        return make(rng.choice([2, 9, 30, 120, 160]), rng, keep)
+
+    alive = []
+    for _ in range(rounds):
+        while len(alive) < 4:
+            alive.append(make_chain())
+        chain = rng.choice(alive)
+        depth = rng.choice([0, 1, 7])
+        for _ in range(rng.choice([1, 2, 30])):
+            if rng.random() < 0.05:
+                depth = rng.choice([0, 1, 7])
+            if not resume(depth, chain):
+                alive.remove(chain)
+                break
+        if rng.random() < 0.02:
+            alive.pop().close()
+    for chain in alive:
+        chain.close()
+    return keep
+
+
 async def chat(n):
     queue = asyncio.Queue(3)
 
@@ -250,5 +347,6 @@ def everything(seed, steps):
     kept = work(seed, steps)
     for thread in threads:
         thread.join()
+    kept['chains'] = chains(seed, steps // 20)
     kept['chat'] = asyncio.run(chat(50))
     return kept
