@@ -88,7 +88,9 @@ class EmbeddingTests(unittest.TestCase):
         result = subprocess.run(
             [folder / 'program', '-c', 'import tracemalloc as t; t.start();'
              'kept = bytes(5000); print(t.take_snapshot().traced_memory[0])'],
-            env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+            # Without a home it would look for one where nothing is installed.
+            env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path),
+                 'PYTHONHOME': str(folder)},
             capture_output=True, text=True)
         self.assertEqual(result.stderr, '')
         self.assertGreater(int(result.stdout), 5000)
