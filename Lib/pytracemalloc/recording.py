@@ -6,6 +6,7 @@ atexit calls it last.  endings.py has the ends that atexit does not see.
 """
 
 import atexit
+import contextlib
 import json
 import os
 import sys
@@ -117,13 +118,15 @@ class Recording:
             except OSError as exc:
                 _say(f'{output}: no snapshot: {exc.strerror or exc}')
                 output = os.devnull
-        if self.options['quiet']:
+        # Not sys.stderr, which may be the program's own invention.
+        if self.options['quiet'] or not sys.__stderr__ \
+                or sys.__stderr__.closed:
             return
         if self.pid != self.options['pid']:
-            summary.write_line(snapshot, output, sys.stderr)
+            summary.write_line(snapshot, output, sys.__stderr__)
             return
         summary.write(snapshot, self._find_suspects(snapshot),
-                      self.options['top'], output, sys.stderr)
+                      self.options['top'], output, sys.__stderr__)
 
     def _find_suspects(self, snapshot):
         """Compare with numbered snapshots, now that nothing is traced: in
@@ -168,7 +171,6 @@ def start():
 
 
 def _say(text):
-    try:
-        print(f'pytracemalloc: {text}', file=sys.stderr, flush=True)
-    except (OSError, ValueError, AttributeError):
-        pass
+    if sys.__stderr__:
+        with contextlib.suppress(OSError, ValueError):
+            print(f'pytracemalloc: {text}', file=sys.__stderr__, flush=True)

@@ -108,7 +108,10 @@ def _figures(snapshot):
 
 
 def _short_name(output):
-    name = os.path.relpath(output)
+    try:
+        name = os.path.relpath(output)
+    except OSError:
+        return output             # the program's directory is gone
     return output if name.startswith(os.pardir) else name
 
 

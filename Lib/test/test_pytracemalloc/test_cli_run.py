@@ -267,6 +267,44 @@ class RunTest(CommandCase):
         self.assertNotIn('Snapshot:', process.stderr)
         self.assertEqual((os.listdir(), glob.glob('/dev/null.*')), ([], []))
 
+    def test_programs_that_leave_little_to_write_on(self):
+        for code, has_summary in (
+                ('import sys; sys.stderr = None', True),
+                ('import sys, io; sys.stderr = io.StringIO()', True),
+                ('import sys; sys.stderr = sys.stdout', True),
+                ('import sys; sys.__stderr__ = None', False),
+                ('import sys; sys.stderr.close()', False),
+                ('import os; os.close(2)', False),
+                ('import os; os.mkdir("d"); os.chdir("d"); os.rmdir("../d")',
+                 True),
+                ('import sys; sys.setrecursionlimit(100)', True),
+                ('import sys; sys.modules.clear()', True)):
+            with self.subTest(code):
+                process = command('run', '-f', '-o', 'a.tracemalloc', '-c',
+                                  code)
+                self.assertEqual((process.returncode, process.stdout),
+                                 (0, ''))
+                self.assertEqual('Live at the end' in process.stderr,
+                                 has_summary, process.stderr)
+                self.assertNotIn('no snapshot', process.stderr)
+                self.assertEqual(os.listdir(), ['a.tracemalloc'])
+                tracemalloc.Snapshot.load('a.tracemalloc')
+                os.unlink('a.tracemalloc')
+
+    def test_interrupted_while_it_is_written(self):
+        process = command('run', '-o', 'a.tracemalloc', '-c', '''\
+import os
+fsync = os.fsync
+def interrupt(number):
+    os.kill(os.getpid(), 2)
+    fsync(number)
+os.fsync = interrupt
+''')
+        self.assertEqual((process.returncode, process.stderr), (
+            0, f'pytracemalloc: {os.getcwd()}/a.tracemalloc: interrupted '
+               f'before it was written\n'))
+        self.assertEqual(os.listdir(), [])
+
     def test_disk_is_full(self):
         process = command('run', '-o', '/dev/full', '-c', 'kept = bytes(9999)')
         self.assertEqual(process.returncode, 0)

@@ -406,6 +406,27 @@ class OptInTest(ControlCase):
             text=True)
         self.assertNotIn('tracemalloc', output)
 
+    def test_command_has_no_socket_of_its_own(self):
+        # The variable may be exported in the shell that it is typed in.
+        top = [sys.executable, '-m', 'pytracemalloc', 'top', '--once',
+               self.path]
+        options = {'capture_output': True, 'text': True,
+                   'env': os.environ | {'PYTRACEMALLOC_CONTROL': self.path}}
+        alone = subprocess.run(top, **options)
+        self.assertEqual(alone.returncode, 1)
+        self.assertRegex(alone.stderr, r'\A.* no such socket; .*\n\Z')
+        process = self.start(PYTRACEMALLOC_CONTROL=self.path)
+        beside = subprocess.run(top, **options)
+        self.assertEqual((beside.returncode, beside.stderr), (0, ''))
+        self.assertIn(f'{process.pid}  ', beside.stdout)
+        self.end(process)
+        run = subprocess.run(
+            [sys.executable, '-m', 'pytracemalloc', 'run', '-qo', os.devnull,
+             '-c', f'import os; print(os.path.exists({self.path!r}))'],
+            **options)
+        self.assertEqual((run.stdout, run.stderr), ('True\n', ''))
+        self.assertFalse(os.path.exists(self.path))
+
     def test_unusable_path_is_one_line(self):
         process = self.start(PYTRACEMALLOC_CONTROL='/nowhere/c.sock')
         errors = self.end(process)
