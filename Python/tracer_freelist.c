@@ -65,6 +65,23 @@ move_mapped(enum _PyTracer_freelist list, void *block, size_t size,
     }
 }
 
+static void
+move_locked(enum _PyTracer_freelist list, void *block, size_t size,
+            uint32_t node)
+{
+    size_t block_size;
+    uint32_t *entry = _PyTracer_Entry(block, 1, &block_size);
+    if (entry != NULL) {
+        move_small(list, entry, block_size, size, node);
+    }
+    else if (block_size == 0) {
+        move_mapped(list, block, size, node);
+    }
+    else {
+        _PyTracer.untraced++;     // a pool without a table
+    }
+}
+
 /* Account a block to another node, or to the current stack: the general way,
    see Objects/tracer_short.c.h for the short one. */
 void
@@ -76,22 +93,11 @@ _PyTracer_Move(enum _PyTracer_freelist list, void *block, size_t size,
         node = _PyTracer_Capture(tstate);
     }
     _PyTracer_Lock();
-    if (capture && _PyTracer.shared) {
-        node = _PyTracer_CaptureLocked(tstate);
-    }
-    size_t block_size;
-    uint32_t *entry = _PyTracer_Entry(block, 1, &block_size);
-    if (!_PyTracer.tracing) {
-        /* stop() ran in between */
-    }
-    else if (entry != NULL) {
-        move_small(list, entry, block_size, size, node);
-    }
-    else if (block_size == 0) {
-        move_mapped(list, block, size, node);
-    }
-    else {
-        _PyTracer.untraced++;     // a pool without a table
+    if (_PyTracer.tracing) {      // stop() may have run in between
+        if (capture && _PyTracer.shared) {
+            node = _PyTracer_CaptureLocked(tstate);
+        }
+        move_locked(list, block, size, node);
     }
     _PyTracer_Unlock();
     if (capture && _PyTracer.watched) {
