@@ -59,16 +59,25 @@ tracer_first_table(poolp pool)
     return table;
 }
 
-/* All blocks of the pool are free.  Not locked. */
+/* All blocks of the pool are free.  Locked. */
+static void
+tracer_drop_table(poolp pool)
+{
+    if (pool->tracer_table != NULL) {
+        _PyTracer_MemFreeTable(pool->tracer_table,
+                               tracer_table_size(pool->szidx));
+        pool->tracer_table = NULL;
+    }
+}
+
+/* Another GIL may stop tracing, or look at all pools, up to the lock. */
 static void
 tracer_release_table(poolp pool)
 {
     if (pool->tracer_table != NULL) {
         _PyTracer_Lock();
-        _PyTracer_MemFreeTable(pool->tracer_table,
-                               tracer_table_size(pool->szidx));
+        tracer_drop_table(pool);
         _PyTracer_Unlock();
-        pool->tracer_table = NULL;
     }
 }
 
@@ -80,17 +89,18 @@ tracer_init_pool(poolp pool, uint32_t szidx)
     pool->tracer_reciprocal = (uint16_t)(((1 << 15) + szidx) / (szidx + 1));
 }
 
-/* All pools of an arena that goes back to the system. */
+/* All pools of an arena that goes back to the system: from here on, nobody who
+   looks at all pools finds them. */
 static void
 tracer_release_arena(struct arena_object *arena)
 {
-    if (!_PyTracer_enabled) {
-        return;
-    }
     uintptr_t base = (uintptr_t)_Py_ALIGN_UP(arena->address, POOL_SIZE);
+    _PyTracer_Lock();
     for (; base < (uintptr_t)arena->pool_address; base += POOL_SIZE) {
-        tracer_release_table((poolp)base);
+        tracer_drop_table((poolp)base);
     }
+    arena->pool_address = NULL;
+    _PyTracer_Unlock();
 }
 
 uint32_t *
@@ -117,7 +127,7 @@ _PyTracer_Entry(void *block, int create, size_t *size)
     return table == NULL ? NULL : &table[index];
 }
 
-/* --- All pools */
+/* --- All pools.  HEAD_LOCK held: interpreters that end take theirs along. */
 
 static int
 tracer_visit_state(OMState *state,

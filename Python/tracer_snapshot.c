@@ -13,6 +13,8 @@
 #include <stdlib.h>
 
 #include "pycore_obmalloc.h"      // ARENA_SIZE
+#include "pycore_pystate.h"       // HEAD_LOCK()
+#include "pycore_runtime.h"       // _PyRuntime
 #include "pycore_tracer_core.h"
 #include "pycore_tracer_types.h"
 
@@ -430,9 +432,11 @@ _PyTracer_TakeSnapshot(int with_blocks, struct tracer_facts *facts)
     if (c.s != NULL
         && (!with_blocks || _PyTracer_CollectTypes(&c.types) == 0))
     {
+        HEAD_LOCK(&_PyRuntime);
         _PyTracer_Lock();
         result = copy_all(&c, with_blocks, facts);
         _PyTracer_Unlock();
+        HEAD_UNLOCK(&_PyRuntime);
     }
     if (result == 0) {
         result = _PyTracer_NameTypes(&c.types, c.s);

@@ -3,6 +3,8 @@
    own has seen. */
 
 #include "Python.h"
+#include "pycore_pystate.h"       // HEAD_LOCK()
+#include "pycore_runtime.h"       // _PyRuntime
 #include "pycore_tracer_core.h"
 #include "pycore_tracer_trace.h"
 #include "pycore_tracer_types.h"
@@ -36,6 +38,7 @@ int
 _PyTracer_VisitBlocks(void (*visit)(const struct tracer_block *, void *),
                       void *arg)
 {
+    HEAD_LOCK(&_PyRuntime);
     _PyTracer_Lock();
     int tracing = _PyTracer.tracing;
     if (tracing) {
@@ -52,6 +55,7 @@ _PyTracer_VisitBlocks(void (*visit)(const struct tracer_block *, void *),
         }
     }
     _PyTracer_Unlock();
+    HEAD_UNLOCK(&_PyRuntime);
     return tracing;
 }
 
@@ -65,9 +69,11 @@ void
 _PyTracer_ShowPools(int (*visit)(const struct tracer_pool *pool, void *arg),
                     void *arg)
 {
+    HEAD_LOCK(&_PyRuntime);
     _PyTracer_Lock();
     (void)_PyTracer_VisitPools(visit, arg);
     _PyTracer_Unlock();
+    HEAD_UNLOCK(&_PyRuntime);
 }
 
 void
