@@ -125,13 +125,14 @@ stop_locked(void)
 int
 _PyTracer_Start(int max_nframe, uint32_t limit)
 {
+    lock_all();
     if (_PyTracer.tracing) {
+        unlock_all();
         return 0;
     }
     PyMem_GetAllocator(PYMEM_DOMAIN_RAW, &_PyTracer.raw);
     PyMem_GetAllocator(PYMEM_DOMAIN_MEM, &_PyTracer.mem);
     PyMem_GetAllocator(PYMEM_DOMAIN_OBJ, &_PyTracer.obj);
-    lock_all();
     _PyTracer.max_nframe = max_nframe;
     _PyTracer.limit = limit;
     int result = init_tables();

@@ -14,15 +14,14 @@
 #include "Python.h"
 #include "pycore_tracer_core.h"
 
-/* Domain of an allocator function, as its context. */
 struct domain {
     const PyMemAllocatorEx *below;
     enum tracer_kind kind;
 };
 
-static struct domain raw_domain = {&_PyTracer.raw, TRACER_RAW};
-static struct domain object_domain = {&_PyTracer.obj, TRACER_OBJECT};
-static struct domain memory_domain = {&_PyTracer.mem, TRACER_MEMORY};
+static const struct domain raw_domain = {&_PyTracer.raw, TRACER_RAW};
+static const struct domain object_domain = {&_PyTracer.obj, TRACER_OBJECT};
+static const struct domain memory_domain = {&_PyTracer.mem, TRACER_MEMORY};
 
 _Py_thread_local int _PyTracer_inside = 0;
 
@@ -146,10 +145,9 @@ _PyTracer_Undrop(const struct tracer_dropped *dropped)
 
 /* --- The functions */
 
-static void *
-traced_malloc(void *ctx, size_t size)
+static inline void *
+traced_malloc(const struct domain *domain, size_t size)
 {
-    struct domain *domain = ctx;
     const PyMemAllocatorEx *below = domain->below;
     if (_PyTracer_inside) {
         return below->malloc(below->ctx, size);
@@ -163,10 +161,9 @@ traced_malloc(void *ctx, size_t size)
     return block;
 }
 
-static void *
-traced_calloc(void *ctx, size_t nelem, size_t elsize)
+static inline void *
+traced_calloc(const struct domain *domain, size_t nelem, size_t elsize)
 {
-    struct domain *domain = ctx;
     const PyMemAllocatorEx *below = domain->below;
     if (_PyTracer_inside) {
         return below->calloc(below->ctx, nelem, elsize);
@@ -180,13 +177,12 @@ traced_calloc(void *ctx, size_t nelem, size_t elsize)
     return block;
 }
 
-static void *
-traced_realloc(void *ctx, void *block, size_t size)
+static inline void *
+traced_realloc(const struct domain *domain, void *block, size_t size)
 {
-    struct domain *domain = ctx;
     const PyMemAllocatorEx *below = domain->below;
     if (block == NULL) {
-        return traced_malloc(ctx, size);
+        return traced_malloc(domain, size);
     }
     struct tracer_dropped dropped;
     _PyTracer_Drop(block, &dropped);
@@ -203,10 +199,9 @@ traced_realloc(void *ctx, void *block, size_t size)
     return moved;
 }
 
-static void
-traced_free(void *ctx, void *block)
+static inline void
+traced_free(const struct domain *domain, void *block)
 {
-    struct domain *domain = ctx;
     const PyMemAllocatorEx *below = domain->below;
     if (block == NULL) {
         return;
@@ -219,46 +214,49 @@ traced_free(void *ctx, void *block)
     _PyTracer_inside = inside;
 }
 
-/* The raw domain's do not look at their context: PyMem_RawMalloc() and the
-   others read function and context without a lock, and a thread without the
-   GIL may see the one of before start() or stop() with the other of after. */
+/* Each domain has functions of its own, which do not look at their context,
+   and are installed with the context of those below: PyMem_RawMalloc() and the
+   others read function and context without a lock.  A thread without the GIL,
+   or with another one, may see the one of before start() or stop() with the
+   other of after. */
+#define FUNCTIONS(NAME)                                                 \
+    static void *                                                       \
+    traced_##NAME##_malloc(void *Py_UNUSED(ctx), size_t size)           \
+    {                                                                   \
+        return traced_malloc(&NAME##_domain, size);                     \
+    }                                                                   \
+    static void *                                                       \
+    traced_##NAME##_calloc(void *Py_UNUSED(ctx), size_t nelem,          \
+                           size_t elsize)                               \
+    {                                                                   \
+        return traced_calloc(&NAME##_domain, nelem, elsize);            \
+    }                                                                   \
+    static void *                                                       \
+    traced_##NAME##_realloc(void *Py_UNUSED(ctx), void *block,          \
+                            size_t size)                                \
+    {                                                                   \
+        return traced_realloc(&NAME##_domain, block, size);             \
+    }                                                                   \
+    static void                                                         \
+    traced_##NAME##_free(void *Py_UNUSED(ctx), void *block)             \
+    {                                                                   \
+        traced_free(&NAME##_domain, block);                             \
+    }                                                                   \
+    static PyMemAllocatorEx                                             \
+    general_##NAME(void)                                                \
+    {                                                                   \
+        return (PyMemAllocatorEx){                                      \
+            NAME##_domain.below->ctx, traced_##NAME##_malloc,           \
+            traced_##NAME##_calloc, traced_##NAME##_realloc,            \
+            traced_##NAME##_free};                                      \
+    }
 
-static void *
-traced_raw_malloc(void *Py_UNUSED(ctx), size_t size)
-{
-    return traced_malloc(&raw_domain, size);
-}
-
-static void *
-traced_raw_calloc(void *Py_UNUSED(ctx), size_t nelem, size_t elsize)
-{
-    return traced_calloc(&raw_domain, nelem, elsize);
-}
-
-static void *
-traced_raw_realloc(void *Py_UNUSED(ctx), void *block, size_t size)
-{
-    return traced_realloc(&raw_domain, block, size);
-}
-
-static void
-traced_raw_free(void *Py_UNUSED(ctx), void *block)
-{
-    traced_free(&raw_domain, block);
-}
-
-static const PyMemAllocatorEx raw_functions = {
-    NULL, traced_raw_malloc, traced_raw_calloc, traced_raw_realloc,
-    traced_raw_free};
+FUNCTIONS(raw)
+FUNCTIONS(object)
+FUNCTIONS(memory)
+#undef FUNCTIONS
 
 /* --- Installing them */
-
-static PyMemAllocatorEx
-general(struct domain *domain)
-{
-    return (PyMemAllocatorEx){domain, traced_malloc, traced_calloc,
-                              traced_realloc, traced_free};
-}
 
 /* What was installed last, by domain. */
 static PyMemAllocatorEx installed[3];
@@ -282,11 +280,11 @@ _PyTracer_InstallAllocators(int again)
 {
     int fused = _PyTracer_PymallocInUse() && !_PyTracer.shared;
     _PyTracer.short_way = fused && !_PyTracer_small_fallback;
-    install(PYMEM_DOMAIN_RAW, raw_functions, again);
+    install(PYMEM_DOMAIN_RAW, general_raw(), again);
     install(PYMEM_DOMAIN_MEM, fused ? _PyTracer_Fused(TRACER_MEMORY)
-                                    : general(&memory_domain), again);
+                                    : general_memory(), again);
     install(PYMEM_DOMAIN_OBJ, fused ? _PyTracer_Fused(TRACER_OBJECT)
-                                    : general(&object_domain), again);
+                                    : general_object(), again);
 }
 
 void
