@@ -91,10 +91,10 @@ def execute(command, options):
 
 
 def _flags():
-    """The options of this interpreter, such as -X dev, for the next one,
-    which may not ignore the environment."""
-    for flag in subprocess._args_from_interpreter_flags():
-        if flag == '-I':
-            yield from ('-s', '-P')
-        elif flag != '-E':
-            yield flag
+    """The options of this interpreter, such as -X dev, for the next one.
+
+    Isolation is the command's own: bin/pytracemalloc has it, the program is
+    not to have it, and it would not see how it is to be recorded.
+    """
+    return [flag for flag in subprocess._args_from_interpreter_flags()
+            if flag not in ('-I', '-E')]

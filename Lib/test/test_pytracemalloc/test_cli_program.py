@@ -122,9 +122,24 @@ class PlainTest(CommandCase):
                                    code], capture_output=True)
             self.assertEqual((ours.stdout, ours.stderr),
                              (plain.stdout, b''))
-        subprocess.run([sys.executable, '-I', '-m', 'pytracemalloc', 'run',
-                        '-fqob', '-c', ''], check=True)
-        tracemalloc.Snapshot.load('b')
+
+    def test_command_is_isolated_and_the_program_is_not(self):
+        # As bin/pytracemalloc is: see Tools/install.
+        self.write('pytracemalloc', 'import sys\n'
+                   'from pytracemalloc.cli import main\nsys.exit(main())\n')
+        self.write('place/beside.py', 'print("beside")')
+        self.write('elsewhere/other.py', 'print("other")')
+        self.write('place/app.py', 'import beside, other, sys\n'
+                                   'print(sys.flags, sys.path)')
+        environment = os.environ | {'PYTHONPATH': 'elsewhere'}
+        plain = subprocess.run([sys.executable, 'place/app.py'],
+                               capture_output=True, env=environment)
+        ours = subprocess.run([sys.executable, '-I', 'pytracemalloc', 'run',
+                               '-qo', 'a.tracemalloc', 'place/app.py'],
+                              capture_output=True, env=environment)
+        self.assertEqual((ours.returncode, ours.stdout, ours.stderr),
+                         (0, plain.stdout, b''))
+        tracemalloc.Snapshot.load('a.tracemalloc')
 
     def test_depth_beats_the_environment(self):
         process = command('run', '-q', '-n', '7', '-c', 'import tracemalloc; '
