@@ -7,6 +7,7 @@ from pytracemalloc.reporters import FORMATS
 
 _VALUES = {'--by': tuple(KEYS), '--what': tuple(MEASURES),
            '--format': FORMATS}
+_GENERAL = ('--help', '--version')        # options before the command
 
 
 def script_for(shell, parser):
@@ -69,7 +70,7 @@ _pytracemalloc()
     case $before in
 {values}
     *) case $command in
-    "") words="{' '.join(commands)} --help --version" ;;{cases}
+    "") words="{' '.join((*commands, *_GENERAL))}" ;;{cases}
     esac ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
@@ -95,6 +96,10 @@ _pytracemalloc()
 {{
     local -a commands
     if (( CURRENT == 2 )); then
+        if [[ $PREFIX = -* ]]; then
+            compadd -- {' '.join(_GENERAL)}
+            return
+        fi
         commands=(
 {names}
         )
@@ -136,6 +141,9 @@ def _zsh_options(options):
 
 def _fish(commands):
     lines = ['# fish completion for pytracemalloc']
+    for flag in _GENERAL:
+        lines.append(f'complete -c pytracemalloc -n __fish_use_subcommand '
+                     f'-l {flag[2:]}')
     for name, (text, options) in commands.items():
         lines.append(f'complete -c pytracemalloc -n __fish_use_subcommand '
                      f'-f -a {name} -d {_quote(text)}')

@@ -1,5 +1,6 @@
 """The completions, in the shells that there are."""
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -20,7 +21,13 @@ CASES = [
     ('pytracemalloc report -o my', '-o mysnapshot.tracemalloc'),
     ('pytracemalloc completion zs', 'completion zsh'),
     ('pytracemalloc run --on-gr', 'run --on-growth'),
+    ('pytracemalloc report fol/dee', 'report fol/deep.tracemalloc'),
+    ('pytracemalloc diff mysnapshot.tracemalloc fol/d',
+     'mysnapshot.tracemalloc fol/deep.tracemalloc'),
+    ('pytracemalloc --ver', 'pytracemalloc --version'),
 ]
+# Names that the shell has to quote; fish tells them unquoted.
+QUOTED = [('pytracemalloc report a\\ f', r'report a\\ file\\&.tracemalloc')]
 
 
 class CompletionTest(unittest.TestCase):
@@ -29,6 +36,9 @@ class CompletionTest(unittest.TestCase):
         self.addCleanup(directory.cleanup)
         self.directory = directory.name
         self.write('mysnapshot.tracemalloc', '')
+        self.write('a file&.tracemalloc', '')
+        os.mkdir(os.path.join(self.directory, 'fol'))
+        self.write('fol/deep.tracemalloc', '')
 
     def write(self, name, text):
         with open(os.path.join(self.directory, name), 'w') as file:
@@ -50,12 +60,12 @@ class CompletionTest(unittest.TestCase):
                 terminal.type('autoload -U compinit; compinit -u -D\n')
             terminal.type('. ./script; echo so""urced\n')
             terminal.wait_for('sourced$')
-            for typed, completed in CASES:
+            for typed, completed in CASES + QUOTED:
                 with self.subTest(shell=shell, typed=typed):
+                    terminal.type('\x15')                    # clear the line
                     terminal.output = ''
                     terminal.type(f'{typed}\t')
                     terminal.wait_for(completed)
-                    terminal.type('\x15')                    # clear the line
 
     @unittest.skipUnless(shutil.which('bash'), 'needs bash')
     def test_bash(self):
@@ -77,6 +87,35 @@ class CompletionTest(unittest.TestCase):
                 words = [line.partition('\t')[0]
                          for line in output.splitlines()]
                 self.assertIn(completed.split()[-1], words)
+
+    def test_every_option(self):
+        for command, options in self.options().items():
+            offered = {'fish': subprocess.check_output(
+                ['fish', '--no-config', '-c', 'source script; complete -C '
+                 f'"pytracemalloc {command} -"'], text=True,
+                cwd=self.directory, env=os.environ | {'HOME': self.directory})
+                } if shutil.which('fish') and not self.script('fish') else {}
+            if shutil.which('bash'):
+                self.script('bash')
+                offered['bash'] = subprocess.check_output(
+                    ['bash', '--norc', '-c', '. ./script; COMP_CWORD=2; '
+                     f'COMP_WORDS=(pytracemalloc {command} -); '
+                     '_pytracemalloc; printf "%s\\n" "${COMPREPLY[@]}"'],
+                    text=True, cwd=self.directory)
+            for shell, output in offered.items():
+                with self.subTest(shell=shell, command=command):
+                    words = {line.partition('\t')[0]
+                             for line in output.splitlines()}
+                    self.assertLessEqual(options, words)
+
+    def options(self):
+        from pytracemalloc.cli import make_parser
+        parser = make_parser()
+        commands = next(action for action in parser._actions
+                        if isinstance(action, argparse._SubParsersAction))
+        return {name: {flag for action in sub._actions
+                       for flag in action.option_strings}
+                for name, sub in commands.choices.items()}
 
     def test_commands_and_values(self):
         for shell in 'bash', 'zsh', 'fish':
