@@ -1,8 +1,10 @@
 """A flame graph as one SVG image without scripts, to embed anywhere."""
 
+from operator import itemgetter
 from xml.sax.saxutils import escape
 
 from pytracemalloc.reporters import Reporter, plain_name
+from pytracemalloc.sources import short_names
 from pytracemalloc.units import format_count, format_size
 
 _WIDTH = 1200
@@ -42,8 +44,9 @@ class FlameGraphReporter(Reporter):
         title = plain_name(f'{subject.title}: {subject.measure.title}')
         file.write(f'<text class="title" x="6" y="20">{escape(title)}'
                    f'</text>\n')
+        labels = _labels(tree)
         for box in boxes:
-            file.write(_box(tree, box, height, show, total))
+            file.write(_box(tree, box, labels, height, show, total))
         file.write('</svg>\n')
 
 
@@ -85,15 +88,26 @@ def _layout(tree, column):
     return boxes
 
 
-def _box(tree, box, height, show, total):
+def _labels(tree):
+    """Return (label of the box, whole name) of each frame."""
+    names = list(map(itemgetter(0), tree.frame_table))
+    labels = []
+    for short, frame in zip(short_names(names), tree.frame_table):
+        filename, lineno, function, _ = frame
+        where = f'{short}:{lineno}'
+        # Every module's code has one name: its file tells more.
+        label = (f'{function} {where}' if function not in (None, '<module>')
+                 else where)
+        whole = f'{filename}:{lineno}'
+        labels.append((label, f'{function} {whole}' if function else whole))
+    return labels
+
+
+def _box(tree, box, labels, height, show, total):
     x, width, level, node, value, change = box
-    if node < 0:
-        label, where = 'all', ''
-    else:
-        filename, lineno, function, _ = tree.frame_table[tree.frames[node]]
-        where = f'{filename}:{lineno}'
-        label = f'{function} {where}' if function else where
-    text = f'{label}: {show(value)}, {100 * value / total:.1f} %'
+    label, whole = (('all', 'all') if node < 0
+                    else labels[tree.frames[node]])
+    text = f'{whole}: {show(value)}, {100 * value / total:.1f} %'
     if change is not None:
         text += f', {show(change, sign=True)}'
     y = height - 6 - (level + 1) * _ROW
@@ -103,7 +117,7 @@ def _box(tree, box, height, show, total):
                f'{escape(plain_name(shown))}</text>' if room >= 3 else '')
     return (f'<g><title>{escape(plain_name(text))}</title>'
             f'<rect x="{x:.2f}" y="{y}" width="{width:.2f}" '
-            f'height="{_ROW}" fill="{_color(label, value, change)}"/>'
+            f'height="{_ROW}" fill="{_color(whole, value, change)}"/>'
             f'{caption}</g>\n')
 
 

@@ -127,6 +127,12 @@ class FlameGraphTest(unittest.TestCase):
             boxes['Shop.load /app/shop.py:7: 2.9 KiB, 49.9 %'],
             1200 * 3000 / 6007, 1)
 
+    def test_labels_are_short(self):
+        text = render('flamegraph', support.Snapshot())
+        self.assertIn('>main main.py:12</text>', text)
+        self.assertIn('>main.py:30</text>', text)
+        self.assertIn('<title>&lt;module&gt; /app/main.py:30: ', text)
+
     def test_markup_in_names(self):
         nodes = [(-1, support.HOSTILE, 1, support.HOSTILE, 1, 5, 1, 5, 1, 5,
                   1, 0, 0)]
