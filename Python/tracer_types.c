@@ -104,7 +104,9 @@ add_subclasses(struct tracer_types *types, PyObject *subclasses)
 }
 
 /* A type of the interpreter itself has subclasses in each of them.  One with
-   a GIL of its own may change its own meanwhile: it is left out. */
+   a GIL of its own may change its own meanwhile: it is left out.  Before the
+   type is ready there, and when it is no more, _PyStaticType_GetState() finds
+   the state of another type, or none at all, behind its array. */
 static int
 add_subclasses_of(struct tracer_types *types, PyTypeObject *type)
 {
@@ -119,8 +121,9 @@ add_subclasses_of(struct tracer_types *types, PyTypeObject *type)
         if (interp->ceval.gil == gil) {
             managed_static_type_state *state = _PyStaticType_GetState(interp,
                                                                       type);
-            result = state == NULL
-                ? 0 : add_subclasses(types, state->tp_subclasses);
+            if (state != NULL && state->type == type) {
+                result = add_subclasses(types, state->tp_subclasses);
+            }
         }
     }
     return result;
