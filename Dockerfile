@@ -2,21 +2,23 @@
 #
 #     docker build -t pytracemalloc .
 #
-# fetches CPython's release inside, or takes Python-3.13.*.tar.xz from this
-# directory if it is there. `make image` does the same where there is no
-# registry to get the base from. Doc/howto/container.rst shows the uses.
+# fetches the base, Debian's packages by the base's apt, and CPython's release:
+# from python.org or, where that is out of reach, out of Debian's source package.
+# Python-3.13.5.tar.xz is not fetched if it is in this directory. `make image`
+# does the same where there is no registry to get the base from.
+# Doc/howto/container.rst shows the uses.
 #
 # Arguments:
 #   BASE        Debian 12 or 13, or a derivative of them
 #   OPTIMIZE    yes: guided by a profile, as a release should be; no: in a
 #               fraction of the time, and the same bytes wherever it is built
 #   FREELISTS   track, ignore or disable
+#   PYTHON_VERSION      CPython's release, one of patches/3.13/upstream.lock
 #   SOURCE      the URL that these files come from, for the label; without it
 #               the label names the release's archive
 #   REVISION    the commit, for the label
 #   SOURCE_DATE_EPOCH   seconds, in place of all times in the image
-# VERSION and PYTHON_VERSION are for the labels; the build compares them with
-# configure.ac and patches/3.13/upstream.lock.
+# VERSION is for the label; the build compares it with configure.ac.
 ARG BASE=debian:bookworm-slim
 
 FROM ${BASE} AS build
@@ -44,13 +46,15 @@ RUN apt-get -qq update && \
     xargs -a /opt/mypython/share/pytracemalloc/runtime-packages \
         env DEBIAN_FRONTEND=noninteractive \
         apt-get -qq install -y --no-install-recommends >/dev/null && \
-    useradd --create-home --uid 1000 --shell /bin/bash python && \
-    install -d -o python -g python /tracemalloc && \
+    useradd --create-home --key HOME_MODE=0755 --uid 1000 \
+        --shell /bin/bash python && \
+    install -d -o python -g python -m 1777 /tracemalloc && \
     rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt \
         /var/log/dpkg.log /var/log/alternatives.log \
         /var/cache/ldconfig/aux-cache /var/cache/debconf/*-old
-# What pip installs for the user is found as well.
+# What pip installs for the user is found as well, under any user number.
 ENV PATH=/opt/mypython/bin:/home/python/.local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    PYTHONUSERBASE=/home/python/.local \
     LANG=C.UTF-8
 WORKDIR /home/python
 # By number, so that an orchestrator can see that it is not root.

@@ -178,6 +178,14 @@ class PromiseTests(unittest.TestCase):
         self.assertEqual(in_image('find', '/opt/mypython', '-writable', '!',
                                   '-type', 'l'), '')
 
+    def test_another_user(self):
+        """A number without a name finds packages, and can write snapshots."""
+        self.assertEqual(in_image(
+            'sh', '-c', 'python -m site --user-base && '
+            'pytracemalloc run -q -o /tracemalloc/a.tracemalloc -c pass && '
+            'ls /tracemalloc', options=['--user', '23456:0']),
+            '/home/python/.local\na.tracemalloc\n')
+
     def test_read_only(self):
         """No writable file system but /tmp, no capabilities."""
         in_image('pytracemalloc', 'run', '-o', '/tmp/a.tracemalloc', '-c',

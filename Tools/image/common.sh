@@ -27,3 +27,16 @@ need()
     # shellcheck disable=SC2086  # one word per package
     apt_install $missing
 }
+
+# What buildah and podman need to build where little is permitted: an isolation
+# in which RUN needs no runtime, and limits that can be set here. Those are this
+# process's, at most what engines lower their own to; their defaults for each
+# step are higher, and not every machine lets root raise a limit.
+build_options()
+{
+    echo --isolation=chroot
+    awk -v most=32768 '/^Max (processes|open files)/ {
+        name = $2 == "open" ? "nofile" : "nproc"
+        limit = $(NF - 1) ~ /^[0-9]+$/ && $(NF - 1) < most ? $(NF - 1) : most
+        print "--ulimit=" name "=" limit ":" limit }' /proc/self/limits
+}

@@ -24,7 +24,7 @@ command=$1
 shift
 case $command in
 build)
-    exec podman build --isolation=chroot {certificates} \\
+    exec podman build $PODMAN_BUILD_OPTIONS {certificates} \\
         --build-context {base}=container-image://{local_base} "$@" ;;
 run)
     exec podman run --pull=never "$@" ;;
