@@ -14,5 +14,10 @@ class CsvReporter(Reporter):
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow((subject.by, *columns))
         for stat in subject.track(subject.statistics()):
-            writer.writerow((key_text(stat, subject.by),
+            writer.writerow((_harmless(key_text(stat, subject.by)),
                              *(getattr(stat, name) for name in attributes)))
+
+
+def _harmless(text):
+    """A spreadsheet would compute a name such as =1+1, or worse."""
+    return f"'{text}" if text.startswith(('=', '+', '-', '@')) else text

@@ -105,6 +105,26 @@ class BrowserTest(PageCase):
         self.press_button('#table-head > :nth-child(2) button')
         self.assertEqual(self.column(1), ['0', '1', '3', '9', '30'])
 
+    def test_sorts_each_group_by_each_column(self):
+        for snapshots in ([support.Snapshot()],
+                          [support.Snapshot(), support.older()]):
+            self.open(*snapshots)
+            for by in 'line', 'function', 'file', 'module', 'type':
+                self.press_button(f'#keys [data-name={by}]')
+                count = self.browser.run('table.columns.length')
+                for column in range(count + 1):
+                    value = (f'row.values[{column}]' if column < count
+                             else 'row.label')
+                    first = f'#table-head > :nth-child({column + 1}) button'
+                    seen = []
+                    for _ in range(2):
+                        self.press_button(first)
+                        seen.append(self.browser.run(
+                            f'table.rows.map(row => {value})'))
+                    down, up = sorted(seen[0]), sorted(seen[0], reverse=True)
+                    with self.subTest(by=by, column=column):
+                        self.assertIn(seen, ([down, up], [up, down]))
+
     def test_groups(self):
         self.open(support.Snapshot())
         for by, column, rows in (

@@ -1,5 +1,6 @@
 """Reports of call trees, from made-up trees with known sums."""
 
+import csv
 import io
 import json
 import tracemalloc
@@ -110,6 +111,25 @@ class SpeedscopeTest(unittest.TestCase):
                 for profile in document['profiles']}
         self.assertEqual(ends['live memory: shrunk'], 60)
         self.assertEqual(ends['live memory: grown'], 6007 - 2553)
+
+
+class CsvTest(unittest.TestCase):
+    def test_formulas_are_text(self):
+        scope = {}
+        for name in ('=1+cmd|x', '+1', '-1', '@sum', 'plain', 'a,"b'):
+            exec(compile('def make(): return bytes(100)', name, 'exec'), scope)
+            self.addCleanup(tracemalloc.stop)
+            tracemalloc.start()
+            kept = scope['make']()
+            snapshot = tracemalloc.take_snapshot()
+            tracemalloc.stop()
+            del kept
+            for by in 'line', 'file', 'traceback', 'function':
+                rows = list(csv.reader(io.StringIO(
+                    render('csv', snapshot, by=by))))
+                cell = next(row[0] for row in rows if name in row[0])
+                self.assertEqual(cell.startswith(f"'{name}"),
+                                 name[0] in '=+-@', (by, cell))
 
 
 class FlameGraphTest(unittest.TestCase):
