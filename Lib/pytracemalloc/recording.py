@@ -15,6 +15,7 @@ import tracemalloc.files          # while nothing is traced yet
 import tracemalloc.task           # its handler of forks comes before ours
 
 from pytracemalloc import endings, summary
+from pytracemalloc.terminal import Progress
 
 VARIABLE = 'PYTRACEMALLOC_RUN'
 _LOOKED_AT = 8                    # numbered snapshots, to find leaks
@@ -50,7 +51,7 @@ class Recording:
         if self.options['output']:
             self.endings = endings.Endings(self.finish)
             self.endings.watch()
-            atexit.register(self.finish)
+            atexit.register(self.finish, at_exit=True)
             os.register_at_fork(after_in_child=self.forked)
         if self.options.get('http'):
             self.serve()
@@ -88,7 +89,7 @@ class Recording:
             except Exception as exc:
                 _say(f'no snapshot: {exc}')
 
-    def finish(self):
+    def finish(self, at_exit=False):
         """Take the last snapshot, once a process."""
         if self.pid != os.getpid():
             return
@@ -97,13 +98,13 @@ class Recording:
                 return
             self.finished = True
             try:
-                self._report()
+                self._report(at_exit)
             except Exception as exc:
                 _say(f'{self.output}: no snapshot: {exc}')
             except KeyboardInterrupt:
                 _say(f'{self.output}: interrupted before it was written')
 
-    def _report(self):
+    def _report(self, at_exit):
         for task in self.tasks:
             task.cancel()
         if not tracemalloc.is_tracing():
@@ -113,8 +114,13 @@ class Recording:
         tracemalloc.stop()
         output = self.output
         if output != os.devnull:
+            # A signal may have come while a thread was started.
+            bar = (Progress(f'Writing {os.path.basename(output)}',
+                            sys.__stderr__) if at_exit
+                   else contextlib.nullcontext())
             try:
-                snapshot.dump(output)
+                with bar:
+                    snapshot.dump(output)
             except OSError as exc:
                 _say(f'{output}: no snapshot: {exc.strerror or exc}')
                 output = os.devnull

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import sys
-import threading
 
 _BLOCKS = '▁▂▃▄▅▆▇█'
 _ASCII_BLOCKS = '_.-=+*%#'
@@ -60,18 +59,20 @@ class Progress:
         self.file = sys.stderr if file is None else file
         self.delay = delay
         self._done = self._total = 0
-        self._ended = threading.Event()
-        self._thread = None
+        self._ended = self._thread = None
 
     def __enter__(self):
         if width_of(self.file) is not None:
+            # Here: a recorded program imports this module, not its threads.
+            import threading
+            self._ended = threading.Event()
             self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()
         return self
 
     def __exit__(self, *exc_info):
-        self._ended.set()
         if self._thread is not None:
+            self._ended.set()
             self._thread.join()
 
     def track(self, items):

@@ -11,6 +11,7 @@ from unittest import mock
 from pytracemalloc.reporters.collapsed import CollapsedReporter
 from pytracemalloc.terminal import Progress
 from test.test_pytracemalloc.command_case import CommandCase, command
+from test.test_pytracemalloc.terminal import Terminal
 
 
 class Screen(io.StringIO):
@@ -108,6 +109,30 @@ class ReportTest(CommandCase):
                 self.assertEqual(screen.lines()[-1], '')
                 if not output:
                     self.assertEqual(stdout.getvalue().count('\n'), 30)
+
+    def test_end_of_a_run(self):
+        # A snapshot that takes over a second to write.
+        self.write('app.py', '''\
+            import os, time
+            fsync = os.fsync
+            def slow(number):
+                time.sleep(1.5)
+                fsync(number)
+            os.fsync = slow
+            ''')
+        for options, shown in ([], True), (['-c', 'import app, os; '
+                                            'os._exit(0)'], False):
+            with Terminal('run', '-fo', 'a.tracemalloc',
+                          *options or ['app.py']) as terminal:
+                status, output = terminal.end()
+            self.assertEqual(status, 0)
+            self.assertEqual('Writing a.tracemalloc ...' in output, shown)
+            self.assertIn('Snapshot: a.tracemalloc', output)
+
+    def test_program_has_no_module_because_of_it(self):
+        process = command('run', '-qo', os.devnull, '-c',
+                          'import sys; print("threading" in sys.modules)')
+        self.assertEqual(process.stdout, 'False\n')
 
 
 if __name__ == '__main__':
