@@ -86,8 +86,39 @@ def execute(command, options):
     environment = {**os.environ, recording.VARIABLE: json.dumps(options)}
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(sys.executable, [sys.executable, *_flags(), *command],
-              environment)
+    python = _interpreter()
+    os.execve(python, [python, *_flags(), *command], environment)
+
+
+def _interpreter():
+    """Return this Python, as the active virtual environment of it has it.
+
+    bin/pytracemalloc starts the one that is installed, which does not see the
+    environment's packages.
+    """
+    active = os.environ.get('VIRTUAL_ENV')
+    if not active or sys.prefix != sys.base_prefix:
+        return sys.executable
+    python = os.path.join(active, 'bin', 'python3')
+    if _home(active) == os.path.dirname(os.path.realpath(sys.executable)):
+        return python
+    print(f'pytracemalloc: {active} is not of this Python, its packages are '
+          f'not seen; make one with {sys.executable} -m venv',
+          file=sys.stderr)
+    return sys.executable
+
+
+def _home(environment):
+    """Return the folder of the Python that an environment was made with."""
+    try:
+        with open(os.path.join(environment, 'pyvenv.cfg')) as file:
+            for line in file:
+                key, _, value = line.partition('=')
+                if key.strip() == 'home':
+                    return os.path.realpath(value.strip())
+    except (OSError, ValueError):
+        pass
+    return None
 
 
 def _flags():

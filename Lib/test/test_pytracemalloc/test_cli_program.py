@@ -141,6 +141,35 @@ class PlainTest(CommandCase):
                          (0, plain.stdout, b''))
         tracemalloc.Snapshot.load('a.tracemalloc')
 
+    def test_active_virtual_environment(self):
+        code = 'import sys; print(sys.prefix)'
+        for folder, options in ('env', []), ('copy', ['--copies']):
+            subprocess.run([sys.executable, '-m', 'venv', '--without-pip',
+                            *options, folder], check=True)
+            active = os.path.abspath(folder)
+            process = command('run', '-fqoa', '-c', code,
+                              env=os.environ | {'VIRTUAL_ENV': active})
+            self.assertEqual((process.stdout, process.stderr),
+                             (f'{active}\n', ''))
+        # In the other environment's own command the packages are its own.
+        process = subprocess.run(
+            ['env/bin/python3', '-m', 'pytracemalloc', 'run', '-fqoa', '-c',
+             code], env=os.environ | {'VIRTUAL_ENV': active},
+            capture_output=True, text=True)
+        self.assertEqual((process.stdout, process.stderr),
+                         (os.path.abspath('env') + '\n', ''))
+
+    def test_virtual_environment_of_another_python(self):
+        self.write('other/pyvenv.cfg', 'home = /elsewhere/bin\n')
+        for active in 'other', 'nowhere':
+            process = command('run', '-fqoa', '-c', 'import sys; '
+                              'print(sys.prefix)',
+                              env=os.environ | {'VIRTUAL_ENV': active})
+            self.assertEqual((process.stdout, process.stderr), (
+                f'{sys.prefix}\n', f'pytracemalloc: {active} is not of this '
+                f'Python, its packages are not seen; make one with '
+                f'{sys.executable} -m venv\n'))
+
     def test_depth_beats_the_environment(self):
         process = command('run', '-q', '-n', '7', '-c', 'import tracemalloc; '
                           'print(tracemalloc.get_traceback_limit())',
@@ -325,7 +354,7 @@ class TerminalTest(CommandCase):
         terminal.type('some\n\x03')
         terminal.wait_for('^Snapshot')
         terminal.type('echo "status=$?"\n')
-        page = '\n'.join(terminal.wait_for('^status=130$'))
+        page = '\n'.join(terminal.wait_for(r'^(\$ )?status=130$'))
         self.assertIn('KeyboardInterrupt', page)
         self.assertIn('app.py:1 in <module>', page)
         self.assertIn('Snapshot: a.tracemalloc', page)
