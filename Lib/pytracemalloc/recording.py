@@ -15,7 +15,7 @@ import tracemalloc.files          # while nothing is traced yet
 import tracemalloc.task           # its handler of forks comes before ours
 
 from pytracemalloc import endings, summary
-from pytracemalloc.terminal import Progress
+from pytracemalloc.terminal import Progress, width_of
 
 VARIABLE = 'PYTRACEMALLOC_RUN'
 _LOOKED_AT = 8                    # numbered snapshots, to find leaks
@@ -124,15 +124,14 @@ class Recording:
             except OSError as exc:
                 _say(f'{output}: no snapshot: {exc.strerror or exc}')
                 output = os.devnull
-        # Not sys.stderr, which may be the program's own invention.
-        if self.options['quiet'] or not sys.__stderr__ \
-                or sys.__stderr__.closed:
+        if self.options['quiet']:
             return
         if self.pid != self.options['pid']:
-            summary.write_line(snapshot, output, sys.__stderr__)
+            _write_error(summary.make_line(snapshot, output))
             return
-        summary.write(snapshot, self._find_suspects(snapshot),
-                      self.options['top'], output, sys.__stderr__)
+        _write_error(summary.make(
+            snapshot, self._find_suspects(snapshot), self.options['top'],
+            output, width_of(sys.__stderr__)))
 
     def _find_suspects(self, snapshot):
         """Compare with numbered snapshots, now that nothing is traced: in
@@ -177,6 +176,18 @@ def start():
 
 
 def _say(text):
-    if sys.__stderr__:
-        with contextlib.suppress(OSError, ValueError):
-            print(f'pytracemalloc: {text}', file=sys.__stderr__, flush=True)
+    _write_error(f'pytracemalloc: {text}')
+
+
+def _write_error(text):
+    """Write to the standard error that the process has begun with.
+
+    Past the stream's buffer: what cannot be written would stay there, fail
+    again at the interpreter's end and become its exit status.
+    """
+    stream = sys.__stderr__
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        stream.flush()
+        data = f'{text}\n'.encode(stream.encoding, 'backslashreplace')
+        while data:
+            data = data[os.write(stream.fileno(), data):]

@@ -3,7 +3,7 @@
 import os
 
 from pytracemalloc.reporters import plain_name
-from pytracemalloc.terminal import shorten, width_of
+from pytracemalloc.terminal import shorten
 from pytracemalloc.units import format_count, format_losses, format_size
 
 # A site is suspected if it still holds most of what it ever allocated, in
@@ -70,9 +70,11 @@ class Suspects:
                    in zip(sizes, sizes[1:]))
 
 
-def write(snapshot, suspects, count, output, file):
-    """Write the summary of a snapshot that has been dumped to *output*."""
-    width = width_of(file)
+def make(snapshot, suspects, count, output, width=None):
+    """Return the summary of a snapshot that has been dumped to *output*.
+
+    *width*: columns of the terminal that it is for, None for no terminal.
+    """
     stats = snapshot.statistics('lineno')
     lines = [f'pytracemalloc: {_figures(snapshot)}']
     lines += format_losses(snapshot)
@@ -85,18 +87,18 @@ def write(snapshot, suspects, count, output, file):
         lines.append('Suspected leaks:')
         lines += [_line(stat, size, count, width, reason)
                   for stat, size, count, reason in found]
+    lines = [line[:width] for line in lines]
     if output != os.devnull:
         lines.append(f'Snapshot: {_short_name(output)}')
-    _write('\n'.join(line if width is None or line.startswith('Snapshot')
-                     else line[:width] for line in lines), file)
+    return '\n'.join(lines)
 
 
-def write_line(snapshot, output, file):
-    """Write the one line that the summary of a child process is."""
+def make_line(snapshot, output):
+    """Return the one line that the summary of a child process is."""
     line = f'pytracemalloc: process {snapshot.pid}: {_figures(snapshot)}'
     if output != os.devnull:
         line += f'; {_short_name(output)}'
-    _write(line, file)
+    return line
 
 
 def _figures(snapshot):
@@ -113,13 +115,6 @@ def _short_name(output):
     except OSError:
         return output             # the program's directory is gone
     return output if name.startswith(os.pardir) else name
-
-
-def _write(text, file):
-    encoding = file.encoding or 'utf-8'
-    file.write(text.encode(encoding, 'backslashreplace').decode(encoding)
-               + '\n')
-    file.flush()
 
 
 def _top(title, stats, size, count, width):

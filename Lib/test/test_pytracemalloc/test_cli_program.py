@@ -368,7 +368,7 @@ class TerminalTest(CommandCase):
                       'echo "status=$?"\n')
         terminal.wait_for('ready True True')
         terminal.type('one\ntwo\x7fp\n')
-        page = terminal.wait_for('^status=0$')
+        page = terminal.wait_for('status=0$')
         self.assertIn("['one', 'twp']", page)
 
     def test_stop_and_continue(self):
@@ -379,7 +379,7 @@ class TerminalTest(CommandCase):
         terminal.type('\x1a')
         terminal.wait_for('Stopped')
         terminal.type('fg; echo "status=$?"\nline\n')
-        page = terminal.wait_for('^status=0$')
+        page = terminal.wait_for('status=0$')
         self.assertIn("['line']", page)
 
 

@@ -52,7 +52,7 @@ class ProgressTest(unittest.TestCase):
                     100 * found[2].count('#') / len(found[2]), shares[-1],
                     delta=10)
         self.assertEqual(shares, sorted(shares))
-        self.assertGreater(shares[-1], 60)
+        self.assertGreater(shares[-1], 30)
 
     def test_twenty_columns(self):
         for line in self.run_progress(Screen(20)):
@@ -61,7 +61,9 @@ class ProgressTest(unittest.TestCase):
     def test_what_cannot_be_counted(self):
         screen = Screen()
         with Progress('Reading', screen, 0.02):
-            time.sleep(0.1)
+            end = time.monotonic() + 30
+            while not screen.getvalue() and time.monotonic() < end:
+                time.sleep(0.02)
         self.assertEqual(screen.lines()[0], 'Reading ...')
 
     def test_nothing_before_a_second(self):
@@ -104,8 +106,8 @@ class ReportTest(CommandCase):
                                            *output])
                 self.assertEqual(status, 0)
                 self.assertRegex(screen.lines()[0],
-                                 'Writing out +[67]' if output else
-                                 'Reading a.tracemalloc +[67]')
+                                 r'Writing out +\d+% #' if output else
+                                 r'Reading a.tracemalloc +\d+% #')
                 self.assertEqual(screen.lines()[-1], '')
                 if not output:
                     self.assertEqual(stdout.getvalue().count('\n'), 30)

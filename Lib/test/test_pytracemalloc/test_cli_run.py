@@ -1,15 +1,12 @@
 """pytracemalloc run: the program is its own, the report is about it."""
 
 import glob
-import io
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import tracemalloc
 import unittest
-from unittest import mock
 
 from pytracemalloc import summary
 from test.test_pytracemalloc.command_case import PROGRAM, CommandCase, command
@@ -157,7 +154,7 @@ class RunTest(CommandCase):
         path = self.write('app.py', self.GROWS)
         process, last = self.run_program('--every', '1', path, '350')
         snapshots = self.numbered()
-        self.assertIn(len(snapshots), (3, 4, 5, 6))
+        self.assertGreaterEqual(len(snapshots), 3)
         times = [snapshot.timestamp.timestamp() for snapshot in snapshots]
         for before, after in zip(times, times[1:]):
             self.assertGreaterEqual(after - before, 0.99)
@@ -226,22 +223,11 @@ class RunTest(CommandCase):
     def test_summary_in_twenty_columns(self):
         process, snapshot = self.run_program('-c', PROGRAM)
 
-        class Narrow(io.StringIO):
-            encoding = 'ascii'
-
-            def isatty(self):
-                return True
-
         suspects = summary.Suspects()
         suspects.look_at(snapshot)
-        file = Narrow()
-        with mock.patch.object(
-                shutil, 'get_terminal_size',
-                lambda: os.terminal_size((20, 24))):
-            summary.write(snapshot, suspects, 3, os.devnull, file)
-        self.assertTrue(all(len(line) <= 20 for line in
-                            file.getvalue().replace('\\u2026', '.')
-                            .splitlines()))
+        text = summary.make(snapshot, suspects, 3, os.devnull, 20)
+        self.assertTrue(all(len(line) <= 20 for line in text.splitlines()))
+        self.assertIn('At the peak:', text)
 
     def test_losses_are_reported(self):
         tracemalloc.start()
@@ -250,10 +236,9 @@ class RunTest(CommandCase):
         snapshot.metadata |= {'untraced': 1234, 'folded': 56, 'pruned': 789}
         suspects = summary.Suspects()
         suspects.look_at(snapshot)
-        out = io.StringIO()
-        summary.write(snapshot, suspects, 0, os.devnull, out)
+        made = summary.make(snapshot, suspects, 0, os.devnull)
         snapshot.dump('losses.tracemalloc')
-        for text in out.getvalue(), self.ok('report', 'losses.tracemalloc'):
+        for text in made, self.ok('report', 'losses.tracemalloc'):
             self.assertIn('\nNot traced, for want of memory: 1,234 blocks\n'
                           'Recursion folded: 56 frames\n'
                           'Stacks without live blocks forgotten, not what '
@@ -268,6 +253,7 @@ class RunTest(CommandCase):
         self.assertEqual((os.listdir(), glob.glob('/dev/null.*')), ([], []))
 
     def test_programs_that_leave_little_to_write_on(self):
+        environment = os.environ | {'PYTHONUNBUFFERED': ''}
         for code, has_summary in (
                 ('import sys; sys.stderr = None', True),
                 ('import sys, io; sys.stderr = io.StringIO()', True),
@@ -281,7 +267,7 @@ class RunTest(CommandCase):
                 ('import sys; sys.modules.clear()', True)):
             with self.subTest(code):
                 process = command('run', '-f', '-o', 'a.tracemalloc', '-c',
-                                  code)
+                                  code, env=environment)
                 self.assertEqual((process.returncode, process.stdout),
                                  (0, ''))
                 self.assertEqual('Live at the end' in process.stderr,
