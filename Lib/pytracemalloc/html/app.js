@@ -196,7 +196,7 @@ function typesAt(test, keys) {
     }
   });
   return Array.from(sums).sort((a, b) => b[1][0] - a[1][0])
-    .map(([type, [size, count]]) => `${names[type]}: ${formatBytes(size)} live, ${formatBlocks(count)}`);
+    .map(([type, [size, count]]) => `${names[type]}: ${formatBytes(size)} live, ${formatValue(count, 'blocks')}`);
 }
 
 function linesOfType(type) {
@@ -211,7 +211,7 @@ function linesOfType(type) {
     }
   });
   return Array.from(sums).sort((a, b) => b[1][0] - a[1][0])
-    .map(([frame, [size, count]]) => `${formatBytes(size)}, ${formatBlocks(count)}: ${shortLabel(model, frame, false)}`);
+    .map(([frame, [size, count]]) => `${formatBytes(size)}, ${formatValue(count, 'blocks')}: ${shortLabel(model, frame, false)}`);
 }
 
 function selectRow(row) {

@@ -145,7 +145,7 @@ class BrowserTest(PageCase):
     def test_row_shows_types_and_marks_boxes(self):
         self.open(support.Snapshot())
         self.press_button('#table-room [role=row]')
-        self.assertIn('dict: 2.8 KiB live, 29', self.text('#parts'))
+        self.assertEqual(self.text('#parts'), 'dict: 2.8 KiB live, 29 blocks')
         self.assertEqual(self.browser.run('sum(graph.matches)'), 1)
 
     def test_source_line(self):
