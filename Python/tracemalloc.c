@@ -199,11 +199,18 @@ _PyTraceMalloc_ClearTraces(void)
     unlock_all();
 }
 
+/* The creator of an interpreter may have released the GIL; another thread may
+   then be amid a function that relies on it.  So far there is but one GIL. */
 void
 _PyTracer_OwnGil(void)
 {
     if (_PyTracer.shared) {
         return;                   // for good: what follows needs the one GIL
+    }
+    int detached = _PyThreadState_GET() == NULL;
+    PyGILState_STATE state = PyGILState_UNLOCKED;
+    if (detached) {
+        state = PyGILState_Ensure();
     }
     _PyTracer_Lock();
     _PyTracer.shared = 1;
@@ -211,6 +218,9 @@ _PyTracer_OwnGil(void)
         _PyTracer_InstallAllocators(1);
     }
     _PyTracer_Unlock();
+    if (detached) {
+        PyGILState_Release(state);
+    }
 }
 
 /* --- Questions */
