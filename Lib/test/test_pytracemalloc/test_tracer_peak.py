@@ -1,6 +1,7 @@
 """Counters of a site: who made the peak, what was ever allocated, and what
 only the cyclic collector could free."""
 import gc
+import itertools
 import random
 import sys
 import tracemalloc
@@ -43,6 +44,13 @@ def make_counted():
 
 def make_many(n):
     return [x * 0.5 for x in range(n)]
+
+
+def make_tuples(n):
+    a = n
+    for i in itertools.repeat(None, n):
+        made = a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a
+    return made
 
 
 def make_much(keep, n, byte=b'x'):
@@ -117,6 +125,21 @@ class PeakTests(unittest.TestCase):
         self.assertEqual((stat.size, stat.count), (size, 1))
         self.assertEqual((stat.total_size, stat.total_count), (n * size, n))
         self.assertEqual((stat.peak_size, stat.peak_count), (2 * size, 2))
+
+    @unittest.skipIf(FLAVOUR == 'ignore', 'not seen')
+    def test_sums_of_a_free_list_beyond_32_bits(self):
+        n = 22_000_000
+        with Tracing():
+            made = make_tuples(n)
+            snapshot = tracemalloc.take_snapshot()
+        size = sys.getsizeof(made)
+        self.assertGreater(n * size, 2 ** 32)
+        site = line_of(make_tuples, 3)
+        stat, = (stat for stat in snapshot.statistics('lineno')
+                 if (stat.traceback[0].filename, stat.traceback[0].lineno)
+                 == site)
+        self.assertEqual((stat.size, stat.count), (size, 1))
+        self.assertEqual((stat.total_size, stat.total_count), (n * size, n))
 
     @unittest.skipUnless(SLOW, 'takes half a gigabyte')
     def test_peak_of_very_many_blocks(self):

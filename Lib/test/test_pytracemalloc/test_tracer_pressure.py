@@ -182,34 +182,36 @@ class ProgramMemoryTests(PressureCase):
                 self.sweep(lambda n: _testtracer.fail_raw(n, n + 1),
                            _testtracer.fail_raw)
 
-    def fail_to_grow(self, *call):
-        """A traced block of 2000 bytes cannot grow; what was and is known."""
-        grows = bytearray(2000)
-        before = self.traces()
+    def fail_to_grow(self, *call, size=2000):
+        """A traced block cannot grow; what was and is known of it."""
+        more = bytes(600)
+        grows = bytearray(size)
+        before = self.traces(size)
         _testtracer.fail_raw(1, 2, *call)
         try:
-            grows.extend(bytes(100))
+            grows.extend(more)
         except MemoryError:
             _testtracer.fail_raw()
         else:
             self.fail('there was memory')
         self.check()
-        after = self.traces()
-        self.assertEqual(len(grows), 2000)
+        after = self.traces(size)
+        self.assertEqual(len(grows), size)
         return before, after
 
-    def traces(self):
-        """Of the blocks of fail_to_grow() over 512 bytes."""
+    def traces(self, size):
+        """Of the block of fail_to_grow(), with the byte at its end."""
         return [trace for trace in tracemalloc._get_traces()
-                if trace[1] > 512 and trace[2][0][0] == __file__]
+                if trace[1] == size + 1 and trace[2][0][0] == __file__]
 
     def test_a_failed_realloc_is_undone(self):
         _testtracer.wrap_raw()
-        with Tracing(2):
-            before, after = self.fail_to_grow()
-            self.check()
-        self.assertEqual(len(before), 1)
-        self.assertEqual(before, after)
+        for size in 2000, 300:
+            with self.subTest(size=size), Tracing(2):
+                before, after = self.fail_to_grow(size=size)
+                self.check()
+                self.assertEqual(len(before), 1)
+                self.assertEqual(before, after)
 
     def test_a_failed_realloc_while_traces_are_cleared(self):
         _testtracer.wrap_raw()

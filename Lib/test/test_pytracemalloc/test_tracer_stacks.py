@@ -10,7 +10,8 @@ try:
 except ImportError:
     greenlet = None
 
-from test.test_pytracemalloc.helpers import Tracing
+from test import support
+from test.test_pytracemalloc.helpers import Tracing, line_of
 
 found = []                          # (object, its frames by sys._getframe())
 
@@ -170,6 +171,48 @@ def greenlets():
         while alive := [other for other in others if not other.dead]:
             alive[0].switch(3, others)
             probe()
+
+
+def down(depth):
+    kept = [depth]
+    if depth:
+        down(depth - 1)
+
+
+def from_lines(n, depth):
+    """Call down() from n lines, one after the other."""
+    scope = {'down': down}
+    exec(compile(f'down({depth})\n' * n, 'lines', 'exec'), scope)
+
+
+def object_below(depth):
+    if depth:
+        return object_below(depth - 1)
+    return Probe()
+
+
+class RecursionTests(unittest.TestCase):
+
+    def test_nodes_know_only_so_many_callers(self):
+        for nframe in 2, 5:
+            with self.subTest(nframe=nframe), Tracing(nframe):
+                down(0)
+                before = tracemalloc.get_tracer_stats()['nodes']
+                from_lines(200, 100)
+                after = tracemalloc.get_tracer_stats()['nodes']
+                # Far fewer than 200 * 100.
+                self.assertLess(after - before, 200 * 15 * nframe)
+
+    def test_the_whole_stack_folds_what_is_beyond_a_thousand(self):
+        with support.infinite_recursion(2000), Tracing('full'):
+            for depth, found in (1000, 1000), (1500, 1000), (999, 999):
+                made = object_below(depth)
+                frames = list(tracemalloc.get_object_traceback(made))
+                lines = [frame.lineno for frame in frames
+                         if frame.filename == __file__]
+                _, line = line_of(object_below, 2)
+                self.assertEqual(lines.count(line), found)
+            self.assertGreater(tracemalloc.get_tracer_stats()['folded'], 0)
 
 
 class StackTests(unittest.TestCase):
