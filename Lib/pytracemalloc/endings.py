@@ -4,8 +4,14 @@ SIGTERM and SIGHUP ask a program to end; if their action is the default one, a
 handler that writes the report comes first and then the default action.  What
 the program does about them itself stays as it is.  SIGQUIT stays the way to
 end a program at once, and SIGINT raises KeyboardInterrupt as ever.
+
+Child processes keep the default action: Python calls a handler between two
+instructions, so that a signal that comes right before a call blocks is heeded
+when the call returns.  multiprocessing ends its workers at such moments, and
+would wait for them for ever.
 """
 
+import _thread
 import os
 import signal
 
@@ -24,10 +30,13 @@ class Endings:
         self._leave = os._exit
         self._busy = 0
         self._late = None         # the signal that came while busy
+        self._mask = None         # the thread's, while busy
+        self._forks = {}          # masks of the threads that fork
 
-    def watch(self):
+    def watch(self, signals):
+        """*signals*: not only os._exit()."""
         os._exit = self._exit
-        for number in _REQUESTS:
+        for number in _REQUESTS if signals else ():
             if signal.getsignal(number) == signal.SIG_DFL:
                 signal.signal(number, self._obey)
 
@@ -35,19 +44,42 @@ class Endings:
         """Put back what watch() changed and the program has not."""
         if os._exit == self._exit:
             os._exit = self._leave
+        self._unwatch_signals()
+
+    def _unwatch_signals(self):
         for number in _REQUESTS:
             if signal.getsignal(number) == self._obey:
                 signal.signal(number, signal.SIG_DFL)
 
-    def forked(self):
-        """In the child: what the parent was busy with is not done here."""
+    def before_fork(self):
+        # The interpreter of the child forgets the signals that came before
+        # it was ready.  Blocked, they stay until it is.
+        self._forks[_thread.get_ident()] = signal.pthread_sigmask(
+            signal.SIG_BLOCK, _REQUESTS)
+
+    def after_fork(self):
+        signal.pthread_sigmask(signal.SIG_SETMASK,
+                               self._forks.pop(_thread.get_ident()))
+
+    def forked(self, followed):
+        """In the child, which has signals at their default action."""
+        # What the parent was busy with is not done here.
         self._busy, self._late = 0, None
+        if followed:
+            self._unwatch_signals()
+        else:
+            self.unwatch()
+        self.after_fork()
 
     def __enter__(self):
+        if not self._busy:
+            self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _REQUESTS)
         self._busy += 1
 
     def __exit__(self, *exc_info):
         self._busy -= 1
+        if not self._busy:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         if self._late is not None and not self._busy:
             number, self._late = self._late, None
             self._obey(number, None)

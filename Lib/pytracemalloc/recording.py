@@ -50,9 +50,11 @@ class Recording:
     def start(self):
         if self.options['output']:
             self.endings = endings.Endings(self.finish)
-            self.endings.watch()
+            self.endings.watch(self.pid == self.options['pid'])
             atexit.register(self.finish, at_exit=True)
-            os.register_at_fork(after_in_child=self.forked)
+            os.register_at_fork(before=self.endings.before_fork,
+                                after_in_parent=self.endings.after_fork,
+                                after_in_child=self.forked)
         if self.options.get('http'):
             self.serve()
         tracemalloc.stop()        # the environment may have started it
@@ -150,10 +152,9 @@ class Recording:
     def forked(self):
         """In the child: record on, in a file of its own, or not at all."""
         tracemalloc.stop()
+        self.endings.forked(self.options['follow'])
         if not self.options['follow']:
-            self.endings.unwatch()
             return
-        self.endings.forked()
         self.pid = os.getpid()
         self.output = _insert(self.options['output'], self.pid)
         self.number = 0
