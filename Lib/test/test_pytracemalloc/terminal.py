@@ -29,6 +29,7 @@ class Terminal:
             **options):
         self.master, slave = pty.openpty()
         self.resize(columns, lines)
+        self.before = termios.tcgetattr(slave)
         environment = {name: value for name, value in environment.items()
                        if name not in ('COLUMNS', 'LINES')}
         environment |= {'PYTHONIOENCODING': 'utf-8', 'TERM': 'xterm'}
@@ -36,7 +37,6 @@ class Terminal:
             [*program, *args], stdin=slave, stdout=slave, stderr=slave,
             start_new_session=True, preexec_fn=_own_terminal,
             env=environment, **options)
-        self.before = termios.tcgetattr(slave)
         self.slave = slave
         self.output = ''
 
