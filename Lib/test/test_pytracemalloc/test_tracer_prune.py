@@ -76,7 +76,7 @@ def leaf(path):
         small.append(small)
 
 def mountain(path):
-    held.append(bytearray(100_000))
+    held.append(bytes(100_000))
     held.append([path])
 
 live = {}
@@ -96,6 +96,12 @@ for stat in snapshot.statistics('lineno'):
             stat.size, stat.count, stat.total_size, stat.total_count,
             stat.peak_size, stat.peak_count,
             stat.garbage_size, stat.garbage_count]
+# Of what is dead now, too.
+for stat in snapshot.peak.statistics('lineno'):
+    frame = stat.traceback[0]
+    if frame.filename in ('<string>', '<tree>'):
+        rows[f'peak of {frame.filename}:{frame.lineno}'] = [stat.size,
+                                                            stat.count]
 paths = []
 for path, (small, large) in live.items():
     # Of f0, f1 and so on: a level has three lines, of which a bit of the path
@@ -144,6 +150,8 @@ class PruneTests(unittest.TestCase):
         self.assertGreater(npaths, 1000)
         self.assertTrue(right)
         self.assertEqual(stats['pruned'], 0)
+        self.assertGreater(max(size for size, *rest in rows.values()),
+                           51_000_000)
         for nframe in 25, 'full':
             with self.subTest(nframe=nframe):
                 pruned = run(TREE, options=['-X', f'tracemalloc={nframe}'])
