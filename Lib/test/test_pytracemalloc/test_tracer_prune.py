@@ -156,7 +156,9 @@ class PruneTests(unittest.TestCase):
             with self.subTest(nframe=nframe):
                 pruned = run(TREE, options=['-X', f'tracemalloc={nframe}'])
                 self.assertEqual(pruned[0], rows)
-                self.assertEqual(pruned[1:3], [npaths, True])
+                self.assertEqual(pruned[1], npaths)
+                # There a list may have the trace of one before it.
+                self.assertTrue(pruned[2] or FLAVOUR == 'ignore')
                 stats = pruned[4]
                 self.assertGreater(stats['pruned'], 1_000_000)
                 self.assertEqual(pruned[3]['pruned'], stats['pruned'])
