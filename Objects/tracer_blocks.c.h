@@ -127,6 +127,26 @@ _PyTracer_Entry(void *block, int create, size_t *size)
     return table == NULL ? NULL : &table[index];
 }
 
+/* What new_arena() asks for: more room for arena objects, of which those in
+   use keep their place.  Another GIL may be looking at all pools. */
+static struct arena_object *
+tracer_grow_arenas(OMState *state, size_t nbytes)
+{
+    struct arena_object *old = allarenas;
+    struct arena_object *grown = PyMem_RawCalloc(1, nbytes);
+    if (grown == NULL) {
+        return NULL;
+    }
+    if (old != NULL) {
+        memcpy(grown, old, maxarenas * sizeof(*old));
+    }
+    _PyTracer_Lock();
+    allarenas = grown;
+    _PyTracer_Unlock();
+    PyMem_RawFree(old);
+    return grown;
+}
+
 /* --- All pools.  HEAD_LOCK held: interpreters that end take theirs along. */
 
 static int

@@ -8,17 +8,20 @@
 #include "Python.h"
 #include "pycore_code.h"          // _PyCode_CODE()
 #include "pycore_tracer_core.h"
+#include "pycore_tracer_index.h"  // TRACER_INDEX_BITS
 #include "pycore_tracer_lines.h"
 
 #define INITIAL_CODES 128
 #define INITIAL_INSTRS 1024
-#define NCHAINS 4                 // power of two
+#define NCHAINS 2                 // power of two
+#define UNIT_BITS 20
 
 struct instr {
-    int unit;                     // offset in the code, in code units
-    uint32_t location;
-    uint32_t next;                // index + 1: in the chain, or free
+    uint64_t unit : UNIT_BITS;    // offset in the code, in code units
+    uint64_t location : TRACER_INDEX_BITS;
+    uint64_t next : TRACER_INDEX_BITS;  // index + 1: in the chain, or free
 };
+static_assert(sizeof(struct instr) == 8, "there are many");
 
 struct code {
     PyCodeObject *object;         // NULL: free
@@ -145,12 +148,15 @@ drop_code(struct code *code)
     }
     *link = code->next;
     for (int chain = 0; chain < NCHAINS; chain++) {
-        uint32_t *end = &code->chains[chain];
-        while (*end != 0) {
-            end = &instrs[*end - 1].next;
+        uint32_t first = code->chains[chain];
+        if (first != 0) {
+            struct instr *last = &instrs[first - 1];
+            while (last->next != 0) {
+                last = &instrs[last->next - 1];
+            }
+            last->next = free_instrs;
+            free_instrs = first;
         }
-        *end = free_instrs;
-        free_instrs = code->chains[chain];
     }
     code->object = NULL;
     code->next = free_codes;
@@ -174,25 +180,33 @@ find_instr(struct code *code, int unit)
         return UINT32_MAX;
     }
     uint32_t *first = chain_of(code, unit);
-    uint32_t *link = first;
-    for (; *link != 0; link = &instrs[*link - 1].next) {
-        uint32_t i = *link;
+    struct instr *before = NULL;
+    for (uint32_t i = *first; i != 0; i = before->next) {
         struct instr *instr = &instrs[i - 1];
-        if (instr->unit == unit) {
-            *link = instr->next;
-            instr->next = *first;
-            *first = i;
+        if (instr->unit == (unsigned int)unit) {
+            if (before != NULL) {
+                before->next = instr->next;
+                instr->next = *first;
+                *first = i;
+            }
             return instr->location;
         }
+        before = instr;
     }
     return UINT32_MAX;
 }
 
-/* Without memory, it will be decoded again next time. */
+/* Without memory, it will be decoded again next time; as in a code object of a
+   million instructions. */
 static void
 add_instr(struct code *code, int unit, uint32_t location)
 {
     uint32_t i = ninstrs;
+    if (unit >= 1 << UNIT_BITS
+        || (free_instrs == 0 && i + 1 == TRACER_INDEX_MAX))
+    {
+        return;
+    }
     if (free_instrs != 0) {
         i = free_instrs - 1;
         free_instrs = instrs[i].next;

@@ -296,9 +296,10 @@ _PyTracer_SavePeak(uint32_t id)
 {
     struct tracer_counts counts = _PyTracer_Counts(id);
     struct tracer_sum live = _PyTracer_Live(&counts);
-    uint64_t packed = live.blocks << TRACER_SAVED_SHIFT | live.bytes;
+    uint32_t packed = (uint32_t)(live.blocks << TRACER_SAVED_SHIFT
+                                 | live.bytes);
     if (live.bytes >> TRACER_SAVED_SHIFT
-        || live.blocks >> (64 - TRACER_SAVED_SHIFT)
+        || live.blocks >> (32 - TRACER_SAVED_SHIFT)
         || packed == TRACER_SAVED_WIDE)
     {
         _PyTracer.wide[id].saved = live;
@@ -319,12 +320,12 @@ _PyTracer_AtPeak(uint32_t id)
         struct tracer_counts counts = _PyTracer_Counts(id);
         return _PyTracer_Live(&counts);
     }
-    uint64_t packed = _PyTracer.saved[number - _PyTracer.epoch];
+    uint32_t packed = _PyTracer.saved[number - _PyTracer.epoch];
     if (packed == TRACER_SAVED_WIDE) {
         return _PyTracer.wide[id].saved;
     }
     return (struct tracer_sum){
-        .bytes = packed & (((uint64_t)1 << TRACER_SAVED_SHIFT) - 1),
+        .bytes = packed & ((1u << TRACER_SAVED_SHIFT) - 1),
         .blocks = packed >> TRACER_SAVED_SHIFT};
 }
 

@@ -28,11 +28,12 @@ read_svarint(const uint8_t **p)
     return value & 1 ? -(int)(value >> 1) : (int)(value >> 1);
 }
 
-/* Decode the entry at d->next and advance d. */
+/* Decode the entry at d->next of the table and advance d. */
 static void
-decode_entry(struct tracer_decoder *d, struct tracer_position *pos)
+decode_entry(const uint8_t *table, struct tracer_decoder *d,
+             struct tracer_position *pos)
 {
-    const uint8_t *p = d->next;
+    const uint8_t *p = table + d->next;
     uint8_t first = *p++;
     int form = first >> 3 & 15;
     int units = (first & 7) + 1;
@@ -68,7 +69,7 @@ decode_entry(struct tracer_decoder *d, struct tracer_position *pos)
         p++;
         break;
     }
-    d->next = p;
+    d->next = (uint32_t)(p - table);
     d->unit += units;
 }
 
@@ -77,14 +78,13 @@ _PyTracer_DecodeLine(PyCodeObject *code, struct tracer_decoder *d, int unit)
 {
     PyObject *table = code->co_linetable;
     const uint8_t *start = (const uint8_t *)PyBytes_AS_STRING(table);
-    const uint8_t *end = start + PyBytes_GET_SIZE(table);
-    if (d->next == NULL || d->unit > unit) {
-        *d = (struct tracer_decoder){start, 0, code->co_firstlineno};
+    if (d->next == 0 || d->unit > unit) {
+        *d = (struct tracer_decoder){.line = code->co_firstlineno};
     }
     struct tracer_position pos = {-1, -1, -1, -1};
-    while (d->next < end) {
+    while (d->next < PyBytes_GET_SIZE(table)) {
         struct tracer_decoder before = *d;
-        decode_entry(d, &pos);
+        decode_entry(start, d, &pos);
         if (d->unit > unit) {
             /* Stay in front of this entry: a neighbour may be next. */
             *d = before;

@@ -24,7 +24,7 @@ struct pruning {
     uint32_t *numbers;            // by old number: the new one, 0: it goes
     uint32_t *twins;              // the same of twins
     uint32_t *stumps;             // by location, 0: none
-    uint64_t *saved;              // values of the peak, in their new order
+    uint32_t *saved;              // values of the peak, in their new order
     uint32_t nnodes, ntwins, nsaved, nlocations;      // before
 };
 

@@ -28,7 +28,7 @@ static_assert(TRACER_MAX_NODES == TRACER_INDEX_MAX, "nodes have numbers");
 enum {NODES, SAVED, WIDE, TWINS, NARRAYS};
 static const size_t item_sizes[NARRAYS] = {
     [NODES] = sizeof(struct tracer_node),
-    [SAVED] = sizeof(uint64_t),
+    [SAVED] = sizeof(uint32_t),
     [WIDE] = sizeof(struct tracer_wide),
     [TWINS] = sizeof(struct tracer_twin),
 };
@@ -66,7 +66,7 @@ reserve_arrays(void)
     }
     _PyTracer.max_nodes = n;
     _PyTracer.nodes = (struct tracer_node *)arrays[NODES];
-    _PyTracer.saved = (uint64_t *)arrays[SAVED];
+    _PyTracer.saved = (uint32_t *)arrays[SAVED];
     _PyTracer.wide = (struct tracer_wide *)arrays[WIDE];
     _PyTracer.twins = (struct tracer_twin *)arrays[TWINS];
     return 0;

@@ -17,8 +17,8 @@ struct tracer_position {
 
 /* The decoder of one line table, between two entries; all zero at first. */
 struct tracer_decoder {
-    const uint8_t *next;
-    int unit;                     // where the next entry starts
+    uint32_t next;                // offset of the next entry in the table
+    int unit;                     // where that starts in the code
     int line;                     // running line
 };
 

@@ -103,9 +103,9 @@ struct tracer_wide {
     struct tracer_sum saved;
 };
 
-/* A value of the peak: blocks << 40 | bytes, or that it is wide. */
-#define TRACER_SAVED_SHIFT 40
-#define TRACER_SAVED_WIDE UINT64_MAX
+/* A value of the peak: blocks << 19 | bytes, or that it is wide. */
+#define TRACER_SAVED_SHIFT 19
+#define TRACER_SAVED_WIDE UINT32_MAX
 
 /* What few nodes have: blocks in the address map, blocks that were cyclic
    garbage.  Such a node has a twin; number 0 is that of all others, always
@@ -256,7 +256,7 @@ struct tracer_state {
     uint64_t pruned;              // nodes that were given back; lock
     uint64_t untraced;            // blocks not traced: tracer out of memory
 
-    uint64_t *saved;                    // by number - epoch; GIL
+    uint32_t *saved;                    // by number - epoch; GIL
     struct tracer_wide *wide;           // by node; GIL
     struct tracer_twin *twins;          // by number; lock
     uint32_t ntwins;                    // lock
