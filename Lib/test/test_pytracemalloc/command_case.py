@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,8 +38,18 @@ def command(*args, **options):
                           **options)
 
 
+def heed_signals(case):
+    """Start the programs of a test with the default actions: those of nohup,
+    or of a shell's background job, ignore some signals."""
+    for number in signal.SIGHUP, signal.SIGINT, signal.SIGQUIT:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+            case.addCleanup(signal.signal, number, signal.SIG_IGN)
+
+
 class CommandCase(unittest.TestCase):
     def setUp(self):
+        heed_signals(self)
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.directory = directory.name

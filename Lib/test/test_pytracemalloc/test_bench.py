@@ -17,6 +17,7 @@ import unittest
 import unittest.mock
 import xml.etree.ElementTree
 from test.support import os_helper, requires_subprocess
+from test.test_pytracemalloc.command_case import heed_signals
 
 TOP = pathlib.Path(os.environ.get('PYTRACEMALLOC_TOP', ''))
 BENCH = TOP / 'Tools' / 'bench'
@@ -300,6 +301,7 @@ class RunTests(BenchTest):
         return ['--mode', 'stock=' + sys.executable, *options]
 
     def start(self, *options):
+        heed_signals(self)
         return subprocess.Popen(
             [sys.executable, BENCH / 'run.py', *options, '--json', 'out.json',
              '--plot', 'out.svg'], cwd=self.folder, text=True,
