@@ -14,6 +14,7 @@
 #include "pycore_traceback.h"     // _Py_DumpDecimal()
 #include "pycore_tracemalloc.h"   // _PyTraceMalloc_Start()
 #include "pycore_tracer_core.h"
+#include "pycore_tracer_lines.h"
 #include "pycore_tracer_trace.h"  // _PyTracer_FindBlock()
 
 #include <pthread.h>              // pthread_atfork()
@@ -392,7 +393,7 @@ _PyMem_DumpTraceback(int fd, const void *ptr)
             PUTS(fd, "  File \"");
             PUTS(fd, _PyTracer_FilenameOf(loc)->utf8);
             PUTS(fd, "\", line ");
-            _Py_DumpDecimal(fd, (size_t)loc->line);
+            _Py_DumpDecimal(fd, (size_t)_PyTracer_PositionOf(loc).line);
             PUTS(fd, "\n");
             node = _PyTracer_Node(node)->parent;
         }

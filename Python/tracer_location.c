@@ -8,10 +8,15 @@
 
 #define INITIAL_FUNCTIONS 256
 #define INITIAL_LOCATIONS 512
+#define INITIAL_WIDE 64
 
 /* Numbers in the indexes are those of the items plus one. */
 static struct tracer_index functions, locations;
 static uint32_t function_capacity, location_capacity;
+
+/* Positions that do not fit in a location. */
+static struct tracer_position *wide;
+static uint32_t nwide, wide_capacity;
 
 static uint32_t
 mix(uint32_t a, uint32_t b, uint32_t c)
@@ -85,62 +90,135 @@ _PyTracer_InternFunction(PyCodeObject *code)
                            code->co_firstlineno);
 }
 
+/* --- Positions in a location */
+
+static int
+fits(const struct tracer_position *pos)
+{
+    return pos->line >= 0 && pos->line < TRACER_LOCATION_LINES
+           && pos->end_line >= pos->line
+           && pos->end_line - pos->line < TRACER_LOCATION_WIDE
+           && pos->column >= -1 && pos->column < UINT16_MAX
+           && pos->end_column >= -1 && pos->end_column < UINT16_MAX;
+}
+
+/* The number of a new wide position. */
+static uint32_t
+add_wide(void)
+{
+    if (nwide == wide_capacity) {
+        void *grown = wide == NULL
+                      ? _PyTracer_MemAlloc(INITIAL_WIDE * sizeof(*wide))
+                      : _PyTracer_MemDouble(wide, &wide_capacity,
+                                            sizeof(*wide));
+        if (grown == NULL) {
+            return UINT32_MAX;
+        }
+        wide_capacity = Py_MAX(wide_capacity, INITIAL_WIDE);
+        wide = grown;
+    }
+    return nwide < TRACER_LOCATION_LINES ? nwide++ : UINT32_MAX;
+}
+
+/* -1: no memory, and the location is as it was. */
+static int
+set_position(struct tracer_location *loc, const struct tracer_position *pos)
+{
+    if (loc->more_lines != TRACER_LOCATION_WIDE) {
+        if (fits(pos)) {
+            loc->line = (uint32_t)pos->line;
+            loc->more_lines = (uint32_t)(pos->end_line - pos->line);
+            loc->column = (uint16_t)(pos->column + 1);
+            loc->end_column = (uint16_t)(pos->end_column + 1);
+            return 0;
+        }
+        uint32_t number = add_wide();
+        if (number == UINT32_MAX) {
+            return -1;
+        }
+        loc->line = number;
+        loc->more_lines = TRACER_LOCATION_WIDE;
+    }
+    wide[loc->line] = *pos;
+    return 0;
+}
+
+struct tracer_position
+_PyTracer_PositionOf(const struct tracer_location *loc)
+{
+    if (loc->more_lines == TRACER_LOCATION_WIDE) {
+        return wide[loc->line];
+    }
+    return (struct tracer_position){
+        .line = (int)loc->line,
+        .end_line = (int)(loc->line + loc->more_lines),
+        .column = loc->column - 1,
+        .end_column = loc->end_column - 1,
+    };
+}
+
+/* Other instructions of the line allocate or call, too. */
+static void
+widen(struct tracer_location *loc, const struct tracer_position *seen)
+{
+    struct tracer_position pos = _PyTracer_PositionOf(loc);
+    if (seen->end_line > pos.end_line) {
+        pos.end_line = seen->end_line;
+        pos.end_column = seen->end_column;
+    }
+    else if (seen->end_line == pos.end_line) {
+        pos.end_column = Py_MAX(pos.end_column, seen->end_column);
+    }
+    if (seen->column >= 0 && (seen->column < pos.column || pos.column < 0)) {
+        pos.column = seen->column;
+    }
+    (void)set_position(loc, &pos);
+}
+
 /* --- Locations */
+
+struct key {
+    uint32_t function;
+    int line;
+};
 
 static uint32_t
 hash_location(uint32_t number)
 {
     const struct tracer_location *loc = &_PyTracer.locations[number - 1];
-    return mix(loc->function, (uint32_t)loc->line, 0);
+    return mix(loc->function, (uint32_t)_PyTracer_PositionOf(loc).line, 0);
 }
 
 static int
 equal_location(uint32_t number, const void *key)
 {
     const struct tracer_location *loc = &_PyTracer.locations[number - 1];
-    const struct tracer_location *wanted = key;
-    return loc->function == wanted->function && loc->line == wanted->line;
-}
-
-/* Other instructions of the line allocate or call, too. */
-static void
-widen(struct tracer_location *loc, const struct tracer_location *seen)
-{
-    if (seen->end_line > loc->end_line) {
-        loc->end_line = seen->end_line;
-        loc->end_column = seen->end_column;
-    }
-    else if (seen->end_line == loc->end_line
-             && seen->end_column > loc->end_column)
-    {
-        loc->end_column = seen->end_column;
-    }
-    if (seen->column >= 0
-        && (seen->column < loc->column || loc->column < 0))
-    {
-        loc->column = seen->column;
-    }
+    const struct key *wanted = key;
+    return loc->function == wanted->function
+           && _PyTracer_PositionOf(loc).line == wanted->line;
 }
 
 static uint32_t
-add_location(const struct tracer_location *location)
+add_location(uint32_t function, const struct tracer_position *pos)
 {
     uint32_t id = _PyTracer.nlocations;
+    struct tracer_location location = {.function = function};
     if (id == location_capacity) {
         void *grown = _PyTracer_MemDouble(_PyTracer.locations,
                                           &location_capacity,
-                                          sizeof(*location));
+                                          sizeof(location));
         if (grown == NULL) {
             return UINT32_MAX;
         }
         _PyTracer.locations = grown;
     }
     if (id + 1 == TRACER_INDEX_MAX
-        || _PyTracer_IndexReserve(&locations, hash_location) < 0)
+        || _PyTracer_IndexReserve(&locations, hash_location) < 0
+        || set_position(&location, pos) < 0)
     {
         return UINT32_MAX;
     }
-    _PyTracer.locations[id] = *location;
+    _PyTracer.locations[id] = location;
     _PyTracer.nlocations++;
     _PyTracer_IndexAdd(&locations, hash_location(id + 1), id + 1);
     return id;
@@ -149,17 +227,16 @@ add_location(const struct tracer_location *location)
 uint32_t
 _PyTracer_InternLocation(uint32_t function, const struct tracer_position *pos)
 {
-    struct tracer_location key = {
-        .function = function, .line = Py_MAX(pos->line, 0),
-        .end_line = pos->end_line, .column = pos->column,
-        .end_column = pos->end_column};
+    struct tracer_position seen = *pos;
+    seen.line = Py_MAX(pos->line, 0);
+    struct key key = {function, seen.line};
     uint32_t hash = mix(function, (uint32_t)key.line, 0);
     uint32_t number = _PyTracer_IndexFind(&locations, hash, equal_location,
                                           &key);
     if (number == 0) {
-        return add_location(&key);
+        return add_location(function, &seen);
     }
-    widen(&_PyTracer.locations[number - 1], &key);
+    widen(&_PyTracer.locations[number - 1], &seen);
     return number - 1;
 }
 
@@ -194,6 +271,9 @@ _PyTracer_LocationClear(void)
                       function_capacity * sizeof(struct tracer_function));
     _PyTracer_MemFree(_PyTracer.locations,
                       location_capacity * sizeof(struct tracer_location));
+    _PyTracer_MemFree(wide, wide_capacity * sizeof(*wide));
+    wide = NULL;
+    nwide = wide_capacity = 0;
     _PyTracer.functions = NULL;
     _PyTracer.locations = NULL;
     _PyTracer.nfunctions = _PyTracer.nlocations = 0;

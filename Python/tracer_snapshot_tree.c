@@ -4,6 +4,7 @@
 
 #include "Python.h"
 #include "pycore_tracer_core.h"
+#include "pycore_tracer_lines.h"
 #include "pycore_tracer_types.h"
 
 #define UNKNOWN "<unknown>"
@@ -47,15 +48,16 @@ copy_locations(struct tracer_snapshot *s)
     }
     for (uint32_t i = 0; i < n; i++) {
         const struct tracer_location *from = &_PyTracer.locations[i];
+        const struct tracer_position pos = _PyTracer_PositionOf(from);
         struct snapshot_location *to = &s->locations[i];
         const struct tracer_function *function =
             &_PyTracer.functions[from->function];
         to->filename = function->filename;
         to->function = function->name;
-        to->line = from->line;
-        to->end_line = from->end_line;
-        to->column = from->column;
-        to->end_column = from->end_column;
+        to->line = pos.line;
+        to->end_line = pos.end_line;
+        to->column = pos.column;
+        to->end_column = pos.end_column;
         to->first_line = function->first_line;
     }
     s->locations[n] = (struct snapshot_location){

@@ -6,6 +6,7 @@
 #include "Python.h"
 #include "pycore_object.h"        // _PyType_PreHeaderSize()
 #include "pycore_tracer_core.h"
+#include "pycore_tracer_lines.h"
 #include "pycore_tracer_trace.h"
 
 struct text {
@@ -14,7 +15,7 @@ struct text {
 };
 
 struct frame_copy {
-    struct tracer_location location;
+    struct tracer_position position;
     struct text filename;
     struct text function;
 };
@@ -129,9 +130,10 @@ copy_frames(struct trace_copy *copy)
     }
     for (uint32_t i = 0; i < copy->trace.nframe; i++) {
         struct frame_copy *frame = &copy->frames[i];
-        frame->location = *_PyTracer_LocationAt(node);
+        const struct tracer_location *loc = _PyTracer_LocationAt(node);
         const struct tracer_function *function =
-            &_PyTracer.functions[frame->location.function];
+            &_PyTracer.functions[loc->function];
+        frame->position = _PyTracer_PositionOf(loc);
         if (copy_text(&frame->filename, function->filename) < 0
             || copy_text(&frame->function, function->name) < 0)
         {
@@ -181,13 +183,13 @@ column(int32_t value)
 static PyObject *
 frame_object(const struct frame_copy *frame, int details)
 {
-    const struct tracer_location *loc = &frame->location;
+    const struct tracer_position *pos = &frame->position;
     if (!details) {
-        return Py_BuildValue("(Ni)", decode(&frame->filename), loc->line);
+        return Py_BuildValue("(Ni)", decode(&frame->filename), pos->line);
     }
-    return Py_BuildValue("(NiNNNN)", decode(&frame->filename), loc->line,
-                         decode(&frame->function), column(loc->end_line),
-                         column(loc->column), column(loc->end_column));
+    return Py_BuildValue("(NiNNNN)", decode(&frame->filename), pos->line,
+                         decode(&frame->function), column(pos->end_line),
+                         column(pos->column), column(pos->end_column));
 }
 
 static PyObject *

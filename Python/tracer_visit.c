@@ -6,6 +6,7 @@
 #include "pycore_pystate.h"       // HEAD_LOCK()
 #include "pycore_runtime.h"       // _PyRuntime
 #include "pycore_tracer_core.h"
+#include "pycore_tracer_lines.h"
 #include "pycore_tracer_trace.h"
 #include "pycore_tracer_types.h"
 
@@ -97,7 +98,7 @@ _PyTracer_GetPath(uint32_t node, struct tracer_place *places, uint32_t n)
     for (uint32_t i = 0; i < found; i++) {
         const struct tracer_location *loc = _PyTracer_LocationAt(node);
         places[i].filename = _PyTracer_FilenameOf(loc)->utf8;
-        places[i].line = loc->line;
+        places[i].line = _PyTracer_PositionOf(loc).line;
         node = _PyTracer_Node(node)->parent;
     }
     return found;

@@ -64,6 +64,8 @@ extern void _PyTracer_LocationClear(void);
 extern uint32_t _PyTracer_InternFunction(PyCodeObject *code);
 extern uint32_t _PyTracer_InternLocation(uint32_t function,
                                          const struct tracer_position *pos);
+extern struct tracer_position _PyTracer_PositionOf(
+    const struct tracer_location *location);
 
 /* --- tracer_code.c; locked.  UINT32_MAX: no memory. */
 extern int _PyTracer_CodeInit(void);

@@ -133,16 +133,20 @@ struct tracer_function {
     int32_t first_line;
 };
 
-/* A place in source code.  Columns are 0-based byte offsets like
-   co_positions(), -1 if unknown; where several instructions of the line
-   allocate or call, they span all of those seen. */
+/* A place in source code.  Where several instructions of the line allocate
+   or call, the columns span all of those seen.  Twelve bytes, as there are
+   nearly as many as nodes: a place that does not fit is kept whole elsewhere;
+   _PyTracer_PositionOf() reads both. */
 struct tracer_location {
     uint32_t function;            // index of tracer_function
-    int32_t line;
-    int32_t end_line;
-    int32_t column;
-    int32_t end_column;
+    uint32_t line : 22;           // of a wide one: its number
+    uint32_t more_lines : 10;     // end line - line, or TRACER_LOCATION_WIDE
+    uint16_t column;              // plus one, 0: unknown
+    uint16_t end_column;
 };
+static_assert(sizeof(struct tracer_location) == 12, "packed");
+#define TRACER_LOCATION_LINES (1 << 22)
+#define TRACER_LOCATION_WIDE 1023
 
 /* Interned text, UTF-8 with surrogates passed through. */
 struct tracer_string {

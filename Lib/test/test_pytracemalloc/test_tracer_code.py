@@ -1,4 +1,5 @@
-"""Code objects that die, and a call tree that grows with them."""
+"""Code objects that die, a call tree that grows with them, positions."""
+import ast
 import json
 import tracemalloc
 import unittest
@@ -99,6 +100,65 @@ class DyingCodeTests(unittest.TestCase):
         for nframe in 1, 4, 'full':
             with self.subTest(nframe=nframe):
                 script_helper.assert_python_ok('-c', FULL, json.dumps(nframe))
+
+
+class PositionTests(unittest.TestCase):
+    """The frame's lines and columns are those of the call that allocates."""
+
+    def position(self, source, first_line=1):
+        """What the tracer says and what ast says, of make(...)."""
+        tree = ast.parse(source)
+        ast.increment_lineno(tree, first_line - 1)
+        call = next(node for node in ast.walk(tree)
+                    if isinstance(node, ast.Call))
+        with Tracing(2):
+            scope = {'make': lambda *args: object()}
+            exec(compile(tree, 'position', 'exec'), scope)
+            traces = tracemalloc.take_snapshot().traces
+            block = tracemalloc.get_object_traceback(scope['kept'])
+        frame = next(trace.traceback[0] for trace in traces
+                     if trace.traceback == block)
+        self.assertEqual(frame.filename, 'position')
+        return ((frame.lineno, frame.end_lineno, frame.colno,
+                 frame.end_colno),
+                (call.lineno, call.end_lineno, call.col_offset,
+                 call.end_col_offset))
+
+    def test_what_fits_and_what_does_not(self):
+        for lines in 0, 1, 1021, 1022, 1023, 1024, 5000:
+            with self.subTest(lines=lines):
+                self.assertEqual(*self.position(
+                    'kept = make(' + '\n' * lines + ')'))
+        for columns in 0, 65520, 65521, 65522, 65523, 65524, 70_000:
+            with self.subTest(columns=columns):
+                self.assertEqual(*self.position(
+                    'kept = make(' + ' ' * columns + ')'))
+                self.assertEqual(*self.position(
+                    'kept = ' + ' ' * columns + 'make()'))
+        for line in (1 << 22) - 2, (1 << 22) - 1, 1 << 22, 1 << 30:
+            with self.subTest(line=line):
+                self.assertEqual(*self.position('kept = make()', line))
+                self.assertEqual(*self.position('kept = make(\n)', line))
+
+    def test_a_line_grows_beyond_what_fits(self):
+        # Two allocations, the second of them longer.
+        source = 'make(); kept = make(' + '\n' * 3000 + ')'
+        said, call = self.position(source)
+        self.assertEqual(said, (1, 3001, 0, 1))
+
+    def test_many_that_do_not_fit(self):
+        with Tracing(1):
+            scope = {}
+            exec(compile(''.join(f'a{i} = [{i},' + ' ' * 70_000 + ']\n'
+                                 for i in range(300)), 'wide', 'exec'), scope)
+            for i in range(300):
+                block = tracemalloc.get_object_traceback(scope[f'a{i}'])
+                self.assertEqual(block[0].lineno, i + 1)
+            stats = tracemalloc.take_snapshot().statistics('lineno')
+            ends = [stat.traceback[0].end_colno for stat in stats
+                    if stat.traceback[0].filename == 'wide']
+        self.assertGreaterEqual(len(ends), 300)
+        self.assertGreater(min(ends), 70_000)
 
 
 if __name__ == '__main__':
