@@ -149,7 +149,7 @@ class PositionTests(unittest.TestCase):
     def test_many_that_do_not_fit(self):
         with Tracing(1):
             scope = {}
-            exec(compile(''.join(f'a{i} = [{i},' + ' ' * 70_000 + ']\n'
+            exec(compile(''.join(f'a{i} = {{{i},' + ' ' * 70_000 + '}\n'
                                  for i in range(300)), 'wide', 'exec'), scope)
             for i in range(300):
                 block = tracemalloc.get_object_traceback(scope[f'a{i}'])
