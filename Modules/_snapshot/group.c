@@ -194,6 +194,32 @@ new_groups(uint64_t n)
     return groups;
 }
 
+/* Several functions may share a line: their group shows the one that allocated
+   most there. */
+static int
+name_lines(const struct tracer_snapshot *s, const uint32_t *labels,
+           struct snapshot_group *groups)
+{
+    uint64_t *sizes = calloc((size_t)s->nlocations + 1, sizeof(*sizes));
+    if (sizes == NULL) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < s->nnodes; i++) {
+        if (s->nodes[i].measures != 0) {
+            sizes[s->nodes[i].location] +=
+                _PySnapshot_Measures(s, i)[SNAPSHOT_TOTAL_SIZE];
+        }
+    }
+    for (uint32_t i = 0; i < s->nnodes; i++) {
+        struct snapshot_group *group = &groups[labels[i]];
+        if (sizes[s->nodes[i].location] > sizes[group->location]) {
+            group->location = s->nodes[i].location;
+        }
+    }
+    free(sizes);
+    return 0;
+}
+
 static int
 group_nodes(struct tracer_snapshot *s, enum snapshot_key key, int cumulative,
             struct snapshot_groups *result)
@@ -223,6 +249,9 @@ group_nodes(struct tracer_snapshot *s, enum snapshot_key key, int cumulative,
     }
     if (status == 0 && cumulative) {
         status = sum_subtrees(s, labels, n, groups);
+    }
+    if (status == 0 && key == SNAPSHOT_BY_LINENO) {
+        status = name_lines(s, labels, groups);
     }
     free(labels);
     if (status < 0) {

@@ -41,6 +41,24 @@ class GroupTests(unittest.TestCase):
         self.assertEqual([(s.size, s.count) for s in stats], [(3, 2)])
         self.assertEqual(len(snapshot.call_tree().nodes), 2)
 
+    def test_line_of_several_functions(self):
+        # The class body makes a function, the function a list.
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        names = {}
+        exec(compile('class Many:\n'
+                     '    def list(self): return [None] * 10000\n'
+                     'kept = Many().list()\n', 'many.py', 'exec'), names)
+        snapshot = tracemalloc.take_snapshot()
+        for order in 'size', 'total_size', 'peak_size':
+            [function] = [stat.traceback[0].function for stat
+                          in snapshot.statistics('lineno', order=order)
+                          if stat.key == ('many.py', 2)]
+            self.assertEqual(function, 'Many.list')
+        self.assertLess({('many.py', 'Many', 1), ('many.py', 'Many.list', 2)},
+                        {stat.key for stat
+                         in snapshot.statistics('function')})
+
     def test_order(self):
         snapshot = Snapshot([(0, 1, (A1,), 1)] * 3 + [(0, 50, (B1,), 1)], 1)
         self.assertEqual(
