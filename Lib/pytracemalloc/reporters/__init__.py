@@ -4,9 +4,11 @@ import abc
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from pytracemalloc.errors import CommandError, UsageError
-from pytracemalloc.measures import MEASURES, Measure, compare, find_key
+from pytracemalloc.measures import (BLOCK_KEYS, MEASURES, Measure, compare,
+                                    find_key)
 
 
 @dataclass
@@ -29,20 +31,27 @@ class Subject:
             return Tree.from_difference(self.old, self.new, self.track)
         return Tree.from_snapshot(self.new, self.track)
 
-    def statistics(self):
+    def statistics(self, every=False):
         """Group, largest first: Statistic, or StatisticDiff if `old`.
 
         The sizes and counts of a StatisticDiff are those of the measure.
+        *every*: groups whose blocks do not count by the measure, too.
         """
         key_type, _ = find_key(self.by)
+        order = self.measure.order
         try:
             if self.old is not None:
                 return compare(self.old, self.new, key_type, self.cumulative,
                                self.measure)
-            return self.new.statistics(key_type, self.cumulative,
-                                       order=self.measure.order)
+            if not every or self.by in BLOCK_KEYS:
+                return self.new.statistics(key_type, self.cumulative,
+                                           order=order)
+            groups = self.new.statistics(key_type, self.cumulative,
+                                         order='total_size')
         except ValueError as exc:
             raise CommandError(f'{self.title}: {exc}') from None
+        groups.sort(key=attrgetter(order), reverse=True)
+        return groups
 
 
 class Reporter(abc.ABC):

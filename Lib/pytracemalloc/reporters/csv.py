@@ -13,7 +13,7 @@ class CsvReporter(Reporter):
         columns, attributes = value_columns(subject)
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow((subject.by, *columns))
-        for stat in subject.track(subject.statistics()):
+        for stat in subject.track(subject.statistics(every=True)):
             writer.writerow((_harmless(key_text(stat, subject.by)),
                              *(getattr(stat, name) for name in attributes)))
 

@@ -18,7 +18,8 @@ class JsonReporter(Reporter):
         head = json.dumps(document, indent=1, default=str)
         # One at a time: there may be millions.
         file.write(head.removesuffix('\n}') + ',\n "statistics": [')
-        for index, stat in enumerate(subject.track(subject.statistics())):
+        groups = subject.statistics(every=True)
+        for index, stat in enumerate(subject.track(groups)):
             row = (key_fields(stat, subject.by)
                    | {name: getattr(stat, attribute) for name, attribute
                       in zip(columns, attributes)})

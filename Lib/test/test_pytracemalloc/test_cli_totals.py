@@ -77,14 +77,14 @@ class TotalsTest(CommandCase):
         return list(csv.DictReader(io.StringIO(self.report(*args))))
 
     def totals(self, name, filters):
-        """Sum up the CSV by line: the measure that the others are held to."""
-        totals = {}
-        for measure in MEASURES.values():
-            rows = self.rows(name, 'csv', '--what', measure.name, *filters)
-            totals[measure.name] = tuple(
-                sum(int(row[column]) for row in rows)
-                for column in (measure.size, measure.count))
-        return totals
+        """Sum up the CSV by line: what the others are held to."""
+        return self.sums(self.rows(name, 'csv', *filters))
+
+    def sums(self, rows):
+        return {measure.name: tuple(sum(int(row[column]) for row in rows)
+                                    for column in (measure.size,
+                                                   measure.count))
+                for measure in MEASURES.values()}
 
     def test_totals_are_the_snapshot_s(self):
         for name in 'full', 'three', 'one', 'bare':
@@ -215,6 +215,18 @@ class TotalsTest(CommandCase):
         self.check_text(measure, totals, name, 'text', *args)
         keys = [next(iter(row.values())) for row in rows]
         self.assertEqual(len(keys), len(set(keys)))
+
+    def test_every_group_is_in_a_table_for_programs(self):
+        # Whatever it is sorted by.
+        totals = self.totals('full', [])
+        for by in set(KEYS) - set(BLOCK_KEYS):
+            for what in MEASURES:
+                args = '--by', by, '--what', what
+                rows = self.rows('full', 'csv', *args)
+                document = json.loads(self.report('full', 'json', *args))
+                self.assertEqual(self.sums(rows), totals, args)
+                self.assertEqual(self.sums(document['statistics']), totals)
+                self.assertEqual(len(document['statistics']), len(rows))
 
     def test_names_of_keys_in_the_api(self):
         for by, name in KEYS.items():
