@@ -39,13 +39,18 @@ class Recording:
     def __init__(self, options):
         self.options = options
         self.output = options['output']
+        self.name = options['name']       # for people, as they gave it
         self.pid = os.getpid()
         self.number = 0           # of the last numbered snapshot
         self.tasks = []
         self.finished = False
         self.endings = None
         if self.pid != options['pid']:
-            self.output = _insert(self.output, self.pid)
+            self._name_child()
+
+    def _name_child(self):
+        self.output = _insert(self.options['output'], self.pid)
+        self.name = _insert(self.options['name'], self.pid)
 
     def start(self):
         if self.options['output']:
@@ -115,7 +120,8 @@ class Recording:
         snapshot = tracemalloc.take_snapshot(self.options['traces'])
         tracemalloc.stop()
         output = self.output
-        if output != os.devnull:
+        name = self.name if output != os.devnull else None
+        if name:
             # A signal may have come while a thread was started.
             bar = (Progress(f'Writing {os.path.basename(output)}',
                             sys.__stderr__) if at_exit
@@ -125,15 +131,15 @@ class Recording:
                     snapshot.dump(output)
             except OSError as exc:
                 _say(f'{output}: no snapshot: {exc.strerror or exc}')
-                output = os.devnull
+                name = None
         if self.options['quiet']:
             return
         if self.pid != self.options['pid']:
-            _write_error(summary.make_line(snapshot, output))
+            _write_error(summary.make_line(snapshot, name))
             return
         _write_error(summary.make(
             snapshot, self._find_suspects(snapshot), self.options['top'],
-            output, width_of(sys.__stderr__)))
+            name, width_of(sys.__stderr__)))
 
     def _find_suspects(self, snapshot):
         """Compare with numbered snapshots, now that nothing is traced: in
@@ -156,7 +162,7 @@ class Recording:
         if not self.options['follow']:
             return
         self.pid = os.getpid()
-        self.output = _insert(self.options['output'], self.pid)
+        self._name_child()
         self.number = 0
         self.tasks = []
         self.finished = False

@@ -1,7 +1,5 @@
 """The summary at the end of a run: largest sites, the peak, suspected leaks."""
 
-import os
-
 from pytracemalloc.reporters import plain_name
 from pytracemalloc.terminal import shorten
 from pytracemalloc.units import format_count, format_losses, format_size
@@ -71,8 +69,9 @@ class Suspects:
 
 
 def make(snapshot, suspects, count, output, width=None):
-    """Return the summary of a snapshot that has been dumped to *output*.
+    """Return the summary of a snapshot.
 
+    *output*: the file that it has been dumped to, None for no file.
     *width*: columns of the terminal that it is for, None for no terminal.
     """
     stats = snapshot.statistics('lineno')
@@ -88,16 +87,16 @@ def make(snapshot, suspects, count, output, width=None):
         lines += [_line(stat, size, count, width, reason)
                   for stat, size, count, reason in found]
     lines = [line[:width] for line in lines]
-    if output != os.devnull:
-        lines.append(f'Snapshot: {_short_name(output)}')
+    if output:
+        lines.append(f'Snapshot: {output}')
     return '\n'.join(lines)
 
 
 def make_line(snapshot, output):
     """Return the one line that the summary of a child process is."""
     line = f'pytracemalloc: process {snapshot.pid}: {_figures(snapshot)}'
-    if output != os.devnull:
-        line += f'; {_short_name(output)}'
+    if output:
+        line += f'; {output}'
     return line
 
 
@@ -107,14 +106,6 @@ def _figures(snapshot):
         'lineno', order='total_count'))
     return (f'{format_size(current)} live, {format_size(peak)} at the peak, '
             f'{format_count(allocated)} blocks allocated')
-
-
-def _short_name(output):
-    try:
-        name = os.path.relpath(output)
-    except OSError:
-        return output             # the program's directory is gone
-    return output if name.startswith(os.pardir) else name
 
 
 def _top(title, stats, size, count, width):

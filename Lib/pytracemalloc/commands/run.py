@@ -69,8 +69,9 @@ def run(args):
         check_absent(numbered(output, 1), args.force)
     execute(args.command_line, {
         'frames': args.frames, 'output': os.path.abspath(output),
-        'every': args.every, 'growth': args.on_growth, 'top': args.top,
-        'follow': args.follow, 'traces': args.traces, 'quiet': args.quiet})
+        'name': output, 'every': args.every, 'growth': args.on_growth,
+        'top': args.top, 'follow': args.follow, 'traces': args.traces,
+        'quiet': args.quiet})
 
 
 def frames_option(text):

@@ -37,8 +37,9 @@ def run(args):
     check_program(args.command_line)
     _check_address(args.host, args.port)
     execute(args.command_line, {
-        'frames': args.frames, 'output': None, 'every': None, 'growth': None,
-        'follow': False, 'traces': False, 'http': (args.host, args.port)})
+        'frames': args.frames, 'output': None, 'name': None, 'every': None,
+        'growth': None, 'follow': False, 'traces': False,
+        'http': (args.host, args.port)})
 
 
 def _check_address(host, port):

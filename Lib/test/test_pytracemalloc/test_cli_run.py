@@ -225,7 +225,7 @@ class RunTest(CommandCase):
 
         suspects = summary.Suspects()
         suspects.look_at(snapshot)
-        text = summary.make(snapshot, suspects, 3, os.devnull, 20)
+        text = summary.make(snapshot, suspects, 3, None, 20)
         self.assertTrue(all(len(line) <= 20 for line in text.splitlines()))
         self.assertIn('At the peak:', text)
 
@@ -236,7 +236,7 @@ class RunTest(CommandCase):
         snapshot.metadata |= {'untraced': 1234, 'folded': 56, 'pruned': 789}
         suspects = summary.Suspects()
         suspects.look_at(snapshot)
-        made = summary.make(snapshot, suspects, 0, os.devnull)
+        made = summary.make(snapshot, suspects, 0, None)
         snapshot.dump('losses.tracemalloc')
         for text in made, self.ok('report', 'losses.tracemalloc'):
             self.assertIn('\nNot traced, for want of memory: 1,234 blocks\n'
@@ -263,6 +263,7 @@ class RunTest(CommandCase):
                 ('import os; os.close(2)', False),
                 ('import os; os.mkdir("d"); os.chdir("d"); os.rmdir("../d")',
                  True),
+                ('import os; os.chdir("/")', True),
                 ('import sys; sys.setrecursionlimit(100)', True),
                 ('import sys; sys.modules.clear()', True)):
             with self.subTest(code):
@@ -273,6 +274,9 @@ class RunTest(CommandCase):
                 self.assertEqual('Live at the end' in process.stderr,
                                  has_summary, process.stderr)
                 self.assertNotIn('no snapshot', process.stderr)
+                if has_summary:
+                    self.assertIn('\nSnapshot: a.tracemalloc\n',
+                                  process.stderr)
                 self.assertEqual(os.listdir(), ['a.tracemalloc'])
                 tracemalloc.Snapshot.load('a.tracemalloc')
                 os.unlink('a.tracemalloc')
