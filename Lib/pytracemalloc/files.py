@@ -36,7 +36,11 @@ def load_snapshot(path, args):
     if not filters:
         return snapshot
     with Progress(f'Filtering {name}'):
-        return snapshot.filter_traces(filters)
+        snapshot = snapshot.filter_traces(filters)
+    if not snapshot.statistics('filename', order='total_size'):
+        print(f'pytracemalloc: {path}: no allocation passes the filters',
+              file=sys.stderr)
+    return snapshot
 
 
 def write_report(subject, reporter, args, source, ending=''):
@@ -96,7 +100,7 @@ def create(path, force, binary=False):
     """Open a file that appears under its name when it is complete."""
     try:
         if is_special(path):
-            with open(path, 'wb' if binary else 'w') as file:
+            with _open(path, binary) as file:
                 yield file
             return
         check_absent(path, force)
@@ -114,9 +118,7 @@ def _create_file(path, binary):
     directory = os.path.dirname(path) or '.'
     number, name = tempfile.mkstemp(prefix='.pytracemalloc-', dir=directory)
     try:
-        with (open(number, 'wb') if binary else
-              open(number, 'w', encoding='utf-8',
-                   errors='backslashreplace')) as file:
+        with _open(number, binary) as file:
             yield file
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
@@ -126,19 +128,23 @@ def _create_file(path, binary):
         raise
 
 
+def _open(file, binary):
+    return open(file, 'wb') if binary else open(
+        file, 'w', encoding='utf-8', errors='backslashreplace')
+
+
 def check_output(path, force):
     """Look whether a file can be written there when a program has ended."""
     check_absent(path, force)
     if is_special(path):
         return
-    directory = os.path.dirname(os.path.abspath(path))
+    directory = os.path.dirname(path) or os.curdir
     try:
         with tempfile.TemporaryFile(dir=directory):
             pass
     except OSError as exc:
-        raise CommandError(f'cannot write to {directory}: '
-                           f'{exc.strerror or exc}; choose another place '
-                           f'with -o') from None
+        raise CommandError(f'{path}: {exc.strerror or exc}; choose another '
+                           f'place with -o') from None
 
 
 def check_absent(path, force):

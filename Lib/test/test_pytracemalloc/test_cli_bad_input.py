@@ -106,8 +106,8 @@ CASES = (
     ('report new -o no/x.html', 1, 'no/x.html: No such file .*; choose '
                                    'another place with -o'),
     ('diff old new -o no/x', 1, 'no/x: No such file .*; choose another place'),
-    ('run -o no/x app.py', 1, 'cannot write to .*/no: No such file .*; choose'),
-    ('run -o text/x app.py', 1, 'cannot write to .*/text: Not a directory; '),
+    ('run -o no/x app.py', 1, 'no/x: No such file .*; choose'),
+    ('run -o text/x app.py', 1, 'text/x: Not a directory; '),
     ('report new -o text/x', 1, 'text/x: Not a directory; choose'),
     ('report new -o /dev/full', 1, '/dev/full: No space left on device; '
                                    'choose another place with -o'),
@@ -238,7 +238,7 @@ class BadInputTest(CommandCase):
                 ('report new -o mine', 1, 'mine: Permission denied; choose '
                                           'another place with -o'),
                 ('report new --format pprof', 1, 'Permission denied; choose'),
-                ('run app.py', 1, 'cannot write to .*: Permission denied; '
+                ('run app.py', 1, r'app\..*: Permission denied; '
                                   'choose another place with -o'),
                 (f'top {os.getpid()}', 1, 'belongs to another user; be that'),
                 ('top dead.sock', 1, 'permission denied: it is the socket of '
@@ -313,12 +313,38 @@ class BadInputTest(CommandCase):
             _, errors = process.communicate(timeout=60)
         self.assertEqual((process.returncode, errors), (130, ''))
 
-    def test_pipes_are_read_and_written(self):
+    def test_directory_that_is_gone(self):
         process = subprocess.run(
-            ['bash', '-c', '"$1" -m pytracemalloc report <(cat new) -o '
-             '>(cat >&2)', 'bash', sys.executable], capture_output=True,
-            text=True)
+            [sys.executable, '-c', 'import os\n'
+             'os.mkdir("gone"); os.chdir("gone"); os.rmdir("../gone")\n'
+             'import pytracemalloc.cli\n'
+             'raise SystemExit(pytracemalloc.cli.main(["run", "-c", "1"]))'],
+            capture_output=True, text=True)
+        self.check(process, 1, r'code\..*: No such file .*; choose another '
+                               'place with -o')
+
+    def test_filters_that_nothing_passes(self):
+        for line in ('report new --include *nowhere.py',
+                     'report new --format csv --exclude *',
+                     'diff old new --include *nowhere.py:3 --all-frames'):
+            process = command(*line.split())
+            self.assertEqual(process.returncode, 0)
+            self.assertRegex(process.stderr, r'\Apytracemalloc: (new|old): no '
+                                             'allocation passes the filters\n')
+
+    def test_pipes_are_read_and_written(self):
+        # Files are UTF-8, whatever the terminal is.
+        environment = os.environ | {'LC_ALL': 'C', 'PYTHONUTF8': '0',
+                                    'PYTHONCOERCECLOCALE': '0'}
+        code = ('import sys; from pytracemalloc.cli import main\n'
+                'sys.exit(main(["report", sys.argv[1], "-o", sys.argv[2], '
+                '"--title", chr(228)]))')
+        process = subprocess.run(
+            ['bash', '-c', '"$1" -c "$2" <(cat new) >(cat >&2)', 'bash',
+             sys.executable, code],
+            capture_output=True, encoding='utf-8', env=environment)
         self.assertEqual(process.returncode, 0, process.stderr)
+        self.assertIn('\u00e4\n', process.stderr)
         self.assertIn('Top 10 lines', process.stderr)
 
 

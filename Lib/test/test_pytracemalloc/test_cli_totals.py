@@ -46,6 +46,7 @@ FILTERS = ([], ['--include', '*app.py'], ['--exclude', '*app.py'],
            ['--exclude', '*/json/*', '--exclude', '<frozen *'],
            ['--include', '*/threading.py', '--all-frames', '--exclude',
             '*app.py:11'], ['--include', '/nowhere/*'])
+NOTHING = 'pytracemalloc: {}: no allocation passes the filters\n'
 _PPROF = {'total': (0, 1), 'size': (2, 3)}
 _SPEEDSCOPE = {'size': 'live memory', 'count': 'live blocks',
                'peak': 'memory at the peak', 'total': 'memory ever allocated',
@@ -71,7 +72,11 @@ class TotalsTest(CommandCase):
             shutil.copy(os.path.join(self.source, name), name)
 
     def report(self, name, format, *args):
-        return self.ok('report', name, '--format', format, '-o', '-', *args)
+        status, output, errors = self.call('report', name, '--format', format,
+                                           '-o', '-', *args)
+        self.assertEqual((status, errors), (0, NOTHING.format(name)
+                                            if '/nowhere/*' in args else ''))
+        return output
 
     def rows(self, *args):
         return list(csv.DictReader(io.StringIO(self.report(*args))))
@@ -178,7 +183,8 @@ class TotalsTest(CommandCase):
                          (total, total))
 
     def check_pprof(self, measure, totals, name, format, *args):
-        self.ok('report', name, '--format', format, *args)
+        status, _, _ = self.call('report', name, '--format', format, *args)
+        self.assertEqual(status, 0)
         with open('out', 'rb') as file:
             found = Profile(file.read()).totals() or [0] * 4
         for known in 'total', 'size':
