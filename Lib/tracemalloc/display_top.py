@@ -4,12 +4,12 @@ import sys
 
 
 class DisplayTop:
-    """Display the *top_count* biggest memory allocations by file, or by file
-    and line."""
+    """Display the *count* biggest memory allocations by file, or by file and
+    line."""
 
-    def __init__(self, top_count, file=None):
+    def __init__(self, count, file=None):
         from tracemalloctext.text import wants_color
-        self.top_count = top_count
+        self.top_count = count
         self.stream = sys.stdout if file is None else file
         self.color = wants_color(self.stream)
         self.compare_with_previous = True

@@ -90,14 +90,16 @@ def _native(filter, filenames):
         if isinstance(domain, int) and domain >= 0:
             return bool(filter.inclusive), None, -1, False, domain
     elif type(filter) is Filter:
-        lineno = -1 if filter.lineno is None else filter.lineno
-        domain = filter.domain
-        if (isinstance(lineno, int) and -1 <= lineno < 2**31
+        lineno, domain = filter.lineno, filter.domain
+        if ((lineno is None or isinstance(lineno, int))
                 and (domain is None
                      or isinstance(domain, int) and domain >= 0)):
-            matches = bytes([name is not None and filter._match_filename(name)
+            possible = lineno is None or 0 <= lineno < 2**31
+            matches = bytes([possible and name is not None
+                             and filter._match_filename(name)
                              for name in filenames])
-            return (bool(filter.inclusive), matches, lineno,
+            return (bool(filter.inclusive), matches,
+                    lineno if possible and lineno is not None else -1,
                     bool(filter.all_frames), domain)
     return None
 

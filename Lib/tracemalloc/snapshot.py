@@ -113,7 +113,7 @@ class Snapshot(LegacyMethods):
         return self._with_traces(filter_traces(self.traces._traces, filters))
 
     def _check(self, key_type, cumulative, order):
-        if key_type not in _SITE_KEYS and key_type not in _BLOCK_KEYS:
+        if key_type not in (*_SITE_KEYS, *_BLOCK_KEYS):
             raise ValueError("unknown key_type: %r" % (key_type,))
         if cumulative and not _SITE_KEYS.get(key_type):
             raise ValueError("cumulative mode cannot by used "

@@ -45,7 +45,8 @@ FILTERS = ([], ['--include', '*app.py'], ['--exclude', '*app.py'],
            ['--include', '*app.py:8', '--all-frames'],
            ['--exclude', '*/json/*', '--exclude', '<frozen *'],
            ['--include', '*/threading.py', '--all-frames', '--exclude',
-            '*app.py:11'], ['--include', '/nowhere/*'])
+            '*app.py:11'], ['--include', '/nowhere/*', '--include',
+                            f'*:{2**40}'])
 NOTHING = 'pytracemalloc: {}: no allocation passes the filters\n'
 _PPROF = {'total': (0, 1), 'size': (2, 3)}
 _SPEEDSCOPE = {'size': 'live memory', 'count': 'live blocks',

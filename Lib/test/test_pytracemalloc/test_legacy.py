@@ -326,7 +326,7 @@ class DisplayTopTests(Case):
         return self.file.getvalue().splitlines()
 
     def test_defaults(self):
-        top = tracemalloc.DisplayTop(3)
+        top = tracemalloc.DisplayTop(count=3)
         self.assertIs(top.stream, sys.stdout)
         self.assertEqual(top.top_count, 3)
         self.assertEqual(top.filename_parts, 3)

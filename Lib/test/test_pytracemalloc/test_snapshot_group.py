@@ -68,6 +68,8 @@ class GroupTests(unittest.TestCase):
                          [])
         with self.assertRaisesRegex(ValueError, "unknown order: 'weight'"):
             snapshot.statistics('lineno', order='weight')
+        with self.assertRaisesRegex(ValueError, r"unknown key_type: \['li"):
+            snapshot.statistics(['lineno'])
         with self.assertRaisesRegex(ValueError, "'peak_size' is not known"):
             snapshot.statistics('type', order='peak_size')
 
@@ -161,6 +163,10 @@ class FilterTests(unittest.TestCase):
         self.assertEqual(self.sizes(Filter(True, 'a.py')), [1, 2, 4])
         self.assertEqual(self.sizes(Filter(False, 'a.py')), [8])
         self.assertEqual(self.sizes(Filter(True, 'a.py', 2)), [2])
+        for lineno in -1, -2**70, 2**31, 2**70:
+            self.assertEqual(self.sizes(Filter(True, '*', lineno)), [])
+            self.assertEqual(self.sizes(Filter(False, '*', lineno)),
+                             [1, 2, 4, 8])
         self.assertEqual(self.sizes(Filter(True, 'b.py')), [])
         self.assertEqual(self.sizes(Filter(True, 'b.py', all_frames=True)),
                          [1, 2, 4])
