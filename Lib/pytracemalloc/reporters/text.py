@@ -66,9 +66,7 @@ def _rows(subject):
     """Return ([(cells, text, stat)], column titles)."""
     stats = subject.statistics()
     measure = subject.measure
-    sizes = [getattr(stat, measure.size) for stat in stats]
-    counts = [getattr(stat, measure.count) for stat in stats]
-    shown = subject.count
+    shown = stats[:subject.count]
 
     def row(size, count, text, stat=None):
         average = format_size(round(size / count)) if count else '-'
@@ -77,17 +75,27 @@ def _rows(subject):
             cells = (cells[1], cells[0], cells[2])
         return cells, text, stat
 
-    rows = [row(size, count, _text(stat, subject), stat)
-            for size, count, stat in zip(sizes[:shown], counts, stats)]
+    rows = [row(getattr(stat, measure.size), getattr(stat, measure.count),
+                _text(stat, subject), stat) for stat in shown]
     if not subject.cumulative:
-        if len(stats) > shown:
-            rows.append(row(sum(sizes[shown:]), sum(counts[shown:]),
-                            f'{len(stats) - shown:,} more'))
-        rows.append(row(sum(sizes), sum(counts), 'total'))
+        # By address there are millions, and each would have to be made.
+        everything = (subject.new.statistics('domain')
+                      if subject.by == 'address' else stats)
+        size, count = _sums(everything, measure)
+        if len(stats) > len(shown):
+            size_shown, count_shown = _sums(shown, measure)
+            rows.append(row(size - size_shown, count - count_shown,
+                            f'{len(stats) - len(shown):,} more'))
+        rows.append(row(size, count, 'total'))
     columns = ['size', 'count', 'average']
     if measure.order == measure.count:
         columns[:2] = 'count', 'size'
     return rows, columns
+
+
+def _sums(stats, measure):
+    return [sum(getattr(stat, name) for stat in stats)
+            for name in (measure.size, measure.count)]
 
 
 def _difference_rows(subject):
