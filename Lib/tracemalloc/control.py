@@ -212,17 +212,31 @@ def _is_allowed(client):
 def answer(line):
     """Return the answer to one request; never raise."""
     try:
-        request = json.loads(line)
-        command = COMMANDS.get(request.pop('command'))
-        if command is None:
-            raise ValueError(f'unknown command; one of {", ".join(COMMANDS)}')
-        return command(**request)
+        command, arguments = _parse(line)
+        return command(**arguments)
     except MemoryError:
         return {'error': 'the program has not enough memory for that'}
     except (OSError, RuntimeError) as exc:
         return {'error': ' '.join(str(exc).split())}
     except (TypeError, ValueError, KeyError, AttributeError) as exc:
         return {'error': f'bad request: {" ".join(str(exc).split())}'}
+
+
+def _parse(line):
+    """Return (function, its arguments) of a request."""
+    request = json.loads(line)
+    if not isinstance(request, dict):
+        raise ValueError('not a JSON object')
+    name = request.pop('command', None)
+    if not isinstance(name, str) or name not in COMMANDS:
+        raise ValueError(f'unknown command; one of {", ".join(COMMANDS)}')
+    command, types = COMMANDS[name]
+    for argument, value in request.items():
+        if argument not in types:
+            raise ValueError(f'{name} has no argument {argument!r}')
+        if not isinstance(value, types[argument]):
+            raise ValueError(f'{argument} cannot be {json.dumps(value)}')
+    return command, request
 
 
 def _status():
@@ -265,10 +279,10 @@ def _reset_peak():
     return _status()
 
 
-def _snapshot(path, traces=True, force=False):
+def _snapshot(path='', traces=True, force=False):
     """Write a snapshot to *path*, an absolute name."""
     if not os.path.isabs(path):
-        raise ValueError(f'{path} is not an absolute path')
+        raise ValueError(f'{path!r} is not an absolute path')
     if not force and os.path.lexists(path):
         raise ValueError(f'{path} exists')
     snapshot = tracemalloc.take_snapshot(traces=traces)
@@ -279,8 +293,10 @@ def _snapshot(path, traces=True, force=False):
 def _statistics(key='lineno', order='size', limit=50, cumulative=False,
                 include=()):
     """Send the top of Snapshot.statistics(), and the status."""
-    wants_types = key in ('type', 'type+lineno')
-    snapshot = tracemalloc.take_snapshot(traces=wants_types)
+    if limit < 0:
+        raise ValueError('limit must be 0 or more')
+    by_block = key in ('type', 'type+lineno', 'domain', 'address')
+    snapshot = tracemalloc.take_snapshot(traces=by_block)
     filters = [tracemalloc.Filter(False, name) for name in _OWN_FILES]
     filters += [tracemalloc.Filter(True, name) for name in include]
     stats = snapshot.filter_traces(filters).statistics(key, cumulative,
@@ -304,9 +320,17 @@ def _name(stat, key):
         return f'{filename}:{lineno} in {function}'
     if isinstance(stat.key, tuple):
         return ':'.join(map(str, stat.key))
-    return str(stat.key)
+    return f'0x{stat.key:x}' if key == 'address' else stat.key
 
 
-COMMANDS = {'status': _status, 'start': _start, 'stop': _stop,
-            'clear': _clear, 'reset_peak': _reset_peak,
-            'snapshot': _snapshot, 'statistics': _statistics}
+# Name -> (function, types of its arguments).
+COMMANDS = {
+    'status': (_status, {}),
+    'start': (_start, {'frames': (int, str)}),
+    'stop': (_stop, {}),
+    'clear': (_clear, {}),
+    'reset_peak': (_reset_peak, {}),
+    'snapshot': (_snapshot, {'path': str, 'traces': bool, 'force': bool}),
+    'statistics': (_statistics, {'key': str, 'order': str, 'limit': int,
+                                 'cumulative': bool, 'include': list}),
+}

@@ -19,6 +19,7 @@ from tracemalloc import control
 
 from pytracemalloc.client import Client, find_socket
 from pytracemalloc.errors import CommandError
+from pytracemalloc.measures import KEYS
 
 
 class ControlCase(unittest.TestCase):
@@ -136,7 +137,7 @@ class ServerTest(ControlCase):
             self.assertIn(f'{__file__}:', name)
             self.assertGreaterEqual(size, 1_000_000)
             self.assertEqual(count, len(kept) + 2)    # the list, its items
-            for key in ('filename', 'function', 'module', 'type'):
+            for key in KEYS.values():
                 rows = client.ask('statistics', key=key)['rows']
                 self.assertIsInstance(rows[0][0], str)
             rows = client.ask('statistics', include=['/nowhere/*'])['rows']
@@ -168,17 +169,33 @@ class ServerTest(ControlCase):
                 client.ask('statistics')
 
     def test_bad_requests(self):
-        for line in (b'', b'x', b'[]', b'{}', b'7', b'null', b'"a"',
-                     b'\xff\xfe', b'{"command": "eval"}',
-                     b'{"command": ["x"]}', b'{"command": "status", "x": 1}',
-                     b'{"command": "start", "frames": -1}',
-                     b'{"command": "start", "frames": "a"}',
-                     b'{"command": "statistics", "key": "x"}',
-                     b'{"command": "snapshot"}', b'[' * 30_000,
-                     b'{"command": "' + b'x' * 70_000 + b'"}'):
+        for line, reason in (
+                (b'', 'Expecting value'), (b'x', 'Expecting value'),
+                (b'[]', 'not a JSON object'), (b'{}', 'unknown command'),
+                (b'7', 'not a JSON object'), (b'null', 'not a JSON object'),
+                (b'"a"', 'not a JSON object'), (b'\xff\xfe', 'Expecting value'),
+                (b'{"command": "eval"}', 'unknown command; one of status, '),
+                (b'{"command": ["x"]}', 'unknown command'),
+                (b'{"command": "status", "x": 1}',
+                 "status has no argument 'x'"),
+                (b'{"command": "start", "frames": -1}', 'number of frames'),
+                (b'{"command": "start", "frames": "a"}', 'number of frames'),
+                (b'{"command": "start", "frames": 1.5}',
+                 'frames cannot be 1.5'),
+                (b'{"command": "statistics"}', 'must be tracing'),
+                (b'{"command": "start"}\n'
+                 b'{"command": "statistics", "key": "x"}', 'unknown key'),
+                (b'{"command": "statistics", "key": null}',
+                 'key cannot be null'),
+                (b'{"command": "statistics", "limit": -1}', '0 or more'),
+                (b'{"command": "statistics", "include": "*"}',
+                 r'include cannot be "\*"'),
+                (b'{"command": "snapshot"}', 'not an absolute path'),
+                (b'[' * 30_000, 'recursion'),
+                (b'{"command": "' + b'x' * 70_000 + b'"}', 'unknown command')):
             with self.subTest(line[:40]):
                 answers = self.raw(line + b'\n').splitlines()
-                self.assertIn('error', json.loads(answers[0]))
+                self.assertRegex(json.loads(answers[-1])['error'], reason)
         with Client(self.path) as client:
             self.assertEqual(client.ask('status')['pid'], os.getpid())
 
