@@ -1,12 +1,13 @@
 """The command line: one parser a sub-command, one line for each error."""
 
 import argparse
+import os
 import sys
 
 from pytracemalloc.commands import COMMANDS, load_command
 from pytracemalloc.errors import FAILURE, CommandError, UsageError
 from pytracemalloc.program import split
-from pytracemalloc.terminal import silence_output
+from pytracemalloc.terminal import ClosedOutput, silence_output
 
 _DESCRIPTION = """\
 Run a program and see where its memory goes: exactly, by line, function,
@@ -73,6 +74,10 @@ def _version():
 
 def main(argv=None, prog='pytracemalloc'):
     """Run the command of *argv*; return the exit status."""
+    if sys.stdout is None:
+        sys.stdout = ClosedOutput()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, 'w')
     try:
         args = make_parser(prog).parse_args(argv)
         status = args.run(args)

@@ -1,6 +1,8 @@
 """What the terminal can show: its width, a progress bar, a sparkline."""
 
 import contextlib
+import errno
+import io
 import os
 import shutil
 import sys
@@ -107,6 +109,17 @@ class Progress:
         except (OSError, ValueError):
             return False
         return True
+
+
+class ClosedOutput(io.TextIOBase):
+    """What standard output is if the command was started without one."""
+
+    def write(self, text):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    @property
+    def buffer(self):
+        return self
 
 
 def silence_output():

@@ -212,6 +212,7 @@ class BadInputTest(CommandCase):
         for name in LONG:
             for sink, status, pattern in (
                     ('| true', 1, 'reader of the output has gone'),
+                    ('>&-', 1, 'standard output: Bad file descriptor'),
                     ('> /dev/full', 1, 'standard output: No space left on '
                                        'device')):
                 for unbuffered in '', '1':
@@ -224,6 +225,21 @@ class BadInputTest(CommandCase):
                         if sink == '| true' and not process.returncode:
                             continue      # it was written before true ended
                         self.check(process, status, pattern)
+
+    def test_streams_that_are_closed(self):
+        for line, sink, status in (
+                ('report new -o a.txt', '<&- >&-', 0),
+                ('report nothing', '2>&-', 1),
+                ('run -o a.tracemalloc -c "raise SystemExit(3)"',
+                 '<&- >&- 2>&-', 3)):
+            with self.subTest(line):
+                process = subprocess.run(
+                    ['bash', '-c', f'"$1" -m pytracemalloc {line} {sink}',
+                     'bash', sys.executable], capture_output=True, text=True)
+                self.assertEqual((process.returncode, process.stdout,
+                                  process.stderr), (status, '', ''))
+        self.assertTrue(os.path.getsize('a.txt'))
+        self.assertTrue(os.path.getsize('a.tracemalloc'))
 
     @unittest.skipUnless(ROOT, 'only root can be another user')
     def test_as_nobody(self):
