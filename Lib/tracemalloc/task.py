@@ -55,8 +55,10 @@ class Task:
         self._trigger = _Trigger(self._run)
 
     def __repr__(self):
-        return "<%s %r delay=%r memory_threshold=%r%s>" % (
-            type(self).__name__, self.func, self._delay, self._threshold,
+        # Not its repr: it may be a method of this task.
+        name = getattr(self.func, "__qualname__", type(self.func).__name__)
+        return "<%s %s delay=%r memory_threshold=%r%s>" % (
+            type(self).__name__, name, self._delay, self._threshold,
             " scheduled" if self.is_scheduled() else "")
 
     def call(self):

@@ -1,5 +1,6 @@
 """Tasks: triggers of the allocator, repetition, cancelling, errors."""
 
+import functools
 import gc
 import os
 import threading
@@ -10,7 +11,8 @@ from test.support import catch_unraisable_exception
 from test.support.script_helper import assert_python_ok
 
 import tracemalloc
-from tracemalloctext import Task, cancel_tasks, get_tasks
+from tracemalloctext import (DisplayTopTask, TakeSnapshotTask, Task,
+                             cancel_tasks, get_tasks)
 
 MB = 1024 * 1024
 
@@ -43,6 +45,18 @@ class AttributeTests(unittest.TestCase):
         self.assertEqual(Task(dict).call(), {})
         with self.assertRaisesRegex(TypeError, "callable"):
             Task(3)
+
+    def test_repr(self):
+        task = Task(functools.partial(print))
+        task.set_delay(2)
+        self.assertEqual(repr(task), '<Task partial delay=2 '
+                                     'memory_threshold=None>')
+        # Their function is a method of their own.
+        for kind, method in ((DisplayTopTask, 'display'),
+                             (TakeSnapshotTask, 'take_snapshot')):
+            name = kind.__name__
+            self.assertEqual(repr(kind()), f'<{name} {name}.{method} '
+                                           'delay=None memory_threshold=None>')
 
     def test_delay(self):
         task = Task(print)
