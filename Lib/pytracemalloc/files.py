@@ -148,6 +148,8 @@ def check_output(path, force):
 
 
 def check_absent(path, force):
+    if not path:
+        raise CommandError("'' is no file name; give one with -o")
     if os.path.isdir(path):
         raise CommandError(f'{path} is a directory; give a file name')
     if not force and os.path.lexists(path) and not is_special(path):

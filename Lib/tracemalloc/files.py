@@ -40,12 +40,15 @@ def dump(snapshot, filename, format='native'):
     else:
         raise ValueError("unknown format %r: use 'native' or 'pickle'"
                          % (format,))
-    # A link stays a link; what is no file (/dev/stdout) is not replaced.
-    path = os.path.realpath(os.fsdecode(filename))
-    if os.path.exists(path) and not os.path.isfile(path):
+    # What is no file (/dev/stdout) is not replaced; a link stays a link.
+    if os.path.exists(filename) and not os.path.isfile(filename):
         with io.FileIO(filename, 'w') as file:
-            write(file, *arguments)
+            if file.seekable():
+                write(file, *arguments)
+            else:
+                _write_to_pipe(file, write, arguments)
         return
+    path = os.path.realpath(os.fsdecode(filename))
     try:
         _write_whole(path, write, arguments)
     except OSError as error:
@@ -60,7 +63,20 @@ def _write_native(file, snapshot, text):
 
 
 def _write_pickle(file, snapshot):
-    left = memoryview(pickle.dumps(snapshot, pickle.HIGHEST_PROTOCOL))
+    _write_all(file, pickle.dumps(snapshot, pickle.HIGHEST_PROTOCOL))
+
+
+def _write_to_pipe(file, write, arguments):
+    """The native format is not written from its beginning to its end."""
+    with io.FileIO(os.memfd_create('snapshot'), 'r+') as whole:
+        write(whole, *arguments)
+        whole.seek(0)
+        while data := whole.read(1 << 20):
+            _write_all(file, data)
+
+
+def _write_all(file, data):
+    left = memoryview(data)
     while left:
         left = left[file.write(left):]
 

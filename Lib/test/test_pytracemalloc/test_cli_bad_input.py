@@ -103,6 +103,8 @@ CASES = (
     ('report new -f -o .', 1, 'is a directory; give a file name'),
     ('diff old new -f -o .', 1, 'is a directory; give a file name'),
     ('run -f -o . app.py', 1, 'is a directory; give a file name'),
+    ('run --output= app.py', 1, "'' is no file name; give one with -o"),
+    ('report new --output=', 1, "'' is no file name; give one with -o"),
     ('report new -o no/x.html', 1, 'no/x.html: No such file .*; choose '
                                    'another place with -o'),
     ('diff old new -o no/x', 1, 'no/x: No such file .*; choose another place'),

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import unittest
 import zlib
 from test.support import check_sanitizer
@@ -153,6 +154,24 @@ class RoundTripTests(FileCase):
         os.symlink('/dev/null', device)
         snapshot.dump(device)
         self.assertFalse(os.path.isfile(device))
+
+    def test_pipe(self):
+        snapshot = Snapshot([(0, size, (('a.py', 1),), 1)
+                             for size in range(20000)], 1)
+        for format in 'native', 'pickle':
+            with subprocess.Popen(['cat'], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE) as cat:
+                writer = threading.Thread(
+                    target=self.dump_and_close,
+                    args=(snapshot, cat.stdin, format))
+                writer.start()
+                data = cat.stdout.read()
+                writer.join()
+            self.assertEqual(self.load(data).traces, snapshot.traces)
+
+    def dump_and_close(self, snapshot, pipe, format):
+        with pipe:
+            snapshot.dump(f'/dev/fd/{pipe.fileno()}', format)
 
     def test_errors_name_the_file(self):
         missing = os.path.join(self.directory, 'missing', 'x')
