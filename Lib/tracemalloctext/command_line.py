@@ -42,15 +42,24 @@ def _drop_output():
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _complain(text):
+    # Without a standard error, print() would take standard output.
+    if sys.stderr is not None:
+        print("error: %s" % text, file=sys.stderr)
+
+
 def run(command):
     """Run command() and return the exit status; what goes wrong with files
     and pipes takes one line on stderr."""
+    if sys.stdout is None:
+        _complain("cannot write the report: standard output is closed")
+        return 1
     try:
         command()
         sys.stdout.flush()
     except Failure as exc:
         sys.stdout.flush()
-        print("error: %s" % exc, file=sys.stderr)
+        _complain(exc)
         return 1
     except BrokenPipeError:
         # The reader has seen enough: nobody is left to tell.
@@ -58,8 +67,7 @@ def run(command):
         return 1
     except OSError as exc:
         _drop_output()
-        print("error: cannot write the report: %s" % (exc.strerror or exc),
-              file=sys.stderr)
+        _complain("cannot write the report: %s" % (exc.strerror or exc))
         return 1
     except KeyboardInterrupt:
         return 130

@@ -346,6 +346,19 @@ class BadInputTests(Case):
             process.stdin.close()
             self.assertEqual(process.wait(), 1)
 
+    def test_closed_streams(self):
+        for module in "tracemalloc", "tracemalloctext":
+            for sink, error in (
+                    (">&-", "error: cannot write the report: standard output "
+                            "is closed\n"),
+                    (">&- 2>&-", ""), ("2>&-", "")):
+                name = "nowhere" if sink == "2>&-" else "old.pickle"
+                process = subprocess.run(
+                    ["sh", "-c", '"$0" -m %s %s %s' % (module, name, sink),
+                     sys.executable], capture_output=True, text=True)
+                self.assertEqual((process.returncode, process.stdout,
+                                  process.stderr), (1, "", error))
+
     @unittest.skipUnless(os.path.exists("/dev/full"), "needs /dev/full")
     def test_full_disk(self):
         with open("/dev/full", "wb") as full:
