@@ -141,7 +141,8 @@ class View:
     def _meter(self, name, title, other, width):
         """Return the figure with a sparkline and, after it, another one."""
         value = self.status[name]
-        first = f'{title:8}{format_size(value) if value else "unknown":>10}'
+        shown = 'unknown' if value is None else format_size(value)
+        first = f'{title:8}{shown:>10}'
         second = f'{other:6} {format_size(self.status[other]):>10}'
         if width is not None and width < len(first) + len(second) + 3:
             return [first, second]

@@ -146,6 +146,7 @@ class TopTest(unittest.TestCase):
             terminal.wait_for('in grow')
             terminal.type('t')
             terminal.wait_for('not tracing: press t')
+            terminal.wait_for('^traced +0 B   peak +0 B ')
             terminal.type('t')
             terminal.wait_for('line.* by size, 1 frame$')
 
