@@ -97,6 +97,9 @@ class BlockStatistics(Sequence):
     def __repr__(self):
         return "<BlockStatistics len=%s>" % len(self)
 
+    def __reduce__(self):
+        return list, (list(self),)
+
     def _make(self, number):
         address, frames, size = self._traces._block(number)
         return Statistic(Traceback(frames), size, 1, key=address)

@@ -194,29 +194,43 @@ new_groups(uint64_t n)
     return groups;
 }
 
-/* Several functions may share a line: their group shows the one that allocated
-   most there. */
+/* Several functions may share a line: their group shows the one that holds
+   most there or, if nothing is left, that allocated most. */
+struct share {
+    uint64_t live;
+    uint64_t total;
+};
+
+static int
+is_larger(struct share a, struct share b)
+{
+    return a.live != b.live ? a.live > b.live : a.total > b.total;
+}
+
 static int
 name_lines(const struct tracer_snapshot *s, const uint32_t *labels,
            struct snapshot_group *groups)
 {
-    uint64_t *sizes = calloc((size_t)s->nlocations + 1, sizeof(*sizes));
-    if (sizes == NULL) {
+    struct share *shares = calloc((size_t)s->nlocations + 1, sizeof(*shares));
+    if (shares == NULL) {
         return -1;
     }
     for (uint32_t i = 0; i < s->nnodes; i++) {
         if (s->nodes[i].measures != 0) {
-            sizes[s->nodes[i].location] +=
-                _PySnapshot_Measures(s, i)[SNAPSHOT_TOTAL_SIZE];
+            const uint64_t *measures = _PySnapshot_Measures(s, i);
+            struct share *share = &shares[s->nodes[i].location];
+            share->live += measures[SNAPSHOT_SIZE];
+            share->total += measures[SNAPSHOT_TOTAL_SIZE];
         }
     }
     for (uint32_t i = 0; i < s->nnodes; i++) {
         struct snapshot_group *group = &groups[labels[i]];
-        if (sizes[s->nodes[i].location] > sizes[group->location]) {
-            group->location = s->nodes[i].location;
+        uint32_t location = s->nodes[i].location;
+        if (is_larger(shares[location], shares[group->location])) {
+            group->location = location;
         }
     }
-    free(sizes);
+    free(shares);
     return 0;
 }
 

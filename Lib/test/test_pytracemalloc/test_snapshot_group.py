@@ -1,5 +1,6 @@
 """Snapshots made of given traces: grouping, comparing, filtering."""
 
+import pickle
 import random
 import unittest
 
@@ -42,19 +43,25 @@ class GroupTests(unittest.TestCase):
         self.assertEqual(len(snapshot.call_tree().nodes), 2)
 
     def test_line_of_several_functions(self):
-        # The class body makes a function, the function a list.
+        # The class body makes a function, the function a list; another
+        # drops all that it makes.
         tracemalloc.start()
         self.addCleanup(tracemalloc.stop)
         names = {}
         exec(compile('class Many:\n'
                      '    def list(self): return [None] * 10000\n'
-                     'kept = Many().list()\n', 'many.py', 'exec'), names)
+                     'kept = Many().list()\n'
+                     'text = "".join(str(n) for n in range(999))\n'
+                     'any(str(n) == "" for n in range(9999))\n',
+                     'many.py', 'exec'), names)
         snapshot = tracemalloc.take_snapshot()
-        for order in 'size', 'total_size', 'peak_size':
-            [function] = [stat.traceback[0].function for stat
-                          in snapshot.statistics('lineno', order=order)
-                          if stat.key == ('many.py', 2)]
-            self.assertEqual(function, 'Many.list')
+        for order in 'size', 'peak_size', 'total_size':
+            functions = {stat.key[1]: stat.traceback[0].function for stat
+                         in snapshot.statistics('lineno', order=order)
+                         if stat.key[0] == 'many.py'}
+            self.assertEqual((functions[2], functions[4]),
+                             ('Many.list', '<module>'))
+        self.assertEqual(functions[5], '<genexpr>')
         self.assertLess({('many.py', 'Many', 1), ('many.py', 'Many.list', 2)},
                         {stat.key for stat
                          in snapshot.statistics('function')})
@@ -82,6 +89,7 @@ class GroupTests(unittest.TestCase):
                          [(5, 1, 'a.py:1'), (3, 1, 'a.py:1')])
         self.assertEqual(stats[-1:], [stats[1]])
         self.assertEqual(stats, list(stats))
+        self.assertEqual(pickle.loads(pickle.dumps(stats)), stats)
         self.assertNotEqual(stats, [stats[1], stats[0]])
         with self.assertRaises(IndexError):
             stats[2]
