@@ -137,7 +137,7 @@ def serve(path):
     """Serve a control socket at *path* from a thread; return its server.
 
     *path* may be a directory: then the socket is PID.sock in it.  Raise
-    OSError if it cannot be made, ValueError if the path is too long for one.
+    OSError if it cannot be made, as with too long a path.
     """
     if os.path.isdir(path):
         path = os.path.join(path, f'{os.getpid()}.sock')

@@ -3,7 +3,7 @@
 A task is called when the traced memory has moved by more than a threshold, or
 after a delay.  The allocator notices either, so nothing polls and no thread is
 started; the call itself is made in the main thread, between two bytecode
-instructions.  The C side is a trigger that fires once (_tracemalloc.Trigger);
+instructions.  The C side is a trigger that fires once (_tracemalloc._Trigger);
 repetition, cancelling and errors are handled here.
 """
 
