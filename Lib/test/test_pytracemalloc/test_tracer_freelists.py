@@ -128,6 +128,30 @@ def make_slice_again(i):
     return slice(i, i)
 
 
+class Guess:
+    """Three items, after a hint of many."""
+
+    def __init__(self, item):
+        self.items = iter((item, item, item))
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self.items)
+
+    def __length_hint__(self):
+        return 1000
+
+
+def make_shrunk(i):
+    return tuple(Guess(i))
+
+
+def make_shrunk_again(i):
+    return tuple(Guess(i))
+
+
 def make_context(i):
     return contextvars.Context()
 
@@ -273,6 +297,11 @@ class FreelistTests(unittest.TestCase):
                      f'\ndef again(i):\n    return ({"i," * size})\n', scope)
                 gc.collect()
                 self.check('tuple', Kept(scope['make']), Kept(scope['again']))
+
+    def test_tuples_that_have_shrunk(self):
+        # From a size that no pool holds to one that is parked.
+        gc.collect()
+        self.check('tuple', Kept(make_shrunk), Kept(make_shrunk_again))
 
     def test_each_list_has_a_test(self):
         with Tracing():
