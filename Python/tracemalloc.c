@@ -53,6 +53,11 @@ static void
 after_fork_child(void)
 {
     _PyMutex_at_fork_reinit(&_PyTracer.lock);
+    /* Another thread was deleting garbage: it is not here. */
+    PyThreadState *deleting = _PyTracer.garbage_thread;
+    if (deleting != _PyThreadState_GET()) {
+        _PyTracer_GarbageEnd(deleting);
+    }
 }
 
 PyStatus
@@ -119,6 +124,8 @@ stop_locked(void)
 {
     _Py_atomic_store_int_relaxed(&_PyTracer.tracing, 0);
     _PyTracer_enabled = 0;
+    /* The thread may be gone by the next start. */
+    _Py_atomic_store_ptr_relaxed(&_PyTracer.garbage_thread, NULL);
     _PyTracer_RemoveAllocators();
     clear_tables();
 }

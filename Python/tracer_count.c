@@ -430,7 +430,9 @@ void
 _PyTracer_GarbageEnd(PyThreadState *tstate)
 {
     /* Nobody else sets it to this thread, or takes it back. */
-    if (_Py_atomic_load_ptr_relaxed(&_PyTracer.garbage_thread) != tstate) {
+    if (tstate == NULL
+        || _Py_atomic_load_ptr_relaxed(&_PyTracer.garbage_thread) != tstate)
+    {
         return;
     }
     _PyTracer_Lock();
