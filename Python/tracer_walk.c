@@ -5,6 +5,7 @@
    case.  Locked. */
 
 #include "Python.h"
+#include "pycore_runtime.h"       // _PyRuntimeState_GetFinalizing()
 #include "pycore_tracer_core.h"
 
 #define INITIAL_FRAMES 128
@@ -18,6 +19,29 @@ _PyTracer_ForgetWalk(void)
     _PyTracer_MemFree(walk, walk_capacity * sizeof(*walk));
     walk = NULL;
     walk_capacity = 0;
+}
+
+/* Who looks at frames of a thread without the GIL has the lock.  From now on
+   nobody does: the runtime is finalizing. */
+void
+_PyTracer_ThreadsEnd(void)
+{
+    _PyTracer_Lock();
+    _PyTracer_Unlock();
+}
+
+/* Top frame of the calling thread.  If the thread does not have the GIL, its
+   state may be gone once the runtime is finalizing. */
+static _PyInterpreterFrame *
+top_frame(PyThreadState *tstate)
+{
+    if (tstate == NULL
+        || (tstate != _PyThreadState_GET()
+            && _PyRuntimeState_GetFinalizing(&_PyRuntime) != NULL))
+    {
+        return NULL;
+    }
+    return _PyThreadState_GetFrame(tstate);
 }
 
 uint32_t
@@ -51,8 +75,7 @@ _PyTracer_CaptureLocked(PyThreadState *tstate)
     size_t n = 0;
     size_t total = 0;
     size_t keep = _PyTracer.limit;
-    _PyInterpreterFrame *frame =
-        tstate == NULL ? NULL : _PyThreadState_GetFrame(tstate);
+    _PyInterpreterFrame *frame = top_frame(tstate);
     for (; frame != NULL; frame = _PyFrame_GetFirstComplete(frame->previous))
     {
         total++;

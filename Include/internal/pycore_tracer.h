@@ -139,6 +139,10 @@ extern void _PyTracer_CodeNew(void);
 /* Release the shadow stack of a thread that ends. */
 extern void _PyTracer_ThreadDealloc(PyThreadState *tstate);
 
+/* The states of all other threads are about to be freed.  At the end of the
+   process these may be still there, without the GIL. */
+extern void _PyTracer_ThreadsEnd(void);
+
 /* Bracket the deletion of what the cyclic collector found unreachable: blocks
    freed in between by this thread are counted as cyclic garbage. */
 extern void _PyTracer_GarbageBegin(PyThreadState *tstate);
