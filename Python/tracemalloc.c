@@ -393,7 +393,9 @@ _PyMem_DumpTraceback(int fd, const void *ptr)
     }
     _PyTracer_Lock();
     struct tracer_trace trace;
-    if (_PyTracer_FindBlock(0, (uintptr_t)ptr, &trace)) {
+    if (_PyTracer_FindBlock(0, (uintptr_t)ptr, &trace)
+        || _PyTracer_FindReleased((uintptr_t)ptr, &trace))
+    {
         PUTS(fd, "Memory block allocated at (most recent call first):\n");
         for (uint32_t i = 0, node = trace.node; i < trace.nframe; i++) {
             const struct tracer_location *loc = _PyTracer_LocationAt(node);

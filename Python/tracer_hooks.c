@@ -13,6 +13,7 @@
 
 #include "Python.h"
 #include "pycore_tracer_core.h"
+#include "pycore_tracer_trace.h"  // _PyTracer_NFrames()
 
 struct domain {
     const PyMemAllocatorEx *below;
@@ -99,6 +100,7 @@ _PyTracer_Drop(void *block, struct tracer_dropped *dropped)
 {
     struct tracer_record *old = &dropped->record;
     old->node = TRACER_NODE_NONE;
+    old->address = (uintptr_t)block;
     _PyTracer_Lock();
     dropped->clears = _PyTracer.clears;
     if (_PyTracer.tracing
@@ -145,6 +147,26 @@ _PyTracer_Undrop(const struct tracer_dropped *dropped)
 
 /* --- The functions */
 
+/* What this thread drops while the function below is at work. */
+static _Py_thread_local const struct tracer_dropped *releasing;
+
+int
+_PyTracer_FindReleased(uintptr_t ptr, struct tracer_trace *trace)
+{
+    const struct tracer_dropped *dropped = releasing;
+    if (dropped == NULL || dropped->record.address != ptr
+        || dropped->record.node == TRACER_NODE_NONE
+        || dropped->clears != _PyTracer.clears)
+    {
+        return 0;
+    }
+    *trace = (struct tracer_trace){
+        .size = dropped->record.size, .node = dropped->record.node,
+        .nframe = _PyTracer_NFrames(dropped->record.node),
+        .kind = dropped->record.kind};
+    return 1;
+}
+
 static inline void *
 traced_malloc(const struct domain *domain, size_t size)
 {
@@ -188,7 +210,9 @@ traced_realloc(const struct domain *domain, void *block, size_t size)
     _PyTracer_Drop(block, &dropped);
     int inside = _PyTracer_inside;
     _PyTracer_inside = 1;
+    releasing = &dropped;
     void *moved = below->realloc(below->ctx, block, size);
+    releasing = NULL;
     _PyTracer_inside = inside;
     if (moved == NULL) {
         _PyTracer_Undrop(&dropped);
@@ -210,7 +234,9 @@ traced_free(const struct domain *domain, void *block)
     _PyTracer_Drop(block, &dropped);
     int inside = _PyTracer_inside;
     _PyTracer_inside = 1;
+    releasing = &dropped;
     below->free(below->ctx, block);
+    releasing = NULL;
     _PyTracer_inside = inside;
 }
 

@@ -181,6 +181,11 @@ extern int _PyTracer_RecordNode(void *block, size_t size,
 extern void _PyTracer_Drop(void *block, struct tracer_dropped *dropped);
 extern void _PyTracer_Undrop(const struct tracer_dropped *dropped);
 
+/* A block that this thread is releasing, for what the debug hooks say of it;
+   0: it is not that one.  Locked. */
+struct tracer_trace;
+extern int _PyTracer_FindReleased(uintptr_t ptr, struct tracer_trace *trace);
+
 /* GIL and locked.  `again`: tracing is on, what the functions must do has
    changed. */
 extern void _PyTracer_InstallAllocators(int again);

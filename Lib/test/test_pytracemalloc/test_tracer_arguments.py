@@ -10,7 +10,7 @@ import unittest
 
 import _tracemalloc
 from test import support
-from test.support import import_helper
+from test.support import import_helper, script_helper
 from test.test_pytracemalloc import bad_input
 from test.test_pytracemalloc.helpers import Tracing
 
@@ -75,6 +75,14 @@ class ArgumentTests(unittest.TestCase):
             with self.assertRaises(TypeError):
                 tracemalloc.get_object_traceback()
         self.assertIsNone(tracemalloc.get_object_traceback(anything))
+
+    def test_debug_hooks_tell_where_a_bad_block_is_from(self):
+        import_helper.import_module('_testcapi')
+        script = 'import _testcapi\n_testcapi.pymem_buffer_overflow()'
+        result = script_helper.assert_python_failure(
+            '-X', 'tracemalloc=3', '-c', script, PYTHONMALLOC='debug')
+        self.assertIn(b'Memory block allocated at (most recent call first):\n'
+                      b'  File "<string>", line 2\n', result.err)
 
     def test_names_with_nul(self):
         # compile() refuses them, code objects do not.
