@@ -13,6 +13,9 @@ static Py_NO_INLINE void
 tracer_record_small(PyThreadState *tstate, void *block, size_t nbytes,
                     enum tracer_kind kind)
 {
+    if (UNLIKELY(!_PyTracer.tracing)) {
+        return;                   // called by a wrapper, after stop()
+    }
     uint32_t node = _PyTracer_Capture(tstate);
     poolp pool = POOL_ADDR(block);
     uint32_t *table = pool->tracer_table;

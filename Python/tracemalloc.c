@@ -138,9 +138,7 @@ _PyTracer_Start(int max_nframe, uint32_t limit)
         unlock_all();
         return 0;
     }
-    PyMem_GetAllocator(PYMEM_DOMAIN_RAW, &_PyTracer.raw);
-    PyMem_GetAllocator(PYMEM_DOMAIN_MEM, &_PyTracer.mem);
-    PyMem_GetAllocator(PYMEM_DOMAIN_OBJ, &_PyTracer.obj);
+    _PyTracer_FindAllocators();
     _PyTracer.max_nframe = max_nframe;
     _PyTracer.limit = limit;
     int result = init_tables();

@@ -75,7 +75,8 @@ _PyTracer_Record(void *block, size_t size, enum tracer_kind kind)
 {
     PyThreadState *tstate = _PyThreadState_GET();
     uint32_t node = TRACER_NODE_NONE;
-    int captured = tstate != NULL && !_PyTracer.shared;
+    int captured = tstate != NULL && !_PyTracer.shared
+                   && _Py_atomic_load_int_relaxed(&_PyTracer.tracing);
     if (captured) {
         node = _PyTracer_Capture(tstate);
     }
@@ -283,6 +284,29 @@ FUNCTIONS(memory)
 #undef FUNCTIONS
 
 /* --- Installing them */
+
+/* Somebody who wrapped our functions may have put them back after stop(): then
+   they are no new ones to wrap, or they would call themselves. */
+static void
+find_below(PyMemAllocatorDomain domain, PyMemAllocatorEx *below)
+{
+    PyMemAllocatorEx current;
+    PyMem_GetAllocator(domain, &current);
+    if (current.free != traced_raw_free && current.free != traced_memory_free
+        && current.free != traced_object_free
+        && current.free != _PyTracer_Fused(TRACER_OBJECT).free)
+    {
+        *below = current;
+    }
+}
+
+void
+_PyTracer_FindAllocators(void)
+{
+    find_below(PYMEM_DOMAIN_RAW, &_PyTracer.raw);
+    find_below(PYMEM_DOMAIN_MEM, &_PyTracer.mem);
+    find_below(PYMEM_DOMAIN_OBJ, &_PyTracer.obj);
+}
 
 /* What was installed last, by domain. */
 static PyMemAllocatorEx installed[3];

@@ -191,7 +191,9 @@ fill_cache(struct tracer_cache_line *line, uint32_t parent,
 {
     const void *instr = frame->instr_ptr;
     _PyTracer_Lock();
-    uint32_t node = _PyTracer_ChildOf(parent, frame);
+    /* Our functions may be called when tracing is off, by a wrapper. */
+    uint32_t node = _PyTracer.tracing ? _PyTracer_ChildOf(parent, frame)
+                                      : TRACER_NODE_NONE;
     int full = _PyTracer.nnodes >= _PyTracer.prune_at;
     _PyTracer_Unlock();
     if (node != TRACER_NODE_NONE) {
@@ -550,7 +552,7 @@ capture_stack(PyThreadState *tstate)
     struct tracer_stack *s = top->stack;
     if (UNLIKELY(s == NULL)) {
         _PyTracer_Lock();
-        s = get_stack(tstate);
+        s = _PyTracer.tracing ? get_stack(tstate) : NULL;
         _PyTracer_Unlock();
         if (s == NULL) {
             return TRACER_NODE_NONE;

@@ -186,6 +186,8 @@ extern void _PyTracer_Undrop(const struct tracer_dropped *dropped);
 struct tracer_trace;
 extern int _PyTracer_FindReleased(uintptr_t ptr, struct tracer_trace *trace);
 
+/* What tracing is to wrap.  GIL and locked, while it is off. */
+extern void _PyTracer_FindAllocators(void);
 /* GIL and locked.  `again`: tracing is on, what the functions must do has
    changed. */
 extern void _PyTracer_InstallAllocators(int again);

@@ -18,6 +18,32 @@ from test.test_pytracemalloc.helpers import Tracing
 STOCK = pathlib.Path(sys.executable).parents[1] / 'unpatched/obj/python'
 
 
+PUT_BACK = '''
+import _testcapi, sys, tracemalloc
+nframe = int(sys.argv[1])
+
+def make():
+    return [[i, {i: i}, bytes(i), float(i)] for i in range(1000)]
+
+tracemalloc.start(nframe)
+_testcapi.set_nomemory(1 << 30)
+tracemalloc.stop()
+_testcapi.remove_mem_hooks()
+make()
+assert tracemalloc.get_traced_memory() == (0, 0)
+tracemalloc.start(nframe)
+before = tracemalloc.get_traced_memory()[0]
+keep = make()
+made = tracemalloc.get_traced_memory()[0] - before
+assert 600_000 < made < 1_200_000, made
+del keep
+left = tracemalloc.get_traced_memory()[0] - before
+assert 0 <= left < 100_000, left
+tracemalloc.stop()
+make()
+'''
+
+
 def run(*args, **env):
     return subprocess.run([sys.executable, *args, '-c', 'pass'],
                           capture_output=True, text=True, env=env)
@@ -75,6 +101,14 @@ class ArgumentTests(unittest.TestCase):
             with self.assertRaises(TypeError):
                 tracemalloc.get_object_traceback()
         self.assertIsNone(tracemalloc.get_object_traceback(anything))
+
+    def test_functions_put_back_after_stop(self):
+        # Who wrapped them while tracing was on puts them back, tracing off.
+        import_helper.import_module('_testcapi')
+        for nframe in '1', '25':
+            for malloc in 'pymalloc', 'malloc', 'debug':
+                script_helper.assert_python_ok('-c', PUT_BACK, nframe,
+                                               PYTHONMALLOC=malloc)
 
     def test_debug_hooks_tell_where_a_bad_block_is_from(self):
         import_helper.import_module('_testcapi')
