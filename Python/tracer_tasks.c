@@ -11,7 +11,8 @@
    during a call measures from the end of the call. */
 
 #include "Python.h"
-#include "pycore_lock.h"          // PyMutex_IsLocked()
+#include "pycore_ceval.h"         // _Py_set_eval_breaker_bit()
+#include "pycore_lock.h"          // _Py_LOCKED
 #include "pycore_runtime.h"       // _PyRuntime
 #include "pycore_tracer_alarm.h"  // _PyTracer_SetAlarm()
 #include "pycore_tracer_tasks.h"
@@ -28,20 +29,43 @@ static struct {
     .highest = INT64_MIN,
 };
 
-/* The queue of pending calls may be full, or locked by a thread that has no
-   GIL: to wait for it could give up the GIL in the middle of an allocation.
-   Then an alarm that rings at once brings another try at the next one.  (A
-   thread without the GIL that locks the queue between the look and the call
-   is waited for, for the few instructions that this takes.) */
+/* Py_AddPendingCall(), but -1 as well if the queue is locked, by a thread that
+   has no GIL: to wait for it could give up the GIL in the middle of an
+   allocation. */
+static int
+add_pending_call(void)
+{
+    struct _pending_calls *pending = &_PyRuntime.ceval.pending_mainthread;
+    uint8_t bits = _Py_UNLOCKED;
+    if (!_Py_atomic_compare_exchange_uint8(&pending->mutex._bits, &bits,
+                                           _Py_LOCKED))
+    {
+        return -1;
+    }
+    int room = pending->npending < pending->max;
+    if (room) {
+        struct _pending_call *call = &pending->calls[pending->next];
+        assert(call->func == NULL);
+        call->func = tasks.call;
+        call->arg = NULL;
+        call->flags = _Py_PENDING_MAINTHREADONLY;
+        pending->next = (pending->next + 1) % PENDINGCALLSARRAYSIZE;
+        _Py_atomic_add_int32(&pending->npending, 1);
+    }
+    PyMutex_Unlock(&pending->mutex);
+    _Py_set_eval_breaker_bit(_PyRuntime.main_tstate, _PY_CALLS_TO_DO_BIT);
+    return room ? 0 : -1;
+}
+
+/* If that fails, an alarm that rings at once brings another try at the next
+   allocation. */
 static void
 ask_call(void)
 {
     if (_Py_atomic_exchange_int(&tasks.asked, 1)) {
         return;
     }
-    if (PyMutex_IsLocked(&_PyRuntime.ceval.pending_mainthread.mutex)
-        || Py_AddPendingCall(tasks.call, NULL) < 0)
-    {
+    if (add_pending_call() < 0) {
         _Py_atomic_store_int(&tasks.asked, 0);
         _PyTracer_RingAgain();
     }
