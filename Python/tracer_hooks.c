@@ -292,9 +292,16 @@ find_below(PyMemAllocatorDomain domain, PyMemAllocatorEx *below)
 {
     PyMemAllocatorEx current;
     PyMem_GetAllocator(domain, &current);
-    if (current.free != traced_raw_free && current.free != traced_memory_free
-        && current.free != traced_object_free
-        && current.free != _PyTracer_Fused(TRACER_OBJECT).free)
+    if (current.free == traced_raw_free || current.free == traced_memory_free
+        || current.free == traced_object_free
+        || current.free == _PyTracer_Fused(TRACER_OBJECT).free)
+    {
+        return;
+    }
+    /* A thread without the GIL may still be in our functions, and read it. */
+    if (current.ctx != below->ctx || current.malloc != below->malloc
+        || current.calloc != below->calloc
+        || current.realloc != below->realloc || current.free != below->free)
     {
         *below = current;
     }
