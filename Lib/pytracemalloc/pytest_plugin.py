@@ -68,27 +68,34 @@ def pytest_configure(config):
         config.addinivalue_line('markers', f'{name}(limit): {text}')
 
 
-def pytest_collection_modifyitems(items):
-    for item in items:
-        for name in _LIMITS:
-            for marker in item.iter_markers(name):
-                _limit_of(item, marker)
+def _markers_of(item):
+    """Return the limits of a test: its own replace those of its class."""
+    return [marker for name in _LIMITS
+            if (marker := item.get_closest_marker(name))]
 
 
-def _limit_of(item, marker):
-    parse = _LIMITS[marker.name][0]
-    if len(marker.args) != 1 or marker.kwargs:
-        problem = 'give one argument'
-    else:
+def pytest_runtest_setup(item):
+    # What is wrong with one marker is the failure of one test.
+    for marker in _markers_of(item):
         try:
-            limit = parse(marker.args[0])
+            _limit_of(marker)
         except ValueError as exc:
-            problem = str(exc)
-        else:
-            if limit >= 0:
-                return limit
-            problem = f'{marker.args[0]!r} is negative'
-    raise pytest.UsageError(f'{item.nodeid}: {marker.name}: {problem}')
+            pytest.fail(f'{marker.name}: {exc}', pytrace=False)
+        if marker.kwargs:
+            # Those of other plugins make a limit looser: without them it is
+            # not kept by mistake.
+            item.warn(pytest.PytestWarning(
+                f'{marker.name}: ignoring {", ".join(marker.kwargs)}: what '
+                f'all threads allocate counts; leave it out'))
+
+
+def _limit_of(marker):
+    if len(marker.args) != 1:
+        raise ValueError('give one argument')
+    limit = _LIMITS[marker.name][0](marker.args[0])
+    if limit < 0:
+        raise ValueError(f'{limit} is negative')
+    return limit
 
 
 class Measurement:
@@ -180,9 +187,7 @@ def _grown(before, old, old_second, after, new, new_second):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item):
-    # That of a test replaces that of its class or module.
-    markers = [marker for name in _LIMITS
-               if (marker := item.get_closest_marker(name))]
+    markers = _markers_of(item)
     if not markers and not item.config.getoption('--tracemalloc'):
         yield
         return
@@ -197,15 +202,15 @@ def pytest_runtest_call(item):
                         measurement.allocations)
     if outcome.excinfo is None:
         problems = [problem for marker in markers
-                    if (problem := _problem(item, marker, measurement))]
+                    if (problem := _problem(marker, measurement))]
         if problems:
             outcome.force_exception(
                 pytest.fail.Exception('\n'.join(problems), pytrace=False))
 
 
-def _problem(item, marker, measurement):
+def _problem(marker, measurement):
     """Return the text of a failure, None if the limit was kept."""
-    limit = _limit_of(item, marker)
+    limit = _limit_of(marker)
     _, name, show, _ = _LIMITS[marker.name]
     value = getattr(measurement, name)
     if value <= limit:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import re
 import subprocess
 import tempfile
 import textwrap
@@ -123,14 +124,45 @@ class PluginTest(unittest.TestCase):
                 ('memory', '', 'give one argument'),
                 ('leaks', "'1 MB', 2", 'give one argument')):
             with self.subTest(name=name, argument=argument):
+                # It fails alone, in one line; the others run.
                 status, output = self.run_pytest(f'''\
                     @pytest.mark.limit_{name}({argument})
                     def test_it():
                         pass
+                    def test_other():
+                        pass
                     ''')
-                self.assertEqual(status, 4, output)
-                self.assertIn(f'ERROR: test_it.py::test_it: limit_{name}: '
-                              f'{problem}', output)
+                self.assertEqual(status, 1, output)
+                self.assertRegex(output, rf'(?m)^limit_{name}: '
+                                         + re.escape(problem))
+                self.assertIn('1 passed, 1 error', output)
+
+    def test_arguments_of_other_plugins(self):
+        for name, argument, words in (
+                ('memory', 'current_thread_only=True', 'current_thread_only'),
+                ('leaks', 'filter_fn=id, warmups=1', 'filter_fn, warmups')):
+            text = f'''\
+                @pytest.mark.limit_{name}('1 MB', {argument})
+                def test_within():
+                    pass
+
+                kept = []
+                @pytest.mark.limit_{name}('1 MB', {argument})
+                def test_beyond():
+                    kept.append(bytes(3_000_000))
+                '''
+            with self.subTest(name=name):
+                status, output = self.run_pytest(text)
+                self.assertEqual(status, 1, output)
+                self.assertIn('1 failed, 1 passed, 2 warnings', output)
+                self.assertRegex(output, f'PytestWarning: limit_{name}: '
+                                         f'ignoring {words}: .*; leave it out')
+                # A warning that is an error is one of the test, too.
+                status, output = self.run_pytest(text, '-W', 'error',
+                                                 '-k', 'within')
+                self.assertEqual(status, 1, output)
+                self.assertIn('1 error', output)
+                self.assertNotIn('INTERNALERROR', output)
 
     def test_summary(self):
         status, output = self.run_pytest('''\
