@@ -7,7 +7,7 @@ import sys
 from pytracemalloc.commands import COMMANDS, load_command
 from pytracemalloc.errors import FAILURE, CommandError, UsageError
 from pytracemalloc.program import split
-from pytracemalloc.terminal import ClosedOutput, silence_output
+from pytracemalloc.terminal import ClosedOutput, say, silence_output
 
 _DESCRIPTION = """\
 Run a program and see where its memory goes: exactly, by line, function,
@@ -101,8 +101,5 @@ def main(argv=None, prog='pytracemalloc'):
 
 
 def _fail(message, status):
-    try:
-        print(f'pytracemalloc: {" ".join(message.split())}', file=sys.stderr)
-    except OSError:
-        pass
+    say(message)
     return status

@@ -7,9 +7,11 @@ import stat
 import sys
 import tempfile
 
+from tracemalloc.printable import printable
+
 from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.options import make_filters
-from pytracemalloc.terminal import Progress
+from pytracemalloc.terminal import Progress, say
 
 _GIVE = 'give a file written by `pytracemalloc run` or Snapshot.dump()'
 
@@ -38,8 +40,7 @@ def load_snapshot(path, args):
     with Progress(f'Filtering {name}'):
         snapshot = snapshot.filter_traces(filters)
     if not snapshot.statistics('filename', order='total_size'):
-        print(f'pytracemalloc: {path}: no allocation passes the filters',
-              file=sys.stderr)
+        say(f'{path}: no allocation passes the filters')
     return snapshot
 
 
@@ -59,7 +60,7 @@ def write_report(subject, reporter, args, source, ending=''):
         subject.track = progress.track
         reporter.write(subject, file)
     if args.output is None:
-        print(f'Wrote {output}')
+        print(f'Wrote {printable(output)}')
 
 
 def _write_standard_output(subject, reporter, source):
@@ -71,22 +72,26 @@ def _write_standard_output(subject, reporter, source):
         with Progress(f'Reading {os.path.basename(source)}') as progress:
             subject.track = progress.track
             reporter.write(subject, file)
-        _Escaping(sys.stdout).write(file.getvalue())
+        _Output(sys.stdout).write(file.getvalue())
         return
     with Progress(f'Reading {os.path.basename(source)}') as progress:
         subject.track = progress.track
         reporter.write(subject, sys.stdout.buffer if reporter.binary
-                       else _Escaping(sys.stdout))
+                       else _Output(sys.stdout))
 
 
-class _Escaping:
-    """Standard output that shows what its encoding lacks as escapes."""
+class _Output:
+    """Standard output: what its encoding lacks is an escape and, whatever
+    the format, what a terminal would not show."""
 
     def __init__(self, file):
         self._file = file
         self._encoding = file.encoding or 'utf-8'
+        self._shown = file.isatty()
 
     def write(self, text):
+        if self._shown:
+            text = '\n'.join(map(printable, text.split('\n')))
         self._file.write(text.encode(self._encoding, 'backslashreplace')
                          .decode(self._encoding))
 

@@ -7,9 +7,9 @@ from collections import deque, namedtuple
 
 from pytracemalloc.errors import CommandError
 from pytracemalloc.measures import find_key
-from pytracemalloc.reporters import plain_name
 from pytracemalloc.terminal import can_encode, shorten, sparkline
 from pytracemalloc.units import format_count, format_size
+from tracemalloc.printable import printable
 
 _GROUPS = ('line', 'file', 'function', 'module', 'type')
 # Name -> order of statistics(); growth is sorted here.
@@ -118,13 +118,13 @@ class View:
         if height is not None:
             lines = lines[:height - 1]
             lines.append(self.message or _HELP)
-        return [line if width is None else line[:width] for line in lines]
+        return [printable(line)[:width] for line in lines]
 
     def _head(self, width):
         status = self.status
         interpreter, *arguments = status['argv'] or ['']
         program = ' '.join([os.path.basename(interpreter), *arguments])
-        lines = [f'{status["pid"]}  {plain_name(program)}',
+        lines = [f'{status["pid"]}  {program}',
                  *self._meter('current', 'traced', 'peak', width),
                  *self._meter('process', 'process', 'tracer', width)]
         noun = self.group if self.groups == 1 else find_key(self.group)[1]
@@ -132,7 +132,7 @@ class View:
         state += (f', {_frames(status["traceback_limit"])}'
                   if status['tracing'] else ', not tracing: press t')
         if self.filter:
-            state += f', files like *{plain_name(self.filter)}*'
+            state += f', files like *{self.filter}*'
         if self.paused:
             state += ', paused'
         lines.append(state)
@@ -163,7 +163,7 @@ class View:
                      format_count(count),
                      '' if total is None else format_size(total),
                      '' if peak is None else format_size(peak)]
-            table.append((cells, plain_name(name)))
+            table.append((cells, printable(name)))
         # The name has 40 columns or more, or else most of the width.
         shown = len(titles)
         if width is not None:
@@ -242,6 +242,6 @@ def watch(client, interval):
             if key == RESIZED:
                 continue
             if key and not view.obey(
-                    key, lambda prompt: screen.ask(prompt, plain_name)):
+                    key, lambda prompt: screen.ask(prompt, printable)):
                 return
             view.refresh()

@@ -14,6 +14,7 @@ import sys
 
 from pytracemalloc import recording
 from pytracemalloc.errors import CommandError, UsageError
+from pytracemalloc.terminal import say
 
 
 def add_program_arguments(parser):
@@ -102,9 +103,8 @@ def _interpreter():
     python = os.path.join(active, 'bin', 'python3')
     if _home(active) == os.path.dirname(os.path.realpath(sys.executable)):
         return python
-    print(f'pytracemalloc: {active} is not of this Python, its packages are '
-          f'not seen; make one with {sys.executable} -m venv',
-          file=sys.stderr)
+    say(f'{active} is not of this Python, its packages are not seen; make '
+        f'one with {sys.executable} -m venv')
     return sys.executable
 
 

@@ -14,8 +14,8 @@ import pytest
 import pytracemalloc
 import tracemalloc
 from pytracemalloc.options import positive
-from pytracemalloc.reporters import plain_name
 from pytracemalloc.units import format_count, format_size, parse_size
+from tracemalloc.printable import printable
 
 _SITES = 5                        # shown with a failure
 
@@ -181,7 +181,7 @@ def _grown(before, old, old_second, after, new, new_second):
             where = f'{line[0]}:{line[1]}'
             if frame.function:
                 where += f' in {frame.function}'
-            sites.append((value, second, plain_name(where)))
+            sites.append((value, second, printable(where)))
     return sorted(sites, reverse=True)
 
 
@@ -248,6 +248,7 @@ def pytest_terminal_summary(terminalreporter, config):
             rows[:config.getoption('--tracemalloc-top')]:
         terminalreporter.line(f'{format_size(peak):>10} '
                               f'{format_size(leak):>10} '
-                              f'{format_count(allocations):>12}  {name}')
+                              f'{format_count(allocations):>12}  '
+                              f'{printable(name)}')
     if not rows:
         terminalreporter.line('no test has run')

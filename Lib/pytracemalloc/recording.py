@@ -13,6 +13,7 @@ import sys
 import tracemalloc
 import tracemalloc.files          # while nothing is traced yet
 import tracemalloc.task           # its handler of forks comes before ours
+from tracemalloc.printable import printable
 
 from pytracemalloc import endings, summary
 from pytracemalloc.terminal import Progress, width_of
@@ -135,7 +136,7 @@ class Recording:
         if self.options['quiet']:
             return
         if self.pid != self.options['pid']:
-            _write_error(summary.make_line(snapshot, name))
+            _write_error([summary.make_line(snapshot, name)])
             return
         _write_error(summary.make(
             snapshot, self._find_suspects(snapshot), self.options['top'],
@@ -183,10 +184,10 @@ def start():
 
 
 def _say(text):
-    _write_error(f'pytracemalloc: {text}')
+    _write_error([f'pytracemalloc: {text}'])
 
 
-def _write_error(text):
+def _write_error(lines):
     """Write to the standard error that the process has begun with.
 
     Past the stream's buffer: what cannot be written would stay there, fail
@@ -195,6 +196,7 @@ def _write_error(text):
     stream = sys.__stderr__
     with contextlib.suppress(OSError, ValueError, AttributeError):
         stream.flush()
-        data = f'{text}\n'.encode(stream.encoding, 'backslashreplace')
+        text = ''.join(f'{printable(line)}\n' for line in lines)
+        data = text.encode(stream.encoding, 'backslashreplace')
         while data:
             data = data[os.write(stream.fileno(), data):]

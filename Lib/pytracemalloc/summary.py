@@ -1,8 +1,8 @@
 """The summary at the end of a run: largest sites, the peak, suspected leaks."""
 
-from pytracemalloc.reporters import plain_name
 from pytracemalloc.terminal import shorten
 from pytracemalloc.units import format_count, format_losses, format_size
+from tracemalloc.printable import printable
 
 # A site is suspected if it still holds most of what it ever allocated, in
 # many blocks that are worth a look together.
@@ -69,7 +69,7 @@ class Suspects:
 
 
 def make(snapshot, suspects, count, output, width=None):
-    """Return the summary of a snapshot.
+    """Return the summary of a snapshot, as lines.
 
     *output*: the file that it has been dumped to, None for no file.
     *width*: columns of the terminal that it is for, None for no terminal.
@@ -89,7 +89,7 @@ def make(snapshot, suspects, count, output, width=None):
     lines = [line[:width] for line in lines]
     if output:
         lines.append(f'Snapshot: {output}')
-    return '\n'.join(lines)
+    return lines
 
 
 def make_line(snapshot, output):
@@ -116,9 +116,9 @@ def _top(title, stats, size, count, width):
 def _line(stat, size, count, width, note=''):
     figures = f'{format_size(size):>10} {format_count(count):>10}  '
     frame = stat.traceback[-1]
-    where = plain_name(f'{frame.filename}:{frame.lineno}')
+    where = printable(f'{frame.filename}:{frame.lineno}')
     if frame.function:
-        where += f' in {plain_name(frame.function)}'
+        where += f' in {printable(frame.function)}'
     if note:
         where += f' ({note})'
     if width is not None:

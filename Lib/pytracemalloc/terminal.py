@@ -1,4 +1,5 @@
-"""What the terminal can show: its width, a progress bar, a sparkline."""
+"""What the terminal can show: its width, a message, a progress bar, a
+sparkline."""
 
 import contextlib
 import errno
@@ -6,6 +7,8 @@ import io
 import os
 import shutil
 import sys
+
+from tracemalloc.printable import printable
 
 _BLOCKS = '▁▂▃▄▅▆▇█'
 _ASCII_BLOCKS = '_.-=+*%#'
@@ -30,6 +33,12 @@ def shorten(text, width):
     if len(text) <= width:
         return text
     return '…' + text[len(text) - width + 1:] if width > 1 else text[:width]
+
+
+def say(text):
+    """Write a message, which is one line, to standard error."""
+    with contextlib.suppress(OSError):
+        print(f'pytracemalloc: {printable(text)}', file=sys.stderr)
 
 
 def can_encode(file, text):
@@ -57,7 +66,7 @@ class Progress:
     """
 
     def __init__(self, title, file=None, delay=1.0):
-        self.title = title
+        self.title = printable(title)
         self.file = sys.stderr if file is None else file
         self.delay = delay
         self._done = self._total = 0

@@ -38,7 +38,8 @@ class DisplayGarbage:
         self.stream.flush()
 
     def _line(self, obj, palette):
-        from tracemalloctext.text import format_size, printable
+        from tracemalloc.printable import printable
+        from tracemalloctext.text import format_size
         source = size = "?"
         trace = _get_object_trace(obj)
         if trace is not None:

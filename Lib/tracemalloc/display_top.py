@@ -96,7 +96,8 @@ _PROCESS = "Total process memory"
 
 
 def _memory_lines(look, new, old):
-    from tracemalloctext.text import format_size, printable
+    from tracemalloc.printable import printable
+    from tracemalloctext.text import format_size
     for title, size in new.sizes.items():
         difference = None
         if old is not None and title in old.sizes:

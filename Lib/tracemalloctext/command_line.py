@@ -9,6 +9,7 @@ import os
 import sys
 
 from tracemalloc import Filter
+from tracemalloc.printable import printable
 from tracemalloctext.display_blocks import display_block, display_blocks
 from tracemalloctext.display_top import DisplayTop
 from tracemalloctext.grouped_stats import GROUPS
@@ -34,7 +35,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         self.exit(2, "%s: error: %s; see %s --help\n"
-                  % (self.prog, message, self.prog))
+                  % (self.prog, printable(message), self.prog))
 
 
 def _drop_output():
@@ -45,7 +46,7 @@ def _drop_output():
 def _complain(text):
     # Without a standard error, print() would take standard output.
     if sys.stderr is not None:
-        print("error: %s" % text, file=sys.stderr)
+        print("error: %s" % printable(str(text)), file=sys.stderr)
 
 
 def run(command):

@@ -5,8 +5,8 @@ import os
 
 from _tracemalloc_snapshot import _find_block, _get_biggest_blocks
 from tracemalloc import Traceback
-from tracemalloctext.text import (
-    format_date, format_size, printable, write_line)
+from tracemalloc.printable import printable
+from tracemalloctext.text import format_date, format_size, write_line
 
 
 def display_block(snapshot, address, file):

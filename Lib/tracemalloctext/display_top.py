@@ -2,11 +2,12 @@
 
 import sys
 
+from tracemalloc.printable import printable
 from tracemalloctext.grouped_stats import (
     GROUPS, comparable, group_snapshot, needs_traces)
 from tracemalloctext.look import Look
 from tracemalloctext.text import (
-    Palette, format_date, format_value, printable, wants_color, write_line)
+    Palette, format_date, format_value, wants_color, write_line)
 
 
 class DisplayTop:

@@ -1,7 +1,8 @@
 """How groups of memory blocks look in a report."""
 
+from tracemalloc.printable import printable
 from tracemalloctext.stats_diff import add_up
-from tracemalloctext.text import format_size, printable, shorten_filename
+from tracemalloctext.text import format_size, shorten_filename
 
 
 class Look:

@@ -4,6 +4,8 @@ import shutil
 import sys
 import threading
 
+from tracemalloc.printable import printable
+
 
 class Progress:
     """Show a message on stderr while something runs for over a second.
@@ -15,7 +17,7 @@ class Progress:
     delay = 1.0
 
     def __init__(self, message, stream=None):
-        self.message = message
+        self.message = printable(message)
         self.stream = sys.stderr if stream is None else stream
         self._timer = None
         self._lock = threading.Lock()

@@ -3,6 +3,7 @@
 import sys
 
 from tracemalloc import Snapshot
+from tracemalloc.printable import printable
 from tracemalloctext.progress import Progress
 
 
@@ -54,4 +55,4 @@ def _warn(first_name, first, filename, snapshot):
 
 
 def _say(text):
-    print("warning: " + text, file=sys.stderr)
+    print("warning: " + printable(text), file=sys.stderr)

@@ -47,15 +47,6 @@ def shorten_filename(filename, parts):
     return os.sep.join(kept)
 
 
-def printable(text):
-    """Escape what a terminal could take for a command."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable()
-                   else char.encode("unicode_escape").decode("ascii")
-                   for char in text)
-
-
 def write_line(file, text=""):
     """Write a line; what the file's encoding lacks is escaped."""
     encoding = getattr(file, "encoding", None)

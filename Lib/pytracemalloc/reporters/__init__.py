@@ -82,14 +82,3 @@ def find_reporter(name):
                          f'{", ".join(FORMATS)}')
     module = importlib.import_module(f'{__name__}.{name}')
     return getattr(module, _REPORTERS[name])()
-
-
-def plain_name(text):
-    """Return *text* on one line and without control characters.
-
-    File and function names may hold anything; a terminal must not obey it.
-    """
-    if text.isprintable():
-        return text
-    return ''.join(char if char.isprintable() else
-                   ascii(char)[1:-1] for char in text)

@@ -1,6 +1,7 @@
 """Collapsed stacks: 'oldest;...;most recent bytes' lines for flame graphs."""
 
-from pytracemalloc.reporters import Reporter, plain_name
+from pytracemalloc.reporters import Reporter
+from tracemalloc.printable import printable
 
 
 class CollapsedReporter(Reporter):
@@ -28,4 +29,4 @@ class CollapsedReporter(Reporter):
 def _label(filename, lineno, function):
     text = f'{function} ({filename}:{lineno})' if function else \
         f'{filename}:{lineno}'
-    return plain_name(text).replace(';', ',')
+    return printable(text).replace(';', ',')

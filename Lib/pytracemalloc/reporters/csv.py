@@ -1,9 +1,13 @@
 """Every group with every value, for a spreadsheet or a script."""
 
 import csv
+import re
 
 from pytracemalloc.reporters import Reporter
 from pytracemalloc.reporters.rows import key_text, value_columns
+
+# Where a spreadsheet begins to compute, perhaps after white space.
+_FORMULA = re.compile(r'[=+\-@\t\r\n\uff0b\uff0d\uff1d\uff20]')
 
 
 class CsvReporter(Reporter):
@@ -20,4 +24,4 @@ class CsvReporter(Reporter):
 
 def _harmless(text):
     """A spreadsheet would compute a name such as =1+1, or worse."""
-    return f"'{text}" if text.startswith(('=', '+', '-', '@')) else text
+    return f"'{text}" if _FORMULA.match(text) else text

@@ -3,9 +3,10 @@
 from operator import itemgetter
 from xml.sax.saxutils import escape
 
-from pytracemalloc.reporters import Reporter, plain_name
+from pytracemalloc.reporters import Reporter
 from pytracemalloc.sources import short_names
 from pytracemalloc.units import format_count, format_size
+from tracemalloc.printable import printable
 
 _WIDTH = 1200
 _ROW = 17
@@ -41,7 +42,7 @@ class FlameGraphReporter(Reporter):
                    f'viewBox="0 0 {_WIDTH} {height}">\n'
                    f'<style>{_STYLE}</style>\n'
                    f'<rect class="back" width="100%" height="100%"/>\n')
-        title = plain_name(f'{subject.title}: {subject.measure.title}')
+        title = printable(f'{subject.title}: {subject.measure.title}')
         file.write(f'<text class="title" x="6" y="20">{escape(title)}'
                    f'</text>\n')
         labels = _labels(tree)
@@ -114,8 +115,8 @@ def _box(tree, box, labels, height, show, total):
     room = int((width - 4) / _CHAR)
     shown = (label if len(label) <= room else label[:room - 1] + '…')
     caption = (f'<text x="{x + 3:.1f}" y="{y + 12}">'
-               f'{escape(plain_name(shown))}</text>' if room >= 3 else '')
-    return (f'<g><title>{escape(plain_name(text))}</title>'
+               f'{escape(printable(shown))}</text>' if room >= 3 else '')
+    return (f'<g><title>{escape(printable(text))}</title>'
             f'<rect x="{x:.2f}" y="{y}" width="{width:.2f}" '
             f'height="{_ROW}" fill="{_color(whole, value, change)}"/>'
             f'{caption}</g>\n')

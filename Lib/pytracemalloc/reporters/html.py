@@ -12,8 +12,9 @@ import json
 from importlib import resources
 
 from tracemalloc.modules import module_of
+from tracemalloc.printable import printable
 
-from pytracemalloc.reporters import Reporter, plain_name
+from pytracemalloc.reporters import Reporter
 from pytracemalloc.sources import category_of, read_lines, short_names
 from pytracemalloc.units import format_count, format_size
 
@@ -32,7 +33,7 @@ class HtmlReporter(Reporter):
         data = json.dumps(page_data(subject), separators=(',', ':'))
         style = _read('page.css')
         script = '\n'.join(map(_read, _SCRIPTS))
-        title = plain_name(subject.title or 'pytracemalloc')
+        title = printable(subject.title or 'pytracemalloc')
         parts = {'title': html.escape(title),
                  'style': style, 'style_hash': _hash(style),
                  'script': script, 'script_hash': _hash(script),
@@ -102,7 +103,7 @@ class _Strings:
         self.index = {}
 
     def __getitem__(self, text):
-        return self.index.setdefault(plain_name(text), len(self.index))
+        return self.index.setdefault(printable(text), len(self.index))
 
 
 def _types(tree):
@@ -138,10 +139,10 @@ def _figures(subject):
 
 
 def _metrics(snapshot):
-    rows = [(f'free list: {plain_name(name)}', format_size(size),
+    rows = [(f'free list: {printable(name)}', format_size(size),
              f'{format_count(count)} block{"s" if count != 1 else ""}')
             for name, (count, size) in sorted(snapshot.freelists.items())
             if count]
-    rows += [(plain_name(str(name)), plain_name(str(value)), '')
+    rows += [(printable(str(name)), printable(str(value)), '')
              for name, value in sorted(snapshot.metadata.items(), key=str)]
     return rows

@@ -2,23 +2,22 @@
 values."""
 
 from pytracemalloc.measures import COLUMNS
-from pytracemalloc.reporters import plain_name
 
 
 def key_text(stat, by):
-    """Return one line without control characters."""
+    """Return the names as they are: one line, if they are of one."""
     if by in ('line', 'traceback'):
         # Oldest first, as a traceback is read.
         return ' > '.join(_frame_text(frame) for frame in stat.traceback)
     if by == 'file':
-        return plain_name(stat.traceback[-1].filename)
+        return stat.traceback[-1].filename
     if by == 'address':
         return f'0x{stat.key:x}'
     if by == 'function':
         filename, function, lineno = stat.key
-        return plain_name(f'{filename}:{lineno} in {function}')
+        return f'{filename}:{lineno} in {function}'
     key = stat.key if isinstance(stat.key, tuple) else (stat.key,)
-    return plain_name(':'.join(map(str, key)))
+    return ':'.join(map(str, key))
 
 
 def key_fields(stat, by):
@@ -40,7 +39,7 @@ def _frame_text(frame):
     text = f'{frame.filename}:{frame.lineno}'
     if frame.function:
         text += f' in {frame.function}'
-    return plain_name(text)
+    return text
 
 
 def value_columns(subject):

@@ -1,12 +1,14 @@
 """A table for the terminal; it fits the width that there is."""
 
+import itertools
 import linecache
 
 from pytracemalloc.measures import find_key
-from pytracemalloc.reporters import Reporter, plain_name
+from pytracemalloc.reporters import Reporter
 from pytracemalloc.reporters.rows import key_text
 from pytracemalloc.terminal import shorten
 from pytracemalloc.units import format_count, format_losses, format_size
+from tracemalloc.printable import printable
 
 _NARROW = 50                      # below it only the first column is left
 
@@ -16,23 +18,18 @@ class TextReporter(Reporter):
         narrow = subject.width is not None and subject.width < _NARROW
         rows, columns = (_difference_rows(subject) if subject.old is not None
                          else _rows(subject))
-        for line in _heading(subject):
-            file.write(_clip(line, subject.width) + '\n')
         table = _table(rows, columns[:1] if narrow else columns,
                        subject.width)
         if subject.by == 'traceback':
-            table = _tracebacks(table, rows, subject.width)
-        file.writelines(line + '\n' for line in table)
-
-
-def _clip(line, width):
-    return line if width is None else line[:width]
+            table = _tracebacks(table, rows)
+        for line in itertools.chain(_heading(subject), table):
+            file.write(printable(line)[:subject.width] + '\n')
 
 
 def _heading(subject):
     _, plural = find_key(subject.by)
     if subject.title:
-        yield plain_name(subject.title)
+        yield subject.title
     snapshot = subject.new
     current, peak = snapshot.traced_memory
     if subject.old is not None:
@@ -59,7 +56,8 @@ def _what(subject):
 
 def _text(stat, subject):
     # A traceback has lines of its own.
-    return '' if subject.by == 'traceback' else key_text(stat, subject.by)
+    return ('' if subject.by == 'traceback'
+            else printable(key_text(stat, subject.by)))
 
 
 def _rows(subject):
@@ -136,19 +134,18 @@ def _table(rows, titles, width):
         line = '  '.join(cell.rjust(size) for cell, size in zip(row, widths))
         if width is not None:
             text = shorten(text, max(1, width - len(line) - 2))
-        lines.append(_clip(f'{line}  {text}'.rstrip(), width))
+        lines.append(f'{line}  {text}'.rstrip())
     return lines
 
 
-def _tracebacks(table, rows, width):
+def _tracebacks(table, rows):
     """Put each traceback, most recent call first, under its figures."""
     yield table[0]
     for line, (_, _, stat) in zip(table[1:], rows):
         yield line
         for frame in reversed(stat.traceback if stat else ()):
-            where = plain_name(f'{frame.filename}:{frame.lineno}')
-            name = f' in {plain_name(frame.function)}' if frame.function else ''
-            yield _clip(f'    {where}{name}', width)
+            name = f' in {frame.function}' if frame.function else ''
+            yield f'    {frame.filename}:{frame.lineno}{name}'
             source = linecache.getline(frame.filename, frame.lineno).strip()
             if source:
-                yield _clip(f'        {plain_name(source)}', width)
+                yield f'        {source}'

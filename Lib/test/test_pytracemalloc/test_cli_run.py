@@ -225,7 +225,7 @@ class RunTest(CommandCase):
 
         suspects = summary.Suspects()
         suspects.look_at(snapshot)
-        text = summary.make(snapshot, suspects, 3, None, 20)
+        text = '\n'.join(summary.make(snapshot, suspects, 3, None, 20))
         self.assertTrue(all(len(line) <= 20 for line in text.splitlines()))
         self.assertIn('At the peak:', text)
 
@@ -236,7 +236,7 @@ class RunTest(CommandCase):
         snapshot.metadata |= {'untraced': 1234, 'folded': 56, 'pruned': 789}
         suspects = summary.Suspects()
         suspects.look_at(snapshot)
-        made = summary.make(snapshot, suspects, 0, None)
+        made = '\n'.join(summary.make(snapshot, suspects, 0, None))
         snapshot.dump('losses.tracemalloc')
         for text in made, self.ok('report', 'losses.tracemalloc'):
             self.assertIn('\nNot traced, for want of memory: 1,234 blocks\n'

@@ -5,8 +5,8 @@ import re
 import tempfile
 import unittest
 
-from pytracemalloc.reporters import plain_name
 from tracemalloc.modules import module_of
+from tracemalloc.printable import printable
 from test.test_pytracemalloc import support
 from test.test_pytracemalloc.report_page import PageCase, render
 
@@ -43,7 +43,7 @@ class PageTest(unittest.TestCase):
         self.assertEqual(page.count('<script'), 2)
         self.assertNotIn('<img', page)
         data = re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1]
-        self.assertIn(plain_name(support.HOSTILE),
+        self.assertIn(printable(support.HOSTILE),
                       json.loads(data)['strings'])
 
 
@@ -66,14 +66,14 @@ class BrowserTest(PageCase):
 
     def test_every_place(self):
         for kind, name in NAMES.items():
-            shown = plain_name(name)
+            shown = printable(name)
             with self.subTest(kind):
                 self.open_with(name)
                 self.assertEqual(
                     self.browser.run('document.title').split(), shown.split())
                 self.assertEqual(self.text('#title'), shown)
                 self.assertIn(shown, self.text('#metrics'))
-                self.check_table(shown, plain_name(module_of(
+                self.check_table(shown, printable(module_of(
                     f'/app/{name}.py')))
                 self.check_boxes(shown)
                 self.check_search(shown)
@@ -133,7 +133,7 @@ class BrowserTest(PageCase):
             self.open(support.Snapshot(nodes, ()))
         self.press_button('#table-room [role=row]')
         self.assertEqual(self.text('#source'),
-                         '1  ' + plain_name(line.expandtabs()))
+                         '1  ' + printable(line.expandtabs()))
         self.browser.move(*self.point('f'))
         self.assertIn('</script><img', self.text('#tip'))
         self.check_harmless()

@@ -5,6 +5,7 @@ import unittest
 from datetime import datetime
 from test.support import os_helper
 
+from tracemalloc.printable import printable
 from tracemalloctext import text
 
 
@@ -52,9 +53,9 @@ class NameTests(unittest.TestCase):
         self.assertEqual(text.shorten_filename("<unknown>", 3), "???")
 
     def test_terminal_commands_are_escaped(self):
-        self.assertEqual(text.printable("a\x1b[2J\n.py"), "a\\x1b[2J\\n.py")
-        self.assertEqual(text.printable("\u00e9t\u00e9.py"), "\u00e9t\u00e9.py")
-        self.assertEqual(text.printable("\udc80"), "\\udc80")
+        self.assertEqual(printable("a\x1b[2J\n.py"), "a\\x1b[2J\\n.py")
+        self.assertEqual(printable("\u00e9t\u00e9.py"), "\u00e9t\u00e9.py")
+        self.assertEqual(printable("\udc80"), "\\udc80")
 
     def test_date(self):
         self.assertEqual(
