@@ -4,7 +4,7 @@
    on; stop() takes both back and forgets everything.  Both run with the GIL
    held and change the state under _PyTracer.lock, because the raw domain and
    PyTraceMalloc_Track() come without the GIL: those look at `tracing` under
-   the lock.  Lock order: HEAD_LOCK, _PyTracer.lock, the allocators' mutex. */
+   the lock. */
 
 #include "Python.h"
 #include "pycore_fileutils.h"     // _Py_write_noraise()
@@ -53,6 +53,7 @@ static void
 after_fork_child(void)
 {
     _PyMutex_at_fork_reinit(&_PyTracer.lock);
+    _PyTracer_LeaveRank(TRACER_RANK_STATE);
     /* Another thread was deleting garbage: it is not here. */
     PyThreadState *deleting = _PyTracer.garbage_thread;
     if (deleting != _PyThreadState_GET()) {
@@ -106,20 +107,6 @@ clear_tables(void)
 }
 
 static void
-lock_all(void)
-{
-    HEAD_LOCK(&_PyRuntime);
-    _PyTracer_Lock();
-}
-
-static void
-unlock_all(void)
-{
-    _PyTracer_Unlock();
-    HEAD_UNLOCK(&_PyRuntime);
-}
-
-static void
 stop_locked(void)
 {
     _Py_atomic_store_int_relaxed(&_PyTracer.tracing, 0);
@@ -133,9 +120,9 @@ stop_locked(void)
 int
 _PyTracer_Start(int max_nframe, uint32_t limit)
 {
-    lock_all();
+    _PyTracer_LockAll();
     if (_PyTracer.tracing) {
-        unlock_all();
+        _PyTracer_UnlockAll();
         return 0;
     }
     _PyTracer_FindAllocators();
@@ -146,11 +133,12 @@ _PyTracer_Start(int max_nframe, uint32_t limit)
         _Py_atomic_store_int_relaxed(&_PyTracer.tracing, 1);
         _PyTracer_InstallAllocators(0);
         _PyTracer_enabled = 1;
+        _PyTracer_AssertValid("start");
     }
     else {
         clear_tables();
     }
-    unlock_all();
+    _PyTracer_UnlockAll();
     if (result < 0) {
         PyErr_NoMemory();
     }
@@ -178,11 +166,12 @@ _PyTracer_StartFull(void)
 void
 _PyTraceMalloc_Stop(void)
 {
-    lock_all();
+    _PyTracer_LockAll();
     if (_PyTracer.tracing) {
+        _PyTracer_AssertValid("stop");
         stop_locked();
     }
-    unlock_all();
+    _PyTracer_UnlockAll();
 }
 
 void
@@ -194,15 +183,19 @@ _PyTraceMalloc_Fini(void)
 void
 _PyTraceMalloc_ClearTraces(void)
 {
-    lock_all();
+    _PyTracer_LockAll();
     if (_PyTracer.tracing) {
+        _PyTracer_AssertValid("clear_traces");
         clear_tables();
-        if (init_tables() < 0) {
+        if (init_tables() == 0) {
+            _PyTracer_AssertValid("clear_traces, after");
+        }
+        else {
             /* Nothing can be traced any more: better say so than crash. */
             stop_locked();
         }
     }
-    unlock_all();
+    _PyTracer_UnlockAll();
 }
 
 /* The creator of an interpreter may have released the GIL; another thread may

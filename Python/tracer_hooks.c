@@ -285,13 +285,29 @@ FUNCTIONS(memory)
 
 /* --- Installing them */
 
+static void
+get_allocator(PyMemAllocatorDomain domain, PyMemAllocatorEx *functions)
+{
+    _PyTracer_EnterRank(TRACER_RANK_LEAF);
+    PyMem_GetAllocator(domain, functions);
+    _PyTracer_LeaveRank(TRACER_RANK_LEAF);
+}
+
+static void
+set_allocator(PyMemAllocatorDomain domain, PyMemAllocatorEx *functions)
+{
+    _PyTracer_EnterRank(TRACER_RANK_LEAF);
+    PyMem_SetAllocator(domain, functions);
+    _PyTracer_LeaveRank(TRACER_RANK_LEAF);
+}
+
 /* Somebody who wrapped our functions may have put them back after stop(): then
    they are no new ones to wrap, or they would call themselves. */
 static void
 find_below(PyMemAllocatorDomain domain, PyMemAllocatorEx *below)
 {
     PyMemAllocatorEx current;
-    PyMem_GetAllocator(domain, &current);
+    get_allocator(domain, &current);
     if (current.free == traced_raw_free || current.free == traced_memory_free
         || current.free == traced_object_free
         || current.free == _PyTracer_Fused(TRACER_OBJECT).free)
@@ -323,11 +339,11 @@ static void
 install(PyMemAllocatorDomain domain, PyMemAllocatorEx functions, int again)
 {
     PyMemAllocatorEx current;
-    PyMem_GetAllocator(domain, &current);
+    get_allocator(domain, &current);
     if (!again || (current.ctx == installed[domain].ctx
                    && current.malloc == installed[domain].malloc))
     {
-        PyMem_SetAllocator(domain, &functions);
+        set_allocator(domain, &functions);
         installed[domain] = functions;
     }
 }
@@ -348,7 +364,7 @@ void
 _PyTracer_RemoveAllocators(void)
 {
     _PyTracer.short_way = 0;
-    PyMem_SetAllocator(PYMEM_DOMAIN_RAW, &_PyTracer.raw);
-    PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &_PyTracer.mem);
-    PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &_PyTracer.obj);
+    set_allocator(PYMEM_DOMAIN_RAW, &_PyTracer.raw);
+    set_allocator(PYMEM_DOMAIN_MEM, &_PyTracer.mem);
+    set_allocator(PYMEM_DOMAIN_OBJ, &_PyTracer.obj);
 }

@@ -280,3 +280,52 @@ _PyTracer_LocationClear(void)
     _PyTracer_IndexClear(&functions);
     _PyTracer_IndexClear(&locations);
 }
+
+/* --- Is all of it right? */
+
+static const char *
+function_fault(uint32_t id)
+{
+    const struct tracer_function *f = &_PyTracer.functions[id];
+    if (f->filename >= _PyTracer.nstrings || f->name >= _PyTracer.nstrings) {
+        return "a function has a name that is no text";
+    }
+    return _PyTracer_IndexFind(&functions, hash_function(id + 1),
+                               equal_function, f) == id + 1
+           ? NULL : "a function is not found, or there are two";
+}
+
+static const char *
+location_fault(uint32_t id)
+{
+    const struct tracer_location *loc = &_PyTracer.locations[id];
+    if (loc->function >= _PyTracer.nfunctions) {
+        return "a location has no function";
+    }
+    if (loc->more_lines == TRACER_LOCATION_WIDE && loc->line >= nwide) {
+        return "a location has a wide position that was never made";
+    }
+    struct key key = {loc->function, _PyTracer_PositionOf(loc).line};
+    return _PyTracer_IndexFind(&locations, hash_location(id + 1),
+                               equal_location, &key) == id + 1
+           ? NULL : "a location is not found, or there are two";
+}
+
+const char *
+_PyTracer_LocationFault(void)
+{
+    const char *fault = NULL;
+    for (uint32_t id = 0; id < _PyTracer.nfunctions && !fault; id++) {
+        fault = function_fault(id);
+    }
+    for (uint32_t id = 0; id < _PyTracer.nlocations && !fault; id++) {
+        fault = location_fault(id);
+    }
+    if (fault == NULL && (functions.used != _PyTracer.nfunctions
+                          || locations.used != _PyTracer.nlocations))
+    {
+        fault = "the indexes of functions and locations have others than "
+                "there are";
+    }
+    return fault;
+}

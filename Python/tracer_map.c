@@ -225,6 +225,38 @@ _PyTracer_MapRemove(uintptr_t address, uint32_t domain,
     return 1;
 }
 
+const char *
+_PyTracer_MapFault(void)
+{
+    const struct tracer_map *map = &_PyTracer.map;
+    size_t used = 0;
+    for (size_t i = 0; i <= map->mask; i++) {
+        struct tracer_record *record = &map->records[i];
+        if (record->node == TRACER_NODE_NONE) {
+            continue;
+        }
+        used++;
+        if (record->node >= _PyTracer.nnodes) {
+            return "a record of the map has no node";
+        }
+        if (record->kind > TRACER_EXTERNAL
+            || (record->domain != 0 && record->kind != TRACER_EXTERNAL))
+        {
+            return "a record of the map has the domain of another kind";
+        }
+        if (record->class_ != 0) {
+            return "a record of the map is still marked by a snapshot";
+        }
+        if (find_slot(record->address, record->domain) != record) {
+            return "a record of the map is not found, or there are two";
+        }
+    }
+    if (used != map->used || used > map->mask - map->mask / 16) {
+        return "the map has other records than it counts";
+    }
+    return NULL;
+}
+
 void
 _PyTracer_MapRestore(const struct tracer_record *old)
 {

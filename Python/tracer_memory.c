@@ -206,3 +206,38 @@ _PyTracer_MemClear(void)
     memory->bump = memory->bump_end = NULL;
     memset(memory->free_tables, 0, sizeof(memory->free_tables));
 }
+
+/* --- Is all of it right? */
+
+static int
+in_regions(const void *p)
+{
+    const struct region *region = regions;
+    while (region != NULL && (uintptr_t)p - (uintptr_t)region >= REGION_SIZE)
+    {
+        region = region->next;
+    }
+    return region != NULL;
+}
+
+const char *
+_PyTracer_MemFault(void)
+{
+    const struct tracer_memory *memory = &_PyTracer.memory;
+    for (size_t i = 0; i < NTABLE_LISTS; i++) {
+        const struct free_table *table = memory->free_tables[i];
+        for (; table != NULL; table = table->next) {
+            if (!in_regions(table)) {
+                return "a free table of a pool lies in no region";
+            }
+            const uint32_t *entries = (const uint32_t *)table;
+            size_t n = (i + 1) * TABLE_UNIT;
+            for (size_t j = sizeof(*table) / sizeof(*entries); j < n; j++) {
+                if (entries[j] != 0) {
+                    return "a free table of a pool has an entry";
+                }
+            }
+        }
+    }
+    return NULL;
+}

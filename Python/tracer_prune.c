@@ -17,7 +17,6 @@
    may fail comes first: without memory, nothing is changed. */
 
 #include "Python.h"
-#include "pycore_runtime.h"       // _PyRuntime
 #include "pycore_tracer_core.h"
 
 struct pruning {
@@ -354,6 +353,7 @@ prune_locked(void)
         _PyTracer.prune_at = _PyTracer.nnodes + TRACER_CHUNK_NODES;
         return;
     }
+    _PyTracer_AssertValid("prune");
     _PyTracer_ForgetStacks();
     assert(_PyTracer.limit > 1);
     choose_nodes(&p);
@@ -366,6 +366,7 @@ prune_locked(void)
     _PyTracer.clears++;
     free_pruning(&p);
     set_next_time();
+    _PyTracer_AssertValid("prune, after");
 }
 
 /* This thread may hold HEAD_LOCK, or another one may hold it and wait for the
@@ -373,12 +374,9 @@ prune_locked(void)
 void
 _PyTracer_Prune(void)
 {
-    PyMutex *head = &_PyRuntime.interpreters.mutex;
     _PyTracer.must_prune = 0;
-    if (PyMutex_LockFast(&head->_bits)) {
-        _PyTracer_Lock();
+    if (_PyTracer_TryLockAll()) {
         prune_locked();
-        _PyTracer_Unlock();
-        HEAD_UNLOCK(&_PyRuntime);
+        _PyTracer_UnlockAll();
     }
 }

@@ -13,8 +13,6 @@
 #include <stdlib.h>
 
 #include "pycore_obmalloc.h"      // ARENA_SIZE
-#include "pycore_pystate.h"       // HEAD_LOCK()
-#include "pycore_runtime.h"       // _PyRuntime
 #include "pycore_tracer_core.h"
 #include "pycore_tracer_types.h"
 
@@ -415,6 +413,7 @@ copy_all(struct copier *c, int with_blocks, struct tracer_facts *facts)
         return 0;
     }
     c->s->limit = _PyTracer.limit;
+    _PyTracer_AssertValid("take_snapshot");
     uint64_t nblocks;
     copy_facts(facts);
     if (_PyTracer_CopyTree(c->s, &nblocks) < 0) {
@@ -432,11 +431,9 @@ _PyTracer_TakeSnapshot(int with_blocks, struct tracer_facts *facts)
     if (c.s != NULL
         && (!with_blocks || _PyTracer_CollectTypes(&c.types) == 0))
     {
-        HEAD_LOCK(&_PyRuntime);
-        _PyTracer_Lock();
+        _PyTracer_LockAll();
         result = copy_all(&c, with_blocks, facts);
-        _PyTracer_Unlock();
-        HEAD_UNLOCK(&_PyRuntime);
+        _PyTracer_UnlockAll();
     }
     if (result == 0) {
         result = _PyTracer_NameTypes(&c.types, c.s);

@@ -15,6 +15,7 @@
 #include "pycore_lock.h"          // _Py_LOCKED
 #include "pycore_runtime.h"       // _PyRuntime
 #include "pycore_tracer_alarm.h"  // _PyTracer_SetAlarm()
+#include "pycore_tracer_lock.h"   // TRACER_RANK_LEAF
 #include "pycore_tracer_tasks.h"
 
 static struct {
@@ -42,6 +43,7 @@ add_pending_call(void)
     {
         return -1;
     }
+    _PyTracer_EnterRank(TRACER_RANK_LEAF);
     int room = pending->npending < pending->max;
     if (room) {
         struct _pending_call *call = &pending->calls[pending->next];
@@ -53,6 +55,7 @@ add_pending_call(void)
         _Py_atomic_add_int32(&pending->npending, 1);
     }
     PyMutex_Unlock(&pending->mutex);
+    _PyTracer_LeaveRank(TRACER_RANK_LEAF);
     _Py_set_eval_breaker_bit(_PyRuntime.main_tstate, _PY_CALLS_TO_DO_BIT);
     return room ? 0 : -1;
 }

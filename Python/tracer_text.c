@@ -148,3 +148,23 @@ _PyTracer_InternText(PyObject *str)
     uint32_t number = _PyTracer_IndexFind(&texts, key.hash, equal_text, &key);
     return number != 0 ? number - 1 : add_text(&key);
 }
+
+const char *
+_PyTracer_TextFault(void)
+{
+    for (uint32_t id = 0; id < _PyTracer.nstrings; id++) {
+        const struct tracer_string *text = &_PyTracer.strings[id];
+        if (text->length > MAX_TEXT || text->utf8[text->length] != '\0'
+            || hash_text(text->utf8, text->length) != text->hash)
+        {
+            return "an interned text has changed";
+        }
+        if (_PyTracer_IndexFind(&texts, text->hash, equal_text, text)
+            != id + 1)
+        {
+            return "an interned text is not found, or there are two";
+        }
+    }
+    return texts.used == _PyTracer.nstrings
+           ? NULL : "the index of texts has others than there are";
+}

@@ -294,3 +294,69 @@ _PyTracer_Child(uint32_t parent, uint32_t location)
     }
     return make_node(parent, location, hash);
 }
+
+/* --- Is all of it right? */
+
+static const char *
+node_fault(uint32_t id)
+{
+    const struct tracer_node *node = _PyTracer_Node(id);
+    if (has_parent(node->parent) && node->parent >= id) {
+        return "a node is older than its parent";
+    }
+    if (has_parent(node->parent) && node->parent < TRACER_NODE_FIRST) {
+        return "a node hangs below one that is no place";
+    }
+    if (node->location == 0 || node->location >= _PyTracer.nlocations) {
+        return "a node has no location";
+    }
+    if (node->twin >= _PyTracer.ntwins) {
+        return "a node has a twin that was never made";
+    }
+    if (_PyTracer.limit == 1) {
+        return node->location == id - TRACER_NODE_FIRST + 1
+               ? NULL : "with one frame, a node is not its location";
+    }
+    struct child key = {node->parent, node->location};
+    if (_PyTracer_IndexFind(&children, hash_node(id), equal_child, &key)
+        == 0)
+    {
+        return "a node is not in the index of children";
+    }
+    return NULL;
+}
+
+const char *
+_PyTracer_TreeFault(void)
+{
+    if (_PyTracer.nnodes < TRACER_NODE_FIRST
+        || _PyTracer.nnodes > _PyTracer.max_nodes
+        || _PyTracer.nnodes > ncommitted / NARRAYS * TRACER_CHUNK_NODES)
+    {
+        return "there are more nodes than memory for them";
+    }
+    uint32_t ntwins = 1;
+    for (uint32_t id = 0; id < TRACER_NODE_FIRST; id++) {
+        ntwins += _PyTracer_Node(id)->twin != 0;
+    }
+    for (uint32_t id = TRACER_NODE_FIRST; id < _PyTracer.nnodes; id++) {
+        const char *fault = node_fault(id);
+        if (fault != NULL) {
+            return fault;
+        }
+        ntwins += _PyTracer_Node(id)->twin != 0;
+    }
+    if (ntwins != _PyTracer.ntwins) {
+        return "two nodes share a twin, or a twin has no node";
+    }
+    if (_PyTracer.limit > 1
+        && children.used != _PyTracer.nnodes - TRACER_NODE_FIRST)
+    {
+        return "the index of children has other nodes than the tree";
+    }
+    static const struct tracer_twin none = {0};
+    if (memcmp(&_PyTracer.twins[0], &none, sizeof(none)) != 0) {
+        return "the twin of nodes without one counts";
+    }
+    return NULL;
+}

@@ -11,7 +11,7 @@
 #include "pycore_interp.h"        // PyInterpreterState
 #include "pycore_object.h"        // _PyType_PreHeaderSize()
 #include "pycore_pystate.h"       // _PyInterpreterState_GET()
-#include "pycore_runtime.h"       // _PyRuntime
+#include "pycore_tracer_lock.h"   // _PyTracer_LockHead()
 #include "pycore_typeobject.h"    // _PyStaticType_GetState()
 #include "pycore_tracer_types.h"
 
@@ -138,11 +138,11 @@ _PyTracer_CollectTypes(struct tracer_types *types)
         return -1;
     }
     int result = 0;
-    HEAD_LOCK(&_PyRuntime);
+    _PyTracer_LockHead();
     for (uint32_t i = 0; i < types->n && result == 0; i++) {
         result = add_subclasses_of(types, types->list[i].type);
     }
-    HEAD_UNLOCK(&_PyRuntime);
+    _PyTracer_UnlockHead();
     return result;
 }
 

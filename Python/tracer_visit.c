@@ -3,8 +3,6 @@
    own has seen. */
 
 #include "Python.h"
-#include "pycore_pystate.h"       // HEAD_LOCK()
-#include "pycore_runtime.h"       // _PyRuntime
 #include "pycore_tracer_core.h"
 #include "pycore_tracer_lines.h"
 #include "pycore_tracer_trace.h"
@@ -39,8 +37,7 @@ int
 _PyTracer_VisitBlocks(void (*visit)(const struct tracer_block *, void *),
                       void *arg)
 {
-    HEAD_LOCK(&_PyRuntime);
-    _PyTracer_Lock();
+    _PyTracer_LockAll();
     int tracing = _PyTracer.tracing;
     if (tracing) {
         struct visitor v = {visit, arg};
@@ -55,8 +52,7 @@ _PyTracer_VisitBlocks(void (*visit)(const struct tracer_block *, void *),
             }
         }
     }
-    _PyTracer_Unlock();
-    HEAD_UNLOCK(&_PyRuntime);
+    _PyTracer_UnlockAll();
     return tracing;
 }
 
@@ -70,11 +66,9 @@ void
 _PyTracer_ShowPools(int (*visit)(const struct tracer_pool *pool, void *arg),
                     void *arg)
 {
-    HEAD_LOCK(&_PyRuntime);
-    _PyTracer_Lock();
+    _PyTracer_LockAll();
     (void)_PyTracer_VisitPools(visit, arg);
-    _PyTracer_Unlock();
-    HEAD_UNLOCK(&_PyRuntime);
+    _PyTracer_UnlockAll();
 }
 
 void

@@ -22,12 +22,13 @@ _PyTracer_ForgetWalk(void)
 }
 
 /* Who looks at frames of a thread without the GIL has the lock.  From now on
-   nobody does: the runtime is finalizing. */
+   nobody does: the runtime is finalizing, or this is the child of a fork. */
 void
 _PyTracer_ThreadsEnd(void)
 {
-    _PyTracer_Lock();
-    _PyTracer_Unlock();
+    _PyTracer_LockAll();
+    _PyTracer_AssertValid("fork, or the end");
+    _PyTracer_UnlockAll();
 }
 
 /* Top frame of the calling thread.  If the thread does not have the GIL, its

@@ -13,6 +13,7 @@ extern "C" {
 
 #include "pycore_frame.h"         // _PyInterpreterFrame
 #include "pycore_pystate.h"       // _PyThreadState_GET()
+#include "pycore_tracer_lock.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tstate.h"        // _PyThreadStateImpl
 
@@ -51,11 +52,13 @@ extern uint32_t *_PyTracer_MemTable(size_t nentries);       // zeroed
 extern void _PyTracer_MemFreeTable(uint32_t *table, size_t nentries);
 extern size_t _PyTracer_MemUnused(void);
 extern void _PyTracer_MemClear(void);         // all tables and texts
+extern const char *_PyTracer_MemFault(void);
 
 /* --- tracer_text.c; locked. UINT32_MAX: no memory. */
 extern int _PyTracer_TextInit(void);
 extern void _PyTracer_TextClear(void);
 extern uint32_t _PyTracer_InternText(PyObject *str);
+extern const char *_PyTracer_TextFault(void);
 
 /* --- tracer_location.c; locked.  UINT32_MAX: no memory. */
 struct tracer_position;
@@ -66,6 +69,7 @@ extern uint32_t _PyTracer_InternLocation(uint32_t function,
                                          const struct tracer_position *pos);
 extern struct tracer_position _PyTracer_PositionOf(
     const struct tracer_location *location);
+extern const char *_PyTracer_LocationFault(void);
 
 /* --- tracer_code.c; locked.  UINT32_MAX: no memory. */
 extern int _PyTracer_CodeInit(void);
@@ -81,6 +85,7 @@ extern size_t _PyTracer_TreeMemory(void);     // bytes touched
 extern void _PyTracer_ReindexTree(void);
 /* Give the node a twin, if it has none. */
 extern void _PyTracer_MakeTwin(uint32_t node);
+extern const char *_PyTracer_TreeFault(void);
 
 /* --- tracer_prune.c */
 
@@ -101,6 +106,7 @@ extern int _PyTracer_MapRemove(uintptr_t address, uint32_t domain,
                                struct tracer_record *old);
 /* Take back a MapRemove(): the block did not go away after all. */
 extern void _PyTracer_MapRestore(const struct tracer_record *old);
+extern const char *_PyTracer_MapFault(void);
 
 /* --- tracer_stack.c */
 
@@ -210,6 +216,25 @@ extern PyMemAllocatorEx _PyTracer_Fused(enum tracer_kind kind);
    does not start a block of a pool of this interpreter. */
 extern uint32_t *_PyTracer_Entry(void *p, int create, size_t *size);
 extern void _PyTracer_ForgetPools(void);          // GIL and locked
+
+/* --- tracer_valid.c */
+
+/* What does not agree, in one line that lives for ever; NULL: all is right.
+   Each part has a function of its own with the same result.  GIL, HEAD_LOCK
+   and locked; no memory is asked of an allocator. */
+extern const char *_PyTracer_Fault(void);
+/* The same; GIL held, not locked.  Both of these are exported for the
+   extension _testtracer. */
+PyAPI_FUNC(const char *) _PyTracer_Validate(void);
+PyAPI_FUNC(struct tracer_state *) _PyTracer_State(void);
+
+/* In a debug build, end the process if there is a fault: as _PyTracer_Fault().
+   `when` is what is being done. */
+#ifdef Py_DEBUG
+extern void _PyTracer_AssertValid(const char *when);
+#else
+#  define _PyTracer_AssertValid(WHEN) ((void)0)
+#endif
 
 static inline int64_t
 _PyTracer_Current(void)

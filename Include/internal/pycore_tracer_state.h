@@ -10,8 +10,8 @@
            == small_current + map_current  (the traced memory).
 
    Protection.  "GIL": the one GIL, or `lock` once `shared` is set (an
-   interpreter with a GIL of its own exists).  "lock": _PyTracer.lock, a leaf
-   lock: nothing is called out to while it is held.  Nodes move in
+   interpreter with a GIL of its own exists).  "lock": _PyTracer.lock, see
+   pycore_tracer_lock.h.  Nodes move in
    tracer_prune.c alone. */
 
 #ifndef Py_INTERNAL_TRACER_STATE_H
@@ -316,18 +316,6 @@ _PyTracer_Live(const struct tracer_counts *counts)
 {
     return (struct tracer_sum){counts->alloc_bytes - counts->free_bytes,
                                counts->alloc_blocks - counts->free_blocks};
-}
-
-static inline void
-_PyTracer_Lock(void)
-{
-    PyMutex_LockFlags(&_PyTracer.lock, _Py_LOCK_DONT_DETACH);
-}
-
-static inline void
-_PyTracer_Unlock(void)
-{
-    PyMutex_Unlock(&_PyTracer.lock);
 }
 
 /* A pool of small blocks, as _PyTracer_VisitPools() shows it. */

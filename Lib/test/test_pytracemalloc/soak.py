@@ -203,6 +203,8 @@ def count():
 def check_counters():
     wrong, size, current = count()
     assert wrong == 0 and size == current, (wrong, size, current)
+    fault = _testtracer.fault()
+    assert fault is None, fault
 
 
 class Soak:
@@ -277,6 +279,8 @@ class Soak:
             assert size <= current, (size, current)
             return
         seen = _testtracer.compare()
+        fault = _testtracer.fault()
+        assert fault is None, fault
         stats = tracemalloc.get_tracer_stats()
         for what in 'unknown', 'size', 'kind', 'missing', 'counted':
             assert seen[what] == 0, (what, seen)

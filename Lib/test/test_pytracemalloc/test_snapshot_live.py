@@ -5,7 +5,7 @@ import os
 import pickle
 import threading
 import unittest
-from test.support import check_sanitizer, import_helper
+from test.support import Py_DEBUG, check_sanitizer, import_helper
 from test.support.script_helper import assert_python_ok
 from test.test_pytracemalloc.helpers import FLAVOUR
 
@@ -314,6 +314,7 @@ class MemoryTests(unittest.TestCase):
                          "needs to reset the peak of resident memory")
     @unittest.skipIf(check_sanitizer(address=True, memory=True, thread=True),
                      "a sanitizer takes memory of its own")
+    @unittest.skipIf(Py_DEBUG, "a debug build checks the tables meanwhile")
     def test_memory_while_taking(self):
         """At most 24 bytes a block."""
         code = """if True:

@@ -1,0 +1,126 @@
+/* The locks of the tracer, in the order in which they are taken.
+
+   A thread takes a lock only while it holds none of the same or a higher
+   rank, and gives back the highest one first.  Nothing is called out to while
+   TRACER_RANK_STATE is held.  A debug build asserts all of it: each thread
+   knows what it holds. */
+
+#ifndef Py_INTERNAL_TRACER_LOCK_H
+#define Py_INTERNAL_TRACER_LOCK_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+#include "pycore_pystate.h"       // HEAD_LOCK()
+#include "pycore_runtime.h"       // _PyRuntime
+#include "pycore_tracer_state.h"
+
+enum tracer_lock_rank {
+    TRACER_RANK_HEAD = 1,         // HEAD_LOCK: interpreters and threads
+    TRACER_RANK_STATE = 2,        // _PyTracer.lock
+    TRACER_RANK_LEAF = 4,         // CPython's: of the allocators, of the
+                                  //   pending calls
+};
+
+#ifdef Py_DEBUG
+extern _Py_thread_local int _PyTracer_held;     // ranks
+#endif
+
+/* This thread is about to take a lock, has given one back. */
+static inline void
+_PyTracer_EnterRank(enum tracer_lock_rank rank)
+{
+#ifdef Py_DEBUG
+    assert(_PyTracer_held < (int)rank);
+    _PyTracer_held |= rank;
+#else
+    (void)rank;
+#endif
+}
+
+static inline void
+_PyTracer_LeaveRank(enum tracer_lock_rank rank)
+{
+#ifdef Py_DEBUG
+    assert((_PyTracer_held & rank) && _PyTracer_held < 2 * (int)rank);
+    _PyTracer_held &= ~rank;
+#else
+    (void)rank;
+#endif
+}
+
+/* In a debug build: does this thread hold the tracer's lock?  Does it hold
+   none? */
+#ifdef Py_DEBUG
+#  define _PyTracer_ASSERT_LOCKED()                             \
+    assert(_PyTracer_held & TRACER_RANK_STATE)
+#  define _PyTracer_ASSERT_UNLOCKED() assert(_PyTracer_held == 0)
+#else
+#  define _PyTracer_ASSERT_LOCKED() ((void)0)
+#  define _PyTracer_ASSERT_UNLOCKED() ((void)0)
+#endif
+
+static inline void
+_PyTracer_Lock(void)
+{
+    _PyTracer_EnterRank(TRACER_RANK_STATE);
+    PyMutex_LockFlags(&_PyTracer.lock, _Py_LOCK_DONT_DETACH);
+}
+
+static inline void
+_PyTracer_Unlock(void)
+{
+    PyMutex_Unlock(&_PyTracer.lock);
+    _PyTracer_LeaveRank(TRACER_RANK_STATE);
+}
+
+static inline void
+_PyTracer_LockHead(void)
+{
+    _PyTracer_EnterRank(TRACER_RANK_HEAD);
+    HEAD_LOCK(&_PyRuntime);
+}
+
+static inline void
+_PyTracer_UnlockHead(void)
+{
+    HEAD_UNLOCK(&_PyRuntime);
+    _PyTracer_LeaveRank(TRACER_RANK_HEAD);
+}
+
+/* Both: to look at all interpreters, or all threads. */
+static inline void
+_PyTracer_LockAll(void)
+{
+    _PyTracer_LockHead();
+    _PyTracer_Lock();
+}
+
+/* The same; 0: somebody has HEAD_LOCK, and perhaps waits for this thread. */
+static inline int
+_PyTracer_TryLockAll(void)
+{
+    _PyTracer_ASSERT_UNLOCKED();
+    if (!PyMutex_LockFast(&_PyRuntime.interpreters.mutex._bits)) {
+        return 0;
+    }
+    _PyTracer_EnterRank(TRACER_RANK_HEAD);
+    _PyTracer_Lock();
+    return 1;
+}
+
+static inline void
+_PyTracer_UnlockAll(void)
+{
+    _PyTracer_Unlock();
+    _PyTracer_UnlockHead();
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_LOCK_H */

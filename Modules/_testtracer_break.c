@@ -1,0 +1,139 @@
+/* Faults in what the tracer knows, made on purpose: each must be found. */
+
+#ifndef Py_BUILD_CORE_BUILTIN
+#  define Py_BUILD_CORE_MODULE 1
+#endif
+
+#undef NDEBUG
+#include "Python.h"
+#include "pycore_tracer_core.h"   // _PyTracer_Validate()
+#include "_testtracer.h"
+
+#include <assert.h>
+
+#define STATE _PyTracer_State()
+
+/* A node of a place that has live blocks in the map, and its record. */
+static struct tracer_record *
+some_record(void)
+{
+    struct tracer_map *map = &STATE->map;
+    for (size_t i = 0; i <= map->mask; i++) {
+        struct tracer_record *record = &map->records[i];
+        if (record->node >= TRACER_NODE_FIRST && record->size > 0) {
+            return record;
+        }
+    }
+    Py_UNREACHABLE();
+}
+
+static struct tracer_node *
+some_node(void)
+{
+    return &STATE->nodes[some_record()->node];
+}
+
+static struct tracer_twin *
+some_twin(void)
+{
+    return &STATE->twins[some_node()->twin];
+}
+
+/* A number, and the bits of it that are flipped. */
+struct breakage {
+    const char *name;
+    void *(*where)(void);
+    size_t width;                 // bytes
+    uint64_t change;
+};
+
+#define WHERE(NAME, EXPRESSION)                                         \
+    static void *                                                       \
+    NAME(void)                                                          \
+    {                                                                   \
+        return EXPRESSION;                                              \
+    }
+WHERE(small_current, &STATE->small_current)
+WHERE(map_current, &STATE->map_current)
+WHERE(parked_list, &STATE->parked[_PyTracer_LIST])
+WHERE(map_used, &STATE->map.used)
+WHERE(record_address, &some_record()->address)
+WHERE(record_size, &some_record()->size)
+WHERE(record_domain, &some_record()->domain)
+WHERE(node_blocks, &some_node()->alloc_blocks)
+WHERE(node_bytes, &some_node()->free_bytes)
+WHERE(node_parent, &some_node()->parent)
+WHERE(node_location, &some_node()->location)
+WHERE(node_twin, &some_node()->twin)
+WHERE(node_saved, &some_node()->saved)
+WHERE(twin_blocks, &some_twin()->counts.alloc_blocks)
+WHERE(twin_none, &STATE->twins[0].counts.alloc_blocks)
+WHERE(text_hash, &STATE->strings[1].hash)
+WHERE(function_name, &STATE->functions[1].name)
+WHERE(location_function, &STATE->locations[1].function)
+#undef WHERE
+
+static const struct breakage breakages[] = {
+    {"small_current", small_current, 8, 1},
+    {"map_current", map_current, 8, 1},
+    {"parked", parked_list, 8, 1},
+    {"map.used", map_used, sizeof(size_t), 1},
+    {"record.address", record_address, sizeof(uintptr_t), 1 << 20},
+    {"record.size", record_size, sizeof(size_t), 1},
+    {"record.domain", record_domain, 4, 1},
+    {"node.alloc_blocks", node_blocks, 4, 1},
+    {"node.free_bytes", node_bytes, 4, 1},
+    {"node.parent", node_parent, 4, 1 << 21},
+    {"node.location", node_location, 4, 1 << 21},
+    {"node.twin", node_twin, 4, 1},
+    {"node.saved", node_saved, 4, 1u << 31},
+    {"twin.alloc_blocks", twin_blocks, 8, 1},
+    {"twin of none", twin_none, 8, 1},
+    {"string.hash", text_hash, 4, 1},
+    {"function.name", function_name, 4, 1 << 21},
+    {"location.function", location_function, 4, 1 << 21},
+};
+
+static void
+flip(const struct breakage *b, char *at)
+{
+    for (size_t i = 0; i < b->width; i++) {
+        at[i] ^= (char)(b->change >> 8 * i & 0xff);
+    }
+}
+
+/* find_faults() -> {what is broken: what is said}.  Nothing is allocated while
+   something is broken. */
+static PyObject *
+find_faults(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    PyObject *faults = PyDict_New();
+    for (size_t i = 0; faults && i < Py_ARRAY_LENGTH(breakages); i++) {
+        const struct breakage *b = &breakages[i];
+        char *at = b->where();
+        flip(b, at);
+        const char *fault = _PyTracer_Validate();
+        flip(b, at);
+        PyObject *text = fault == NULL ? Py_NewRef(Py_None)
+                                       : PyUnicode_FromString(fault);
+        if (text == NULL || PyDict_SetItemString(faults, b->name, text) < 0) {
+            Py_CLEAR(faults);
+        }
+        Py_XDECREF(text);
+    }
+    return faults;
+}
+
+/* fault() -> None if all that the tracer knows agrees, else what does not. */
+static PyObject *
+find_fault(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    const char *text = _PyTracer_Validate();
+    return text == NULL ? Py_NewRef(Py_None) : PyUnicode_FromString(text);
+}
+
+PyMethodDef _TestTracer_BreakFunctions[] = {
+    {"fault", find_fault, METH_NOARGS, NULL},
+    {"find_faults", find_faults, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL}
+};

@@ -1,0 +1,223 @@
+/* Does all that the tracer knows agree?
+
+   Map, tree, texts and memory are each looked at by the file that they belong
+   to; here their sums are held against each other: the blocks of pools and map
+   against the counters of their nodes, these against the traced memory, and
+   the values of the peak against the peak.
+
+   A debug build does so at start, stop, clear, snapshot and fork, and ends the
+   process where something is wrong; tests may ask any build. */
+
+#include "Python.h"
+#include "pycore_tracer_core.h"
+
+#include <sys/mman.h>             // mmap()
+
+#ifdef Py_DEBUG
+_Py_thread_local int _PyTracer_held = 0;
+#endif
+
+/* --- Blocks against counters */
+
+/* Live blocks by node, as pools and map have them. */
+struct ledger {
+    struct tracer_sum *small, *mapped;
+};
+
+/* Not of the tracer's own memory, which a test may let fail. */
+static int
+open_ledger(struct ledger *ledger)
+{
+    size_t size = _PyTracer.nnodes * sizeof(struct tracer_sum);
+    void *p = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) {
+        return -1;
+    }
+    ledger->small = p;
+    ledger->mapped = ledger->small + _PyTracer.nnodes;
+    return 0;
+}
+
+static void
+close_ledger(struct ledger *ledger)
+{
+    munmap(ledger->small, 2 * _PyTracer.nnodes * sizeof(struct tracer_sum));
+}
+
+/* Nonzero: the entries of a pool cannot be. */
+static int
+add_pool(const struct tracer_pool *pool, void *arg)
+{
+    const struct ledger *ledger = arg;
+    for (uint32_t i = 0; pool->entries != NULL && i < pool->nblocks; i++) {
+        uint32_t entry = pool->entries[i];
+        if (entry == 0) {
+            continue;
+        }
+        uint32_t id = TRACER_ENTRY_NODE(entry);
+        size_t size = TRACER_ENTRY_SIZE(entry);
+        if (id == TRACER_NODE_NONE || id >= _PyTracer.nnodes
+            || size > pool->block_size)
+        {
+            return 1;
+        }
+        ledger->small[id].bytes += size;
+        ledger->small[id].blocks++;
+    }
+    return 0;
+}
+
+static void
+add_map(const struct ledger *ledger)
+{
+    const struct tracer_map *map = &_PyTracer.map;
+    for (size_t i = 0; i <= map->mask; i++) {
+        const struct tracer_record *record = &map->records[i];
+        if (record->node != TRACER_NODE_NONE) {
+            ledger->mapped[record->node].bytes += record->size;
+            ledger->mapped[record->node].blocks++;
+        }
+    }
+}
+
+static int
+equal(struct tracer_sum a, struct tracer_sum b)
+{
+    return a.bytes == b.bytes && a.blocks == b.blocks;
+}
+
+/* What the counters say of the live small blocks of a node. */
+static struct tracer_sum
+small_of(uint32_t id)
+{
+    if (_PyTracer_IsParked(id)) {
+        int list = (int)(id - TRACER_NODE_PARKED);
+        uint64_t parked = list < _PyTracer_NFREELISTS
+                          ? _PyTracer.parked[list] : 0;
+        return (struct tracer_sum){parked >> 24, parked & 0xffffff};
+    }
+    struct tracer_counts counts = _PyTracer_Counts(id);
+    return _PyTracer_Live(&counts);
+}
+
+static const char *
+compare_nodes(const struct ledger *ledger)
+{
+    struct tracer_sum small = {0}, mapped = {0};
+    for (uint32_t id = TRACER_NODE_UNKNOWN; id < _PyTracer.nnodes; id++) {
+        struct tracer_sum twin = _PyTracer_Live(&_PyTracer_Twin(id)->counts);
+        if (!equal(ledger->small[id], small_of(id))) {
+            return "a node counts other small blocks than pools have";
+        }
+        if (!equal(ledger->mapped[id], twin)) {
+            return "a twin counts other blocks than the map has";
+        }
+        if (!_PyTracer_IsParked(id)) {
+            small.bytes += ledger->small[id].bytes;
+            mapped.bytes += twin.bytes;
+        }
+    }
+    if (small.bytes != (uint64_t)_PyTracer.small_current) {
+        return "small_current is not the sum of the small blocks";
+    }
+    if (mapped.bytes
+        != (uint64_t)_Py_atomic_load_int64_relaxed(&_PyTracer.map_current))
+    {
+        return "map_current is not the sum of the map's blocks";
+    }
+    return NULL;
+}
+
+static const char *
+ledger_fault(void)
+{
+    struct ledger ledger;
+    if (open_ledger(&ledger) < 0) {
+        return NULL;              // there is no telling
+    }
+    const char *fault = "the entry of a small block has no node or no size";
+    if (_PyTracer_VisitPools(add_pool, &ledger) == 0) {
+        add_map(&ledger);
+        fault = compare_nodes(&ledger);
+    }
+    close_ledger(&ledger);
+    return fault;
+}
+
+/* --- The peak */
+
+/* The sites were no larger at the peak than all together; as large, but for
+   threads without the GIL. */
+static const char *
+peak_fault(void)
+{
+    uint64_t bytes = 0;
+    uint32_t nsaved = 0;
+    for (uint32_t id = TRACER_NODE_UNKNOWN; id < _PyTracer.nnodes; id++) {
+        uint32_t saved = _PyTracer_Node(id)->saved;
+        if (saved > _PyTracer.next_saved) {
+            return "a node has a value of the peak that was never saved";
+        }
+        nsaved += saved >= _PyTracer.epoch;
+        if (_PyTracer_IsParked(id)) {
+            continue;
+        }
+        const struct tracer_twin *twin = _PyTracer_Twin(id);
+        bytes += _PyTracer_AtPeak(id).bytes;
+        bytes += twin->peak_epoch == _PyTracer.epoch
+                 ? twin->peak.bytes : _PyTracer_Live(&twin->counts).bytes;
+    }
+    if (nsaved > _PyTracer.next_saved - _PyTracer.epoch) {
+        return "two nodes share a value of the peak";
+    }
+    if (bytes > (uint64_t)_PyTracer_Peak()) {
+        return "the sites of the peak are larger than the peak";
+    }
+    return NULL;
+}
+
+/* --- All of it */
+
+const char *
+_PyTracer_Fault(void)
+{
+    if (!_PyTracer.tracing) {
+        return NULL;
+    }
+    const char *(*const faults[])(void) = {
+        _PyTracer_MemFault, _PyTracer_TextFault, _PyTracer_LocationFault,
+        _PyTracer_TreeFault, _PyTracer_MapFault, ledger_fault, peak_fault,
+    };
+    const char *fault = NULL;
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(faults) && fault == NULL; i++) {
+        fault = faults[i]();
+    }
+    return fault;
+}
+
+const char *
+_PyTracer_Validate(void)
+{
+    _PyTracer_LockAll();
+    const char *fault = _PyTracer_Fault();
+    _PyTracer_UnlockAll();
+    return fault;
+}
+
+struct tracer_state *
+_PyTracer_State(void)
+{
+    return &_PyTracer;
+}
+
+#ifdef Py_DEBUG
+void
+_PyTracer_AssertValid(const char *when)
+{
+    const char *fault = _PyTracer_Fault();
+    if (fault != NULL) {
+        _Py_FatalErrorFormat(when, "the tracer is broken: %s", fault);
+    }
+}
+#endif
