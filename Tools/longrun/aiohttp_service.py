@@ -1,9 +1,10 @@
 """The shop under aiohttp: one thread, an event loop.
 
-    python aiohttp_service.py DATABASE [SAMPLES]
+    python aiohttp_service.py DATABASE [SAMPLES KIND]
 
 The first line of output is the port on 127.0.0.1. With SAMPLES, a file, a
-snapshot is taken each second. The service ends when its standard input does.
+snapshot of that kind is taken each second (watch.py). The service ends when
+its standard input does.
 """
 
 import asyncio
@@ -41,5 +42,5 @@ if __name__ == '__main__':
     lifeline.hold()
     if len(sys.argv) > 2:
         import watch
-        watch.start(sys.argv[2])
+        watch.start(*sys.argv[2:])
     asyncio.run(serve(sys.argv[1]))

@@ -140,10 +140,11 @@ def requests(seed):
                f'Content-Length: {len(body)}\r\n\r\n').encode() + body
 
 
-def run(pair, rate, seconds, tick=lambda: None):
+def run(pair, rate, seconds, tick):
     """Load both targets for so long; return how late the generator was.
 
-    *rate* is that of each. *tick* is called at least each second.
+    *rate* is that of each. tick() is called about each second; once it
+    returns true, the load ends early.
     """
     chance = random.Random(2)
     source = requests(3)
@@ -176,7 +177,8 @@ def run(pair, rate, seconds, tick=lambda: None):
                 clients[client].receive(client, begin)
         if now - ticked > 1:
             ticked = now
-            tick()
+            if tick():
+                break
             for target in pair:
                 target.drop_late(now)
     gc.enable()

@@ -24,12 +24,12 @@ def mean(values):
 
 class Figures:
 
-    def __init__(self, options, pair, samples, late, resident, shares,
-                 others):
-        seconds = options.minutes * 60
+    def __init__(self, options, seconds, pair, samples, late, resident,
+                 shares, others):
         self.values = {
-            'server': options.server, 'minutes': options.minutes,
+            'server': options.server, 'minutes': round(seconds / 60, 2),
             'rate': options.rate, 'frames': options.frames,
+            'snapshots': options.snapshots,
             'processors': os.cpu_count(), 'others': others,
             'late': [percentile(late, percent) for percent in PERCENTILES],
             'targets': {}, 'parts': parts(pair, seconds)}
@@ -67,7 +67,9 @@ class Figures:
         return lines
 
     def save(self, path):
-        path.write_text(json.dumps(self.values | {'samples': self.samples}))
+        path.with_suffix('.json').write_text(
+            json.dumps(self.values | {'samples': self.samples}))
+        path.with_suffix('.txt').write_text(self.table() + '\n')
 
     def table(self):
         values = self.values
@@ -108,7 +110,8 @@ class Figures:
             f'{memory["last"] * kib:,.0f}: {memory["growth"]:+.2%}, '
             f'bound {GROWTH:+.0%}',
             f'{"snapshots":26}{memory["snapshots"]:,}, of '
-            f'{memory["blocks"]:,} blocks; took '
+            + (f'{memory["blocks"]:,} blocks' if memory['blocks'] else 'sums')
+            + f' and {memory["nodes"]:,} nodes; took '
             f'{memory["pause"][0] * 1e3:.1f} ms, the longest of 100 '
             f'{memory["pause"][1] * 1e3:.1f}',
             f'{"noise":26}other programs took {values["others"]:.0%} of '
@@ -141,4 +144,5 @@ def tracer(samples, seconds):
     pauses = [sample['pause'] for sample in samples[warm:]]
     return {'first': first, 'last': last, 'growth': last / first - 1,
             'snapshots': len(samples), 'blocks': samples[-1]['blocks'],
+            'nodes': samples[-1]['tracer']['nodes'],
             'pause': [percentile(pauses, percent) for percent in (50, 99)]}

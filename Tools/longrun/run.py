@@ -3,9 +3,10 @@
     run.py --stock build/unpatched/obj --ours build/obj
     run.py --stock S --ours O --server wsgi --minutes 3
     run.py --stock S --ours O --minutes 10 --rate 50 --frames 25
+    run.py --stock S --ours O --snapshots sums
 
 Two servers run the same service: stock CPython without tracing, and ours
-with whole stacks and a snapshot of all blocks a second. Requests come at a
+with whole stacks and a snapshot a second. Requests come at a
 fixed rate and go in turn to each, so that noise of the machine hits both.
 The table has the latencies side by side and the memory of the tracer; the
 status is 1 if a bound is missed:
@@ -19,7 +20,7 @@ status is 1 if a bound is missed:
 The packages come from PyPI, at the versions of requirements.txt, into a
 virtual environment beside the build. Databases lie in /dev/shm, or in TMPDIR
 if that is set. Nothing listens but on 127.0.0.1, and every process that was
-started is ended, after Ctrl-C too.
+started is ended. Ctrl-C ends a run early: what was measured is printed.
 """
 
 import argparse
@@ -87,8 +88,11 @@ def parse_arguments(argv):
                          for name, rate in RATES.items()) + ')')
     add('--frames', type=frames, default='full',
         help='how deep to trace (default: %(default)s)')
+    add('--snapshots', choices=('blocks', 'sums'), default='blocks',
+        help='what is taken each second: all blocks, or the sums of each '
+             'line alone, take_snapshot(traces=False) (default: %(default)s)')
     add('--folder', type=pathlib.Path, default=pathlib.Path('build/longrun'),
-        help='for the packages and the results, SERVER.json '
+        help='for the packages and the results, SERVER.json and SERVER.txt '
              '(default: %(default)s)')
     return parser.parse_args(argv)
 
@@ -101,11 +105,12 @@ def memory():
 
 
 def measure(options, folder, work):
-    """Run both servers under load; return the figures."""
+    """Run both servers under load; return the figures, None if there are none
+    yet, and the signals that have ended it early."""
     with (servers.Server('stock', options.stock, options.server, folder,
                          work) as stock,
           servers.Server('traced', options.ours, options.server, folder,
-                         work, options.frames) as traced):
+                         work, options.frames, options.snapshots) as traced):
         both = stock, traced
         pair = [load.Target(server.name, server.port()) for server in both]
         before = [server.processor() for server in both]
@@ -115,10 +120,13 @@ def measure(options, folder, work):
         def tick():
             for server in both:
                 server.tick()
+            return bool(ended)
 
+        ended = []
+        for number in signal.SIGINT, signal.SIGTERM:
+            signal.signal(number, lambda number, _: ended.append(number))
         try:
-            late = load.run(pair, options.rate, options.minutes * 60,
-                            tick)
+            late = load.run(pair, options.rate, options.minutes * 60, tick)
         finally:
             for target in pair:
                 target.close()
@@ -130,10 +138,14 @@ def measure(options, folder, work):
         others = servers.machine_busy() - busy - own - sum(used)
         samples = [json.loads(line)
                    for line in traced.samples.read_text().splitlines()]
-    return report.Figures(
-        options, pair, samples, late, [server.resident for server in both],
+    if not samples or not all(target.latencies for target in pair):
+        return None, ended
+    figures = report.Figures(
+        options, seconds, pair, samples, late,
+        [server.resident for server in both],
         [share / seconds for share in used],
         max(0.0, others) / seconds / os.cpu_count())
+    return figures, ended
 
 
 def main(argv=None):
@@ -147,17 +159,22 @@ def main(argv=None):
                                   options.folder / 'environment')
         with tempfile.TemporaryDirectory(prefix='longrun-',
                                          dir=memory()) as work:
-            figures = measure(options, folder, pathlib.Path(work))
+            figures, ended = measure(options, folder, pathlib.Path(work))
     except (servers.Failure, OSError) as error:
         print(f'run.py: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    figures.save(options.folder / f'{options.server}.json')
-    print(figures.table())
-    for line in figures.missed():
+    missed = ['no request was answered'] if not ended else []
+    if figures is not None:
+        figures.save(options.folder / options.server)
+        print(figures.table())
+        missed = figures.missed()
+    for line in missed:
         print(f'run.py: missed: {line}', file=sys.stderr)
-    return 1 if figures.missed() else 0
+    if ended:
+        return 128 + ended[0]
+    return 1 if missed else 0
 
 
 if __name__ == '__main__':

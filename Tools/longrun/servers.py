@@ -59,11 +59,12 @@ def _environment(folder):
 class Server:
     """A running service; use it in a with statement.
 
-    Whatever becomes of this program, the service ends when its standard input
-    is closed.
+    Ctrl-C does not reach it; but whatever becomes of this program, the service
+    ends when its standard input is closed.
     """
 
-    def __init__(self, name, python, service, folder, work, frames=None):
+    def __init__(self, name, python, service, folder, work, frames=None,
+                 snapshots=None):
         self.name = name
         self.samples = work / f'{name}.samples' if frames else None
         self.log = work / f'{name}.log'
@@ -73,12 +74,12 @@ class Server:
             command += ['-X', f'tracemalloc={frames}']
         command += [HERE / SERVICES[service], work / f'{name}.sqlite']
         if frames:
-            command.append(self.samples)
+            command += [self.samples, snapshots]
         with open(self.log, 'w') as log:
             self._process = subprocess.Popen(
                 list(map(str, command)), stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, stderr=log,
-                env=_environment(folder))
+                env=_environment(folder), process_group=0)
         self.pid = self._process.pid
 
     def __enter__(self):

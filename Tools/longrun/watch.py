@@ -10,20 +10,23 @@ import time
 import tracemalloc
 
 
-def start(path):
-    """Take snapshots from a thread for as long as this process lives."""
-    threading.Thread(target=_watch, args=(path,), daemon=True,
-                     name='snapshots').start()
+def start(path, kind):
+    """Take snapshots from a thread for as long as this process lives.
+
+    *kind* is 'blocks' for snapshots of all blocks, 'sums' for those without.
+    """
+    threading.Thread(target=_watch, args=(path, kind == 'blocks'),
+                     daemon=True, name='snapshots').start()
 
 
-def _watch(path):
+def _watch(path, traces):
     begin = due = time.monotonic()
     with open(path, 'w', buffering=1) as out:
         while True:
             due += 1
             time.sleep(max(0.0, due - time.monotonic()))
             before = time.perf_counter()
-            snapshot = tracemalloc.take_snapshot()
+            snapshot = tracemalloc.take_snapshot(traces=traces)
             pause = time.perf_counter() - before
             blocks = len(snapshot.traces)
             del snapshot

@@ -1,9 +1,10 @@
 """The shop as a Flask application under waitress: eight threads.
 
-    python wsgi_service.py DATABASE [SAMPLES]
+    python wsgi_service.py DATABASE [SAMPLES KIND]
 
 The first line of output is the port on 127.0.0.1. With SAMPLES, a file, a
-snapshot is taken each second. The service ends when its standard input does.
+snapshot of that kind is taken each second (watch.py). The service ends when
+its standard input does.
 """
 
 import sys
@@ -34,7 +35,7 @@ if __name__ == '__main__':
     lifeline.hold()
     if len(sys.argv) > 2:
         import watch
-        watch.start(sys.argv[2])
+        watch.start(*sys.argv[2:])
     server = waitress.create_server(make_app(sys.argv[1]), host='127.0.0.1',
                                     port=0, threads=THREADS)
     print(server.effective_port, flush=True)

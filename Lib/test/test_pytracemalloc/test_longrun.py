@@ -1,14 +1,17 @@
 """The long run of a web service: its figures, and some seconds of it."""
 
 import array
+import contextlib
 import importlib.util
 import json
 import os
 import pathlib
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 import types
 import unittest
 from test import support
@@ -51,8 +54,8 @@ class ReportTests(unittest.TestCase):
         self.report = load_tool('report')
 
     def figures(self, stock, traced, memory, failures=()):
-        options = types.SimpleNamespace(minutes=1.0, server='s', rate=9.0,
-                                        frames='full')
+        options = types.SimpleNamespace(server='s', rate=9.0, frames='full',
+                                        snapshots='blocks')
         pair = [types.SimpleNamespace(
                     name=name, latencies=array.array('d', values),
                     times=array.array('d', [step * 60 / len(values)
@@ -60,9 +63,9 @@ class ReportTests(unittest.TestCase):
                     failures=dict(failures))
                 for name, values in (('stock', stock), ('traced', traced))]
         samples = [{'pause': 0.001 * step, 'blocks': 5,
-                    'tracer': {'memory': size}}
+                    'tracer': {'memory': size, 'nodes': 7}}
                    for step, size in enumerate(memory)]
-        return self.report.Figures(options, pair, samples,
+        return self.report.Figures(options, 60.0, pair, samples,
                                    array.array('d', [0.0]), [[1024], [2048]],
                                    [0.1, 0.2], 0.3)
 
@@ -158,10 +161,11 @@ class RunTests(unittest.TestCase):
 
     def test_some_seconds(self):
         folder = packages()
-        for server in 'aiohttp', 'wsgi':
+        for server, kind in (('aiohttp', 'blocks'), ('wsgi', 'sums')):
             with self.subTest(server):
                 process = self.start('--server', server, '--minutes', '0.1',
-                                     '--rate', '20', '--folder', folder)
+                                     '--rate', '20', '--snapshots', kind,
+                                     '--folder', folder)
                 out, err = process.communicate()
                 self.assertNotIn('Traceback', err)
                 # On a busy machine a bound may be missed, and that is said.
@@ -173,7 +177,10 @@ class RunTests(unittest.TestCase):
                     self.assertEqual(target['failures'], {})
                     self.assertGreater(target['requests'], 60)
                 self.assertGreater(found['tracer']['snapshots'], 3)
-                self.assertGreater(found['tracer']['blocks'], 50_000)
+                self.assertGreater(found['tracer']['nodes'], 50_000)
+                self.assertEqual(found['tracer']['blocks'] > 50_000,
+                                 kind == 'blocks')
+                self.assertEqual((folder / f'{server}.txt').read_text(), out)
 
     def test_signals_end_the_services(self):
         folder = packages()
@@ -196,6 +203,33 @@ class RunTests(unittest.TestCase):
                 for _ in support.sleeping_retry(support.SHORT_TIMEOUT):
                     if not self.is_service(pid):
                         break
+
+    def test_interrupt_prints_what_was_measured(self):
+        folder = packages()
+        process = self.start('--folder', folder, '--rate', '20')
+        try:
+            while not all(self.orders(name) for name in ('stock', 'traced')):
+                self.assertIsNone(process.poll())
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            process.communicate()
+        self.assertEqual(process.returncode, 130, err)
+        self.assertNotIn('Traceback', err)
+        self.assertRegex(out, r'^aiohttp, 0\.\d+ minutes, 20 requests a second')
+
+    def orders(self, name):
+        """How many orders the service has answered."""
+        for path in self.temporary.rglob(f'{name}.sqlite'):
+            with contextlib.closing(sqlite3.connect(path)) as base:
+                try:
+                    return base.execute(
+                        'SELECT count(*) FROM orders').fetchone()[0]
+                except sqlite3.OperationalError:    # no table yet
+                    pass
+        return 0
 
     def is_service(self, pid):
         try:
