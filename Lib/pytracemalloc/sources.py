@@ -1,4 +1,4 @@
-"""What a file name says about the code in it: its origin, its text."""
+"""What a file name says about the code in it: where it comes from."""
 
 import functools
 import os
@@ -6,7 +6,6 @@ import re
 import sysconfig
 
 _PROGRAM, _INSTALLED, _STDLIB, _INTERPRETER = range(4)
-_MAX_LINE = 300                   # characters of a source line kept
 
 
 @functools.cache
@@ -48,23 +47,3 @@ def _without(name, roots):
     root = max((root for root in roots if name.startswith(root)), key=len,
                default='')
     return name[len(root):] or name
-
-
-def read_lines(places):
-    """Return {(filename, lineno): text} of the places that can be read."""
-    wanted = {}
-    for filename, lineno in places:
-        wanted.setdefault(filename, set()).add(lineno)
-    lines = {}
-    for filename, numbers in wanted.items():
-        if not os.path.isfile(filename):
-            continue
-        try:
-            with open(filename, encoding='utf-8', errors='replace') as file:
-                for number, text in enumerate(file, 1):
-                    if number in numbers:
-                        lines[filename, number] = \
-                            text.expandtabs().strip()[:_MAX_LINE]
-        except OSError:
-            continue
-    return lines

@@ -3,9 +3,9 @@
 import copyreg
 from collections.abc import Sequence
 from functools import total_ordering
-import linecache
 
 from _tracemalloc_snapshot import FrameInfo, Traces
+from tracemalloc.source_lines import getline
 
 # Pickles must be readable where FrameInfo does not exist.
 copyreg.pickle(FrameInfo, lambda frame: (tuple, (tuple(frame),)))
@@ -140,7 +140,7 @@ class Traceback(Sequence):
         for frame in frames:
             lines.append('  File "%s", line %s'
                          % (frame.filename, frame.lineno))
-            line = linecache.getline(frame.filename, frame.lineno).strip()
+            line = getline(frame.filename, frame.lineno).strip()
             if line:
                 lines.append('    %s' % line)
         return lines

@@ -1,11 +1,9 @@
 """Display single memory blocks with the tracebacks of their allocation."""
 
-import linecache
-import os
-
 from _tracemalloc_snapshot import _find_block, _get_biggest_blocks
 from tracemalloc import Traceback
 from tracemalloc.printable import printable
+from tracemalloc.source_lines import read_lines
 from tracemalloctext.text import format_date, format_size, write_line
 
 
@@ -17,7 +15,7 @@ def display_block(snapshot, address, file):
         return False
     write_line(file, "%s, memory block 0x%x: %s" % (
         format_date(snapshot.timestamp), address, format_size(block[1])))
-    for line in _traceback_lines(block[2]):
+    for line in _traceback_lines(block[2], _sources_of([block])):
         write_line(file, line)
     return True
 
@@ -29,11 +27,12 @@ def display_blocks(snapshot, count, look, file):
     write_line(file, look.palette.title(
         "%s: Tracebacks of the top %s allocations per address"
         % (format_date(snapshot.timestamp), count)))
+    sources = _sources_of(blocks)
     for rank, (address, size, frames) in enumerate(blocks, 1):
         write_line(file, "#%s: %s: %s" % (
             rank, look.palette.name(look.name("address", address)),
             look.figures((0, size, 0, 1), False, single=True)))
-        for line in _traceback_lines(frames):
+        for line in _traceback_lines(frames, sources):
             write_line(file, line)
         write_line(file)
     left = number - len(blocks)
@@ -44,21 +43,17 @@ def display_blocks(snapshot, count, look, file):
     file.flush()
 
 
-def _traceback_lines(frames):
+def _sources_of(blocks):
+    return read_lines(frame[:2] for block in blocks for frame in block[2])
+
+
+def _traceback_lines(frames, sources):
     yield "Traceback (most recent call first):"
     for frame in reversed(Traceback(frames)):
         line = '  File "%s", line %s' % (frame.filename, frame.lineno or "?")
         if frame.function:
             line += ", in " + frame.function
         yield printable(line)
-        source = _source_line(frame.filename, frame.lineno)
+        source = sources.get((frame.filename, frame.lineno))
         if source:
             yield "    " + printable(source)
-
-
-def _source_line(filename, lineno):
-    """Get a line of a Python file.  Names come from the snapshot, so nothing
-    else is opened: a device or a pipe could block."""
-    if not filename.endswith(".py") or not os.path.isfile(filename):
-        return ""
-    return linecache.getline(filename, lineno).strip()

@@ -13,9 +13,10 @@ from importlib import resources
 
 from tracemalloc.modules import module_of
 from tracemalloc.printable import printable
+from tracemalloc.source_lines import read_lines
 
 from pytracemalloc.reporters import Reporter
-from pytracemalloc.sources import category_of, read_lines, short_names
+from pytracemalloc.sources import category_of, short_names
 from pytracemalloc.units import format_count, format_size
 
 _SCRIPTS = ('model.js', 'graph.js', 'table.js', 'app.js')

@@ -1,7 +1,6 @@
 """A table for the terminal; it fits the width that there is."""
 
 import itertools
-import linecache
 
 from pytracemalloc.measures import find_key
 from pytracemalloc.reporters import Reporter
@@ -9,6 +8,7 @@ from pytracemalloc.reporters.rows import key_text
 from pytracemalloc.terminal import shorten
 from pytracemalloc.units import format_count, format_losses, format_size
 from tracemalloc.printable import printable
+from tracemalloc.source_lines import read_lines
 
 _NARROW = 50                      # below it only the first column is left
 
@@ -140,12 +140,15 @@ def _table(rows, titles, width):
 
 def _tracebacks(table, rows):
     """Put each traceback, most recent call first, under its figures."""
+    sources = read_lines((frame.filename, frame.lineno)
+                         for _, _, stat in rows
+                         for frame in (stat.traceback if stat else ()))
     yield table[0]
     for line, (_, _, stat) in zip(table[1:], rows):
         yield line
         for frame in reversed(stat.traceback if stat else ()):
             name = f' in {frame.function}' if frame.function else ''
             yield f'    {frame.filename}:{frame.lineno}{name}'
-            source = linecache.getline(frame.filename, frame.lineno).strip()
+            source = sources.get((frame.filename, frame.lineno))
             if source:
                 yield f'        {source}'
