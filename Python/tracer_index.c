@@ -9,7 +9,8 @@
 int
 _PyTracer_IndexInit(struct tracer_index *index, uint32_t nbuckets)
 {
-    assert((nbuckets & (nbuckets - 1)) == 0);
+    _PyTracer_ASSERT_LOCKED();
+    assert(nbuckets > 1 && (nbuckets & (nbuckets - 1)) == 0);
     index->mask = nbuckets - 1;
     index->used = 0;
     index->buckets = _PyTracer_MemAlloc(nbuckets * sizeof(uint32_t));
@@ -37,6 +38,8 @@ _PyTracer_IndexFind(const struct tracer_index *index, uint32_t hash,
 {
     const uint32_t *buckets = index->buckets;
     uint32_t mask = index->mask;
+    _PyTracer_ASSERT_LOCKED();
+    assert(buckets != NULL && index->used < mask);      // so it ends
     for (uint32_t i = hash & mask; buckets[i] != 0; i = (i + 1) & mask) {
         if (((buckets[i] ^ hash) & ~NUMBER_MASK) == 0) {
             uint32_t number = buckets[i] & NUMBER_MASK;
@@ -74,6 +77,7 @@ grow(struct tracer_index *index, tracer_index_hash hash_of)
             _PyTracer_IndexAdd(&grown, hash_of(number), number);
         }
     }
+    assert(grown.used == index->used);
     _PyTracer_IndexClear(index);
     *index = grown;
     return 0;

@@ -39,6 +39,8 @@ free_pruning(struct pruning *p)
 static int
 begin_pruning(struct pruning *p)
 {
+    _PyTracer_ASSERT_LOCKED();
+    assert(!_PyTracer.shared && _PyTracer.tracing);
     p->nnodes = _PyTracer.nnodes;
     p->ntwins = _PyTracer.ntwins;
     p->nsaved = _PyTracer.next_saved - _PyTracer.epoch;
@@ -93,6 +95,7 @@ add_twin(struct tracer_node *stump, struct tracer_node *node)
     if (node->twin == 0) {
         return;
     }
+    assert(node->twin < _PyTracer.ntwins && node->twin != stump->twin);
     if (stump->twin == 0) {
         stump->twin = node->twin;
         node->twin = 0;
@@ -112,7 +115,9 @@ add_to_stump(uint32_t stump, uint32_t id)
 {
     struct tracer_node *node = _PyTracer_Node(stump);
     struct tracer_counts counts = _PyTracer_Counts(id);
+    assert(stump != id && node->location == _PyTracer_Node(id)->location);
     assert(counts.alloc_bytes == counts.free_bytes);
+    assert(counts.alloc_blocks == counts.free_blocks);
     if (counts.alloc_bytes > UINT32_MAX - Py_MAX(node->alloc_bytes,
                                                  node->free_bytes))
     {
@@ -249,6 +254,7 @@ move_nodes(struct pruning *p)
         if (!p->numbers[id]) {
             continue;
         }
+        assert(next <= id);
         if (id != next) {
             move_wide(next, id);
             *_PyTracer_Node(next) = *_PyTracer_Node(id);
@@ -256,6 +262,7 @@ move_nodes(struct pruning *p)
         struct tracer_node *node = _PyTracer_Node(next);
         if (has_parent(node)) {
             node->parent = p->numbers[node->parent];
+            assert(node->parent >= TRACER_NODE_FIRST && node->parent < next);
         }
         p->numbers[id] = next++;
     }
@@ -278,6 +285,7 @@ move_saved(struct pruning *p)
             node->saved = _PyTracer.epoch + n++;
         }
     }
+    assert(n <= _PyTracer.nnodes);
     memcpy(_PyTracer.saved, p->saved, n * sizeof(*p->saved));
     _PyTracer.most_saved = Py_MAX(_PyTracer.most_saved, p->nsaved);
     _PyTracer.next_saved = _PyTracer.epoch + n;
@@ -296,6 +304,7 @@ move_twins(struct pruning *p)
             p->twins[number] = next++;
         }
     }
+    assert(next <= p->ntwins);
     p->twins[0] = 0;
     memset(&_PyTracer.twins[next], 0,
            (p->ntwins - next) * sizeof(struct tracer_twin));
@@ -328,7 +337,10 @@ renumber_map(const struct pruning *p)
 {
     const struct tracer_map *map = &_PyTracer.map;
     for (size_t i = 0; i <= map->mask; i++) {
-        map->records[i].node = p->numbers[map->records[i].node];
+        uint32_t node = p->numbers[map->records[i].node];
+        assert((node == TRACER_NODE_NONE)
+               == (map->records[i].node == TRACER_NODE_NONE));
+        map->records[i].node = node;
     }
 }
 

@@ -31,6 +31,7 @@ copy_strings(struct tracer_snapshot *s)
         }
         s->text_size += string->length;
     }
+    assert(s->text_size == size);
     s->nstrings = _PyTracer.nstrings;
     return 0;
 }
@@ -50,6 +51,7 @@ copy_locations(struct tracer_snapshot *s)
         const struct tracer_location *from = &_PyTracer.locations[i];
         const struct tracer_position pos = _PyTracer_PositionOf(from);
         struct snapshot_location *to = &s->locations[i];
+        assert(from->function < _PyTracer.nfunctions);
         const struct tracer_function *function =
             &_PyTracer.functions[from->function];
         to->filename = function->filename;
@@ -134,6 +136,7 @@ copy_nodes(struct tracer_snapshot *s, uint64_t *nblocks)
         }
         else if (parent != 0) {
             to->parent = _PyTracer_NodeNumber(parent);
+            assert(to->parent < i);
             to->nframe = s->nodes[to->parent].nframe + 1;
         }
         else {
@@ -157,6 +160,8 @@ copy_nodes(struct tracer_snapshot *s, uint64_t *nblocks)
 int
 _PyTracer_CopyTree(struct tracer_snapshot *s, uint64_t *nblocks)
 {
+    _PyTracer_ASSERT_LOCKED();
+    assert(s->nnodes == 0 && s->nstrings == 0);
     return copy_strings(s) < 0 || copy_locations(s) < 0
            || copy_nodes(s, nblocks) < 0 ? -1 : 0;
 }

@@ -77,6 +77,7 @@ encode(PyObject *str, uint32_t *length)
     for (Py_ssize_t i = 0; i < n && used + 4 <= MAX_TEXT; i++) {
         used += encode_char(PyUnicode_READ(kind, data, i), scratch + used);
     }
+    assert(used <= MAX_TEXT);
     *length = used;
     return scratch;
 }
@@ -111,6 +112,7 @@ static uint32_t
 add_text(const struct tracer_string *text)
 {
     uint32_t id = _PyTracer.nstrings;
+    assert(id <= capacity && texts.used == id);
     if (id == capacity) {
         void *grown = _PyTracer_MemDouble(_PyTracer.strings, &capacity,
                                           sizeof(*text));
@@ -140,6 +142,7 @@ add_text(const struct tracer_string *text)
 uint32_t
 _PyTracer_InternText(PyObject *str)
 {
+    _PyTracer_ASSERT_LOCKED();
     struct tracer_string key = {.utf8 = "<unknown>", .length = 9};
     if (str != NULL && PyUnicode_Check(str)) {
         key.utf8 = encode(str, &key.length);

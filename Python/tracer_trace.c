@@ -30,6 +30,7 @@ int
 _PyTracer_FindBlock(unsigned int domain, uintptr_t ptr,
                     struct tracer_trace *trace)
 {
+    _PyTracer_ASSERT_LOCKED();
     if (!_PyTracer.tracing) {
         return 0;
     }
@@ -58,6 +59,7 @@ uint32_t
 _PyTracer_NFrames(uint32_t node)
 {
     uint32_t n = 1;
+    assert(node != TRACER_NODE_NONE && node < _PyTracer.nnodes);
     while (n < _PyTracer.limit) {
         node = _PyTracer_Node(node)->parent;
         if (node == 0 || (node & TRACER_TRUNCATED)) {
@@ -82,7 +84,9 @@ total_nframe(uint32_t node)
 const struct tracer_location *
 _PyTracer_LocationAt(uint32_t node)
 {
-    return &_PyTracer.locations[_PyTracer_Node(node)->location];
+    uint32_t location = _PyTracer_Node(node)->location;
+    assert(node < _PyTracer.nnodes && location < _PyTracer.nlocations);
+    return &_PyTracer.locations[location];
 }
 
 const struct tracer_string *
