@@ -1,9 +1,9 @@
 """The structures that compiled extensions and debuggers know keep their layout.
 
 A program that prints sizes and offsets is compiled twice, against the headers
-of this interpreter and against CPython's own, which the build keeps for the
-files that it patches. The names of structures and fields are taken from the
-preprocessed headers, so none can be forgotten.
+of this interpreter and against CPython's own, as they were unpacked. The names
+of structures and fields are taken from the preprocessed headers, so none can be
+forgotten.
 """
 import os
 import pathlib
@@ -34,6 +34,27 @@ SOURCE = '''
 #include <stdio.h>
 #include <stddef.h>
 '''
+
+# What a patch must not do: a header, a line, what it becomes, what moves.
+BROKEN = (
+    ('internal/pycore_frame.h',
+     '    PyObject *f_funcobj;', '    int moved; PyObject *f_funcobj;',
+     {'sizeof(struct _PyInterpreterFrame)',
+      'offsetof(struct _PyInterpreterFrame, f_funcobj)',
+      'offsetof(struct _PyInterpreterFrame, localsplus)'}),
+    ('internal/pycore_frame.h',
+     '    char owner;\n    char tracer_mark;',
+     '    char tracer_mark;\n    char owner;',
+     {'offsetof(struct _PyInterpreterFrame, owner)'}),
+    ('cpython/listobject.h',
+     '    Py_ssize_t allocated;', '    Py_ssize_t allocated, longer;',
+     {'sizeof(PyListObject)'}),
+    ('cpython/object.h',
+     '    binaryfunc nb_add;\n    binaryfunc nb_subtract;',
+     '    binaryfunc nb_subtract;\n    binaryfunc nb_add;',
+     {'offsetof(PyNumberMethods, nb_add)',
+      'offsetof(PyNumberMethods, nb_subtract)'}),
+)
 
 MARKER = re.compile(r'^# \d+ "(.*?)".*$', re.MULTILINE)
 ATTRIBUTE = re.compile(r'__attribute__\s*\(\(.*?\)\)')
@@ -97,6 +118,8 @@ class LayoutTests(unittest.TestCase):
         if shutil.which(self.compiler[0]) is None:
             self.skipTest(f'no {self.compiler[0]}')
         self.source = pathlib.Path(sysconfig.get_config_var('srcdir'))
+        self.include = self.source / 'Include'
+        self.stock = self.source.parent / 'headers'
         self.configuration = pathlib.Path(
             sysconfig.get_config_h_filename()).parent
         self.folder = pathlib.Path(tempfile.mkdtemp())
@@ -104,39 +127,17 @@ class LayoutTests(unittest.TestCase):
 
     def compile(self, include, *arguments):
         return subprocess.run(
-            [*self.compiler, '-std=c11', f'-I{self.configuration}',
+            [*self.compiler, '-std=c11', '-Wno-deprecated-declarations',
+             f'-I{self.configuration}',
              f'-I{include}', f'-I{include}/internal',
              f'-I{include}/internal/mimalloc', *arguments],
             cwd=self.folder, check=True, text=True, stdout=subprocess.PIPE)
 
-    def stock_headers(self):
-        """The headers of this tree, with CPython's own where ours differ."""
-        include = self.folder / 'Include'
-        shutil.copytree(self.source / 'Include', include,
-                        ignore=lambda folder, names: [
-                            name for name in names
-                            if os.path.islink(os.path.join(folder, name))])
-        stock = self.source.parent / 'stock' / 'Include'
-        if stock.exists():
-            shutil.copytree(stock, include, dirs_exist_ok=True)
-        return include
-
-    def layout(self, include, questions):
-        """Answer the questions, C expressions, with the headers there."""
-        lines = ''.join(f'printf("%zu\\n", (size_t){question});\n'
-                        for question in questions)
-        program = self.folder / 'layout.c'
-        program.write_text(f'{SOURCE}int main(void) {{ {lines} return 0; }}')
-        self.compile(include, 'layout.c', '-o', 'layout')
-        answers = subprocess.run([self.folder / 'layout'], check=True,
-                                 text=True, stdout=subprocess.PIPE).stdout
-        return dict(zip(questions, map(int, answers.split()), strict=True))
-
-    def test_sizes_and_offsets_are_those_of_stock(self):
-        stock = self.stock_headers()
+    def questions(self, include):
+        """C expressions for all that has to be the same."""
         (self.folder / 'all.c').write_text(SOURCE)
-        text = self.compile(stock, '-E', 'all.c').stdout
-        found = dict(structures(text, str(stock)))
+        text = self.compile(include, '-E', 'all.c').stdout
+        found = dict(structures(text, str(include)))
         for name in INTERNAL | {'_ts', '_typeobject', 'PyCodeObject',
                                 '_object'}:
             self.assertIn(f'struct {name}', found)
@@ -148,9 +149,54 @@ class LayoutTests(unittest.TestCase):
             questions += [f'offsetof({kind}, {member})' for member in members
                           if member not in AFTER_THE_END]
         self.assertGreater(len(questions), 500)
-        expected = self.layout(stock, questions)
-        here = self.layout(self.source / 'Include', questions)
-        self.assertEqual(here, expected)
+        return questions
+
+    def layout(self, include, questions):
+        """Answer the questions with the headers there."""
+        lines = ''.join(f'printf("%zu\\n", (size_t){question});\n'
+                        for question in questions)
+        program = self.folder / 'layout.c'
+        program.write_text(f'{SOURCE}int main(void) {{ {lines} return 0; }}')
+        self.compile(include, 'layout.c', '-o', 'layout')
+        answers = subprocess.run([self.folder / 'layout'], check=True,
+                                 text=True, stdout=subprocess.PIPE).stdout
+        return dict(zip(questions, map(int, answers.split()), strict=True))
+
+    def different(self, include):
+        """The questions with another answer there than with CPython's own
+        headers."""
+        questions = self.questions(self.stock)
+        expected = self.layout(self.stock, questions)
+        found = self.layout(include, questions)
+        return {question for question in questions
+                if found[question] != expected[question]}
+
+    def test_stock_headers_are_not_ours(self):
+        patched = self.source.parent / 'patched' / 'Include'
+        names = [path.relative_to(patched) for path in patched.rglob('*.h')]
+        self.assertIn(pathlib.Path('internal/pycore_frame.h'), names)
+        for name in names:
+            self.assertEqual((self.include / name).read_bytes(),
+                             (patched / name).read_bytes(), name)
+            self.assertNotEqual((self.stock / name).read_bytes(),
+                                (patched / name).read_bytes(), name)
+        for path in self.stock.rglob('*.h'):
+            self.assertNotIn('_PyTracer', path.read_text(), path)
+
+    def test_sizes_and_offsets_are_those_of_stock(self):
+        self.assertEqual(self.different(self.include), set())
+
+    def test_differences_are_seen(self):
+        for file, old, new, expected in BROKEN:
+            with self.subTest(new):
+                include = self.folder / 'Include'
+                shutil.rmtree(include, ignore_errors=True)
+                shutil.copytree(self.include, include)
+                path = include / file
+                text = path.read_text()
+                self.assertEqual(text.count(old), 1)
+                path.write_text(text.replace(old, new))
+                self.assertLessEqual(expected, self.different(include))
 
 
 if __name__ == '__main__':
