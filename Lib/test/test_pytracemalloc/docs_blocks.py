@@ -13,7 +13,8 @@ OTHER_FORM = re.compile(r' *\.\. (parsed-literal|code|sourcecode|highlight|'
                         r'testcode|testoutput|doctest)::')
 LITERAL = re.compile(r'( *)(?!\.\. ).*::$')
 OPTION = re.compile(r':([a-z-]+):(?: +(.+))?$')
-NOT_RUN = re.compile(r' *\.\. not run: (.+)|<!-- not run: (.+) -->$')
+# Why a block cannot be run; which of its numbers are not exact, and why.
+REMARK = re.compile(r' *(?:\.\.|<!--) (not run|varies [\d][\d., ]*): (.+)')
 FENCE = re.compile(r'```(\w*)$')
 
 
@@ -25,10 +26,33 @@ class Block:
     line: int                   # of the first line of the text, from 1
     file: str | None = None
     not_run: str | None = None  # why it cannot be tested
+    varying: dict = dataclasses.field(default_factory=dict)     # with reasons
 
     def __post_init__(self):
         if self.language == 'python' and self.text.startswith('>>> '):
             self.language = 'doctest'
+
+
+class Remarks:
+    """The remarks before a block, which the next block takes."""
+
+    def __init__(self):
+        self._not_run = None
+        self._varying = {}
+
+    def add(self, match, more=()):
+        what, reason = match.groups()
+        reason = ' '.join([reason, *more]).removesuffix('-->').strip()
+        if what == 'not run':
+            self._not_run = reason
+        else:
+            for number in what.split()[1:]:
+                self._varying[number] = reason
+
+    def take(self):
+        taken = {'not_run': self._not_run, 'varying': self._varying}
+        self.__init__()
+        return taken
 
 
 def blocks_of(path):
@@ -54,7 +78,7 @@ def _indented(lines, start, outer):
 
 
 def _restructured(lines, path):
-    number, reason = 0, None
+    number, remarks = 0, Remarks()
     while number < len(lines):
         line = lines[number]
         number += 1
@@ -63,9 +87,9 @@ def _restructured(lines, path):
         if line.strip().startswith('.. contents::'):
             raise ValueError(f'{path}:{number}: the theme shows the contents '
                              f'of a page itself, and an error for this')
-        if match := NOT_RUN.match(line):
+        if match := REMARK.match(line):
             end = _indented(lines, number, _indentation(line))
-            reason = ' '.join([match[1], *lines[number:end]]).strip()
+            remarks.add(match, map(str.strip, lines[number:end]))
             number = end
             continue
         language, options = 'python', {}
@@ -94,19 +118,19 @@ def _restructured(lines, path):
         if not text.strip():
             raise ValueError(f'{path}:{number}: a block without content')
         yield Block(language, text, number + 1, options.get('caption'),
-                    reason)
-        number, reason = end, None
+                    **remarks.take())
+        number = end
 
 
 def _markdown(lines):
-    number, reason = 0, None
+    number, remarks = 0, Remarks()
     while number < len(lines):
         line = lines[number]
         number += 1
-        if match := NOT_RUN.match(line):
-            reason = match[2]
+        if match := REMARK.match(line):
+            remarks.add(match)
         elif match := FENCE.match(line):
             end = lines.index('```', number)
             yield Block(match[1] or 'none', '\n'.join(lines[number:end]) +
-                        '\n', number + 1, None, reason)
-            number, reason = end + 1, None
+                        '\n', number + 1, **remarks.take())
+            number = end + 1

@@ -20,7 +20,7 @@ import sysconfig
 import tomllib
 
 from test.test_pytracemalloc.docs_blocks import blocks_of
-from test.test_pytracemalloc.docs_output import matches
+from test.test_pytracemalloc.docs_output import matches, numbers_in
 from test.test_pytracemalloc.docs_session import Python, Shell, commands_of
 
 TOP = pathlib.Path(os.environ['PYTRACEMALLOC_TOP'])
@@ -118,6 +118,8 @@ class Page:
         if not HAVE_PYTEST and NEEDS_PYTEST.search(block.text):
             self.left_out, self.output = True, None
             return
+        if unknown := set(block.varying) - numbers_in(block.text):
+            raise Wrong(f'is said to vary, and is not there: {unknown}')
         run = getattr(self, f'run_{block.language}', None)
         if run is None:
             raise Wrong(f'no test for {block.language}: use another language,'
@@ -162,7 +164,7 @@ class Page:
     def run_doctest(self, block):
         for example in doctest.DocTestParser().get_examples(block.text):
             _, self.output = self.python.run(example.source)
-            if not matches(example.want, self.output):
+            if not matches(example.want, self.output, block.varying):
                 raise Wrong(f'{example.source}expected\n{example.want}found\n'
                             f'{self.output}', example.lineno)
 
@@ -172,14 +174,14 @@ class Page:
             background = command.endswith('&')
             status, output = self.shell.run(
                 command,
-                (lambda text: matches(expected, text))
+                (lambda text: matches(expected, text, block.varying))
                 if background and expected else None)
             following = commands[index + 1:][:1]
             shown = any('$?' in text for _, text, _ in following)
             if status and not shown:
                 raise Wrong(f'{command}: exit status {status}\n{output}',
                             offset)
-            if not matches(expected, output):
+            if not matches(expected, output, block.varying):
                 raise Wrong(f'{command}: expected\n{expected}\nfound\n'
                             f'{output}', offset)
             self.output = output
@@ -192,7 +194,7 @@ class Page:
     def run_text(self, block):
         if self.output is None:
             raise Wrong('nothing before this prints anything')
-        if not matches(block.text, self.output):
+        if not matches(block.text, self.output, block.varying):
             raise Wrong(f'expected\n{block.text}\nfound\n{self.output}')
 
     def run_none(self, block):
