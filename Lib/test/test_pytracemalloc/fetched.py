@@ -1,11 +1,13 @@
 """Directories with what tests fetch from registries, kept beside the build."""
 import fcntl
+import functools
 import hashlib
 import json
 import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import sysconfig
 import tarfile
 import tempfile
@@ -40,6 +42,39 @@ def kept(name, wanted, fill):
             fill(place)
             key.write_text(wanted)
     return place
+
+
+@functools.cache
+def environment(name):
+    """Return a virtual environment with the packages of NAME-requirements.txt.
+
+    They are installed from PyPI, once.  Raise SkipTest if it is out of reach,
+    or has none for this interpreter.
+    """
+    requirements = pathlib.Path(__file__).with_name(f'{name}-requirements.txt')
+    return kept(name, requirements.read_text() + sys.version,
+                functools.partial(_install, requirements))
+
+
+def _install(requirements, place):
+    subprocess.run([sys.executable, '-m', 'venv', place], check=True,
+                   timeout=SECONDS)
+    done = subprocess.run(
+        [place / 'bin' / 'python', '-m', 'pip', 'install', '--quiet',
+         '--retries', '1', '--disable-pip-version-check', '--no-deps',
+         '--require-hashes', '--only-binary=:all:', '-r', requirements],
+        capture_output=True, text=True, timeout=SECONDS)
+    if done.returncode:
+        if 'HASHES' in done.stderr:
+            raise AssertionError(done.stderr)
+        raise unittest.SkipTest(f'pip cannot install {requirements.name}: '
+                                + done.stderr.strip().rpartition('\n')[2])
+
+
+def packages(name):
+    """Return the directory to import them from."""
+    folder, = environment(name).glob('lib/python*/site-packages')
+    return folder
 
 
 def speedscope():

@@ -1,13 +1,13 @@
 """Everything at once, at random, for some seconds.
 
-    python -m test.test_pytracemalloc.soak MODE SEED SECONDS
+    python -m test.test_pytracemalloc.soak MODE SEED SECONDS [greenlets]
 
 Round by round, threads run programs of all kinds, while others meddle with the
 tracer.  When all have ended, what the tracer counts is compared.  MODE is
 switch, where the tracer is started, stopped and cleared as well, and the
 counters of each node are compared with its blocks; or oracle, where it is
 started once, and compared with an allocator that keeps books of its own and
-with CPython's number of blocks.
+with CPython's number of blocks.  With greenlets, the package is needed.
 """
 import asyncio
 import gc
@@ -22,11 +22,6 @@ import warnings
 import _interpreters
 import _testtracer
 import _tracemalloc
-
-try:
-    import greenlet
-except ImportError:
-    greenlet = None
 
 from test.support import check_sanitizer
 from test.test_pytracemalloc import workload
@@ -209,16 +204,14 @@ def check_counters():
 
 class Soak:
 
-    def __init__(self, mode, seed):
+    def __init__(self, mode, seed, more_programs):
         self.mode = mode
         self.rng = rng = random.Random(seed)
         self.errors = []
         self.unexplained = set()
         self.programs = [objects, loop, dying_code, generators, recursion,
-                         collected]
+                         collected, *more_programs]
         self.meddling = [look, take, where, peak, prune, collect]
-        if greenlet is not None:
-            self.programs.append(greenlets)
         self.nframe = rng.choice(LIMITS)
         if mode == 'oracle':
             self.programs.append(interpreter)
@@ -295,9 +288,14 @@ class Soak:
 
 
 def main():
+    global greenlet
     mode, seed, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    more_programs = []
+    if sys.argv[4:] == ['greenlets']:
+        import greenlet
+        more_programs.append(greenlets)
     warnings.simplefilter('ignore', DeprecationWarning)   # fork with threads
-    soak = Soak(mode, seed)
+    soak = Soak(mode, seed, more_programs)
     end = time.monotonic() + seconds
     rounds = 0
     while time.monotonic() < end:

@@ -5,12 +5,9 @@ import tracemalloc
 import unittest
 import weakref
 
-try:
-    import greenlet
-except ImportError:
-    greenlet = None
-
 from test import support
+from test.support import check_sanitizer, import_helper
+from test.test_pytracemalloc.fetched import packages
 from test.test_pytracemalloc.helpers import Tracing, line_of
 
 found = []                          # (object, its frames by sys._getframe())
@@ -220,8 +217,12 @@ class StackTests(unittest.TestCase):
     def test_equal_to_the_frames(self):
         self.check(program)
 
-    @unittest.skipIf(greenlet is None, 'needs greenlet, from PyPI')
+    @unittest.skipIf(check_sanitizer(address=True, thread=True),
+                     'sanitizers do not know of stacks that are swapped')
     def test_greenlets_swap_whole_stacks(self):
+        global greenlet
+        with import_helper.DirsOnSysPath(str(packages('greenlet'))):
+            import greenlet
         self.check(greenlets)
 
     def check(self, program):
