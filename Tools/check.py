@@ -6,9 +6,11 @@ time, reads the XML, and closes with the line "N passed, M failed, K skipped".
 
 Run: our tests, all Lib/test/**/test_*.py of the repository, and the stock
 tests named in patches/SERIES/stock-tests.txt. A failure that
-patches/SERIES/known-failures.txt gives a reason for counts as skipped.
+patches/SERIES/known-failures.txt gives a reason for counts as skipped. Why a
+test of ours is skipped is said.
 """
 import argparse
+import collections
 import concurrent.futures
 import os
 import pathlib
@@ -20,6 +22,7 @@ import sysconfig
 import time
 import xml.etree.ElementTree
 
+WHOLE = re.compile(r'^\S+ skipped -- (.+)', re.MULTILINE)
 SUBTEST = re.compile(r'^(?:ERROR|FAIL): \w+ \((test\.[\w.]+)\)', re.MULTILINE)
 
 
@@ -30,7 +33,7 @@ class Job:
         self.module = module
         self.trace = trace
         self.passing = []           # test ids
-        self.skipped = 0
+        self.skipped = []           # reasons
         self.failures = []
         self.known = []
 
@@ -59,6 +62,8 @@ class Job:
         self.seconds = time.monotonic() - start
         if report.exists():
             self._count(report, known)
+        # A module that says no while it is imported is in no report.
+        self.skipped += WHOLE.findall(self.log.read_text(errors='replace'))
         if status not in (0, 4) and not self.failures and not self.known:
             self._name_failures(known, status)
         return self
@@ -79,7 +84,7 @@ class Job:
             if outcome & {'failure', 'error'}:
                 (self.known if name in known else self.failures).append(name)
             elif 'skipped' in outcome:
-                self.skipped += 1
+                self.skipped.append(case.find('skipped').text)
             else:
                 self.passing.append(name)
 
@@ -173,6 +178,7 @@ def main():
     os.environ['PYTRACEMALLOC_SLOW'] = str(int(slow))
 
     jobs = select(options)
+    own = own_tests(options.top)
     failed = []
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         futures = [pool.submit(job.run, logs, known) for job in jobs]
@@ -182,14 +188,20 @@ def main():
             failed += job.failures
             print(f'[{number}/{len(jobs)}] {job.name}: {job.passed} passed,'
                   f' {len(job.failures)} failed,'
-                  f' {job.skipped + len(job.known)} skipped'
+                  f' {len(job.skipped) + len(job.known)} skipped'
                   f' ({job.seconds:.0f} s)', flush=True)
             for name in job.failures:
                 print(f'    FAILED {name}, see {job.log}', flush=True)
             for name in job.known:
                 print(f'    known failure {name}: {known[name]}', flush=True)
+    reasons = collections.Counter(
+        reason for job in jobs if job.module in own for reason in job.skipped)
+    if reasons:
+        print(f'{reasons.total()} of our own tests skipped:')
+        for reason, count in reasons.most_common():
+            print(f'    {count} {reason}')
     passed = sum(job.passed for job in jobs)
-    skipped = sum(job.skipped + len(job.known) for job in jobs)
+    skipped = sum(len(job.skipped) + len(job.known) for job in jobs)
     print(f'{passed} passed, {len(failed)} failed, {skipped} skipped')
     return 1 if failed or not passed else 0
 

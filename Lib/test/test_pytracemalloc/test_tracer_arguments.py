@@ -191,7 +191,7 @@ class ArgumentTests(unittest.TestCase):
                 _testinternalcapi._PyTraceMalloc_GetTraceback(5, 0x1234))
 
 
-@unittest.skipUnless(STOCK.exists(), f'no {STOCK}, which make bench builds')
+@unittest.skipUnless(STOCK.exists(), f'no {STOCK}, which make stock builds')
 class SameAsStockTests(unittest.TestCase):
     """A stock interpreter says the same."""
 

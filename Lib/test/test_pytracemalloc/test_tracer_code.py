@@ -73,7 +73,7 @@ class DyingCodeTests(unittest.TestCase):
         self.assertLess(after['nodes'] - before['nodes'], 60)
         self.assertLess(after['locations'] - before['locations'], 30)
 
-    @unittest.skipUnless(SLOW, 'a minute')
+    @unittest.skipUnless(SLOW, 'takes a minute: make check-all runs it')
     def test_a_million_code_objects(self):
         with Tracing(10):
             for i in range(1000):

@@ -141,7 +141,8 @@ class PeakTests(unittest.TestCase):
         self.assertEqual((stat.size, stat.count), (size, 1))
         self.assertEqual((stat.total_size, stat.total_count), (n * size, n))
 
-    @unittest.skipUnless(SLOW, 'takes half a gigabyte')
+    @unittest.skipUnless(
+        SLOW, 'takes half a gigabyte: make check-all runs it')
     def test_peak_of_very_many_blocks(self):
         n = 17_000_000              # more than 24 bits hold
         with Tracing():
