@@ -1,10 +1,11 @@
-"""Prove that the patch queue is in order.
+"""Prove that the patch queues are in order.
 
-For every release in patches/SERIES/upstream.lock that can be had: the queue
-applies without fuzz, and the census of hooks and free lists agrees. Then, for
-the tree of this build: each patch has its header, `make refresh-patches` would
-change nothing, and the files generated from bytecodes.c are what the
-generators make of it.
+For each series in patches/: every patch has its header, and for every release
+in its upstream.lock that can be had, the queue applies without fuzz, and the
+census of hooks and free lists agrees. The first release is the one that is
+built, so it must be there: `make refresh-patches` would change nothing. In the
+tree of this build, the files generated from bytecodes.c are what the generators
+make of it.
 """
 import argparse
 import pathlib
@@ -81,12 +82,13 @@ def last_line(result):
     return lines[-1] if lines else f'exit code {result.returncode}'
 
 
-def check_release(series, version, queue):
+def check_release(series, version, queue, first):
     """Apply the queue to a release; return (problems, remark)."""
     fetched = subprocess.run([TOOLS / 'fetch', series, version],
                              stdout=subprocess.PIPE, text=True)
     if fetched.returncode:
-        return [], 'skipped, it cannot be had here'
+        return ([f'CPython {version}: cannot be had'] if first else [],
+                'skipped, it cannot be had here')
     with tempfile.TemporaryDirectory() as folder:
         for step in ([TOOLS / 'unpack', series, folder,
                       fetched.stdout.strip()],
@@ -100,6 +102,8 @@ def check_release(series, version, queue):
         problems = [f'CPython {version}: census: {problem}'
                     for problem in census.check(pathlib.Path(folder, 'src'),
                                                 queue / 'census.txt')]
+        if first:
+            problems += check_refresh(series, folder, queue)
     return problems, f'applies, {len(offsets)} hunks with an offset' + (
         f' (at most {max(offsets)} lines)' if offsets else '')
 
@@ -143,23 +147,35 @@ def check_refresh(series, build, queue):
                 if path.read_bytes() != (copy / path.name).read_bytes()]
 
 
+def check_series(queue):
+    """Return what is wrong with a queue, for all of its releases."""
+    problems = lint_queue(queue)
+    lock = (queue / 'upstream.lock').read_text().splitlines()
+    versions = [line.split()[0] for line in lock
+                if line and not line.startswith('#')]
+    for version in versions:
+        found, remark = check_release(queue.name, version, queue,
+                                      version == versions[0])
+        print(f'CPython {version}: {remark}', flush=True)
+        problems += found
+    return problems
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--top', type=pathlib.Path, required=True)
     parser.add_argument('--series', required=True)
     parser.add_argument('--build', type=pathlib.Path, required=True)
     options = parser.parse_args()
-    queue = options.top / 'patches' / options.series
+    build = options.build.resolve()
 
-    problems = lint_queue(queue)
-    for line in (queue / 'upstream.lock').read_text().splitlines():
-        if line and not line.startswith('#'):
-            version = line.split()[0]
-            found, remark = check_release(options.series, version, queue)
-            print(f'CPython {version}: {remark}', flush=True)
-            problems += found
-    problems += check_refresh(options.series, options.build.resolve(), queue)
-    problems += check_generated(options.build.resolve() / 'src')
+    problems = []
+    for lock in sorted(options.top.glob('patches/*/upstream.lock')):
+        problems += check_series(lock.parent)
+    # What was edited in the tree of this build, too.
+    problems += check_refresh(options.series, build,
+                              options.top / 'patches' / options.series)
+    problems += check_generated(build / 'src')
     for problem in problems:
         print(f'patch-check: {problem}', file=sys.stderr)
     if not problems:
