@@ -59,7 +59,7 @@ extern PyObject *_PyTracemalloc_Write(TracesObject *self, PyObject *args);
 extern PyObject *_PyTracemalloc_Read(PyObject *module, PyObject *image);
 
 /* --- pickle.c: function of the module */
-extern PyObject *_PyTracemalloc_CheckPickle(PyObject *module, PyObject *image);
+extern PyObject *_PyTracemalloc_ReadPickle(PyObject *module, PyObject *args);
 
 /* --- blocks.c: functions of the module */
 extern int _PyTracemalloc_AddBlocks(PyObject *module);

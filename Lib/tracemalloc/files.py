@@ -12,7 +12,8 @@ import os
 import pickle
 import stat
 
-from _tracemalloc_snapshot import _check_pickle, _from_lines, _read_traces
+from _tracemalloc_snapshot import _from_lines, _read_pickle, _read_traces
+from tracemalloc.printable import printable
 
 MAGIC = b'\x89TRM'
 
@@ -161,6 +162,10 @@ def _as_json(kind, name, value):
 def load(filename):
     """Load a snapshot from a file; ValueError if it is damaged."""
     with io.FileIO(filename) as file:
+        status = os.fstat(file.fileno())
+        if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+            raise ValueError("%s: not a snapshot file: a device"
+                             % os.fsdecode(filename))
         image = file.read()
         written = os.fstat(file.fileno()).st_mtime
     try:
@@ -171,20 +176,9 @@ def load(filename):
             snapshot.timestamp = datetime.fromtimestamp(written)
         return snapshot
     except ValueError as error:
-        raise ValueError("%s: %s" % (os.fsdecode(filename), error)) from None
-
-
-# --- Native
-
-def _load_native(image):
-    traces, text = _read_traces(image)
-    try:
-        values = _decoder.decode(text)
-        return _restore(traces, values)
-    except (ValueError, TypeError, KeyError, AttributeError,
-            RecursionError) as error:
-        raise ValueError("damaged metadata at offset 32: %s: %s"
-                         % (type(error).__name__, error)) from None
+        # What is wrong may be a name that the file has made up.
+        raise ValueError("%s: %s" % (os.fsdecode(filename),
+                                     printable(str(error)))) from None
 
 
 def _typed(values, name, *types):
@@ -194,21 +188,26 @@ def _typed(values, name, *types):
     return value
 
 
+def _count(value):
+    if type(value) is not int:
+        raise TypeError("integer expected, not %s" % type(value).__name__)
+    if not 0 <= value < 2 ** 64:
+        raise ValueError("integer out of range")
+    return value
+
+
 def _pair(value):
     first, second = value
-    if not isinstance(first, int) or not isinstance(second, int):
-        raise TypeError("two integers expected")
-    return first, second
+    return _count(first), _count(second)
 
 
-def _restore(traces, values):
+def _make_snapshot(traces, values, attributes):
+    """*values*: of the attributes in _OWN; *attributes*: all others."""
     from tracemalloc.snapshot import Snapshot
-    nothing = type(None)
-    timestamp = _typed(values, 'timestamp', str, nothing)
-    attributes = _typed(values, 'attributes', dict)
-    snapshot = Snapshot(traces, _typed(values, 'traceback_limit', int))
-    snapshot.timestamp = timestamp and datetime.fromisoformat(timestamp)
-    snapshot.pid = _typed(values, 'pid', int, nothing)
+    snapshot = Snapshot(traces, _count(values['traceback_limit']))
+    snapshot.timestamp = _typed(values, 'timestamp', datetime, type(None))
+    pid = values['pid']
+    snapshot.pid = None if pid is None else _count(pid)
     snapshot.metadata = _typed(values, 'metadata', dict)
     snapshot.traced_memory = _pair(values['traced_memory'])
     snapshot.freelists = {
@@ -221,67 +220,64 @@ def _restore(traces, values):
     return snapshot
 
 
+# --- Native
+
+def _load_native(image):
+    traces, text = _read_traces(image)
+    try:
+        values = _decoder.decode(text)
+        timestamp = _typed(values, 'timestamp', str, type(None))
+        values['timestamp'] = timestamp and datetime.fromisoformat(timestamp)
+        return _make_snapshot(traces, values,
+                              _typed(values, 'attributes', dict))
+    except (ValueError, TypeError, KeyError, AttributeError,
+            RecursionError) as error:
+        raise ValueError("damaged metadata at offset 32: %s: %s"
+                         % (type(error).__name__, error)) from None
+
+
 # --- Pickles
 
-class _SafeUnpickler(pickle.Unpickler):
-    """Knows the two classes of a stock snapshot and datetime alone."""
+class _Stored:
+    """An instance in a pickle: its attributes."""
 
-    def __init__(self, file):
-        # Names in pickles of Python 2 are bytes.
-        super().__init__(file, encoding='utf-8', errors='surrogateescape')
-        # New ones for each file: a pickle may change its classes.
-        self.snapshot_type = type('Snapshot', (), {})
-        self.traces_type = type('_Traces', (), {})
+    state = None
 
-    def find_class(self, module, name):
-        if (module, name) == ('tracemalloc', 'Snapshot'):
-            return self.snapshot_type
-        if (module, name) == ('tracemalloc', '_Traces'):
-            return self.traces_type
-        if (module, name) == ('datetime', 'datetime'):
-            return datetime
-        raise pickle.UnpicklingError(
-            "it asks for %s.%s, which no snapshot needs" % (module, name))
 
-    def persistent_load(self, pid):
-        raise pickle.UnpicklingError("it refers to objects outside")
+class _StoredSnapshot(_Stored):
+    pass
+
+
+class _StoredTraces(_Stored):
+    pass
 
 
 def _load_pickle(image):
     try:
-        _check_pickle(image)
-    except ValueError as error:
-        raise ValueError("not a snapshot file, or a damaged one: %s"
-                         % error) from None
-    file = io.BytesIO(image)
-    try:
-        unpickler = _SafeUnpickler(file)
-        data = unpickler.load()
-        if isinstance(data, unpickler.snapshot_type):
-            return _from_stock(vars(data), unpickler.traces_type)
+        data = _read_pickle(image, (_StoredSnapshot, _StoredTraces, datetime))
+        if isinstance(data, _StoredSnapshot):
+            return _from_stock(data.state)
         if isinstance(data, dict) and 'format_version' in data:
             return _from_091(data)
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError,
-            IndexError, AttributeError, ImportError, OverflowError,
-            RecursionError) as error:
-        raise ValueError("not a snapshot file, or a damaged one, at offset "
-                         "%d: %s: %s" % (file.tell(), type(error).__name__,
-                                         error)) from None
-    raise ValueError("not a snapshot file: the pickle holds another object")
+    except ValueError as error:
+        problem = str(error)
+    except (TypeError, KeyError, AttributeError, OverflowError) as error:
+        problem = "%s: %s" % (type(error).__name__, error)
+    else:
+        raise ValueError("not a snapshot file: the pickle holds another "
+                         "object")
+    raise ValueError("not a snapshot file, or a damaged one: %s" % problem)
 
 
-def _from_stock(state, traces_type):
-    from tracemalloc.snapshot import Snapshot
-    traces = state.pop('traces')
-    if type(traces) is not traces_type:
-        raise TypeError("traces are of type %s" % type(traces).__name__)
-    for name in state:
-        if name not in _OWN and hasattr(Snapshot, name):
-            raise ValueError("attribute %r cannot be set" % name)
-    limit = _typed(state, 'traceback_limit', int)
-    snapshot = Snapshot(vars(traces)['_traces'], limit)
-    snapshot.__setstate__(state)
-    return snapshot
+def _from_stock(state):
+    # What the standard library's has not.
+    values = {'timestamp': None, 'pid': None, 'metadata': {},
+              'traced_memory': (0, 0), 'freelists': {}}
+    traces = _typed(state, 'traces', _StoredTraces).state['_traces']
+    values |= {name: state[name] for name in _OWN if name in state}
+    attributes = {name: value for name, value in state.items()
+                  if name not in _OWN}
+    return _make_snapshot(traces, values, attributes)
 
 
 def _from_091(data):
@@ -293,7 +289,8 @@ def _from_091(data):
         for lineno, (size, count) in stats.items():
             lines.append((filename, lineno or 0, size, count))
     snapshot = Snapshot(_from_lines(lines), 1)
-    snapshot.pid = data.get('pid')
+    pid = data.get('pid')
+    snapshot.pid = None if pid is None else _count(pid)
     timestamp = data.get('timestamp')
     if isinstance(timestamp, str):
         timestamp = datetime.fromisoformat(timestamp)

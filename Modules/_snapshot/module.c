@@ -485,7 +485,7 @@ static PyMethodDef functions[] = {
     METHOD("_get_traces", get_traces, METH_VARARGS, get_traces_doc),
     METHOD("_read_traces", _PyTracemalloc_Read, METH_O, read_traces_doc),
     METHOD("_from_lines", _PyTracemalloc_FromLines, METH_O, NULL),
-    METHOD("_check_pickle", _PyTracemalloc_CheckPickle, METH_O, NULL),
+    METHOD("_read_pickle", _PyTracemalloc_ReadPickle, METH_VARARGS, NULL),
     METHOD("get_arena_stats", _PyTracemalloc_GetArenaStats, METH_NOARGS,
            get_arena_stats_doc),
     {NULL}

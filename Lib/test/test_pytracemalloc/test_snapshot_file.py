@@ -510,7 +510,7 @@ class PickleTests(FileCase):
 
     def test_small_object_with_a_long_text(self):
         value = ()
-        for i in range(100):
+        for i in range(60):
             value = (value, value)
         snapshot = Snapshot(RAW, 2)
         state = {'_traces': [(0, 1, value, 1)]}
