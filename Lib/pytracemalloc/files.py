@@ -7,13 +7,15 @@ import stat
 import sys
 import tempfile
 
-from tracemalloc.printable import printable
-
 from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.options import make_filters
 from pytracemalloc.terminal import Progress, say
+from tracemalloc import whole_file
+from tracemalloc.printable import printable
+from tracemalloc.whole_file import is_special, open_special
 
 _GIVE = 'give a file written by `pytracemalloc run` or Snapshot.dump()'
+
 
 def load_snapshot(path, args):
     """Return the filtered snapshot of a file."""
@@ -105,11 +107,12 @@ def create(path, force, binary=False):
     """Open a file that appears under its name when it is complete."""
     try:
         if is_special(path):
-            with _open(path, binary) as file:
+            with _open(open_special(path), binary) as file:
                 yield file
             return
         check_absent(path, force)
-        with _create_file(path, binary) as file:
+        with whole_file.create(path) as number, \
+                _open(number, binary, closefd=False) as file:
             yield file
     except BrokenPipeError:
         raise
@@ -118,24 +121,11 @@ def create(path, force, binary=False):
                            f'place with -o') from None
 
 
-@contextlib.contextmanager
-def _create_file(path, binary):
-    directory = os.path.dirname(path) or '.'
-    number, name = tempfile.mkstemp(prefix='.pytracemalloc-', dir=directory)
-    try:
-        with _open(number, binary) as file:
-            yield file
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
-
-
-def _open(file, binary):
-    return open(file, 'wb') if binary else open(
-        file, 'w', encoding='utf-8', errors='backslashreplace')
+def _open(number, binary, closefd=True):
+    if binary:
+        return open(number, 'wb', closefd=closefd)
+    return open(number, 'w', encoding='utf-8', errors='backslashreplace',
+                closefd=closefd)
 
 
 def check_output(path, force):
@@ -160,15 +150,3 @@ def check_absent(path, force):
     if not force and os.path.lexists(path) and not is_special(path):
         raise CommandError(f'{path} exists; overwrite it with -f or choose '
                            f'another name with -o')
-
-
-def is_special(path):
-    """Pipes and devices, such as /dev/null, are written to, not replaced."""
-    return (os.path.exists(path) and not os.path.isfile(path)
-            and not os.path.isdir(path))
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

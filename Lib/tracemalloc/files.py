@@ -4,7 +4,6 @@ The native format is written and read in C, see "Format of snapshot files" in
 the documentation.  The snapshot's own attributes go into it as JSON.
 """
 
-from contextlib import suppress
 from datetime import datetime
 import io
 import json
@@ -14,6 +13,7 @@ import stat
 
 from _tracemalloc_snapshot import _from_lines, _read_pickle, _read_traces
 from tracemalloc.printable import printable
+from tracemalloc.whole_file import create, is_special, open_special
 
 MAGIC = b'\x89TRM'
 
@@ -41,17 +41,13 @@ def dump(snapshot, filename, format='native'):
     else:
         raise ValueError("unknown format %r: use 'native' or 'pickle'"
                          % (format,))
-    # What is no file (/dev/stdout) is not replaced; a link stays a link.
-    if os.path.exists(filename) and not os.path.isfile(filename):
-        with io.FileIO(filename, 'w') as file:
-            if file.seekable():
-                write(file, *arguments)
-            else:
-                _write_to_pipe(file, write, arguments)
-        return
-    path = os.path.realpath(os.fsdecode(filename))
     try:
-        _write_whole(path, write, arguments)
+        if is_special(filename):
+            with io.FileIO(open_special(filename), 'w') as file:
+                _write_on(file, write, arguments)
+            return
+        with create(filename) as number:
+            write(io.FileIO(number, 'r+', closefd=False), *arguments)
     except OSError as error:
         if error.errno is None:
             raise
@@ -67,8 +63,9 @@ def _write_pickle(file, snapshot):
     _write_all(file, pickle.dumps(snapshot, pickle.HIGHEST_PROTOCOL))
 
 
-def _write_to_pipe(file, write, arguments):
-    """The native format is not written from its beginning to its end."""
+def _write_on(file, write, arguments):
+    """Write after what is there: the native format is not written from its
+    beginning to its end."""
     with io.FileIO(os.memfd_create('snapshot'), 'r+') as whole:
         write(whole, *arguments)
         whole.seek(0)
@@ -80,23 +77,6 @@ def _write_all(file, data):
     left = memoryview(data)
     while left:
         left = left[file.write(left):]
-
-
-def _write_whole(filename, write, arguments):
-    """Replace a file by a new one that is complete and on disk."""
-    temporary = "%s.%s.tmp" % (filename, os.urandom(4).hex())
-    try:
-        with io.FileIO(temporary, 'x') as file:
-            write(file, *arguments)
-            with suppress(OSError):
-                mode = stat.S_IMODE(os.stat(filename).st_mode)
-                os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        os.replace(temporary, filename)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
 
 
 def _encode(value):

@@ -3,12 +3,13 @@
 import os
 
 from pytracemalloc.errors import UsageError
-from pytracemalloc.files import check_absent, check_output, is_special
+from pytracemalloc.files import check_absent, check_output
 from pytracemalloc.options import positive
 from pytracemalloc.program import (add_program_arguments, check_program,
                                    execute)
 from pytracemalloc.recording import numbered
 from pytracemalloc.units import size_option
+from tracemalloc.whole_file import is_special
 
 HELP = 'run a program, print a summary, write a snapshot'
 DESCRIPTION = """\

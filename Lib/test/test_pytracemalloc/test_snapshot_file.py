@@ -141,19 +141,20 @@ class RoundTripTests(FileCase):
             self.assertNotIn(b'_tracemalloc', file.read())
 
     def test_what_is_replaced(self):
-        link = os.path.join(self.directory, 'link')
-        os.symlink(self.path, link)
         snapshot = Snapshot(RAW, 2)
-        snapshot.dump(link)
-        self.assertTrue(os.path.islink(link))
+        snapshot.dump(self.path)
         os.chmod(self.path, 0o640)
-        snapshot.dump(link)
+        snapshot.dump(self.path)
         self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o640)
-        self.assertEqual(Snapshot.load(self.path).traces, snapshot.traces)
-        device = os.path.join(self.directory, 'null')
-        os.symlink('/dev/null', device)
-        snapshot.dump(device)
-        self.assertFalse(os.path.isfile(device))
+        for target in self.path, '/dev/null', 'nowhere':
+            link = os.path.join(self.directory, 'link')
+            os.symlink(target, link)
+            snapshot.dump(link)
+            self.assertFalse(os.path.islink(link))
+            self.assertEqual(Snapshot.load(link).traces, snapshot.traces)
+            os.unlink(link)
+        snapshot.dump('/dev/null')
+        self.assertFalse(os.path.isfile('/dev/null'))
 
     def test_pipe(self):
         snapshot = Snapshot([(0, size, (('a.py', 1),), 1)
