@@ -138,6 +138,7 @@ class LoadTests(unittest.TestCase):
 
 
 @requires_subprocess()
+@unittest.skipUnless((LONGRUN / 'run.py').is_file(), 'needs the repository')
 class RunTests(unittest.TestCase):
 
     def setUp(self):
