@@ -30,7 +30,9 @@ _PyTracer_StartServices(const PyConfig *config)
     PyObject *module = PyImport_ImportModule("tracemalloc.services");
     PyObject *result = NULL;
     if (module != NULL) {
-        result = PyObject_CallMethod(module, "run", NULL);
+        /* "u" makes None of NULL. */
+        result = PyObject_CallMethod(module, "run", "uu", config->run_module,
+                                     config->run_filename);
         Py_DECREF(module);
     }
     if (result == NULL) {

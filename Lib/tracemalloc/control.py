@@ -9,128 +9,84 @@ user id of the process at the other end is checked.
 The thread's own memory is left out of the statistics that it sends.
 """
 
+import atexit
+import errno
 import fnmatch
+import io
 import json
 import os
-import select
 import socket
 import stat
-import struct
 import sys
 import threading
 import time
 
 import tracemalloc
+from tracemalloc import files, unix_socket
+from tracemalloc.loop import Loop
+from tracemalloc.printable import printable
+from tracemalloc.whole_file import create
 
-_MAX_REQUEST = 1 << 16            # bytes of a line
-_MAX_CLIENTS = 128
-_PATIENCE = 10.0                  # seconds for a client to take its answer
-_PEER = struct.Struct('3i')       # SO_PEERCRED: pid, uid, gid
+_MAX_ANSWER = 1 << 23             # bytes
+_MAX_INTEGER = 1 << 31
+_MAX_ROWS = 10_000
+_MAX_PATTERNS, _MAX_PATTERN = 64, 1024
+_MAX_PROBLEM = 1000               # characters of an error
 _OWN_FILES = (os.path.dirname(__file__) + '/*', json.__path__[0] + '/*',
               socket.__file__, threading.__file__, fnmatch.__file__)
 
 
-class ControlServer:
+class ControlServer(Loop):
     """Serves the socket at *path* until close()."""
 
     def __init__(self, path):
         self.path = os.path.abspath(path)
-        self._listener = _listen(self.path)
-        self._clients = {}        # by file descriptor
-        self._thread = threading.Thread(target=self._serve, daemon=True,
-                                        name='tracemalloc-control')
-        self._thread.start()
-        os.register_at_fork(after_in_child=self._forked)
+        listener, self._identity = unix_socket.listen(self.path,
+                                                      self.max_clients)
+        try:
+            super().__init__(listener, 'tracemalloc-control')
+        except BaseException:
+            unix_socket.remove(self.path, self._identity)
+            raise
+        atexit.register(self.close)
 
     def close(self):
         """Stop serving and remove the socket."""
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            try:
-                os.unlink(self.path)
-            except OSError:
-                pass
-            try:
-                # Wakes the thread, which close() alone does not.
-                listener.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-            listener.close()
-
-    def _forked(self):
-        # The path is the parent's; only the descriptors are the child's.
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.close()
-        for client in self._clients.values():
-            client.socket.close()
-
-    def _serve(self):
-        listener = self._listener
-        if listener is None:
+        if self._closing:         # or this is the child of a fork
             return
-        number = listener.fileno()
-        poll = select.poll()
-        poll.register(number, select.POLLIN)
-        while self._listener is not None:
-            for ready, _ in poll.poll():
-                if ready == number:
-                    self._accept(listener, poll)
-                elif not self._clients[ready].serve():
-                    poll.unregister(ready)
-                    self._clients.pop(ready).socket.close()
-        for client in self._clients.values():
-            client.socket.close()
+        unix_socket.remove(self.path, self._identity)
+        super().close()
+        atexit.unregister(self.close)
 
-    def _accept(self, listener, poll):
+    def refusal(self, connection):
+        if unix_socket.is_peer(connection, os.geteuid()):
+            return None
+        return _encode({'error': f'{self.path} is for user {os.geteuid()} '
+                                 f'alone'})
+
+    def take_request(self, received):
+        end = received.find(b'\n')
+        if end < 0:
+            return None
+        line = bytes(received[:end])
+        del received[:end + 1]
+        return line
+
+    def serve(self, client, request):
+        message = answer(request)
         try:
-            connection, _ = listener.accept()
-        except OSError:
-            if self._listener is not None:
-                time.sleep(1)     # out of file descriptors, say
-            return
-        client = _Client(connection)
-        problem = None
-        if not _is_allowed(connection):
-            problem = f'{self.path} is for user {os.geteuid()} alone'
-        elif len(self._clients) == _MAX_CLIENTS:
-            problem = f'{_MAX_CLIENTS} clients are connected; end one'
-        if problem:
-            client.send({'error': problem})
-            connection.close()
-            return
-        self._clients[connection.fileno()] = client
-        poll.register(connection, select.POLLIN)
+            data = _encode(message)
+        except Exception as exc:  # no memory, or values that are not ours
+            data = _encode({'error': _one_line(exc) or 'no memory'})
+        self.answer(client, data)
 
-
-class _Client:
-    """A connection and what has come of its next request."""
-
-    def __init__(self, connection):
-        self.socket = connection
-        self.socket.settimeout(_PATIENCE)
-        self._data = b''
-
-    def serve(self):
-        """Answer the lines that have come; False: the client is done."""
-        try:
-            data = self.socket.recv(_MAX_REQUEST)
-        except OSError:
-            return False
-        *lines, self._data = (self._data + data).split(b'\n')
-        if len(self._data) > _MAX_REQUEST:
-            self.send({'error': f'bad request: longer than {_MAX_REQUEST} '
-                                f'bytes'})
-            return False
-        return bool(data) and all(self.send(answer(line)) for line in lines)
-
-    def send(self, message):
-        """Return False if the client does not take it."""
-        try:
-            self.socket.sendall(json.dumps(message).encode() + b'\n')
-        except OSError:
-            return False
-        return True
+    def problem(self, kind):
+        return _encode({'error': {
+            'long': f'bad request: longer than {self.max_request} bytes',
+            'late': f'bad request: not complete after '
+                    f'{self.request_time:.0f} s',
+            'full': f'{self.max_clients} clients are connected; end one',
+        }[kind]})
 
 
 def serve(path):
@@ -145,66 +101,34 @@ def serve(path):
 
 
 def serve_at_startup(path):
-    """serve(), but a problem is one line on stderr."""
-    import atexit
+    """serve(), but a problem is one line on stderr.
+
+    None where the socket is that of a process above: *path*, if it is no
+    directory, is meant for the first of them.
+    """
     try:
-        server = serve(path)
-    except (OSError, ValueError) as exc:
+        serve(path)
+    except (OSError, ValueError, RuntimeError) as exc:
+        if isinstance(exc, unix_socket.InUse):
+            if exc.process in _ancestors():
+                return
+            exc.strerror += '; name a directory to have one for each'
         reason = getattr(exc, 'strerror', None) or exc
-        print(f'tracemalloc: no control socket at {path}: {reason}',
-              file=sys.stderr)
-        return
-    pid = os.getpid()
-    atexit.register(lambda: server.close() if os.getpid() == pid else None)
+        if sys.stderr is not None:
+            print(printable(f'tracemalloc: no control socket at {path}: '
+                            f'{reason}'), file=sys.stderr)
 
 
-def _listen(path):
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
+def _ancestors():
+    """Yield the process ids of the parent, its parent and so on."""
+    process = os.getppid()
+    while process > 0:
+        yield process
         try:
-            _bind(listener, path)
-        except OSError as exc:
-            if not _is_dead_socket(path):
-                raise OSError(exc.errno, exc.strerror or str(exc),
-                              path) from None
-            os.unlink(path)
-            _bind(listener, path)
-        listener.listen(_MAX_CLIENTS)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def _bind(listener, path):
-    # The mode before it has a name, so that nobody can connect in between.
-    os.fchmod(listener.fileno(), 0o600)
-    listener.bind(path)
-    os.chmod(path, 0o600)
-
-
-def _is_dead_socket(path):
-    """True if the socket of a program that has ended is in the way."""
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return False
-    except OSError:
-        return False
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            return True
-        except OSError:
-            return False
-    return False
-
-
-def _is_allowed(client):
-    data = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED,
-                             _PEER.size)
-    _, user, _ = _PEER.unpack(data)
-    return user in (0, os.geteuid())
+            with open(f'/proc/{process}/stat', 'rb') as file:
+                process = int(file.read().rpartition(b')')[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            return
 
 
 # --- Commands
@@ -216,15 +140,32 @@ def answer(line):
         return command(**arguments)
     except MemoryError:
         return {'error': 'the program has not enough memory for that'}
+    except RecursionError:
+        return {'error': 'bad request: nested too deeply'}
     except (OSError, RuntimeError) as exc:
-        return {'error': ' '.join(str(exc).split())}
-    except (TypeError, ValueError, KeyError, AttributeError) as exc:
-        return {'error': f'bad request: {" ".join(str(exc).split())}'}
+        return {'error': _one_line(exc)}
+    except Exception as exc:      # whatever it is, the program goes on
+        return {'error': f'bad request: {_one_line(exc)}'}
+
+
+def _one_line(exc):
+    return ' '.join(str(exc).split())[:_MAX_PROBLEM]
+
+
+def _encode(message):
+    """Return the bytes of an answer."""
+    # Neither way of JSON in C: one may crash without memory, and the other
+    # if the request is nested and the stack of threads small.
+    data = files._encode(message).encode() + b'\n'
+    if len(data) > _MAX_ANSWER:
+        return _encode({'error': f'the answer would be longer than '
+                                 f'{_MAX_ANSWER} bytes; ask for fewer rows'})
+    return data
 
 
 def _parse(line):
     """Return (function, its arguments) of a request."""
-    request = json.loads(line)
+    request = files._decoder.decode(line.decode())
     if not isinstance(request, dict):
         raise ValueError('not a JSON object')
     name = request.pop('command', None)
@@ -234,9 +175,22 @@ def _parse(line):
     for argument, value in request.items():
         if argument not in types:
             raise ValueError(f'{name} has no argument {argument!r}')
-        if not isinstance(value, types[argument]):
-            raise ValueError(f'{argument} cannot be {json.dumps(value)}')
+        if not _is_of(types[argument], value):
+            raise ValueError(f'{argument} cannot be {_describe(value)}')
     return command, request
+
+
+def _is_of(types, value):
+    # True and False are of type int as well.
+    if type(value) not in types:
+        return False
+    return not isinstance(value, int) or abs(value) < _MAX_INTEGER
+
+
+def _describe(value):
+    if isinstance(value, (list, dict)):
+        return 'a list' if isinstance(value, list) else 'an object'
+    return files._encode(value)
 
 
 def _status():
@@ -284,17 +238,42 @@ def _snapshot(path='', traces=True, force=False):
     if not os.path.isabs(path):
         raise ValueError(f'{path!r} is not an absolute path')
     if not force and os.path.lexists(path):
-        raise ValueError(f'{path} exists')
+        raise FileExistsError(f'{path} exists')
     snapshot = tracemalloc.take_snapshot(traces=traces)
-    snapshot.dump(path)
-    return {'path': path, 'size': os.path.getsize(path)}
+    return {'path': path, 'size': _write(snapshot, path, force)}
+
+
+def _write(snapshot, path, force):
+    """Write a file, whole or not at all; return its size."""
+    try:
+        if force and not stat.S_ISREG(_mode_of(path)):
+            raise OSError(errno.EEXIST, 'not a file')
+        with create(path, replace=force) as number:
+            files._write_native(io.FileIO(number, 'r+', closefd=False),
+                                snapshot, files._describe(snapshot))
+            return os.fstat(number).st_size
+    except OSError as exc:
+        raise OSError(f'{path}: {exc.strerror or exc}') from None
+
+
+def _mode_of(path):
+    """Only a file is replaced: a link, a FIFO or a device stays."""
+    try:
+        return os.lstat(path).st_mode
+    except FileNotFoundError:
+        return stat.S_IFREG
 
 
 def _statistics(key='lineno', order='size', limit=50, cumulative=False,
                 include=()):
     """Send the top of Snapshot.statistics(), and the status."""
-    if limit < 0:
-        raise ValueError('limit must be 0 or more')
+    if not 0 <= limit <= _MAX_ROWS:
+        raise ValueError(f'limit must be a number from 0 to {_MAX_ROWS}')
+    if len(include) > _MAX_PATTERNS or not all(
+            isinstance(pattern, str) and len(pattern) <= _MAX_PATTERN
+            for pattern in include):
+        raise ValueError(f'include must be a list of up to {_MAX_PATTERNS} '
+                         f'strings of up to {_MAX_PATTERN} characters')
     by_block = key in ('type', 'type+lineno', 'domain', 'address')
     snapshot = tracemalloc.take_snapshot(traces=by_block)
     filters = [tracemalloc.Filter(False, name) for name in _OWN_FILES]
@@ -330,7 +309,9 @@ COMMANDS = {
     'stop': (_stop, {}),
     'clear': (_clear, {}),
     'reset_peak': (_reset_peak, {}),
-    'snapshot': (_snapshot, {'path': str, 'traces': bool, 'force': bool}),
-    'statistics': (_statistics, {'key': str, 'order': str, 'limit': int,
-                                 'cumulative': bool, 'include': list}),
+    'snapshot': (_snapshot, {'path': (str,), 'traces': (bool,),
+                             'force': (bool,)}),
+    'statistics': (_statistics, {'key': (str,), 'order': (str,),
+                                 'limit': (int,), 'cumulative': (bool,),
+                                 'include': (list,)}),
 }

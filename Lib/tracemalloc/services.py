@@ -5,12 +5,15 @@ import os
 import sys
 
 
-def run():
-    """Start what is asked for; never raise."""
+def run(module, script):
+    """Start what is asked for; never raise.
+
+    *module*, *script*: what the interpreter is going to run, or None.
+    """
     environment = {} if sys.flags.ignore_environment else os.environ
     path = sys._xoptions.get('tracemalloc_control',
                              environment.get('PYTRACEMALLOC_CONTROL'))
-    if path and path is not True and not _is_command():
+    if path and path is not True and not _is_command(module, script):
         from tracemalloc import control
         control.serve_at_startup(path)
     if 'PYTRACEMALLOC_RUN' in environment:
@@ -18,8 +21,7 @@ def run():
         recording.start()
 
 
-def _is_command():
+def _is_command(module, script):
     """True in `pytracemalloc`, which looks at the program of the variable."""
-    first = next((argument for argument in sys.orig_argv[1:]
-                  if not argument.startswith('-')), '')
-    return os.path.basename(first) == 'pytracemalloc'
+    return (module or '').partition('.')[0] == 'pytracemalloc' \
+        or os.path.basename(script or '') == 'pytracemalloc'

@@ -65,9 +65,9 @@ def open_special(path):
 
 
 @contextmanager
-def create(path):
+def create(path, replace=True):
     """Give a descriptor to write to; what is at *path* is replaced when the
-    statement ends.
+    statement ends, or, without *replace*, is a FileExistsError then.
 
     The file's mode is that of a file of one's own that it replaces, else that
     of the umask.
@@ -85,6 +85,8 @@ def create(path):
                 os.fsync(number)
             finally:
                 os.close(number)
+            if not replace:       # nor a link that leads nowhere
+                os.close(os.open(name, _NEW, dir_fd=folder))
             os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             with suppress(OSError):

@@ -1,0 +1,150 @@
+"""A Unix socket in the file system: made, replaced when it is dead, removed;
+and who is at the other end of a connection.
+
+That nobody listens at a socket which is in the way is the kernel's own word:
+a connect() that does not block is refused.  It never waits, not even for a
+program that is stopped.  A lock that is held while a program runs would say
+the same, but stays behind with each program that is killed, and lives on in
+children that a fork in C has made.
+
+Whoever makes or removes PATH holds PATH.lock meanwhile.  Otherwise two
+programs that start at once find the same dead socket, and the second removes
+what the first has put there.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import stat
+import struct
+import time
+
+_PEER = struct.Struct('iII')      # SO_PEERCRED: process, user, group
+_LOCK_TIME = 2.0                  # seconds to wait for another program
+# Follows no link, and waits for nobody to open a FIFO.
+_NOTHING_ELSE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+class InUse(OSError):
+    """Somebody listens at the path; *process*: who, None if unknown."""
+
+    def __init__(self, path, process=None):
+        text = ('it is the socket of another program' if process is None
+                else f'it is the socket of process {process}')
+        super().__init__(errno.EADDRINUSE, text, path)
+        self.process = process
+
+
+def peer_of(connection):
+    """Return (process, user) of the other end, as the kernel knows them.
+
+    They are those of the moment of connect() or listen().  The process is 0
+    if it cannot be seen from here, as from within a container.
+    """
+    process, user, _ = _PEER.unpack(connection.getsockopt(
+        socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    return process, user
+
+
+def is_peer(connection, user):
+    """True if the other end is *user* or root.  Both ends ask this."""
+    return peer_of(connection)[1] in (0, user)
+
+
+def listen(path, backlog):
+    """Return (a socket that listens at *path*, its identity for remove()).
+
+    A dead socket of the same user is replaced.  Raise OSError, or InUse.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with _locked(path):
+            _make_way(path)
+            # The mode before there is a name; bind() takes it from here.
+            os.fchmod(listener.fileno(), 0o600)
+            listener.bind(path)
+            listener.listen(backlog)
+            return listener, _identity(os.lstat(path))
+    except OSError as exc:
+        listener.close()
+        if isinstance(exc, InUse):
+            raise
+        raise OSError(exc.errno, exc.strerror or str(exc), path) from None
+    except BaseException:
+        listener.close()
+        raise
+
+
+def remove(path, identity):
+    """Remove the socket that listen() has made, if it is still there.
+
+    Its listener must still be open, or another file may have its inode.
+    """
+    with contextlib.suppress(OSError), _locked(path):
+        if _identity(os.lstat(path)) == identity:
+            os.unlink(path)
+
+
+def _identity(status):
+    return status.st_dev, status.st_ino
+
+
+def _make_way(path):
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(status.st_mode):
+        raise OSError(errno.EEXIST, 'something else than a socket is there')
+    if status.st_uid != os.geteuid():
+        raise OSError(errno.EADDRINUSE,
+                      f'it is the socket of user {status.st_uid}')
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except OSError:           # more wait to be accepted than may
+            raise InUse(path) from None
+        else:
+            raise InUse(path, peer_of(probe)[0] or None)
+
+
+@contextlib.contextmanager
+def _locked(path):
+    path = f'{path}.lock'
+    end = time.monotonic() + _LOCK_TIME
+    while (number := _try_lock(path)) is None:
+        if time.monotonic() > end:
+            raise OSError(errno.EADDRINUSE, f'{path} is held by another '
+                                            f'program, which is stuck')
+        time.sleep(0.01)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        os.close(number)
+
+
+def _try_lock(path):
+    """Return the descriptor of the file, or None if another has it."""
+    number = os.open(path, _NOTHING_ELSE, 0o600)
+    try:
+        status = os.fstat(number)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+            raise OSError(errno.EEXIST, f'{path} is of another user')
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The last holder may have removed it after it was opened here.
+        if _identity(os.lstat(path)) == _identity(status):
+            held, number = number, None
+            return held
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    finally:
+        if number is not None:
+            os.close(number)
+    return None
