@@ -1,4 +1,9 @@
-"""The other end of tracemalloc.control's socket."""
+"""The other end of tracemalloc.control's socket.
+
+Nothing that comes from there is believed before it is checked.  The kernel
+says which process listens, and whose it is; an answer has a greatest length
+and a time to come in, and its values have the types that they should have.
+"""
 
 import contextlib
 import errno
@@ -9,8 +14,13 @@ import stat
 import time
 
 from pytracemalloc.errors import CommandError, UsageError
+from tracemalloc.unix_socket import is_peer, peer_of
 
-_TIMEOUT = 60.0
+_TIMEOUT = 60.0                   # seconds to connect, and for each answer
+_MAX_ANSWER = 1 << 23             # bytes
+_MAX_PROBLEM = 1000               # characters of an error that are shown
+_MAX_VARIABLES = 1 << 23          # bytes of a program's environment
+_MAX_LINKS = 40
 _OPT_IN = ('start it with -X tracemalloc_control=PATH or '
            'PYTRACEMALLOC_CONTROL=PATH')
 
@@ -18,18 +28,24 @@ _OPT_IN = ('start it with -X tracemalloc_control=PATH or '
 class Client:
     """A connection; a context manager.  Raises CommandError."""
 
-    def __init__(self, path, root=''):
-        """*root*: of the program, as its files are named from here."""
+    def __init__(self, path, root='', process=None):
+        """*root*: of the program, as its files are named from here.
+        *process*: its id; the socket must be that of this process."""
         self.path = path
         self.root = root
+        self._received = bytearray()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(_TIMEOUT)
         try:
+            owner = _user_of(process) if process else _owner_of(path)
             self._connect(path)
+            self.process, user = peer_of(self._socket)
+            self._check_peer(process, user, owner)
         except OSError as exc:
             self._socket.close()
-            raise CommandError(f'{path}: {_reason(exc, path)}') from None
-        self._lines = self._socket.makefile('rb')
+            raise self._error(_reason(exc, path)) from None
+        except BaseException:
+            self._socket.close()
+            raise
 
     @classmethod
     def of(cls, target):
@@ -39,24 +55,20 @@ class Client:
             if not target:
                 raise UsageError('give a process id or the path of a socket')
             return cls(target)
-        client = cls(*find_socket(target))
-        pid = client.ask('status')['pid']
-        if pid != _pid_inside(target):
-            client.__exit__()
-            raise CommandError(f'process {target} has no control socket of '
-                               f'its own; {client.path} is that of process '
-                               f'{pid}')
-        return client
+        return cls(*find_socket(target), int(target))
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exc_info):
-        self._lines.close()
         self._socket.close()
+
+    def _error(self, text):
+        return CommandError(f'{self.path}: {text}')
 
     def _connect(self, path):
         end = time.monotonic() + _TIMEOUT
+        self._socket.setblocking(False)
         while True:
             try:
                 self._socket.connect(path)
@@ -67,30 +79,157 @@ class Client:
                                        'stuck or stopped') from None
                 time.sleep(0.05)
 
+    def _check_peer(self, process, user, owner):
+        """Nothing has been sent yet: the path may lead to any service."""
+        if process and self.process != process:
+            other = (f'process {self.process}' if self.process
+                     else 'a process that cannot be seen from here')
+            raise CommandError(f'process {process} has no control socket of '
+                               f'its own; {self.path} is that of {other}')
+        if not is_peer(self._socket, owner):
+            raise self._error(f'user {user} listens there, and not user '
+                              f'{owner}, whose socket it is')
+
     def ask(self, command, **arguments):
         """Return the answer's dict."""
         request = json.dumps({'command': command, **arguments}).encode()
+        end = time.monotonic() + _TIMEOUT
         try:
-            # A server that refuses may have answered and closed already.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self._socket.sendall(request + b'\n')
-            line = self._lines.readline()
+            line = self._exchange(request + b'\n', end)
         except TimeoutError:
-            raise CommandError(f'{self.path}: no answer in {_TIMEOUT:.0f} s; '
-                               f'the program is stuck or stopped') from None
+            raise self._error(f'no answer in {_TIMEOUT:.0f} s; the program '
+                              f'is stuck or stopped') from None
         except OSError:
-            line = b''
-        if not line:
-            raise CommandError(f'{self.path}: the program has ended')
+            line = None
+        if line is None:
+            raise self._error('the program has ended')
         try:
-            answer = json.loads(line)
+            answer = json.loads(line, parse_constant=_refuse)
             problem = answer.get('error')
-        except (ValueError, AttributeError):
-            raise CommandError(f'{self.path}: not a tracemalloc control '
-                               f'socket') from None
-        if problem:
-            raise CommandError(f'{self.path}: {problem}')
+            _check(_ANSWERS[command] if problem is None else _PROBLEM, answer)
+        except (ValueError, AttributeError, RecursionError):
+            raise self._error('not a tracemalloc control socket') from None
+        if problem is not None:
+            raise self._error(problem[:_MAX_PROBLEM])
+        if self.process and 'pid' in answer:
+            # A process in a container has another number for itself.
+            answer['pid'] = self.process
         return answer
+
+    def _exchange(self, request, end):
+        """Send a line and return the next that comes, None at the end."""
+        # A server that refuses may have answered and closed already.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._limit(end)
+            self._socket.sendall(request)
+        seen = 0
+        while (stop := self._received.find(b'\n', seen)) < 0:
+            seen = len(self._received)
+            if seen > _MAX_ANSWER:
+                raise self._error(f'an answer of more than {_MAX_ANSWER} '
+                                  f'bytes; not a tracemalloc control socket')
+            self._limit(end)
+            data = self._socket.recv(1 << 16)
+            if not data:
+                return None
+            self._received += data
+        line = bytes(self._received[:stop])
+        del self._received[:stop + 1]
+        return line
+
+    def _limit(self, end):
+        left = end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left)
+
+
+# --- What answers look like
+
+def _is_count(value):
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _is_known_count(value):
+    return value is None or _is_count(value)
+
+
+def _is_text(value):
+    return isinstance(value, str)
+
+
+def _is_flag(value):
+    return isinstance(value, bool)
+
+
+def _is_time(value):
+    return isinstance(value, (int, float)) and 0 <= value < 1e12
+
+
+def _is_argv(value):
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+_ROW = (_is_text, _is_count, _is_count, _is_known_count, _is_known_count,
+        _is_known_count)
+
+
+def _is_rows(value):
+    return isinstance(value, list) and all(
+        isinstance(row, list) and len(row) == len(_ROW)
+        and all(check(item) for check, item in zip(_ROW, row))
+        for row in value)
+
+
+_STATUS = {'pid': _is_count, 'argv': _is_argv, 'tracing': _is_flag,
+           'traceback_limit': _is_count, 'current': _is_count,
+           'peak': _is_count, 'tracer': _is_count,
+           'process': _is_known_count, 'time': _is_time}
+_PROBLEM = {'error': _is_text}
+_ANSWERS = dict.fromkeys(('status', 'start', 'stop', 'clear', 'reset_peak'),
+                         _STATUS)
+_ANSWERS |= {'snapshot': {'path': _is_text, 'size': _is_count},
+             'statistics': _STATUS | {'groups': _is_count, 'rows': _is_rows}}
+
+
+def _check(checks, answer):
+    for name, check in checks.items():
+        if name not in answer or not check(answer[name]):
+            raise ValueError(name)
+
+
+def _refuse(constant):
+    raise ValueError(constant)
+
+
+# --- Whose a socket is, and where
+
+def _user_of(process):
+    """Return the user who runs a process."""
+    try:
+        with open(f'/proc/{process}/status', encoding='utf-8') as file:
+            for line in file:
+                if line.startswith('Uid:'):
+                    return int(line.split()[2])
+    except (OSError, ValueError):
+        pass
+    raise CommandError(f'there is no process {process}')
+
+
+def _owner_of(path):
+    """Return whose socket it is; raise if anybody may have put it there."""
+    owner = os.stat(path).st_uid
+    for _ in range(_MAX_LINKS):
+        if not os.path.islink(path):
+            break
+        path = os.path.join(os.path.dirname(path), os.readlink(path))
+    directory = os.path.dirname(path) or '.'
+    if (owner not in (0, os.geteuid())
+            and os.stat(directory).st_mode & stat.S_IWOTH):
+        raise PermissionError(errno.EPERM, (
+            f'it is the socket of user {owner}, in a directory where every '
+            f'user may write; be that user, or give the process id'))
+    return owner
 
 
 def _reason(exc, path):
@@ -98,7 +237,7 @@ def _reason(exc, path):
         return 'not a socket; give a process id or the path of a socket'
     if exc.errno == errno.ECONNREFUSED:
         return 'nobody listens; the program that made this socket has ended'
-    if exc.errno == errno.ENOENT:
+    if exc.errno in (errno.ENOENT, errno.ENOTDIR):
         return f'no such socket; is the program running? {_OPT_IN}'
     if exc.errno == errno.EACCES:
         return 'permission denied: it is the socket of another user'
@@ -167,4 +306,4 @@ def _variable_of(pid):
 
 def _read(path):
     with open(path, 'rb') as file:
-        return file.read().split(b'\0')
+        return file.read(_MAX_VARIABLES).split(b'\0')

@@ -203,9 +203,12 @@ class View:
     def _write(self):
         pid = self.status['pid']
         stamp = time.strftime('%Y%m%d-%H%M%S')
-        name = f'{pid}-{stamp}.tracemalloc'
-        # The program writes it; from another root it has our /tmp at most.
-        path = os.path.join('/tmp' if self.client.root else os.getcwd(), name)
+        # The program writes it; from another root it has our /tmp at most,
+        # where others could take a name that they foresee.
+        if self.client.root:
+            path = f'/tmp/{pid}-{stamp}-{os.urandom(4).hex()}.tracemalloc'
+        else:
+            path = os.path.join(os.getcwd(), f'{pid}-{stamp}.tracemalloc')
         try:
             answer = self.client.ask('snapshot', path=path)
         except CommandError as exc:

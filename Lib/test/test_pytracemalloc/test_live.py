@@ -395,13 +395,14 @@ class SocketTest(unittest.TestCase):
             self.assertEqual(os.listdir(inside), [])
             process = self.top(pid)
             self.assertEqual((process.returncode, process.stderr), (0, ''))
-            self.assertTrue(process.stdout.startswith('1  '))
+            self.assertTrue(process.stdout.startswith(f'{pid}  '))
             client = Client.of(pid)
             view = View(client, 1)
             view.refresh()
             view.obey('w', None)
             written = view.message.removeprefix('wrote ').partition(',')[0]
-            self.assertTrue(written.startswith(f'/proc/{pid}/root/tmp/1-'))
+            self.assertTrue(written.startswith(
+                f'/proc/{pid}/root/tmp/{pid}-'))
             self.assertEqual(tracemalloc.Snapshot.load(written).pid, 1)
             os.unlink(written)
             client.__exit__()
