@@ -79,9 +79,9 @@ class Recording:
 
     def serve(self):
         from tracemalloc import http
-        host, port = self.options['http']
+        host, port, names = self.options['http']
         try:
-            server = http.serve(port, host)
+            server = http.serve(port, host, names)
         except OSError as exc:
             _say(f'cannot serve on {host}:{port}: {exc.strerror}; choose '
                  f'another --host or --port')

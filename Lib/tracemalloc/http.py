@@ -2,130 +2,299 @@
 
 The profiles are those of `pytracemalloc report --format pprof`; go tool
 pprof and the collectors of fleets read them as they read a Go program's.
+
+A page in a browser of this machine can have its own name resolve to this
+address, and would then be allowed to read the answer; so requests are
+answered only if they name a host that is meant here.
 """
 
+import email.utils
 import gc
-import http.server
-import os
+import http
+import ipaddress
+import re
+import socket
 import threading
-import time
 import urllib.parse
-import weakref
 
 import tracemalloc
+from tracemalloc.loop import Loop
 
 _MAX_SECONDS = 600
+_MAX_PROFILES = 8                 # made at once, and as many differences
+_RETRY_AFTER = 10                 # seconds
+_MAX_LINE = 4096                  # bytes of the first line of a request
+_SHOWN = 100                      # characters of it in an answer
 _PROFILES = {'heap': ('inuse_space', 'live memory'),
              'allocs': ('alloc_space', 'all memory ever allocated')}
+_HEAD_END = re.compile(rb'\r?\n\r?\n')
+_REQUEST = re.compile(r'([A-Z]{1,20}) (\S+) HTTP/1\.([01])')
+_HOST = re.compile(r'(\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::[0-9]*)?', re.ASCII)
 
 
-class Server(http.server.ThreadingHTTPServer):
+class Problem(Exception):
+    """An answer that is no profile."""
+
+    def __init__(self, status, text, **headers):
+        super().__init__(text)
+        self.status = status
+        self.headers = headers
+
+
+class Server(Loop):
     """A server that runs in a daemon thread of its own until close()."""
 
-    daemon_threads = True
+    max_request = 1 << 14         # bytes of the first line and the headers
+    answer_time = 60.0
+    idle_time = 1.0
+    asks_at_once = True
 
-    def __init__(self, port, host):
-        if ':' in host:
-            import socket
-            self.address_family = socket.AF_INET6
-        super().__init__((host, port), _Handler)
-        self.host, self.port = self.server_address[:2]
+    def __init__(self, port, host, hosts=()):
+        family = socket.AF_INET6 if ':' in host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+            listener.listen(1024)
+            self.host, self.port = listener.getsockname()[:2]
+        except BaseException:
+            listener.close()
+            raise
         name = f'[{self.host}]' if ':' in self.host else self.host
         self.url = f'http://{name}:{self.port}/'
-        self._thread = threading.Thread(target=self.serve_forever,
-                                        daemon=True, name='tracemalloc-http')
-        self._thread.start()
-        _servers.add(self)
+        self._names = {_plain(each) for each in (host, *hosts) if each}
+        self._counts = {False: 0, True: 0}    # profiles, differences
+        self._making = threading.Lock()
+        super().__init__(listener, 'tracemalloc-http')
 
     def close(self):
         """Stop serving; return when the port is free."""
-        if self._thread.is_alive():         # not in the child of a fork
-            self.shutdown()
+        super().close()
+        if self._thread.is_alive():           # not in the child of a fork
             self._thread.join()
-        self.server_close()
 
-    def handle_error(self, request, client_address):
-        """A client that goes away is no event of the program."""
+    # --- What the loop asks for
+
+    def take_request(self, received):
+        end = _HEAD_END.search(received)
+        if end is None:
+            return None
+        head = bytes(received[:end.start()])
+        received.clear()          # a connection is for one request
+        return head
+
+    def problem(self, kind):
+        return _response(*{
+            'long': (431, f'a request has up to {self.max_request} bytes'),
+            'late': (408, f'a request has {self.request_time:.0f} seconds'),
+            'full': (503, f'{self.max_clients} clients are connected'),
+        }[kind], {'Retry-After': _RETRY_AFTER} if kind == 'full' else {})
+
+    def serve(self, client, request):
+        try:
+            profile = self._understand(request)
+            if isinstance(profile, bytes):
+                self.answer(client, profile, last=True)
+            else:
+                self._start(client, *profile)
+        except Problem as exc:
+            self.answer(client, _problem(exc, request.startswith(b'HEAD ')),
+                        last=True)
+
+    # --- A request
+
+    def _understand(self, head):
+        """Return an answer, or the arguments of _start().
+
+        Raise Problem if there is no profile to be had.
+        """
+        first, *lines = re.split(r'\r?\n', head.decode('latin-1'))
+        if len(first) > _MAX_LINE:
+            raise Problem(414, f'the first line has up to {_MAX_LINE} bytes')
+        match = _REQUEST.fullmatch(first)
+        if match is None:
+            raise Problem(400, 'not a request of HTTP/1.0 or HTTP/1.1')
+        method, target, minor = match.groups()
+        hosts = _values(lines, 'host')
+        if len(hosts) > 1 or not hosts and minor == '1':
+            raise Problem(400, 'the header Host is needed, once')
+        if not target.startswith('/'):
+            target, host = _split(target)
+            hosts.append(host)
+        for host in hosts:
+            self._check_host(host.strip())
+        if method not in ('GET', 'HEAD'):
+            raise Problem(405, 'GET or HEAD only', Allow='GET, HEAD')
+        return _find(target, method == 'HEAD')
+
+    def _check_host(self, host):
+        match = _HOST.fullmatch(host)
+        if match is None or not self._is_ours(_plain(match[1])):
+            raise Problem(403, f'{host[:_SHOWN]!a} is not a name of this '
+                               f'host; allow it with --allow-host or '
+                               f'serve(hosts=...)')
+
+    def _is_ours(self, name):
+        if name in self._names or name == 'localhost' or '*' in self._names:
+            return True
+        try:
+            # An address belongs to no site but itself.
+            return (ipaddress.ip_address(name).is_loopback
+                    or not ipaddress.ip_address(self.host).is_loopback)
+        except ValueError:
+            return False
+
+    # --- Profiles, each made by a thread
+
+    def _start(self, client, name, seconds, collect, only_head):
+        differs = seconds > 0
+        if self._counts[differs] == _MAX_PROFILES:
+            what = ('differences are waited for' if differs
+                    else 'profiles are being made')
+            raise Problem(503, f'{_MAX_PROFILES} {what}; try again later',
+                          Retry_After=_RETRY_AFTER)
+        gone = threading.Event()
+        thread = threading.Thread(
+            target=self._make, name='tracemalloc-profile', daemon=True,
+            args=(client, name, seconds, collect, only_head, gone))
+        try:
+            thread.start()
+        except RuntimeError as exc:
+            raise Problem(503, str(exc), Retry_After=_RETRY_AFTER) from None
+        self._counts[differs] += 1
+        self.hold(client, gone.set if differs else None)
+
+    def _make(self, client, name, seconds, collect, only_head, gone):
+        """Make a profile and hand it to the loop."""
+        answer = b''
+        try:
+            body = self._encode(name, seconds, collect, gone)
+            if body is not None:
+                answer = _response(200, body, {
+                    'Content-Type': 'application/octet-stream',
+                    'Content-Disposition':
+                        f'attachment; filename="{name}.pb.gz"'}, only_head)
+        except MemoryError:
+            answer = _response(503, 'not enough memory for the profile')
+        except RuntimeError as exc:           # tracing has ended
+            answer = _response(503, str(exc))
+        except Exception as exc:
+            answer = _response(500, f'{type(exc).__name__}: {exc}')
+        finally:
+            self.hand_over(self._finish, client, seconds > 0, answer)
+
+    def _finish(self, client, differs, answer):
+        self._counts[differs] -= 1
+        self.deliver(client, answer)
+
+    def _encode(self, name, seconds, collect, gone):
+        """Return a profile; None if the client goes first."""
+        from pytracemalloc.reporters.pprof import encode
+        from pytracemalloc.tree import Tree
+        default, _ = _PROFILES[name]
+        old = None
+        if seconds:
+            with self._making:
+                old = _snapshot(collect)
+            if gone.wait(seconds):
+                return None
+        with self._making:        # one at a time: they take memory
+            # Types are known of what is alive, not of what has changed.
+            new = _snapshot(collect, traces=not seconds)
+            tree = (Tree.from_difference(old, new) if old
+                    else Tree.from_snapshot(new))
+            return encode(tree, default, new.timestamp, seconds,
+                          subtract=old is not None)
 
 
-_servers = weakref.WeakSet()
-
-
-def _close_in_child():
-    """Leave the port to the parent: no thread serves it here."""
-    for server in _servers:
-        server.socket.close()
-
-
-os.register_at_fork(after_in_child=_close_in_child)
-
-
-def serve(port=0, host='127.0.0.1'):
+def serve(port=0, host='127.0.0.1', hosts=()):
     """Serve profiles of this process from a thread; return the Server.
 
     Port 0 is any free port: see the attributes `port` and `url`.  Only this
     machine can connect unless *host* says otherwise, '' being all addresses;
-    there is no password.  Raise OSError if the port is taken.
+    there is no password.  *hosts*: names of this host, beside *host* and
+    localhost, that requests may give; '*' is any.  Raise OSError if the port
+    is taken.
     The child of a fork does not serve; it can call this for a port of its
     own.
     """
-    return Server(port, host)
+    if isinstance(hosts, str):
+        raise TypeError('hosts must be a list of names, not one')
+    return Server(port, host, hosts)
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    server_version = 'pytracemalloc'
-    sys_version = ''
-    timeout = 60
+def _plain(name):
+    return name.strip('[]').rstrip('.').lower()
 
-    def do_GET(self):
-        url = urllib.parse.urlsplit(self.path)
-        query = urllib.parse.parse_qs(url.query)
-        name = url.path.rstrip('/').removeprefix('/debug/pprof').strip('/')
-        if not name:
-            self._answer(200, 'text/html; charset=utf-8', _INDEX.encode())
-        elif name not in _PROFILES:
-            self._problem(404, f'no profile here; try /debug/pprof/'
-                               f'{" or /debug/pprof/".join(_PROFILES)}')
-        elif not tracemalloc.is_tracing():
-            self._problem(503, 'tracemalloc is not tracing; call '
-                               'tracemalloc.start() in the program')
-        else:
-            self._profile(name, query)
 
-    do_HEAD = do_GET
+def _values(lines, wanted):
+    """Return the values of one header."""
+    pairs = [line.partition(':') for line in lines]
+    return [value for name, _, value in pairs if name.lower() == wanted]
 
-    def _profile(self, name, query):
-        try:
-            seconds = _seconds(query)
-        except ValueError as exc:
-            self._problem(400, str(exc))
-            return
-        try:
-            data = _encode(_PROFILES[name][0], seconds,
-                           'gc' in query and query['gc'] != ['0'])
-        except MemoryError:
-            self._problem(503, 'not enough memory for the profile')
-            return
-        self._answer(200, 'application/octet-stream', data,
-                     f'attachment; filename="{name}.pb.gz"')
 
-    def _problem(self, status, text):
-        self._answer(status, 'text/plain; charset=utf-8',
-                     f'{text}\n'.encode())
+def _split(target):
+    """Return (path and query, host) of a target that is a whole URL."""
+    try:
+        url = urllib.parse.urlsplit(target)
+    except ValueError:
+        url = None
+    if url is None or url.scheme != 'http' or not url.netloc:
+        raise Problem(400, f'{target[:_SHOWN]!a} is no path')
+    return f'{url.path}?{url.query}', url.netloc
 
-    def _answer(self, status, kind, body, disposition=None):
-        self.send_response(status)
-        self.send_header('Content-Type', kind)
-        self.send_header('Content-Length', str(len(body)))
-        self.send_header('X-Content-Type-Options', 'nosniff')
-        if disposition:
-            self.send_header('Content-Disposition', disposition)
-        self.end_headers()
-        if self.command != 'HEAD':
-            self.wfile.write(body)
 
-    def log_message(self, format, *args):
-        """Keep out of the program's stderr."""
+def _find(target, only_head):
+    """Return the index, or what is asked for as arguments of _start()."""
+    path, _, query = target.partition('?')
+    try:
+        query = urllib.parse.parse_qs(query, max_num_fields=20)
+    except ValueError:
+        raise Problem(400, 'too many parameters') from None
+    name = path.rstrip('/').removeprefix('/debug/pprof').strip('/')
+    if not name:
+        return _response(200, _INDEX.encode(),
+                         {'Content-Type': 'text/html; charset=utf-8'},
+                         only_head)
+    if name not in _PROFILES:
+        raise Problem(404, f'no profile here; try /debug/pprof/'
+                           f'{" or /debug/pprof/".join(_PROFILES)}')
+    if not tracemalloc.is_tracing():
+        raise Problem(503, 'tracemalloc is not tracing; call '
+                           'tracemalloc.start() in the program')
+    return (name, _seconds(query), 'gc' in query and query['gc'] != ['0'],
+            only_head)
+
+
+def _seconds(query):
+    text = query.get('seconds', ['0'])[-1]
+    digits = text.isascii() and text.isdigit() and len(text) <= 9
+    if not digits or int(text) > _MAX_SECONDS:
+        raise Problem(400, f'seconds={text[:_SHOWN]!a}: give a whole number '
+                           f'from 1 to {_MAX_SECONDS}')
+    return int(text)
+
+
+def _problem(exc, only_head):
+    return _response(exc.status, str(exc),
+                     {name.replace('_', '-'): value
+                      for name, value in exc.headers.items()}, only_head)
+
+
+def _response(status, body, headers={}, only_head=False):
+    """Return the bytes of an answer; text becomes one line."""
+    if isinstance(body, str):
+        body = f'{" ".join(body.split())}\n'.encode(errors='replace')
+        headers = {'Content-Type': 'text/plain; charset=utf-8', **headers}
+    headers = {'Server': 'pytracemalloc',
+               'Date': email.utils.formatdate(usegmt=True),
+               'Content-Length': len(body),
+               'X-Content-Type-Options': 'nosniff', 'Connection': 'close',
+               **headers}
+    lines = [f'HTTP/1.1 {status} {http.HTTPStatus(status).phrase}']
+    lines += [f'{name}: {value}' for name, value in headers.items()]
+    head = '\r\n'.join([*lines, '', '']).encode('latin-1')
+    return head if only_head else head + body
 
 
 _INDEX = ('<!DOCTYPE html><title>pprof</title><h1>Profiles</h1><ul>'
@@ -133,28 +302,6 @@ _INDEX = ('<!DOCTYPE html><title>pprof</title><h1>Profiles</h1><ul>'
                     for name, (_, text) in _PROFILES.items())
           + '</ul><p>With ?seconds=N: the difference over N seconds. With '
             '?gc=1: after a garbage collection.')
-
-
-def _seconds(query):
-    text = query.get('seconds', ['0'])[-1]
-    if not (text.isascii() and text.isdigit()) or int(text) > _MAX_SECONDS:
-        raise ValueError(f'seconds={text!a}: give a whole number from 1 to '
-                         f'{_MAX_SECONDS}')
-    return int(text)
-
-
-def _encode(default, seconds, collect):
-    from pytracemalloc.reporters.pprof import encode
-    from pytracemalloc.tree import Tree
-    old = None
-    if seconds:
-        old = _snapshot(collect)
-        time.sleep(seconds)
-    # Types are known of what is alive, not of what has changed.
-    new = _snapshot(collect, traces=not seconds)
-    tree = Tree.from_difference(old, new) if old else Tree.from_snapshot(new)
-    return encode(tree, default, new.timestamp, seconds,
-                  subtract=old is not None)
 
 
 def _snapshot(collect, traces=False):

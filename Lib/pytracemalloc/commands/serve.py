@@ -27,6 +27,10 @@ def add_arguments(parser):
     parser.add_argument('--host', metavar='HOST', default='127.0.0.1',
                         help='address to listen on (default: 127.0.0.1, '
                              'this machine alone)')
+    parser.add_argument('--allow-host', metavar='NAME', action='append',
+                        default=[], help='name that requests may give as '
+                        'their host, beside HOST, localhost and addresses; '
+                        'may be repeated; *: any')
     parser.add_argument('-n', metavar='N|full', dest='frames',
                         type=frames_option, default='full', help='frames of '
                         'each traceback that are kept (default: full)')
@@ -39,7 +43,7 @@ def run(args):
     execute(args.command_line, {
         'frames': args.frames, 'output': None, 'name': None, 'every': None,
         'growth': None, 'follow': False, 'traces': False,
-        'http': (args.host, args.port)})
+        'http': (args.host, args.port, args.allow_host)})
 
 
 def _check_address(host, port):
