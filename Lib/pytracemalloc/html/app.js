@@ -134,6 +134,15 @@ function search() {
 }
 
 /* Details of a box or a row */
+
+/* A name in a script that runs from right to left turns nothing else around. */
+function isolated(name) {
+  const part = document.createElement('bdi');
+  part.dir = 'ltr';
+  part.textContent = name;
+  return part;
+}
+
 function describeNode(node) {
   const { tree } = graph;
   const signed = tree.change !== null;
@@ -155,7 +164,8 @@ function selectNode(node) {
   if (node < 0) {
     return;
   }
-  $('selected').textContent = describeNode(node).join(' — ');
+  const [name, ...figures] = describeNode(node);
+  $('selected').replaceChildren(isolated(name), ...figures.map(text => ' — ' + text));
   const frame = graph.tree.frame[node];
   showSource(view.merged ? -1 : frame);
   showParts(frame < 0 ? [] : typesAt(key => key === frame, view.merged ? model.functionKeys : model.lineKeys));
@@ -173,10 +183,12 @@ function sourceOf(node) {
   return text >= 0 ? ['', model.strings[text]] : [];
 }
 
+/* *parts*: lists of what is before a name, the name, and what is after it. */
 function showParts(parts) {
-  $('parts').replaceChildren(...parts.slice(0, 12).map(text => {
+  $('parts').replaceChildren(...parts.slice(0, 12).map(([before, name, after]) => {
     const item = document.createElement('li');
-    item.textContent = item.title = text;
+    item.append(before, isolated(name), after);
+    item.title = item.textContent;
     return item;
   }));
 }
@@ -196,7 +208,7 @@ function typesAt(test, keys) {
     }
   });
   return Array.from(sums).sort((a, b) => b[1][0] - a[1][0])
-    .map(([type, [size, count]]) => `${names[type]}: ${formatBytes(size)} live, ${formatValue(count, 'blocks')}`);
+    .map(([type, [size, count]]) => ['', names[type], `: ${formatBytes(size)} live, ${formatValue(count, 'blocks')}`]);
 }
 
 function linesOfType(type) {
@@ -211,13 +223,13 @@ function linesOfType(type) {
     }
   });
   return Array.from(sums).sort((a, b) => b[1][0] - a[1][0])
-    .map(([frame, [size, count]]) => `${formatBytes(size)}, ${formatValue(count, 'blocks')}: ${shortLabel(model, frame, false)}`);
+    .map(([frame, [size, count]]) => [`${formatBytes(size)}, ${formatValue(count, 'blocks')}: `, shortLabel(model, frame, false), '']);
 }
 
 function selectRow(row) {
   const columns = columnsOf(view, view.by);
   const values = columns.map((column, i) => `${column.title.toLowerCase()} ${column.show(row.values[i])}`);
-  $('selected').textContent = `${row.label} — ${values.join(', ')}`;
+  $('selected').replaceChildren(isolated(row.label), ` — ${values.join(', ')}`);
   if (view.by === 'type') {
     showSource(-1);
     showParts(linesOfType(row.key));

@@ -241,7 +241,7 @@ class Table {
     const place = document.createElement('i');
     place.textContent = rest.length ? '  ' + rest.join('  ') : '';
     cell.title = label;
-    cell.append(name, place);
+    cell.append(isolated(name), place);
     return cell;
   }
 

@@ -123,6 +123,47 @@ class BrowserTest(PageCase):
             self.press_button(selector)
             self.check_harmless()
 
+    def test_right_to_left(self):
+        """Letters that run from right to left, which are no control
+        characters, do not turn around the figures beside them."""
+        name = '\u05d0\u05d1\u05d2'
+        values = 700, 9, 700, 9, 700, 9, 700, 9
+        self.open(support.Snapshot([(-1, name, 12, name, 1, *values)],
+                                   [(0, name, 700, 9)]))
+
+        def places(selector, *texts):
+            """Left edges of texts within an element."""
+            return self.browser.run(f'''(() => {{
+                const box = document.querySelector({json.dumps(selector)});
+                return {json.dumps(texts)}.map(text => {{
+                    const walk = document.createTreeWalker(box, 4);
+                    let seen = 0;
+                    const wanted = box.textContent.indexOf(text);
+                    for (let part; part = walk.nextNode();
+                         seen += part.data.length) {{
+                        if (wanted < seen + part.data.length) {{
+                            const range = document.createRange();
+                            range.setStart(part, wanted - seen);
+                            range.setEnd(part, wanted - seen + 1);
+                            return range.getBoundingClientRect().left;
+                        }}
+                    }}
+                }});
+            }})()''')
+
+        def check(selector, *texts):
+            edges = places(selector, *texts)
+            self.assertEqual(edges, sorted(edges), selector)
+
+        self.browser.click(*self.point(name))
+        check('#selected', name, '700 B', '100.0')
+        check('#parts li', name, '700 B', '9 blocks')
+        for by in 'line', 'function', 'type':
+            self.press_button(f'#keys [data-name={by}]')
+            self.press_button('#table-room [role=row]')
+            check('#selected', name, '700 B')
+        check('#parts li', '700 B', '9 blocks', name)
+
     def test_source_lines(self):
         line = 'x = "</script><img src=x onerror=window.hacked=1>\t\0\u202e"'
         with tempfile.NamedTemporaryFile('w', encoding='utf-8',
