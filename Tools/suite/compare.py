@@ -1,7 +1,7 @@
 """The table of CPython's test suite: each configuration beside stock.
 
     compare.py                                what build/suite holds
-    compare.py --doc Doc/testing/suite.txt    write it for the documentation
+    compare.py --doc Doc/testing/table.txt    write it for the documentation
 
 run.py has written a file FOLDER/NAME.json for each configuration. A test
 whose outcome is not that of stock's run is a difference, and each must have
@@ -9,11 +9,12 @@ a reason in patches/SERIES/suite-differences.txt, a line of
 
     TEST CONFIGURATION OUTCOME REASON
 
-where TEST and CONFIGURATION may have wildcards and OUTCOME is what ours
-does: passed, failed, skipped, or absent if it has no such test. The status is
-1 if a difference has none, a file was not run, or the list has a reason that
-nothing needs. A test that has failed and then passed counts as passed and is
-named below the table: which those are says more of the machine.
+where TEST may have wildcards, CONFIGURATION may be several, with commas
+between, or *, and OUTCOME is what is seen there: passed, failed, skipped, or
+absent if there is no such test. The status is 1 if a difference has none, a
+file was not run, or the list has a reason that nothing needs. A test that has
+failed and then passed counts as passed and is named below the table: which
+those are says more of the machine.
 """
 
 import argparse
@@ -38,13 +39,17 @@ class Reason:
             raise ValueError(f'line {number}: write TEST CONFIGURATION '
                              f'OUTCOME REASON, OUTCOME one of '
                              f'{", ".join(OUTCOMES)}')
-        self.test, self.configuration, self.outcome, self.text = parts
+        self.test, configurations, self.outcome, self.text = parts
+        self.configurations = configurations.split(',')
         self.number = number
         self.used = 0
 
+    def is_for(self, configuration):
+        return any(name in ('*', configuration)
+                   for name in self.configurations)
+
     def explains(self, test, configuration, outcome):
-        return (outcome == self.outcome
-                and fnmatch.fnmatchcase(configuration, self.configuration)
+        return (outcome == self.outcome and self.is_for(configuration)
                 and fnmatch.fnmatchcase(test, self.test))
 
 
@@ -93,10 +98,12 @@ def differences(base, mine):
             yield test, ours, stock
 
 
-def of_same_files(base, mine):
-    """Outcomes of the base, without the files that *mine* has yet to run."""
-    files = {name: file for name, file in base['files'].items()
-             if name in mine['files']}
+def of_same_files(run, other):
+    """Outcomes of the run, without files that *other* has yet to run."""
+    if is_complete(other):
+        return outcomes(run)
+    files = {name: file for name, file in run['files'].items()
+             if name in other['files']}
     return outcomes({'files': files})
 
 
@@ -106,7 +113,8 @@ def explain(runs, reasons):
     found = {}
     for run in runs[1:]:
         rows = found[run['name']] = []
-        pairs = differences(of_same_files(base, run), outcomes(run))
+        pairs = differences(of_same_files(base, run),
+                            of_same_files(run, base))
         for test, ours, stock in pairs:
             reason = next((reason for reason in reasons
                            if reason.explains(test, run['name'], ours)), None)
@@ -175,10 +183,9 @@ def complaints(runs, reasons, found, path):
                 yield (f'{name}: {test}: {ours}, stock: {stock}; mend it, or '
                        f'give a reason in {path}')
     for reason in reasons:
-        if not reason.used and any(
-                is_complete(run)
-                and fnmatch.fnmatchcase(run['name'], reason.configuration)
-                for run in runs[1:]):
+        if not reason.used and any(is_complete(run)
+                                   and reason.is_for(run['name'])
+                                   for run in runs[1:]):
             yield f'{path}, line {reason.number}: no run differs so'
 
 

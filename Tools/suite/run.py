@@ -38,6 +38,7 @@ NO_TESTS_RAN = 4                  # of regrtest; 3: something was left behind
 FINE = (0, 3, NO_TESTS_RAN)
 # Failed subtests stand in the log alone, not in the report.
 FAILED_LINE = re.compile(r'^(?:ERROR|FAIL): \w+ \(([\w.]+)\)', re.M)
+SUBTEST = re.compile(r'([\w.]+) [[(].*', re.S)
 WORST = ('passed', 'skipped', 'failed')
 # What the interpreter itself says of its files and its version.
 ASK = '''
@@ -164,13 +165,15 @@ def outcomes(report, name, status, log):
         cases = ()
     for case in cases:
         parts = {child.tag for child in case}
-        if not case.get('name'):
+        # A skipped subtest has its parameters behind the name of the test.
+        test = SUBTEST.sub(r'\1', case.get('name', ''))
+        if not test:
             continue
         outcome = ('failed' if parts & {'failure', 'error'} or
                    case.get('outcome') == 'UNEXPECTED_SUCCESS' else
                    'skipped' if 'skipped' in parts else 'passed')
-        known = tests.get(case.get('name'), 'passed')
-        tests[case.get('name')] = max(outcome, known, key=WORST.index)
+        tests[test] = max(outcome, tests.get(test, outcome),
+                          key=WORST.index)
     if status not in FINE:
         for test in FAILED_LINE.findall(log):
             tests[test] = 'failed'

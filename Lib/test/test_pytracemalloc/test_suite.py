@@ -22,6 +22,10 @@ class Tests(unittest.TestCase):
     @unittest.skip('reason')
     def test_skipped(self):
         pass
+
+    def test_subtest_skipped(self):
+        with self.subTest('with', number=1):
+            self.skipTest('reason')
 '''
 # Whatever happens to be in the folder decides: fails at first, then passes.
 BAD = '''\
@@ -98,13 +102,14 @@ class RunTests(SuiteTest):
 
     def test_outcomes(self):
         done = self.run_suite()
-        self.assertIn('test_good: 1 passed, 0 failed, 1 skipped',
+        self.assertIn('test_good: 1 passed, 0 failed, 2 skipped',
                       done.stdout)
         self.assertIn('failed: test_bad.Tests.test_fails', done.stdout)
         files = self.files()
         self.assertEqual(files['test_good']['tests'],
                          {'test_good.Tests.test_passes': 'passed',
-                          'test_good.Tests.test_skipped': 'skipped'})
+                          'test_good.Tests.test_skipped': 'skipped',
+                          'test_good.Tests.test_subtest_skipped': 'skipped'})
         self.assertEqual(files['test_bad']['tests'],
                          {'test_bad.Tests.test_fails': 'failed',
                           'test_bad.Tests.test_subtest_fails': 'failed',
@@ -197,7 +202,8 @@ class CompareTests(SuiteTest):
     def test_each_difference_needs_a_reason(self):
         tests = {'test.test_a.T.one': 'failed', 'test.test_a.T.two': 'skipped',
                  'test.test_a.T.new': 'passed'}
-        self.write('25', {'test_a': tests}, ['test.test_a.T.two'], 2)
+        files = {'test_a': tests, 'test_b': self.STOCK['test_b']}
+        self.write('25', files, ['test.test_a.T.two'], 3)
         done = self.compare()
         self.assertEqual(done.returncode, 1)
         self.assertIn('unstable, 25\n    test.test_a.T.two', done.stdout)
@@ -208,11 +214,11 @@ class CompareTests(SuiteTest):
                      '25: test.test_a.T.three: absent, stock: skipped'):
             self.assertIn(text, done.stderr)
         self.assertEqual(len(done.stderr.splitlines()), 5)
-        self.write('25', {'test_a': tests}, ['test.test_a.T.two'])
+        self.write('25', files, ['test.test_a.T.two'])
         self.list.write_text(
             'test.test_a.T.one  25 failed    the reason of one\n'
             'test.test_a.T.two  *  skipped   a reason\n'
-            'test.test_a.T.n*   2? passed    a reason\n'
+            'test.test_a.T.n*   full,25 passed a reason\n'
             'test.test_a.T.*    25 absent    a reason\n')
         done = self.compare()
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -229,6 +235,17 @@ class CompareTests(SuiteTest):
         self.assertEqual(self.compare().returncode, 0)
         self.write('25', self.STOCK, listed=3)
         self.assertNotIn('no run differs', self.compare().stderr)
+
+    def test_what_one_of_them_has_yet_to_run(self):
+        new = {'test_c': {'test.test_c.T.one': 'passed'}}
+        self.write('off', self.STOCK | new)
+        self.assertIn('off: test.test_c.T.one: passed, stock: absent',
+                      self.compare().stderr)
+        self.write('stock', self.STOCK, listed=3)
+        self.assertNotIn('test_c', self.compare().stderr)
+        self.write('stock', self.STOCK | new)
+        self.write('off', self.STOCK, listed=3)
+        self.assertNotIn('test_c', self.compare().stderr)
 
     def test_bad_input(self):
         for text, message in (('a b', 'line 1: write TEST CONFIGURATION'),
