@@ -37,6 +37,9 @@ PATHS = ('os.remove', 'os.rename', 'os.rmdir', 'os.mkdir', 'os.chmod',
          'os.chown', 'os.link', 'os.symlink', 'os.truncate')
 
 
+samples = {}
+
+
 class Finding(Exception):
     """Something that no input may bring about."""
 
@@ -69,7 +72,7 @@ class Guard:
 
     def is_inside(self, path):
         if isinstance(path, int):
-            return False
+            return True             # a descriptor: it was looked at as it came
         return os.path.realpath(os.fsdecode(path)).startswith(
             self.folder + os.sep)
 
@@ -97,6 +100,7 @@ def prepare():
     tracemalloc.stop()
     Snapshot([(0, 9, (('a.py', 1), ('b.py', 2)), 2)], 2).dump(
         FILES[2], format='pickle')
+    samples.update((name, pathlib.Path(name).read_bytes()) for name in FILES)
     # What is imported when it is first needed is no finding.
     command(b'report\0a.tracemalloc\0-o\0x.html\0-f\0\0')
     answer(b'{"command": "statistics"}')
@@ -209,8 +213,10 @@ def command(data):
     The first word is a subcommand of pytracemalloc, text or legacy.
     """
     words, _, content = data.partition(b'\0\0')
-    with open('input', 'wb') as file:
-        file.write(content)
+    # The last command may have written over them.
+    for name, text in [*samples.items(), ('input', content)]:
+        with open(name, 'wb') as file:
+            file.write(text)
     words = words.decode('utf-8', 'surrogateescape').split('\0')
     if words[0] in ('run', 'serve', 'top'):
         main = parse_only
