@@ -10,6 +10,7 @@
 
 #include "pycore_dict.h"          // _PyDict_KeysSize()
 #include "pycore_tracer_core.h"
+#include "pycore_tracer_interp.h" // _PyTracer_INTERP_ENDED
 
 static_assert(POOL_SIZE >> ALIGNMENT_SHIFT <= 1024
               && SMALL_REQUEST_THRESHOLD >> ALIGNMENT_SHIFT <= 32,
@@ -89,17 +90,43 @@ tracer_init_pool(poolp pool, uint32_t szidx)
     pool->tracer_reciprocal = (uint16_t)(((1 << 15) + szidx) / (szidx + 1));
 }
 
-/* All pools of an arena that goes back to the system: from here on, nobody who
-   looks at all pools finds them. */
+/* Locked. */
 static void
-tracer_release_arena(struct arena_object *arena)
+tracer_drop_tables(struct arena_object *arena)
 {
     uintptr_t base = (uintptr_t)_Py_ALIGN_UP(arena->address, POOL_SIZE);
-    _PyTracer_Lock();
     for (; base < (uintptr_t)arena->pool_address; base += POOL_SIZE) {
         tracer_drop_table((poolp)base);
     }
+}
+
+/* The arena goes back to the system: from here on, nobody who looks at all
+   pools finds its own. */
+static void
+tracer_release_arena(struct arena_object *arena)
+{
+    _PyTracer_Lock();
+    tracer_drop_tables(arena);
     arena->pool_address = NULL;
+    _PyTracer_Unlock();
+}
+
+/* The same for all arenas.  They stay where they are if there is a block left
+   in one of them, yet nobody can free it. */
+void
+_PyTracer_InterpreterEnd(PyInterpreterState *interp)
+{
+    if (!_PyMem_obmalloc_state_on_heap(interp)) {
+        return;                   // the pools are the main interpreter's
+    }
+    OMState *state = interp->obmalloc;
+    _PyTracer_Lock();
+    for (uint i = 0; _PyTracer.tracing && i < maxarenas; i++) {
+        if (allarenas[i].address != 0) {
+            tracer_drop_tables(&allarenas[i]);
+        }
+    }
+    interp->tracer_flags |= _PyTracer_INTERP_ENDED;
     _PyTracer_Unlock();
 }
 
@@ -147,7 +174,8 @@ tracer_grow_arenas(OMState *state, size_t nbytes)
     return grown;
 }
 
-/* --- All pools.  HEAD_LOCK held: interpreters that end take theirs along. */
+/* --- All pools.  HEAD_LOCK held, as it protects the list of interpreters, and
+   locked: those that end take their pools along. */
 
 static int
 tracer_visit_state(OMState *state,
@@ -177,7 +205,9 @@ tracer_visit_all(int (*visit)(poolp, uintptr_t arena, void *), void *arg)
     for (PyInterpreterState *interp = _PyRuntime.interpreters.head;
          interp != NULL; interp = interp->next)
     {
-        if (interp->obmalloc == NULL || !has_own_state(interp)) {
+        if (interp->obmalloc == NULL || !has_own_state(interp)
+            || (interp->tracer_flags & _PyTracer_INTERP_ENDED))
+        {
             continue;
         }
         int result = tracer_visit_state(interp->obmalloc, visit, arg);

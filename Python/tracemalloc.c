@@ -14,6 +14,7 @@
 #include "pycore_traceback.h"     // _Py_DumpDecimal()
 #include "pycore_tracemalloc.h"   // _PyTraceMalloc_Start()
 #include "pycore_tracer_core.h"
+#include "pycore_tracer_interp.h" // _PyTracer_OwnGil()
 #include "pycore_tracer_lines.h"
 #include "pycore_tracer_trace.h"  // _PyTracer_FindBlock()
 

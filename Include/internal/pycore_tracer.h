@@ -1,5 +1,6 @@
-/* Hooks of the allocation tracer: the only tracer header that patched CPython
-   files include.
+/* Hooks of the allocation tracer.  Patched CPython files include this header;
+   pylifecycle.c and pystate.c also pycore_tracer_interp.h and
+   pycore_tracer_services.h.
 
    Every hook site in CPython is one line, the call of a macro below.  A hook
    costs one predictable branch on one global while tracing is off, and
@@ -147,17 +148,6 @@ extern void _PyTracer_ThreadsEnd(void);
    freed in between by this thread are counted as cyclic garbage. */
 extern void _PyTracer_GarbageBegin(PyThreadState *tstate);
 extern void _PyTracer_GarbageEnd(PyThreadState *tstate);
-
-/* An interpreter is about to be made.  If it is to have a GIL of its own, the
-   GIL alone protects nothing from now on.  Called with the creator's GIL held,
-   so that no other thread is within the tracer. */
-extern void _PyTracer_OwnGil(void);
-#define _PyTracer_NEW_INTERPRETER(CONFIG)                               \
-    do {                                                                \
-        if ((CONFIG)->gil == PyInterpreterConfig_OWN_GIL) {             \
-            _PyTracer_OwnGil();                                         \
-        }                                                               \
-    } while (0)
 
 /* Start-up.  PyConfig.tracemalloc is the number of frames; this value stands
    for the whole stack. */
