@@ -17,6 +17,7 @@ PyInit__testtracer(void)
                             _TestTracer_PlayFunctions,
                             _TestTracer_ThreadFunctions,
                             _TestTracer_FailFunctions,
+                            _TestTracer_ForkFunctions,
                             _TestTracer_BreakFunctions};
     PyObject *module = PyModule_Create(&module_def);
     for (size_t i = 0; module != NULL && i < Py_ARRAY_LENGTH(parts); i++) {

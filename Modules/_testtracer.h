@@ -11,6 +11,7 @@ extern PyMethodDef _TestTracer_CompareFunctions[];
 extern PyMethodDef _TestTracer_PlayFunctions[];
 extern PyMethodDef _TestTracer_ThreadFunctions[];
 extern PyMethodDef _TestTracer_FailFunctions[];
+extern PyMethodDef _TestTracer_ForkFunctions[];
 extern PyMethodDef _TestTracer_BreakFunctions[];
 
 /* --- _testtracer_log.c: the books of the oracle.  GIL held. */

@@ -18,8 +18,6 @@
 #include "pycore_tracer_lines.h"
 #include "pycore_tracer_trace.h"  // _PyTracer_FindBlock()
 
-#include <pthread.h>              // pthread_atfork()
-
 #define MAX_NFRAME UINT16_MAX
 
 struct tracer_cache_line _PyTracer_cache[TRACER_CACHE_MAX];
@@ -36,44 +34,10 @@ struct tracer_state _PyTracer = {
     .deadline = INT64_MAX,
 };
 
-/* --- Fork: the child goes on tracing with a lock that nobody holds. */
-
-static void
-before_fork(void)
-{
-    _PyTracer_Lock();
-}
-
-static void
-after_fork_parent(void)
-{
-    _PyTracer_Unlock();
-}
-
-static void
-after_fork_child(void)
-{
-    _PyMutex_at_fork_reinit(&_PyTracer.lock);
-    _PyTracer_LeaveRank(TRACER_RANK_STATE);
-    /* Another thread was deleting garbage: it is not here. */
-    PyThreadState *deleting = _PyTracer.garbage_thread;
-    if (deleting != _PyThreadState_GET()) {
-        _PyTracer_GarbageEnd(deleting);
-    }
-}
-
 PyStatus
 _PyTraceMalloc_Init(void)
 {
-    static int registered = 0;
-    if (!registered) {
-        if (pthread_atfork(before_fork, after_fork_parent, after_fork_child))
-        {
-            return _PyStatus_NO_MEMORY();
-        }
-        registered = 1;
-    }
-    return _PyStatus_OK();
+    return _PyTracer_LockInit() < 0 ? _PyStatus_NO_MEMORY() : _PyStatus_OK();
 }
 
 /* --- Start, stop, clear */
@@ -125,6 +89,14 @@ _PyTracer_Start(int max_nframe, uint32_t limit)
     if (_PyTracer.tracing) {
         _PyTracer_UnlockAll();
         return 0;
+    }
+    if (_PyTracer.abandoned) {
+        _PyTracer_UnlockAll();
+        PyErr_SetString(PyExc_RuntimeError,
+                        "cannot trace: this process was forked while another "
+                        "thread was changing the tracer's tables; exec a new "
+                        "process");
+        return -1;
     }
     _PyTracer_FindAllocators();
     _PyTracer.max_nframe = max_nframe;

@@ -439,3 +439,12 @@ _PyTracer_GarbageEnd(PyThreadState *tstate)
     set_garbage_thread(NULL);
     _PyTracer_Unlock();
 }
+
+void
+_PyTracer_ForgetGarbage(void)
+{
+    PyThreadState *deleting = _PyTracer.garbage_thread;
+    if (deleting != NULL && deleting != _PyThreadState_GET()) {
+        set_garbage_thread(NULL);
+    }
+}

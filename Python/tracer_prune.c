@@ -388,7 +388,9 @@ _PyTracer_Prune(void)
 {
     _PyTracer.must_prune = 0;
     if (_PyTracer_TryLockAll()) {
-        prune_locked();
+        if (_PyTracer.tracing) {
+            prune_locked();
+        }
         _PyTracer_UnlockAll();
     }
 }

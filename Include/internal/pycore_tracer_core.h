@@ -170,6 +170,15 @@ extern struct tracer_sum _PyTracer_AtPeak(uint32_t node);
 /* A sum of bytes of the node would wrap. */
 extern void _PyTracer_Carry(uint32_t node);
 
+/* Who deletes garbage is another thread than this one: it is not here any
+   more, after a fork.  Locked. */
+extern void _PyTracer_ForgetGarbage(void);
+
+/* --- tracer_lock.c */
+
+/* Once: watch over forks; -1: no memory. */
+extern int _PyTracer_LockInit(void);
+
 /* --- tracer_hooks.c: allocator functions */
 
 /* Record a block just acquired, drop one about to be released.  Not locked;

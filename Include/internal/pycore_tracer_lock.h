@@ -64,17 +64,49 @@ _PyTracer_LeaveRank(enum tracer_lock_rank rank)
 #  define _PyTracer_ASSERT_UNLOCKED() ((void)0)
 #endif
 
+/* The tracer's own lock is a word: zero, or the thread that has it, by the
+   address of one of its variables, and whether another one waits.  A mutex of
+   CPython's does not tell whose it is, which a fork has to know, see
+   tracer_lock.c. */
+#define TRACER_LOCK_AWAITED 1
+
+extern _Py_thread_local uint64_t _PyTracer_forks;     // see tracer_lock.c
+
+extern void _PyTracer_LockSlow(void);
+extern void _PyTracer_WakeWaiter(void);
+
+static inline uintptr_t
+_PyTracer_ThisThread(void)
+{
+    return (uintptr_t)&_PyTracer_forks;
+}
+
 static inline void
 _PyTracer_Lock(void)
 {
     _PyTracer_EnterRank(TRACER_RANK_STATE);
-    PyMutex_LockFlags(&_PyTracer.lock, _Py_LOCK_DONT_DETACH);
+    uintptr_t nobody = 0;
+    if (!_Py_atomic_compare_exchange_uintptr(&_PyTracer.lock, &nobody,
+                                             _PyTracer_ThisThread()))
+    {
+        _PyTracer_LockSlow();
+    }
+}
+
+static inline void
+_PyTracer_ReleaseLock(void)
+{
+    if (_Py_atomic_exchange_uintptr(&_PyTracer.lock, 0)
+        & TRACER_LOCK_AWAITED)
+    {
+        _PyTracer_WakeWaiter();
+    }
 }
 
 static inline void
 _PyTracer_Unlock(void)
 {
-    PyMutex_Unlock(&_PyTracer.lock);
+    _PyTracer_ReleaseLock();
     _PyTracer_LeaveRank(TRACER_RANK_STATE);
 }
 

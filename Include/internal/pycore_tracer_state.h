@@ -24,7 +24,6 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
-#include "pycore_lock.h"          // PyMutex
 #include "pycore_tracer.h"        // _PyTracer_NFREELISTS
 
 /* --- Entry of a small block: node << 10 | memory domain bit << 9 | size - 1,
@@ -239,7 +238,9 @@ struct tracer_state {
     void (*alarm_handler)(void);
     struct tracer_measure *measures;    // GIL and lock
 
-    PyMutex lock;
+    uintptr_t lock;               // see pycore_tracer_lock.h; atomic
+    int abandoned;                // a fork found the tables in the middle of a
+                                  //   change: no more tracing; lock
     int tracing;                  // GIL and lock
     uint64_t clears;              // how often all was forgotten, or nodes
                                   //   got other numbers; lock
