@@ -77,7 +77,9 @@ read_location(struct reader *r, const struct tracer_snapshot *s,
         fail(r, "bit of a location that must be 0");
     }
     const uint8_t *start = r->p;
-    int64_t line = l->line + (int64_t)_PySnapshot_UnZigZag(get(r));
+    /* What overflows wraps, and is no line. */
+    uint64_t change = _PySnapshot_UnZigZag(get(r));
+    int64_t line = (int64_t)((uint64_t)l->line + change);
     if (line < -1 || line >= INT32_MAX) {
         fail_at(r, start, "line or column too large");
         line = 0;

@@ -377,6 +377,7 @@ class DamageTests(FileCase):
             (b'LOCS', b'\1\0\0\x70\0\0\0\0\0', "no such text"),
             (b'LOCS', b'\1\x0d\0\x70\0', "no such text"),
             (b'LOCS', b'\1\x1f\3', "too large"),
+            (b'LOCS', b'\2\x1f\x7c\x1f\xfe' + huge[1:], "too large"),
             (b'LOCS', b'\1\x1f' + huge, "too large"),
             (b'LOCS', b'\1\x0f\0' + huge, "too large"),
             (b'LOCS', b'\1\x20\0', "must be 0"),
