@@ -13,6 +13,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/mman.h>
 
 #define INITIAL_PAIRS 256
@@ -216,6 +217,20 @@ _PySnapshot_AddString(struct tracer_snapshot *s, const char *utf8,
     return s->nstrings++;
 }
 
+/* An odd number that whoever wrote a file could not know.  Where memory lies
+   and the clock are different each time. */
+static uint64_t
+unknown_number(const void *p)
+{
+    struct timespec now = {0};
+    (void)timespec_get(&now, TIME_UTC);
+    uint64_t x = (uint64_t)(uintptr_t)p ^ (uint64_t)(uintptr_t)&now << 20
+                 ^ (uint64_t)now.tv_nsec << 32 ^ (uint64_t)now.tv_sec;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return (x ^ x >> 31) | 1;
+}
+
 int
 _PySnapshot_PairsInit(struct snapshot_pairs *pairs)
 {
@@ -227,6 +242,7 @@ _PySnapshot_PairsInit(struct snapshot_pairs *pairs)
         return -1;
     }
     memset(pairs->numbers, 0xff, INITIAL_PAIRS * sizeof(*pairs->numbers));
+    pairs->multiplier = unknown_number(pairs->keys);
     return 0;
 }
 
@@ -240,7 +256,10 @@ _PySnapshot_PairsFree(struct snapshot_pairs *pairs)
 static uint32_t
 pairs_slot(const struct snapshot_pairs *pairs, uint64_t key)
 {
-    uint32_t i = (uint32_t)((key * 0x9e3779b97f4a7c15u) >> 32) & pairs->mask;
+    /* The uppermost bits of the product: for two keys they are equal with one
+       multiplier in as many as there are slots. */
+    uint64_t product = (key * pairs->multiplier) >> 32;
+    uint32_t i = (uint32_t)(product * ((uint64_t)pairs->mask + 1) >> 32);
     while (pairs->numbers[i] != SNAPSHOT_NONE && pairs->keys[i] != key) {
         i = (i + 1) & pairs->mask;
     }

@@ -159,6 +159,7 @@ struct snapshot_pairs {
     uint64_t *keys;
     uint32_t *numbers;
     uint32_t mask, used;
+    uint64_t multiplier;          // of the hash: nobody can choose keys by it
 };
 SNAPSHOT_API int _PySnapshot_PairsInit(struct snapshot_pairs *pairs);
 SNAPSHOT_API void _PySnapshot_PairsFree(struct snapshot_pairs *pairs);
