@@ -37,7 +37,8 @@ def format_losses(snapshot):
              'pruned': 'Stacks without live blocks forgotten, '
                        'not what their lines allocated: {}'}
     return [text.format(format_count(number)) for name, text in texts.items()
-            if (number := snapshot.metadata.get(name))]
+            if isinstance(number := snapshot.metadata.get(name), int)
+            and number]
 
 
 def format_size(size, sign=False):

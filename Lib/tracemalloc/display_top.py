@@ -85,7 +85,7 @@ class _Displayed:
         if show_pid:
             self.name += " [pid %s]" % snapshot.pid
         self.stats = snapshot.top_by(group_by)
-        self.own_memory = snapshot.metadata.get("tracemalloc_memory") or 0
+        self.own_memory = snapshot._bytes("tracemalloc_memory") or 0
         self.sizes = {title: size for title, _, size
                       in snapshot.user_data or ()}
         if snapshot.process_memory is not None:

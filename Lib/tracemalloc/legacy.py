@@ -60,9 +60,12 @@ class LegacyMethods:
     @property
     def process_memory(self):
         """Resident memory of the process in bytes, or None."""
-        value = self.metadata.get("process_memory")
+        return self._bytes("process_memory")
+
+    def _bytes(self, name):
+        value = self.metadata.get(name)
         if value is not None and not isinstance(value, int):
-            raise _damaged("process memory")
+            raise _damaged(name.replace("_", " "))
         return value
 
     @property
@@ -117,7 +120,8 @@ class LegacyMethods:
         rows = self.metadata.get("metrics") or {}
         try:
             return {name: Metric(name, *rows[name]) for name in sorted(rows)}
-        except (TypeError, ValueError, KeyError):
+        except (TypeError, ValueError, LookupError, AttributeError,
+                OverflowError):
             raise _damaged("metrics") from None
 
     def top_by(self, group_by, cumulative=False):

@@ -1,6 +1,7 @@
 """The snapshot's figures and every group with every value, as JSON."""
 
 import json
+import math
 
 from pytracemalloc.reporters import Reporter
 from pytracemalloc.reporters.rows import key_fields, value_columns
@@ -38,4 +39,16 @@ def describe(snapshot):
             'freelists': {name: {'count': blocks, 'size': size}
                           for name, (blocks, size)
                           in snapshot.freelists.items()},
-            'metadata': snapshot.metadata}
+            'metadata': _plain(snapshot.metadata)}
+
+
+def _plain(value):
+    """The value as JSON has it: a pickle may hold other keys and types."""
+    if isinstance(value, dict):
+        return {key if isinstance(key, str) else str(key): _plain(item)
+                for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

@@ -4,6 +4,7 @@ Only what the format needs of the wire encoding is here: varints, and strings
 and messages with their length.  Field numbers are those of profile.proto.
 """
 
+import contextlib
 import gzip
 import hashlib
 
@@ -57,7 +58,9 @@ def encode(tree, default='inuse_space', time=None, seconds=0,
     for index, frame in enumerate(tree.frame_table, 1):
         profile.location(index, *frame)
     if time is not None:
-        profile.number(9, int(time.timestamp() * 1e9))
+        # The epoch is far from some dates that a file may have.
+        with contextlib.suppress(OverflowError, ValueError, OSError):
+            profile.number(9, int(time.timestamp() * 1e9))
     if seconds:
         profile.number(10, int(seconds * 1e9))
     profile.message(11, _value_type(profile, 'space', 'bytes'))
