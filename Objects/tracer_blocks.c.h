@@ -114,20 +114,18 @@ tracer_release_arena(struct arena_object *arena)
 /* The same for all arenas.  They stay where they are if there is a block left
    in one of them, yet nobody can free it. */
 void
-_PyTracer_InterpreterEnd(PyInterpreterState *interp)
+_PyTracer_ForgetInterpreter(PyInterpreterState *interp)
 {
     if (!_PyMem_obmalloc_state_on_heap(interp)) {
         return;                   // the pools are the main interpreter's
     }
     OMState *state = interp->obmalloc;
-    _PyTracer_Lock();
     for (uint i = 0; _PyTracer.tracing && i < maxarenas; i++) {
         if (allarenas[i].address != 0) {
             tracer_drop_tables(&allarenas[i]);
         }
     }
     interp->tracer_flags |= _PyTracer_INTERP_ENDED;
-    _PyTracer_Unlock();
 }
 
 uint32_t *

@@ -14,7 +14,6 @@
 #include "pycore_traceback.h"     // _Py_DumpDecimal()
 #include "pycore_tracemalloc.h"   // _PyTraceMalloc_Start()
 #include "pycore_tracer_core.h"
-#include "pycore_tracer_interp.h" // _PyTracer_OwnGil()
 #include "pycore_tracer_lines.h"
 #include "pycore_tracer_trace.h"  // _PyTracer_FindBlock()
 
@@ -98,6 +97,7 @@ _PyTracer_Start(int max_nframe, uint32_t limit)
                         "process");
         return -1;
     }
+    _PyTracer_CountGils();
     _PyTracer_FindAllocators();
     _PyTracer.max_nframe = max_nframe;
     _PyTracer.limit = limit;
@@ -169,30 +169,6 @@ _PyTraceMalloc_ClearTraces(void)
         }
     }
     _PyTracer_UnlockAll();
-}
-
-/* The creator of an interpreter may have released the GIL; another thread may
-   then be amid a function that relies on it.  So far there is but one GIL. */
-void
-_PyTracer_OwnGil(void)
-{
-    if (_PyTracer.shared) {
-        return;                   // for good: what follows needs the one GIL
-    }
-    int detached = _PyThreadState_GET() == NULL;
-    PyGILState_STATE state = PyGILState_UNLOCKED;
-    if (detached) {
-        state = PyGILState_Ensure();
-    }
-    _PyTracer_Lock();
-    _PyTracer.shared = 1;
-    if (_PyTracer.tracing) {
-        _PyTracer_InstallAllocators(1);
-    }
-    _PyTracer_Unlock();
-    if (detached) {
-        PyGILState_Release(state);
-    }
 }
 
 /* --- Questions */

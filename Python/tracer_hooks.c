@@ -75,6 +75,11 @@ _PyTracer_Record(void *block, size_t size, enum tracer_kind kind)
 {
     PyThreadState *tstate = _PyThreadState_GET();
     uint32_t node = TRACER_NODE_NONE;
+    if (tstate != NULL && _PyTracer.shared
+        && _Py_atomic_load_int_relaxed(&_PyTracer.own_gils) == 0)
+    {
+        _PyTracer_OneGil();
+    }
     int captured = tstate != NULL && !_PyTracer.shared
                    && _Py_atomic_load_int_relaxed(&_PyTracer.tracing);
     if (captured) {

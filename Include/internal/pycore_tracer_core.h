@@ -174,6 +174,13 @@ extern void _PyTracer_Carry(uint32_t node);
    more, after a fork.  Locked. */
 extern void _PyTracer_ForgetGarbage(void);
 
+/* --- tracer_gils.c */
+
+/* Is there but one GIL again?  GIL, HEAD_LOCK and locked, tracing is off. */
+extern void _PyTracer_CountGils(void);
+/* Where `shared` and no such interpreter is left.  GIL held, not locked. */
+extern void _PyTracer_OneGil(void);
+
 /* --- tracer_lock.c */
 
 /* Once: watch over forks; -1: no memory. */
@@ -225,6 +232,8 @@ extern PyMemAllocatorEx _PyTracer_Fused(enum tracer_kind kind);
    does not start a block of a pool of this interpreter. */
 extern uint32_t *_PyTracer_Entry(void *p, int create, size_t *size);
 extern void _PyTracer_ForgetPools(void);          // GIL and locked
+/* Of an interpreter that ends; locked. */
+extern void _PyTracer_ForgetInterpreter(PyInterpreterState *interp);
 
 /* --- tracer_valid.c */
 

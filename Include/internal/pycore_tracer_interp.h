@@ -10,22 +10,23 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
-/* An interpreter is about to be made.  If it is to have a GIL of its own, the
-   GIL alone protects nothing from now on.  Called with the creator's GIL held,
-   so that no other thread is within the tracer. */
-extern void _PyTracer_OwnGil(void);
-#define _PyTracer_NEW_INTERPRETER(CONFIG)                               \
+/* Flags of an interpreter, in its tracer_flags; lock. */
+#define _PyTracer_INTERP_ENDED 1          // nobody looks at its pools
+#define _PyTracer_INTERP_OWN_GIL 2        // counted in _PyTracer.own_gils
+
+/* An interpreter is being made, and nothing has run in it yet.  If it is to
+   have a GIL of its own, the GIL alone protects nothing from now on.  The
+   creator's GIL is held, if it has one. */
+extern void _PyTracer_OwnGil(PyInterpreterState *interp);
+#define _PyTracer_NEW_INTERPRETER(INTERP, CONFIG)                       \
     do {                                                                \
         if ((CONFIG)->gil == PyInterpreterConfig_OWN_GIL) {             \
-            _PyTracer_OwnGil();                                         \
+            _PyTracer_OwnGil(INTERP);                                   \
         }                                                               \
     } while (0)
 
-/* Flags of an interpreter, in its tracer_flags. */
-#define _PyTracer_INTERP_ENDED 1  // nobody looks at its pools; lock
-
 /* An interpreter ends: nothing runs in it any more, and its memory is about to
-   go. */
+   go.  Also one that could not be made. */
 extern void _PyTracer_InterpreterEnd(PyInterpreterState *interp);
 
 #ifdef __cplusplus

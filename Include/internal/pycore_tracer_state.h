@@ -231,7 +231,8 @@ struct tracer_state {
     int32_t countdown;            // allocations until the clock is looked at
     int64_t watch_low;            // while watched, an allocation must look
     uint64_t watch_span;          //   outside watch_low and the span above it
-    uint32_t shared;              // several GILs: take `lock` everywhere
+    uint32_t shared;              // several GILs: take `lock` everywhere;
+                                  //   any GIL, written with the only one
     uint32_t fused;               // the fused allocator functions are used
     int64_t alarm_low, alarm_high;
     int64_t deadline;             // ns, monotonic; INT64_MAX: none
@@ -239,6 +240,9 @@ struct tracer_state {
     struct tracer_measure *measures;    // GIL and lock
 
     uintptr_t lock;               // see pycore_tracer_lock.h; atomic
+    int own_gils;                 // interpreters with a GIL of their own, from
+                                  //   before they run until they have ended;
+                                  //   atomic, lock
     int abandoned;                // a fork found the tables in the middle of a
                                   //   change: no more tracing; lock
     int tracing;                  // GIL and lock

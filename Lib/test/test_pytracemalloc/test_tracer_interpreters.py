@@ -49,6 +49,188 @@ after = memory(int(sys.argv[1]))
 assert after - before < 50_000, (before, after)
 '''
 
+# What takes part in a test of what the tracer does again, once the last
+# interpreter with a GIL of its own has ended.
+ONE_GIL = '''
+import _interpreters, _tracemalloc, os, sys, time, tracemalloc
+
+def prunes():
+    """Are dead nodes given back?  With several GILs they never are."""
+    before = tracemalloc.get_tracer_stats()['pruned']
+    code = 'def f():\\n    return [[]]\\nf()\\n'
+    for i in range(20):
+        exec(compile(code, f'dead {i}', 'exec'), {})
+    _tracemalloc._prune_soon()
+    for i in range(20):
+        exec(compile(code, f'made {i}', 'exec'), {})
+    return tracemalloc.get_tracer_stats()['pruned'] > before
+
+def walk():
+    frame = sys._getframe(1)
+    frames = []
+    while frame is not None:
+        frames.insert(0, (frame.f_code.co_filename, frame.f_lineno))
+        frame = frame.f_back
+    return frames
+
+def check():
+    frames, kept = walk(), []
+    seen = tracemalloc.get_object_traceback(kept)
+    assert [(f.filename, f.lineno) for f in seen] == frames, (seen, frames)
+
+def deep(n, function):
+    return function() if n == 0 else deep(n - 1, function)
+'''
+
+# How long allocations take that are 25 calls deep.
+TIME = '''
+def loop():
+    start = time.perf_counter()
+    for i in range(20_000):
+        [i]
+    return time.perf_counter() - start
+
+def cost():
+    return min(deep(25, loop) for i in range(5))
+
+tracemalloc.start(25)
+before = cost()
+interpreter = _interpreters.create('isolated')
+_interpreters.destroy(interpreter)
+after = cost()
+assert after < 2 * before, (before, after)
+'''
+# Frames and a generator that were captured before the others came stay on the
+# stack while these come and go; code dies meanwhile, and other code takes its
+# place.
+CAPTURE = '''
+def generate():
+    while True:
+        check()
+        yield
+
+def made(n):
+    """A function of its own, that allocates and calls check()."""
+    scope = {'check': check}
+    exec(compile('\\n' * (n % 5) + 'def f(x):\\n    kept = [x]\\n    check()\\n'
+                 '    return f(x - 1) if x else kept\\n', 'made', 'exec'),
+         scope)
+    return scope['f']
+
+def come_and_go(n):
+    check()
+    interpreters = [_interpreters.create('isolated') for i in range(n)]
+    generator = generate()
+    for i in range(30):
+        made(i)(i % 4)
+        next(generator)
+    for interpreter in interpreters:
+        assert _interpreters.exec(interpreter, 'kept = [[]] * 9') is None
+        _interpreters.destroy(interpreter)
+    check()
+    for i in range(30):
+        made(i)(i % 4)
+        next(generator)
+    next(outer)
+
+outer = generate()
+for limit in 'full', 25, 1:
+    tracemalloc.start(limit)
+    if limit == 1:
+        def check():
+            frames, kept = walk(), []
+            seen = tracemalloc.get_object_traceback(kept)
+            assert seen[-1].lineno == sys._getframe().f_lineno - 2
+    next(outer)
+    for n in 1, 2, 0, 3:
+        come_and_go(n)
+        deep(7, lambda: come_and_go(n))
+    assert limit == 1 or prunes()
+    tracemalloc.stop()
+'''
+
+# Not one that cannot be made, nor one that makes others.
+COUNT = '''
+tracemalloc.start(25)
+assert prunes()
+one = _interpreters.create('isolated')
+two = _interpreters.create('isolated')
+assert not prunes()
+_interpreters.destroy(one)
+assert not prunes()
+code = """if 1:
+    import _interpreters
+    for i in range(2):
+        _interpreters.destroy(_interpreters.create('isolated'))
+"""
+assert _interpreters.exec(two, code) is None
+assert not prunes()
+_interpreters.destroy(two)
+assert prunes()
+
+config = _interpreters.new_config('isolated',
+                                  check_multi_interp_extensions=False)
+for i in range(3):
+    try:
+        _interpreters.create(config)
+    except _interpreters.InterpreterError:
+        pass
+    else:
+        raise AssertionError('made')
+    assert prunes()
+
+legacy = _interpreters.create('legacy')
+assert prunes()
+_interpreters.destroy(legacy)
+
+# While tracing is off.
+one = _interpreters.create('isolated')
+tracemalloc.stop()
+_interpreters.destroy(one)
+tracemalloc.start(25)
+assert prunes()
+one = _interpreters.create('isolated')
+tracemalloc.stop()
+tracemalloc.start(25)
+assert not prunes()
+_interpreters.destroy(one)
+assert prunes()
+'''
+
+# Threads with the one GIL allocate all the time.
+THREADS = '''
+import threading, _testtracer
+end = time.monotonic() + float(sys.argv[1])
+
+def allocate():
+    while time.monotonic() < end:
+        deep(9, lambda: [[i, float(i), {i: i}, bytearray(i)]
+                         for i in range(900)])
+        check()
+
+def come_and_go():
+    while time.monotonic() < end:
+        interpreter = _interpreters.create('isolated')
+        assert _interpreters.exec(interpreter, 'kept = [[]] * 9') is None
+        _interpreters.destroy(interpreter)
+        for i in range(3):
+            check()
+
+tracemalloc.start('full')
+_testtracer.start_threads(2)
+threads = [threading.Thread(target=target)
+           for target in [allocate, allocate, come_and_go, come_and_go]]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+_testtracer.stop_threads()
+assert prunes()
+wrong, size, current = _testtracer.check_counters(
+    tracemalloc.get_traced_memory)
+assert size <= current, (size, current)
+'''
+
 
 @threading_helper.requires_working_threading()
 class EndTests(unittest.TestCase):
@@ -61,6 +243,31 @@ class EndTests(unittest.TestCase):
         script_helper.assert_python_ok('-c', MEMORY,
                                        str(200 if SLOW else 30),
                                        PYTHONMALLOC='pymalloc')
+
+
+@threading_helper.requires_working_threading()
+class OneGilTests(unittest.TestCase):
+    """Once the last such interpreter has ended, all is as before the first."""
+
+    def run_script(self, code, *args):
+        script_helper.assert_python_ok('-c', ONE_GIL + code, *args,
+                                       PYTHONMALLOC='pymalloc')
+
+    def test_time(self):
+        self.run_script(TIME)
+
+    def test_captures(self):
+        self.run_script(CAPTURE)
+
+    def test_which_interpreters_count(self):
+        self.run_script(COUNT)
+
+    def test_interpreters_come_and_go_under_threads(self):
+        self.run_script(THREADS, str(SECONDS))
+
+    def test_interpreters_left_at_the_end(self):
+        self.run_script("""tracemalloc.start('full')
+kept = [_interpreters.create('isolated') for i in range(3)]""")
 
 
 if __name__ == '__main__':

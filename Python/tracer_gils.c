@@ -1,0 +1,108 @@
+/* One GIL, or several.
+
+   While there is one GIL it protects most of the tracer's state, and the fused
+   functions, the cache and the shadow stacks rely on it.  An interpreter with
+   a GIL of its own ends that: before it is made, `shared` is set, the general
+   functions are installed, and from then on the lock protects all.
+
+   When the last one has ended, the next allocation with the GIL goes back.
+   Its thread is then the only one in the tracer, but for threads without the
+   GIL, which rely on the lock in any case.  What was remembered of stacks and
+   of code is forgotten, as nobody kept it up to date; blocks, counters and the
+   peak are the same either way. */
+
+#include "Python.h"
+#include "pycore_tracer_core.h"
+#include "pycore_tracer_interp.h"
+
+/* --- Interpreters come and go */
+
+/* Locked. */
+static void
+count_interpreter(PyInterpreterState *interp, int change)
+{
+    int n = _Py_atomic_load_int_relaxed(&_PyTracer.own_gils) + change;
+    assert(n >= 0);
+    _Py_atomic_store_int_relaxed(&_PyTracer.own_gils, n);
+    if (change > 0) {
+        interp->tracer_flags |= _PyTracer_INTERP_OWN_GIL;
+    }
+}
+
+/* Count the interpreter if there are several GILs already. */
+static int
+is_one_more(PyInterpreterState *interp)
+{
+    _PyTracer_Lock();
+    int shared = _PyTracer.shared;
+    if (shared) {
+        count_interpreter(interp, 1);
+    }
+    _PyTracer_Unlock();
+    return shared;
+}
+
+/* The creator of an interpreter may have released the GIL; another thread may
+   then be amid a function that relies on it.  So far there is but one GIL. */
+void
+_PyTracer_OwnGil(PyInterpreterState *interp)
+{
+    if (is_one_more(interp)) {
+        return;
+    }
+    int detached = _PyThreadState_GET() == NULL;
+    PyGILState_STATE state = PyGILState_UNLOCKED;
+    if (detached) {
+        state = PyGILState_Ensure();
+    }
+    _PyTracer_Lock();
+    count_interpreter(interp, 1);
+    _PyTracer.shared = 1;
+    if (_PyTracer.tracing) {
+        _PyTracer_InstallAllocators(1);
+    }
+    _PyTracer_Unlock();
+    if (detached) {
+        PyGILState_Release(state);
+    }
+}
+
+void
+_PyTracer_InterpreterEnd(PyInterpreterState *interp)
+{
+    _PyTracer_Lock();
+    _PyTracer_ForgetInterpreter(interp);
+    if (interp->tracer_flags & _PyTracer_INTERP_OWN_GIL) {
+        count_interpreter(interp, -1);
+    }
+    _PyTracer_Unlock();
+}
+
+/* --- Back to one GIL */
+
+void
+_PyTracer_CountGils(void)
+{
+    if (_Py_atomic_load_int_relaxed(&_PyTracer.own_gils) == 0) {
+        _PyTracer.shared = 0;
+    }
+}
+
+/* This thread may hold HEAD_LOCK, or another one may hold it and wait for the
+   GIL: then another allocation goes back. */
+void
+_PyTracer_OneGil(void)
+{
+    if (!_PyTracer_TryLockAll()) {
+        return;
+    }
+    /* A wrapper may call our functions when tracing is off. */
+    if (_PyTracer.tracing) {
+        _PyTracer_CountGils();
+        if (!_PyTracer.shared) {
+            _PyTracer_ForgetStacks();
+            _PyTracer_InstallAllocators(1);
+        }
+    }
+    _PyTracer_UnlockAll();
+}
