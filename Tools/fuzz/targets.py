@@ -90,6 +90,8 @@ def prepare():
     """Make the folder with sample files, and work there."""
     global guard
     guard = Guard()
+    # A module that is imported late would write its compiled code.
+    sys.dont_write_bytecode = True
     atexit.register(shutil.rmtree, guard.folder)
     os.chdir(guard.folder)
     tracemalloc.start(5)
