@@ -19,7 +19,6 @@
 
 #define MAX_NFRAME UINT16_MAX
 
-struct tracer_cache_line _PyTracer_cache[TRACER_CACHE_MAX];
 uint8_t _PyTracer_chunk_carried[TRACER_MAX_CHUNKS];
 
 struct tracer_state _PyTracer = {

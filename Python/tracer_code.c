@@ -1,11 +1,15 @@
 /* Code objects: from the instruction that a frame executes to its location.
 
    Decoding a line table is slow, so each instruction is decoded once.  What
-   is known hangs on a record of the code object, by the offset of the
-   instruction; as the code object may die, and another one come to lie at its
-   address, _PyTracer_CodeDealloc() drops the record.  Locked. */
+   is known hangs on a record of the code object, in chains by the offset of
+   the instruction: two in most functions, more with the number of what is
+   known, so that none is long.  As the code object may die, and another one
+   come to lie at its address, _PyTracer_CodeDealloc() drops the record.  A
+   code object of more than PART_UNITS code units has a record for each part.
+   Locked. */
 
 #include "Python.h"
+#include "pycore_bitutils.h"      // _Py_bit_length()
 #include "pycore_code.h"          // _PyCode_CODE()
 #include "pycore_tracer_core.h"
 #include "pycore_tracer_index.h"  // TRACER_INDEX_BITS
@@ -13,25 +17,31 @@
 
 #define INITIAL_CODES 128
 #define INITIAL_INSTRS 1024
-#define NCHAINS 2                 // power of two
 #define UNIT_BITS 20
+#define PART_UNITS (1u << UNIT_BITS)
+#define FEW 16                    // instructions: two chains will do
+#define MAX_POOL_TABLE 1024       // entries, see tracer_memory.c
 
 struct instr {
-    uint64_t unit : UNIT_BITS;    // offset in the code, in code units
+    uint64_t unit : UNIT_BITS;    // offset in the part, in code units
     uint64_t location : TRACER_INDEX_BITS;
     uint64_t next : TRACER_INDEX_BITS;  // index + 1: in the chain, or free
 };
 static_assert(sizeof(struct instr) == 8, "there are many");
 
 struct code {
-    PyCodeObject *object;         // NULL: free
+    uintptr_t key;                // see key_of(); 0: free
     struct tracer_decoder decoder;
-    uint32_t function;
-    uint32_t chains[NCHAINS];     // by offset: index + 1 of the first
-                                  //   instruction, used last
-    int last_unit;                // highest offset of all
     uint32_t next;                // index + 1: in the bucket, or free
+    union {
+        uint32_t two[2];          // heads of chains: index + 1 of the
+        uint32_t *many;           //   instruction used last
+    } chains;
+    uint64_t function : TRACER_INDEX_BITS;
+    uint64_t ninstrs : UNIT_BITS + 1;
+    uint64_t end : UNIT_BITS + 1;       // above the offsets of all of these
 };
+static_assert(sizeof(struct code) == 40, "there are many");
 
 static struct instr *instrs;
 static uint32_t instr_capacity, ninstrs, free_instrs;
@@ -62,28 +72,134 @@ _PyTracer_CodeClear(void)
     ninstrs = free_instrs = ncodes = free_codes = 0;
 }
 
-/* --- Records of code objects */
+/* --- Chains of a code object */
+
+/* With more than a few instructions, the code has 1 << chain_bits() chains, of
+   which one holds four of them when it comes to more. */
+static int
+chain_bits(uint32_t n)
+{
+    return n <= FEW ? 1 : (_Py_bit_length(n - 1) - 1) & ~1;
+}
 
 static uint32_t *
-bucket_of(const PyCodeObject *object)
+chains_of(struct code *code)
 {
-    uint64_t x = (uint64_t)(uintptr_t)object * 0x9e3779b97f4a7c15u;
+    return code->ninstrs <= FEW ? code->chains.two : code->chains.many;
+}
+
+static inline uint32_t *
+chain_of(struct code *code, uint32_t unit)
+{
+    if (code->ninstrs <= FEW) {
+        return &code->chains.two[unit & 1];
+    }
+    int shift = 32 - chain_bits(code->ninstrs);
+    return &code->chains.many[(unit * 0x9e3779b1u) >> shift];
+}
+
+static uint32_t *
+make_chains(int bits)
+{
+    size_t n = (size_t)1 << bits;
+    return n <= MAX_POOL_TABLE ? _PyTracer_MemTable(n)
+                               : _PyTracer_MemAlloc(n * sizeof(uint32_t));
+}
+
+static void
+free_chains(uint32_t *chains, int bits)
+{
+    size_t n = (size_t)1 << bits;
+    if (bits == 1) {
+        return;                   // in the record
+    }
+    if (n <= MAX_POOL_TABLE) {
+        _PyTracer_MemFreeTable(chains, n);
+        return;
+    }
+    _PyTracer_MemFree(chains, n * sizeof(uint32_t));
+}
+
+/* Make room for one more instruction; -1: no memory. */
+static int
+grow_chains(struct code *code)
+{
+    int bits = chain_bits(code->ninstrs);
+    int more = chain_bits(code->ninstrs + 1);
+    if (bits == more) {
+        code->ninstrs++;
+        return 0;
+    }
+    uint32_t *grown = make_chains(more);
+    if (grown == NULL) {
+        return -1;
+    }
+    struct code before = *code;
+    uint32_t *old = chains_of(&before);
+    code->chains.many = grown;
+    code->ninstrs++;
+    for (uint32_t chain = 0; chain < 1u << bits; chain++) {
+        uint32_t next;
+        for (uint32_t i = old[chain]; i != 0; i = next) {
+            uint32_t *first = chain_of(code, instrs[i - 1].unit);
+            next = instrs[i - 1].next;
+            instrs[i - 1].next = *first;
+            *first = i;
+        }
+    }
+    free_chains(old, bits);
+    return 0;
+}
+
+/* All its instructions are free then. */
+static void
+drop_chains(struct code *code)
+{
+    int bits = chain_bits(code->ninstrs);
+    uint32_t *chains = chains_of(code);
+    for (uint32_t chain = 0; chain < 1u << bits; chain++) {
+        uint32_t first = chains[chain];
+        if (first != 0) {
+            struct instr *last = &instrs[first - 1];
+            while (last->next != 0) {
+                last = &instrs[last->next - 1];
+            }
+            last->next = free_instrs;
+            free_instrs = first;
+        }
+    }
+    free_chains(chains, bits);
+}
+
+/* --- Records of code objects */
+
+/* An address that belongs to this code object and to no other. */
+static uintptr_t
+key_of(const PyCodeObject *object, unsigned int part)
+{
+    return (uintptr_t)object + part;
+}
+
+static uint32_t *
+bucket_of(uintptr_t key)
+{
+    uint64_t x = (uint64_t)key * 0x9e3779b97f4a7c15u;
     return &buckets[(uint32_t)(x >> 32) & (code_capacity - 1)];
 }
 
 static void
 link_code(uint32_t i)
 {
-    uint32_t *head = bucket_of(codes[i].object);
+    uint32_t *head = bucket_of(codes[i].key);
     codes[i].next = *head;
     *head = i + 1;
 }
 
 static struct code *
-find_code(const PyCodeObject *object)
+find_code(uintptr_t key)
 {
-    uint32_t i = *bucket_of(object);
-    while (i != 0 && codes[i - 1].object != object) {
+    uint32_t i = *bucket_of(key);
+    while (i != 0 && codes[i - 1].key != key) {
         i = codes[i - 1].next;
     }
     return i == 0 ? NULL : &codes[i - 1];
@@ -115,7 +231,7 @@ grow_codes(void)
 }
 
 static struct code *
-make_code(PyCodeObject *object)
+make_code(PyCodeObject *object, uintptr_t key)
 {
     uint32_t function = _PyTracer_InternFunction(object);
     if (function == UINT32_MAX) {
@@ -132,8 +248,7 @@ make_code(PyCodeObject *object)
         }
         ncodes++;
     }
-    codes[i] = (struct code){.object = object, .function = function,
-                             .last_unit = -1};
+    codes[i] = (struct code){.key = key, .function = function};
     link_code(i);
     return &codes[i];
 }
@@ -142,48 +257,32 @@ static void
 drop_code(struct code *code)
 {
     uint32_t i = (uint32_t)(code - codes);
-    uint32_t *link = bucket_of(code->object);
+    uint32_t *link = bucket_of(code->key);
     while (*link != i + 1) {
         link = &codes[*link - 1].next;
     }
     *link = code->next;
-    for (int chain = 0; chain < NCHAINS; chain++) {
-        uint32_t first = code->chains[chain];
-        if (first != 0) {
-            struct instr *last = &instrs[first - 1];
-            while (last->next != 0) {
-                last = &instrs[last->next - 1];
-            }
-            last->next = free_instrs;
-            free_instrs = first;
-        }
-    }
-    code->object = NULL;
+    drop_chains(code);
+    code->key = 0;
     code->next = free_codes;
     free_codes = i + 1;
 }
 
 /* --- Instructions */
 
-static uint32_t *
-chain_of(struct code *code, int unit)
-{
-    return &code->chains[unit & (NCHAINS - 1)];
-}
-
 /* Location of a decoded instruction, or UINT32_MAX.  A module's top level
    runs forward: what lies beyond all that is known is not searched for. */
 static uint32_t
-find_instr(struct code *code, int unit)
+find_instr(struct code *code, uint32_t unit)
 {
-    if (unit > code->last_unit) {
+    if (unit >= code->end) {
         return UINT32_MAX;
     }
     uint32_t *first = chain_of(code, unit);
     struct instr *before = NULL;
     for (uint32_t i = *first; i != 0; i = before->next) {
         struct instr *instr = &instrs[i - 1];
-        if (instr->unit == (unsigned int)unit) {
+        if (instr->unit == unit) {
             if (before != NULL) {
                 before->next = instr->next;
                 instr->next = *first;
@@ -196,46 +295,51 @@ find_instr(struct code *code, int unit)
     return UINT32_MAX;
 }
 
-/* Without memory, it will be decoded again next time; as in a code object of a
-   million instructions. */
-static void
-add_instr(struct code *code, int unit, uint32_t location)
+static int
+grow_instrs(void)
 {
-    uint32_t i = ninstrs;
-    if (unit >= 1 << UNIT_BITS
-        || (free_instrs == 0 && i + 1 == TRACER_INDEX_MAX))
+    void *grown = _PyTracer_MemDouble(instrs, &instr_capacity,
+                                      sizeof(struct instr));
+    if (grown == NULL) {
+        return -1;
+    }
+    instrs = grown;
+    return 0;
+}
+
+/* Without memory, it will be decoded again next time. */
+static void
+add_instr(struct code *code, uint32_t unit, uint32_t location)
+{
+    uint32_t i = free_instrs != 0 ? free_instrs - 1 : ninstrs;
+    if (i + 1 == TRACER_INDEX_MAX
+        || (i == instr_capacity && grow_instrs() < 0)
+        || grow_chains(code) < 0)
     {
         return;
     }
     if (free_instrs != 0) {
-        i = free_instrs - 1;
         free_instrs = instrs[i].next;
     }
     else {
-        if (ninstrs == instr_capacity) {
-            void *grown = _PyTracer_MemDouble(instrs, &instr_capacity,
-                                              sizeof(struct instr));
-            if (grown == NULL) {
-                return;
-            }
-            instrs = grown;
-        }
         ninstrs++;
     }
     uint32_t *first = chain_of(code, unit);
     instrs[i] = (struct instr){unit, location, *first};
     *first = i + 1;
-    code->last_unit = Py_MAX(code->last_unit, unit);
+    code->end = Py_MAX(code->end, unit + 1);
 }
 
 uint32_t
 _PyTracer_LocationOf(_PyInterpreterFrame *frame)
 {
     PyCodeObject *object = _PyFrame_GetCode(frame);
-    int unit = (int)(frame->instr_ptr - _PyCode_CODE(object));
-    struct code *code = find_code(object);
+    int offset = (int)(frame->instr_ptr - _PyCode_CODE(object));
+    uint32_t unit = (uint32_t)offset % PART_UNITS;
+    uintptr_t key = key_of(object, (uint32_t)offset / PART_UNITS);
+    struct code *code = find_code(key);
     if (code == NULL) {
-        code = make_code(object);
+        code = make_code(object, key);
         if (code == NULL) {
             return UINT32_MAX;
         }
@@ -244,7 +348,7 @@ _PyTracer_LocationOf(_PyInterpreterFrame *frame)
     if (location == UINT32_MAX) {
         struct tracer_position pos = _PyTracer_DecodeLine(object,
                                                           &code->decoder,
-                                                          unit);
+                                                          offset);
         location = _PyTracer_InternLocation(code->function, &pos);
         if (location != UINT32_MAX) {
             add_instr(code, unit, location);
@@ -253,17 +357,31 @@ _PyTracer_LocationOf(_PyInterpreterFrame *frame)
     return location;
 }
 
-/* --- Code objects die and are made */
+/* --- Code objects die */
+
+/* 0: nothing was known of it. */
+static int
+drop_parts(PyCodeObject *object)
+{
+    unsigned int last = (unsigned int)(Py_SIZE(object) / PART_UNITS);
+    int found = 0;
+    for (unsigned int part = 0; part <= last; part++) {
+        struct code *code = find_code(key_of(object, part));
+        if (code != NULL) {
+            drop_code(code);
+            found = 1;
+        }
+    }
+    return found;
+}
 
 void
 _PyTracer_CodeDealloc(PyCodeObject *object)
 {
     _PyTracer_Lock();
-    struct code *code = _PyTracer.tracing ? find_code(object) : NULL;
-    if (code != NULL) {
+    if (_PyTracer.tracing && drop_parts(object)) {
         uintptr_t low = (uintptr_t)_PyCode_CODE(object);
         uintptr_t high = (uintptr_t)(_PyCode_CODE(object) + Py_SIZE(object));
-        drop_code(code);
         _PyTracer.code_epoch++;
         if (_PyTracer.dead_high == 0) {
             _PyTracer.dead_low = low;
@@ -272,23 +390,4 @@ _PyTracer_CodeDealloc(PyCodeObject *object)
         _PyTracer.dead_high = Py_MAX(_PyTracer.dead_high, high);
     }
     _PyTracer_Unlock();
-}
-
-/* What the cache knows of dead instructions does no harm until new ones may
-   stand at their addresses.  Code objects die in crowds, so this is rare. */
-void
-_PyTracer_CodeNew(void)
-{
-    if (_PyTracer.shared || _PyTracer.dead_high == 0) {
-        return;                   // several GILs: no cache is used
-    }
-    uintptr_t low = _PyTracer.dead_low;
-    uintptr_t length = _PyTracer.dead_high - low;
-    for (size_t i = 0; i < _PyTracer.cache_lines; i++) {
-        struct tracer_cache_line *line = &_PyTracer_cache[i];
-        if ((uintptr_t)line->instr - low < length) {
-            line->instr = NULL;
-        }
-    }
-    _PyTracer.dead_high = 0;
 }

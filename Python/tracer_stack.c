@@ -150,24 +150,6 @@ _PyTracer_ThreadDealloc(PyThreadState *tstate)
     }
 }
 
-static void
-set_cache_lines(uint32_t n)
-{
-    assert(n >= TRACER_CACHE_MIN && n <= TRACER_CACHE_MAX);
-    _PyTracer.cache_lines = n;
-    _PyTracer.cache_mask = TRACER_CACHE_MASK(n);
-    _PyTracer.cache_misses = 0;
-}
-
-static void
-clear_cache(void)
-{
-    memset(_PyTracer_cache, 0,
-           _PyTracer.cache_lines * sizeof(_PyTracer_cache[0]));
-    _PyTracer.dead_high = 0;
-    set_cache_lines(TRACER_CACHE_MIN);
-}
-
 void
 _PyTracer_ForgetStacks(void)
 {
@@ -180,56 +162,10 @@ _PyTracer_ForgetStacks(void)
         }
     }
     _PyTracer_ForgetWalk();
-    clear_cache();
+    _PyTracer_ClearCache();
 }
 
 /* --- Nodes of a path; locked */
-
-static Py_NO_INLINE uint32_t
-fill_cache(struct tracer_cache_line *line, uint32_t parent,
-           _PyInterpreterFrame *frame)
-{
-    const void *instr = frame->instr_ptr;
-    _PyTracer_Lock();
-    /* Our functions may be called when tracing is off, by a wrapper. */
-    uint32_t node = _PyTracer.tracing ? _PyTracer_ChildOf(parent, frame)
-                                      : TRACER_NODE_NONE;
-    int full = _PyTracer.nnodes >= _PyTracer.prune_at;
-    _PyTracer_Unlock();
-    if (node != TRACER_NODE_NONE) {
-        line[1] = line[0];
-        line[0] = (struct tracer_cache_line){instr, parent, node};
-    }
-    if (full) {
-        _PyTracer.must_prune = 1;
-        _PyTracer.code_epoch++;       // the next capture comes to distrust()
-    }
-    if (++_PyTracer.cache_misses > 16 * _PyTracer.cache_lines
-        && _PyTracer.cache_lines < TRACER_CACHE_MAX)
-    {
-        /* What lies in the wrong place now is true still. */
-        set_cache_lines(2 * _PyTracer.cache_lines);
-    }
-    return node;
-}
-
-/* Node of the frame below `parent`. */
-static inline uint32_t
-cached_child(uint32_t parent, _PyInterpreterFrame *frame)
-{
-    const void *instr = frame->instr_ptr;
-    struct tracer_cache_line *line = _PyTracer_CacheLine(instr, parent);
-    if (line[0].instr == instr && line[0].parent == parent) {
-        return line[0].node;
-    }
-    if (line[1].instr == instr && line[1].parent == parent) {
-        struct tracer_cache_line hit = line[1];
-        line[1] = line[0];
-        line[0] = hit;
-        return hit.node;
-    }
-    return fill_cache(line, parent, frame);
-}
 
 static inline struct stop *
 last_stop(struct entry *e)
@@ -255,7 +191,7 @@ from_last(struct entry *entries, size_t i)
         }
         uint32_t parent = j == base ? _PyTracer_BaseParent(base)
                           : last_stop(&entries[j - 1])->from_last;
-        stop->from_last = cached_child(parent, entries[j].frame);
+        stop->from_last = _PyTracer_CachedChild(parent, entries[j].frame);
         if (stop->from_last == TRACER_NODE_NONE) {
             return TRACER_NODE_NONE;
         }
@@ -286,8 +222,9 @@ move_entry(struct entry *e)
     e->last ^= 1;
     struct stop *stop = last_stop(e);
     if (stop->instr != instr) {
-        *stop = (struct stop){instr, cached_child(e->parent, e->frame),
-                              TRACER_NODE_NONE};
+        stop->instr = instr;
+        stop->node = _PyTracer_CachedChild(e->parent, e->frame);
+        stop->from_last = TRACER_NODE_NONE;
         return stop->node == TRACER_NODE_NONE ? -1 : 0;
     }
     return 0;
@@ -300,10 +237,10 @@ make_entry(struct entry *e, _PyInterpreterFrame *frame, uint32_t parent)
     e->frame = frame;
     e->parent = parent;
     e->last = 0;
-    e->stops[0] = (struct stop){frame->instr_ptr, cached_child(parent, frame),
-                                TRACER_NODE_NONE};
+    uint32_t node = _PyTracer_CachedChild(parent, frame);
+    e->stops[0] = (struct stop){frame->instr_ptr, node, TRACER_NODE_NONE};
     e->stops[1].instr = NULL;
-    return e->stops[0].node == TRACER_NODE_NONE ? -1 : 0;
+    return node == TRACER_NODE_NONE ? -1 : 0;
 }
 
 /* --- Capture with the GIL */
@@ -315,7 +252,7 @@ capture_one(PyThreadState *tstate)
     if (frame == NULL) {
         return TRACER_NODE_UNKNOWN;
     }
-    uint32_t id = cached_child(0, frame);
+    uint32_t id = _PyTracer_CachedChild(0, frame);
     if (id != TRACER_NODE_NONE) {
         _PyTracer_NoteDepth(id, frame);
     }
@@ -572,28 +509,51 @@ capture_stack(PyThreadState *tstate)
     return last_stop(e)->node;
 }
 
-/* The commonest change comes first, and calls nothing: the top frame has
-   returned to the one below, which is at an instruction that it was at
-   before. */
+/* The top frame has stayed, and is at another instruction than the cache tells
+   at first look.  What its entry says of instructions may be old. */
+static inline uint32_t
+look_up(const struct _PyTracer_top *top, _PyInterpreterFrame *frame)
+{
+    if (top->stack->code_epoch != _PyTracer.code_epoch) {
+        return TRACER_NODE_NONE;
+    }
+    return _PyTracer_CachedChild(top->parent, frame);
+}
+
+/* The top frame has returned to the one below, which is at an instruction that
+   it was at before. */
+static inline uint32_t
+pop_one(struct _PyTracer_top *top, const _PyInterpreterFrame *frame)
+{
+    struct tracer_stack *s = top->stack;
+    if (s == NULL || s->depth < 2 || s->code_epoch != _PyTracer.code_epoch) {
+        return TRACER_NODE_NONE;
+    }
+    struct entry *e = &s->entries[s->depth - 2];
+    const struct stop *stop;
+    if (e->frame != frame || (stop = known_stop(e)) == NULL) {
+        return TRACER_NODE_NONE;
+    }
+    s->depth--;
+    top->frame = e->frame;
+    top->parent = e->parent;
+    return stop->node;
+}
+
+/* The commonest changes come first. */
 uint32_t
 _PyTracer_CaptureSlow(PyThreadState *tstate)
 {
     _PyInterpreterFrame *frame = tstate->current_frame;
+    struct _PyTracer_top *top = &((_PyThreadStateImpl *)tstate)->tracer;
+    uint32_t node = TRACER_NODE_NONE;
     if (frame != NULL && frame->tracer_mark) {
-        struct _PyTracer_top *top = &((_PyThreadStateImpl *)tstate)->tracer;
-        struct tracer_stack *s = top->stack;
-        struct entry *e;
-        struct stop *stop;
-        if (s != NULL && s->depth >= 2
-            && (e = &s->entries[s->depth - 2])->frame == frame
-            && s->code_epoch == _PyTracer.code_epoch
-            && (stop = known_stop(e)) != NULL)
-        {
-            s->depth--;
-            top->frame = frame;
-            top->parent = e->parent;
-            return stop->node;
-        }
+        node = frame == top->frame ? look_up(top, frame)
+                                   : pop_one(top, frame);
     }
-    return _PyTracer.limit == 1 ? capture_one(tstate) : capture_stack(tstate);
+    if (node == TRACER_NODE_NONE) {
+        node = _PyTracer.limit == 1 ? capture_one(tstate)
+                                    : capture_stack(tstate);
+    }
+    return node;
 }

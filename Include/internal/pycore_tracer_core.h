@@ -280,14 +280,52 @@ _PyTracer_IsParked(uint32_t node)
     return node >= TRACER_NODE_PARKED && node < TRACER_NODE_FIRST;
 }
 
-/* First line of the set for an instruction below `parent`. */
+/* --- tracer_cache.c; GIL held, not shared */
+
+/* Node of the frame below `parent`, which none of the two lines tells, or
+   NONE: no memory; not locked. */
+extern uint32_t _PyTracer_FillCache(struct tracer_cache_line *line,
+                                    uint32_t parent,
+                                    _PyInterpreterFrame *frame);
+extern void _PyTracer_ClearCache(void);
+
+/* First line of the set for an instruction below `parent`.  The lines of a long
+   function are often the same distance apart: the factor is one that spreads
+   the multiples of any small number, from wherever they begin. */
 static inline Py_ALWAYS_INLINE struct tracer_cache_line *
 _PyTracer_CacheLine(const void *instr, uint32_t parent)
 {
-    static_assert(sizeof(struct tracer_cache_line) == 16, "see the shifts");
-    uintptr_t offset = (uintptr_t)instr << 4 ^ parent * 0x9e3779b1u >> 12;
-    offset &= _PyTracer.cache_mask;
+    uint32_t x = (uint32_t)(uintptr_t)instr + parent * 0x9e3779b1u;
+    uint32_t offset = (x * 0x21334eb1u) & _PyTracer.cache_mask;
     return (struct tracer_cache_line *)((char *)_PyTracer_cache + offset);
+}
+
+/* What the second line of a set says, or NONE; then it is the first. */
+static inline uint32_t
+_PyTracer_SecondLine(struct tracer_cache_line *line, const void *instr,
+                     uint32_t parent)
+{
+    struct tracer_cache_line hit = line[1];
+    if (hit.instr != instr || hit.parent != parent) {
+        return TRACER_NODE_NONE;
+    }
+    line[1] = line[0];
+    line[0] = hit;
+    return hit.node;
+}
+
+/* Node of the frame below `parent`, or NONE: no memory.  Not locked. */
+static inline uint32_t
+_PyTracer_CachedChild(uint32_t parent, _PyInterpreterFrame *frame)
+{
+    const void *instr = frame->instr_ptr;
+    struct tracer_cache_line *line = _PyTracer_CacheLine(instr, parent);
+    if (line[0].instr == instr && line[0].parent == parent) {
+        return line[0].node;
+    }
+    uint32_t node = _PyTracer_SecondLine(line, instr, parent);
+    return node != TRACER_NODE_NONE ? node
+           : _PyTracer_FillCache(line, parent, frame);
 }
 
 /* Node of the current stack if that takes no more than a look, else NONE.
@@ -301,21 +339,23 @@ _PyTracer_CaptureFast(PyThreadState *tstate, int whole)
     if (frame == NULL) {
         return TRACER_NODE_NONE;
     }
-    if (!whole) {
-        const struct tracer_cache_line *line =
-            _PyTracer_CacheLine(frame->instr_ptr, 0);
-        assert(line->parent == 0);
-        return line->instr == frame->instr_ptr ? line->node
-                                               : TRACER_NODE_NONE;
-    }
-    const struct _PyTracer_top *top = &((_PyThreadStateImpl *)tstate)->tracer;
-    if (frame != top->frame || !frame->tracer_mark) {
-        return TRACER_NODE_NONE;
+    uint32_t parent = 0;
+    if (whole) {
+        const struct _PyTracer_top *top =
+            &((_PyThreadStateImpl *)tstate)->tracer;
+        if (frame != top->frame || !frame->tracer_mark) {
+            return TRACER_NODE_NONE;
+        }
+        parent = top->parent;
     }
     const struct tracer_cache_line *line =
-        _PyTracer_CacheLine(frame->instr_ptr, top->parent);
-    return line->instr == frame->instr_ptr && line->parent == top->parent
-           ? line->node : TRACER_NODE_NONE;
+        _PyTracer_CacheLine(frame->instr_ptr, parent);
+    assert(whole || line->parent == 0);
+    if (line->instr != frame->instr_ptr || (whole && line->parent != parent))
+    {
+        return TRACER_NODE_NONE;
+    }
+    return line->node;
 }
 
 /* Node of the current stack, or NONE if the tracer is out of memory.  GIL

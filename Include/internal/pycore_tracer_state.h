@@ -184,7 +184,7 @@ struct tracer_memory {
    was used last first.  It grows with the number of misses; what is not used
    is not touched.  GIL. */
 #define TRACER_CACHE_MIN 512      // lines
-#define TRACER_CACHE_MAX 8192
+#define TRACER_CACHE_MAX 65536
 struct tracer_cache_line {
     const void *instr;
     uint32_t parent;
@@ -256,7 +256,8 @@ struct tracer_state {
     uint32_t nlocations;          // lock
     uint32_t nstrings;            // lock
     uint32_t cache_lines;         // in use; GIL
-    uint32_t cache_misses;        // since it grew; GIL
+    uint32_t cache_misses;        // since it has this size; GIL
+    uint32_t cache_sweeps;        // the same
     uint32_t prune_at;            // nodes; lock
     uint32_t must_prune;          // at the next capture; GIL
     uint64_t code_epoch;          // code objects that died; GIL

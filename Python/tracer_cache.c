@@ -1,0 +1,105 @@
+/* The cache of the capture: from (node of the caller, instruction) to node.
+
+   A line that is here saves taking the lock, and the tables of code objects
+   and of the call tree.  The cache grows where lines that it has held are
+   missed.  What it knows holds until a code object dies and another one comes
+   to lie at its address. */
+
+#include "Python.h"
+#include "pycore_tracer_core.h"
+
+struct tracer_cache_line _PyTracer_cache[TRACER_CACHE_MAX];
+
+#define MISSES 8                  // a line, until it grows
+#define SMALL 8192                // lines: a sweep costs little
+#define SWEEPS 64                 // of a large one, until it shrinks
+
+static void
+set_lines(uint32_t n)
+{
+    assert(n >= TRACER_CACHE_MIN && n <= TRACER_CACHE_MAX);
+    _PyTracer.cache_lines = n;
+    _PyTracer.cache_mask = TRACER_CACHE_MASK(n);
+    _PyTracer.cache_misses = 0;
+    _PyTracer.cache_sweeps = 0;
+}
+
+void
+_PyTracer_ClearCache(void)
+{
+    memset(_PyTracer_cache, 0,
+           _PyTracer.cache_lines * sizeof(_PyTracer_cache[0]));
+    _PyTracer.dead_high = 0;
+    set_lines(TRACER_CACHE_MIN);
+}
+
+/* A node that there was before is missed, not met for the first time.  What
+   lies in the wrong place after it has grown is true still. */
+static void
+count_miss(void)
+{
+    if (++_PyTracer.cache_misses > MISSES * _PyTracer.cache_lines
+        && _PyTracer.cache_lines < TRACER_CACHE_MAX)
+    {
+        set_lines(2 * _PyTracer.cache_lines);
+    }
+}
+
+uint32_t
+_PyTracer_FillCache(struct tracer_cache_line *line, uint32_t parent,
+                    _PyInterpreterFrame *frame)
+{
+    const void *instr = frame->instr_ptr;
+    _PyTracer_Lock();
+    /* Our functions may be called when tracing is off, by a wrapper. */
+    uint32_t nnodes = _PyTracer.nnodes;
+    uint32_t node = _PyTracer.tracing ? _PyTracer_ChildOf(parent, frame)
+                                      : TRACER_NODE_NONE;
+    int is_new = _PyTracer.nnodes != nnodes;
+    int full = _PyTracer.nnodes >= _PyTracer.prune_at;
+    _PyTracer_Unlock();
+    if (node != TRACER_NODE_NONE) {
+        line[1] = line[0];
+        line[0] = (struct tracer_cache_line){instr, parent, node};
+    }
+    if (full) {
+        _PyTracer.must_prune = 1;
+        _PyTracer.code_epoch++;       // the next capture comes to distrust()
+    }
+    if (!is_new) {
+        count_miss();
+    }
+    return node;
+}
+
+/* A program that makes new code all the time is better off with a small
+   one. */
+static void
+shrink(void)
+{
+    uint32_t n = _PyTracer.cache_lines / 2;
+    memset(_PyTracer_cache + n, 0, n * sizeof(_PyTracer_cache[0]));
+    set_lines(n);
+}
+
+/* What the cache knows of dead instructions does no harm until new ones may
+   stand at their addresses.  Code objects die in crowds, so this is rare. */
+void
+_PyTracer_CodeNew(void)
+{
+    if (_PyTracer.shared || _PyTracer.dead_high == 0) {
+        return;                   // several GILs: no cache is used
+    }
+    if (_PyTracer.cache_lines > SMALL && ++_PyTracer.cache_sweeps > SWEEPS) {
+        shrink();
+    }
+    uintptr_t low = _PyTracer.dead_low;
+    uintptr_t length = _PyTracer.dead_high - low;
+    for (size_t i = 0; i < _PyTracer.cache_lines; i++) {
+        struct tracer_cache_line *line = &_PyTracer_cache[i];
+        if ((uintptr_t)line->instr - low < length) {
+            line->instr = NULL;
+        }
+    }
+    _PyTracer.dead_high = 0;
+}
