@@ -282,6 +282,8 @@ PyTraceMalloc_Track(unsigned int domain, uintptr_t ptr, size_t size)
         PyGILState_Release(state);
         return result;
     }
+    int captured = tstate != NULL && !_PyTracer.shared;
+    uint32_t node = captured ? _PyTracer_Capture(tstate) : TRACER_NODE_NONE;
     if (tstate == NULL) {
         tstate = PyGILState_GetThisThreadState();
     }
@@ -289,8 +291,10 @@ PyTraceMalloc_Track(unsigned int domain, uintptr_t ptr, size_t size)
     _PyTracer_Lock();
     if (_PyTracer.tracing) {
         drop_locked(domain, ptr);
-        result = track_locked(domain, ptr, size,
-                              _PyTracer_CaptureLocked(tstate));
+        if (!captured) {
+            node = _PyTracer_CaptureLocked(tstate);
+        }
+        result = track_locked(domain, ptr, size, node);
     }
     _PyTracer_Unlock();
     return result;

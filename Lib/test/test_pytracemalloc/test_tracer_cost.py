@@ -3,7 +3,10 @@ import sys
 import time
 import unittest
 
+from test.support import import_helper
 from test.test_pytracemalloc.helpers import Tracing
+
+_testcapi = import_helper.import_module('_testcapi')
 
 
 def ratio(slow, fast, bound, seconds=30):
@@ -36,6 +39,18 @@ def lines(n, total):
     return run
 
 
+def track_below(depth):
+    """A function that tracks a block, often, so deep in the stack."""
+    track = _testcapi.tracemalloc_track
+    scope = {'track': track}
+    exec('def recurse(depth):\n'
+         '    if depth:\n'
+         '        return recurse(depth - 1)\n'
+         '    for i in range(1000):\n'
+         '        track(7, 8, 9)\n', scope)
+    return lambda: scope['recurse'](depth)
+
+
 class CostTests(unittest.TestCase):
 
     def test_lines_of_a_function(self):
@@ -46,6 +61,10 @@ class CostTests(unittest.TestCase):
                 for i in range(60):
                     many()
                 self.assertLess(ratio(many, few, 1.5), 1.5)
+
+    def test_depth_of_what_an_extension_tracks(self):
+        with Tracing(25):
+            self.assertLess(ratio(track_below(100), track_below(1), 1.1), 1.1)
 
 
 if __name__ == '__main__':
