@@ -256,6 +256,24 @@ prune_soon(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(set_page_size_doc,
+"_set_page_size($module, size, /)\n--\n\n"
+"For tests, before start(): memory comes in pages of that many bytes, a\n"
+"multiple of the system's; 0: in the system's.");
+
+static PyObject *
+set_page_size(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+    size_t size = PyLong_AsSize_t(arg);
+    if (size == (size_t)-1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    _PyTracer_Lock();
+    _PyTracer.memory.page_size = size;
+    _PyTracer_Unlock();
+    Py_RETURN_NONE;
+}
+
 #define METHOD(NAME, FLAGS) {#NAME, (PyCFunction)NAME, FLAGS, NAME##_doc}
 
 static PyMethodDef methods[] = {
@@ -273,6 +291,7 @@ static PyMethodDef methods[] = {
     METHOD(get_freelist_stats, METH_NOARGS),
     METHOD(get_tracer_stats, METH_NOARGS),
     {"_set_nomemory", set_nomemory, METH_VARARGS, set_nomemory_doc},
+    {"_set_page_size", set_page_size, METH_O, set_page_size_doc},
     {"_prune_soon", prune_soon, METH_NOARGS, prune_soon_doc},
     {NULL, NULL, 0, NULL}
 };

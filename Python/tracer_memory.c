@@ -10,12 +10,14 @@
 
    Everything here is called with _PyTracer.lock held, returns NULL when there
    is no memory, and sets no exception.  tracer_memory.fail_* let a test make
-   any single request fail. */
+   any single request fail, and page_size makes pages as large as they are on
+   other machines. */
 
 #include "Python.h"
 #include "pycore_tracer_core.h"
 
 #include <sys/mman.h>             // mmap()
+#include <unistd.h>               // sysconf()
 
 #define REGION_SIZE (256 * 1024)
 #define TABLE_UNIT 16             // entries; tables are multiples of it
@@ -66,9 +68,20 @@ _PyTracer_MemFree(void *p, size_t size)
     }
 }
 
+static size_t
+page_size(void)
+{
+    size_t *size = &_PyTracer.memory.page_size;
+    if (*size == 0) {
+        *size = (size_t)sysconf(_SC_PAGESIZE);
+    }
+    return *size;
+}
+
 void *
 _PyTracer_MemReserve(size_t size)
 {
+    assert(size % page_size() == 0);
     if (must_fail()) {
         return NULL;
     }
@@ -77,16 +90,26 @@ _PyTracer_MemReserve(size_t size)
     return p == MAP_FAILED ? NULL : p;
 }
 
-int
-_PyTracer_MemCommit(void *array, size_t size, size_t new_size)
+/* The system refuses what does not begin with a page; so do we, if a test
+   makes the pages larger. */
+static int
+make_usable(char *range, size_t from, size_t to)
 {
-    assert(new_size >= size);
-    if (must_fail() || mprotect((char *)array + size, new_size - size,
-                                PROT_READ | PROT_WRITE))
-    {
+    if (from % page_size() != 0) {
         return -1;
     }
-    return 0;
+    return mprotect(range + from, to - from, PROT_READ | PROT_WRITE);
+}
+
+int
+_PyTracer_MemCommit(void *range, size_t from, size_t to)
+{
+    assert(to >= from);
+    if (must_fail()) {
+        return -1;
+    }
+    return make_usable(range, _Py_SIZE_ROUND_DOWN(from, page_size()),
+                       _Py_SIZE_ROUND_UP(to, page_size()));
 }
 
 void

@@ -32,7 +32,8 @@ static const size_t item_sizes[NARRAYS] = {
     [WIDE] = sizeof(struct tracer_wide),
     [TWINS] = sizeof(struct tracer_twin),
 };
-static char *arrays[NARRAYS];
+static char *range;
+static size_t offsets[NARRAYS];   // of the arrays in the range
 static uint32_t ncommitted;       // chunks of arrays in use, array by array
 
 static size_t
@@ -46,29 +47,36 @@ items_size(void)
 }
 
 /* Where address space is limited (ulimit -v), fewer nodes have to do. */
+static uint32_t
+reserve_range(void)
+{
+    uint32_t least = TRACER_CHUNK_NODES * 4;
+    for (uint32_t n = TRACER_MAX_NODES; n >= least; n /= 4) {
+        range = _PyTracer_MemReserve(n * items_size());
+        if (range != NULL) {
+            return n;
+        }
+    }
+    return 0;
+}
+
 static int
 reserve_arrays(void)
 {
-    char *range = NULL;
-    uint32_t n = TRACER_MAX_NODES;
-    for (; n >= TRACER_CHUNK_NODES * 4; n /= 4) {
-        range = _PyTracer_MemReserve(n * items_size());
-        if (range != NULL) {
-            break;
-        }
-    }
-    if (range == NULL) {
+    uint32_t n = reserve_range();
+    if (n == 0) {
         return -1;
     }
+    size_t offset = 0;
     for (int i = 0; i < NARRAYS; i++) {
-        arrays[i] = range;
-        range += n * item_sizes[i];
+        offsets[i] = offset;
+        offset += n * item_sizes[i];
     }
     _PyTracer.max_nodes = n;
-    _PyTracer.nodes = (struct tracer_node *)arrays[NODES];
-    _PyTracer.saved = (uint32_t *)arrays[SAVED];
-    _PyTracer.wide = (struct tracer_wide *)arrays[WIDE];
-    _PyTracer.twins = (struct tracer_twin *)arrays[TWINS];
+    _PyTracer.nodes = (struct tracer_node *)(range + offsets[NODES]);
+    _PyTracer.saved = (uint32_t *)(range + offsets[SAVED]);
+    _PyTracer.wide = (struct tracer_wide *)(range + offsets[WIDE]);
+    _PyTracer.twins = (struct tracer_twin *)(range + offsets[TWINS]);
     return 0;
 }
 
@@ -81,8 +89,8 @@ make_chunk(void)
     while (ncommitted < (chunk + 1) * NARRAYS) {
         uint32_t i = ncommitted % NARRAYS;
         size_t size = TRACER_CHUNK_NODES * item_sizes[i];
-        if (_PyTracer_MemCommit(arrays[i], chunk * size, (chunk + 1) * size))
-        {
+        size_t from = offsets[i] + chunk * size;
+        if (_PyTracer_MemCommit(range, from, from + size) < 0) {
             return -1;
         }
         ncommitted++;
@@ -93,8 +101,8 @@ make_chunk(void)
 static void
 release_arrays(void)
 {
-    _PyTracer_MemRelease(arrays[0], _PyTracer.max_nodes * items_size());
-    memset(arrays, 0, sizeof(arrays));
+    _PyTracer_MemRelease(range, _PyTracer.max_nodes * items_size());
+    range = NULL;
     memset(_PyTracer_chunk_carried, 0, sizeof(_PyTracer_chunk_carried));
     ncommitted = 0;
     _PyTracer.max_nodes = 0;

@@ -41,11 +41,11 @@ extern void *_PyTracer_MemGrow(void *p, size_t size, size_t new_size);
 /* The same for an array: make it hold twice as many items. */
 extern void *_PyTracer_MemDouble(void *p, uint32_t *capacity,
                                  size_t item_size);
-/* A range of addresses, of which parts come to use: make an array in it use
-   the first new_size bytes, zeroed, instead of size; 0, or -1.  Its user
-   counts what is touched. */
+/* A range of addresses, of which parts come to use. */
 extern void *_PyTracer_MemReserve(size_t size);
-extern int _PyTracer_MemCommit(void *array, size_t size, size_t new_size);
+/* Make the bytes [from, to) of a range usable, zeroed; 0, or -1.  The range
+   ends with a page.  Its user counts what is touched. */
+extern int _PyTracer_MemCommit(void *range, size_t from, size_t to);
 extern void _PyTracer_MemRelease(void *range, size_t size);
 extern char *_PyTracer_MemText(size_t size);                // until MemClear
 extern uint32_t *_PyTracer_MemTable(size_t nentries);       // zeroed

@@ -178,6 +178,7 @@ struct tracer_memory {
     void *free_tables[64];        // pool tables, by size class
     long calls;                   // requests made
     long fail_from, fail_to;      // test hook: requests [from, to) fail
+    size_t page_size;             // 0: not asked for yet; a test sets it
 };
 
 /* --- Cache (parent, instruction) -> node, in sets of two lines, the one that
