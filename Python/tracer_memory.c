@@ -17,9 +17,11 @@
 #include "pycore_tracer_core.h"
 
 #include <sys/mman.h>             // mmap()
+#include <sys/resource.h>         // getrlimit()
 #include <unistd.h>               // sysconf()
 
 #define REGION_SIZE (256 * 1024)
+#define RESERVE_SHARE 8           // a range takes at most 1/8 of what is left
 #define TABLE_UNIT 16             // entries; tables are multiples of it
 #define NTABLE_LISTS Py_ARRAY_LENGTH(_PyTracer.memory.free_tables)
 
@@ -78,16 +80,36 @@ page_size(void)
     return *size;
 }
 
-void *
-_PyTracer_MemReserve(size_t size)
+static void *
+reserve(size_t size)
 {
-    assert(size % page_size() == 0);
-    if (must_fail()) {
-        return NULL;
-    }
     void *p = mmap(NULL, size, PROT_NONE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return p == MAP_FAILED ? NULL : p;
+}
+
+/* Where addresses are limited (ulimit -v), would the range leave most of what
+   is left to the program? */
+static int
+is_affordable(size_t size)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) || limit.rlim_cur == RLIM_INFINITY) {
+        return 1;
+    }
+    void *p = reserve(size * RESERVE_SHARE);
+    _PyTracer_MemRelease(p, size * RESERVE_SHARE);
+    return p != NULL;
+}
+
+void *
+_PyTracer_MemReserve(size_t size, int must)
+{
+    assert(size % page_size() == 0);
+    if (must_fail() || (!must && !is_affordable(size))) {
+        return NULL;
+    }
+    return reserve(size);
 }
 
 /* The system refuses what does not begin with a page; so do we, if a test

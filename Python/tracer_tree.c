@@ -52,7 +52,7 @@ reserve_range(void)
 {
     uint32_t least = TRACER_CHUNK_NODES * 4;
     for (uint32_t n = TRACER_MAX_NODES; n >= least; n /= 4) {
-        range = _PyTracer_MemReserve(n * items_size());
+        range = _PyTracer_MemReserve(n * items_size(), n == least);
         if (range != NULL) {
             return n;
         }

@@ -41,8 +41,9 @@ extern void *_PyTracer_MemGrow(void *p, size_t size, size_t new_size);
 /* The same for an array: make it hold twice as many items. */
 extern void *_PyTracer_MemDouble(void *p, uint32_t *capacity,
                                  size_t item_size);
-/* A range of addresses, of which parts come to use. */
-extern void *_PyTracer_MemReserve(size_t size);
+/* A range of addresses, of which parts come to use.  Without `must`, only if
+   it takes a small part of those that are left. */
+extern void *_PyTracer_MemReserve(size_t size, int must);
 /* Make the bytes [from, to) of a range usable, zeroed; 0, or -1.  The range
    ends with a page.  Its user counts what is touched. */
 extern int _PyTracer_MemCommit(void *range, size_t from, size_t to);

@@ -1,10 +1,37 @@
-"""Memory that the tracer takes: pages of any size."""
+"""Memory that the tracer takes: pages of any size, few addresses left."""
+import json
 import tracemalloc
 import unittest
 
 import _tracemalloc
+from test.support import import_helper, script_helper
+
+import_helper.import_module('resource')
 
 CHUNK_NODES = 4096                  # see pycore_tracer_state.h
+NODE_BYTES = 156                    # of a node, in all four arrays
+
+
+# argv[1]: addresses that are left when tracing starts.
+FEW_ADDRESSES = '''
+import json, resource, sys, tracemalloc
+
+def below(depth):
+    return below(depth - 1) if depth else [bytes(10)]
+
+left = json.loads(sys.argv[1])
+with open('/proc/self/statm') as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + left, resource.RLIM_INFINITY))
+tracemalloc.start(25)
+kept = [below(i % 30) for i in range(10_000)]
+snapshot = tracemalloc.take_snapshot()
+assert sum(trace.size for trace in snapshot.traces) > 10_000 * 100
+assert sum(stat.count for stat in snapshot.statistics('traceback')) > 20_000
+# Most of the rest is the program's.
+kept.append(bytearray(left // 3))
+assert tracemalloc.get_tracer_stats()['untraced'] == 0
+'''
 
 
 class PageTests(unittest.TestCase):
@@ -34,6 +61,18 @@ class PageTests(unittest.TestCase):
             for nframe in 1, 25:
                 with self.subTest(kib=kib, nframe=nframe):
                     self.many_nodes(nframe)
+
+
+class AddressTests(unittest.TestCase):
+    """ulimit -v."""
+
+    def test_most_is_left_to_the_program(self):
+        # A little more than a range of so many nodes would take.
+        for chunks in 16, 64, 256:
+            with self.subTest(chunks=chunks):
+                left = chunks * CHUNK_NODES * NODE_BYTES + (256 << 10)
+                script_helper.assert_python_ok('-c', FEW_ADDRESSES,
+                                               json.dumps(left))
 
 
 if __name__ == '__main__':
