@@ -13,6 +13,7 @@ extern PyMethodDef _TestTracer_ThreadFunctions[];
 extern PyMethodDef _TestTracer_FailFunctions[];
 extern PyMethodDef _TestTracer_ForkFunctions[];
 extern PyMethodDef _TestTracer_BreakFunctions[];
+extern PyMethodDef _TestTracer_OrderFunctions[];
 
 /* --- _testtracer_log.c: the books of the oracle.  GIL held. */
 

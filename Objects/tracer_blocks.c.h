@@ -40,6 +40,26 @@ tracer_table_size(uint32_t szidx)
 
 /* --- Tables */
 
+/* Address of the block with this number. */
+static inline uintptr_t
+tracer_address(poolp pool, uint32_t number)
+{
+    return (uintptr_t)pool + POOL_OVERHEAD
+           + (size_t)number * INDEX2SIZE(pool->szidx);
+}
+
+/* Mark the blocks that have a record in the map. */
+static Py_NO_INLINE void
+tracer_mark_mapped(poolp pool)
+{
+    uint32_t *entries = pool->tracer_table + tracer_first_index(pool->szidx);
+    for (uint32_t i = 0; i < NUMBLOCKS(pool->szidx); i++) {
+        if (_PyTracer_MapFind(tracer_address(pool, i), 0) != NULL) {
+            entries[i] = TRACER_ENTRY_MAPPED;
+        }
+    }
+}
+
 /* Locked. */
 static uint32_t *
 tracer_make_table(poolp pool)
@@ -47,6 +67,9 @@ tracer_make_table(poolp pool)
     if (pool->tracer_table == NULL) {
         pool->tracer_table = _PyTracer_MemTable(
             tracer_table_size(pool->szidx));
+        if (pool->tracer_table != NULL && _PyTracer.map.in_pools) {
+            tracer_mark_mapped(pool);
+        }
     }
     return pool->tracer_table;
 }
@@ -60,11 +83,40 @@ tracer_first_table(poolp pool)
     return table;
 }
 
-/* All blocks of the pool are free.  Locked. */
+/* The entries are those of blocks that were freed past the tracer. */
+static Py_NO_INLINE void
+tracer_move_entries(poolp pool, const uint32_t *entries, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        _PyTracer_MapEntry(entries[i], tracer_address(pool, i));
+    }
+}
+
+/* All blocks of the pool are free, and most of the time no entry is left: look
+   at all of those that were ever used in one go.  Locked. */
 static void
-tracer_drop_table(poolp pool)
+tracer_empty_table(poolp pool)
+{
+    const uint32_t *entries = pool->tracer_table
+                              + tracer_first_index(pool->szidx);
+    uint32_t n = (pool->nextoffset - POOL_OVERHEAD) / INDEX2SIZE(pool->szidx);
+    uint32_t any = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        any |= entries[i];
+    }
+    if (UNLIKELY(any != 0)) {
+        tracer_move_entries(pool, entries, n);
+    }
+}
+
+/* Locked. */
+static void
+tracer_drop_table(poolp pool, int all_free)
 {
     if (pool->tracer_table != NULL) {
+        if (all_free) {
+            tracer_empty_table(pool);
+        }
         _PyTracer_MemFreeTable(pool->tracer_table,
                                tracer_table_size(pool->szidx));
         pool->tracer_table = NULL;
@@ -77,7 +129,7 @@ tracer_release_table(poolp pool)
 {
     if (pool->tracer_table != NULL) {
         _PyTracer_Lock();
-        tracer_drop_table(pool);
+        tracer_drop_table(pool, 1);
         _PyTracer_Unlock();
     }
 }
@@ -92,11 +144,11 @@ tracer_init_pool(poolp pool, uint32_t szidx)
 
 /* Locked. */
 static void
-tracer_drop_tables(struct arena_object *arena)
+tracer_drop_tables(struct arena_object *arena, int all_free)
 {
     uintptr_t base = (uintptr_t)_Py_ALIGN_UP(arena->address, POOL_SIZE);
     for (; base < (uintptr_t)arena->pool_address; base += POOL_SIZE) {
-        tracer_drop_table((poolp)base);
+        tracer_drop_table((poolp)base, all_free);
     }
 }
 
@@ -106,7 +158,7 @@ static void
 tracer_release_arena(struct arena_object *arena)
 {
     _PyTracer_Lock();
-    tracer_drop_tables(arena);
+    tracer_drop_tables(arena, 1);
     arena->pool_address = NULL;
     _PyTracer_Unlock();
 }
@@ -122,10 +174,18 @@ _PyTracer_ForgetInterpreter(PyInterpreterState *interp)
     OMState *state = interp->obmalloc;
     for (uint i = 0; _PyTracer.tracing && i < maxarenas; i++) {
         if (allarenas[i].address != 0) {
-            tracer_drop_tables(&allarenas[i]);
+            tracer_drop_tables(&allarenas[i], 0);
         }
     }
     interp->tracer_flags |= _PyTracer_INTERP_ENDED;
+}
+
+/* Does the block start there, not in the middle, as behind a debug header? */
+static inline int
+tracer_is_start(poolp pool, uint32_t index, const void *block)
+{
+    return tracer_address(pool, index - tracer_first_index(pool->szidx))
+           == (uintptr_t)block;
 }
 
 uint32_t *
@@ -142,14 +202,83 @@ _PyTracer_Entry(void *block, int create, size_t *size)
         return NULL;
     }
     uint32_t index = tracer_index(pool, block);
-    uint32_t number = index - tracer_first_index(pool->szidx);
-    size_t block_size = INDEX2SIZE(pool->szidx);
-    if ((char *)pool + POOL_OVERHEAD + number * block_size != (char *)block) {
-        return NULL;              // inside a block: behind a debug header
+    if (!tracer_is_start(pool, index, block)) {
+        return NULL;
     }
-    *size = block_size;
+    *size = INDEX2SIZE(pool->szidx);
     uint32_t *table = create ? tracer_make_table(pool) : pool->tracer_table;
     return table == NULL ? NULL : &table[index];
+}
+
+/* Pool of any address, or NULL.  The ends of an arena are no pools, and what
+   it has not carved yet is none so far: there, nothing may be read. */
+static poolp
+tracer_find_pool(OMState *state, void *p)
+{
+    poolp pool = POOL_ADDR(p);
+    if (!address_in_range(state, p, pool)
+        || !address_in_range(state, pool, pool))
+    {
+        return NULL;
+    }
+    uint i = pool->arenaindex;
+    if (i >= maxarenas || allarenas[i].address > (uintptr_t)pool
+        || (pymem_block *)pool >= allarenas[i].pool_address
+        || pool->szidx == DUMMY_SIZE_IDX)
+    {
+        return NULL;
+    }
+    return pool;
+}
+
+/* Pool of another interpreter; none is found while somebody holds
+   HEAD_LOCK. */
+static poolp
+tracer_find_foreign_pool(OMState *own, void *p)
+{
+    if (!_PyTracer_TryLockHead()) {
+        return NULL;
+    }
+    poolp pool = NULL;
+    for (PyInterpreterState *interp = _PyRuntime.interpreters.head;
+         interp != NULL && pool == NULL; interp = interp->next)
+    {
+        if (interp->obmalloc != NULL && interp->obmalloc != own
+            && !(interp->tracer_flags & _PyTracer_INTERP_ENDED))
+        {
+            pool = tracer_find_pool(interp->obmalloc, p);
+        }
+    }
+    _PyTracer_UnlockTriedHead();
+    return pool;
+}
+
+uint32_t *
+_PyTracer_FindEntry(void *p, int create, size_t *room)
+{
+    *room = 0;
+    PyThreadState *tstate = _PyThreadState_GET();
+    if (tstate == NULL) {
+        return NULL;
+    }
+    OMState *own = tstate->interp->obmalloc;
+    poolp pool = own == NULL ? NULL : tracer_find_pool(own, p);
+    if (pool == NULL) {
+        create = 0;
+        pool = tracer_find_foreign_pool(own, p);
+    }
+    uint32_t index = pool == NULL ? 0 : tracer_index(pool, p);
+    if (pool == NULL || !tracer_is_start(pool, index, p)) {
+        return NULL;
+    }
+    uint32_t *table = create ? tracer_make_table(pool) : pool->tracer_table;
+    if (table == NULL) {
+        return NULL;
+    }
+    if ((char *)p < (char *)pool + pool->nextoffset) {
+        *room = INDEX2SIZE(pool->szidx);
+    }
+    return &table[index];
 }
 
 /* What new_arena() asks for: more room for arena objects, of which those in

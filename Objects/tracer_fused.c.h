@@ -9,6 +9,16 @@
    These are the whole functions; tracer_short.c.h has the short way through
    malloc and free, for when nothing special is to be done. */
 
+/* What was traced at the address was freed past the tracer, or never was a
+   block. */
+static Py_NO_INLINE void
+tracer_replace_entry(uint32_t *slot, void *block)
+{
+    _PyTracer_Lock();
+    _PyTracer_DropEntry(slot, (uintptr_t)block);
+    _PyTracer_Unlock();
+}
+
 static Py_NO_INLINE void
 tracer_record_small(PyThreadState *tstate, void *block, size_t nbytes,
                     enum tracer_kind kind)
@@ -22,27 +32,38 @@ tracer_record_small(PyThreadState *tstate, void *block, size_t nbytes,
     if (UNLIKELY(table == NULL)) {
         table = tracer_first_table(pool);
     }
-    if (UNLIKELY(table == NULL || node == TRACER_NODE_NONE)) {
+    uint32_t *slot = table == NULL ? NULL
+                                   : &table[tracer_index(pool, block)];
+    if (UNLIKELY(slot == NULL || *slot != 0)) {
+        tracer_replace_entry(slot, block);
+    }
+    if (UNLIKELY(slot == NULL || node == TRACER_NODE_NONE)) {
         _PyTracer.untraced++;
         return;
     }
-    table[tracer_index(pool, block)] = TRACER_ENTRY(node, kind, nbytes);
+    *slot = TRACER_ENTRY(node, kind, nbytes);
     _PyTracer_CountAlloc(node, nbytes);
     if (UNLIKELY(_PyTracer.watched)) {
         _PyTracer_Watch();
     }
 }
 
-/* Drop the entry of a small block, if it has one, and return it. */
+/* Drop the entry of a small block, if it has one, and return it; what the map
+   had goes to *dropped. */
 static Py_NO_INLINE uint32_t
-tracer_drop_small(poolp pool, void *block)
+tracer_drop_small(poolp pool, void *block, struct tracer_dropped *dropped)
 {
     uint32_t *table = pool->tracer_table;
-    if (UNLIKELY(table == NULL)) {
+    if (UNLIKELY(table == NULL) && !_PyTracer.map.in_pools) {
         return 0;
     }
-    uint32_t *slot = &table[tracer_index(pool, block)];
-    uint32_t entry = *slot;
+    uint32_t *slot = table == NULL ? NULL
+                                   : &table[tracer_index(pool, block)];
+    uint32_t entry = slot == NULL ? TRACER_ENTRY_MAPPED : *slot;
+    if (UNLIKELY(entry == TRACER_ENTRY_MAPPED)) {
+        _PyTracer_Drop(block, dropped);
+        return entry;
+    }
     *slot = 0;
     if (entry != 0) {
         _PyTracer_CountOut(TRACER_ENTRY_NODE(entry),
@@ -115,7 +136,8 @@ tracer_free(void *Py_UNUSED(ctx), void *block)
         tracer_big_free(state, block);
         return;
     }
-    (void)tracer_drop_small(pool, block);
+    struct tracer_dropped dropped;
+    (void)tracer_drop_small(pool, block, &dropped);
     (void)pymalloc_pool_free(state, pool, block);
 }
 
@@ -137,9 +159,13 @@ tracer_big_realloc(void *block, size_t nbytes, enum tracer_kind kind)
 }
 
 static Py_NO_INLINE void
-tracer_undrop_small(poolp pool, void *block, uint32_t entry)
+tracer_undrop_small(poolp pool, void *block, uint32_t entry,
+                    const struct tracer_dropped *dropped)
 {
-    if (entry != 0) {
+    if (entry == TRACER_ENTRY_MAPPED) {
+        _PyTracer_Undrop(dropped);
+    }
+    else if (entry != 0) {
         pool->tracer_table[tracer_index(pool, block)] = entry;
         _PyTracer_CountBack(TRACER_ENTRY_NODE(entry),
                             TRACER_ENTRY_SIZE(entry));
@@ -159,7 +185,8 @@ tracer_realloc(void *ctx, void *block, size_t nbytes, enum tracer_kind kind)
         return tracer_big_realloc(block, nbytes, kind);
     }
     size_t size = INDEX2SIZE(pool->szidx);
-    uint32_t entry = tracer_drop_small(pool, block);
+    struct tracer_dropped dropped;
+    uint32_t entry = tracer_drop_small(pool, block, &dropped);
     /* Stay in place as pymalloc does: less than a quarter would be saved. */
     if (nbytes <= size && 4 * nbytes > 3 * size) {
         tracer_record_small(tstate, block, nbytes, kind);
@@ -167,7 +194,7 @@ tracer_realloc(void *ctx, void *block, size_t nbytes, enum tracer_kind kind)
     }
     void *moved = tracer_malloc(ctx, nbytes, kind);
     if (moved == NULL) {
-        tracer_undrop_small(pool, block, entry);
+        tracer_undrop_small(pool, block, entry, &dropped);
         return NULL;
     }
     memcpy(moved, block, Py_MIN(size, nbytes));

@@ -69,18 +69,19 @@ tracer_malloc_at(uint32_t id, OMState *state, void *ctx, size_t nbytes,
     if (UNLIKELY(table == NULL)) {
         return tracer_malloc(ctx, nbytes, kind);
     }
+    pymem_block *block = pool->freeblock;
+    uint32_t *slot = &table[tracer_index(pool, block)];
     struct tracer_node *node = _PyTracer_Node(id);
     int64_t small_current = _PyTracer.small_current + (int64_t)nbytes;
     int64_t current = small_current + tracer_map_current();
     if ((watched ? tracer_must_watch(current)
                  : UNLIKELY(current > _PyTracer.high))
-        || !tracer_may_grow(node)
+        || UNLIKELY(*slot != 0) || !tracer_may_grow(node)
         || UNLIKELY(_PyTracer_Wraps(node->alloc_bytes, nbytes)))
     {
         return tracer_malloc(ctx, nbytes, kind);
     }
-    pymem_block *block = pool->freeblock;
-    table[tracer_index(pool, block)] = TRACER_ENTRY(id, kind, nbytes);
+    *slot = TRACER_ENTRY(id, kind, nbytes);
     _PyTracer.small_current = small_current;
     node->alloc_bytes += (uint32_t)nbytes;
     node->alloc_blocks++;

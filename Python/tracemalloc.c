@@ -240,15 +240,14 @@ static void
 drop_locked(unsigned int domain, uintptr_t ptr)
 {
     struct tracer_record old;
-    size_t size;
-    if (_PyTracer_MapRemove(ptr, domain, &old) || domain != 0) {
-        return;
+    size_t room;
+    uint32_t *entry = domain == 0
+                      ? _PyTracer_FindEntry((void *)ptr, 0, &room) : NULL;
+    if (entry != NULL) {
+        _PyTracer_DropEntry(entry, ptr);
     }
-    uint32_t *entry = _PyTracer_Entry((void *)ptr, 0, &size);
-    if (entry != NULL && *entry != 0) {
-        _PyTracer_CountOut(TRACER_ENTRY_NODE(*entry),
-                           TRACER_ENTRY_SIZE(*entry), 1);
-        *entry = 0;
+    else {
+        (void)_PyTracer_MapRemove(ptr, domain, &old);
     }
 }
 
@@ -256,7 +255,6 @@ static int
 track_locked(unsigned int domain, uintptr_t ptr, size_t size, uint32_t node)
 {
     if (domain == 0) {
-        /* May be a block of pymalloc, whose free looks at its pool. */
         return _PyTracer_RecordNode((void *)ptr, size, TRACER_EXTERNAL, node);
     }
     struct tracer_record record = {
@@ -290,7 +288,6 @@ PyTraceMalloc_Track(unsigned int domain, uintptr_t ptr, size_t size)
     int result = -2;
     _PyTracer_Lock();
     if (_PyTracer.tracing) {
-        drop_locked(domain, ptr);
         if (!captured) {
             node = _PyTracer_CaptureLocked(tstate);
         }

@@ -30,17 +30,13 @@ kind_of(enum _PyTracer_freelist list)
 }
 
 static void
-move_small(enum _PyTracer_freelist list, uint32_t *entry, size_t block_size,
-           size_t size, uint32_t node)
+move_small(enum _PyTracer_freelist list, void *block, uint32_t *entry,
+           size_t block_size, size_t size, uint32_t node)
 {
-    uint32_t old = *entry;
-    uint32_t domain = kind_of(list) != TRACER_OBJECT;
-    if (old != 0) {
-        domain = TRACER_ENTRY_DOMAIN(old);
-        *entry = 0;
-        _PyTracer_CountOut(TRACER_ENTRY_NODE(old),
-                           TRACER_ENTRY_SIZE(old), 1);
-    }
+    uint32_t domain = *entry == 0 || *entry == TRACER_ENTRY_MAPPED
+                      ? kind_of(list) != TRACER_OBJECT
+                      : TRACER_ENTRY_DOMAIN(*entry);
+    _PyTracer_DropEntry(entry, (uintptr_t)block);
     if (node == TRACER_NODE_NONE) {
         _PyTracer.untraced++;
         return;
@@ -56,7 +52,8 @@ move_mapped(enum _PyTracer_freelist list, void *block, size_t size,
             uint32_t node)
 {
     struct tracer_record old;
-    int known = _PyTracer_MapRemove((uintptr_t)block, 0, &old);
+    int known = _PyTracer_MapRemove((uintptr_t)block, 0, &old)
+                && old.kind != TRACER_EXTERNAL;
     struct tracer_record record = {
         .address = (uintptr_t)block, .size = known ? old.size : size,
         .node = node, .kind = known ? old.kind : kind_of(list)};
@@ -72,12 +69,13 @@ move_locked(enum _PyTracer_freelist list, void *block, size_t size,
     size_t block_size;
     uint32_t *entry = _PyTracer_Entry(block, 1, &block_size);
     if (entry != NULL) {
-        move_small(list, entry, block_size, size, node);
+        move_small(list, block, entry, block_size, size, node);
     }
     else if (block_size == 0) {
         move_mapped(list, block, size, node);
     }
     else {
+        _PyTracer_DropEntry(NULL, (uintptr_t)block);
         _PyTracer.untraced++;     // a pool without a table
     }
 }

@@ -36,23 +36,41 @@ own_thread_state(void)
     return tstate != NULL ? tstate : PyGILState_GetThisThreadState();
 }
 
-/* A block of a pool is never in the map: its free does not look there. */
+static int
+map_record(const struct tracer_record *r)
+{
+    if (r->kind == TRACER_EXTERNAL) {
+        _PyTracer.map.in_pools = 1;
+    }
+    return _PyTracer_MapAdd(r);
+}
+
+/* A block of a pool has an entry: its free does not look at the map unless
+   that tells it to. */
 static int
 record(void *block, size_t size, enum tracer_kind kind, uint32_t node)
 {
+    struct tracer_record r = {.address = (uintptr_t)block, .size = size,
+                              .node = node, .kind = kind};
     uint32_t *entry = NULL;
-    size_t block_size = 0;
-    if (kind != TRACER_RAW) {
-        entry = _PyTracer_Entry(block, 1, &block_size);
+    size_t room = 0;
+    if (kind == TRACER_EXTERNAL) {
+        entry = _PyTracer_FindEntry(block, 1, &room);
     }
-    if (block_size == 0) {
-        struct tracer_record r = {.address = (uintptr_t)block, .size = size,
-                                  .node = node, .kind = kind};
-        return _PyTracer_MapAdd(&r);
+    else if (kind != TRACER_RAW) {
+        entry = _PyTracer_Entry(block, 1, &room);
     }
-    /* Whatever size PyTraceMalloc_Track() is told. */
-    if (entry == NULL || size == 0 || size > block_size) {
-        return -1;
+    if (entry == NULL && room == 0) {
+        return map_record(&r);
+    }
+    _PyTracer_DropEntry(entry, r.address);
+    if (entry == NULL) {
+        return -1;                // a pool without a table
+    }
+    if (size == 0 || size > room) {
+        int result = map_record(&r);
+        *entry = result < 0 ? 0 : TRACER_ENTRY_MAPPED;
+        return result;
     }
     *entry = TRACER_ENTRY(node, kind != TRACER_OBJECT, size);
     _PyTracer_CountAlloc(node, size);
@@ -101,31 +119,41 @@ _PyTracer_Record(void *block, size_t size, enum tracer_kind kind)
     }
 }
 
+static void
+drop_entry(void *block, struct tracer_dropped *dropped)
+{
+    size_t size;
+    uint32_t *slot = _PyTracer_Entry(block, 0, &size);
+    if (slot == NULL || *slot == 0) {
+        return;
+    }
+    uint32_t entry = *slot;
+    dropped->slot = slot;
+    dropped->entry = entry;
+    *slot = 0;
+    if (entry != TRACER_ENTRY_MAPPED) {
+        dropped->record.node = TRACER_ENTRY_NODE(entry);
+        dropped->record.kind = TRACER_ENTRY_DOMAIN(entry);
+        dropped->record.size = TRACER_ENTRY_SIZE(entry);
+        _PyTracer_CountOut(dropped->record.node, dropped->record.size, 1);
+    }
+}
+
 Py_NO_INLINE void
 _PyTracer_Drop(void *block, struct tracer_dropped *dropped)
 {
     struct tracer_record *old = &dropped->record;
     old->node = TRACER_NODE_NONE;
     old->address = (uintptr_t)block;
+    dropped->slot = NULL;
+    dropped->entry = 0;
     _PyTracer_Lock();
     dropped->clears = _PyTracer.clears;
     if (_PyTracer.tracing
-        && !_PyTracer_MapRemove((uintptr_t)block, 0, old))
+        && (!_PyTracer_MapRemove((uintptr_t)block, 0, old)
+            || _PyTracer.map.in_pools))
     {
-        size_t size;
-        uint32_t *entry = _PyTracer_Entry(block, 0, &size);
-        dropped->entry = entry;
-        if (entry != NULL && *entry != 0) {
-            old->node = TRACER_ENTRY_NODE(*entry);
-            old->kind = TRACER_ENTRY_DOMAIN(*entry);
-            old->size = TRACER_ENTRY_SIZE(*entry);
-            old->domain = *entry;
-            *entry = 0;
-            _PyTracer_CountOut(old->node, old->size, 1);
-        }
-    }
-    else {
-        dropped->entry = NULL;
+        drop_entry(block, dropped);
     }
     _PyTracer_Unlock();
 }
@@ -141,12 +169,15 @@ _PyTracer_Undrop(const struct tracer_dropped *dropped)
     if (dropped->clears != _PyTracer.clears) {
         /* stop() or clear_traces() ran in between */
     }
-    else if (dropped->entry == NULL) {
-        _PyTracer_MapRestore(old);
-    }
-    else {
-        *dropped->entry = old->domain;
+    else if (dropped->slot != NULL && dropped->entry != TRACER_ENTRY_MAPPED) {
+        *dropped->slot = dropped->entry;
         _PyTracer_CountBack(old->node, old->size);
+    }
+    else if (_PyTracer_MapRestore(old) < 0) {
+        _PyTracer.untraced++;
+    }
+    else if (dropped->slot != NULL) {
+        *dropped->slot = dropped->entry;
     }
     _PyTracer_Unlock();
 }

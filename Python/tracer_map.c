@@ -162,8 +162,9 @@ count_out(uint32_t node, size_t size)
     twin->counts.free_blocks++;
 }
 
-int
-_PyTracer_MapAdd(const struct tracer_record *record)
+/* Store the record, in place of one with its address; 0, or -1. */
+static int
+place(const struct tracer_record *record)
 {
     struct tracer_map *map = &_PyTracer.map;
     assert(record->node != TRACER_NODE_NONE);
@@ -184,6 +185,15 @@ _PyTracer_MapAdd(const struct tracer_record *record)
     }
     *slot = *record;
     _PyTracer_MakeTwin(record->node);
+    return 0;
+}
+
+int
+_PyTracer_MapAdd(const struct tracer_record *record)
+{
+    if (place(record) < 0) {
+        return -1;
+    }
     count_in(record->node, record->size);
     return 0;
 }
@@ -257,18 +267,20 @@ _PyTracer_MapFault(void)
     return NULL;
 }
 
-void
+int
 _PyTracer_MapRestore(const struct tracer_record *old)
 {
-    struct tracer_twin *twin = _PyTracer_Twin(old->node);
-    if (!is_rising()) {
-        save_twin_peak(twin);
+    if (place(old) < 0) {
+        return -1;
     }
-    *find_slot(old->address, old->domain) = *old;
-    _PyTracer.map.used++;
+    struct tracer_twin *twin = _PyTracer_Twin(old->node);
     if (!_PyTracer_IsParked(old->node)) {
+        if (!is_rising()) {
+            save_twin_peak(twin);
+        }
         _Py_atomic_add_int64(&_PyTracer.map_current, (int64_t)old->size);
     }
     twin->counts.free_bytes -= old->size;
     twin->counts.free_blocks--;
+    return 0;
 }

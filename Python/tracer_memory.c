@@ -5,8 +5,8 @@
    in a range that is reserved at once and comes to use piece by piece, and
    are counted by tracer_tree.c.
    Pool tables and interned text are cut from regions of 256 KiB: tables go
-   back to a free list of their size, zeroed, as a pool whose blocks are all
-   free leaves only zero entries; text is never given back one by one.
+   back to a free list of their size, zeroed; text is never given back one by
+   one.
 
    Everything here is called with _PyTracer.lock held, returns NULL when there
    is no memory, and sets no exception.  tracer_memory.fail_* let a test make

@@ -222,7 +222,7 @@ copy_pool(const struct tracer_pool *pool, void *arg)
         uint32_t id = TRACER_ENTRY_NODE(entries[i]);
         uint32_t entry = 0;
         uint32_t class_ = SNAPSHOT_PACKED_NONE;
-        if (id != TRACER_NODE_NONE && !_PyTracer_IsParked(id)) {
+        if (_PyTracer_IsLive(id)) {
             __builtin_prefetch(p + PREFETCH);
             uint32_t size = TRACER_ENTRY_SIZE(entries[i]);
             entry = _PyTracer_NodeNumber(id) << 10 | (size - 1);
@@ -256,13 +256,6 @@ class_of_domain(struct copier *c, uint32_t domain)
 }
 
 static int
-is_live(const struct tracer_record *record)
-{
-    return record->node != TRACER_NODE_NONE
-           && !_PyTracer_IsParked(record->node);
-}
-
-static int
 copy_map(struct copier *c)
 {
     struct tracer_snapshot *s = c->s;
@@ -277,7 +270,7 @@ copy_map(struct copier *c)
         /* Records lie in no order: fetch their blocks in time. */
         __builtin_prefetch((const void *)
                            map->records[(i + AHEAD) & map->mask].address);
-        if (!is_live(record) || c->nothers == room) {
+        if (!_PyTracer_IsLive(record->node) || c->nothers == room) {
             continue;
         }
         struct snapshot_block *block = &s->others[c->nothers++];
@@ -316,7 +309,7 @@ take_classes(struct copier *c)
     uint64_t n = 0;
     for (size_t i = 0; i <= map->mask; i++) {
         struct tracer_record *record = &map->records[i];
-        if (!is_live(record) || n == c->nothers) {
+        if (!_PyTracer_IsLive(record->node) || n == c->nothers) {
             continue;
         }
         if (record->class_ != 0) {

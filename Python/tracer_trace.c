@@ -43,8 +43,8 @@ _PyTracer_FindBlock(unsigned int domain, uintptr_t ptr,
     }
     else {
         uint32_t *entry = domain == 0
-                          ? _PyTracer_Entry((void *)ptr, 0, &size) : NULL;
-        if (entry == NULL || *entry == 0) {
+                          ? _PyTracer_FindEntry((void *)ptr, 0, &size) : NULL;
+        if (entry == NULL || !_PyTracer_IsLive(TRACER_ENTRY_NODE(*entry))) {
             return 0;
         }
         trace->size = TRACER_ENTRY_SIZE(*entry);

@@ -45,6 +45,16 @@ close_ledger(struct ledger *ledger)
     munmap(ledger->small, 2 * _PyTracer.nnodes * sizeof(struct tracer_sum));
 }
 
+/* With several GILs, one interpreter may untrack a block of another just while
+   somebody has HEAD_LOCK: then the entry stays, which does no harm. */
+static int
+has_record(const struct tracer_pool *pool, uint32_t i)
+{
+    uintptr_t address = (uintptr_t)pool->blocks
+                        + (size_t)i * pool->block_size;
+    return _PyTracer.shared || _PyTracer_MapFind(address, 0) != NULL;
+}
+
 /* Nonzero: the entries of a pool cannot be. */
 static int
 add_pool(const struct tracer_pool *pool, void *arg)
@@ -52,7 +62,10 @@ add_pool(const struct tracer_pool *pool, void *arg)
     const struct ledger *ledger = arg;
     for (uint32_t i = 0; pool->entries != NULL && i < pool->nblocks; i++) {
         uint32_t entry = pool->entries[i];
-        if (entry == 0) {
+        if (entry == TRACER_ENTRY_MAPPED && !has_record(pool, i)) {
+            return 1;
+        }
+        if (entry == 0 || entry == TRACER_ENTRY_MAPPED) {
             continue;
         }
         uint32_t id = TRACER_ENTRY_NODE(entry);
@@ -136,7 +149,7 @@ ledger_fault(void)
     if (open_ledger(&ledger) < 0) {
         return NULL;              // there is no telling
     }
-    const char *fault = "the entry of a small block has no node or no size";
+    const char *fault = "the entry of a small block has no node, size or record";
     if (_PyTracer_VisitPools(add_pool, &ledger) == 0) {
         add_map(&ledger);
         fault = compare_nodes(&ledger);

@@ -19,7 +19,7 @@ visit_pool(const struct tracer_pool *pool, void *arg)
     const struct visitor *v = arg;
     for (uint32_t i = 0; pool->entries != NULL && i < pool->nblocks; i++) {
         uint32_t entry = pool->entries[i];
-        if (entry != 0) {
+        if (entry != 0 && entry != TRACER_ENTRY_MAPPED) {
             struct tracer_block block = {
                 .address = (uintptr_t)pool->blocks
                            + (size_t)i * pool->block_size,

@@ -105,9 +105,18 @@ extern int _PyTracer_MapAdd(const struct tracer_record *record);
 /* Remove a record, uncount it and copy it to *old; 0 if there was none. */
 extern int _PyTracer_MapRemove(uintptr_t address, uint32_t domain,
                                struct tracer_record *old);
-/* Take back a MapRemove(): the block did not go away after all. */
-extern void _PyTracer_MapRestore(const struct tracer_record *old);
+/* Take back a MapRemove(): the block did not go away after all. 0, or -1 if
+   there is no memory. */
+extern int _PyTracer_MapRestore(const struct tracer_record *old);
 extern const char *_PyTracer_MapFault(void);
+
+/* --- tracer_mapped.c; GIL held and locked. */
+
+/* Forget what the entry of the block at this address says; the entry is NULL
+   if the pool has no table. */
+extern void _PyTracer_DropEntry(uint32_t *entry, uintptr_t address);
+/* A pool gives up this entry, but nobody has said that the block is free. */
+extern void _PyTracer_MapEntry(uint32_t entry, uintptr_t address);
 
 /* --- tracer_stack.c */
 
@@ -189,16 +198,19 @@ extern int _PyTracer_LockInit(void);
 
 /* --- tracer_hooks.c: allocator functions */
 
-/* Record a block just acquired, drop one about to be released.  Not locked;
-   GIL held if kind is not TRACER_RAW. A drop tells what it dropped, so that
-   a failed realloc can be undone. */
+/* Record a block just acquired, in place of what was traced at its address;
+   drop one about to be released.  Not locked; GIL held if kind is not
+   TRACER_RAW.  A drop tells what it dropped, so that a failed realloc can be
+   undone. */
 struct tracer_dropped {
     struct tracer_record record;  // node NONE: was not traced
-    uint32_t *entry;              // of a small block, else NULL
+    uint32_t *slot;               // of the entry of a small block, else NULL
+    uint32_t entry;               // that was there
     uint64_t clears;              // _PyTracer.clears, then
 };
 extern void _PyTracer_Record(void *block, size_t size, enum tracer_kind kind);
-/* The same for a known node; locked. 0, or -1 and counted as untraced. */
+/* The same for a known node; locked. 0, or -1 and counted as untraced.  Of
+   TRACER_EXTERNAL, the address may be any, and the size. */
 extern int _PyTracer_RecordNode(void *block, size_t size,
                                 enum tracer_kind kind, uint32_t node);
 extern void _PyTracer_Drop(void *block, struct tracer_dropped *dropped);
@@ -232,6 +244,10 @@ extern PyMemAllocatorEx _PyTracer_Fused(enum tracer_kind kind);
    if it has none; NULL: there is no table.  *size is the block's size, 0 if p
    does not start a block of a pool of this interpreter. */
 extern uint32_t *_PyTracer_Entry(void *p, int create, size_t *size);
+/* The same for any address, and for pools of other interpreters, which get no
+   table.  *room is the greatest size that the entry may hold, 0 if the pool
+   has not come to the block.  Locked. */
+extern uint32_t *_PyTracer_FindEntry(void *p, int create, size_t *room);
 extern void _PyTracer_ForgetPools(void);          // GIL and locked
 /* Of an interpreter that ends; locked. */
 extern void _PyTracer_ForgetInterpreter(PyInterpreterState *interp);
@@ -278,7 +294,15 @@ _PyTracer_NoteDepth(uint32_t id, _PyInterpreterFrame *frame)
 static inline int
 _PyTracer_IsParked(uint32_t node)
 {
-    return node >= TRACER_NODE_PARKED && node < TRACER_NODE_FIRST;
+    return node >= TRACER_NODE_PARKED
+           && node < TRACER_NODE_PARKED + _PyTracer_NFREELISTS;
+}
+
+/* Of an entry or a record: has it a block that is live? */
+static inline int
+_PyTracer_IsLive(uint32_t node)
+{
+    return node == TRACER_NODE_UNKNOWN || node >= TRACER_NODE_FIRST;
 }
 
 /* --- tracer_cache.c; GIL held, not shared */

@@ -145,6 +145,21 @@ _PyTracer_TryLockAll(void)
     return 1;
 }
 
+/* HEAD_LOCK against the order, while the lock is held: nobody waits for it
+   here.  0: somebody has it, perhaps this thread. */
+static inline int
+_PyTracer_TryLockHead(void)
+{
+    _PyTracer_ASSERT_LOCKED();
+    return PyMutex_LockFast(&_PyRuntime.interpreters.mutex._bits);
+}
+
+static inline void
+_PyTracer_UnlockTriedHead(void)
+{
+    HEAD_UNLOCK(&_PyRuntime);
+}
+
 static inline void
 _PyTracer_UnlockAll(void)
 {

@@ -28,7 +28,8 @@ extern "C" {
 
 /* --- Entry of a small block: node << 10 | memory domain bit << 9 | size - 1,
    where 1 <= size <= 512 is the size that was requested.  Zero: the block is
-   not traced. */
+   not traced. TRACER_ENTRY_MAPPED: it has a record in the address map, see
+   tracer_mapped.c. */
 
 #define TRACER_ENTRY_BITS 10
 #define TRACER_ENTRY_MAX_SIZE 512
@@ -55,10 +56,12 @@ enum tracer_kind {
 #define TRACER_NODE_NONE 0        // not traced
 #define TRACER_NODE_UNKNOWN 1     // no Python frame: "<unknown>", line 0
 #define TRACER_NODE_PARKED 2      // + enum _PyTracer_freelist
+#define TRACER_NODE_MAPPED 31     // of TRACER_ENTRY_MAPPED alone
 #define TRACER_NODE_FIRST 32      // first node of the tree proper
+#define TRACER_ENTRY_MAPPED TRACER_ENTRY(TRACER_NODE_MAPPED, 0, 1)
 #define TRACER_ENTRY_FIRST TRACER_ENTRY(TRACER_NODE_FIRST, 0, 1)
 static_assert(TRACER_NODE_PARKED + _PyTracer_NFREELISTS
-              <= TRACER_NODE_FIRST, "too many free lists");
+              <= TRACER_NODE_MAPPED, "too many free lists");
 
 /* `parent` of a node that starts a path at stack depth D > 0 (see
    tracer_stack.c) is TRACER_TRUNCATED | D; of one that starts at the oldest
@@ -169,6 +172,7 @@ struct tracer_map {
     struct tracer_record *records;
     size_t mask;                  // capacity - 1
     size_t used;
+    int in_pools;                 // an address may be that of a small block
 };
 
 /* --- Tracer's own memory: from mmap(), never traced, see tracer_memory.c */

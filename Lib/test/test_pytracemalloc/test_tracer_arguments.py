@@ -4,7 +4,6 @@ import pathlib
 import re
 import subprocess
 import sys
-import tempfile
 import tracemalloc
 import unittest
 
@@ -133,62 +132,6 @@ class ArgumentTests(unittest.TestCase):
                          ['nul\0file', 'nul\0function'])
         self.assertIn('nul\0file', {stat.traceback[0].filename for stat
                                     in snapshot.statistics('lineno')})
-
-    def test_track_address_0(self):
-        _testcapi = import_helper.import_module('_testcapi')
-        with Tracing(), tempfile.TemporaryDirectory() as directory:
-            _testcapi.tracemalloc_track(5, 0, 100)
-            snapshot = tracemalloc.take_snapshot()
-            path = os.path.join(directory, 'x')
-            snapshot.dump(path)
-            for seen in snapshot, tracemalloc.Snapshot.load(path):
-                self.assertEqual([trace.size for trace in seen.traces
-                                  if trace.domain == 5], [100])
-            _testcapi.tracemalloc_untrack(5, 0)
-            self.assertFalse([trace for trace in tracemalloc._get_traces()
-                              if trace[0] == 5])
-
-    def test_track_a_small_block(self):
-        # Its free forgets what was tracked, with and without the GIL.
-        _testcapi = import_helper.import_module('_testcapi')
-        _testinternalcapi = import_helper.import_module('_testinternalcapi')
-        get_traceback = _testinternalcapi._PyTraceMalloc_GetTraceback
-        for release_gil in 0, 1:
-            with self.subTest(release_gil=release_gil), Tracing(2):
-                old = object()
-                address = id(old)
-                tracemalloc.clear_traces()
-                self.assertIsNone(get_traceback(0, address))
-                _testcapi.tracemalloc_track(0, address, 16, release_gil)
-                self.assertIsNotNone(get_traceback(0, address))
-                _testcapi.tracemalloc_untrack(0, address, release_gil)
-                self.assertIsNone(get_traceback(0, address))
-                _testcapi.tracemalloc_track(0, address, 10, release_gil)
-                del old
-                self.assertIsNone(get_traceback(0, address))
-
-    @unittest.skipIf(support.Py_DEBUG, 'debug hooks: no pool has the block')
-    def test_track_a_small_block_as_a_bigger_one(self):
-        _testcapi = import_helper.import_module('_testcapi')
-        obj = object()
-        with Tracing():
-            with self.assertRaises(RuntimeError):
-                _testcapi.tracemalloc_track(0, id(obj), 10_000)
-            self.assertEqual(tracemalloc.get_tracer_stats()['untraced'], 1)
-
-    def test_track_a_block_twice(self):
-        _testcapi = import_helper.import_module('_testcapi')
-        _testinternalcapi = import_helper.import_module('_testinternalcapi')
-        with Tracing(2):
-            _testcapi.tracemalloc_track(5, 0x1234, 100)
-            _testcapi.tracemalloc_track(5, 0x1234, 30)
-            sizes = [trace[1] for trace in tracemalloc._get_traces()
-                     if trace[0] == 5]
-            self.assertEqual(sizes, [30])
-            _testcapi.tracemalloc_untrack(5, 0x1234)
-            _testcapi.tracemalloc_untrack(5, 0x1234)
-            self.assertIsNone(
-                _testinternalcapi._PyTraceMalloc_GetTraceback(5, 0x1234))
 
 
 @unittest.skipUnless(STOCK.exists(), f'no {STOCK}, which make stock builds')

@@ -120,7 +120,8 @@ class OwnMemoryTests(PressureCase):
         self.assertGreater(more, untraced)
 
     def test_a_pool_without_a_table(self):
-        # Its blocks are untraced, and no free looks for them in the map.
+        # Its blocks are untraced, but for those that are tracked: these have
+        # a record in the map, where their free looks.
         script_helper.assert_python_ok('-c', NO_TABLE, PYTHONMALLOC='pymalloc')
 
 
@@ -251,15 +252,17 @@ tracemalloc.start()
 track(8)                          # the node is there
 del floats[::10_000]              # that of the free list, too
 _tracemalloc._set_nomemory(1)
-tracked = sum(map(track, addresses[::500]))
+tracked = sum(map(track, addresses[::50]))
 before = parked()
 del floats[::5_000]
 after = parked()
 untraced = tracemalloc.get_tracer_stats()['untraced']
 _tracemalloc._set_nomemory()
-assert tracked < 900 and untraced >= 1000 - tracked, (tracked, untraced)
+# A block of a pool without a table has room in the map, which gets full.
+assert 0 < tracked < 9000, tracked
+assert untraced >= 10_000 - tracked, (tracked, untraced)
 del old
-for address in addresses[::500]:
+for address in addresses[::50]:
     assert get_traceback(0, address) is None
 again = [i + 0.25 for i in range(1000)]
 if FLAVOUR == 'track':

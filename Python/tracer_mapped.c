@@ -1,0 +1,54 @@
+/* Small blocks with a record in the address map.
+
+   An entry holds what the allocators record.  PyTraceMalloc_Track() may be
+   told more of a small block: that it has no bytes, or more than fit, or that
+   it is one where its pool has not come to yet.  And a block that was freed
+   past the tracer may outlive its pool: its trace stays until another is
+   recorded at the address, as in stock.
+
+   Such a block has a record in the map, and its entry says that: so all that
+   looks at an entry first leaves it to functions that come here.  An address
+   in the middle of a block has no entry, but may be the start of one when the
+   pool serves another size: once the map has a record of that kind, a pool that
+   gets a table looks its blocks up. */
+
+#include "Python.h"
+#include "pycore_tracer_core.h"
+
+void
+_PyTracer_DropEntry(uint32_t *entry, uintptr_t address)
+{
+    uint32_t old = entry == NULL ? TRACER_ENTRY_MAPPED : *entry;
+    if (old == TRACER_ENTRY_MAPPED) {
+        struct tracer_record record;
+        if (_PyTracer.map.in_pools) {
+            (void)_PyTracer_MapRemove(address, 0, &record);
+        }
+    }
+    else if (old != 0) {
+        _PyTracer_CountOut(TRACER_ENTRY_NODE(old), TRACER_ENTRY_SIZE(old), 1);
+    }
+    if (entry != NULL) {
+        *entry = 0;
+    }
+}
+
+void
+_PyTracer_MapEntry(uint32_t entry, uintptr_t address)
+{
+    if (entry == 0 || entry == TRACER_ENTRY_MAPPED) {
+        return;
+    }
+    struct tracer_record record = {
+        .address = address, .size = TRACER_ENTRY_SIZE(entry),
+        .node = TRACER_ENTRY_NODE(entry), .kind = TRACER_EXTERNAL};
+    _PyTracer_CountOut(record.node, record.size, 1);
+    if (_PyTracer_IsParked(record.node)) {
+        return;                   // all blocks of the pool are free
+    }
+    /* It was freed here, and comes back there. */
+    _PyTracer.map.in_pools = 1;
+    if (_PyTracer_MapRestore(&record) < 0) {
+        _PyTracer.untraced++;
+    }
+}
