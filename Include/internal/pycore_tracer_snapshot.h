@@ -259,7 +259,7 @@ struct snapshot_filter {
     int all_frames;               // any frame of the path, else the last
     int inclusive;
     int by_domain;
-    uint32_t domain;
+    uint64_t domain;              // above UINT32_MAX: none
 };
 
 /* The blocks that any inclusive filter (if there is one) and each exclusive

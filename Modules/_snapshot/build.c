@@ -106,9 +106,9 @@ location_number(struct builder *b, PyObject *frame)
     int overflow;
     long line = PyLong_AsLongAndOverflow(PyTuple_GET_ITEM(frame, 1),
                                          &overflow);
-    if (line < 0 || line >= INT32_MAX || overflow) {
+    if (line < 0 || line > INT32_MAX || overflow) {
         PyErr_SetString(PyExc_ValueError,
-                        "lineno must be in range [0; 2147483646]");
+                        "lineno must be in range [0; 2147483647]");
         return SNAPSHOT_NONE;
     }
     uint32_t filename = string_number(b, PyTuple_GET_ITEM(frame, 0));
@@ -225,7 +225,7 @@ add_trace(struct builder *b, PyObject *trace)
     if (!PyErr_Occurred() && total != Py_None) {
         nframe = PyLong_AsUnsignedLong(total);
     }
-    if (PyErr_Occurred() || domain >= UINT32_MAX || nframe >= SNAPSHOT_NONE) {
+    if (PyErr_Occurred() || domain > UINT32_MAX || nframe >= SNAPSHOT_NONE) {
         if (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_OverflowError)) {
             PyErr_SetString(PyExc_ValueError,
                             "number out of range in trace");

@@ -51,12 +51,14 @@ parse_filter(TracesObject *self, PyObject *args,
         return -1;
     }
     if (domain != Py_None) {
-        unsigned long long number = PyLong_AsUnsignedLongLong(domain);
-        if (PyErr_Occurred()) {
-            return -1;
-        }
         filter->by_domain = 1;
-        filter->domain = number > UINT32_MAX ? UINT32_MAX : (uint32_t)number;
+        filter->domain = PyLong_AsUnsignedLongLong(domain);
+        if (PyErr_Occurred()) {
+            if (!PyErr_ExceptionMatches(PyExc_OverflowError)) {
+                return -1;
+            }
+            PyErr_Clear();        // and the number is one that is too large
+        }
     }
     return 0;
 }

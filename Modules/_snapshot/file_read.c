@@ -64,8 +64,7 @@ read_strings(struct reader *r, struct tracer_snapshot *s)
 static int32_t
 get_line(struct reader *r)
 {
-    return (int32_t)get_index(r, (uint32_t)INT32_MAX + 1,
-                              "line or column too large") - 1;
+    return (int32_t)(get_word(r, "line or column too large") - 1u);
 }
 
 static void
@@ -80,7 +79,7 @@ read_location(struct reader *r, const struct tracer_snapshot *s,
     /* What overflows wraps, and is no line. */
     uint64_t change = _PySnapshot_UnZigZag(get(r));
     int64_t line = (int64_t)((uint64_t)l->line + change);
-    if (line < -1 || line >= INT32_MAX) {
+    if (line < -1 || line > INT32_MAX) {
         fail_at(r, start, "line or column too large");
         line = 0;
     }
@@ -217,7 +216,7 @@ read_classes(struct reader *r, struct tracer_snapshot *s)
     for (uint32_t i = 0; i < s->nclasses && !r->failed; i++) {
         s->classes[i].name = get_index(r, s->nstrings, "no such text");
         s->classes[i].kind = get_index(r, 4, "no such kind of block");
-        s->classes[i].domain = get_index(r, UINT32_MAX, "domain too large");
+        s->classes[i].domain = get_word(r, "domain too large");
     }
 }
 

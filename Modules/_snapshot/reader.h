@@ -75,6 +75,19 @@ get_index(struct reader *r, uint32_t limit, const char *reason)
     return (uint32_t)value;
 }
 
+/* Any 32 bits. */
+static inline uint32_t
+get_word(struct reader *r, const char *reason)
+{
+    const uint8_t *start = r->p;
+    uint64_t value = get(r);
+    if (value > UINT32_MAX) {
+        fail_at(r, start, reason);
+        return 0;
+    }
+    return (uint32_t)value;
+}
+
 /* The index that is some way before or after the last one. */
 static inline uint32_t
 get_near(struct reader *r, uint32_t last, uint32_t limit, const char *reason)
