@@ -2,6 +2,7 @@
 
 from pytracemalloc.terminal import shorten
 from pytracemalloc.units import format_count, format_losses, format_size
+from tracemalloc.places import name_place
 from tracemalloc.printable import printable
 
 # A site is suspected if it still holds most of what it ever allocated, in
@@ -116,9 +117,8 @@ def _top(title, stats, size, count, width):
 def _line(stat, size, count, width, note=''):
     figures = f'{format_size(size):>10} {format_count(count):>10}  '
     frame = stat.traceback[-1]
-    where = printable(f'{frame.filename}:{frame.lineno}')
-    if frame.function:
-        where += f' in {printable(frame.function)}'
+    where = printable(name_place(frame.filename, frame.lineno,
+                                 frame.function))
     if note:
         where += f' ({note})'
     if width is not None:

@@ -24,6 +24,7 @@ import time
 import tracemalloc
 from tracemalloc import files, unix_socket
 from tracemalloc.loop import Loop
+from tracemalloc.places import name_group
 from tracemalloc.printable import printable
 from tracemalloc.whole_file import create
 
@@ -282,24 +283,9 @@ def _statistics(key='lineno', order='size', limit=50, cumulative=False,
                                                        order=order)
     return _status() | {
         'groups': len(stats),
-        'rows': [[_name(stat, key), stat.size, stat.count, stat.total_size,
-                  stat.total_count, stat.peak_size]
+        'rows': [[name_group(stat, key), stat.size, stat.count,
+                  stat.total_size, stat.total_count, stat.peak_size]
                  for stat in stats[:limit]]}
-
-
-def _name(stat, key):
-    frame = stat.traceback[-1] if stat.traceback else None
-    if key == 'filename':
-        return frame.filename
-    if key in ('lineno', 'traceback'):
-        name = f'{frame.filename}:{frame.lineno}'
-        return f'{name} in {frame.function}' if frame.function else name
-    if key == 'function':
-        filename, function, lineno = stat.key
-        return f'{filename}:{lineno} in {function}'
-    if isinstance(stat.key, tuple):
-        return ':'.join(map(str, stat.key))
-    return f'0x{stat.key:x}' if key == 'address' else stat.key
 
 
 # Name -> (function, types of its arguments).

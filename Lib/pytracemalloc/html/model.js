@@ -79,7 +79,8 @@ function shortLabel(model, frame, merged) {
 
 function nameOf(model, frame, merged, file) {
   const name = frameFunction(model, frame);
-  const place = merged ? file : file + ':' + model.line[frame];
+  // Where no Python frame is, there is no line either.
+  const place = merged || !model.line[frame] ? file : file + ':' + model.line[frame];
   // Every module has one of this name: what tells them apart comes first.
   return name === '<module>' ? place + '  ' + name : name ? name + '  ' + place : place;
 }

@@ -1,6 +1,7 @@
 """Collapsed stacks: 'oldest;...;most recent bytes' lines for flame graphs."""
 
 from pytracemalloc.reporters import Reporter
+from tracemalloc.places import name_parts
 from tracemalloc.printable import printable
 
 
@@ -27,6 +28,7 @@ class CollapsedReporter(Reporter):
 
 
 def _label(filename, lineno, function):
-    text = f'{function} ({filename}:{lineno})' if function else \
-        f'{filename}:{lineno}'
+    file, name = name_parts(filename, lineno, function)
+    where = f'{file}:{lineno}' if lineno else file
+    text = f'{name} ({where})' if name else where
     return printable(text).replace(';', ',')

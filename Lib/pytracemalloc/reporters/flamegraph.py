@@ -6,6 +6,7 @@ from xml.sax.saxutils import escape
 from pytracemalloc.reporters import Reporter
 from pytracemalloc.sources import short_names
 from pytracemalloc.units import format_count, format_size
+from tracemalloc.places import name_parts
 from tracemalloc.printable import printable
 
 _WIDTH = 1200
@@ -95,12 +96,13 @@ def _labels(tree):
     labels = []
     for short, frame in zip(short_names(names), tree.frame_table):
         filename, lineno, function, _ = frame
-        where = f'{short}:{lineno}'
+        file, name = name_parts(filename, lineno, function)
+        line = f':{lineno}' if lineno else ''
+        where = (short if file == filename else file) + line
         # Every module's code has one name: its file tells more.
-        label = (f'{function} {where}' if function not in (None, '<module>')
-                 else where)
-        whole = f'{filename}:{lineno}'
-        labels.append((label, f'{function} {whole}' if function else whole))
+        label = f'{name} {where}' if name not in (None, '<module>') else where
+        whole = file + line
+        labels.append((label, f'{name} {whole}' if name else whole))
     return labels
 
 

@@ -12,6 +12,7 @@ import json
 from importlib import resources
 
 from tracemalloc.modules import module_of
+from tracemalloc.places import name_file, name_parts
 from tracemalloc.printable import printable
 from tracemalloc.source_lines import read_lines
 
@@ -62,13 +63,14 @@ def page_data(subject):
     """Return what model.js reads; see the names there."""
     tree = subject.tree()
     strings = _Strings()
-    files, file_index = [], {}
-    for filename, _, _, _ in tree.frame_table:
-        if filename not in file_index:
-            file_index[filename] = len(files)
-            files.append(filename)
-    lines = read_lines(frame[:2] for frame in tree.frame_table)
     table = tree.frame_table
+    parts = [name_parts(*frame[:3]) for frame in table]
+    # What is shown of a file: its name, once each.
+    files = {file: frame[0] for (file, _), frame in zip(parts, table)}
+    file_index = {file: index for index, file in enumerate(files)}
+    shorts = [short if file == name else file for short, (file, name)
+              in zip(short_names(list(files.values())), files.items())]
+    lines = read_lines(frame[:2] for frame in table)
     view = dict(_VIEWS[subject.measure.name])
     if subject.old is not None and subject.measure.name in ('size', 'count'):
         view['measure'] = 'difference'
@@ -78,13 +80,14 @@ def page_data(subject):
         'view': view,
         'figures': _figures(subject),
         'metrics': _metrics(subject.new),
-        'files': [strings[name] for name in files],
-        'short_files': [strings[name] for name in short_names(files)],
-        'file_modules': [strings[module_of(name)] for name in files],
-        'file_categories': [category_of(name) for name in files],
-        'frame_files': [file_index[frame[0]] for frame in table],
+        'files': [strings[file] for file in files],
+        'short_files': [strings[short] for short in shorts],
+        'file_modules': [strings[name_file(module_of(name))]
+                         for name in files.values()],
+        'file_categories': [category_of(name) for name in files.values()],
+        'frame_files': [file_index[file] for file, _ in parts],
         'frame_lines': [frame[1] for frame in table],
-        'frame_functions': [strings[frame[2] or ''] for frame in table],
+        'frame_functions': [strings[function or ''] for _, function in parts],
         'frame_first_lines': [frame[3] for frame in table],
         'frame_sources': [strings[lines[frame[:2]]] if frame[:2] in lines
                           else -1 for frame in table],

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 
 from pytracemalloc.reporters import Reporter
+from tracemalloc.places import name_parts
 
 SAMPLE_TYPES = (('alloc_objects', 'count'), ('alloc_space', 'bytes'),
                 ('inuse_objects', 'count'), ('inuse_space', 'bytes'))
@@ -136,6 +137,7 @@ class _Profile:
                          + labels)
 
     def location(self, index, filename, lineno, function, first_lineno):
+        filename, function = name_parts(filename, lineno, function)
         name = function or filename
         key = name, filename, first_lineno
         function_id = self.functions.get(key)

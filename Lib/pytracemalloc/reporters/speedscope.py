@@ -3,6 +3,7 @@
 import json
 
 from pytracemalloc.reporters import Reporter
+from tracemalloc.places import name_parts
 
 _SCHEMA = 'https://www.speedscope.app/file-format-schema.json'
 _PROFILES = (('live memory', 'size', 'bytes'),
@@ -50,9 +51,10 @@ class SpeedscopeReporter(Reporter):
 
 
 def _frame(frame):
-    filename, lineno, function, _ = frame
-    return {'name': function or f'{filename}:{lineno}', 'file': filename,
-            'line': lineno}
+    lineno = frame[1]
+    file, name = name_parts(*frame[:3])
+    return {'name': name or (f'{file}:{lineno}' if lineno else file),
+            'file': file, 'line': lineno}
 
 
 def _profile(title, unit, stacks, values):

@@ -7,6 +7,7 @@ from pytracemalloc.reporters import Reporter
 from pytracemalloc.reporters.rows import key_text
 from pytracemalloc.terminal import shorten
 from pytracemalloc.units import format_count, format_losses, format_size
+from tracemalloc.places import name_place
 from tracemalloc.printable import printable
 from tracemalloc.source_lines import read_lines
 
@@ -147,8 +148,8 @@ def _tracebacks(table, rows):
     for line, (_, _, stat) in zip(table[1:], rows):
         yield line
         for frame in reversed(stat.traceback if stat else ()):
-            name = f' in {frame.function}' if frame.function else ''
-            yield f'    {frame.filename}:{frame.lineno}{name}'
+            where = name_place(frame.filename, frame.lineno, frame.function)
+            yield f'    {where}'
             source = sources.get((frame.filename, frame.lineno))
             if source:
                 yield f'        {source}'

@@ -1,0 +1,142 @@
+"""What has no place in the source: reports say so in words, the interface in
+those of the standard library."""
+import contextlib
+import gzip
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import tracemalloc
+from pytracemalloc.cli import main
+from pytracemalloc.measures import KEYS
+from tracemalloc.places import name_file, name_parts, name_place
+
+NO_FRAME = 'interpreter, no Python frame'
+# What starts with the interpreter is there before the first frame.
+DUMP = '''
+import sys, tracemalloc
+tracemalloc.take_snapshot().dump(sys.argv[1])
+'''
+# What `top` asks a program for.
+ROWS = '''
+import json, tracemalloc.control
+ask, types = tracemalloc.control.COMMANDS['statistics']
+print(json.dumps(ask('lineno', limit=10_000)['rows']))
+'''
+
+# So does what starts with a thread.
+THREADS = '''
+import threading
+event = threading.Event()
+threads = [threading.Thread(target=event.wait) for i in range(20)]
+for thread in threads:
+    thread.start()
+event.set()
+'''
+
+
+class NameTests(unittest.TestCase):
+
+    def test_names(self):
+        for place, text in ((('a.py', 3), 'a.py:3'),
+                            (('a.py', 0), 'a.py:0'),
+                            (('a.py', 3, 'f'), 'a.py:3 in f'),
+                            (('<unknown>', 0), NO_FRAME),
+                            (('<unknown>', 0, '<unknown>'), NO_FRAME),
+                            (('<unknown>', 0, '<start-up>'),
+                             f'{NO_FRAME} (start-up)'),
+                            (('<unknown>', 3, 'f'), '<unknown>:3 in f')):
+            self.assertEqual(name_place(*place), text)
+        self.assertEqual(name_file('<unknown>'), NO_FRAME)
+        self.assertEqual(name_file('<string>'), '<string>')
+        self.assertEqual(name_parts('a.py', 3, 'f'), ('a.py', 'f'))
+        self.assertEqual(name_parts('<unknown>', 0, '<unknown>'),
+                         (NO_FRAME, None))
+
+
+class ReportTests(unittest.TestCase):
+
+    @classmethod
+    def setUpClass(cls):
+        directory = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(directory.cleanup)
+        cls.path = os.path.join(directory.name, 'x.tracemalloc')
+        subprocess.run([sys.executable, '-X', 'tracemalloc=3', '-c', DUMP,
+                        cls.path], check=True)
+
+    def report(self, *args):
+        output = self.path + '.out'
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said):
+            status = main(['report', *args, '-f', '-o', output, self.path])
+        self.assertEqual(status, 0, said.getvalue())
+        with open(output, 'rb') as file:
+            return file.read()
+
+    def check(self, text):
+        self.assertIn(NO_FRAME, text)
+        self.assertNotIn('<unknown>', text)
+        self.assertNotIn('&lt;unknown', text)
+        self.assertNotIn(f'{NO_FRAME}:0', text)
+
+    def test_text_and_csv(self):
+        for by in KEYS:
+            for format in 'text', 'csv':
+                with self.subTest(by=by, format=format):
+                    text = self.report('--format', format, '--top', '100000',
+                                       '--by', by).decode()
+                    if by in ('type', 'address', 'domain'):
+                        self.assertNotIn('unknown', text)
+                    else:
+                        self.check(text)
+
+    def test_graphs(self):
+        for format in 'html', 'flamegraph', 'collapsed', 'speedscope':
+            with self.subTest(format):
+                self.check(self.report('--format', format).decode())
+        with self.subTest('pprof'):
+            profile = gzip.decompress(self.report('--format', 'pprof'))
+            self.assertIn(NO_FRAME.encode(), profile)
+            self.assertNotIn(b'<unknown>', profile)
+
+    def test_json_has_the_fields_of_the_interface(self):
+        rows = json.loads(self.report('--format', 'json'))['statistics']
+        self.assertIn(('<unknown>', 0), [(row['filename'], row['lineno'])
+                                         for row in rows])
+
+    def test_interface(self):
+        snapshot = tracemalloc.Snapshot.load(self.path)
+        stats = [stat for stat in snapshot.statistics('lineno')
+                 if stat.traceback[0].filename == '<unknown>']
+        self.assertEqual([(stat.traceback[0].lineno, str(stat.traceback))
+                          for stat in stats], [(0, '<unknown>:0')])
+        without = snapshot.filter_traces(
+            [tracemalloc.Filter(False, '<unknown>')])
+        self.assertEqual(len(snapshot.traces) - len(without.traces),
+                         stats[0].count)
+
+    def test_top(self):
+        rows = json.loads(subprocess.check_output(
+            [sys.executable, '-X', 'tracemalloc=3', '-c', ROWS]))
+        names = {name for name, *values in rows}
+        self.assertIn(NO_FRAME, {name.split(' (')[0] for name in names})
+        self.assertFalse([name for name in names if '<unknown>' in name])
+
+    def test_run(self):
+        program = self.path + '.py'
+        with open(program, 'w') as file:
+            file.write(THREADS)
+        result = subprocess.run(
+            [sys.executable, '-m', 'pytracemalloc', 'run', '-o',
+             self.path + '.run', program],
+            capture_output=True, text=True)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.check(result.stderr)
+
+
+if __name__ == '__main__':
+    unittest.main()

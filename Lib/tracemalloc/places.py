@@ -1,0 +1,55 @@
+"""How reports name a place in the source, in one line.
+
+What is allocated where no Python frame is, as while the interpreter or a
+thread starts, has the place that the standard library's tracemalloc gives it:
+the file '<unknown>' and line 0.  The interface keeps that, so that filters and
+scripts find it; people are told what it is.
+"""
+
+_FILE = '<unknown>'               # with line 0
+_NO_FRAME = 'interpreter, no Python frame'
+
+
+def name_place(filename, lineno, function=None):
+    if filename == _FILE and not lineno:
+        return _NO_FRAME + _reason(function)
+    text = f'{filename}:{lineno}'
+    return f'{text} in {function}' if function else text
+
+
+def name_file(filename):
+    return _NO_FRAME if filename == _FILE else filename
+
+
+def name_parts(filename, lineno, function):
+    """Return what graphs show of a frame: its file, and its function."""
+    if filename == _FILE and not lineno:
+        return name_place(filename, lineno, function), None
+    return filename, function
+
+
+def name_group(stat, key):
+    """Name the group of a Statistic of Snapshot.statistics(key)."""
+    if key in ('lineno', 'traceback'):
+        # Oldest first, as a traceback is read.
+        return ' > '.join(name_place(frame.filename, frame.lineno,
+                                     frame.function)
+                          for frame in stat.traceback)
+    if key == 'filename':
+        return name_file(stat.traceback[-1].filename)
+    if key == 'function':
+        filename, function, lineno = stat.key
+        return name_place(filename, lineno, function)
+    if key == 'type+lineno':
+        kind, filename, lineno = stat.key
+        return f'{kind}:{name_place(filename, lineno)}'
+    if key == 'module':
+        return name_file(stat.key)
+    return f'0x{stat.key:x}' if key == 'address' else str(stat.key)
+
+
+def _reason(function):
+    """'<start-up>' and the like stand where a function does."""
+    if function in (None, _FILE):
+        return ''
+    return f' ({function.strip("<>")})'
