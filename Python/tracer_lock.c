@@ -8,6 +8,7 @@
 
    A fork holds the lock, so that the child finds all tables whole.  If the
    thread has it already, so has the child: what was interrupted goes on there.
+   Threads that take the lock again and again give way to a fork that waits.
    If another thread keeps it for too long, perhaps because that one waits for
    what this one was interrupted in, the fork goes on without it, and the child
    does not trace. */
@@ -24,6 +25,8 @@
 #define SECOND INT64_C(1000000000)
 #define FORK_PATIENCE (2 * SECOND)
 #define FOR_EVER INT64_MAX
+#define RETRY_FORK (SECOND / 20000)
+#define GIVE_WAY (SECOND / 1000)
 
 /* Who has the lock once acquire() is done. */
 enum acquired {
@@ -36,15 +39,19 @@ enum acquired {
    one lowest: a handler may fork in the middle of a fork. */
 _Py_thread_local uint64_t _PyTracer_forks = 0;
 
+/* Forks that wait for the lock: of all threads, and of this one. */
+static int waiting_forks;         // atomic
+static _Py_thread_local int own_waiting_forks;
+
 /* --- Waiting */
 
 /* The kernel compares the half of the word that has TRACER_LOCK_AWAITED. */
 static void
-futex(int operation, uint32_t value, const struct timespec *timeout)
+futex(int operation, uint32_t value)
 {
     int saved_errno = errno;
     uint32_t *half = (uint32_t *)&_PyTracer.lock + PY_BIG_ENDIAN;
-    (void)syscall(SYS_futex, half, operation, value, timeout, NULL, 0);
+    (void)syscall(SYS_futex, half, operation, value, NULL, NULL, 0);
     errno = saved_errno;
 }
 
@@ -56,25 +63,37 @@ now(void)
     return t.tv_sec * SECOND + t.tv_nsec;
 }
 
-/* Wait until `holder` may have given the lock back. */
 static void
-wait_for(uintptr_t holder, const struct timespec *timeout)
+sleep_for(long ns)
+{
+    int saved_errno = errno;
+    struct timespec time = {0, ns};
+    (void)nanosleep(&time, NULL);
+    errno = saved_errno;
+}
+
+/* Wait until `holder` may have given the lock back.  A fork does not wait to
+   be woken, as others would be there first. */
+static void
+wait_for(uintptr_t holder, int fork)
 {
     uintptr_t awaited = holder | TRACER_LOCK_AWAITED;
-    if (holder == awaited
-        || _Py_atomic_compare_exchange_uintptr(&_PyTracer.lock, &holder,
-                                               awaited))
-    {
-        futex(FUTEX_WAIT_PRIVATE, (uint32_t)awaited, timeout);
+    int waits = holder == awaited
+                || _Py_atomic_compare_exchange_uintptr(&_PyTracer.lock,
+                                                       &holder, awaited);
+    if (fork) {
+        sleep_for(RETRY_FORK);
+    }
+    else if (waits) {
+        futex(FUTEX_WAIT_PRIVATE, (uint32_t)awaited);
     }
 }
 
-/* `patience`: nanoseconds, or FOR_EVER. */
+/* `end`: of the patience of a fork, or FOR_EVER. */
 static enum acquired
-acquire(int64_t patience)
+acquire(int64_t end)
 {
     uintptr_t mine = _PyTracer_ThisThread();
-    int64_t end = patience == FOR_EVER ? FOR_EVER : now() + patience;
     for (;;) {
         uintptr_t holder = 0;
         if (_Py_atomic_compare_exchange_uintptr(&_PyTracer.lock, &holder,
@@ -85,12 +104,10 @@ acquire(int64_t patience)
         if ((holder | TRACER_LOCK_AWAITED) == (mine | TRACER_LOCK_AWAITED)) {
             return HELD;
         }
-        int64_t left = end - now();
-        if (left <= 0) {
+        if (end != FOR_EVER && now() >= end) {
             return KEPT;
         }
-        struct timespec timeout = {left / SECOND, left % SECOND};
-        wait_for(holder, &timeout);
+        wait_for(holder, end != FOR_EVER);
         /* Whether others wait as well is not known from here on. */
         mine |= TRACER_LOCK_AWAITED;
     }
@@ -107,7 +124,10 @@ _PyTracer_LockSlow(void)
 void
 _PyTracer_WakeWaiter(void)
 {
-    futex(FUTEX_WAKE_PRIVATE, 1, NULL);
+    futex(FUTEX_WAKE_PRIVATE, 1);
+    if (_Py_atomic_load_int_relaxed(&waiting_forks) > 0) {
+        sleep_for(GIVE_WAY);
+    }
 }
 
 /* --- Fork.  Not by _PyTracer_Lock(): the ranks are those of what was
@@ -116,7 +136,11 @@ _PyTracer_WakeWaiter(void)
 static void
 before_fork(void)
 {
-    enum acquired acquired = acquire(FORK_PATIENCE);
+    own_waiting_forks++;
+    _Py_atomic_add_int(&waiting_forks, 1);
+    enum acquired acquired = acquire(now() + FORK_PATIENCE);
+    _Py_atomic_add_int(&waiting_forks, -1);
+    own_waiting_forks--;
     _PyTracer_forks = _PyTracer_forks << 2 | acquired;
 }
 
@@ -151,6 +175,7 @@ static void
 after_fork_child(void)
 {
     enum acquired acquired = end_fork();
+    _Py_atomic_store_int(&waiting_forks, own_waiting_forks);
     _Py_atomic_store_uintptr(&_PyTracer.lock, _PyTracer_ThisThread());
     if (acquired == KEPT) {
         abandon();

@@ -65,7 +65,9 @@ check()
 
 # Eight threads without the GIL keep the lock busy, while the main thread uses
 # nothing but the tracer: the C library's own lock of malloc() has this fault.
+# These threads do not take the signal: they would go on in the child for ever.
 WITH_THREADS = '''
+import signal
 from _testcapi import tracemalloc_track as track, tracemalloc_untrack as untrack
 
 def tracks():
@@ -73,7 +75,9 @@ def tracks():
         track(78, i, 9)
         untrack(78, i)
 
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
 _testtracer.start_threads(8)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
 while_forking(sys.argv[2] == 'goes on', tracks)
 _testtracer.stop_threads()
 check()
