@@ -74,7 +74,7 @@ def walk():
     return frames
 
 def check():
-    frames, kept = walk(), []
+    frames, kept = walk(), set()
     seen = tracemalloc.get_object_traceback(kept)
     assert [(f.filename, f.lineno) for f in seen] == frames, (seen, frames)
 
@@ -138,7 +138,7 @@ for limit in 'full', 25, 1:
     tracemalloc.start(limit)
     if limit == 1:
         def check():
-            frames, kept = walk(), []
+            frames, kept = walk(), set()
             seen = tracemalloc.get_object_traceback(kept)
             assert seen[-1].lineno == sys._getframe().f_lineno - 2
     next(outer)

@@ -39,7 +39,8 @@ class PageTests(unittest.TestCase):
     def many_nodes(self, nframe):
         """Allocate at more lines than the first chunk of nodes holds."""
         n = 5 * CHUNK_NODES
-        code = compile('made += [{}],\n' * n, 'many lines', 'exec')
+        # Sets are on no free list, in whatever flavour.
+        code = compile('made += {0},\n' * n, 'many lines', 'exec')
         scope = {'made': []}
         tracemalloc.start(nframe)
         try:
