@@ -355,7 +355,7 @@ _PyTracer_TreeFault(void)
         ntwins += _PyTracer_Node(id)->twin != 0;
     }
     if (ntwins != _PyTracer.ntwins) {
-        return "two nodes share a twin, or a twin has no node";
+        return "a twin has no node";
     }
     if (_PyTracer.limit > 1
         && children.used != _PyTracer.nnodes - TRACER_NODE_FIRST)

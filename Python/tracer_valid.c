@@ -22,27 +22,35 @@ _Py_thread_local int _PyTracer_held = 0;
 /* Live blocks by node, as pools and map have them. */
 struct ledger {
     struct tracer_sum *small, *mapped;
+    char *has_node;               // by number of the twin
 };
+
+static size_t
+ledger_size(void)
+{
+    return 2 * _PyTracer.nnodes * sizeof(struct tracer_sum)
+           + _PyTracer.ntwins;
+}
 
 /* Not of the tracer's own memory, which a test may let fail. */
 static int
 open_ledger(struct ledger *ledger)
 {
-    size_t size = _PyTracer.nnodes * sizeof(struct tracer_sum);
-    void *p = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE,
+    void *p = mmap(NULL, ledger_size(), PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) {
         return -1;
     }
     ledger->small = p;
     ledger->mapped = ledger->small + _PyTracer.nnodes;
+    ledger->has_node = (char *)(ledger->mapped + _PyTracer.nnodes);
     return 0;
 }
 
 static void
 close_ledger(struct ledger *ledger)
 {
-    munmap(ledger->small, 2 * _PyTracer.nnodes * sizeof(struct tracer_sum));
+    munmap(ledger->small, ledger_size());
 }
 
 /* With several GILs, one interpreter may untrack a block of another just while
@@ -119,6 +127,10 @@ compare_nodes(const struct ledger *ledger)
 {
     struct tracer_sum small = {0}, mapped = {0};
     for (uint32_t id = TRACER_NODE_UNKNOWN; id < _PyTracer.nnodes; id++) {
+        uint32_t number = _PyTracer_Node(id)->twin;
+        if (number != 0 && ledger->has_node[number]++) {
+            return "two nodes share a twin";
+        }
         struct tracer_sum twin = _PyTracer_Live(&_PyTracer_Twin(id)->counts);
         if (!equal(ledger->small[id], small_of(id))) {
             return "a node counts other small blocks than pools have";
