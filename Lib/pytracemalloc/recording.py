@@ -95,7 +95,7 @@ class Recording:
                 self.number += 1
                 snapshot.dump(numbered(self.output, self.number))
             except Exception as exc:
-                _say(f'no snapshot: {exc}')
+                _say(f'no snapshot: {self._reason(exc)}')
 
     def finish(self, at_exit=False):
         """Take the last snapshot, once a process."""
@@ -108,7 +108,7 @@ class Recording:
             try:
                 self._report(at_exit)
             except Exception as exc:
-                _say(f'{self.output}: no snapshot: {exc}')
+                _say(f'{self.output}: no snapshot: {self._reason(exc)}')
             except KeyboardInterrupt:
                 _say(f'{self.output}: interrupted before it was written')
 
@@ -131,7 +131,7 @@ class Recording:
                 with bar:
                     snapshot.dump(output)
             except OSError as exc:
-                _say(f'{output}: no snapshot: {exc.strerror or exc}')
+                _say(f'{output}: no snapshot: {self._reason(exc)}')
                 name = None
         if self.options['quiet']:
             return
@@ -141,6 +141,13 @@ class Recording:
         _write_error(summary.make(
             snapshot, self._find_suspects(snapshot), self.options['top'],
             name, width_of(sys.__stderr__)))
+
+    def _reason(self, exc):
+        """What to say of an exception, which may have no text."""
+        if isinstance(exc, MemoryError):
+            advice = '; --no-traces needs less' * self.options['traces']
+            return 'not enough memory' + advice
+        return getattr(exc, 'strerror', None) or str(exc) or repr(exc)
 
     def _find_suspects(self, snapshot):
         """Compare with numbered snapshots, now that nothing is traced: in

@@ -9,6 +9,7 @@ import tracemalloc
 import unittest
 
 from pytracemalloc import summary
+from test.support import check_sanitizer
 from test.test_pytracemalloc.command_case import PROGRAM, CommandCase, command
 
 
@@ -302,6 +303,26 @@ os.fsync = interrupt
                       'on device\n', process.stderr)
         self.assertIn('Live at the end:', process.stderr)
         self.assertNotIn('Traceback', process.stderr)
+
+    @unittest.skipUnless(os.path.exists('/proc/self/statm'),
+                         "needs Linux's count of virtual memory")
+    @unittest.skipIf(check_sanitizer(address=True, memory=True, thread=True),
+                     'a sanitizer takes address space of its own')
+    def test_no_memory_for_a_snapshot(self):
+        # A snapshot of so many blocks does not fit into what is left.
+        path = self.write('app.py', '''\
+            import resource
+            kept = [[i] for i in range(500_000)]
+            with open('/proc/self/statm') as file:
+                size = int(file.read().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (size + (1 << 20),) * 2)
+            ''')
+        process = command('run', '-o', 'a.tracemalloc', path)
+        self.assertEqual(process.returncode, 0, process.stderr)
+        self.assertIn(f'pytracemalloc: {os.getcwd()}/a.tracemalloc: no '
+                      f'snapshot: not enough memory; --no-traces needs less\n',
+                      process.stderr)
+        self.assertFalse(os.path.exists('a.tracemalloc'))
 
 
 if __name__ == '__main__':
