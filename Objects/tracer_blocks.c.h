@@ -83,19 +83,21 @@ tracer_first_table(poolp pool)
     return table;
 }
 
-/* The entries are those of blocks that were freed past the tracer. */
+/* The entries are those of blocks that were freed past the tracer, or that
+   nobody can free any more. */
 static Py_NO_INLINE void
-tracer_move_entries(poolp pool, const uint32_t *entries, uint32_t n)
+tracer_move_entries(poolp pool, const uint32_t *entries, uint32_t n,
+                    int leaked)
 {
     for (uint32_t i = 0; i < n; i++) {
-        _PyTracer_MapEntry(entries[i], tracer_address(pool, i));
+        _PyTracer_MapEntry(entries[i], tracer_address(pool, i), leaked);
     }
 }
 
-/* All blocks of the pool are free, and most of the time no entry is left: look
-   at all of those that were ever used in one go.  Locked. */
+/* Mostly all blocks of the pool are free, and no entry is left: look at all of
+   those that were ever used in one go.  Locked. */
 static void
-tracer_empty_table(poolp pool)
+tracer_empty_table(poolp pool, int leaked)
 {
     const uint32_t *entries = pool->tracer_table
                               + tracer_first_index(pool->szidx);
@@ -105,18 +107,16 @@ tracer_empty_table(poolp pool)
         any |= entries[i];
     }
     if (UNLIKELY(any != 0)) {
-        tracer_move_entries(pool, entries, n);
+        tracer_move_entries(pool, entries, n, leaked);
     }
 }
 
-/* Locked. */
+/* `leaked`: blocks may be left, for ever; else all are free.  Locked. */
 static void
-tracer_drop_table(poolp pool, int all_free)
+tracer_drop_table(poolp pool, int leaked)
 {
     if (pool->tracer_table != NULL) {
-        if (all_free) {
-            tracer_empty_table(pool);
-        }
+        tracer_empty_table(pool, leaked);
         _PyTracer_MemFreeTable(pool->tracer_table,
                                tracer_table_size(pool->szidx));
         pool->tracer_table = NULL;
@@ -129,7 +129,7 @@ tracer_release_table(poolp pool)
 {
     if (pool->tracer_table != NULL) {
         _PyTracer_Lock();
-        tracer_drop_table(pool, 1);
+        tracer_drop_table(pool, 0);
         _PyTracer_Unlock();
     }
 }
@@ -144,11 +144,11 @@ tracer_init_pool(poolp pool, uint32_t szidx)
 
 /* Locked. */
 static void
-tracer_drop_tables(struct arena_object *arena, int all_free)
+tracer_drop_tables(struct arena_object *arena, int leaked)
 {
     uintptr_t base = (uintptr_t)_Py_ALIGN_UP(arena->address, POOL_SIZE);
     for (; base < (uintptr_t)arena->pool_address; base += POOL_SIZE) {
-        tracer_drop_table((poolp)base, all_free);
+        tracer_drop_table((poolp)base, leaked);
     }
 }
 
@@ -158,23 +158,27 @@ static void
 tracer_release_arena(struct arena_object *arena)
 {
     _PyTracer_Lock();
-    tracer_drop_tables(arena, 1);
+    tracer_drop_tables(arena, 0);
     arena->pool_address = NULL;
     _PyTracer_Unlock();
 }
 
 /* The same for all arenas.  They stay where they are if there is a block left
-   in one of them, yet nobody can free it. */
+   in one of them, see _PyInterpreterState_FinalizeAllocatedBlocks(); nobody can
+   free it any more. */
 void
 _PyTracer_ForgetInterpreter(PyInterpreterState *interp)
 {
     if (!_PyMem_obmalloc_state_on_heap(interp)) {
         return;                   // the pools are the main interpreter's
     }
+    assert(_PyTracer.shared);
     OMState *state = interp->obmalloc;
+    int leaked = maxarenas != 0
+                 && _PyInterpreterState_GetAllocatedBlocks(interp) != 0;
     for (uint i = 0; _PyTracer.tracing && i < maxarenas; i++) {
         if (allarenas[i].address != 0) {
-            tracer_drop_tables(&allarenas[i], 0);
+            tracer_drop_tables(&allarenas[i], leaked);
         }
     }
     interp->tracer_flags |= _PyTracer_INTERP_ENDED;

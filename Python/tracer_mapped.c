@@ -10,7 +10,10 @@
    looks at an entry first leaves it to functions that come here.  An address
    in the middle of a block has no entry, but may be the start of one when the
    pool serves another size: once the map has a record of that kind, a pool that
-   gets a table looks its blocks up. */
+   gets a table looks its blocks up.
+
+   What an interpreter with memory of its own leaves behind when it ends has
+   records, too: the blocks are still there, but nobody knows their pools. */
 
 #include "Python.h"
 #include "pycore_tracer_core.h"
@@ -34,20 +37,23 @@ _PyTracer_DropEntry(uint32_t *entry, uintptr_t address)
 }
 
 void
-_PyTracer_MapEntry(uint32_t entry, uintptr_t address)
+_PyTracer_MapEntry(uint32_t entry, uintptr_t address, int leaked)
 {
     if (entry == 0 || entry == TRACER_ENTRY_MAPPED) {
         return;
     }
     struct tracer_record record = {
         .address = address, .size = TRACER_ENTRY_SIZE(entry),
-        .node = TRACER_ENTRY_NODE(entry), .kind = TRACER_EXTERNAL};
+        .node = TRACER_ENTRY_NODE(entry),
+        .kind = leaked ? TRACER_ENTRY_DOMAIN(entry) : TRACER_EXTERNAL};
     _PyTracer_CountOut(record.node, record.size, 1);
-    if (_PyTracer_IsParked(record.node)) {
-        return;                   // all blocks of the pool are free
+    if (!leaked) {
+        if (_PyTracer_IsParked(record.node)) {
+            return;               // all blocks of the pool are free
+        }
+        _PyTracer.map.in_pools = 1;
     }
     /* It was freed here, and comes back there. */
-    _PyTracer.map.in_pools = 1;
     if (_PyTracer_MapRestore(&record) < 0) {
         _PyTracer.untraced++;
     }

@@ -380,8 +380,7 @@ copy_blocks(struct copier *c, uint64_t nblocks)
         return -1;
     }
     c->s->nblocks = c->s->nsmall + c->nothers;
-    /* Those that an ended interpreter left behind are nowhere. */
-    assert(c->s->nblocks <= nblocks);
+    assert(c->s->nblocks == nblocks);
     return 0;
 }
 

@@ -115,8 +115,9 @@ extern const char *_PyTracer_MapFault(void);
 /* Forget what the entry of the block at this address says; the entry is NULL
    if the pool has no table. */
 extern void _PyTracer_DropEntry(uint32_t *entry, uintptr_t address);
-/* A pool gives up this entry, but nobody has said that the block is free. */
-extern void _PyTracer_MapEntry(uint32_t entry, uintptr_t address);
+/* A pool gives up this entry, but nobody has said that the block is free.
+   `leaked`: it never will be, and its memory stays where it is. */
+extern void _PyTracer_MapEntry(uint32_t entry, uintptr_t address, int leaked);
 
 /* --- tracer_stack.c */
 
@@ -249,7 +250,7 @@ extern uint32_t *_PyTracer_Entry(void *p, int create, size_t *size);
    has not come to the block.  Locked. */
 extern uint32_t *_PyTracer_FindEntry(void *p, int create, size_t *room);
 extern void _PyTracer_ForgetPools(void);          // GIL and locked
-/* Of an interpreter that ends; locked. */
+/* Of an interpreter that ends; locked, shared if its pools are its own. */
 extern void _PyTracer_ForgetInterpreter(PyInterpreterState *interp);
 
 /* --- tracer_valid.c */

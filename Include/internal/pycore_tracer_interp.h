@@ -15,12 +15,15 @@ extern "C" {
 #define _PyTracer_INTERP_OWN_GIL 2        // counted in _PyTracer.own_gils
 
 /* An interpreter is being made, and nothing has run in it yet.  If it is to
-   have a GIL of its own, the GIL alone protects nothing from now on.  The
+   have a GIL of its own, the GIL alone protects nothing from now on.  The same
+   for memory of its own: when that goes, its thread has given up the GIL.  The
    creator's GIL is held, if it has one. */
 extern void _PyTracer_OwnGil(PyInterpreterState *interp);
 #define _PyTracer_NEW_INTERPRETER(INTERP, CONFIG)                       \
     do {                                                                \
-        if ((CONFIG)->gil == PyInterpreterConfig_OWN_GIL) {             \
+        if ((CONFIG)->gil == PyInterpreterConfig_OWN_GIL                \
+            || !(CONFIG)->use_main_obmalloc)                            \
+        {                                                               \
             _PyTracer_OwnGil(INTERP);                                   \
         }                                                               \
     } while (0)

@@ -32,7 +32,8 @@ for thread in threads:
 '''
 
 # Names, places and nodes are the same for each interpreter; the tables of its
-# pools are not, and take 75 KB.
+# pools are not, and take 75 KB.  The records of the blocks that CPython leaves
+# behind have 24 bytes each; up to three quarters of a power of two are used.
 MEMORY = '''
 import _interpreters, sys, tracemalloc
 
@@ -41,12 +42,56 @@ def memory(count):
         interpreter = _interpreters.create('isolated')
         assert _interpreters.exec(interpreter, 'kept = [[]] * 9') is None
         _interpreters.destroy(interpreter)
-    return tracemalloc.get_tracer_stats()['memory']
+    stats = tracemalloc.get_tracer_stats()
+    records = 1024
+    while stats['mapped'] > records * 3 // 4:
+        records *= 2
+    return stats['memory'] - 24 * records
 
 tracemalloc.start(3)
 before = memory(20)
 after = memory(int(sys.argv[1]))
 assert after - before < 50_000, (before, after)
+'''
+
+# What an interpreter leaves behind is nobody's any more, but still there.
+LEFT = '''
+import _interpreters, _testtracer, sys, tracemalloc
+
+CODE = """if 1:
+    kept = [[i, float(i), {i: i}, bytearray(i)] for i in range(900)]
+    kept.append(kept)
+"""
+
+def check(limit):
+    wrong, size, current = _testtracer.check_counters(
+        tracemalloc.get_traced_memory)
+    assert wrong == 0 and size == current, (wrong, size, current)
+    assert _testtracer.fault() is None, _testtracer.fault()
+    snapshot = tracemalloc.take_snapshot()
+    count = sum(stat.count for stat in snapshot.statistics('lineno'))
+    assert len(snapshot.traces) == count, (len(snapshot.traces), count)
+
+config, limit = sys.argv[1:]
+config = (config if config != 'shared' else
+          _interpreters.new_config('isolated', gil='shared'))
+tracemalloc.start(int(limit) if limit != 'full' else limit)
+for i in range(5):
+    kept = [[j] for j in range(100 * i)]
+    interpreter = _interpreters.create(config)
+    assert _interpreters.exec(interpreter, CODE) is None
+    check(limit)
+    if i == 2:
+        tracemalloc.reset_peak()
+    _interpreters.destroy(interpreter)
+    check(limit)
+    for j in range(1000):
+        kept.append([j])
+    del kept
+    check(limit)
+tracemalloc.clear_traces()
+check(limit)
+tracemalloc.stop()
 '''
 
 # What takes part in a test of what the tracer does again, once the last
@@ -228,7 +273,8 @@ _testtracer.stop_threads()
 assert prunes()
 wrong, size, current = _testtracer.check_counters(
     tracemalloc.get_traced_memory)
-assert size <= current, (size, current)
+assert wrong == 0 and size == current, (wrong, size, current)
+assert _testtracer.fault() is None, _testtracer.fault()
 '''
 
 
@@ -243,6 +289,15 @@ class EndTests(unittest.TestCase):
         script_helper.assert_python_ok('-c', MEMORY,
                                        str(200 if SLOW else 30),
                                        PYTHONMALLOC='pymalloc')
+
+    def test_what_is_left_behind(self):
+        for config in 'isolated', 'shared', 'legacy':
+            for limit in '1', '25', 'full':
+                for memory in 'pymalloc', 'pymalloc_debug', 'malloc':
+                    with self.subTest(config=config, limit=limit,
+                                      memory=memory):
+                        script_helper.assert_python_ok(
+                            '-c', LEFT, config, limit, PYTHONMALLOC=memory)
 
 
 @threading_helper.requires_working_threading()
