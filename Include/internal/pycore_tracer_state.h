@@ -11,8 +11,7 @@
 
    Protection.  "GIL": the one GIL, or `lock` once `shared` is set (an
    interpreter with a GIL of its own exists).  "lock": _PyTracer.lock, see
-   pycore_tracer_lock.h.  Nodes move in
-   tracer_prune.c alone. */
+   pycore_tracer_lock.h.  Nodes move in tracer_prune.c alone. */
 
 #ifndef Py_INTERNAL_TRACER_STATE_H
 #define Py_INTERNAL_TRACER_STATE_H

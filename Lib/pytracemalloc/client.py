@@ -206,13 +206,8 @@ def _refuse(constant):
 
 def _user_of(process):
     """Return the user who runs a process."""
-    try:
-        with open(f'/proc/{process}/status', encoding='utf-8') as file:
-            for line in file:
-                if line.startswith('Uid:'):
-                    return int(line.split()[2])
-    except (OSError, ValueError):
-        pass
+    if users := _status_of(process, 'Uid'):
+        return int(users[1])
     raise CommandError(f'there is no process {process}')
 
 
@@ -275,14 +270,19 @@ def find_socket(pid):
 
 def _pid_inside(pid):
     """Return the process id that a process has for itself."""
+    return int((_status_of(pid, 'NSpid') or [pid])[-1])
+
+
+def _status_of(pid, name):
+    """Return the words of a line of /proc/PID/status, none if there is none."""
     try:
-        with open(f'/proc/{pid}/status', encoding='utf-8') as file:
+        with open(f'/proc/{pid}/status', 'rb') as file:
             for line in file:
-                if line.startswith('NSpid:'):
-                    return int(line.split()[-1])
+                if line.startswith(b'%b:' % name.encode()):
+                    return line.split()[1:]
     except OSError:
         pass
-    return int(pid)
+    return []
 
 
 def _option_of(pid):

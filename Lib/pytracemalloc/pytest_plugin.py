@@ -15,6 +15,7 @@ import pytracemalloc
 import tracemalloc
 from pytracemalloc.options import positive
 from pytracemalloc.units import format_count, format_size, parse_size
+from tracemalloc.places import name_place
 from tracemalloc.printable import printable
 
 _SITES = 5                        # shown with a failure
@@ -178,9 +179,7 @@ def _grown(before, old, old_second, after, new, new_second):
         if value > 0:
             second = getattr(stat, new_second) - before.get(line, old_second)
             frame = stat.traceback[-1]
-            where = f'{line[0]}:{line[1]}'
-            if frame.function:
-                where += f' in {frame.function}'
+            where = name_place(frame.filename, frame.lineno, frame.function)
             sites.append((value, second, printable(where)))
     return sorted(sites, reverse=True)
 

@@ -28,6 +28,11 @@ def name_parts(filename, lineno, function):
     return filename, function
 
 
+def name_line(file, lineno):
+    """Return file:lineno; *file* may be what name_parts() has returned."""
+    return f'{file}:{lineno}' if lineno else file
+
+
 def name_group(stat, key):
     """Name the group of a Statistic of Snapshot.statistics(key)."""
     if key in ('lineno', 'traceback'):

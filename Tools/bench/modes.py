@@ -1,7 +1,5 @@
 """Which interpreters, with which options, and which workloads are run."""
 
-import os
-import pathlib
 import shlex
 
 import workloads
@@ -16,17 +14,6 @@ OURS = (('off', ()), ('1', ('-X', 'tracemalloc=1')),
 
 # Of the loops, for modes that are up to a hundred times slower than others.
 SLOW_SHARE = 0.2
-
-
-def interpreter(path):
-    """Return the interpreter that a command line argument means."""
-    path = pathlib.Path(path)
-    if path.is_dir():
-        path /= 'python'
-    if not os.access(path, os.X_OK):
-        raise SystemExit(f'run.py: {path}: no interpreter there; name one, '
-                         'or a build directory')
-    return str(path.absolute())
 
 
 def slow_rounds(args):

@@ -31,17 +31,10 @@ import page
 import stages
 import workloads
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+from arguments import interpreter, positive
+
 INTERRUPTED = 130
-
-
-def positive(kind):
-    def convert(text):
-        value = kind(text)
-        if value <= 0:
-            raise ValueError
-        return value
-    convert.__name__ = f'positive {kind.__name__}'
-    return convert
 
 
 def parse_arguments(argv):
@@ -49,9 +42,9 @@ def parse_arguments(argv):
         prog='run.py', description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add('--stock', metavar='PYTHON', type=modes.interpreter,
+    add('--stock', metavar='PYTHON', type=interpreter,
         help='CPython without the tracer: the base of all ratios')
-    add('--ours', metavar='PYTHON', type=modes.interpreter,
+    add('--ours', metavar='PYTHON', type=interpreter,
         help='CPython with the tracer')
     add('--mode', metavar='NAME=COMMAND', action='append', default=[],
         help='one more mode; may be repeated')

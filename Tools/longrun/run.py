@@ -36,6 +36,9 @@ import load
 import report
 import servers
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+from arguments import interpreter
+
 LONGEST = 24 * 60                 # minutes
 FASTEST = 2000                    # requests a second
 RATES = {'aiohttp': 100.0, 'wsgi': 70.0}
@@ -49,16 +52,6 @@ def number(least, most):
                 f'{text} is not between {least} and {most}')
         return value
     return convert
-
-
-def interpreter(text):
-    path = pathlib.Path(text)
-    if path.is_dir():
-        path /= 'python'
-    if not os.access(path, os.X_OK):
-        raise argparse.ArgumentTypeError(
-            f'no interpreter at {path}; name one, or a build directory')
-    return path.absolute()
 
 
 def frames(text):

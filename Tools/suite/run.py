@@ -31,6 +31,9 @@ import sys
 import time
 import xml.etree.ElementTree
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+from arguments import interpreter, positive
+
 RESOURCES = 'all,-network,-urlfetch,-gui,-audio'
 TIMEOUT = 1200                    # seconds for one file
 LEFT = 3
@@ -38,7 +41,7 @@ NO_TESTS_RAN = 4                  # of regrtest; 3: something was left behind
 FINE = (0, 3, NO_TESTS_RAN)
 # Failed subtests stand in the log alone, not in the report.
 FAILED_LINE = re.compile(r'^(?:ERROR|FAIL): \w+ \(([\w.]+)\)', re.M)
-SUBTEST = re.compile(r'([\w.]+) [[(].*', re.S)
+SUBTEST = re.compile(r'([\w.]+) [\[(].*', re.S)
 WORST = ('passed', 'skipped', 'failed')
 # What the interpreter itself says of its files and its version.
 ASK = '''
@@ -54,7 +57,7 @@ class Run:
 
     def __init__(self, options):
         self.options = options
-        self.python = str(options.python)
+        self.python = options.python
         self.path = options.folder / f'{options.name}.json'
         self.logs = options.folder / options.name
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -233,28 +236,11 @@ def print_line(name, result):
             print(f'    failed: {test}', flush=True)
 
 
-def interpreter(text):
-    path = pathlib.Path(text)
-    if path.is_dir():
-        path /= 'python'
-    if not os.access(path, os.X_OK):
-        raise argparse.ArgumentTypeError(
-            f'no interpreter at {path}; name one, or a build directory')
-    return path.absolute()
-
-
 def configuration(text):
     if not re.fullmatch(r'[\w-]+', text):
         raise argparse.ArgumentTypeError(
             f'{text!r} is not a name; use letters, digits and -')
     return text
-
-
-def positive(text):
-    value = int(text)
-    if value <= 0:
-        raise ValueError
-    return value
 
 
 def parse_arguments(argv):
@@ -274,9 +260,9 @@ def parse_arguments(argv):
         help='where results go (default: %(default)s)')
     add('--testdir', type=pathlib.Path,
         help="run the files of this folder instead of the library's")
-    add('--jobs', type=positive, default=2,
+    add('--jobs', type=positive(int), default=2,
         help='files at a time (default: %(default)s)')
-    add('--seconds', type=positive,
+    add('--seconds', type=positive(int),
         help='begin no file after so many seconds')
     return parser.parse_args(argv)
 

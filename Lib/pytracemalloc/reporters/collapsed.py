@@ -1,7 +1,7 @@
 """Collapsed stacks: 'oldest;...;most recent bytes' lines for flame graphs."""
 
 from pytracemalloc.reporters import Reporter
-from tracemalloc.places import name_parts
+from tracemalloc.places import name_line, name_parts
 from tracemalloc.printable import printable
 
 
@@ -29,6 +29,6 @@ class CollapsedReporter(Reporter):
 
 def _label(filename, lineno, function):
     file, name = name_parts(filename, lineno, function)
-    where = f'{file}:{lineno}' if lineno else file
+    where = name_line(file, lineno)
     text = f'{name} ({where})' if name else where
     return printable(text).replace(';', ',')

@@ -6,7 +6,7 @@ from xml.sax.saxutils import escape
 from pytracemalloc.reporters import Reporter
 from pytracemalloc.sources import short_names
 from pytracemalloc.units import format_count, format_size
-from tracemalloc.places import name_parts
+from tracemalloc.places import name_line, name_parts
 from tracemalloc.printable import printable
 
 _WIDTH = 1200
@@ -97,11 +97,10 @@ def _labels(tree):
     for short, frame in zip(short_names(names), tree.frame_table):
         filename, lineno, function, _ = frame
         file, name = name_parts(filename, lineno, function)
-        line = f':{lineno}' if lineno else ''
-        where = (short if file == filename else file) + line
+        where = name_line(short if file == filename else file, lineno)
         # Every module's code has one name: its file tells more.
         label = f'{name} {where}' if name not in (None, '<module>') else where
-        whole = file + line
+        whole = name_line(file, lineno)
         labels.append((label, f'{name} {whole}' if name else whole))
     return labels
 

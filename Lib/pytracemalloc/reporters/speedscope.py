@@ -3,7 +3,7 @@
 import json
 
 from pytracemalloc.reporters import Reporter
-from tracemalloc.places import name_parts
+from tracemalloc.places import name_line, name_parts
 
 _SCHEMA = 'https://www.speedscope.app/file-format-schema.json'
 _PROFILES = (('live memory', 'size', 'bytes'),
@@ -53,8 +53,8 @@ class SpeedscopeReporter(Reporter):
 def _frame(frame):
     lineno = frame[1]
     file, name = name_parts(*frame[:3])
-    return {'name': name or (f'{file}:{lineno}' if lineno else file),
-            'file': file, 'line': lineno}
+    return {'name': name or name_line(file, lineno), 'file': file,
+            'line': lineno}
 
 
 def _profile(title, unit, stacks, values):

@@ -5,7 +5,6 @@ of this interpreter and against CPython's own, as they were unpacked. The names
 of structures and fields are taken from the preprocessed headers, so none can be
 forgotten.
 """
-import os
 import pathlib
 import re
 import shlex

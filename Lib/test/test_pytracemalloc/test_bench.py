@@ -51,8 +51,9 @@ class BenchTest(unittest.TestCase):
     def setUpClass(cls):
         if not (BENCH / 'run.py').is_file():
             raise unittest.SkipTest('needs the repository')
-        sys.path.insert(0, str(BENCH))
-        cls.addClassCleanup(sys.path.remove, str(BENCH))
+        # What is imported adds the folder of all tools.
+        cls.enterClassContext(unittest.mock.patch.object(
+            sys, 'path', [str(BENCH), *sys.path]))
         cls.bench = types.SimpleNamespace(
             **{name: importlib.import_module(name) for name in NAMES})
 
@@ -273,7 +274,7 @@ class OptionTests(BenchTest):
         ours = ['--ours', sys.executable]
         for arguments, message in (
                 ([], 'nothing to run: give --stock and --ours'),
-                (['--ours', 'nowhere'], 'nowhere: no interpreter there'),
+                (['--ours', 'nowhere'], 'no interpreter at nowhere'),
                 ([*ours, '--only', 'of'], 'no mode of; there are off 1 25'),
                 ([*ours, '-w', 'nbodi'], 'no workload nbodi; there are'),
                 ([*ours, '--rounds', '0'], "positive int value: '0'"),

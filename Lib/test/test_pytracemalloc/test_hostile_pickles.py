@@ -6,16 +6,14 @@ import os
 import pickle
 import random
 import struct
-import subprocess
 import sys
 import tempfile
-import textwrap
 import time
 import unittest
-from test.support import check_sanitizer
 from unittest import mock
 
 import tracemalloc
+from test.test_pytracemalloc.load_memory import check_memory, counts_memory
 from tracemalloc import Snapshot
 
 RAW = [(0, 10, (('a.py', 2), ('b.py', 4)), 3),
@@ -287,10 +285,7 @@ class WorkTest(Case):
         for name, value in ('pid', 'x'), ('pid', -5), ('stats', None):
             self.rejects(pickle.dumps(DATA_091 | {name: value}))
 
-    @unittest.skipUnless(os.path.exists('/proc/self/status'),
-                         "needs Linux's count of resident memory")
-    @unittest.skipIf(check_sanitizer(address=True, memory=True, thread=True),
-                     'a sanitizer takes memory of its own')
+    @counts_memory
     def test_memory_is_bounded_by_the_size(self):
         n = 1_000_000
         for opcodes in (b']' * n, b'}\x94' * (n // 2), b'\x8f\x94' * (n // 2),
@@ -303,25 +298,8 @@ class WorkTest(Case):
             image = PROTO + opcodes + b'.'
             with open(self.path, 'wb') as file:
                 file.write(image)
-            child = subprocess.run(
-                [sys.executable, '-c', self.CHILD, self.path],
-                capture_output=True, text=True)
-            self.assertEqual((child.returncode, child.stderr), (0, ''))
-            self.assertLess(int(child.stdout), 200 * len(image) + 4_000_000,
-                            opcodes[:20])
-
-    CHILD = textwrap.dedent("""
-        import sys, tracemalloc
-        def resident(name):
-            with open('/proc/self/status') as file:
-                return int(file.read().split(name + ':')[1].split()[0]) * 1024
-        before = resident('VmRSS')
-        try:
-            tracemalloc.Snapshot.load(sys.argv[1])
-        except ValueError:
-            pass
-        print(resident('VmHWM') - before)
-    """)
+            check_memory(self, self.path, 200 * len(image) + 4_000_000,
+                         opcodes[:20])
 
 
 class GrammarTest(Case):

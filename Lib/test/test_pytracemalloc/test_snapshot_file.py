@@ -15,10 +15,10 @@ import textwrap
 import threading
 import unittest
 import zlib
-from test.support import check_sanitizer
 from unittest import mock
 
 import tracemalloc
+from test.test_pytracemalloc.load_memory import check_memory, counts_memory
 from tracemalloc import Snapshot
 
 try:
@@ -408,10 +408,7 @@ class DamageTests(FileCase):
             with self.subTest(tag=tag, payload=payload[:20]):
                 self.rejects(self.replace(tag, payload), reason)
 
-    @unittest.skipUnless(os.path.exists('/proc/self/status'),
-                         "needs Linux's count of resident memory")
-    @unittest.skipIf(check_sanitizer(address=True, memory=True, thread=True),
-                     "a sanitizer takes memory of its own")
+    @counts_memory
     def test_memory_is_bounded_by_the_size(self):
         def number(n):
             return bytes([n >> 7 * i & 127 | (i < 4) << 7 for i in range(5)])
@@ -426,24 +423,7 @@ class DamageTests(FileCase):
             image = self.replace(tag, payload)
             with open(self.path, 'wb') as file:
                 file.write(image)
-            child = subprocess.run(
-                [sys.executable, '-c', self.CHILD, self.path],
-                capture_output=True, text=True)
-            self.assertEqual((child.returncode, child.stderr), (0, ''))
-            self.assertLess(int(child.stdout), 51 * len(image) + 4_000_000)
-
-    CHILD = textwrap.dedent("""
-        import sys, tracemalloc
-        def resident(name):
-            with open('/proc/self/status') as file:
-                return int(file.read().split(name + ':')[1].split()[0]) * 1024
-        before = resident('VmRSS')
-        try:
-            tracemalloc.Snapshot.load(sys.argv[1])
-        except ValueError:
-            pass
-        print(resident('VmHWM') - before)
-    """)
+            check_memory(self, self.path, 51 * len(image) + 4_000_000)
 
     def test_metadata_cannot_replace_methods(self):
         Snapshot(RAW, 2).dump(self.path)

@@ -158,7 +158,7 @@ class RunTests(SuiteTest):
                 (['--python', 'nowhere', 'off'], 2, 'no interpreter at'),
                 ([*good, 'test_nothing'], 1, 'test_nothing: no such file'),
                 (['--python', sys.executable, 'a/b'], 2, 'is not a name'),
-                ([*good, '--seconds', '0'], 2, "invalid positive value"),
+                ([*good, '--seconds', '0'], 2, "positive int value: '0'"),
                 (['--python', '/bin/false', 'off'], 1, 'does not work')):
             with self.subTest(arguments):
                 done = self.tool('run.py', *arguments)

@@ -1,5 +1,4 @@
 """What bad input gets: stock's exceptions and messages."""
-import os
 import pathlib
 import re
 import subprocess
@@ -8,7 +7,6 @@ import tracemalloc
 import unittest
 
 import _tracemalloc
-from test import support
 from test.support import import_helper, script_helper
 from test.test_pytracemalloc import bad_input
 from test.test_pytracemalloc.helpers import Tracing

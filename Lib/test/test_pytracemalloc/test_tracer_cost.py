@@ -1,5 +1,4 @@
 """What an allocation costs does not depend on what it should not."""
-import sys
 import time
 import unittest
 

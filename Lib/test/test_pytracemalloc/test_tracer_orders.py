@@ -199,7 +199,6 @@ def run(command, programs, domain, **env):
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-
 class OrderTests(unittest.TestCase):
     command = [sys.executable]
 
