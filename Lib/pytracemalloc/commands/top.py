@@ -41,7 +41,7 @@ def run(args):
         if args.once or not (sys.stdout.isatty() and sys.stdin.isatty()):
             view = live.View(client, args.interval)
             view.refresh()
-            for line in view.page(None, None):
-                print(line)
+            # At once, or "| head" is gone before the last line is written.
+            sys.stdout.write('\n'.join([*view.page(None, None), '']))
             return
         live.watch(client, args.interval)
