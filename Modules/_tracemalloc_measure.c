@@ -28,13 +28,13 @@ static void
 update(MeasureObject *self)
 {
     uint64_t size, count;
+    int64_t peak;
     if (!self->running) {
         return;
     }
-    int64_t current = _PyTracer_Current();
+    int64_t current = _PyTracer_LookAtMeasure(&self->follow, &peak);
     self->current = current - self->base;
-    /* The peak of a measure lags behind while memory rises. */
-    self->peak = Py_MAX(self->follow.peak, current) - self->base;
+    self->peak = peak - self->base;
     _PyTracer_SumTotals(&size, &count);
     /* clear_traces() or stop() in between: the sums begin anew. */
     self->total_size = size < self->base_size
@@ -86,8 +86,7 @@ measure_enter(MeasureObject *self, PyObject *Py_UNUSED(args))
         return NULL;
     }
     _PyTracer_SumTotals(&self->base_size, &self->base_count);
-    self->base = _PyTracer_Current();
-    _PyTracer_BeginMeasure(&self->follow);
+    self->base = _PyTracer_BeginMeasure(&self->follow);
     self->running = 1;
     return Py_NewRef(self);
 }

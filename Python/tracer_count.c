@@ -28,11 +28,21 @@
 
 #define CLOCK_EVERY 1000          // allocations
 
+/* What all functions here rely on, with few exceptions that say so: the one
+   GIL, or the lock where there are several.  Nobody else may walk the list of
+   measures. */
+static inline void
+assert_protected(void)
+{
+    assert(!_PyTracer.shared || _PyTracer_HasLock());
+}
+
 /* --- Alarms */
 
 static void
 set_bounds(void)
 {
+    assert_protected();
     int64_t high = _PyTracer.alarm_high;
     if (!_PyTracer.rising) {
         high = Py_MIN(high, _PyTracer.peak);
@@ -64,19 +74,26 @@ set_epoch(uint32_t epoch)
 }
 
 static void
+call_handler(void)
+{
+    if (_PyTracer.alarm_handler != NULL) {
+        _PyTracer.alarm_handler(_PyTracer_Current());
+    }
+}
+
+static void
 fire(void)
 {
     _PyTracer.alarm_low = INT64_MIN;
     _PyTracer.alarm_high = INT64_MAX;
     set_bounds();
-    if (_PyTracer.alarm_handler != NULL) {
-        _PyTracer.alarm_handler();
-    }
+    call_handler();
 }
 
 void
 _PyTracer_SetAlarm(int64_t low, int64_t high, int64_t deadline)
 {
+    _PyTracer_Lock();
     _PyTracer.alarm_low = low;
     _PyTracer.alarm_high = high;
     _PyTracer.deadline = deadline;
@@ -86,11 +103,10 @@ _PyTracer_SetAlarm(int64_t low, int64_t high, int64_t deadline)
     if (watched != _PyTracer.watched) {
         _PyTracer.watched = watched;
         if (_PyTracer.tracing) {
-            _PyTracer_Lock();
             _PyTracer_InstallAllocators(1);
-            _PyTracer_Unlock();
         }
     }
+    _PyTracer_Unlock();
 }
 
 void
@@ -101,7 +117,7 @@ _PyTracer_RingAgain(void)
 }
 
 void
-_PyTracer_SetAlarmHandler(void (*handler)(void))
+_PyTracer_SetAlarmHandler(void (*handler)(int64_t))
 {
     _PyTracer.alarm_handler = handler;
 }
@@ -109,7 +125,10 @@ _PyTracer_SetAlarmHandler(void (*handler)(void))
 int64_t
 _PyTracer_TracedMemory(void)
 {
-    return _PyTracer_Current();
+    _PyTracer_Lock();
+    int64_t traced = _PyTracer_Current();
+    _PyTracer_Unlock();
+    return traced;
 }
 
 int64_t
@@ -132,11 +151,10 @@ _PyTracer_LookAtLow(void)
     }
 }
 
-/* Two GILs may count down at once: a step may get lost, zero is not
-   missed. */
 void
 _PyTracer_Watch(void)
 {
+    assert_protected();
     _PyTracer_LookAtLow();
     /* The short way counts down itself, and comes here at zero. */
     if (_PyTracer.countdown > 1) {
@@ -146,9 +164,7 @@ _PyTracer_Watch(void)
     _PyTracer.countdown = CLOCK_EVERY;
     if (_PyTracer_CoarseTime() >= _PyTracer.deadline) {
         _PyTracer.deadline = INT64_MAX;
-        if (_PyTracer.alarm_handler != NULL) {
-            _PyTracer.alarm_handler();
-        }
+        call_handler();
     }
 }
 
@@ -178,6 +194,7 @@ next_epoch(void)
 static void
 raise_measures(int64_t traced)
 {
+    assert_protected();
     for (struct tracer_measure *m = _PyTracer.measures; m; m = m->next) {
         m->peak = Py_MAX(m->peak, traced);
     }
@@ -362,16 +379,29 @@ _PyTracer_ClearCounters(void)
 
 /* --- Measures: peaks of a stretch of time of one's own */
 
-void
+int64_t
 _PyTracer_BeginMeasure(struct tracer_measure *measure)
 {
     _PyTracer_Lock();
     settle();
-    measure->peak = _PyTracer_Current();
+    int64_t current = _PyTracer_Current();
+    measure->peak = current;
     measure->next = _PyTracer.measures;
     _PyTracer.measures = measure;
     set_bounds();
     _PyTracer_Unlock();
+    return current;
+}
+
+/* While memory rises, the peak that is noted lags behind. */
+int64_t
+_PyTracer_LookAtMeasure(const struct tracer_measure *measure, int64_t *peak)
+{
+    _PyTracer_Lock();
+    int64_t current = _PyTracer_Current();
+    *peak = Py_MAX(measure->peak, current);
+    _PyTracer_Unlock();
+    return current;
 }
 
 void

@@ -96,11 +96,11 @@ _PyTracer_Move(enum _PyTracer_freelist list, void *block, size_t size,
             node = _PyTracer_CaptureLocked(tstate);
         }
         move_locked(list, block, size, node);
+        if (capture && _PyTracer.watched) {
+            _PyTracer_Watch();
+        }
     }
     _PyTracer_Unlock();
-    if (capture && _PyTracer.watched) {
-        _PyTracer_Watch();
-    }
 }
 
 void

@@ -112,11 +112,11 @@ _PyTracer_Record(void *block, size_t size, enum tracer_kind kind)
             node = _PyTracer_CaptureLocked(tstate);
         }
         (void)_PyTracer_RecordNode(block, size, kind, node);
+        if (kind != TRACER_RAW && _PyTracer.watched) {
+            _PyTracer_Watch();
+        }
     }
     _PyTracer_Unlock();
-    if (kind != TRACER_RAW && _PyTracer.watched) {
-        _PyTracer_Watch();
-    }
 }
 
 static void

@@ -15,7 +15,7 @@
 #include "pycore_lock.h"          // _Py_LOCKED
 #include "pycore_runtime.h"       // _PyRuntime
 #include "pycore_tracer_alarm.h"  // _PyTracer_SetAlarm()
-#include "pycore_tracer_lock.h"   // TRACER_RANK_LEAF
+#include "pycore_tracer_lock.h"   // _PyTracer_Lock()
 #include "pycore_tracer_tasks.h"
 
 static struct {
@@ -61,7 +61,7 @@ add_pending_call(void)
 }
 
 /* If that fails, an alarm that rings at once brings another try at the next
-   allocation. */
+   allocation.  Locked where there are several GILs. */
 static void
 ask_call(void)
 {
@@ -74,11 +74,10 @@ ask_call(void)
     }
 }
 
-/* Two threads may ring at once: one of two near-equal extremes is kept. */
+/* Another GIL's thread may be at sort_out(). */
 static void
-on_alarm(void)
+on_alarm(int64_t traced)
 {
-    int64_t traced = _PyTracer_TracedMemory();
     if (traced < _Py_atomic_load_int64_relaxed(&tasks.lowest)) {
         _Py_atomic_store_int64_relaxed(&tasks.lowest, traced);
     }
@@ -220,6 +219,8 @@ _PyTracer_EndCall(void)
     }
     set_alarm();
     if (due) {
+        _PyTracer_Lock();
         ask_call();
+        _PyTracer_Unlock();
     }
 }

@@ -4,8 +4,9 @@
    Allocations look, and frees of big blocks: what small frees cross rings at
    the next allocation, what happens without the GIL at the next one with it.
    What rang is disarmed, then the handler runs inside the allocator, with the
-   GIL held, perhaps with _PyTracer.lock held too.  So it may set a flag or
-   call Py_AddPendingCall(), and nothing that allocates. */
+   one GIL held, or with _PyTracer.lock where there are several, perhaps with
+   both.  So it may set a flag, or ask for a pending call if that needs no
+   waiting, and does nothing that allocates. */
 
 #ifndef Py_INTERNAL_TRACER_ALARM_H
 #define Py_INTERNAL_TRACER_ALARM_H
@@ -22,18 +23,19 @@ extern "C" {
 /* Call the handler when the traced memory (bytes) is below `low` or above
    `high`, or the monotonic clock has passed `deadline` (ns); INT64_MIN,
    INT64_MAX, INT64_MAX: never.  The clock is looked at every thousand
-   allocations.  GIL held, not inside an allocator. */
+   allocations.  GIL held, not locked, not inside an allocator. */
 extern void _PyTracer_SetAlarm(int64_t low, int64_t high, int64_t deadline);
 
-/* For the handler: call it again at the next allocation. */
+/* For the handler: call it again at the next allocation.  As it is called. */
 extern void _PyTracer_RingAgain(void);
 
 /* Monotonic time in ns, of a coarse clock (a few ms). */
 extern int64_t _PyTracer_CoarseTime(void);
 
-extern void _PyTracer_SetAlarmHandler(void (*handler)(void));
+/* It is given the traced memory. */
+extern void _PyTracer_SetAlarmHandler(void (*handler)(int64_t traced));
 
-/* Current traced memory in bytes. */
+/* Current traced memory in bytes; not locked. */
 extern int64_t _PyTracer_TracedMemory(void);
 
 #ifdef __cplusplus

@@ -164,12 +164,15 @@ extern void _PyTracer_RawPeak(int64_t traced);
 /* While `watched`: is traced memory below the alarm?  Asked when a mapped
    block is freed. */
 extern void _PyTracer_LookAtLow(void);
-/* While `watched`, once for each allocation. */
+/* While `watched`, once for each allocation; locked if shared. */
 extern void _PyTracer_Watch(void);
 /* Highest traced memory up to now, bytes. */
 extern int64_t _PyTracer_Peak(void);
-/* Follow the peak from now on until EndMeasure(). */
-extern void _PyTracer_BeginMeasure(struct tracer_measure *measure);
+/* Follow the peak from now on until EndMeasure().  Begin and look give the
+   current traced memory. */
+extern int64_t _PyTracer_BeginMeasure(struct tracer_measure *measure);
+extern int64_t _PyTracer_LookAtMeasure(const struct tracer_measure *measure,
+                                       int64_t *peak);
 extern void _PyTracer_EndMeasure(struct tracer_measure *measure);
 /* Bytes and blocks ever allocated. */
 extern void _PyTracer_SumTotals(uint64_t *size, uint64_t *count);

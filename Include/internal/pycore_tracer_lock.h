@@ -93,6 +93,14 @@ _PyTracer_Lock(void)
     }
 }
 
+/* Does this thread have the lock? */
+static inline int
+_PyTracer_HasLock(void)
+{
+    return (_Py_atomic_load_uintptr_relaxed(&_PyTracer.lock)
+            & ~(uintptr_t)TRACER_LOCK_AWAITED) == _PyTracer_ThisThread();
+}
+
 static inline void
 _PyTracer_ReleaseLock(void)
 {

@@ -240,8 +240,8 @@ struct tracer_state {
     uint32_t fused;               // the fused allocator functions are used
     int64_t alarm_low, alarm_high;
     int64_t deadline;             // ns, monotonic; INT64_MAX: none
-    void (*alarm_handler)(void);
-    struct tracer_measure *measures;    // GIL and lock
+    void (*alarm_handler)(int64_t traced);
+    struct tracer_measure *measures;    // written with GIL and lock
 
     uintptr_t lock;               // see pycore_tracer_lock.h; atomic
     int own_gils;                 // interpreters with a GIL of their own, from

@@ -277,9 +277,48 @@ assert wrong == 0 and size == current, (wrong, size, current)
 assert _testtracer.fault() is None, _testtracer.fault()
 '''
 
+# Interpreters with GILs of their own ring, while the main one begins and ends
+# measures; all of that walks the list of measures.
+RING = '''
+import _interpreters, sys, threading, tracemalloc
+
+CODE = f"""if 1:
+    import time
+    end = time.monotonic() + {sys.argv[1]}
+    while time.monotonic() < end:
+        kept = [[i, {{i: i}}, bytearray(i)] for i in range(300)]
+"""
+calls = 0
+def call():
+    global calls
+    calls += 1
+
+tracemalloc.start()
+task = tracemalloc.Task(call)
+task.set_memory_threshold(1000)
+task.schedule()
+interpreters = [_interpreters.create('isolated') for i in range(2)]
+threads = [threading.Thread(target=_interpreters.exec, args=(one, CODE))
+           for one in interpreters]
+for thread in threads:
+    thread.start()
+while any(thread.is_alive() for thread in threads):
+    for i in range(100):
+        with tracemalloc.measure() as outer:
+            with tracemalloc.measure() as inner:
+                kept = [i]
+        assert outer.peak >= 0 and outer.total_count >= inner.total_count
+for thread in threads:
+    thread.join()
+for one in interpreters:
+    _interpreters.destroy(one)
+task.cancel()
+assert calls > 10, calls
+'''
+
 
 @threading_helper.requires_working_threading()
-class EndTests(unittest.TestCase):
+class ManyGilsTests(unittest.TestCase):
 
     def test_a_snapshot_while_an_interpreter_ends(self):
         script_helper.assert_python_ok('-c', LOOK, str(SECONDS),
@@ -298,6 +337,10 @@ class EndTests(unittest.TestCase):
                                       memory=memory):
                         script_helper.assert_python_ok(
                             '-c', LEFT, config, limit, PYTHONMALLOC=memory)
+
+    def test_alarms_and_measures_with_several_gils(self):
+        script_helper.assert_python_ok('-c', RING, str(SECONDS),
+                                       PYTHONMALLOC='pymalloc')
 
 
 @threading_helper.requires_working_threading()
