@@ -14,6 +14,7 @@ extern PyMethodDef _TestTracer_FailFunctions[];
 extern PyMethodDef _TestTracer_ForkFunctions[];
 extern PyMethodDef _TestTracer_BreakFunctions[];
 extern PyMethodDef _TestTracer_OrderFunctions[];
+extern PyMethodDef _TestTracer_FrameFunctions[];
 
 /* --- _testtracer_log.c: the books of the oracle.  GIL held. */
 

@@ -335,7 +335,7 @@ resume_frames(struct tracer_stack *s, _PyInterpreterFrame *top)
         {
             break;
         }
-        if (frame->tracer_mark && e < live_end) {
+        if (_PyTracer_IsMarked(frame) && e < live_end) {
             s->depth = depth;
             s->deep_top = depth - 1;
             while (s->next_switch < depth) {
@@ -363,7 +363,7 @@ collect_frames(struct tracer_stack *s, _PyInterpreterFrame *frame)
     size_t n = 0;
     size_t stop = MANY;
     for (; frame != NULL; frame = frame->previous) {
-        if (frame->tracer_mark) {
+        if (_PyTracer_IsMarked(frame)) {
             while (depth > 0 && entries[depth - 1].frame != frame) {
                 depth--;
             }
@@ -547,7 +547,7 @@ _PyTracer_CaptureSlow(PyThreadState *tstate)
     _PyInterpreterFrame *frame = tstate->current_frame;
     struct _PyTracer_top *top = &((_PyThreadStateImpl *)tstate)->tracer;
     uint32_t node = TRACER_NODE_NONE;
-    if (frame != NULL && frame->tracer_mark) {
+    if (frame != NULL && _PyTracer_RunsMarked(frame)) {
         node = frame == top->frame ? look_up(top, frame)
                                    : pop_one(top, frame);
     }
@@ -555,5 +555,6 @@ _PyTracer_CaptureSlow(PyThreadState *tstate)
         node = _PyTracer.limit == 1 ? capture_one(tstate)
                                     : capture_stack(tstate);
     }
+    assert(_PyTracer_IsPathOf(node, tstate));
     return node;
 }

@@ -109,3 +109,56 @@ _PyTracer_CaptureLocked(PyThreadState *tstate)
     }
     return node;
 }
+
+#ifndef NDEBUG
+
+#define SOME_FRAMES 8
+#define ALL_FRAMES_EACH 64        // captures
+
+/* Do the frames from this one on stand at the places of the path? */
+static int
+stands_on(_PyInterpreterFrame *frame, uint32_t node, uint32_t n)
+{
+    for (; n > 0; n--) {
+        if (node == 0 || (node & TRACER_TRUNCATED)) {
+            return node == 0 ? frame == NULL
+                             : (node & ~TRACER_TRUNCATED)
+                               == _PyTracer_CountFrames(frame);
+        }
+        if (frame == NULL) {
+            return 0;
+        }
+        uint32_t location = _PyTracer_LocationOf(frame);
+        if (location != UINT32_MAX
+            && location != _PyTracer_Node(node)->location)
+        {
+            return 0;
+        }
+        node = _PyTracer_Node(node)->parent;
+        frame = _PyFrame_GetFirstComplete(frame->previous);
+    }
+    return 1;
+}
+
+int
+_PyTracer_IsPathOf(uint32_t node, PyThreadState *tstate)
+{
+    static uint32_t captures;
+    _PyInterpreterFrame *frame = _PyThreadState_GetFrame(tstate);
+    _PyTracer_Lock();
+    uint32_t n = ++captures % ALL_FRAMES_EACH == 0 ? UINT32_MAX : SOME_FRAMES;
+    int result = 1;
+    if (!_PyTracer.tracing || node == TRACER_NODE_NONE || _PyTracer.folded) {
+        /* nothing to compare */
+    }
+    else if (node == TRACER_NODE_UNKNOWN) {
+        result = frame == NULL;
+    }
+    else {
+        result = stands_on(frame, node, Py_MIN(n, _PyTracer.limit));
+    }
+    _PyTracer_Unlock();
+    return result;
+}
+
+#endif

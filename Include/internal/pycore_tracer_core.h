@@ -133,6 +133,11 @@ extern uint32_t _PyTracer_CaptureLocked(PyThreadState *tstate);
 extern void _PyTracer_ForgetWalk(void);
 /* Of the whole stack; needs no lock. */
 extern uint32_t _PyTracer_CountFrames(_PyInterpreterFrame *frame);
+#ifndef NDEBUG
+/* Does a walk find the path of a node that a capture gave?  Of some frames, or
+   now and then of all.  Not locked. */
+extern int _PyTracer_IsPathOf(uint32_t node, PyThreadState *tstate);
+#endif
 
 /* `parent` of a node that starts a path at this depth of the stack. */
 static inline uint32_t
@@ -357,6 +362,24 @@ _PyTracer_CachedChild(uint32_t parent, _PyInterpreterFrame *frame)
            : _PyTracer_FillCache(line, parent, frame);
 }
 
+/* Frames that an extension has made with its own copy of CPython's initialiser
+   begin with any mark.  Their other fields say that the interpreter does not
+   run them: it leaves -1 in stacktop of a frame that runs, and nonzero in
+   return_offset of one that waits for a frame which it calls without C code
+   between.  (_PyEval_EvalFrameDefault() clears the mark first.) */
+static inline Py_ALWAYS_INLINE int
+_PyTracer_RunsMarked(const _PyInterpreterFrame *frame)
+{
+    return frame->tracer_mark && frame->stacktop < 0;
+}
+
+static inline int
+_PyTracer_IsMarked(const _PyInterpreterFrame *frame)
+{
+    return frame->tracer_mark
+           && (frame->stacktop < 0 || frame->return_offset != 0);
+}
+
 /* Node of the current stack if that takes no more than a look, else NONE.
    GIL held, not shared, not locked.  A limit of one frame needs the
    instruction alone; else (`whole`) only the top frame's instruction can have
@@ -372,7 +395,7 @@ _PyTracer_CaptureFast(PyThreadState *tstate, int whole)
     if (whole) {
         const struct _PyTracer_top *top =
             &((_PyThreadStateImpl *)tstate)->tracer;
-        if (frame != top->frame || !frame->tracer_mark) {
+        if (frame != top->frame || !_PyTracer_RunsMarked(frame)) {
             return TRACER_NODE_NONE;
         }
         parent = top->parent;
@@ -384,6 +407,7 @@ _PyTracer_CaptureFast(PyThreadState *tstate, int whole)
     {
         return TRACER_NODE_NONE;
     }
+    assert(_PyTracer_IsPathOf(line->node, tstate));
     return line->node;
 }
 
