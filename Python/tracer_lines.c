@@ -3,74 +3,106 @@
    The format is that of InternalDocs/locations.md of CPython: entries of 1 to
    8 code units, each a first byte (0x80 | form << 3 | units - 1) and what the
    form asks for.  A decoder remembers where it stood: a module's top level
-   runs forward, and would else cost time in the square of its length. */
+   runs forward, and would else cost time in the square of its length.
+   code.replace() takes any bytes for a table: no byte beyond its end is read,
+   and no number is too large. */
 
 #include "Python.h"
 #include "pycore_code.h"          // PY_CODE_LOCATION_INFO_NONE
 #include "pycore_tracer_lines.h"
 
+struct reader {
+    const uint8_t *next;
+    const uint8_t *end;
+    int is_cut;                   // the table has ended within an entry
+};
+
 static unsigned int
-read_varint(const uint8_t **p)
+read_byte(struct reader *r)
 {
-    unsigned int byte = *(*p)++;
+    if (r->next == r->end) {
+        r->is_cut = 1;
+        return 0;
+    }
+    return *r->next++;
+}
+
+/* Of a longer number, the low 32 bits. */
+static unsigned int
+read_varint(struct reader *r)
+{
+    unsigned int byte = read_byte(r);
     unsigned int value = byte & 63;
-    for (int shift = 6; byte & 64; shift += 6) {
-        byte = *(*p)++;
-        value |= (byte & 63) << shift;
+    for (unsigned int shift = 6; byte & 64; shift += 6) {
+        byte = read_byte(r);
+        if (shift < 32) {
+            value |= (byte & 63) << shift;
+        }
     }
     return value;
 }
 
-static int
-read_svarint(const uint8_t **p)
+static unsigned int
+read_svarint(struct reader *r)
 {
-    unsigned int value = read_varint(p);
-    return value & 1 ? -(int)(value >> 1) : (int)(value >> 1);
+    unsigned int value = read_varint(r);
+    return value & 1 ? -(value >> 1) : value >> 1;
 }
 
-/* Decode the entry at d->next of the table and advance d. */
+/* Line `delta` lines on. */
+static int
+add_lines(int line, unsigned int delta)
+{
+    return (int)((unsigned int)line + delta);
+}
+
+/* Decode the entry at d->next of a table and advance d. */
 static void
-decode_entry(const uint8_t *table, struct tracer_decoder *d,
+decode_entry(const uint8_t *table, uint32_t size, struct tracer_decoder *d,
              struct tracer_position *pos)
 {
-    const uint8_t *p = table + d->next;
-    uint8_t first = *p++;
-    int form = first >> 3 & 15;
-    int units = (first & 7) + 1;
+    const struct tracer_position nowhere = {-1, -1, -1, -1};
+    struct reader r = {table + d->next, table + size, 0};
+    unsigned int first = read_byte(&r);
+    unsigned int form = first >> 3 & 15;
+    unsigned int rest;
 
-    *pos = (struct tracer_position){-1, -1, -1, -1};
+    *pos = nowhere;
     switch (form) {
     case PY_CODE_LOCATION_INFO_NONE:
         break;
     case PY_CODE_LOCATION_INFO_LONG:
-        d->line += read_svarint(&p);
+        d->line = add_lines(d->line, read_svarint(&r));
         pos->line = d->line;
-        pos->end_line = d->line + (int)read_varint(&p);
-        pos->column = (int)read_varint(&p) - 1;
-        pos->end_column = (int)read_varint(&p) - 1;
+        pos->end_line = add_lines(d->line, read_varint(&r));
+        pos->column = (int)(read_varint(&r) - 1);
+        pos->end_column = (int)(read_varint(&r) - 1);
         break;
     case PY_CODE_LOCATION_INFO_NO_COLUMNS:
-        d->line += read_svarint(&p);
+        d->line = add_lines(d->line, read_svarint(&r));
         pos->line = pos->end_line = d->line;
         break;
     case PY_CODE_LOCATION_INFO_ONE_LINE0:
     case PY_CODE_LOCATION_INFO_ONE_LINE1:
     case PY_CODE_LOCATION_INFO_ONE_LINE2:
-        d->line += form - PY_CODE_LOCATION_INFO_ONE_LINE0;
+        d->line = add_lines(d->line, form - PY_CODE_LOCATION_INFO_ONE_LINE0);
         pos->line = pos->end_line = d->line;
-        pos->column = *p++;
-        pos->end_column = *p++;
+        pos->column = (int)read_byte(&r);
+        pos->end_column = (int)read_byte(&r);
         break;
     default:
         /* Short form: column / 8 in the form, the rest in one byte. */
+        rest = read_byte(&r);
         pos->line = pos->end_line = d->line;
-        pos->column = form << 3 | *p >> 4;
-        pos->end_column = pos->column + (*p & 15);
-        p++;
+        pos->column = (int)(form << 3 | rest >> 4);
+        pos->end_column = pos->column + (int)(rest & 15);
         break;
     }
-    d->next = (uint32_t)(p - table);
-    d->unit += units;
+    if (r.is_cut) {
+        *pos = nowhere;
+    }
+    d->next = (uint32_t)(r.next - table);
+    d->unit += (int)(first & 7) + 1;
 }
 
 struct tracer_position
@@ -78,13 +110,14 @@ _PyTracer_DecodeLine(PyCodeObject *code, struct tracer_decoder *d, int unit)
 {
     PyObject *table = code->co_linetable;
     const uint8_t *start = (const uint8_t *)PyBytes_AS_STRING(table);
+    uint32_t size = (uint32_t)Py_MIN(PyBytes_GET_SIZE(table), UINT32_MAX);
     if (d->next == 0 || d->unit > unit) {
         *d = (struct tracer_decoder){.line = code->co_firstlineno};
     }
     struct tracer_position pos = {-1, -1, -1, -1};
-    while (d->next < PyBytes_GET_SIZE(table)) {
+    while (d->next < size) {
         struct tracer_decoder before = *d;
-        decode_entry(start, d, &pos);
+        decode_entry(start, size, d, &pos);
         if (d->unit > unit) {
             /* Stay in front of this entry: a neighbour may be next. */
             *d = before;

@@ -1,5 +1,6 @@
 """Code objects that die, a call tree that grows with them, positions."""
 import ast
+import dis
 import json
 import tracemalloc
 import unittest
@@ -159,6 +160,51 @@ class PositionTests(unittest.TestCase):
                     if stat.traceback[0].filename == 'wide']
         self.assertGreaterEqual(len(ends), 300)
         self.assertGreater(min(ends), 70_000)
+
+
+class LineTableTests(unittest.TestCase):
+    """code.replace() takes any bytes for a table."""
+
+    CODE = compile('made += {0},\n' * 60, 'table', 'exec')
+
+    def lines(self, table, nframe=1):
+        code = self.CODE.replace(co_linetable=table)
+        scope = {'made': []}
+        with Tracing(nframe):
+            exec(code, scope)
+            return [tracemalloc.get_object_traceback(obj)[-1].lineno
+                    for obj in scope['made']]
+
+    def test_a_table_that_is_cut(self):
+        table = self.CODE.co_linetable
+        # Too long for pymalloc: the C library's checkers see its end.
+        self.assertGreater(len(table), 512)
+        calls = [instruction.offset // 2
+                 for instruction in dis.get_instructions(self.CODE)
+                 if instruction.opname == 'BUILD_SET']
+        starts = [i for i, byte in enumerate(table) if byte & 0x80]
+        ends = [*starts[1:], len(table)]
+        for size in range(len(table) + 1):
+            units = sum((table[start] & 7) + 1
+                        for start, end in zip(starts, ends) if end <= size)
+            self.assertEqual(self.lines(table[:size]),
+                             [line if call < units else 0
+                              for line, call in enumerate(calls, 1)], size)
+
+    def test_an_empty_table(self):
+        for nframe in 1, 25, 'full':
+            self.assertEqual(self.lines(b'', nframe), [0] * 60)
+
+    def test_numbers_of_any_length(self):
+        # Two lines on, in a number with bits that no line needs; then one
+        # that does not end.
+        units = len(self.CODE.co_code) // 2
+        number = bytes([0x44, 0x40, 0x40, 0x40, 0x40, 0x40])
+        for high in 0, 1, 63:
+            table = b'\xe8' + number + bytes([high]) + b'\xef\0' * units
+            self.assertEqual(self.lines(table), [3] * 60)
+        self.assertEqual(self.lines(b'\xef' + b'\x7f' * 1000), [0] * 60)
+        self.assertEqual(self.lines(b'\xf7' + b'\x7f' * 1000), [0] * 60)
 
 
 if __name__ == '__main__':
