@@ -20,7 +20,8 @@ PyInit__testtracer(void)
                             _TestTracer_ForkFunctions,
                             _TestTracer_BreakFunctions,
                             _TestTracer_OrderFunctions,
-                            _TestTracer_FrameFunctions};
+                            _TestTracer_FrameFunctions,
+                            _TestTracer_WrapFunctions};
     PyObject *module = PyModule_Create(&module_def);
     for (size_t i = 0; module != NULL && i < Py_ARRAY_LENGTH(parts); i++) {
         if (PyModule_AddFunctions(module, parts[i]) < 0) {

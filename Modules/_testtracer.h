@@ -15,6 +15,7 @@ extern PyMethodDef _TestTracer_ForkFunctions[];
 extern PyMethodDef _TestTracer_BreakFunctions[];
 extern PyMethodDef _TestTracer_OrderFunctions[];
 extern PyMethodDef _TestTracer_FrameFunctions[];
+extern PyMethodDef _TestTracer_WrapFunctions[];
 
 /* --- _testtracer_log.c: the books of the oracle.  GIL held. */
 

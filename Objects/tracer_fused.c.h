@@ -24,7 +24,8 @@ tracer_record_small(PyThreadState *tstate, void *block, size_t nbytes,
                     enum tracer_kind kind)
 {
     if (UNLIKELY(!_PyTracer.tracing)) {
-        return;                   // called by a wrapper, after stop()
+        _PyTracer_idle = 1;       // called by a wrapper, after stop()
+        return;
     }
     uint32_t node = _PyTracer_Capture(tstate);
     poolp pool = POOL_ADDR(block);

@@ -80,24 +80,40 @@ stop_locked(void)
     clear_tables();
 }
 
-int
-_PyTracer_Start(int max_nframe, uint32_t limit)
+/* 1: locked, and sure of what is to be wrapped; 0: tracing is on; -1: an
+   exception. */
+static int
+prepare_start(void)
 {
-    _PyTracer_LockAll();
-    if (_PyTracer.tracing) {
-        _PyTracer_UnlockAll();
-        return 0;
-    }
     if (_PyTracer.abandoned) {
-        _PyTracer_UnlockAll();
         PyErr_SetString(PyExc_RuntimeError,
                         "cannot trace: this process was forked while another "
                         "thread was changing the tracer's tables; exec a new "
                         "process");
         return -1;
     }
+    while (!_Py_atomic_load_int_relaxed(&_PyTracer.tracing)) {
+        PyMemAllocatorEx found[3];
+        if (_PyTracer_FindAllocators(found) < 0) {
+            return -1;
+        }
+        _PyTracer_LockAll();
+        if (!_PyTracer.tracing && _PyTracer_TakeAllocators(found) == 0) {
+            return 1;
+        }
+        _PyTracer_UnlockAll();
+    }
+    return 0;
+}
+
+int
+_PyTracer_Start(int max_nframe, uint32_t limit)
+{
+    int ready = prepare_start();
+    if (ready <= 0) {
+        return ready;
+    }
     _PyTracer_CountGils();
-    _PyTracer_FindAllocators();
     _PyTracer.max_nframe = max_nframe;
     _PyTracer.limit = limit;
     int result = init_tables();

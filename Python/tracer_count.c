@@ -50,7 +50,8 @@ set_bounds(void)
             high = Py_MIN(high, m->peak);
         }
     }
-    _Py_atomic_store_int64_relaxed(&_PyTracer.high, high);
+    _Py_atomic_store_int64_relaxed(&_PyTracer.high,
+                                   _PyTracer.blind ? INT64_MIN : high);
     int64_t low = Py_MAX(_PyTracer.alarm_low, 0);
     int empty = low > high;
     _PyTracer.watch_low = empty ? INT64_MAX : low;
@@ -97,15 +98,16 @@ _PyTracer_SetAlarm(int64_t low, int64_t high, int64_t deadline)
     _PyTracer.alarm_low = low;
     _PyTracer.alarm_high = high;
     _PyTracer.deadline = deadline;
-    _PyTracer.countdown = CLOCK_EVERY;
-    set_bounds();
     uint32_t watched = low != INT64_MIN || deadline != INT64_MAX;
-    if (watched != _PyTracer.watched) {
+    /* Beneath a wrapper there may be functions that count down in any case. */
+    _PyTracer.countdown = watched ? CLOCK_EVERY : INT32_MAX;
+    if (watched != _PyTracer.watched || _PyTracer.blind) {
         _PyTracer.watched = watched;
         if (_PyTracer.tracing) {
             _PyTracer_InstallAllocators(1);
         }
     }
+    set_bounds();
     _PyTracer_Unlock();
 }
 

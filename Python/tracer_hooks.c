@@ -25,6 +25,7 @@ static const struct domain object_domain = {&_PyTracer.obj, TRACER_OBJECT};
 static const struct domain memory_domain = {&_PyTracer.mem, TRACER_MEMORY};
 
 _Py_thread_local int _PyTracer_inside = 0;
+_Py_thread_local int _PyTracer_idle = 0;
 
 /* --- Recording */
 
@@ -115,6 +116,9 @@ _PyTracer_Record(void *block, size_t size, enum tracer_kind kind)
         if (kind != TRACER_RAW && _PyTracer.watched) {
             _PyTracer_Watch();
         }
+    }
+    else {
+        _PyTracer_idle = 1;
     }
     _PyTracer_Unlock();
 }
@@ -337,51 +341,99 @@ set_allocator(PyMemAllocatorDomain domain, PyMemAllocatorEx *functions)
     _PyTracer_LeaveRank(TRACER_RANK_LEAF);
 }
 
-/* Somebody who wrapped our functions may have put them back after stop(): then
-   they are no new ones to wrap, or they would call themselves. */
-static void
-find_below(PyMemAllocatorDomain domain, PyMemAllocatorEx *below)
+static int
+is_same(const PyMemAllocatorEx *a, const PyMemAllocatorEx *b)
 {
-    PyMemAllocatorEx current;
-    get_allocator(domain, &current);
-    if (current.free == traced_raw_free || current.free == traced_memory_free
-        || current.free == traced_object_free
-        || current.free == _PyTracer_Fused(TRACER_OBJECT).free)
-    {
-        return;
-    }
-    /* A thread without the GIL may still be in our functions, and read it. */
-    if (current.ctx != below->ctx || current.malloc != below->malloc
-        || current.calloc != below->calloc
-        || current.realloc != below->realloc || current.free != below->free)
-    {
-        *below = current;
-    }
+    return a->ctx == b->ctx && a->malloc == b->malloc && a->calloc == b->calloc
+           && a->realloc == b->realloc && a->free == b->free;
 }
 
-void
-_PyTracer_FindAllocators(void)
+static int
+is_ours(const PyMemAllocatorEx *functions)
 {
-    find_below(PYMEM_DOMAIN_RAW, &_PyTracer.raw);
-    find_below(PYMEM_DOMAIN_MEM, &_PyTracer.mem);
-    find_below(PYMEM_DOMAIN_OBJ, &_PyTracer.obj);
+    return functions->free == traced_raw_free
+           || functions->free == traced_memory_free
+           || functions->free == traced_object_free
+           || functions->free == _PyTracer_Fused(TRACER_OBJECT).free;
 }
 
-/* What was installed last, by domain. */
+/* What tracing wraps, and what was installed last, by domain. */
+static PyMemAllocatorEx *const belows[] = {&_PyTracer.raw, &_PyTracer.mem,
+                                           &_PyTracer.obj};
 static PyMemAllocatorEx installed[3];
+static_assert(PYMEM_DOMAIN_RAW == 0 && PYMEM_DOMAIN_MEM == 1
+              && PYMEM_DOMAIN_OBJ == 2, "domains are indices");
 
-/* Somebody may have wrapped our functions in the meantime: then his stay. */
-static void
+/* Do these functions, of somebody else, call ours? */
+static int
+ends_in_ours(const PyMemAllocatorEx *functions)
+{
+    _PyTracer_idle = 0;
+    void *block = functions->malloc(functions->ctx, 1);
+    if (block != NULL) {
+        functions->free(functions->ctx, block);
+    }
+    return _PyTracer_idle;
+}
+
+/* Somebody who wrapped our functions may have put his back after stop(): if
+   ours called his, they would call each other without end.  Ours themselves
+   may be there as well, and are no new ones to wrap. */
+int
+_PyTracer_FindAllocators(PyMemAllocatorEx *found)
+{
+    static const char *const names[] = {"raw", "mem", "obj"};
+    for (int domain = 0; domain < 3; domain++) {
+        const PyMemAllocatorEx *below = belows[domain];
+        get_allocator(domain, &found[domain]);
+        if (!is_ours(&found[domain]) && !is_same(&found[domain], below)
+            && below->malloc != NULL && ends_in_ours(&found[domain]))
+        {
+            PyErr_Format(PyExc_RuntimeError,
+                         "cannot trace: the allocator of the domain %s is a "
+                         "wrapper that was put back after stop() and calls "
+                         "the tracer's functions; remove it first",
+                         names[domain]);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int
+_PyTracer_TakeAllocators(const PyMemAllocatorEx *found)
+{
+    for (int domain = 0; domain < 3; domain++) {
+        PyMemAllocatorEx current;
+        get_allocator(domain, &current);
+        if (!is_same(&current, &found[domain])) {
+            return -1;
+        }
+    }
+    for (int domain = 0; domain < 3; domain++) {
+        /* A thread without the GIL may still be in our functions, and read
+           it. */
+        if (!is_ours(&found[domain])
+            && !is_same(&found[domain], belows[domain]))
+        {
+            *belows[domain] = found[domain];
+        }
+    }
+    return 0;
+}
+
+/* Somebody may have wrapped our functions in the meantime: then his stay, and
+   those that he found.  Are they the ones that they should be? */
+static int
 install(PyMemAllocatorDomain domain, PyMemAllocatorEx functions, int again)
 {
     PyMemAllocatorEx current;
     get_allocator(domain, &current);
-    if (!again || (current.ctx == installed[domain].ctx
-                   && current.malloc == installed[domain].malloc))
-    {
+    if (!again || is_same(&current, &installed[domain])) {
         set_allocator(domain, &functions);
         installed[domain] = functions;
     }
+    return is_same(&functions, &installed[domain]);
 }
 
 void
@@ -389,16 +441,20 @@ _PyTracer_InstallAllocators(int again)
 {
     int fused = _PyTracer_PymallocInUse() && !_PyTracer.shared;
     _PyTracer.short_way = fused && !_PyTracer_small_fallback;
-    install(PYMEM_DOMAIN_RAW, general_raw(), again);
-    install(PYMEM_DOMAIN_MEM, fused ? _PyTracer_Fused(TRACER_MEMORY)
-                                    : general_memory(), again);
-    install(PYMEM_DOMAIN_OBJ, fused ? _PyTracer_Fused(TRACER_OBJECT)
-                                    : general_object(), again);
+    (void)install(PYMEM_DOMAIN_RAW, general_raw(), again);
+    int memory = install(PYMEM_DOMAIN_MEM,
+                         fused ? _PyTracer_Fused(TRACER_MEMORY)
+                               : general_memory(), again);
+    int object = install(PYMEM_DOMAIN_OBJ,
+                         fused ? _PyTracer_Fused(TRACER_OBJECT)
+                               : general_object(), again);
+    _PyTracer.blind = _PyTracer.watched && !(memory && object);
 }
 
 void
 _PyTracer_RemoveAllocators(void)
 {
+    _PyTracer.blind = 0;
     _PyTracer.short_way = 0;
     set_allocator(PYMEM_DOMAIN_RAW, &_PyTracer.raw);
     set_allocator(PYMEM_DOMAIN_MEM, &_PyTracer.mem);

@@ -20,6 +20,9 @@ extern "C" {
 /* Nonzero while this thread is inside an allocator that tracing wraps, so
    that what the allocator asks of a lower one is not traced twice. */
 extern _Py_thread_local int _PyTracer_inside;
+/* Set by each of our allocator functions that is called while tracing is
+   off. */
+extern _Py_thread_local int _PyTracer_idle;
 
 /* Nonzero once pymalloc has passed a small request on to the raw domain: not
    each small block is in a pool then. */
@@ -230,8 +233,12 @@ extern void _PyTracer_Undrop(const struct tracer_dropped *dropped);
 struct tracer_trace;
 extern int _PyTracer_FindReleased(uintptr_t ptr, struct tracer_trace *trace);
 
-/* What tracing is to wrap.  GIL and locked, while it is off. */
-extern void _PyTracer_FindAllocators(void);
+/* What is installed, by domain, while tracing is off; -1 and an exception:
+   something that calls the tracer's functions.  GIL, not locked. */
+extern int _PyTracer_FindAllocators(PyMemAllocatorEx *found);
+/* That is what tracing is to wrap; -1: it is not installed any more.  GIL and
+   locked. */
+extern int _PyTracer_TakeAllocators(const PyMemAllocatorEx *found);
 /* GIL and locked.  `again`: tracing is on, what the functions must do has
    changed. */
 extern void _PyTracer_InstallAllocators(int again);

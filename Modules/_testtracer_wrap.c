@@ -1,0 +1,111 @@
+/* A wrapper over the functions of a domain, as other tools install one: it
+   counts, and calls what it has found when it was installed. */
+
+#include "Python.h"
+#include "_testtracer.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+static const char *const names[] = {"raw", "mem", "obj"};
+static PyMemAllocatorEx next[3];
+static atomic_long calls;
+
+static void *
+wrap_malloc(void *ctx, size_t size)
+{
+    const PyMemAllocatorEx *functions = ctx;
+    atomic_fetch_add(&calls, 1);
+    return functions->malloc(functions->ctx, size);
+}
+
+static void *
+wrap_calloc(void *ctx, size_t nelem, size_t elsize)
+{
+    const PyMemAllocatorEx *functions = ctx;
+    atomic_fetch_add(&calls, 1);
+    return functions->calloc(functions->ctx, nelem, elsize);
+}
+
+static void *
+wrap_realloc(void *ctx, void *p, size_t size)
+{
+    const PyMemAllocatorEx *functions = ctx;
+    atomic_fetch_add(&calls, 1);
+    return functions->realloc(functions->ctx, p, size);
+}
+
+static void
+wrap_free(void *ctx, void *p)
+{
+    const PyMemAllocatorEx *functions = ctx;
+    functions->free(functions->ctx, p);
+}
+
+static int
+domain_number(PyObject *arg)
+{
+    const char *name = PyUnicode_AsUTF8(arg);
+    for (int i = 0; name != NULL && i < 3; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            return i;
+        }
+    }
+    if (!PyErr_Occurred()) {
+        PyErr_Format(PyExc_ValueError, "%R is neither raw, mem nor obj", arg);
+    }
+    return -1;
+}
+
+/* put_back(domain): the wrapper once more, over what it has found. */
+static PyObject *
+put_back(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+    static_assert(PYMEM_DOMAIN_RAW == 0 && PYMEM_DOMAIN_OBJ == 2, "an index");
+    int i = domain_number(arg);
+    if (i < 0) {
+        return NULL;
+    }
+    PyMemAllocatorEx wrapper = {&next[i], wrap_malloc, wrap_calloc,
+                                wrap_realloc, wrap_free};
+    PyMem_SetAllocator((PyMemAllocatorDomain)i, &wrapper);
+    Py_RETURN_NONE;
+}
+
+/* wrap(domain): over the functions that are installed now. */
+static PyObject *
+wrap(PyObject *module, PyObject *arg)
+{
+    int i = domain_number(arg);
+    if (i < 0) {
+        return NULL;
+    }
+    PyMem_GetAllocator((PyMemAllocatorDomain)i, &next[i]);
+    return put_back(module, arg);
+}
+
+/* unwrap(domain): install what the wrapper has found. */
+static PyObject *
+unwrap(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+    int i = domain_number(arg);
+    if (i < 0) {
+        return NULL;
+    }
+    PyMem_SetAllocator((PyMemAllocatorDomain)i, &next[i]);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+count_wrapped(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    return PyLong_FromLong(atomic_load(&calls));
+}
+
+PyMethodDef _TestTracer_WrapFunctions[] = {
+    {"wrap", wrap, METH_O, NULL},
+    {"put_back", put_back, METH_O, NULL},
+    {"unwrap", unwrap, METH_O, NULL},
+    {"count_wrapped", count_wrapped, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL}
+};
