@@ -68,11 +68,11 @@ add_function(const struct tracer_function *function)
     return id;
 }
 
+/* Filename and name are numbers of texts. */
 static uint32_t
-intern_function(PyObject *filename, PyObject *name, int first_line)
+intern_function(uint32_t filename, uint32_t name, int first_line)
 {
-    struct tracer_function key = {.filename = _PyTracer_InternText(filename),
-                                  .name = _PyTracer_InternText(name),
+    struct tracer_function key = {.filename = filename, .name = name,
                                   .first_line = first_line};
     if (key.filename == UINT32_MAX || key.name == UINT32_MAX) {
         return UINT32_MAX;
@@ -86,7 +86,8 @@ intern_function(PyObject *filename, PyObject *name, int first_line)
 uint32_t
 _PyTracer_InternFunction(PyCodeObject *code)
 {
-    return intern_function(code->co_filename, code->co_qualname,
+    return intern_function(_PyTracer_InternText(code->co_filename),
+                           _PyTracer_InternText(code->co_qualname),
                            code->co_firstlineno);
 }
 
@@ -240,6 +241,17 @@ _PyTracer_InternLocation(uint32_t function, const struct tracer_position *pos)
     return number - 1;
 }
 
+uint32_t
+_PyTracer_InternNoFrame(const char *reason)
+{
+    struct tracer_position nowhere = {0, 0, -1, -1};
+    uint32_t function = intern_function(
+        _PyTracer_InternLiteral(TRACER_UNKNOWN),
+        _PyTracer_InternLiteral(reason), 0);
+    return function == UINT32_MAX ? UINT32_MAX
+           : _PyTracer_InternLocation(function, &nowhere);
+}
+
 /* --- All of them */
 
 int
@@ -258,10 +270,7 @@ _PyTracer_LocationInit(void)
         return -1;
     }
     /* Location 0: no Python frame. */
-    struct tracer_position nowhere = {0, 0, -1, -1};
-    uint32_t unknown = intern_function(NULL, NULL, 0);
-    return unknown == UINT32_MAX
-           || _PyTracer_InternLocation(unknown, &nowhere) != 0 ? -1 : 0;
+    return _PyTracer_InternNoFrame(TRACER_UNKNOWN) == 0 ? 0 : -1;
 }
 
 void

@@ -250,7 +250,7 @@ capture_one(PyThreadState *tstate)
 {
     _PyInterpreterFrame *frame = _PyThreadState_GetFrame(tstate);
     if (frame == NULL) {
-        return TRACER_NODE_UNKNOWN;
+        return _PyTracer_NoFrame(tstate);
     }
     uint32_t id = _PyTracer_CachedChild(0, frame);
     if (id != TRACER_NODE_NONE) {
@@ -501,7 +501,7 @@ capture_stack(PyThreadState *tstate)
     }
     if (UNLIKELY(s->depth == 0)) {
         top->frame = NULL;
-        return TRACER_NODE_UNKNOWN;
+        return _PyTracer_NoFrame(tstate);
     }
     struct entry *e = &s->entries[s->depth - 1];
     top->frame = e->frame;

@@ -139,17 +139,32 @@ add_text(const struct tracer_string *text)
     return id;
 }
 
+static uint32_t
+intern(struct tracer_string *key)
+{
+    _PyTracer_ASSERT_LOCKED();
+    key->hash = hash_text(key->utf8, key->length);
+    uint32_t number = _PyTracer_IndexFind(&texts, key->hash, equal_text, key);
+    return number != 0 ? number - 1 : add_text(key);
+}
+
 uint32_t
 _PyTracer_InternText(PyObject *str)
 {
-    _PyTracer_ASSERT_LOCKED();
-    struct tracer_string key = {.utf8 = "<unknown>", .length = 9};
-    if (str != NULL && PyUnicode_Check(str)) {
-        key.utf8 = encode(str, &key.length);
+    if (str == NULL || !PyUnicode_Check(str)) {
+        return _PyTracer_InternLiteral(TRACER_UNKNOWN);
     }
-    key.hash = hash_text(key.utf8, key.length);
-    uint32_t number = _PyTracer_IndexFind(&texts, key.hash, equal_text, &key);
-    return number != 0 ? number - 1 : add_text(&key);
+    struct tracer_string key = {0};
+    key.utf8 = encode(str, &key.length);
+    return intern(&key);
+}
+
+uint32_t
+_PyTracer_InternLiteral(const char *text)
+{
+    struct tracer_string key = {.utf8 = text,
+                                .length = (uint32_t)strlen(text)};
+    return intern(&key);
 }
 
 const char *

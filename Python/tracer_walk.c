@@ -2,13 +2,88 @@
 
    While the GIL protects nothing (raw domain without it, several GILs) no
    shadow stack is used: the frames of the calling thread are its own in any
-   case.  Locked. */
+   case.  Where no Python frame is, the node says which part of the interpreter
+   it was.  Locked. */
 
 #include "Python.h"
 #include "pycore_runtime.h"       // _PyRuntimeState_GetFinalizing()
 #include "pycore_tracer_core.h"
 
 #define INITIAL_FRAMES 128
+
+/* --- No Python frame */
+
+enum reason {
+    UNKNOWN,                      // a thread that Python does not know
+    START_UP,
+    SHUT_DOWN,
+    MAIN_PROGRAM,                 // main() compiles the program, for one
+    SUBINTERPRETER,
+    THREAD_START,                 // of _thread, or its end
+    C_THREAD,                     // PyGILState_Ensure()
+    NREASONS
+};
+
+static const char *const reasons[NREASONS] = {
+    TRACER_UNKNOWN, "<start-up>", "<shut-down>", "<main program>",
+    "<subinterpreter>", "<thread start>", "<thread of C code>",
+};
+
+static uint32_t no_frame[NREASONS];           // nodes, 0: none yet; lock
+
+/* The state may be gone once the runtime is finalizing. */
+static enum reason
+find_reason(const PyThreadState *tstate)
+{
+    if (_PyRuntimeState_GetFinalizing(&_PyRuntime) != NULL) {
+        return SHUT_DOWN;
+    }
+    if (!_PyRuntime.initialized) {
+        return START_UP;
+    }
+    if (tstate == NULL) {
+        return UNKNOWN;
+    }
+    switch (tstate->_whence) {
+    case _PyThreadState_WHENCE_THREADING:
+        return THREAD_START;
+    case _PyThreadState_WHENCE_GILSTATE:
+        return C_THREAD;
+    default:
+        return _Py_IsMainInterpreter(tstate->interp) ? MAIN_PROGRAM
+                                                     : SUBINTERPRETER;
+    }
+}
+
+static uint32_t
+node_without_frame(const PyThreadState *tstate)
+{
+    enum reason reason = find_reason(tstate);
+    if (reason == UNKNOWN) {
+        return TRACER_NODE_UNKNOWN;
+    }
+    uint32_t node = no_frame[reason];
+    if (node == TRACER_NODE_NONE) {
+        uint32_t location = _PyTracer_InternNoFrame(reasons[reason]);
+        if (location != UINT32_MAX) {
+            node = _PyTracer_Child(0, location);
+        }
+        no_frame[reason] = node;
+    }
+    return node != TRACER_NODE_NONE ? node : TRACER_NODE_UNKNOWN;
+}
+
+uint32_t
+_PyTracer_NoFrame(PyThreadState *tstate)
+{
+    _PyTracer_Lock();
+    uint32_t node = _PyTracer.tracing ? node_without_frame(tstate)
+                                      : TRACER_NODE_NONE;
+    _PyTracer_Unlock();
+    return node;
+}
+
+/* --- Walk */
 
 static _PyInterpreterFrame **walk;
 static size_t walk_capacity;
@@ -19,6 +94,7 @@ _PyTracer_ForgetWalk(void)
     _PyTracer_MemFree(walk, walk_capacity * sizeof(*walk));
     walk = NULL;
     walk_capacity = 0;
+    memset(no_frame, 0, sizeof(no_frame));
 }
 
 /* Who looks at frames of a thread without the GIL has the lock.  From now on
@@ -91,7 +167,7 @@ _PyTracer_CaptureLocked(PyThreadState *tstate)
         }
     }
     if (n == 0) {
-        return TRACER_NODE_UNKNOWN;
+        return node_without_frame(tstate);
     }
     if (keep == 1) {
         uint32_t id = _PyTracer_ChildOf(0, walk[0]);
@@ -114,6 +190,16 @@ _PyTracer_CaptureLocked(PyThreadState *tstate)
 
 #define SOME_FRAMES 8
 #define ALL_FRAMES_EACH 64        // captures
+
+static int
+is_without_frame(uint32_t node)
+{
+    int found = node == TRACER_NODE_UNKNOWN;
+    for (int i = 0; i < NREASONS; i++) {
+        found |= node == no_frame[i];
+    }
+    return found;
+}
 
 /* Do the frames from this one on stand at the places of the path? */
 static int
@@ -151,8 +237,8 @@ _PyTracer_IsPathOf(uint32_t node, PyThreadState *tstate)
     if (!_PyTracer.tracing || node == TRACER_NODE_NONE || _PyTracer.folded) {
         /* nothing to compare */
     }
-    else if (node == TRACER_NODE_UNKNOWN) {
-        result = frame == NULL;
+    else if (frame == NULL) {
+        result = is_without_frame(node);
     }
     else {
         result = stands_on(frame, node, Py_MIN(n, _PyTracer.limit));

@@ -61,7 +61,9 @@ extern const char *_PyTracer_MemFault(void);
 /* --- tracer_text.c; locked. UINT32_MAX: no memory. */
 extern int _PyTracer_TextInit(void);
 extern void _PyTracer_TextClear(void);
-extern uint32_t _PyTracer_InternText(PyObject *str);
+#define TRACER_UNKNOWN "<unknown>"
+extern uint32_t _PyTracer_InternText(PyObject *str);      // NULL: unknown
+extern uint32_t _PyTracer_InternLiteral(const char *text);
 extern const char *_PyTracer_TextFault(void);
 
 /* --- tracer_location.c; locked.  UINT32_MAX: no memory. */
@@ -71,6 +73,9 @@ extern void _PyTracer_LocationClear(void);
 extern uint32_t _PyTracer_InternFunction(PyCodeObject *code);
 extern uint32_t _PyTracer_InternLocation(uint32_t function,
                                          const struct tracer_position *pos);
+/* Of what no Python frame allocates: the file and line that the standard
+   library gives it, and a reason in place of the function. */
+extern uint32_t _PyTracer_InternNoFrame(const char *reason);
 extern struct tracer_position _PyTracer_PositionOf(
     const struct tracer_location *location);
 extern const char *_PyTracer_LocationFault(void);
@@ -134,6 +139,8 @@ extern void _PyTracer_ForgetStacks(void);     // GIL, HEAD_LOCK and locked
    thread, whose state may be NULL or detached. */
 extern uint32_t _PyTracer_CaptureLocked(PyThreadState *tstate);
 extern void _PyTracer_ForgetWalk(void);
+/* Node of what the thread allocates where no Python frame is.  Not locked. */
+extern uint32_t _PyTracer_NoFrame(PyThreadState *tstate);
 /* Of the whole stack; needs no lock. */
 extern uint32_t _PyTracer_CountFrames(_PyInterpreterFrame *frame);
 #ifndef NDEBUG

@@ -3,7 +3,8 @@
 What is allocated where no Python frame is, as while the interpreter or a
 thread starts, has the place that the standard library's tracemalloc gives it:
 the file '<unknown>' and line 0.  The interface keeps that, so that filters and
-scripts find it; people are told what it is.
+scripts find it; people are told what it is, and which part of the interpreter
+it was, which stands in place of a function (see Python/tracer_walk.c).
 """
 
 _FILE = '<unknown>'               # with line 0

@@ -234,6 +234,27 @@ name_lines(const struct tracer_snapshot *s, const uint32_t *labels,
     return 0;
 }
 
+static struct share
+share_of(const struct tracer_snapshot *s, uint32_t node)
+{
+    const uint64_t *measures = _PySnapshot_Measures(s, node);
+    return (struct share){measures[SNAPSHOT_SIZE],
+                          measures[SNAPSHOT_TOTAL_SIZE]};
+}
+
+/* The same of paths that have all lines in common. */
+static void
+name_paths(const struct tracer_snapshot *s, const uint32_t *labels,
+           struct snapshot_group *groups)
+{
+    for (uint32_t i = 0; i < s->nnodes; i++) {
+        struct snapshot_group *group = &groups[labels[i]];
+        if (is_larger(share_of(s, i), share_of(s, group->node))) {
+            group->node = i;
+        }
+    }
+}
+
 static int
 group_nodes(struct tracer_snapshot *s, enum snapshot_key key, int cumulative,
             struct snapshot_groups *result)
@@ -266,6 +287,9 @@ group_nodes(struct tracer_snapshot *s, enum snapshot_key key, int cumulative,
     }
     if (status == 0 && key == SNAPSHOT_BY_LINENO) {
         status = name_lines(s, labels, groups);
+    }
+    if (status == 0 && key == SNAPSHOT_BY_TRACEBACK) {
+        name_paths(s, labels, groups);
     }
     free(labels);
     if (status < 0) {

@@ -1,5 +1,6 @@
 """What has no place in the source: reports say so in words, the interface in
 those of the standard library."""
+import _thread
 import contextlib
 import gzip
 import io
@@ -13,6 +14,8 @@ import unittest
 import tracemalloc
 from pytracemalloc.cli import main
 from pytracemalloc.measures import KEYS
+from test.support import import_helper
+from test.test_pytracemalloc.helpers import Tracing
 from tracemalloc.places import name_file, name_parts, name_place
 
 NO_FRAME = 'interpreter, no Python frame'
@@ -37,6 +40,27 @@ for thread in threads:
     thread.start()
 event.set()
 '''
+
+# A module's last objects die when main() is through.
+SHUT_DOWN = '''
+import sys, tracemalloc
+
+class Last:
+    def __init__(self):
+        self.take = tracemalloc.take_snapshot
+        self.path = sys.argv[1]
+    def __del__(self):
+        self.take().dump(self.path)
+
+last = Last()
+'''
+
+
+def reasons(snapshot):
+    """Return {function: blocks ever allocated} where no Python frame is."""
+    return {stat.key[1]: stat.total_count
+            for stat in snapshot.statistics('function', order='total_count')
+            if stat.key[0] == '<unknown>'}
 
 
 class NameTests(unittest.TestCase):
@@ -136,6 +160,77 @@ class ReportTests(unittest.TestCase):
             capture_output=True, text=True)
         self.assertEqual(result.returncode, 0, result.stderr)
         self.check(result.stderr)
+
+    def test_report_says_which(self):
+        for by in 'line', 'traceback', 'function':
+            text = self.report('--format', 'csv', '--top', '100000', '--by',
+                               by).decode()
+            self.assertIn(f'{NO_FRAME} (main program)', text)
+            # By line, the part that holds most stands for all.
+            self.assertEqual(f'{NO_FRAME} (start-up)' in text,
+                             by == 'function')
+        profile = gzip.decompress(self.report('--format', 'pprof'))
+        self.assertIn(f'{NO_FRAME} (start-up)'.encode(), profile)
+        rows = json.loads(self.report('--format', 'json', '--by', 'line'))
+        self.assertIn(('<unknown>', 0, '<main program>'),
+                      [(row['filename'], row['lineno'], row['function'])
+                       for row in rows['statistics']])
+
+
+class ReasonTests(unittest.TestCase):
+    """What allocates where no Python frame is."""
+
+    def reasons(self, function, nframe):
+        with Tracing(nframe):
+            function()
+            return reasons(tracemalloc.take_snapshot())
+
+    def check(self, reason, function):
+        for nframe in 1, 25, 'full':
+            with self.subTest(nframe=nframe):
+                self.assertEqual(self.reasons(function, nframe).get(reason),
+                                 10)
+
+    def test_start(self):
+        for nframe in '1', '25', 'full':
+            with self.subTest(nframe=nframe), \
+                    tempfile.TemporaryDirectory() as folder:
+                path = os.path.join(folder, 'x.tracemalloc')
+                subprocess.run([sys.executable, '-X', f'tracemalloc={nframe}',
+                                '-c', DUMP, path], check=True)
+                found = reasons(tracemalloc.Snapshot.load(path))
+                self.assertEqual(found.keys(),
+                                 {'<start-up>', '<main program>'})
+
+    def test_end(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, 'x.tracemalloc')
+            subprocess.run([sys.executable, '-X', 'tracemalloc=3', '-c',
+                            SHUT_DOWN, path], check=True)
+            found = reasons(tracemalloc.Snapshot.load(path))
+        self.assertEqual(found.keys(),
+                         {'<start-up>', '<main program>', '<shut-down>'})
+
+    def test_thread(self):
+        def start():
+            for i in range(10):
+                # The thread makes an empty set, and no frame.
+                _thread.start_joinable_thread(set).join()
+        self.check('<thread start>', start)
+
+    def test_thread_of_c_code(self):
+        _testcapi = import_helper.import_module('_testcapi')
+
+        def start():
+            for i in range(10):
+                _testcapi.call_in_temporary_c_thread(set)
+        self.check('<thread of C code>', start)
+
+    def test_subinterpreter(self):
+        _testcapi = import_helper.import_module('_testcapi')
+        found = self.reasons(lambda: _testcapi.run_in_subinterp(''), 25)
+        self.assertGreater(found['<subinterpreter>'], 1000)
+        self.assertNotIn('<main program>', found)
 
 
 if __name__ == '__main__':
