@@ -1,9 +1,11 @@
 /* A wrapper over the functions of a domain, as other tools install one: it
-   counts, and calls what it has found when it was installed. */
+   counts, and calls what it has found when it was installed.  And threads that
+   ask what is installed, without the GIL, over and over. */
 
 #include "Python.h"
 #include "_testtracer.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -102,10 +104,55 @@ count_wrapped(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
     return PyLong_FromLong(atomic_load(&calls));
 }
 
+/* --- Threads that ask */
+
+#define ASKING 2
+
+static atomic_int asking;
+static pthread_t threads[ASKING];
+
+static void *
+ask(void *Py_UNUSED(arg))
+{
+    while (atomic_load(&asking)) {
+        PyMemAllocatorEx functions;
+        for (int i = 0; i < 3; i++) {
+            PyMem_GetAllocator((PyMemAllocatorDomain)i, &functions);
+        }
+    }
+    return NULL;
+}
+
+static PyObject *
+start_asking(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    atomic_store(&asking, 1);
+    for (int i = 0; i < ASKING; i++) {
+        if (pthread_create(&threads[i], NULL, ask, NULL)) {
+            return PyErr_SetFromErrno(PyExc_OSError);
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+stop_asking(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    atomic_store(&asking, 0);
+    Py_BEGIN_ALLOW_THREADS
+    for (int i = 0; i < ASKING; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
 PyMethodDef _TestTracer_WrapFunctions[] = {
     {"wrap", wrap, METH_O, NULL},
     {"put_back", put_back, METH_O, NULL},
     {"unwrap", unwrap, METH_O, NULL},
     {"count_wrapped", count_wrapped, METH_NOARGS, NULL},
+    {"start_asking", start_asking, METH_NOARGS, NULL},
+    {"stop_asking", stop_asking, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL}
 };

@@ -164,8 +164,8 @@ tracer_release_arena(struct arena_object *arena)
 }
 
 /* The same for all arenas.  They stay where they are if there is a block left
-   in one of them, see _PyInterpreterState_FinalizeAllocatedBlocks(); nobody can
-   free it any more. */
+   in one of them, see _PyInterpreterState_FinalizeAllocatedBlocks(); nobody
+   can free it any more. */
 void
 _PyTracer_ForgetInterpreter(PyInterpreterState *interp)
 {

@@ -203,6 +203,21 @@ tracer_realloc(void *ctx, void *block, size_t nbytes, enum tracer_kind kind)
     return moved;
 }
 
+void
+_PyTracer_GetAllocator(PyMemAllocatorDomain domain,
+                       PyMemAllocatorEx *functions)
+{
+    get_allocator_unlocked(domain, functions);
+}
+
+void
+_PyTracer_SetAllocator(PyMemAllocatorDomain domain,
+                       PyMemAllocatorEx *functions)
+{
+    _PyTracer_ASSERT_MAY_INSTALL();
+    set_allocator_unlocked(domain, functions);
+}
+
 int
 _PyTracer_PymallocInUse(void)
 {

@@ -69,6 +69,21 @@ clear_tables(void)
     _PyTracer.clears++;
 }
 
+/* All locks that a change of the allocator functions needs. */
+static void
+lock_all(void)
+{
+    _PyTracer_LockAllocators();
+    _PyTracer_LockAll();
+}
+
+static void
+unlock_all(void)
+{
+    _PyTracer_UnlockAll();
+    _PyTracer_UnlockAllocators();
+}
+
 static void
 stop_locked(void)
 {
@@ -97,11 +112,11 @@ prepare_start(void)
         if (_PyTracer_FindAllocators(found) < 0) {
             return -1;
         }
-        _PyTracer_LockAll();
+        lock_all();
         if (!_PyTracer.tracing && _PyTracer_TakeAllocators(found) == 0) {
             return 1;
         }
-        _PyTracer_UnlockAll();
+        unlock_all();
     }
     return 0;
 }
@@ -126,7 +141,7 @@ _PyTracer_Start(int max_nframe, uint32_t limit)
     else {
         clear_tables();
     }
-    _PyTracer_UnlockAll();
+    unlock_all();
     if (result < 0) {
         PyErr_NoMemory();
     }
@@ -154,12 +169,12 @@ _PyTracer_StartFull(void)
 void
 _PyTraceMalloc_Stop(void)
 {
-    _PyTracer_LockAll();
+    lock_all();
     if (_PyTracer.tracing) {
         _PyTracer_AssertValid("stop");
         stop_locked();
     }
-    _PyTracer_UnlockAll();
+    unlock_all();
 }
 
 void
@@ -171,7 +186,7 @@ _PyTraceMalloc_Fini(void)
 void
 _PyTraceMalloc_ClearTraces(void)
 {
-    _PyTracer_LockAll();
+    lock_all();
     if (_PyTracer.tracing) {
         _PyTracer_AssertValid("clear_traces");
         clear_tables();
@@ -183,7 +198,7 @@ _PyTraceMalloc_ClearTraces(void)
             stop_locked();
         }
     }
-    _PyTracer_UnlockAll();
+    unlock_all();
 }
 
 /* --- Questions */

@@ -94,6 +94,7 @@ fire(void)
 void
 _PyTracer_SetAlarm(int64_t low, int64_t high, int64_t deadline)
 {
+    int may_install = _PyTracer_TryLockAllocators();
     _PyTracer_Lock();
     _PyTracer.alarm_low = low;
     _PyTracer.alarm_high = high;
@@ -103,12 +104,21 @@ _PyTracer_SetAlarm(int64_t low, int64_t high, int64_t deadline)
     _PyTracer.countdown = watched ? CLOCK_EVERY : INT32_MAX;
     if (watched != _PyTracer.watched || _PyTracer.blind) {
         _PyTracer.watched = watched;
-        if (_PyTracer.tracing) {
+        if (!_PyTracer.tracing) {
+            _PyTracer.blind = 0;
+        }
+        else if (may_install) {
             _PyTracer_InstallAllocators(1);
+        }
+        else {
+            _PyTracer.blind = watched;
         }
     }
     set_bounds();
     _PyTracer_Unlock();
+    if (may_install) {
+        _PyTracer_UnlockAllocators();
+    }
 }
 
 void

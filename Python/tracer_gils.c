@@ -55,6 +55,7 @@ _PyTracer_OwnGil(PyInterpreterState *interp)
     if (detached) {
         state = PyGILState_Ensure();
     }
+    _PyTracer_LockAllocators();
     _PyTracer_Lock();
     count_interpreter(interp, 1);
     _PyTracer.shared = 1;
@@ -62,6 +63,7 @@ _PyTracer_OwnGil(PyInterpreterState *interp)
         _PyTracer_InstallAllocators(1);
     }
     _PyTracer_Unlock();
+    _PyTracer_UnlockAllocators();
     if (detached) {
         PyGILState_Release(state);
     }
@@ -88,14 +90,9 @@ _PyTracer_CountGils(void)
     }
 }
 
-/* This thread may hold HEAD_LOCK, or another one may hold it and wait for the
-   GIL: then another allocation goes back. */
-void
-_PyTracer_OneGil(void)
+static void
+go_back(void)
 {
-    if (!_PyTracer_TryLockAll()) {
-        return;
-    }
     /* A wrapper may call our functions when tracing is off. */
     if (_PyTracer.tracing) {
         _PyTracer_CountGils();
@@ -104,5 +101,20 @@ _PyTracer_OneGil(void)
             _PyTracer_InstallAllocators(1);
         }
     }
-    _PyTracer_UnlockAll();
+}
+
+/* This thread may hold HEAD_LOCK, or another one may hold it and wait for the
+   GIL, and the same for the mutex of the allocators: then another allocation
+   goes back. */
+void
+_PyTracer_OneGil(void)
+{
+    if (!_PyTracer_TryLockAllocators()) {
+        return;
+    }
+    if (_PyTracer_TryLockAll()) {
+        go_back();
+        _PyTracer_UnlockAll();
+    }
+    _PyTracer_UnlockAllocators();
 }

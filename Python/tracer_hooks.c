@@ -325,22 +325,6 @@ FUNCTIONS(memory)
 
 /* --- Installing them */
 
-static void
-get_allocator(PyMemAllocatorDomain domain, PyMemAllocatorEx *functions)
-{
-    _PyTracer_EnterRank(TRACER_RANK_LEAF);
-    PyMem_GetAllocator(domain, functions);
-    _PyTracer_LeaveRank(TRACER_RANK_LEAF);
-}
-
-static void
-set_allocator(PyMemAllocatorDomain domain, PyMemAllocatorEx *functions)
-{
-    _PyTracer_EnterRank(TRACER_RANK_LEAF);
-    PyMem_SetAllocator(domain, functions);
-    _PyTracer_LeaveRank(TRACER_RANK_LEAF);
-}
-
 static int
 is_same(const PyMemAllocatorEx *a, const PyMemAllocatorEx *b)
 {
@@ -383,9 +367,10 @@ int
 _PyTracer_FindAllocators(PyMemAllocatorEx *found)
 {
     static const char *const names[] = {"raw", "mem", "obj"};
+    _PyTracer_ASSERT_UNLOCKED();
     for (int domain = 0; domain < 3; domain++) {
         const PyMemAllocatorEx *below = belows[domain];
-        get_allocator(domain, &found[domain]);
+        PyMem_GetAllocator((PyMemAllocatorDomain)domain, &found[domain]);
         if (!is_ours(&found[domain]) && !is_same(&found[domain], below)
             && below->malloc != NULL && ends_in_ours(&found[domain]))
         {
@@ -405,7 +390,7 @@ _PyTracer_TakeAllocators(const PyMemAllocatorEx *found)
 {
     for (int domain = 0; domain < 3; domain++) {
         PyMemAllocatorEx current;
-        get_allocator(domain, &current);
+        _PyTracer_GetAllocator((PyMemAllocatorDomain)domain, &current);
         if (!is_same(&current, &found[domain])) {
             return -1;
         }
@@ -428,9 +413,9 @@ static int
 install(PyMemAllocatorDomain domain, PyMemAllocatorEx functions, int again)
 {
     PyMemAllocatorEx current;
-    get_allocator(domain, &current);
+    _PyTracer_GetAllocator(domain, &current);
     if (!again || is_same(&current, &installed[domain])) {
-        set_allocator(domain, &functions);
+        _PyTracer_SetAllocator(domain, &functions);
         installed[domain] = functions;
     }
     return is_same(&functions, &installed[domain]);
@@ -456,7 +441,7 @@ _PyTracer_RemoveAllocators(void)
 {
     _PyTracer.blind = 0;
     _PyTracer.short_way = 0;
-    set_allocator(PYMEM_DOMAIN_RAW, &_PyTracer.raw);
-    set_allocator(PYMEM_DOMAIN_MEM, &_PyTracer.mem);
-    set_allocator(PYMEM_DOMAIN_OBJ, &_PyTracer.obj);
+    _PyTracer_SetAllocator(PYMEM_DOMAIN_RAW, &_PyTracer.raw);
+    _PyTracer_SetAllocator(PYMEM_DOMAIN_MEM, &_PyTracer.mem);
+    _PyTracer_SetAllocator(PYMEM_DOMAIN_OBJ, &_PyTracer.obj);
 }

@@ -241,15 +241,15 @@ struct tracer_trace;
 extern int _PyTracer_FindReleased(uintptr_t ptr, struct tracer_trace *trace);
 
 /* What is installed, by domain, while tracing is off; -1 and an exception:
-   something that calls the tracer's functions.  GIL, not locked. */
+   something that calls the tracer's functions.  GIL, which may be given up;
+   not locked. */
 extern int _PyTracer_FindAllocators(PyMemAllocatorEx *found);
-/* That is what tracing is to wrap; -1: it is not installed any more.  GIL and
-   locked. */
+/* Those below with the GIL, the mutex of the allocators, and locked.
+   That is what tracing is to wrap; -1: it is not installed any more. */
 extern int _PyTracer_TakeAllocators(const PyMemAllocatorEx *found);
-/* GIL and locked.  `again`: tracing is on, what the functions must do has
-   changed. */
+/* `again`: tracing is on, what the functions must do has changed. */
 extern void _PyTracer_InstallAllocators(int again);
-extern void _PyTracer_RemoveAllocators(void);     // GIL and locked
+extern void _PyTracer_RemoveAllocators(void);
 
 /* --- tracer_freelist.c; not locked. */
 extern void _PyTracer_Move(enum _PyTracer_freelist list, void *block,
@@ -262,6 +262,12 @@ extern void _PyTracer_GetParked(enum _PyTracer_freelist kind,
 /* Nonzero if the object and memory domains are pymalloc's own functions, so
    that the fused ones may replace them. */
 extern int _PyTracer_PymallocInUse(void);
+/* PyMem_GetAllocator(), PyMem_SetAllocator(); the mutex of the allocators is
+   held. */
+extern void _PyTracer_GetAllocator(PyMemAllocatorDomain domain,
+                                   PyMemAllocatorEx *functions);
+extern void _PyTracer_SetAllocator(PyMemAllocatorDomain domain,
+                                   PyMemAllocatorEx *functions);
 extern PyMemAllocatorEx _PyTracer_Fused(enum tracer_kind kind);
 /* Entry of the block that starts at p.  With `create`, the pool gets a table
    if it has none; NULL: there is no table.  *size is the block's size, 0 if p

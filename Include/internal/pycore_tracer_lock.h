@@ -15,15 +15,16 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
+#include "pycore_lock.h"          // PyMutex_LockFast()
 #include "pycore_pystate.h"       // HEAD_LOCK()
 #include "pycore_runtime.h"       // _PyRuntime
 #include "pycore_tracer_state.h"
 
 enum tracer_lock_rank {
-    TRACER_RANK_HEAD = 1,         // HEAD_LOCK: interpreters and threads
-    TRACER_RANK_STATE = 2,        // _PyTracer.lock
-    TRACER_RANK_LEAF = 4,         // CPython's: of the allocators, of the
-                                  //   pending calls
+    TRACER_RANK_ALLOCATORS = 1,   // CPython's: what functions are installed
+    TRACER_RANK_HEAD = 2,         // HEAD_LOCK: interpreters and threads
+    TRACER_RANK_STATE = 4,        // _PyTracer.lock
+    TRACER_RANK_LEAF = 8,         // CPython's: of the pending calls
 };
 
 #ifdef Py_DEBUG
@@ -53,14 +54,18 @@ _PyTracer_LeaveRank(enum tracer_lock_rank rank)
 #endif
 }
 
-/* In a debug build: does this thread hold the tracer's lock?  Does it hold
-   none? */
+/* In a debug build: does this thread hold the tracer's lock?  May it install
+   functions?  Does it hold no lock? */
 #ifdef Py_DEBUG
 #  define _PyTracer_ASSERT_LOCKED()                             \
     assert(_PyTracer_held & TRACER_RANK_STATE)
+#  define _PyTracer_ASSERT_MAY_INSTALL()                        \
+    assert((_PyTracer_held & TRACER_RANK_ALLOCATORS)            \
+           && (_PyTracer_held & TRACER_RANK_STATE))
 #  define _PyTracer_ASSERT_UNLOCKED() assert(_PyTracer_held == 0)
 #else
 #  define _PyTracer_ASSERT_LOCKED() ((void)0)
+#  define _PyTracer_ASSERT_MAY_INSTALL() ((void)0)
 #  define _PyTracer_ASSERT_UNLOCKED() ((void)0)
 #endif
 
@@ -118,6 +123,34 @@ _PyTracer_Unlock(void)
     _PyTracer_LeaveRank(TRACER_RANK_STATE);
 }
 
+/* Who waits for this one gives up the GIL, and may be given the mutex before
+   the GIL: so nobody waits for it who holds another lock, or is inside an
+   allocation. */
+static inline void
+_PyTracer_LockAllocators(void)
+{
+    _PyTracer_EnterRank(TRACER_RANK_ALLOCATORS);
+    PyMutex_Lock(&_PyRuntime.allocators.mutex);
+}
+
+/* 0: somebody has it. */
+static inline int
+_PyTracer_TryLockAllocators(void)
+{
+    if (!PyMutex_LockFast(&_PyRuntime.allocators.mutex._bits)) {
+        return 0;
+    }
+    _PyTracer_EnterRank(TRACER_RANK_ALLOCATORS);
+    return 1;
+}
+
+static inline void
+_PyTracer_UnlockAllocators(void)
+{
+    PyMutex_Unlock(&_PyRuntime.allocators.mutex);
+    _PyTracer_LeaveRank(TRACER_RANK_ALLOCATORS);
+}
+
 static inline void
 _PyTracer_LockHead(void)
 {
@@ -144,7 +177,6 @@ _PyTracer_LockAll(void)
 static inline int
 _PyTracer_TryLockAll(void)
 {
-    _PyTracer_ASSERT_UNLOCKED();
     if (!PyMutex_LockFast(&_PyRuntime.interpreters.mutex._bits)) {
         return 0;
     }

@@ -237,7 +237,8 @@ struct tracer_state {
     uint64_t watch_span;          //   outside watch_low and the span above it
     uint32_t shared;              // several GILs: take `lock` everywhere;
                                   //   any GIL, written with the only one
-    uint32_t blind;               // beneath a wrapper, functions are used that
+    uint32_t blind;               // beneath a wrapper, or because another
+                                  //   thread was at the allocators, functions
                                   //   do not watch: all go the whole way
     int64_t alarm_low, alarm_high;
     int64_t deadline;             // ns, monotonic; INT64_MAX: none

@@ -2,8 +2,10 @@
 import unittest
 
 from test.support import import_helper, script_helper
+from test.test_pytracemalloc.helpers import SLOW
 
 import_helper.import_module('_testtracer')
+SECONDS = 10 if SLOW else 2
 
 BEGIN = '''
 import _testtracer, os, sys, tracemalloc
@@ -62,10 +64,11 @@ for limit in 1, 25, 'full':
     tracemalloc.stop()
 '''
 
-# An alarm over functions that were wrapped while there was none.  Nothing here
-# comes from a free list, whose hooks nobody wraps, or is big.
+# An alarm over functions that were wrapped while there was none, or that
+# cannot be exchanged as others ask what is installed all the time.  Nothing
+# here comes from a free list, whose hooks nobody wraps, or is big.
 RING = '''
-kind, limit = sys.argv[1], int(sys.argv[2])
+kind, limit, over = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 calls = 0
 def call():
     global calls
@@ -92,15 +95,66 @@ def rings():
     assert calls == before + 1, (before, calls)
 
 tracemalloc.start(limit)
-for domain in 'mem', 'obj':
-    _testtracer.wrap(domain)
+if over == 'wrapper':
+    for domain in 'mem', 'obj':
+        _testtracer.wrap(domain)
+else:
+    _testtracer.start_asking()
 for i in range(2):
     rings()
-for domain in 'mem', 'obj':
-    _testtracer.unwrap(domain)
+if over == 'wrapper':
+    for domain in 'mem', 'obj':
+        _testtracer.unwrap(domain)
+else:
+    _testtracer.stop_asking()
 rings()
 kept = objects()
 check()
+'''
+
+# CPython's mutex of the allocators gives up the GIL where it is contended.  A
+# thread that waits for it must hold nothing that others need with the GIL.
+ASK = '''
+import faulthandler, threading, time
+faulthandler.dump_traceback_later(60 + 10 * float(sys.argv[2]), exit=True)
+what, end = sys.argv[1], time.monotonic() + float(sys.argv[2])
+
+def allocate():
+    while time.monotonic() < end:
+        kept = [bytearray(1000) for i in range(100)]
+
+def switch():
+    tracemalloc.start(5)
+    tracemalloc.clear_traces()
+    tracemalloc.stop()
+
+def watch():
+    task = tracemalloc.Task(print)
+    task.set_memory_threshold(10 ** 9)
+    task.schedule()
+    task.cancel()
+
+def interpreter():
+    import _interpreters
+    _interpreters.destroy(_interpreters.create('isolated'))
+
+_testtracer.start_asking()
+if what != 'switch':
+    tracemalloc.start(5)
+threads = [threading.Thread(target=allocate) for i in range(3)]
+for thread in threads:
+    thread.start()
+rounds = 0
+while time.monotonic() < end:
+    globals()[what]()
+    rounds += 1
+for thread in threads:
+    thread.join()
+_testtracer.stop_asking()
+assert rounds > 1, rounds
+if what != 'switch':
+    assert _testtracer.fault() is None, _testtracer.fault()
+    check()
 '''
 
 
@@ -129,7 +183,18 @@ class WrapperTests(unittest.TestCase):
         for kind in 'more', 'less', 'delay':
             for limit in '1', '25':
                 with self.subTest(kind=kind, limit=limit):
-                    self.run_script(RING, kind, limit)
+                    self.run_script(RING, kind, limit, 'wrapper')
+
+    def test_an_alarm_while_others_ask_what_is_installed(self):
+        for kind in 'more', 'less', 'delay':
+            with self.subTest(kind=kind):
+                self.run_script(RING, kind, '25', 'asking')
+
+    def test_others_ask_what_is_installed(self):
+        for what in 'switch', 'watch', 'interpreter':
+            for memory in 'pymalloc', 'malloc':
+                with self.subTest(what=what, memory=memory):
+                    self.run_script(ASK, what, str(SECONDS), memory=memory)
 
 
 if __name__ == '__main__':
