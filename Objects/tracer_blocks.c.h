@@ -184,12 +184,14 @@ _PyTracer_ForgetInterpreter(PyInterpreterState *interp)
     interp->tracer_flags |= _PyTracer_INTERP_ENDED;
 }
 
-/* Does the block start there, not in the middle, as behind a debug header? */
+/* Does the block start there, not in the middle, as behind a debug header, or
+   in what is left at the end of the pool, for which there is no entry? */
 static inline int
 tracer_is_start(poolp pool, uint32_t index, const void *block)
 {
-    return tracer_address(pool, index - tracer_first_index(pool->szidx))
-           == (uintptr_t)block;
+    uint32_t number = index - tracer_first_index(pool->szidx);
+    return number < NUMBLOCKS(pool->szidx)
+           && tracer_address(pool, number) == (uintptr_t)block;
 }
 
 uint32_t *

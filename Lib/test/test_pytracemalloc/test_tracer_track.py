@@ -6,6 +6,7 @@ a block must survive that an entry of its pool cannot hold.
 import ctypes
 import gc
 import os
+import sys
 import tempfile
 import tracemalloc
 import unittest
@@ -22,6 +23,7 @@ _testtracer = import_helper.import_module('_testtracer')
 get_traceback = _testinternalcapi._PyTraceMalloc_GetTraceback
 track = _testcapi.tracemalloc_track
 untrack = _testcapi.tracemalloc_untrack
+POOL_SIZE = 1 << 14                 # see pycore_obmalloc.h
 
 
 def sizes(*wanted):
@@ -231,6 +233,30 @@ class TrackTests(unittest.TestCase):
             del objects, obj
             self.check_counters()
             self.assertEqual(sizes(12_345), [])
+
+    def test_what_is_left_at_the_end_of_a_pool(self):
+        # Too small for a block, but a multiple of their size from the first;
+        # the tables of these pools are full to the last entry.
+        for size in 336, 496:
+            with self.subTest(size=size), Tracing():
+                objects = [bytes(size - sys.getsizeof(b''))
+                           for i in range(200)]
+                before = [tracemalloc.get_object_traceback(obj)
+                          for obj in objects]
+                pools = {id(obj) & -POOL_SIZE for obj in objects}
+                first = id(objects[0]) % POOL_SIZE % size
+                ends = [pool + first + (POOL_SIZE - first) // size * size
+                        for pool in pools]
+                for end in ends:
+                    track(0, end, 12_345)
+                self.assertEqual(sizes(12_345), [12_345] * len(pools))
+                self.assertEqual([tracemalloc.get_object_traceback(obj)
+                                  for obj in objects], before)
+                self.check_counters()
+                for end in ends:
+                    untrack(0, end)
+                del objects
+                self.check_counters()
 
     def test_other_interpreters(self):
         import_helper.import_module('_interpreters')
