@@ -19,7 +19,7 @@
 
 #define MAX_NFRAME UINT16_MAX
 
-uint8_t _PyTracer_chunk_carried[TRACER_MAX_CHUNKS];
+uint8_t _PyTracer_chunk_wide[TRACER_MAX_CHUNKS];
 
 struct tracer_state _PyTracer = {
     .epoch = 1,

@@ -3,8 +3,8 @@
 
    They are recognised through their owners.  While a snapshot copies the
    blocks it looks at each owner anyway, and notes here where its buffers are;
-   these may be copied later.  When all is copied, the buffers get their
-   class.  GIL held and locked throughout. */
+   these may be copied later.  When all is copied and other threads run again,
+   the buffers get their class. */
 
 #include "Python.h"
 
@@ -23,18 +23,19 @@ static_assert(TRACER_NCLASSES <= CLASS_MASK + 1, "a note holds a class");
 static void
 note(struct tracer_buffers *buffers, const void *p, enum tracer_class class_)
 {
-    if (p == NULL || ((uintptr_t)p & CLASS_MASK) != 0) {
+    if (p == NULL || ((uintptr_t)p & CLASS_MASK) != 0 || buffers->failed) {
         return;
     }
     if (buffers->n == buffers->size) {
-        size_t size = buffers->size == 0 ? INITIAL_NOTES : buffers->size * 2;
-        void *grown = realloc(buffers->notes, size * sizeof(uintptr_t));
-        if (grown == NULL) {
+        buffers->notes = _PyTracer_Room(buffers->rooms, TRACER_ROOM_NOTES,
+                                        Py_MAX(buffers->n + 1, INITIAL_NOTES),
+                                        sizeof(uintptr_t));
+        if (buffers->notes == NULL) {
             buffers->failed = 1;
             return;
         }
-        buffers->notes = grown;
-        buffers->size = size;
+        buffers->size = buffers->rooms->list[TRACER_ROOM_NOTES].size
+                        / sizeof(uintptr_t);
     }
     buffers->notes[buffers->n++] = (uintptr_t)p | (uintptr_t)class_;
 }
@@ -54,9 +55,9 @@ note_dict(struct tracer_buffers *buffers, const PyDictObject *dict)
 
 void
 _PyTracer_NoteBuffers(struct tracer_buffers *buffers,
-                      const struct tracer_type *type, PyObject *op)
+                      enum tracer_owner owner, PyObject *op)
 {
-    switch (type->owner) {
+    switch (owner) {
     case TRACER_OWNS_AS_DICT:
         note_dict(buffers, (PyDictObject *)op);
         break;
@@ -83,12 +84,6 @@ _PyTracer_NoteBuffers(struct tracer_buffers *buffers,
     case TRACER_OWNS_NOTHING:
         break;
     }
-}
-
-void
-_PyTracer_FreeBuffers(struct tracer_buffers *buffers)
-{
-    free(buffers->notes);
 }
 
 /* --- Where a buffer is in the snapshot */
@@ -176,26 +171,51 @@ mark_small(const struct finder *f, const struct snapshot_run *run,
     }
 }
 
-static void
-mark_other(uintptr_t address, uint32_t class_)
+static int
+compare_notes(const void *a, const void *b)
 {
-    struct tracer_record *record = _PyTracer_MapFind(address, 0);
-    if (record != NULL && record->kind == TRACER_MEMORY
-        && !_PyTracer_IsParked(record->node))
-    {
-        record->class_ = class_ & 0xf;
+    uintptr_t x = *(const uintptr_t *)a;
+    uintptr_t y = *(const uintptr_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* The others are many, and so may their buffers be: an index of either would
+   take more memory than the snapshot. */
+static void
+mark_others(uintptr_t *notes, size_t n, struct snapshot_block *others,
+            uint64_t nothers)
+{
+    qsort(notes, n, sizeof(*notes), compare_notes);
+    for (uint64_t i = 0; n != 0 && i < nothers; i++) {
+        if (others[i].class_ == TRACER_CLASS_MEMORY) {
+            size_t low = 0;
+            size_t high = n;
+            while (low < high) {
+                size_t middle = low + (high - low) / 2;
+                if (notes[middle] < others[i].address) {
+                    low = middle + 1;
+                }
+                else {
+                    high = middle;
+                }
+            }
+            if (low < n && (notes[low] & ~CLASS_MASK) == others[i].address) {
+                others[i].class_ = (uint32_t)(notes[low] & CLASS_MASK);
+            }
+        }
     }
 }
 
 int
-_PyTracer_MarkBuffers(const struct tracer_buffers *buffers,
-                      struct tracer_snapshot *s)
+_PyTracer_MarkBuffers(struct tracer_buffers *buffers,
+                      struct tracer_snapshot *s, uint64_t nothers)
 {
     struct finder f = {.s = s};
-    if (buffers->failed || index_runs(&f) < 0) {
+    if (index_runs(&f) < 0) {
         return -1;
     }
     uint32_t slot = 0;
+    size_t nleft = 0;
     for (size_t i = 0; i < buffers->n; i++) {
         uintptr_t address = buffers->notes[i] & ~CLASS_MASK;
         uint32_t class_ = (uint32_t)(buffers->notes[i] & CLASS_MASK);
@@ -207,9 +227,10 @@ _PyTracer_MarkBuffers(const struct tracer_buffers *buffers,
             mark_small(&f, &s->runs[slot - 1], address, class_);
         }
         else {
-            mark_other(address, class_);
+            buffers->notes[nleft++] = buffers->notes[i];
         }
     }
     free(f.pools);
+    mark_others(buffers->notes, nleft, s->others, nothers);
     return 0;
 }

@@ -331,6 +331,7 @@ _PyTracer_SavePeak(uint32_t id)
         || live.blocks >> (32 - TRACER_SAVED_SHIFT)
         || packed == TRACER_SAVED_WIDE)
     {
+        _PyTracer_chunk_wide[id >> TRACER_CHUNK_BITS] = 1;
         _PyTracer.wide[id].saved = live;
         packed = TRACER_SAVED_WIDE;
     }
@@ -353,16 +354,14 @@ _PyTracer_AtPeak(uint32_t id)
     if (packed == TRACER_SAVED_WIDE) {
         return _PyTracer.wide[id].saved;
     }
-    return (struct tracer_sum){
-        .bytes = packed & ((1u << TRACER_SAVED_SHIFT) - 1),
-        .blocks = packed >> TRACER_SAVED_SHIFT};
+    return _PyTracer_UnpackSaved(packed);
 }
 
 void
 _PyTracer_Carry(uint32_t id)
 {
     struct tracer_node *node = _PyTracer_Node(id);
-    _PyTracer_chunk_carried[id >> TRACER_CHUNK_BITS] = 1;
+    _PyTracer_chunk_wide[id >> TRACER_CHUNK_BITS] = 1;
     _PyTracer.wide[id].carried = _PyTracer_Counts(id);
     node->alloc_bytes = node->alloc_blocks = 0;
     node->free_bytes = node->free_blocks = 0;

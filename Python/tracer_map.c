@@ -254,9 +254,6 @@ _PyTracer_MapFault(void)
         {
             return "a record of the map has the domain of another kind";
         }
-        if (record->class_ != 0) {
-            return "a record of the map is still marked by a snapshot";
-        }
         if (find_slot(record->address, record->domain) != record) {
             return "a record of the map is not found, or there are two";
         }

@@ -207,18 +207,12 @@ choose_nodes(struct pruning *p)
 static void
 move_wide(uint32_t to, uint32_t from)
 {
-    uint8_t *carried = _PyTracer_chunk_carried;
-    const struct tracer_node *node = _PyTracer_Node(from);
-    if (carried[from >> TRACER_CHUNK_BITS]
-        || (node->saved >= _PyTracer.epoch
-            && _PyTracer.saved[node->saved - _PyTracer.epoch]
-               == TRACER_SAVED_WIDE))
-    {
+    uint8_t *wide = _PyTracer_chunk_wide;
+    if (wide[from >> TRACER_CHUNK_BITS]) {
         _PyTracer.wide[to] = _PyTracer.wide[from];
-        carried[to >> TRACER_CHUNK_BITS] |=
-            carried[from >> TRACER_CHUNK_BITS];
+        wide[to >> TRACER_CHUNK_BITS] = 1;
     }
-    else if (carried[to >> TRACER_CHUNK_BITS]) {
+    else if (wide[to >> TRACER_CHUNK_BITS]) {
         _PyTracer.wide[to] = (struct tracer_wide){0};
     }
 }
@@ -233,10 +227,10 @@ clear_tail(uint32_t nnodes, uint32_t end)
     while (id < end) {
         uint32_t chunk = id >> TRACER_CHUNK_BITS;
         uint32_t next = (chunk + 1) << TRACER_CHUNK_BITS;
-        if (_PyTracer_chunk_carried[chunk]) {
+        if (_PyTracer_chunk_wide[chunk]) {
             memset(&_PyTracer.wide[id], 0,
                    (next - id) * sizeof(struct tracer_wide));
-            _PyTracer_chunk_carried[chunk] = (id & (TRACER_CHUNK_NODES - 1))
+            _PyTracer_chunk_wide[chunk] = (id & (TRACER_CHUNK_NODES - 1))
                                              != 0;
         }
         id = next;

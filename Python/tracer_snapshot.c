@@ -1,11 +1,14 @@
 /* Taking a snapshot: the live blocks.  For the call tree see
    tracer_snapshot_tree.c.
 
+   A snapshot shows one moment, at which all is copied while no other thread
+   runs.  That must be short: memory is made before it (tracer_rooms.c), and
+   what can be worked out from the copies comes after it, both without the
+   GIL.  What a block is must be found at the moment (tracer_types.c), since
+   the block may be gone when it is over.
+
    No Python object is made while the tracer is looked at, and memory comes
-   from the C library, so that the snapshot does not show itself.  The number
-   of blocks is known beforehand: it is the sum of the live blocks of the
-   nodes.  What a block is must be found now (tracer_types.c), since the block
-   may be gone a moment later. */
+   from the C library, so that the snapshot does not show itself. */
 
 #include "Python.h"
 
@@ -23,9 +26,9 @@ struct copier {
     struct tracer_snapshot *s;
     struct tracer_types types;
     struct tracer_type *last;     // seen
-    uint32_t runs_size, classes_size, arenas_size;
-    uint64_t nblocks;             // there will be
-    uint64_t packed_size;
+    uint32_t arenas_size;
+    struct tracer_rooms rooms;
+    struct tracer_tree tree;
     struct tracer_buffers buffers;
     uint64_t nothers;
     struct snapshot_pairs domains;
@@ -34,32 +37,41 @@ struct copier {
 
 /* --- Blocks */
 
-static int
-prepare_classes(struct copier *c)
-{
-    static const struct { uint32_t kind; const char *name; } fixed[] = {
+static const struct { uint32_t kind; const char *name; } fixed_classes[] = {
 #define FIXED(NAME, KIND, TEXT) {KIND, TEXT},
-        TRACER_CLASSES(FIXED)
+    TRACER_CLASSES(FIXED)
 #undef FIXED
-    };
+};
+
+static int
+make_classes(struct copier *c)
+{
     struct tracer_snapshot *s = c->s;
-    c->classes_size = TRACER_NCLASSES + c->types.n;
-    s->classes = _PySnapshot_Array(c->classes_size, sizeof(*s->classes));
+    s->classes = _PySnapshot_Array(TRACER_NCLASSES + c->types.n,
+                                   sizeof(*s->classes));
     if (s->classes == NULL) {
         return -1;
     }
     for (uint32_t i = 0; i < TRACER_NCLASSES; i++) {
-        s->classes[i].kind = fixed[i].kind;
+        s->classes[i].kind = fixed_classes[i].kind;
         s->classes[i].domain = 0;
+    }
+    s->nclasses = TRACER_NCLASSES;
+    return 0;
+}
+
+static int
+name_fixed_classes(struct tracer_snapshot *s)
+{
+    for (uint32_t i = 0; i < TRACER_NCLASSES; i++) {
+        const char *name = fixed_classes[i].name;
         s->classes[i].name = i == TRACER_CLASS_MEMORY
             ? s->classes[TRACER_CLASS_OBJECT].name
-            : _PySnapshot_AddString(s, fixed[i].name,
-                                    (uint32_t)strlen(fixed[i].name));
+            : _PySnapshot_AddString(s, name, (uint32_t)strlen(name));
         if (s->classes[i].name == SNAPSHOT_NONE) {
             return -1;
         }
     }
-    s->nclasses = TRACER_NCLASSES;
     return 0;
 }
 
@@ -99,7 +111,7 @@ type_of_object(struct copier *c, const char *block, size_t size)
     if (type->owner != TRACER_OWNS_NOTHING
         && size >= type->presize + (size_t)type->type->tp_basicsize)
     {
-        _PyTracer_NoteBuffers(&c->buffers, type,
+        _PyTracer_NoteBuffers(&c->buffers, type->owner,
                               (PyObject *)(block + type->presize));
     }
     return type;
@@ -118,14 +130,10 @@ static struct snapshot_run *
 add_run(struct copier *c, const struct tracer_pool *pool)
 {
     struct tracer_snapshot *s = c->s;
-    if (s->nruns + 2 > c->runs_size) {
-        uint32_t size = c->runs_size == 0 ? 1024 : c->runs_size * 2;
-        void *p = realloc(s->runs, size * sizeof(*s->runs));
-        if (p == NULL) {
-            return NULL;
-        }
-        s->runs = p;
-        c->runs_size = size;
+    s->runs = _PyTracer_Room(&c->rooms, TRACER_ROOM_RUNS,
+                             (uint64_t)s->nruns + 2, sizeof(*s->runs));
+    if (s->runs == NULL) {
+        return NULL;
     }
     struct snapshot_run *run = &s->runs[s->nruns];
     run->address = (uintptr_t)pool->blocks;
@@ -133,6 +141,17 @@ add_run(struct copier *c, const struct tracer_pool *pool)
     run->block_size = pool->block_size & 0xfff;
     run->nblocks = pool->nblocks & 0xfff;
     return run;
+}
+
+/* At most a record for each block. */
+static struct snapshot_packed *
+make_packed(struct copier *c, const struct tracer_pool *pool)
+{
+    struct tracer_snapshot *s = c->s;
+    s->packed = _PyTracer_Room(&c->rooms, TRACER_ROOM_PACKED,
+                               s->npacked + pool->nblocks,
+                               sizeof(*s->packed));
+    return s->packed == NULL ? NULL : s->packed + s->npacked;
 }
 
 static int
@@ -206,10 +225,10 @@ copy_pool(const struct tracer_pool *pool, void *arg)
         return 0;
     }
     struct snapshot_run *run = add_run(c, pool);
-    if (run == NULL || s->npacked + 2 * pool->nblocks > c->packed_size) {
+    struct snapshot_packed *packed = make_packed(c, pool);
+    if (run == NULL || packed == NULL) {
         return -1;
     }
-    struct snapshot_packed *packed = s->packed + s->npacked;
     const char *p = pool->blocks;
     const uint32_t *entries = pool->entries;
     const uint32_t nblocks = pool->nblocks;
@@ -260,8 +279,8 @@ copy_map(struct copier *c)
 {
     struct tracer_snapshot *s = c->s;
     const struct tracer_map *map = &_PyTracer.map;
-    uint64_t room = c->nblocks - s->nsmall;
-    s->others = _PySnapshot_Array(room, sizeof(*s->others));
+    s->others = _PyTracer_Room(&c->rooms, TRACER_ROOM_OTHERS, map->used,
+                               sizeof(*s->others));
     if (s->others == NULL || _PySnapshot_PairsInit(&c->domains) < 0) {
         return -1;
     }
@@ -270,7 +289,7 @@ copy_map(struct copier *c)
         /* Records lie in no order: fetch their blocks in time. */
         __builtin_prefetch((const void *)
                            map->records[(i + AHEAD) & map->mask].address);
-        if (!_PyTracer_IsLive(record->node) || c->nothers == room) {
+        if (!_PyTracer_IsLive(record->node)) {
             continue;
         }
         struct snapshot_block *block = &s->others[c->nothers++];
@@ -297,27 +316,6 @@ copy_map(struct copier *c)
         }
     }
     return 0;
-}
-
-/* Take over the classes of buffers, which were found when all blocks were
-   copied.  The blocks are in the order of their records: no index is needed
-   that would take more memory. */
-static void
-take_classes(struct copier *c)
-{
-    const struct tracer_map *map = &_PyTracer.map;
-    uint64_t n = 0;
-    for (size_t i = 0; i <= map->mask; i++) {
-        struct tracer_record *record = &map->records[i];
-        if (!_PyTracer_IsLive(record->node) || n == c->nothers) {
-            continue;
-        }
-        if (record->class_ != 0) {
-            c->s->others[n].class_ = record->class_;
-            record->class_ = 0;
-        }
-        n++;
-    }
 }
 
 /* Move the classes of domains next to the others. */
@@ -361,26 +359,28 @@ place_domains(struct copier *c)
 }
 
 static int
-copy_blocks(struct copier *c, uint64_t nblocks)
+copy_blocks(struct copier *c)
 {
-    c->nblocks = nblocks;
-    /* At worst every other block is traced. */
-    c->packed_size = 2 * (nblocks + POOL_SIZE / ALIGNMENT);
+    struct tracer_snapshot *s = c->s;
     c->first_domain = TRACER_NCLASSES + c->types.n;
-    c->s->has_blocks = 1;
-    c->s->packed = _PySnapshot_Room(c->packed_size, sizeof(*c->s->packed));
-    if (c->s->packed == NULL || prepare_classes(c) < 0
-        || _PyTracer_VisitPools(copy_pool, c) < 0
-        || copy_map(c) < 0 || _PyTracer_MarkBuffers(&c->buffers, c->s) < 0)
+    c->buffers.rooms = &c->rooms;
+    s->has_blocks = 1;
+    /* Of a first snapshot nobody knows how many blocks there are.  What is
+       not written costs nothing. */
+    uint64_t guess = (uint64_t)Py_MAX(_PyTracer.small_current, 0) / ALIGNMENT;
+    (void)_PyTracer_Room(&c->rooms, TRACER_ROOM_PACKED, guess,
+                         sizeof(*s->packed));
+    if (make_classes(c) < 0 || _PyTracer_VisitPools(copy_pool, c) < 0
+        || copy_map(c) < 0 || c->buffers.failed)
     {
         return -1;
     }
-    take_classes(c);
-    if (place_domains(c) < 0) {
-        return -1;
-    }
-    c->s->nblocks = c->s->nsmall + c->nothers;
-    assert(c->s->nblocks == nblocks);
+    s->nblocks = s->nsmall + c->nothers;
+    _PyTracer_UsedRoom(TRACER_ROOM_PACKED, s->npacked * sizeof(*s->packed));
+    _PyTracer_UsedRoom(TRACER_ROOM_RUNS, s->nruns * sizeof(*s->runs));
+    _PyTracer_UsedRoom(TRACER_ROOM_OTHERS, c->nothers * sizeof(*s->others));
+    _PyTracer_UsedRoom(TRACER_ROOM_NOTES,
+                       c->buffers.n * sizeof(*c->buffers.notes));
     return 0;
 }
 
@@ -397,6 +397,7 @@ copy_facts(struct tracer_facts *facts)
     }
 }
 
+/* The moment. */
 static int
 copy_all(struct copier *c, int with_blocks, struct tracer_facts *facts)
 {
@@ -406,33 +407,88 @@ copy_all(struct copier *c, int with_blocks, struct tracer_facts *facts)
     }
     c->s->limit = _PyTracer.limit;
     _PyTracer_AssertValid("take_snapshot");
-    uint64_t nblocks;
     copy_facts(facts);
-    if (_PyTracer_CopyTree(c->s, &nblocks) < 0) {
+    if (_PyTracer_CopyTree(c->s, &c->tree, &c->rooms) < 0) {
         return -1;
     }
-    return with_blocks ? copy_blocks(c, nblocks) : 0;
+    return with_blocks ? copy_blocks(c) : 0;
+}
+
+/* The arrays are the snapshot's from now on. */
+static void
+take_arrays(struct copier *c)
+{
+    struct tracer_snapshot *s = c->s;
+    s->packed = _PyTracer_TakeRoom(&c->rooms, TRACER_ROOM_PACKED,
+                                   s->npacked * sizeof(*s->packed));
+    s->runs = _PyTracer_TakeRoom(&c->rooms, TRACER_ROOM_RUNS,
+                                 (s->nruns + 1) * sizeof(*s->runs));
+    s->others = _PyTracer_TakeRoom(&c->rooms, TRACER_ROOM_OTHERS,
+                                   c->nothers * sizeof(*s->others));
+}
+
+static inline uint64_t
+count_live(const struct tracer_snapshot *s)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < s->nmeasures; i++) {
+        n += s->measures[i][SNAPSHOT_COUNT];
+    }
+    return n;
+}
+
+/* Work out the rest from the copies, while other threads run. */
+static int
+finish(struct copier *c)
+{
+    struct tracer_snapshot *s = c->s;
+    if (c->tree.nnodes == 0) {
+        return 0;                 // tracing is off
+    }
+    if (_PyTracer_WriteTree(s, &c->tree, &c->rooms) < 0) {
+        return -1;
+    }
+    assert(!s->has_blocks || s->nblocks == count_live(s));
+    return !s->has_blocks
+           || (_PyTracer_MarkBuffers(&c->buffers, s, c->nothers) == 0
+               && name_fixed_classes(s) == 0 && place_domains(c) == 0)
+           ? 0 : -1;
+}
+
+static int
+take(struct copier *c, int with_blocks, struct tracer_facts *facts)
+{
+    PyThreadState *tstate = PyEval_SaveThread();
+    _PyTracer_PrepareRooms(&c->rooms, with_blocks ? TRACER_NROOMS
+                                                  : TRACER_NROOMS_OF_SUMS);
+    PyEval_RestoreThread(tstate);
+    if (with_blocks && _PyTracer_CollectTypes(&c->types) < 0) {
+        return -1;
+    }
+    _PyTracer_LockAll();
+    int result = copy_all(c, with_blocks, facts);
+    _PyTracer_UnlockAll();
+    _PyTracer_KeepTypes(&c->types);
+    tstate = PyEval_SaveThread();
+    if (c->s->has_blocks) {
+        take_arrays(c);
+    }
+    if (result == 0) {
+        result = finish(c);
+    }
+    _PyTracer_FreeRooms(&c->rooms);
+    _PySnapshot_PairsFree(&c->domains);
+    PyEval_RestoreThread(tstate);
+    return result < 0 ? -1 : _PyTracer_NameTypes(&c->types, c->s);
 }
 
 struct tracer_snapshot *
 _PyTracer_TakeSnapshot(int with_blocks, struct tracer_facts *facts)
 {
     struct copier c = {.s = _PySnapshot_New()};
-    int result = -1;
     memset(facts, 0, sizeof(*facts));
-    if (c.s != NULL
-        && (!with_blocks || _PyTracer_CollectTypes(&c.types) == 0))
-    {
-        _PyTracer_LockAll();
-        result = copy_all(&c, with_blocks, facts);
-        _PyTracer_UnlockAll();
-    }
-    if (result == 0) {
-        result = _PyTracer_NameTypes(&c.types, c.s);
-    }
+    int result = c.s == NULL ? -1 : take(&c, with_blocks, facts);
     _PyTracer_FreeTypes(&c.types);
-    _PySnapshot_PairsFree(&c.domains);
-    _PyTracer_FreeBuffers(&c.buffers);
     if (result < 0) {
         _PySnapshot_Free(c.s);
         return NULL;

@@ -1,6 +1,8 @@
 /* Taking a snapshot: the call tree, with the measures of its nodes.
 
-   Locked; nothing is said of an error but that there is no memory. */
+   At the moment, locked, the tables are copied as they are.  What a snapshot
+   says of them is worked out afterwards, from the copies, while other threads
+   run.  Nothing is said of an error but that there is no memory. */
 
 #include "Python.h"
 #include "pycore_tracer_core.h"
@@ -10,72 +12,154 @@
 #define UNKNOWN "<unknown>"
 #define AHEAD 16                  // nodes to that whose saved value is next
 
+/* --- At the moment */
+
 static int
-copy_strings(struct tracer_snapshot *s)
+copy_strings(struct tracer_snapshot *s, struct tracer_rooms *rooms)
 {
+    uint32_t n = _PyTracer.nstrings;
     uint64_t size = 0;
-    for (uint32_t i = 0; i < _PyTracer.nstrings; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         size += _PyTracer.strings[i].length;
     }
-    s->text = _PySnapshot_Array(size, 1);
-    s->strings = _PySnapshot_Array(_PyTracer.nstrings, sizeof(*s->strings));
-    if (s->text == NULL || s->strings == NULL) {
+    char *text = _PyTracer_Room(rooms, TRACER_ROOM_TEXT, size, 1);
+    struct snapshot_string *strings = _PyTracer_Room(
+        rooms, TRACER_ROOM_STRINGS, n, sizeof(*strings));
+    if (text == NULL || strings == NULL) {
         return -1;
     }
-    for (uint32_t i = 0; i < _PyTracer.nstrings; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         const struct tracer_string *string = &_PyTracer.strings[i];
-        s->strings[i].offset = s->text_size;
-        s->strings[i].length = string->length;
-        if (string->length != 0) {
-            memcpy(s->text + s->text_size, string->utf8, string->length);
-        }
+        strings[i].offset = s->text_size;
+        strings[i].length = string->length;
+        memcpy(text + s->text_size, string->utf8, string->length);
         s->text_size += string->length;
     }
     assert(s->text_size == size);
-    s->nstrings = _PyTracer.nstrings;
+    s->nstrings = n;
+    _PyTracer_UsedRoom(TRACER_ROOM_TEXT, size);
+    _PyTracer_UsedRoom(TRACER_ROOM_STRINGS, n * sizeof(*strings));
     return 0;
 }
 
-/* The tracer's locations and one more, of the unknown node. */
 static int
-copy_locations(struct tracer_snapshot *s)
+copy_locations(struct tracer_snapshot *s, struct tracer_rooms *rooms)
 {
     uint32_t n = _PyTracer.nlocations;
-    s->locations = _PySnapshot_Array((uint64_t)n + 1, sizeof(*s->locations));
-    uint32_t unknown = _PySnapshot_AddString(s, UNKNOWN,
-                                             sizeof(UNKNOWN) - 1);
-    if (s->locations == NULL || unknown == SNAPSHOT_NONE) {
+    /* And one more, of the unknown node. */
+    struct snapshot_location *locations = _PyTracer_Room(
+        rooms, TRACER_ROOM_LOCATIONS, (uint64_t)n + 1, sizeof(*locations));
+    if (locations == NULL) {
         return -1;
     }
     for (uint32_t i = 0; i < n; i++) {
         const struct tracer_location *from = &_PyTracer.locations[i];
         const struct tracer_position pos = _PyTracer_PositionOf(from);
-        struct snapshot_location *to = &s->locations[i];
         assert(from->function < _PyTracer.nfunctions);
         const struct tracer_function *function =
             &_PyTracer.functions[from->function];
-        to->filename = function->filename;
-        to->function = function->name;
-        to->line = pos.line;
-        to->end_line = pos.end_line;
-        to->column = pos.column;
-        to->end_column = pos.end_column;
-        to->first_line = function->first_line;
+        locations[i] = (struct snapshot_location){
+            .filename = function->filename,
+            .function = function->name,
+            .line = pos.line,
+            .end_line = pos.end_line,
+            .column = pos.column,
+            .end_column = pos.end_column,
+            .first_line = function->first_line,
+        };
     }
-    s->locations[n] = (struct snapshot_location){
-        .filename = unknown, .function = unknown,
-        .end_line = -1, .column = -1, .end_column = -1,
-    };
-    s->nlocations = n + 1;
+    s->nlocations = n;
+    _PyTracer_UsedRoom(TRACER_ROOM_LOCATIONS, (n + 1) * sizeof(*locations));
     return 0;
 }
 
-static void
-add_twin(const struct tracer_twin *twin, uint64_t *m)
+static int
+copy_table(struct tracer_rooms *rooms, enum tracer_room_of which,
+           const void *table, uint32_t n, size_t item)
 {
+    void *copy = _PyTracer_Room(rooms, which, n, item);
+    if (copy == NULL) {
+        return -1;
+    }
+    memcpy(copy, table, n * item);
+    _PyTracer_UsedRoom(which, n * item);
+    return 0;
+}
+
+/* Of most chunks, nothing of the kind was ever written. */
+static int
+copy_wide(struct tracer_tree *tree, struct tracer_rooms *rooms)
+{
+    const size_t item = sizeof(struct tracer_wide) * TRACER_CHUNK_NODES;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i << TRACER_CHUNK_BITS < tree->nnodes; i++) {
+        tree->wide_at[i] = 0;
+        if (_PyTracer_chunk_wide[i]) {
+            char *copy = _PyTracer_Room(rooms, TRACER_ROOM_WIDE, n + 1, item);
+            if (copy == NULL) {
+                return -1;
+            }
+            memcpy(copy + n * item,
+                   &_PyTracer.wide[i << TRACER_CHUNK_BITS], item);
+            tree->wide_at[i] = (uint16_t)++n;
+        }
+    }
+    _PyTracer_UsedRoom(TRACER_ROOM_WIDE, n * item);
+    return 0;
+}
+
+int
+_PyTracer_CopyTree(struct tracer_snapshot *s, struct tracer_tree *tree,
+                   struct tracer_rooms *rooms)
+{
+    _PyTracer_ASSERT_LOCKED();
+    tree->nnodes = _PyTracer.nnodes;
+    tree->epoch = _PyTracer.epoch;
+    if (copy_strings(s, rooms) < 0 || copy_locations(s, rooms) < 0
+        || copy_table(rooms, TRACER_ROOM_NODES, _PyTracer.nodes,
+                      _PyTracer.nnodes, sizeof(struct tracer_node)) < 0
+        || copy_table(rooms, TRACER_ROOM_SAVED, _PyTracer.saved,
+                      _PyTracer.next_saved - _PyTracer.epoch,
+                      sizeof(uint32_t)) < 0
+        || copy_table(rooms, TRACER_ROOM_TWINS, _PyTracer.twins,
+                      _PyTracer.ntwins, sizeof(struct tracer_twin)) < 0
+        || copy_wide(tree, rooms) < 0)
+    {
+        return -1;
+    }
+    tree->nodes = rooms->list[TRACER_ROOM_NODES].p;
+    tree->saved = rooms->list[TRACER_ROOM_SAVED].p;
+    tree->twins = rooms->list[TRACER_ROOM_TWINS].p;
+    tree->wide = rooms->list[TRACER_ROOM_WIDE].p;
+    return 0;
+}
+
+/* --- Afterwards */
+
+static const struct tracer_wide *
+wide_of(const struct tracer_tree *tree, uint32_t id)
+{
+    uint32_t number = tree->wide_at[id >> TRACER_CHUNK_BITS];
+    return number == 0 ? NULL
+                       : &tree->wide[(number - 1) << TRACER_CHUNK_BITS
+                                     | (id & (TRACER_CHUNK_NODES - 1))];
+}
+
+static struct tracer_sum
+saved_of(const struct tracer_tree *tree, uint32_t id)
+{
+    uint32_t packed = tree->saved[tree->nodes[id].saved - tree->epoch];
+    return packed == TRACER_SAVED_WIDE ? wide_of(tree, id)->saved
+                                       : _PyTracer_UnpackSaved(packed);
+}
+
+static void
+add_twin(const struct tracer_tree *tree, uint32_t id, uint64_t *m)
+{
+    const struct tracer_twin *twin = &tree->twins[tree->nodes[id].twin];
     struct tracer_sum live = _PyTracer_Live(&twin->counts);
-    struct tracer_sum peak = twin->peak_epoch == _PyTracer.epoch ? twin->peak
-                                                                 : live;
+    struct tracer_sum peak = twin->peak_epoch == tree->epoch ? twin->peak
+                                                             : live;
     m[SNAPSHOT_SIZE] += live.bytes;
     m[SNAPSHOT_COUNT] += live.blocks;
     m[SNAPSHOT_TOTAL_SIZE] += twin->counts.alloc_bytes;
@@ -87,11 +171,15 @@ add_twin(const struct tracer_twin *twin, uint64_t *m)
 }
 
 static void
-copy_measures(uint32_t id, uint64_t *m)
+write_measures(const struct tracer_tree *tree, uint32_t id, uint64_t *m)
 {
-    struct tracer_counts counts = _PyTracer_Counts(id);
+    const struct tracer_node *node = &tree->nodes[id];
+    const struct tracer_wide *wide = wide_of(tree, id);
+    struct tracer_counts counts = _PyTracer_AddCarried(
+        node, wide == NULL ? NULL : &wide->carried);
     struct tracer_sum live = _PyTracer_Live(&counts);
-    struct tracer_sum peak = _PyTracer_AtPeak(id);
+    struct tracer_sum peak = node->saved >= tree->epoch ? saved_of(tree, id)
+                                                        : live;
     m[SNAPSHOT_SIZE] = live.bytes;
     m[SNAPSHOT_COUNT] = live.blocks;
     m[SNAPSHOT_TOTAL_SIZE] = counts.alloc_bytes;
@@ -99,69 +187,92 @@ copy_measures(uint32_t id, uint64_t *m)
     m[SNAPSHOT_PEAK_SIZE] = peak.bytes;
     m[SNAPSHOT_PEAK_COUNT] = peak.blocks;
     m[SNAPSHOT_GARBAGE_SIZE] = m[SNAPSHOT_GARBAGE_COUNT] = 0;
-    if (_PyTracer_Node(id)->twin != 0) {
-        add_twin(_PyTracer_Twin(id), m);
+    if (node->twin != 0) {
+        add_twin(tree, id, m);
     }
 }
 
-/* Returns the number of live blocks in *nblocks.  Most nodes stand for calls
-   and never allocate. */
-static int
-copy_nodes(struct tracer_snapshot *s, uint64_t *nblocks)
+/* The caller and the depth of a node whose callers are written. */
+static void
+write_caller(struct tracer_snapshot *s, uint32_t parent,
+             struct snapshot_node *to)
 {
-    uint32_t n = _PyTracer_NodeNumber(_PyTracer.nnodes);
-    s->nodes = _PySnapshot_Array(n, sizeof(*s->nodes));
-    s->measures = _PySnapshot_Room((uint64_t)n + 1, sizeof(*s->measures));
-    if (s->nodes == NULL || s->measures == NULL) {
-        return -1;
+    to->parent = SNAPSHOT_NONE;
+    if (parent & TRACER_TRUNCATED) {
+        to->nframe = (parent & ~TRACER_TRUNCATED) + 1;
+        s->truncate = s->limit > 1;
     }
-    memset(s->measures[0], 0, sizeof(*s->measures));
-    s->nmeasures = 1;
-    *nblocks = 0;
-    for (uint32_t i = 0; i < n; i++) {
+    else if (parent != 0) {
+        to->parent = _PyTracer_NodeNumber(parent);
+        assert(&s->nodes[to->parent] < to);
+        to->nframe = s->nodes[to->parent].nframe + 1;
+    }
+    else {
+        to->nframe = 1;
+    }
+}
+
+/* Most nodes stand for calls and never allocate. */
+static void
+write_nodes(struct tracer_snapshot *s, const struct tracer_tree *tree)
+{
+    for (uint32_t i = 0; i < s->nnodes; i++) {
         uint32_t id = i == 0 ? TRACER_NODE_UNKNOWN
                              : i + TRACER_NODE_FIRST - 1;
-        const struct tracer_node *from = _PyTracer_Node(id);
+        const struct tracer_node *from = &tree->nodes[id];
         struct snapshot_node *to = &s->nodes[i];
         /* Saved values lie in the order in which they were left. */
-        if (i + AHEAD < n && from[AHEAD].saved >= _PyTracer.epoch) {
-            __builtin_prefetch(&_PyTracer.saved[from[AHEAD].saved
-                                                - _PyTracer.epoch]);
+        if (i + AHEAD < s->nnodes && from[AHEAD].saved >= tree->epoch) {
+            __builtin_prefetch(&tree->saved[from[AHEAD].saved - tree->epoch]);
         }
-        uint32_t parent = from->parent;
-        to->parent = SNAPSHOT_NONE;
-        if (parent & TRACER_TRUNCATED) {
-            to->nframe = (parent & ~TRACER_TRUNCATED) + 1;
-            s->truncate = _PyTracer.limit > 1;
-        }
-        else if (parent != 0) {
-            to->parent = _PyTracer_NodeNumber(parent);
-            assert(to->parent < i);
-            to->nframe = s->nodes[to->parent].nframe + 1;
-        }
-        else {
-            to->nframe = 1;
-        }
+        write_caller(s, from->parent, to);
         to->location = i == 0 ? s->nlocations - 1 : from->location;
         to->measures = 0;
         if (from->alloc_blocks != 0 || from->twin != 0
-            || _PyTracer_chunk_carried[id >> TRACER_CHUNK_BITS])
+            || wide_of(tree, id) != NULL)
         {
             uint64_t *m = s->measures[s->nmeasures];
-            copy_measures(id, m);
+            write_measures(tree, id, m);
             to->measures = m[SNAPSHOT_TOTAL_COUNT] == 0 ? 0 : s->nmeasures++;
-            *nblocks += m[SNAPSHOT_COUNT];
         }
     }
-    s->nnodes = n;
+}
+
+static int
+add_unknown(struct tracer_snapshot *s)
+{
+    uint32_t unknown = _PySnapshot_AddString(s, UNKNOWN,
+                                             sizeof(UNKNOWN) - 1);
+    if (unknown == SNAPSHOT_NONE) {
+        return -1;
+    }
+    s->locations[s->nlocations++] = (struct snapshot_location){
+        .filename = unknown, .function = unknown,
+        .end_line = -1, .column = -1, .end_column = -1,
+    };
     return 0;
 }
 
 int
-_PyTracer_CopyTree(struct tracer_snapshot *s, uint64_t *nblocks)
+_PyTracer_WriteTree(struct tracer_snapshot *s, const struct tracer_tree *tree,
+                    struct tracer_rooms *rooms)
 {
-    _PyTracer_ASSERT_LOCKED();
-    assert(s->nnodes == 0 && s->nstrings == 0);
-    return copy_strings(s) < 0 || copy_locations(s) < 0
-           || copy_nodes(s, nblocks) < 0 ? -1 : 0;
+    assert(s->nnodes == 0);
+    s->text = _PyTracer_TakeRoom(rooms, TRACER_ROOM_TEXT, s->text_size);
+    s->strings = _PyTracer_TakeRoom(rooms, TRACER_ROOM_STRINGS,
+                                    s->nstrings * sizeof(*s->strings));
+    s->locations = _PyTracer_TakeRoom(
+        rooms, TRACER_ROOM_LOCATIONS,
+        (s->nlocations + 1) * sizeof(*s->locations));
+    uint32_t n = _PyTracer_NodeNumber(tree->nnodes);
+    s->nodes = _PySnapshot_Array(n, sizeof(*s->nodes));
+    s->measures = _PySnapshot_Room((uint64_t)n + 1, sizeof(*s->measures));
+    if (s->nodes == NULL || s->measures == NULL || add_unknown(s) < 0) {
+        return -1;
+    }
+    memset(s->measures[0], 0, sizeof(*s->measures));
+    s->nmeasures = 1;
+    s->nnodes = n;
+    write_nodes(s, tree);
+    return 0;
 }

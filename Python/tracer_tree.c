@@ -103,7 +103,7 @@ release_arrays(void)
 {
     _PyTracer_MemRelease(range, _PyTracer.max_nodes * items_size());
     range = NULL;
-    memset(_PyTracer_chunk_carried, 0, sizeof(_PyTracer_chunk_carried));
+    memset(_PyTracer_chunk_wide, 0, sizeof(_PyTracer_chunk_wide));
     ncommitted = 0;
     _PyTracer.max_nodes = 0;
 }
@@ -116,7 +116,7 @@ _PyTracer_TreeMemory(void)
                   + _PyTracer.ntwins * item_sizes[TWINS]
                   + Py_MAX(saved, _PyTracer.most_saved) * item_sizes[SAVED];
     for (uint32_t i = 0; i < ncommitted / NARRAYS; i++) {
-        if (_PyTracer_chunk_carried[i]) {
+        if (_PyTracer_chunk_wide[i]) {
             size += TRACER_CHUNK_NODES * item_sizes[WIDE];
         }
     }

@@ -147,8 +147,24 @@ _PyTracer_CollectTypes(struct tracer_types *types)
 }
 
 void
+_PyTracer_KeepTypes(struct tracer_types *types)
+{
+    for (uint32_t i = 0; i < types->n; i++) {
+        if (types->list[i].class_ != SNAPSHOT_NONE) {
+            Py_INCREF(types->list[i].type);
+        }
+    }
+    types->kept = 1;
+}
+
+void
 _PyTracer_FreeTypes(struct tracer_types *types)
 {
+    for (uint32_t i = 0; types->kept && i < types->n; i++) {
+        if (types->list[i].class_ != SNAPSHOT_NONE) {
+            Py_DECREF(types->list[i].type);
+        }
+    }
     free(types->list);
     free(types->index);
     free(types->filter);

@@ -518,7 +518,7 @@ _PyTracer_CountBack(uint32_t id, size_t size)
     }
     /* The node's own numbers may be smaller, if it carried since. */
     struct tracer_counts *carried = &_PyTracer.wide[id].carried;
-    _PyTracer_chunk_carried[id >> TRACER_CHUNK_BITS] = 1;
+    _PyTracer_chunk_wide[id >> TRACER_CHUNK_BITS] = 1;
     _PyTracer.small_current += size;
     carried->free_bytes -= size;
     carried->free_blocks--;

@@ -108,6 +108,14 @@ struct tracer_wide {
 #define TRACER_SAVED_SHIFT 19
 #define TRACER_SAVED_WIDE UINT32_MAX
 
+static inline struct tracer_sum
+_PyTracer_UnpackSaved(uint32_t packed)
+{
+    return (struct tracer_sum){
+        .bytes = packed & ((1u << TRACER_SAVED_SHIFT) - 1),
+        .blocks = packed >> TRACER_SAVED_SHIFT};
+}
+
 /* What few nodes have: blocks in the address map, blocks that were cyclic
    garbage.  Such a node has a twin; number 0 is that of all others, always
    zero.  Protected by `lock`, but for the garbage. */
@@ -162,8 +170,7 @@ struct tracer_record {
     uintptr_t address;
     size_t size;                  // requested
     uint32_t node : 24;
-    uint32_t kind : 4;            // enum tracer_kind
-    uint32_t class_ : 4;          // enum tracer_class, 0 but in a snapshot
+    uint32_t kind : 8;            // enum tracer_kind
     uint32_t domain;              // of PyTraceMalloc_Track(); 0 for malloc
 };
 
@@ -289,9 +296,9 @@ struct tracer_state {
 extern struct tracer_state _PyTracer;
 extern struct tracer_cache_line _PyTracer_cache[TRACER_CACHE_MAX];
 
-/* Has a node of this chunk carried?  The others need not be read, which would
-   cost a page fault a page.  GIL. */
-extern uint8_t _PyTracer_chunk_carried[TRACER_MAX_CHUNKS];
+/* Was `wide` ever written for a node of this chunk?  The others need not be
+   read, which would cost a page fault a page.  GIL. */
+extern uint8_t _PyTracer_chunk_wide[TRACER_MAX_CHUNKS];
 
 static inline struct tracer_node *
 _PyTracer_Node(uint32_t id)
@@ -306,21 +313,28 @@ _PyTracer_Twin(uint32_t id)
     return &_PyTracer.twins[_PyTracer_Node(id)->twin];
 }
 
-/* Of the small blocks of a node. */
+/* Of the small blocks of a node, with those that it has carried, or NULL. */
 static inline struct tracer_counts
-_PyTracer_Counts(uint32_t id)
+_PyTracer_AddCarried(const struct tracer_node *node,
+                     const struct tracer_counts *carried)
 {
-    const struct tracer_node *node = _PyTracer_Node(id);
     struct tracer_counts counts = {node->alloc_bytes, node->alloc_blocks,
                                    node->free_bytes, node->free_blocks};
-    if (_PyTracer_chunk_carried[id >> TRACER_CHUNK_BITS]) {
-        const struct tracer_counts *carried = &_PyTracer.wide[id].carried;
+    if (carried != NULL) {
         counts.alloc_bytes += carried->alloc_bytes;
         counts.alloc_blocks += carried->alloc_blocks;
         counts.free_bytes += carried->free_bytes;
         counts.free_blocks += carried->free_blocks;
     }
     return counts;
+}
+
+static inline struct tracer_counts
+_PyTracer_Counts(uint32_t id)
+{
+    return _PyTracer_AddCarried(
+        _PyTracer_Node(id), _PyTracer_chunk_wide[id >> TRACER_CHUNK_BITS]
+                            ? &_PyTracer.wide[id].carried : NULL);
 }
 
 static inline struct tracer_sum

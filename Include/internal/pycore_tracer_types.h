@@ -25,15 +25,71 @@ struct tracer_facts {
     uint64_t parked[_PyTracer_NFREELISTS][2];     // blocks, bytes
 };
 
-/* GIL held, not locked.  NULL without an exception: no memory. */
+/* GIL held, not locked; it is given back before and after the moment that the
+   snapshot shows.  NULL without an exception: no memory. */
 PyAPI_FUNC(struct tracer_snapshot *) _PyTracer_TakeSnapshot(
     int with_blocks, struct tracer_facts *facts);
 
-/* --- tracer_snapshot_tree.c; locked */
+/* --- tracer_rooms.c: memory for a snapshot, made before its moment */
 
-/* Copy strings, locations and nodes, and count the live blocks; 0, or -1: no
+enum tracer_room_of {
+    TRACER_ROOM_TEXT,
+    TRACER_ROOM_STRINGS,
+    TRACER_ROOM_LOCATIONS,
+    TRACER_ROOM_NODES,
+    TRACER_ROOM_SAVED,
+    TRACER_ROOM_TWINS,
+    TRACER_ROOM_WIDE,
+    TRACER_NROOMS_OF_SUMS,
+    TRACER_ROOM_PACKED = TRACER_NROOMS_OF_SUMS,       // of blocks
+    TRACER_ROOM_RUNS,
+    TRACER_ROOM_OTHERS,
+    TRACER_ROOM_NOTES,
+    TRACER_NROOMS
+};
+
+struct tracer_room {
+    void *p;
+    size_t size;                  // bytes
+};
+
+struct tracer_rooms {
+    struct tracer_room list[TRACER_NROOMS];
+};
+
+/* Make the first n rooms as large as they were needed last.  GIL not held. */
+extern void _PyTracer_PrepareRooms(struct tracer_rooms *rooms, int n);
+/* Room for n items at least, with what is in it; NULL: no memory. */
+extern void *_PyTracer_Room(struct tracer_rooms *rooms,
+                            enum tracer_room_of which, uint64_t n,
+                            size_t item);
+/* So many bytes were needed; locked. */
+extern void _PyTracer_UsedRoom(enum tracer_room_of which, size_t size);
+/* The room is the caller's from now on, cut to this size. */
+extern void *_PyTracer_TakeRoom(struct tracer_rooms *rooms,
+                                enum tracer_room_of which, size_t size);
+extern void _PyTracer_FreeRooms(struct tracer_rooms *rooms);
+
+/* --- tracer_snapshot_tree.c */
+
+/* The tables of the tree as they were at the moment; they lie in rooms. */
+struct tracer_tree {
+    uint32_t nnodes, epoch;
+    const struct tracer_node *nodes;
+    const uint32_t *saved;
+    const struct tracer_twin *twins;
+    const struct tracer_wide *wide;   // of some chunks
+    uint16_t wide_at[TRACER_MAX_CHUNKS];      // number from 1, 0: none
+};
+
+/* Copy the tables; locked.  Make nodes of them; needs no GIL.  0, or -1: no
    memory. */
-extern int _PyTracer_CopyTree(struct tracer_snapshot *s, uint64_t *nblocks);
+extern int _PyTracer_CopyTree(struct tracer_snapshot *s,
+                              struct tracer_tree *tree,
+                              struct tracer_rooms *rooms);
+extern int _PyTracer_WriteTree(struct tracer_snapshot *s,
+                               const struct tracer_tree *tree,
+                               struct tracer_rooms *rooms);
 
 /* Number of a node in a snapshot: the tracer's start with the unknown one and
    the free lists. */
@@ -95,6 +151,7 @@ struct tracer_types {
     uint32_t *index;              // in list + 1, by address; 0: empty
     uint32_t mask;
     uint64_t *filter;             // bit by address; 0: not a type
+    int kept;
 };
 
 /* All live types; allocates nothing through Python.  GIL held. */
@@ -187,26 +244,28 @@ _PyTracer_IsOfType(const struct tracer_types *types, const char *block,
     return presize < 32 || !_PyTracer_MayBeType(types, middle->ob_type);
 }
 
-/* Name the classes of the types of which blocks were seen.  GIL held since,
-   not locked. */
+/* Keep the types alive of which blocks were seen, up to FreeTypes(); GIL held
+   since the moment. */
+extern void _PyTracer_KeepTypes(struct tracer_types *types);
+/* Name their classes.  GIL held, not locked. */
 extern int _PyTracer_NameTypes(const struct tracer_types *types,
                                struct tracer_snapshot *s);
 
-/* --- tracer_buffers.c: blocks that objects own.  GIL held and locked. */
+/* --- tracer_buffers.c: blocks that objects own */
 struct tracer_buffers {
-    uintptr_t *notes;             // address | enum tracer_class
+    uintptr_t *notes;             // address | enum tracer_class, in a room
     size_t n, size;
     const void *last_keys;        // noted last of a dictionary
     int failed;                   // no memory
+    struct tracer_rooms *rooms;
 };
+/* GIL held and locked. */
 extern void _PyTracer_NoteBuffers(struct tracer_buffers *buffers,
-                                  const struct tracer_type *type,
-                                  PyObject *op);
-/* Give the noted blocks their classes: those of pools in the snapshot, the
-   others in their records.  0, or -1: no memory, and no record has one. */
-extern int _PyTracer_MarkBuffers(const struct tracer_buffers *buffers,
-                                 struct tracer_snapshot *s);
-extern void _PyTracer_FreeBuffers(struct tracer_buffers *buffers);
+                                  enum tracer_owner owner, PyObject *op);
+/* Give the noted blocks of a snapshot their classes; changes the notes, needs
+   no GIL.  0, or -1: no memory. */
+extern int _PyTracer_MarkBuffers(struct tracer_buffers *buffers,
+                                 struct tracer_snapshot *s, uint64_t nothers);
 
 #ifdef __cplusplus
 }

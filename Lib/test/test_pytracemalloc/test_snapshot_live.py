@@ -358,6 +358,49 @@ class MemoryTests(unittest.TestCase):
             for thread in threads: thread.join()
             """)
 
+    def test_threads_run_beside_the_moment(self):
+        """Nothing but take_snapshot() lets the other thread run."""
+        assert_python_ok('-X', 'tracemalloc=5', '-c', """if 1:
+            import sys, threading, time, tracemalloc
+            stop, rounds = False, 0
+            def work():
+                global rounds
+                while not stop:
+                    time.sleep(0.0001)
+                    rounds += 1
+            keep = [{i: [i]} for i in range(20_000)]
+            thread = threading.Thread(target=work, daemon=True)
+            thread.start()
+            sys.setswitchinterval(1000)
+            before, end = rounds, time.monotonic() + 60
+            while rounds == before and time.monotonic() < end:
+                tracemalloc.take_snapshot()
+            after = rounds
+            stop = True
+            thread.join()
+            assert after > before
+            """)
+
+    def test_heap_of_another_size_each_time(self):
+        assert_python_ok('-X', 'tracemalloc=5', '-c', """if 1:
+            import tracemalloc
+            def check(n, traces):
+                keep = [({i: i}, [i] * (i % 200), bytes(i % 800))
+                        for i in range(n)]
+                s = tracemalloc.take_snapshot(traces=traces)
+                stats = s.statistics('traceback')
+                assert sum(t.size for t in stats) == s.traced_memory[0]
+                if traces:
+                    assert sum(t.size for t in s.traces) == s.traced_memory[0]
+                    kinds = {t.key: t.count for t in s.statistics('type')}
+                    for kind in 'dict', 'tuple', '<dict keys>':
+                        assert kinds.get(kind, 0) >= n, (kind, n, kinds)
+                    assert kinds.get('<list items>', 0) >= n * 199 // 200
+            for n in 100, 30_000, 30_000, 100, 31_000, 1000:
+                check(n, True)
+                check(n, False)
+            """)
+
 
 if __name__ == "__main__":
     unittest.main()

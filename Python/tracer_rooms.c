@@ -1,0 +1,92 @@
+/* Memory for a snapshot, made before its moment.
+
+   While the tracer is copied no thread runs, and fresh memory would take as
+   long as the copy: a page fault for each page.  So there is as much as the
+   last snapshot took, touched, before the GIL is held.  Where that is too
+   little, more is made at the moment. */
+
+#include "Python.h"
+#include "pycore_tracer_core.h"
+#include "pycore_tracer_types.h"
+
+#include <stdlib.h>
+
+#define PAGE 4096                 // or larger: then some are touched twice
+
+/* Bytes that the last snapshot used, locked. */
+static size_t last_used[TRACER_NROOMS];
+
+static int
+make_room(struct tracer_room *room, size_t size)
+{
+    /* Without `p`, what it says of huge pages holds. */
+    void *p = room->p == NULL ? _PySnapshot_Room(size, 1)
+                              : realloc(room->p, size);
+    if (p == NULL) {
+        return -1;
+    }
+    room->p = p;
+    room->size = size;
+    return 0;
+}
+
+void
+_PyTracer_PrepareRooms(struct tracer_rooms *rooms, int n)
+{
+    size_t used[TRACER_NROOMS];
+    _PyTracer_Lock();
+    memcpy(used, last_used, sizeof(used));
+    _PyTracer_Unlock();
+    for (int i = 0; i < n; i++) {
+        struct tracer_room *room = &rooms->list[i];
+        if (used[i] != 0 && make_room(room, used[i] + used[i] / 8) == 0) {
+            size_t touched = used[i] + used[i] / 32;
+            for (size_t offset = 0; offset < touched; offset += PAGE) {
+                ((volatile char *)room->p)[offset] = 0;
+            }
+        }
+    }
+}
+
+void *
+_PyTracer_Room(struct tracer_rooms *rooms, enum tracer_room_of which,
+               uint64_t n, size_t item)
+{
+    struct tracer_room *room = &rooms->list[which];
+    if (n > PTRDIFF_MAX / 2 / item) {
+        return NULL;
+    }
+    size_t size = n == 0 ? 1 : (size_t)n * item;
+    if (size > room->size
+        && make_room(room, Py_MAX(size, room->size * 2)) < 0)
+    {
+        return NULL;
+    }
+    return room->p;
+}
+
+void
+_PyTracer_UsedRoom(enum tracer_room_of which, size_t size)
+{
+    _PyTracer_ASSERT_LOCKED();
+    last_used[which] = size;
+}
+
+void *
+_PyTracer_TakeRoom(struct tracer_rooms *rooms, enum tracer_room_of which,
+                   size_t size)
+{
+    struct tracer_room *room = &rooms->list[which];
+    void *p = size < room->size ? realloc(room->p, Py_MAX(size, 1)) : NULL;
+    p = p == NULL ? room->p : p;
+    *room = (struct tracer_room){NULL};
+    return p;
+}
+
+void
+_PyTracer_FreeRooms(struct tracer_rooms *rooms)
+{
+    for (int i = 0; i < TRACER_NROOMS; i++) {
+        free(rooms->list[i].p);
+    }
+}
