@@ -22,6 +22,8 @@ static inline Py_ALWAYS_INLINE uint32_t
 tracer_index(poolp pool, const void *block)
 {
     uint32_t offset = (uint32_t)((uintptr_t)block & POOL_SIZE_MASK);
+    assert(pool->tracer_reciprocal
+           == ((1 << 15) + pool->szidx) / (pool->szidx + 1));
     return offset * pool->tracer_reciprocal >> (15 + ALIGNMENT_SHIFT);
 }
 
@@ -44,6 +46,7 @@ tracer_table_size(uint32_t szidx)
 static inline uintptr_t
 tracer_address(poolp pool, uint32_t number)
 {
+    assert(number < NUMBLOCKS(pool->szidx));
     return (uintptr_t)pool + POOL_OVERHEAD
            + (size_t)number * INDEX2SIZE(pool->szidx);
 }
@@ -64,6 +67,7 @@ tracer_mark_mapped(poolp pool)
 static uint32_t *
 tracer_make_table(poolp pool)
 {
+    _PyTracer_ASSERT_LOCKED();
     if (pool->tracer_table == NULL) {
         pool->tracer_table = _PyTracer_MemTable(
             tracer_table_size(pool->szidx));
@@ -102,6 +106,7 @@ tracer_empty_table(poolp pool, int leaked)
     const uint32_t *entries = pool->tracer_table
                               + tracer_first_index(pool->szidx);
     uint32_t n = (pool->nextoffset - POOL_OVERHEAD) / INDEX2SIZE(pool->szidx);
+    assert(n <= NUMBLOCKS(pool->szidx));
     uint32_t any = 0;
     for (uint32_t i = 0; i < n; i++) {
         any |= entries[i];
@@ -115,6 +120,7 @@ tracer_empty_table(poolp pool, int leaked)
 static void
 tracer_drop_table(poolp pool, int leaked)
 {
+    _PyTracer_ASSERT_LOCKED();
     if (pool->tracer_table != NULL) {
         tracer_empty_table(pool, leaked);
         _PyTracer_MemFreeTable(pool->tracer_table,

@@ -136,6 +136,7 @@ grow_chains(struct code *code)
     }
     struct code before = *code;
     uint32_t *old = chains_of(&before);
+    assert(more > bits && (size_t)1 << more <= PART_UNITS);
     code->chains.many = grown;
     code->ninstrs++;
     for (uint32_t chain = 0; chain < 1u << bits; chain++) {
@@ -209,6 +210,7 @@ find_code(uintptr_t key)
 static int
 grow_codes(void)
 {
+    assert(free_codes == 0 && ncodes == code_capacity);
     uint32_t *grown_buckets =
         _PyTracer_MemAlloc(code_capacity * 2 * sizeof(uint32_t));
     if (grown_buckets == NULL) {
@@ -233,6 +235,7 @@ grow_codes(void)
 static struct code *
 make_code(PyCodeObject *object, uintptr_t key)
 {
+    assert(key != 0 && find_code(key) == NULL);
     uint32_t function = _PyTracer_InternFunction(object);
     if (function == UINT32_MAX) {
         return NULL;
@@ -259,6 +262,7 @@ drop_code(struct code *code)
     uint32_t i = (uint32_t)(code - codes);
     uint32_t *link = bucket_of(code->key);
     while (*link != i + 1) {
+        assert(*link != 0);
         link = &codes[*link - 1].next;
     }
     *link = code->next;
@@ -281,6 +285,7 @@ find_instr(struct code *code, uint32_t unit)
     uint32_t *first = chain_of(code, unit);
     struct instr *before = NULL;
     for (uint32_t i = *first; i != 0; i = before->next) {
+        assert(i <= ninstrs);
         struct instr *instr = &instrs[i - 1];
         if (instr->unit == unit) {
             if (before != NULL) {
@@ -311,6 +316,7 @@ grow_instrs(void)
 static void
 add_instr(struct code *code, uint32_t unit, uint32_t location)
 {
+    assert(unit < PART_UNITS && find_instr(code, unit) == UINT32_MAX);
     uint32_t i = free_instrs != 0 ? free_instrs - 1 : ninstrs;
     if (i + 1 == TRACER_INDEX_MAX
         || (i == instr_capacity && grow_instrs() < 0)
@@ -335,6 +341,8 @@ _PyTracer_LocationOf(_PyInterpreterFrame *frame)
 {
     PyCodeObject *object = _PyFrame_GetCode(frame);
     int offset = (int)(frame->instr_ptr - _PyCode_CODE(object));
+    _PyTracer_ASSERT_LOCKED();
+    assert(offset >= 0 && offset < Py_SIZE(object));
     uint32_t unit = (uint32_t)offset % PART_UNITS;
     uintptr_t key = key_of(object, (uint32_t)offset / PART_UNITS);
     struct code *code = find_code(key);

@@ -186,6 +186,8 @@ _PyTracer_Watch(void)
 static void
 next_epoch(void)
 {
+    assert_protected();
+    assert(_PyTracer.next_saved >= _PyTracer.epoch);
     _Py_atomic_store_uint32_relaxed(&_PyTracer.epoch_used, 0);
     _PyTracer.most_saved = Py_MAX(_PyTracer.most_saved,
                                   _PyTracer.next_saved - _PyTracer.epoch);
@@ -234,6 +236,7 @@ take_raw_peak(void)
 static void
 settle(void)
 {
+    assert_protected();
     take_raw_peak();
     if (_PyTracer.rising) {
         int64_t current = _PyTracer_Current();
@@ -325,6 +328,7 @@ _PyTracer_SavePeak(uint32_t id)
 {
     struct tracer_counts counts = _PyTracer_Counts(id);
     struct tracer_sum live = _PyTracer_Live(&counts);
+    assert(_PyTracer_Node(id)->saved < _PyTracer.epoch);
     uint32_t packed = (uint32_t)(live.blocks << TRACER_SAVED_SHIFT
                                  | live.bytes);
     if (live.bytes >> TRACER_SAVED_SHIFT
@@ -350,6 +354,7 @@ _PyTracer_AtPeak(uint32_t id)
         struct tracer_counts counts = _PyTracer_Counts(id);
         return _PyTracer_Live(&counts);
     }
+    assert(number < _PyTracer.next_saved);
     uint32_t packed = _PyTracer.saved[number - _PyTracer.epoch];
     if (packed == TRACER_SAVED_WIDE) {
         return _PyTracer.wide[id].saved;
@@ -422,6 +427,7 @@ _PyTracer_EndMeasure(struct tracer_measure *measure)
     settle();
     struct tracer_measure **link = &_PyTracer.measures;
     while (*link != measure) {
+        assert(*link != NULL);
         link = &(*link)->next;
     }
     *link = measure->next;

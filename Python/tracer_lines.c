@@ -101,6 +101,7 @@ decode_entry(const uint8_t *table, uint32_t size, struct tracer_decoder *d,
     if (r.is_cut) {
         *pos = nowhere;
     }
+    assert(r.next > table + d->next && r.next <= r.end);
     d->next = (uint32_t)(r.next - table);
     d->unit += (int)(first & 7) + 1;
 }
@@ -111,6 +112,7 @@ _PyTracer_DecodeLine(PyCodeObject *code, struct tracer_decoder *d, int unit)
     PyObject *table = code->co_linetable;
     const uint8_t *start = (const uint8_t *)PyBytes_AS_STRING(table);
     uint32_t size = (uint32_t)Py_MIN(PyBytes_GET_SIZE(table), UINT32_MAX);
+    assert(unit >= 0 && d->unit >= 0 && d->next <= size);
     if (d->next == 0 || d->unit > unit) {
         *d = (struct tracer_decoder){.line = code->co_firstlineno};
     }

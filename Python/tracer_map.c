@@ -43,6 +43,7 @@ static struct tracer_record *
 find_slot(uintptr_t address, uint32_t domain)
 {
     struct tracer_map *map = &_PyTracer.map;
+    assert(map->used <= map->mask && (map->mask & (map->mask + 1)) == 0);
     size_t i = home(map, address, domain);
     while (map->records[i].node != TRACER_NODE_NONE
            && (map->records[i].address != address
@@ -64,6 +65,7 @@ static int
 grow(void)
 {
     struct tracer_map *map = &_PyTracer.map;
+    _PyTracer_ASSERT_LOCKED();
     struct tracer_map old = *map;
     size_t capacity = (old.mask + 1) * 2;
     struct tracer_record *records = _PyTracer_MemAlloc(capacity
@@ -113,6 +115,7 @@ static void
 count_in(uint32_t node, size_t size)
 {
     struct tracer_twin *twin = _PyTracer_Twin(node);
+    assert(twin != &_PyTracer.twins[0]);
     if (!_PyTracer_IsParked(node)) {
         _Py_atomic_add_int64(&_PyTracer.map_current, (int64_t)size);
         int64_t current = _PyTracer_Current();
@@ -140,7 +143,9 @@ static void
 count_out(uint32_t node, size_t size)
 {
     struct tracer_twin *twin = _PyTracer_Twin(node);
-    assert(_PyTracer_Live(&twin->counts).bytes >= size);
+    assert(twin != &_PyTracer.twins[0]);
+    assert(_PyTracer_Live(&twin->counts).bytes >= size
+           && _PyTracer_Live(&twin->counts).blocks > 0);
     if (!_PyTracer_IsParked(node)) {
         if (_Py_atomic_load_uint32_relaxed(&_PyTracer.free_epoch)
             == TRACER_LOOK)
@@ -167,7 +172,9 @@ static int
 place(const struct tracer_record *record)
 {
     struct tracer_map *map = &_PyTracer.map;
-    assert(record->node != TRACER_NODE_NONE);
+    assert(record->node != TRACER_NODE_NONE
+           && record->node < _PyTracer.nnodes);
+    assert(record->kind <= TRACER_EXTERNAL && record->class_ == 0);
     struct tracer_record *slot = find_slot(record->address, record->domain);
     if (slot->node != TRACER_NODE_NONE) {
         count_out(slot->node, slot->size);
@@ -203,6 +210,7 @@ remove_slot(struct tracer_record *slot)
 {
     struct tracer_map *map = &_PyTracer.map;
     size_t hole = (size_t)(slot - map->records);
+    assert(map->used > 0 && hole <= map->mask);
     size_t i = hole;
     for (;;) {
         i = (i + 1) & map->mask;
@@ -232,6 +240,7 @@ _PyTracer_MapRemove(uintptr_t address, uint32_t domain,
     *old = *slot;
     count_out(old->node, old->size);
     remove_slot(slot);
+    assert(_PyTracer_MapFind(address, domain) == NULL);
     return 1;
 }
 
@@ -271,6 +280,7 @@ _PyTracer_MapRestore(const struct tracer_record *old)
         return -1;
     }
     struct tracer_twin *twin = _PyTracer_Twin(old->node);
+    assert(twin != &_PyTracer.twins[0]);
     if (!_PyTracer_IsParked(old->node)) {
         if (!is_rising()) {
             save_twin_peak(twin);

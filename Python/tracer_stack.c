@@ -73,6 +73,7 @@ struct tracer_stack {
 static size_t
 base_distance(void)
 {
+    assert(_PyTracer.limit > 1);
     return (size_t)_PyTracer.limit * BASES;
 }
 
@@ -88,6 +89,8 @@ first_switch(void)
 static int
 grow_stack(struct tracer_stack *s)
 {
+    _PyTracer_ASSERT_LOCKED();
+    assert(s->depth <= s->capacity && s->trusted <= s->capacity);
     size_t n = s->capacity ? s->capacity * 2 : INITIAL_ENTRIES;
     size_t old_entries = s->capacity * sizeof(struct entry);
     size_t old_pending = s->capacity * sizeof(*s->pending);
@@ -184,6 +187,7 @@ from_last(struct entry *entries, size_t i)
     {
         first--;
     }
+    assert(first >= base && base % base_distance() == 0);
     for (size_t j = first; j <= i; j++) {
         struct stop *stop = last_stop(&entries[j]);
         if (stop->from_last != TRACER_NODE_NONE) {
@@ -204,6 +208,7 @@ static inline struct stop *
 known_stop(struct entry *e)
 {
     const void *instr = e->frame->instr_ptr;
+    assert(e->last < Py_ARRAY_LENGTH(e->stops) && instr != NULL);
     if (last_stop(e)->instr != instr) {
         if (e->stops[e->last ^ 1].instr != instr) {
             return NULL;
@@ -219,6 +224,7 @@ static inline int
 move_entry(struct entry *e)
 {
     const void *instr = e->frame->instr_ptr;
+    assert(last_stop(e)->instr != instr);
     e->last ^= 1;
     struct stop *stop = last_stop(e);
     if (stop->instr != instr) {
@@ -234,6 +240,7 @@ move_entry(struct entry *e)
 static Py_NO_INLINE int
 make_entry(struct entry *e, _PyInterpreterFrame *frame, uint32_t parent)
 {
+    assert(!_PyFrame_IsIncomplete(frame));
     e->frame = frame;
     e->parent = parent;
     e->last = 0;
@@ -248,6 +255,7 @@ make_entry(struct entry *e, _PyInterpreterFrame *frame, uint32_t parent)
 static Py_NO_INLINE uint32_t
 capture_one(PyThreadState *tstate)
 {
+    assert(_PyTracer.limit == 1);
     _PyInterpreterFrame *frame = _PyThreadState_GetFrame(tstate);
     if (frame == NULL) {
         return _PyTracer_NoFrame(tstate);
@@ -336,6 +344,7 @@ resume_frames(struct tracer_stack *s, _PyInterpreterFrame *top)
             break;
         }
         if (_PyTracer_IsMarked(frame) && e < live_end) {
+            assert(depth <= s->trusted && e->frame == frame);
             s->depth = depth;
             s->deep_top = depth - 1;
             while (s->next_switch < depth) {
@@ -386,6 +395,8 @@ collect_frames(struct tracer_stack *s, _PyInterpreterFrame *frame)
         }
         s->pending[n++] = frame;
     }
+    assert(frame == NULL || entries[depth - 1].frame == frame);
+    assert(n <= s->capacity);
     s->depth = frame == NULL ? 0 : depth;
     return (Py_ssize_t)n;
 }
@@ -404,6 +415,8 @@ push_frames(struct tracer_stack *s, size_t n)
     {
         s->next_switch -= base_distance();
     }
+    assert(depth <= s->next_switch);
+    assert((s->next_switch - first_switch()) % base_distance() == 0);
     uint32_t parent = depth > 0 ? last_stop(&entries[depth - 1])->node : 0;
     for (; n > 0; depth++) {
         _PyInterpreterFrame *frame = s->pending[--n];
@@ -435,9 +448,12 @@ push_frames(struct tracer_stack *s, size_t n)
                 return -1;
             }
         }
+        assert(last_stop(e)->instr == frame->instr_ptr
+               && last_stop(e)->node != TRACER_NODE_NONE);
         frame->tracer_mark = 1;
         parent = last_stop(e)->node;
     }
+    assert(depth <= s->trusted && depth <= s->capacity);
     s->depth = depth;
     return 0;
 }
@@ -504,6 +520,8 @@ capture_stack(PyThreadState *tstate)
         return _PyTracer_NoFrame(tstate);
     }
     struct entry *e = &s->entries[s->depth - 1];
+    assert(e->frame == _PyThreadState_GetFrame(tstate));
+    assert(last_stop(e)->instr == e->frame->instr_ptr);
     top->frame = e->frame;
     top->parent = e->parent;
     return last_stop(e)->node;
@@ -517,6 +535,8 @@ look_up(const struct _PyTracer_top *top, _PyInterpreterFrame *frame)
     if (top->stack->code_epoch != _PyTracer.code_epoch) {
         return TRACER_NODE_NONE;
     }
+    assert(top->stack->depth > 0
+           && top->stack->entries[top->stack->depth - 1].frame == frame);
     return _PyTracer_CachedChild(top->parent, frame);
 }
 
@@ -534,6 +554,7 @@ pop_one(struct _PyTracer_top *top, const _PyInterpreterFrame *frame)
     if (e->frame != frame || (stop = known_stop(e)) == NULL) {
         return TRACER_NODE_NONE;
     }
+    assert(frame->tracer_mark && stop->node != TRACER_NODE_NONE);
     s->depth--;
     top->frame = e->frame;
     top->parent = e->parent;
