@@ -17,10 +17,10 @@
 
 /* --- Interpreters come and go */
 
-/* Locked. */
 static void
 count_interpreter(PyInterpreterState *interp, int change)
 {
+    _PyTracer_ASSERT_LOCKED();
     int n = _Py_atomic_load_int_relaxed(&_PyTracer.own_gils) + change;
     assert(n >= 0);
     _Py_atomic_store_int_relaxed(&_PyTracer.own_gils, n);
@@ -75,6 +75,7 @@ _PyTracer_InterpreterEnd(PyInterpreterState *interp)
     _PyTracer_Lock();
     _PyTracer_ForgetInterpreter(interp);
     if (interp->tracer_flags & _PyTracer_INTERP_OWN_GIL) {
+        assert(_PyTracer.shared);
         count_interpreter(interp, -1);
     }
     _PyTracer_Unlock();
@@ -85,6 +86,9 @@ _PyTracer_InterpreterEnd(PyInterpreterState *interp)
 void
 _PyTracer_CountGils(void)
 {
+    _PyTracer_ASSERT_LOCKED();
+    assert(_PyTracer.shared
+           || _Py_atomic_load_int_relaxed(&_PyTracer.own_gils) == 0);
     if (_Py_atomic_load_int_relaxed(&_PyTracer.own_gils) == 0) {
         _PyTracer.shared = 0;
     }

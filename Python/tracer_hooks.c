@@ -424,6 +424,7 @@ install(PyMemAllocatorDomain domain, PyMemAllocatorEx functions, int again)
 void
 _PyTracer_InstallAllocators(int again)
 {
+    assert(_PyTracer.tracing);
     int fused = _PyTracer_PymallocInUse() && !_PyTracer.shared;
     _PyTracer.short_way = fused && !_PyTracer_small_fallback;
     (void)install(PYMEM_DOMAIN_RAW, general_raw(), again);

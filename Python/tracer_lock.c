@@ -148,6 +148,7 @@ static enum acquired
 end_fork(void)
 {
     enum acquired acquired = _PyTracer_forks & 3;
+    assert(acquired != 0);
     _PyTracer_forks >>= 2;
     return acquired;
 }
