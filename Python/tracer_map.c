@@ -174,7 +174,7 @@ place(const struct tracer_record *record)
     struct tracer_map *map = &_PyTracer.map;
     assert(record->node != TRACER_NODE_NONE
            && record->node < _PyTracer.nnodes);
-    assert(record->kind <= TRACER_EXTERNAL && record->class_ == 0);
+    assert(record->kind <= TRACER_EXTERNAL);
     struct tracer_record *slot = find_slot(record->address, record->domain);
     if (slot->node != TRACER_NODE_NONE) {
         count_out(slot->node, slot->size);
