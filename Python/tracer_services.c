@@ -27,7 +27,7 @@ _PyTracer_StartServices(const PyConfig *config)
     if (!services_are_asked_for(config)) {
         return;
     }
-    PyObject *module = PyImport_ImportModule("tracemalloc.services");
+    PyObject *module = PyImport_ImportModule("pytracemalloc.services");
     PyObject *result = NULL;
     if (module != NULL) {
         /* "u" makes None of NULL. */

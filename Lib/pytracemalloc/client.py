@@ -1,4 +1,4 @@
-"""The other end of tracemalloc.control's socket.
+"""The other end of pytracemalloc.control's socket.
 
 Nothing that comes from there is believed before it is checked.  The kernel
 says which process listens, and whose it is; an answer has a greatest length
@@ -14,7 +14,7 @@ import stat
 import time
 
 from pytracemalloc.errors import CommandError, UsageError
-from tracemalloc.unix_socket import is_peer, peer_of
+from pytracemalloc.unix_socket import is_peer, peer_of
 
 _TIMEOUT = 60.0                   # seconds to connect, and for each answer
 _MAX_ANSWER = 1 << 23             # bytes

@@ -11,7 +11,6 @@ import _pytest
 import pluggy
 import pytest
 
-import pytracemalloc
 import tracemalloc
 from pytracemalloc.options import positive
 from pytracemalloc.units import format_count, format_size, parse_size
@@ -21,8 +20,9 @@ from tracemalloc.printable import printable
 _SITES = 5                        # shown with a failure
 
 # What runs a test allocates too: it is not the test.
-_OWN = tuple(os.path.dirname(package.__file__) + os.sep for package in
-             (_pytest, pluggy, pytracemalloc, tracemalloc))
+_OWN = tuple(os.path.dirname(path) + os.sep for path in
+             (_pytest.__file__, pluggy.__file__, tracemalloc.__file__,
+              __file__))
 
 
 def _is_number(value):

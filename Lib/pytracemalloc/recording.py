@@ -11,9 +11,9 @@ import json
 import os
 import sys
 import tracemalloc
-import tracemalloc.files          # while nothing is traced yet
 import tracemalloc.task           # its handler of forks comes before ours
 from tracemalloc.printable import printable
+from tracemalloc.snapshot import load_files
 
 from pytracemalloc import endings, summary
 from pytracemalloc.terminal import Progress, width_of
@@ -63,6 +63,7 @@ class Recording:
                                 after_in_child=self.forked)
         if self.options.get('http'):
             self.serve()
+        load_files()              # while nothing is traced yet
         tracemalloc.stop()        # the environment may have started it
         tracemalloc.start(self.options['frames'])
         self.schedule()
@@ -78,7 +79,7 @@ class Recording:
                 self.tasks.append(task)
 
     def serve(self):
-        from tracemalloc import http
+        from pytracemalloc import http
         host, port, names = self.options['http']
         try:
             server = http.serve(port, host, names)

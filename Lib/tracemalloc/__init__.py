@@ -15,15 +15,73 @@ pytracemalloc 0.9.1 are here too.  See also: python -m pytracemalloc --help.
 import linecache
 
 # Functions implemented in C.
-from _tracemalloc import *
-from _tracemalloc import _get_object_traceback
+from _tracemalloc import (
+    _get_object_traceback, clear_traces, get_freelist_stats,
+    get_traceback_limit, get_traced_memory, get_tracemalloc_memory,
+    get_tracer_stats, get_unicode_interned, is_tracing, measure, reset_peak,
+    start, stop)
 from _tracemalloc_snapshot import _get_traces, get_arena_stats
 
-from tracemalloc.compat091 import *
 from tracemalloc.filters import BaseFilter, DomainFilter, Filter
 from tracemalloc.frames import Frame, Trace, Traceback, _format_size, _Traces
 from tracemalloc.snapshot import CallTree, Snapshot
 from tracemalloc.statistic import Statistic, StatisticDiff
+
+__version__ = "1.0.0"
+
+# What few programs use is imported when it is first asked for: by the module
+# that has it, None for the module itself.
+_LATER = {
+    # pytracemalloc 0.9.1, and what came between it and PEP 454.
+    'DisplayGarbage': 'tracemalloctext.display_garbage',
+    'DisplayTop': 'tracemalloctext.display_top_091',
+    'TakeSnapshot': 'tracemalloctext.take_snapshot_091',
+    'Task': 'tracemalloc.task',
+    'add_exclude_filter': 'tracemalloc.snapshot_filters',
+    'add_filter': 'tracemalloc.snapshot_filters',
+    'add_include_filter': 'tracemalloc.snapshot_filters',
+    'cancel_tasks': 'tracemalloc.task',
+    'clear_filters': 'tracemalloc.snapshot_filters',
+    'disable': 'tracemalloc.switch',
+    'enable': 'tracemalloc.switch',
+    'get_filters': 'tracemalloc.snapshot_filters',
+    'get_process_memory': 'tracemalloc.process',
+    'get_tasks': 'tracemalloc.task',
+    'is_enabled': 'tracemalloc.switch',
+    'set_traceback_limit': 'tracemalloc.switch',
+    'start_timer': 'tracemalloc.timer',
+    'stop_timer': 'tracemalloc.timer',
+}
+# The servers of a running program.
+_MODULES = {'control': 'pytracemalloc.control', 'http': 'pytracemalloc.http'}
+
+__all__ = [
+    'BaseFilter', 'CallTree', 'DomainFilter', 'Filter', 'Frame', 'Snapshot',
+    'Statistic', 'StatisticDiff', 'Trace', 'Traceback', 'clear_traces',
+    'get_arena_stats', 'get_freelist_stats', 'get_object_traceback',
+    'get_traceback_limit', 'get_traced_memory', 'get_tracemalloc_memory',
+    'get_tracer_stats', 'get_unicode_interned', 'is_tracing', 'measure',
+    'reset_peak', 'start', 'stop', 'take_snapshot', *_LATER]
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        value = _import(_MODULES[name])
+    elif name in _LATER:
+        value = getattr(_import(_LATER[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def _import(name):
+    return __import__(name, fromlist=['*'])
+
+
+def __dir__():
+    return [*__all__, *_MODULES, '__version__', '__doc__', '__name__',
+            '__file__', '__path__']
 
 
 def get_object_traceback(obj):
@@ -41,9 +99,5 @@ def take_snapshot(traces=True):
     With *traces* false it holds the sums of each call site, but no single
     blocks, and is taken in a time that does not depend on their number.
     """
-    if not is_tracing():
-        raise RuntimeError("the tracemalloc module must be tracing memory "
-                           "allocations to take a snapshot")
-    # Called without an argument where one is not needed, as stock does.
-    taken = _get_traces() if traces else _get_traces(False)
-    return Snapshot(taken, get_traceback_limit())
+    return Snapshot._take(traces, is_tracing, _get_traces,
+                          get_traceback_limit)

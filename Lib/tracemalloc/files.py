@@ -139,8 +139,8 @@ def _as_json(kind, name, value):
         raise _not_plain(kind, name) from None
 
 
-def load(filename):
-    """Load a snapshot from a file; ValueError if it is damaged."""
+def load(filename, kind):
+    """Load a *kind*, Snapshot, from a file; ValueError if it is damaged."""
     with io.FileIO(filename) as file:
         status = os.fstat(file.fileno())
         if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
@@ -150,8 +150,8 @@ def load(filename):
         written = os.fstat(file.fileno()).st_mtime
     try:
         if image.startswith(MAGIC):
-            return _load_native(image)
-        snapshot = _load_pickle(image)
+            return _load_native(image, kind)
+        snapshot = _load_pickle(image, kind)
         if snapshot.timestamp is None:
             snapshot.timestamp = datetime.fromtimestamp(written)
         return snapshot
@@ -181,10 +181,9 @@ def _pair(value):
     return _count(first), _count(second)
 
 
-def _make_snapshot(traces, values, attributes):
+def _make_snapshot(kind, traces, values, attributes):
     """*values*: of the attributes in _OWN; *attributes*: all others."""
-    from tracemalloc.snapshot import Snapshot
-    snapshot = Snapshot(traces, _count(values['traceback_limit']))
+    snapshot = kind(traces, _count(values['traceback_limit']))
     snapshot.timestamp = _typed(values, 'timestamp', datetime, type(None))
     pid = values['pid']
     snapshot.pid = None if pid is None else _count(pid)
@@ -194,7 +193,7 @@ def _make_snapshot(traces, values, attributes):
         name: _pair(value)
         for name, value in _typed(values, 'freelists', dict).items()}
     for name in attributes:
-        if name in _OWN or hasattr(Snapshot, name):
+        if name in _OWN or hasattr(kind, name):
             raise ValueError("attribute %r cannot be set" % name)
     vars(snapshot).update(attributes)
     return snapshot
@@ -202,13 +201,13 @@ def _make_snapshot(traces, values, attributes):
 
 # --- Native
 
-def _load_native(image):
+def _load_native(image, kind):
     traces, text = _read_traces(image)
     try:
         values = _decoder.decode(text)
         timestamp = _typed(values, 'timestamp', str, type(None))
         values['timestamp'] = timestamp and datetime.fromisoformat(timestamp)
-        return _make_snapshot(traces, values,
+        return _make_snapshot(kind, traces, values,
                               _typed(values, 'attributes', dict))
     except (ValueError, TypeError, KeyError, AttributeError,
             RecursionError) as error:
@@ -232,13 +231,13 @@ class _StoredTraces(_Stored):
     pass
 
 
-def _load_pickle(image):
+def _load_pickle(image, kind):
     try:
         data = _read_pickle(image, (_StoredSnapshot, _StoredTraces, datetime))
         if isinstance(data, _StoredSnapshot):
-            return _from_stock(data.state)
+            return _from_stock(data.state, kind)
         if isinstance(data, dict) and 'format_version' in data:
-            return _from_091(data)
+            return _from_091(data, kind)
     except ValueError as error:
         problem = str(error)
     except (TypeError, KeyError, AttributeError, OverflowError) as error:
@@ -249,7 +248,7 @@ def _load_pickle(image):
     raise ValueError("not a snapshot file, or a damaged one: %s" % problem)
 
 
-def _from_stock(state):
+def _from_stock(state, kind):
     # What the standard library's has not.
     values = {'timestamp': None, 'pid': None, 'metadata': {},
               'traced_memory': (0, 0), 'freelists': {}}
@@ -257,18 +256,17 @@ def _from_stock(state):
     values |= {name: state[name] for name in _OWN if name in state}
     attributes = {name: value for name, value in state.items()
                   if name not in _OWN}
-    return _make_snapshot(traces, values, attributes)
+    return _make_snapshot(kind, traces, values, attributes)
 
 
-def _from_091(data):
+def _from_091(data, kind):
     """The statistics {filename: {lineno or None: (size, count)}} become call
     sites without traces."""
-    from tracemalloc.snapshot import Snapshot
     lines = []
     for filename, stats in data['stats'].items():
         for lineno, (size, count) in stats.items():
             lines.append((filename, lineno or 0, size, count))
-    snapshot = Snapshot(_from_lines(lines), 1)
+    snapshot = kind(_from_lines(lines), 1)
     pid = data.get('pid')
     snapshot.pid = None if pid is None else _count(pid)
     timestamp = data.get('timestamp')

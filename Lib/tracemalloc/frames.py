@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from functools import total_ordering
 
 from _tracemalloc_snapshot import FrameInfo, Traces
-from tracemalloc.source_lines import getline
 
 # Pickles must be readable where FrameInfo does not exist.
 copyreg.pickle(FrameInfo, lambda frame: (tuple, (tuple(frame),)))
@@ -131,6 +130,7 @@ class Traceback(Sequence):
 
         *limit*: the most recent frames if positive, the oldest if negative.
         """
+        from tracemalloc.source_lines import getline
         frames = self
         if limit is not None:
             frames = self[-limit:] if limit > 0 else self[:limit]

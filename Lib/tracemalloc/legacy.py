@@ -5,6 +5,11 @@ a snapshot (metrics, process memory, user data) is kept in its metadata as
 plain lists and numbers, so that it is written with it.
 """
 
+from _tracemalloc import (
+    get_traceback_limit, get_tracemalloc_memory, is_tracing)
+from _tracemalloc_snapshot import _get_traces
+from tracemalloc.filters import Filter
+
 
 def _damaged(what):
     return ValueError("damaged snapshot: its %s cannot be read; load another "
@@ -22,12 +27,12 @@ class LegacyMethods:
         may also be the first argument, returns a list of (title, 'size',
         value) tuples.
         """
-        from tracemalloc import get_tracemalloc_memory, take_snapshot
         from tracemalloc.process import get_process_memory
         from tracemalloc.snapshot_filters import get_filters
         if callable(traces):
             user_data_callback, traces = traces, False
-        snapshot = take_snapshot(traces=bool(traces))
+        snapshot = cls._take(bool(traces), is_tracing, _get_traces,
+                             get_traceback_limit)
         filters = get_filters()
         if filters:
             snapshot.apply_filters(filters)
@@ -37,7 +42,7 @@ class LegacyMethods:
         if user_data_callback is not None:
             metadata["user_data"] = _check_user_data(user_data_callback())
         if metrics:
-            from tracemalloctext.metrics import add_metrics
+            from tracemalloc.metrics import add_metrics
             add_metrics(snapshot)
         return snapshot
 
@@ -81,7 +86,6 @@ class LegacyMethods:
 
     def filter_filenames(self, patterns, include):
         """Keep (or, if *include* is false, drop) what matches a pattern."""
-        from tracemalloc import Filter
         if isinstance(patterns, str):
             patterns = [patterns]
         self.apply_filters([Filter(bool(include), pattern)
@@ -100,7 +104,7 @@ class LegacyMethods:
     def add_metric(self, name, value, format):
         """Add a metric; *format* is 'int', 'percent' (1.0 is 100 %) or
         'size' (bytes).  Return the Metric."""
-        from tracemalloctext.metric import Metric
+        from tracemalloc.metric import Metric
         metric = Metric(name, value, format)
         rows = self.metadata.setdefault("metrics", {})
         if name in rows:
@@ -116,7 +120,7 @@ class LegacyMethods:
     @property
     def metrics(self):
         """Metrics as {name: Metric}, in the order of their names."""
-        from tracemalloctext.metric import Metric
+        from tracemalloc.metric import Metric
         rows = self.metadata.get("metrics") or {}
         try:
             return {name: Metric(name, *rows[name]) for name in sorted(rows)}
@@ -130,7 +134,7 @@ class LegacyMethods:
         *group_by* is 'filename', 'line', 'address', 'traceback' or another key
         type of statistics().
         """
-        from tracemalloctext.grouped_stats import group_snapshot
+        from tracemalloc.grouping import group_snapshot
         return group_snapshot(self, group_by, cumulative)
 
 

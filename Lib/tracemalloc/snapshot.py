@@ -1,15 +1,13 @@
 """Snapshots of traced memory."""
 
 from collections import namedtuple
-from datetime import datetime
 from operator import attrgetter
 import os
+import time
 
-from tracemalloc import files
 from tracemalloc.filters import filter_traces
 from tracemalloc.frames import Traceback, _Traces
 from tracemalloc.legacy import LegacyMethods
-from tracemalloc.modules import module_of
 from tracemalloc.statistic import (
     MEASURES, BlockStatistics, Statistic, compare, statistics)
 
@@ -17,6 +15,17 @@ from tracemalloc.statistic import (
 _SITE_KEYS = {'filename': True, 'lineno': True, 'function': True,
               'module': True, 'traceback': False}
 _BLOCK_KEYS = ('type', 'type+lineno', 'domain', 'address')
+
+_files = None
+
+
+def load_files():
+    """Import what writes and reads files, at the latest when it is needed."""
+    global _files
+    if _files is None:
+        from tracemalloc import files as _files
+    return _files
+
 
 PinnedArena = namedtuple('PinnedArena',
                          'address size used blocks traced_blocks')
@@ -52,7 +61,7 @@ class Snapshot(LegacyMethods):
     def __init__(self, traces, traceback_limit):
         self.traces = _Traces(traces)
         self.traceback_limit = traceback_limit
-        self.timestamp = datetime.now()
+        self.timestamp = time.time()
         self.pid = os.getpid()
         self.metadata = {}
         info = self.traces._traces._info or {}
@@ -62,6 +71,17 @@ class Snapshot(LegacyMethods):
             if info.get(loss):
                 self.metadata[loss] = info[loss]
 
+    @classmethod
+    def _take(cls, traces, is_tracing, get_traces, get_traceback_limit):
+        """take_snapshot() of the functions that the caller sees, which the
+        standard library's tests replace."""
+        if not is_tracing():
+            raise RuntimeError("the tracemalloc module must be tracing memory "
+                               "allocations to take a snapshot")
+        # Without an argument where none is needed, as stock does.
+        taken = get_traces() if traces else get_traces(False)
+        return cls(taken, get_traceback_limit())
+
     def __setstate__(self, state):
         # A pickle of the standard library knows the first two attributes.
         self.timestamp = None
@@ -70,6 +90,23 @@ class Snapshot(LegacyMethods):
         self.traced_memory = (0, 0)
         self.freelists = {}
         self.__dict__.update(state)
+
+    def __getstate__(self):
+        return self.__dict__ | {'timestamp': self.timestamp}
+
+    @property
+    def timestamp(self):
+        """When the snapshot was taken: a datetime, or None."""
+        # In seconds until it is asked for: an import would be traced.
+        value = self.__dict__['timestamp']
+        if isinstance(value, float):
+            from datetime import datetime
+            value = self.timestamp = datetime.fromtimestamp(value)
+        return value
+
+    @timestamp.setter
+    def timestamp(self, value):
+        self.__dict__['timestamp'] = value
 
     def _with_traces(self, traces):
         other = Snapshot.__new__(type(self))
@@ -87,7 +124,7 @@ class Snapshot(LegacyMethods):
 
         *format* 'pickle': one that the standard library can read.
         """
-        files.dump(self, filename, format)
+        load_files().dump(self, filename, format)
 
     @staticmethod
     def load(filename):
@@ -95,7 +132,7 @@ class Snapshot(LegacyMethods):
 
         Nothing in the file is executed.  Raise ValueError if it is damaged.
         """
-        return files.load(filename)
+        return load_files().load(filename, Snapshot)
 
     @property
     def peak(self):
@@ -133,6 +170,7 @@ class Snapshot(LegacyMethods):
         self._check(key_type, cumulative, order)
         traces = self.traces._traces
         if key_type == 'module':
+            from tracemalloc.modules import module_of
             names = [None if name is None else module_of(name)
                      for name in traces._filenames()]
             traces = traces._rename(names)

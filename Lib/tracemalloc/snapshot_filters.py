@@ -4,6 +4,8 @@ The tracer traces all blocks, so a filter may be added at any time and loses
 nothing: it is applied to the copy.
 """
 
+from tracemalloc.filters import Filter
+
 _filters = []
 
 
@@ -44,7 +46,6 @@ def clear_filters():
 
 
 def _make_filter(inclusive, filename, lineno, traceback):
-    from tracemalloc import Filter
     if not isinstance(filename, str):
         raise TypeError("filename must be a str, not %s"
                         % type(filename).__name__)

@@ -10,12 +10,12 @@ from tracemalloc import (
     cancel_tasks, clear_filters, get_filters, get_tasks, set_traceback_limit)
 from tracemalloctext.display_top import DisplayTop
 from tracemalloctext.display_top_task import DisplayTopTask
-from tracemalloctext.grouped_stats import GroupedStats
-from tracemalloctext.metric import Metric
-from tracemalloctext.metrics import (
+from tracemalloc.grouped_stats import GroupedStats
+from tracemalloc.metric import Metric
+from tracemalloc.metrics import (
     add_gc_metrics, add_metrics, add_process_memory_metrics,
     add_pymalloc_metrics, add_tracemalloc_metrics, add_unicode_metrics)
-from tracemalloctext.stats_diff import StatsDiff
+from tracemalloc.stats_diff import StatsDiff
 from tracemalloctext.take_snapshot_task import TakeSnapshotTask
 
 __all__ = (

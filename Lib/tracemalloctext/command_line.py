@@ -12,7 +12,7 @@ from tracemalloc import Filter
 from tracemalloc.printable import printable
 from tracemalloctext.display_blocks import display_block, display_blocks
 from tracemalloctext.display_top import DisplayTop
-from tracemalloctext.grouped_stats import GROUPS
+from tracemalloc.grouped_stats import GROUPS
 from tracemalloctext.look import Look
 from tracemalloctext.reader import Failure, read_snapshots
 from tracemalloctext.text import Palette, wants_color

@@ -3,8 +3,9 @@
 import sys
 
 from tracemalloc.printable import printable
-from tracemalloctext.grouped_stats import (
-    GROUPS, comparable, group_snapshot, needs_traces)
+from tracemalloc import Snapshot
+from tracemalloc.grouped_stats import GROUPS, comparable, needs_traces
+from tracemalloc.grouping import group_snapshot
 from tracemalloctext.look import Look
 from tracemalloctext.text import (
     Palette, format_date, format_value, wants_color, write_line)
@@ -29,7 +30,6 @@ class DisplayTop:
 
         callback(snapshot) may add metrics to it.
         """
-        from tracemalloc import Snapshot
         snapshot = Snapshot.create(traces=needs_traces(group_by),
                                    metrics=self.metrics)
         if callback is not None:

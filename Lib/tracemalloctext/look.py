@@ -1,7 +1,7 @@
 """How groups of memory blocks look in a report."""
 
 from tracemalloc.printable import printable
-from tracemalloctext.stats_diff import add_up
+from tracemalloc.stats_diff import add_up
 from tracemalloctext.text import format_size, shorten_filename
 
 

@@ -1,5 +1,6 @@
 """Task that writes snapshots into files."""
 
+from tracemalloc import Snapshot
 from tracemalloc.task import Task
 from tracemalloctext.filename_template import fill_template
 
@@ -23,7 +24,6 @@ class TakeSnapshotTask(Task):
 
     def take_snapshot(self):
         """Take a snapshot, write it; return (snapshot, filename)."""
-        from tracemalloc import Snapshot
         snapshot = Snapshot.create(traces=self.traces, metrics=self.metrics)
         if self.callback is not None:
             self.callback(snapshot)

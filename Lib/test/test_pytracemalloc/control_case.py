@@ -12,7 +12,7 @@ import tracemalloc
 import unittest
 
 from pytracemalloc.client import Client
-from tracemalloc import control
+from pytracemalloc import control
 
 
 class ControlCase(unittest.TestCase):

@@ -5,7 +5,7 @@ import io
 import types
 
 import tracemalloc
-from tracemalloc.__main__ import main as legacy_main
+from tracemalloctext.command_091 import main as legacy_main
 from tracemalloctext.command_line import main as text_main
 
 # What terminals obey or that hides what is there: escape sequences of one and

@@ -15,7 +15,7 @@ import tracemalloc
 import unittest
 from unittest import mock
 
-from tracemalloc import control, unix_socket
+from pytracemalloc import control, unix_socket
 
 from pytracemalloc.client import Client, find_socket
 from pytracemalloc.errors import CommandError
@@ -61,7 +61,7 @@ class ServerTest(ControlCase):
         # The server is nobody's; then ours, with its mode opened by hand.
         os.chmod(self.directory, 0o755)
         os.chown(self.directory, 65534, -1)
-        code = ('import sys; from tracemalloc import control; '
+        code = ('import sys; from pytracemalloc import control; '
                 'control.serve(sys.argv[1]); print(flush=True); '
                 'sys.stdin.read()')
         theirs = os.path.join(self.directory, 'theirs.sock')

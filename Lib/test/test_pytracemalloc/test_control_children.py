@@ -171,13 +171,13 @@ class DirectoryTest(ChildrenCase):
         os.mkdir(sockets)
         self.run_program('''
             import os, signal, sys, tracemalloc, warnings
-            import tracemalloc.control
+            import pytracemalloc.control
             from pytracemalloc.client import Client
             warnings.simplefilter('ignore')       # fork() with threads
 
             def work(sockets, ready):
                 signal.signal(signal.SIGTERM, lambda *args: sys.exit())
-                tracemalloc.control.serve(sockets)
+                pytracemalloc.control.serve(sockets)
                 os.write(ready, b'x')
                 while True:
                     signal.pause()

@@ -10,7 +10,7 @@ import shlex
 import sysconfig
 import unittest
 
-import tracemalloc.__main__
+import tracemalloctext.command_091
 import tracemalloctext.command_line
 from pytracemalloc.cli import make_parser
 
@@ -175,7 +175,7 @@ class ReferenceTests(unittest.TestCase):
 
     def test_options_of_python_m_tracemalloc(self):
         documented = options_of_definitions('pytracemalloc091.rst', '``-')
-        parser = tracemalloc.__main__._make_parser()
+        parser = tracemalloctext.command_091._make_parser()
         for action in parser._actions:
             # One name is enough here: the other page has them all.
             names = set(action.option_strings) - {'-h', '--help'}

@@ -18,11 +18,11 @@ import tracemalloc
 import unittest
 from unittest import mock
 
-from tracemalloc import http
+from pytracemalloc import http
 
 PROGRAM = '''
     import sys, tracemalloc
-    from tracemalloc import http
+    from pytracemalloc import http
     tracemalloc.start()
     server = http.serve(host=sys.argv[1], hosts=sys.argv[2:])
     print(server.port, flush=True)

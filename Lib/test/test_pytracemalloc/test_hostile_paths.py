@@ -21,7 +21,7 @@ import unittest
 from unittest import mock
 
 from pytracemalloc.client import Client
-from tracemalloc import control
+from pytracemalloc import control
 
 from test.test_pytracemalloc.control_case import ControlCase
 
@@ -138,7 +138,7 @@ class PlaceTest(ControlCase):
     def test_stopped_owner_with_a_full_backlog(self):
         owner = subprocess.Popen(
             [sys.executable, '-c', 'import sys\n'
-             'from tracemalloc import control\n'
+             'from pytracemalloc import control\n'
              'control.serve(sys.argv[1]); print(flush=True)\n'
              'sys.stdin.read()', self.path],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -190,7 +190,7 @@ class PlaceTest(ControlCase):
     def test_many_that_start_at_once(self):
         code = '''
             import sys
-            from tracemalloc import control
+            from pytracemalloc import control
             sys.stdin.readline()
             try:
                 control.serve(sys.argv[1])

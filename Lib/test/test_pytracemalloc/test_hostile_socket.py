@@ -19,7 +19,7 @@ import tracemalloc
 import unittest
 from unittest import mock
 
-from tracemalloc import control
+from pytracemalloc import control
 
 from test.test_pytracemalloc.control_case import ControlCase
 
@@ -70,7 +70,7 @@ class RequestTest(ControlCase):
         # JSON in C recurses on a stack whose size the program has chosen.
         process = self.python('''
             import json, socket, sys, threading, tracemalloc
-            from tracemalloc import control
+            from pytracemalloc import control
             threading.stack_size(64 << 10)
             server = control.serve(sys.argv[1])
             with socket.socket(socket.AF_UNIX) as client:
@@ -307,7 +307,7 @@ class ClientsTest(ControlCase):
         # As daemons do.  The thread must not go round in circles.
         process = subprocess.run([sys.executable, '-c', textwrap.dedent('''
             import contextlib, os, socket, sys
-            from tracemalloc import control
+            from pytracemalloc import control
             server = control.serve(sys.argv[1])
             os.closerange(3, 100)
             # A newcomer wakes the thread, unless that has noticed already; the

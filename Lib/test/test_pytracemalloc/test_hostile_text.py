@@ -16,7 +16,7 @@ from test.test_pytracemalloc.hostile import (
     NASTY, NASTY_TYPE, nasty_snapshot, text_command)
 from test.test_pytracemalloc.terminal import Terminal
 from tracemalloc.printable import printable
-from tracemalloctext.grouped_stats import GROUPS
+from tracemalloc.grouped_stats import GROUPS
 
 # A file cannot have all of the names.
 FILE = NASTY.replace('\0', '').replace('\ud800', '') + '.tracemalloc'

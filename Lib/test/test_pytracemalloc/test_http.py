@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 
 from test.support import captured_stderr, warnings_helper
-from tracemalloc import http as http_endpoint
+from pytracemalloc import http as http_endpoint
 
 from test.test_pytracemalloc.test_pprof import Profile
 

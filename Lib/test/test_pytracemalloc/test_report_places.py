@@ -26,8 +26,8 @@ tracemalloc.take_snapshot().dump(sys.argv[1])
 '''
 # What `top` asks a program for.
 ROWS = '''
-import json, tracemalloc.control
-ask, types = tracemalloc.control.COMMANDS['statistics']
+import json, pytracemalloc.control
+ask, types = pytracemalloc.control.COMMANDS['statistics']
 print(json.dumps(ask('lineno', limit=10_000)['rows']))
 '''
 

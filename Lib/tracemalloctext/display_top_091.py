@@ -2,13 +2,20 @@
 
 import sys
 
+from tracemalloc import Snapshot
+from tracemalloc.printable import printable
+from tracemalloc.timer import start_timer, stop_timer
+from tracemalloctext.look import Look
+from tracemalloctext.text import (
+    Palette, format_date, format_size, shorten_filename, wants_color,
+    write_line)
+
 
 class DisplayTop:
     """Display the *count* biggest memory allocations by file, or by file and
     line."""
 
     def __init__(self, count, file=None):
-        from tracemalloctext.text import wants_color
         self.top_count = count
         self.stream = sys.stdout if file is None else file
         self.color = wants_color(self.stream)
@@ -23,30 +30,25 @@ class DisplayTop:
 
     def start(self, delay):
         """Display the top every *delay* seconds."""
-        from tracemalloc.timer import start_timer
         start_timer(delay, self.display)
 
     def stop(self):
         """Stop what start() started."""
-        from tracemalloc.timer import stop_timer
         stop_timer()
 
     def cleanup_filename(self, filename):
         """Name the source of a compiled file; keep the last parts."""
-        from tracemalloctext.text import shorten_filename
         if filename is not None and filename.endswith((".pyc", ".pyo")):
             filename = filename[:-1]
         return shorten_filename(filename, self.filename_parts)
 
     def display(self):
         """Take a snapshot and display it."""
-        from tracemalloc import Snapshot
         self.display_snapshot(Snapshot.create(
             metrics=False, user_data_callback=self.user_data_callback))
 
     def display_snapshot(self, snapshot, show_pid=False):
         """Display a snapshot, compared to the one displayed before."""
-        from tracemalloctext.text import write_line
         old = self._previous
         group_by = "line" if self.show_lineno else "filename"
         new = _Displayed(snapshot, group_by, show_pid)
@@ -59,8 +61,6 @@ class DisplayTop:
             self._previous = new
 
     def _lines(self, new, old):
-        from tracemalloctext.look import Look
-        from tracemalloctext.text import Palette
         palette = Palette(self.color)
         look = Look(palette, self.filename_parts, self.show_size,
                     self.show_count, self.show_average)
@@ -80,7 +80,6 @@ class _Displayed:
     """What is kept of a snapshot to display it and to compare with it."""
 
     def __init__(self, snapshot, group_by, show_pid):
-        from tracemalloctext.text import format_date
         self.name = format_date(snapshot.timestamp)
         if show_pid:
             self.name += " [pid %s]" % snapshot.pid
@@ -96,8 +95,6 @@ _PROCESS = "Total process memory"
 
 
 def _memory_lines(look, new, old):
-    from tracemalloc.printable import printable
-    from tracemalloctext.text import format_size
     for title, size in new.sizes.items():
         difference = None
         if old is not None and title in old.sizes:

@@ -14,7 +14,7 @@ def run(module, script):
     path = sys._xoptions.get('tracemalloc_control',
                              environment.get('PYTRACEMALLOC_CONTROL'))
     if path and path is not True and not _is_command(module, script):
-        from tracemalloc import control
+        from pytracemalloc import control
         control.serve_at_startup(path)
     if 'PYTRACEMALLOC_RUN' in environment:
         from pytracemalloc import recording

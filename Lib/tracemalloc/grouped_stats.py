@@ -1,6 +1,6 @@
 """Memory blocks of a snapshot grouped by one of their properties."""
 
-from tracemalloctext.stats_diff import StatsDiff
+from tracemalloc.stats_diff import StatsDiff
 
 # Name here -> (key type of Snapshot.statistics(), words of the title,
 #               may be cumulative, needs the traces).
@@ -70,22 +70,3 @@ class GroupedStats:
             old_size, old_count = old[key]
             differences.append((-old_size, 0, -old_count, 0, key))
         return StatsDiff(differences, old_stats, self)
-
-
-def group_snapshot(snapshot, group_by, cumulative=False):
-    """Group the blocks of a snapshot; return a GroupedStats.
-
-    Frames other than the most recent count only if *cumulative*, if the
-    snapshot has them and if the group is made of places in the source.
-    """
-    check_group(group_by)
-    if group_by == "address":
-        from tracemalloctext.block_stats import BlockStats
-        return BlockStats(snapshot)
-    key_type, _, cumulates, _ = GROUPS[group_by]
-    cumulative = bool(cumulative and cumulates
-                      and snapshot.traceback_limit > 1)
-    stats = {stat.key: (stat.size, stat.count)
-             for stat in snapshot.statistics(key_type, cumulative)}
-    return GroupedStats(snapshot.timestamp, stats, group_by, cumulative,
-                        snapshot.metrics)

@@ -7,8 +7,8 @@ shown, and of all only when two snapshots are compared.
 from functools import cached_property
 
 from _tracemalloc_snapshot import _get_biggest_blocks, _get_block_sizes
-from tracemalloctext.grouped_stats import GroupedStats
-from tracemalloctext.stats_diff import StatsDiff
+from tracemalloc.grouped_stats import GroupedStats
+from tracemalloc.stats_diff import StatsDiff
 
 
 class BlockStats(GroupedStats):

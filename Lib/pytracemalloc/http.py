@@ -18,7 +18,7 @@ import threading
 import urllib.parse
 
 import tracemalloc
-from tracemalloc.loop import Loop
+from pytracemalloc.loop import Loop
 
 _MAX_SECONDS = 600
 _MAX_PROFILES = 8                 # made at once, and as many differences

@@ -22,8 +22,9 @@ import threading
 import time
 
 import tracemalloc
-from tracemalloc import files, unix_socket
-from tracemalloc.loop import Loop
+from pytracemalloc import unix_socket
+from pytracemalloc.loop import Loop
+from tracemalloc import files
 from tracemalloc.places import name_group
 from tracemalloc.printable import printable
 from tracemalloc.whole_file import create
@@ -33,8 +34,8 @@ _MAX_INTEGER = 1 << 31
 _MAX_ROWS = 10_000
 _MAX_PATTERNS, _MAX_PATTERN = 64, 1024
 _MAX_PROBLEM = 1000               # characters of an error
-_OWN_FILES = (os.path.dirname(__file__) + '/*', json.__path__[0] + '/*',
-              socket.__file__, threading.__file__, fnmatch.__file__)
+_OWN_FILES = (os.path.dirname(__file__) + '/*', tracemalloc.__path__[0] + '/*',
+              json.__path__[0] + '/*', socket.__file__, threading.__file__, fnmatch.__file__)
 
 
 class ControlServer(Loop):

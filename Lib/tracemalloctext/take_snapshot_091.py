@@ -1,5 +1,9 @@
 """Write snapshots into files from time to time: pytracemalloc 0.9.1."""
 
+from tracemalloc import Snapshot
+from tracemalloc.timer import start_timer, stop_timer
+from tracemalloctext.filename_template import fill_template
+
 
 class TakeSnapshot:
     """Take snapshots of Python memory allocations, write them into files."""
@@ -11,18 +15,14 @@ class TakeSnapshot:
 
     def start(self, delay):
         """Take a snapshot every *delay* seconds."""
-        from tracemalloc.timer import start_timer
         start_timer(delay, self.take_snapshot)
 
     def stop(self):
         """Stop what start() started."""
-        from tracemalloc.timer import stop_timer
         stop_timer()
 
     def take_snapshot(self):
         """Take a snapshot, write it; return (snapshot, filename)."""
-        from tracemalloc import Snapshot
-        from tracemalloctext.filename_template import fill_template
         snapshot = Snapshot.create(
             metrics=False, user_data_callback=self.user_data_callback)
         filename = fill_template(self.filename_template, snapshot,

@@ -5,7 +5,10 @@ import reprlib
 import sys
 
 from _tracemalloc import _get_object_trace
+from tracemalloc.printable import printable
 from tracemalloc.switch import enable
+from tracemalloctext.text import (
+    Palette, format_size, wants_color, write_line)
 
 
 class DisplayGarbage:
@@ -16,7 +19,6 @@ class DisplayGarbage:
     """
 
     def __init__(self, file=None):
-        from tracemalloctext.text import wants_color
         self.stream = sys.stdout if file is None else file
         self.color = wants_color(self.stream)
         self.cumulative = False
@@ -27,7 +29,6 @@ class DisplayGarbage:
 
     def display(self):
         """Display objects added to gc.garbage since the last call."""
-        from tracemalloctext.text import Palette, write_line
         gc.collect()
         palette = Palette(self.color)
         garbage = list(gc.garbage)
@@ -38,8 +39,6 @@ class DisplayGarbage:
         self.stream.flush()
 
     def _line(self, obj, palette):
-        from tracemalloc.printable import printable
-        from tracemalloctext.text import format_size
         source = size = "?"
         trace = _get_object_trace(obj)
         if trace is not None:

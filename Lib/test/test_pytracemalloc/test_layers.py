@@ -1,0 +1,108 @@
+"""Imports point downward, and a program that traces imports little."""
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import tracemalloc
+import unittest
+from test.support.script_helper import assert_python_ok
+
+TOP = pathlib.Path(os.environ.get('PYTRACEMALLOC_TOP', ''))
+TOOL = TOP / 'Tools' / 'layers.py'
+PACKAGES = 'tracemalloc', 'pytracemalloc', 'tracemalloctext'
+
+# A file, a line for its end, what is said of it.
+WRONG = (
+    ('tracemalloc/filters.py', 'import pytracemalloc.client',
+     'imports pytracemalloc.client, of a layer above'),
+    ('tracemalloc/frames.py', 'def f():\n    from tracemalloctext import text',
+     'imports tracemalloctext.text, of a layer above'),
+    ('pytracemalloc/loop.py', 'from tracemalloctext import DisplayTop',
+     'imports tracemalloctext, of a layer above'),
+    ('tracemalloc/files.py', 'from tracemalloc.snapshot import Snapshot',
+     'a circle: tracemalloc.snapshot > tracemalloc.files > '
+     'tracemalloc.snapshot'),
+    ('pytracemalloc/units.py',
+     'class A:\n    def f(self):\n        import pytracemalloc.cli',
+     'a circle: pytracemalloc.cli > '),
+    ('tracemalloc/task.py', 'from tracemalloc import Filter',
+     'imports its own package'),
+)
+# What the standard library's tracemalloc imports, and six modules.
+COUNT = '''
+import sys
+import atexit
+handlers = atexit._ncallbacks()
+import {}
+print(len(sys.modules))
+assert atexit._ncallbacks() == handlers
+'''
+STOCK = ('collections.abc, functools, fnmatch, linecache, os.path, pickle, '
+         '_tracemalloc')
+
+
+@unittest.skipUnless(TOOL.is_file(), 'needs the repository')
+class LayersTests(unittest.TestCase):
+
+    def check(self, folder):
+        return subprocess.run([sys.executable, TOOL, folder],
+                              capture_output=True, text=True)
+
+    def test_repository(self):
+        done = self.check(TOP / 'Lib')
+        self.assertEqual((done.returncode, done.stdout, done.stderr),
+                         (0, '', ''))
+
+    def test_wrong_imports_are_noticed(self):
+        for path, line, problem in WRONG:
+            with self.subTest(path, line=line), \
+                    tempfile.TemporaryDirectory() as folder:
+                for package in PACKAGES:
+                    shutil.copytree(TOP / 'Lib' / package,
+                                    pathlib.Path(folder, package))
+                with open(pathlib.Path(folder, path), 'a') as file:
+                    file.write(f'\n{line}\n')
+                done = self.check(folder)
+                self.assertEqual(done.returncode, 1, done.stderr)
+                self.assertIn(problem, done.stdout)
+
+    def test_no_packages(self):
+        done = self.check(TOP / 'Doc')
+        self.assertEqual(done.returncode, 2)
+        self.assertRegex(done.stderr, r'Doc has none of [a-z, ]+\n$')
+
+
+class ImportTests(unittest.TestCase):
+
+    def test_few_modules_and_no_handlers(self):
+        stock, ours = (int(assert_python_ok('-c', COUNT.format(names))[1])
+                       for names in (STOCK, 'tracemalloc'))
+        self.assertLessEqual(ours, stock + 1 + 6)     # itself
+
+    def test_the_interface_alone_is_listed(self):
+        code = ('import tracemalloc, types\n'
+                'names = dir(tracemalloc)\n'
+                'public = [name for name in names if name[0] != "_"]\n'
+                'assert {"control", "http", *tracemalloc.__all__} '
+                '== {*public}, public\n'
+                'for name in names:\n'
+                '    value = getattr(tracemalloc, name)\n'
+                '    assert name in ("control", "http") or not isinstance('
+                'value, types.ModuleType), name\n'
+                'assert sorted(set(names)) == dir(tracemalloc)\n'
+                'import pytracemalloc.control, pytracemalloc.http\n'
+                'assert tracemalloc.control is pytracemalloc.control\n'
+                'assert tracemalloc.http is pytracemalloc.http\n')
+        assert_python_ok('-c', code)
+
+    def test_no_such_name(self):
+        with self.assertRaisesRegex(
+                AttributeError,
+                "^module 'tracemalloc' has no attribute 'nothing'$"):
+            tracemalloc.nothing
+
+
+if __name__ == '__main__':
+    unittest.main()

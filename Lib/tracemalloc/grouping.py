@@ -1,0 +1,22 @@
+"""Group the blocks of a snapshot, as Snapshot.top_by() does."""
+
+from tracemalloc.block_stats import BlockStats
+from tracemalloc.grouped_stats import GROUPS, GroupedStats, check_group
+
+
+def group_snapshot(snapshot, group_by, cumulative=False):
+    """Group the blocks of a snapshot; return a GroupedStats.
+
+    Frames other than the most recent count only if *cumulative*, if the
+    snapshot has them and if the group is made of places in the source.
+    """
+    check_group(group_by)
+    if group_by == "address":
+        return BlockStats(snapshot)
+    key_type, _, cumulates, _ = GROUPS[group_by]
+    cumulative = bool(cumulative and cumulates
+                      and snapshot.traceback_limit > 1)
+    stats = {stat.key: (stat.size, stat.count)
+             for stat in snapshot.statistics(key_type, cumulative)}
+    return GroupedStats(snapshot.timestamp, stats, group_by, cumulative,
+                        snapshot.metrics)
