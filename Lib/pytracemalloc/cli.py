@@ -1,13 +1,13 @@
 """The command line: one parser a sub-command, one line for each error."""
 
 import argparse
-import os
 import sys
 
+from pytracemalloc.command import run
 from pytracemalloc.commands import COMMANDS, load_command
-from pytracemalloc.errors import FAILURE, CommandError, UsageError
+from pytracemalloc.errors import UsageError
 from pytracemalloc.program import split
-from pytracemalloc.terminal import ClosedOutput, say, silence_output
+from pytracemalloc.terminal import say
 
 _DESCRIPTION = """\
 Run a program and see where its memory goes: exactly, by line, function,
@@ -74,32 +74,9 @@ def _version():
 
 def main(argv=None, prog='pytracemalloc'):
     """Run the command of *argv*; return the exit status."""
-    if sys.stdout is None:
-        sys.stdout = ClosedOutput()
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, 'w')
-    try:
-        args = make_parser(prog).parse_args(argv)
-        status = args.run(args)
-        sys.stdout.flush()
-        return status or 0
-    except CommandError as exc:
-        return _fail(str(exc), exc.status)
-    except BrokenPipeError:
-        silence_output()
-        return _fail('the reader of the output has gone, the output is not '
-                     'complete; write it to a file with -o', FAILURE)
-    except OSError as exc:
-        silence_output()
-        where = exc.filename or 'standard output'
-        return _fail(f'{where}: {exc.strerror or exc}', FAILURE)
-    except MemoryError:
-        return _fail('not enough memory; filter with --include, or take '
-                     'snapshots without traces', FAILURE)
-    except KeyboardInterrupt:
-        return 130
+    return run(lambda: _run(argv, prog), say)
 
 
-def _fail(message, status):
-    say(message)
-    return status
+def _run(argv, prog):
+    args = make_parser(prog).parse_args(argv)
+    return args.run(args)

@@ -17,18 +17,17 @@ from tracemalloc.whole_file import is_special, open_special
 _GIVE = 'give a file written by `pytracemalloc run` or Snapshot.dump()'
 
 
-def load_snapshot(path, args):
-    """Return the filtered snapshot of a file."""
+def load_snapshot(path):
+    """Return the snapshot of a file."""
     import tracemalloc
-    name = os.path.basename(path)
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISREG(mode) and not os.path.getsize(path):
             raise CommandError(f'{path}: the file is empty; {_GIVE}')
         if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
             raise CommandError(f'{path}: a device; {_GIVE}')
-        with Progress(f'Reading {name}'):
-            snapshot = tracemalloc.Snapshot.load(path)
+        with Progress(f'Reading {os.path.basename(path)}'):
+            return tracemalloc.Snapshot.load(path)
     except OSError as exc:
         raise CommandError(f"{path or repr('')}: {exc.strerror or exc}; "
                            f"{_GIVE}") from None
@@ -36,10 +35,15 @@ def load_snapshot(path, args):
         reason = str(exc).removeprefix(f'{path}: ')
         raise CommandError(f'{path}: not a whole snapshot: {reason}; copy it '
                            f'again or take a new one') from None
+
+
+def load_filtered(path, args):
+    """Return the snapshot of a file, as the options filter it."""
+    snapshot = load_snapshot(path)
     filters = make_filters(args)
     if not filters:
         return snapshot
-    with Progress(f'Filtering {name}'):
+    with Progress(f'Filtering {os.path.basename(path)}'):
         snapshot = snapshot.filter_traces(filters)
     if not snapshot.statistics('filename', order='total_size'):
         say(f'{path}: no allocation passes the filters')

@@ -8,8 +8,9 @@ from collections import deque, namedtuple
 from pytracemalloc.errors import CommandError
 from pytracemalloc.measures import find_key
 from pytracemalloc.terminal import can_encode, shorten, sparkline
-from pytracemalloc.units import format_count, format_size
+from pytracemalloc.units import format_count
 from tracemalloc.printable import printable
+from tracemalloc.sizes import format_size
 
 _GROUPS = ('line', 'file', 'function', 'module', 'type')
 # Name -> order of statistics(); growth is sorted here.

@@ -13,9 +13,10 @@ import pytest
 
 import tracemalloc
 from pytracemalloc.options import positive
-from pytracemalloc.units import format_count, format_size, parse_size
+from pytracemalloc.units import format_count, parse_size
 from tracemalloc.places import name_place
 from tracemalloc.printable import printable
+from tracemalloc.sizes import format_size
 
 _SITES = 5                        # shown with a failure
 

@@ -1,9 +1,10 @@
 """The summary at the end of a run: largest sites, the peak, suspected leaks."""
 
 from pytracemalloc.terminal import shorten
-from pytracemalloc.units import format_count, format_losses, format_size
+from pytracemalloc.units import format_count, format_losses
 from tracemalloc.places import name_place
 from tracemalloc.printable import printable
+from tracemalloc.sizes import format_size
 
 # A site is suspected if it still holds most of what it ever allocated, in
 # many blocks that are worth a look together.

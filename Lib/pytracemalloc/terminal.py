@@ -35,10 +35,10 @@ def shorten(text, width):
     return '…' + text[len(text) - width + 1:] if width > 1 else text[:width]
 
 
-def say(text):
+def say(text, title='pytracemalloc'):
     """Write a message, which is one line, to standard error."""
     with contextlib.suppress(OSError):
-        print(f'pytracemalloc: {printable(text)}', file=sys.stderr)
+        print(f'{title}: {printable(text)}', file=sys.stderr)
 
 
 def can_encode(file, text):

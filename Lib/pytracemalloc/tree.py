@@ -7,7 +7,7 @@ without its callees; a parent comes before its children.
 
 import os
 
-from pytracemalloc.measures import COLUMNS
+from tracemalloc.statistic import MEASURES
 
 _MAIN = 'MainThread'
 _STARTING = object()              # in threading, before the thread's function
@@ -31,7 +31,7 @@ class Tree:
         self.parents = []
         self.frames = []
         self.frame_table = []
-        self.values = {column: [] for column in COLUMNS}
+        self.values = {column: [] for column in MEASURES}
         self.old = None
         self.types = self.old_types = None
         self.limit = None
@@ -49,9 +49,9 @@ class Tree:
     def from_difference(cls, old, new, track=iter):
         """Merge two snapshots' trees by path."""
         tree = cls.from_snapshot(new, track)
-        tree.old = {column: [0] * len(tree.parents) for column in COLUMNS}
+        tree.old = {column: [0] * len(tree.parents) for column in MEASURES}
         tree.old_types = tree._add(old.call_tree(), tree.old, track)
-        missing = len(tree.parents) - len(tree.values[COLUMNS[0]])
+        missing = len(tree.parents) - len(tree.values[MEASURES[0]])
         for values in tree.values.values():
             values.extend([0] * missing)
         return tree
@@ -59,7 +59,7 @@ class Tree:
     def _add(self, call_tree, values, track):
         """Add a snapshot's tree; return its types, of our nodes."""
         nodes = []
-        columns = [values[name] for name in COLUMNS]
+        columns = [values[name] for name in MEASURES]
         for parent, filename, lineno, function, first, *row \
                 in track(call_tree.nodes):
             node = self._node(nodes[parent] if parent >= 0 else -1,

@@ -4,7 +4,6 @@ import re
 
 from pytracemalloc.errors import UsageError
 
-_UNITS = ('B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB')
 _SIZE = re.compile(r'\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*', re.IGNORECASE)
 
 
@@ -39,18 +38,6 @@ def format_losses(snapshot):
     return [text.format(format_count(number)) for name, text in texts.items()
             if isinstance(number := snapshot.metadata.get(name), int)
             and number]
-
-
-def format_size(size, sign=False):
-    """Return '812 B', '1.5 KiB', '-3.0 MiB'; with *sign*, '+' if positive."""
-    value, unit = size, 0
-    while abs(value) >= 1000 and unit < len(_UNITS) - 1:
-        value /= 1024
-        unit += 1
-    plus = '+' if sign else ''
-    if not unit:
-        return f'{value:{plus}d} B'
-    return f'{value:{plus}.{1 if abs(value) < 100 else 0}f} {_UNITS[unit]}'
 
 
 def format_count(count, sign=False):

@@ -11,13 +11,8 @@ copyreg.pickle(FrameInfo, lambda frame: (tuple, (tuple(frame),)))
 
 
 def _format_size(size, sign):
-    plus = '+' if sign else ''
-    for unit in ('B', 'KiB', 'MiB', 'GiB', 'TiB'):
-        if abs(size) < 100 and unit != 'B':
-            return f"{size:{plus}.1f} {unit}"
-        if abs(size) < 10 * 1024 or unit == 'TiB':
-            return f"{size:{plus}.0f} {unit}"
-        size /= 1024
+    from tracemalloc.sizes import STOCK, format_size
+    return format_size(size, sign, STOCK)
 
 
 @total_ordering

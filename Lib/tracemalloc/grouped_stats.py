@@ -1,20 +1,11 @@
 """Memory blocks of a snapshot grouped by one of their properties."""
 
+from tracemalloc.statistic import KEYS, paired
 from tracemalloc.stats_diff import StatsDiff
 
-# Name here -> (key type of Snapshot.statistics(), words of the title,
-#               may be cumulative, needs the traces).
-GROUPS = {
-    "filename": ("filename", "filename", True, False),
-    "line": ("lineno", "filename and line number", True, False),
-    "address": ("address", "address", False, True),
-    "traceback": ("traceback", "traceback", False, False),
-    "function": ("function", "function", True, False),
-    "module": ("module", "module", True, False),
-    "domain": ("domain", "domain", False, True),
-    "type": ("type", "type", False, True),
-    "type+line": ("type+lineno", "type and line number", False, True),
-}
+# In this interface, files are called filenames.
+GROUPS = {key.title if key.name == "file" else key.name: key
+          for key in KEYS.values()}
 
 
 def check_group(group_by):
@@ -27,7 +18,7 @@ def check_group(group_by):
 def needs_traces(group_by):
     """True if the group is made of single blocks."""
     check_group(group_by)
-    return GROUPS[group_by][3]
+    return GROUPS[group_by].single
 
 
 def comparable(stats, other):
@@ -60,13 +51,10 @@ class GroupedStats:
         if not comparable(old_stats, self):
             raise ValueError("groups by %s do not compare to groups by %s"
                              % (self.group_by, old_stats.group_by))
-        old = old_stats.stats
         differences = []
-        for key, (size, count) in self.stats.items():
-            old_size, old_count = old.get(key, (0, 0))
+        for key, old, new in paired(old_stats.stats, self.stats):
+            old_size, old_count = old or (0, 0)
+            size, count = new or (0, 0)
             differences.append((size - old_size, size,
                                 count - old_count, count, key))
-        for key in old.keys() - self.stats.keys():
-            old_size, old_count = old[key]
-            differences.append((-old_size, 0, -old_count, 0, key))
         return StatsDiff(differences, old_stats, self)

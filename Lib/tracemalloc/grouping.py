@@ -13,10 +13,10 @@ def group_snapshot(snapshot, group_by, cumulative=False):
     check_group(group_by)
     if group_by == "address":
         return BlockStats(snapshot)
-    key_type, _, cumulates, _ = GROUPS[group_by]
-    cumulative = bool(cumulative and cumulates
+    key = GROUPS[group_by]
+    cumulative = bool(cumulative and key.callers
                       and snapshot.traceback_limit > 1)
     stats = {stat.key: (stat.size, stat.count)
-             for stat in snapshot.statistics(key_type, cumulative)}
+             for stat in snapshot.statistics(key.type, cumulative)}
     return GroupedStats(snapshot.timestamp, stats, group_by, cumulative,
                         snapshot.metrics)

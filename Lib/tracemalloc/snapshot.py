@@ -9,12 +9,7 @@ from tracemalloc.filters import filter_traces
 from tracemalloc.frames import Traceback, _Traces
 from tracemalloc.legacy import LegacyMethods
 from tracemalloc.statistic import (
-    MEASURES, BlockStatistics, Statistic, compare, statistics)
-
-# Keys that a call site decides, and whether they can be cumulative.
-_SITE_KEYS = {'filename': True, 'lineno': True, 'function': True,
-              'module': True, 'traceback': False}
-_BLOCK_KEYS = ('type', 'type+lineno', 'domain', 'address')
+    KEYS, MEASURES, BlockStatistics, Statistic, compare, statistics)
 
 _files = None
 
@@ -150,15 +145,15 @@ class Snapshot(LegacyMethods):
         return self._with_traces(filter_traces(self.traces._traces, filters))
 
     def _check(self, key_type, cumulative, order):
-        if key_type not in (*_SITE_KEYS, *_BLOCK_KEYS):
+        if key_type not in (*KEYS,):       # it may have no hash
             raise ValueError("unknown key_type: %r" % (key_type,))
-        if cumulative and not _SITE_KEYS.get(key_type):
+        if cumulative and not KEYS[key_type].callers:
             raise ValueError("cumulative mode cannot by used "
                              "with key type %r" % key_type)
         if order not in MEASURES:
             raise ValueError("unknown order: %r: use one of %s"
                              % (order, ", ".join(MEASURES)))
-        if key_type in _BLOCK_KEYS:
+        if KEYS[key_type].single:
             if not self.traces._traces._has_blocks:
                 raise ValueError("the snapshot has no traces: key type %r "
                                  "needs take_snapshot(traces=True)" % key_type)
@@ -200,8 +195,13 @@ class Snapshot(LegacyMethods):
 
     def compare_to(self, old_snapshot, key_type, cumulative=False):
         """Compare with an older snapshot; return a list of StatisticDiff."""
-        return compare(key_type, old_snapshot._rows(key_type, cumulative),
-                       self._rows(key_type, cumulative))
+        return self._compare_to(old_snapshot, key_type, cumulative, 'size')
+
+    def _compare_to(self, old_snapshot, key_type, cumulative, order):
+        """compare_to() of another size: *order* as in statistics()."""
+        return compare(key_type,
+                       old_snapshot._rows(key_type, cumulative, order),
+                       self._rows(key_type, cumulative, order), order)
 
     def call_tree(self):
         """Return the CallTree."""

@@ -1,5 +1,6 @@
 """Statistics of groups of memory blocks, and their differences."""
 
+from collections import namedtuple
 from collections.abc import Sequence
 
 from tracemalloc.frames import Traceback, _format_size
@@ -7,6 +8,23 @@ from tracemalloc.frames import Traceback, _format_size
 # In the order of the rows of Traces._group().
 MEASURES = ('size', 'count', 'total_size', 'total_count',
             'peak_size', 'peak_count', 'garbage_size', 'garbage_count')
+
+# What blocks are grouped by.  type: of Snapshot.statistics(); name: of a
+# command's option; title: in words; callers: a block may count for the callers
+# too; single: groups are made of single blocks, which a snapshot may lack.
+Key = namedtuple('Key', 'type name plural title callers single')
+KEYS = {key.type: key for key in (
+    Key('lineno', 'line', 'lines', 'filename and line number', True, False),
+    Key('filename', 'file', 'files', 'filename', True, False),
+    Key('function', 'function', 'functions', 'function', True, False),
+    Key('module', 'module', 'modules', 'module', True, False),
+    Key('type', 'type', 'types', 'type', False, True),
+    Key('type+lineno', 'type+line', 'types by line', 'type and line number',
+        False, True),
+    Key('traceback', 'traceback', 'tracebacks', 'traceback', False, False),
+    Key('address', 'address', 'blocks', 'address', False, True),
+    Key('domain', 'domain', 'domains', 'domain', False, True),
+)}
 
 
 class _NamedGroup(Traceback):
@@ -176,19 +194,29 @@ def statistics(key_type, rows):
     return stats
 
 
-def compare(key_type, old_rows, new_rows):
-    """Make the StatisticDiffs of two lists of rows, largest first."""
-    old = {row[0]: row for row in old_rows}
-    changes = []
-    for key, frames, size, count, *_ in new_rows:
-        before = old.pop(key, (0, 0, 0, 0))
-        changes.append((key, frames, size, size - before[2],
-                        count, count - before[3]))
-    for key, frames, size, count, *_ in old.values():
-        changes.append((key, frames, 0, -size, 0, -count))
+def paired(old, new):
+    """Yield (key, old value, new value) of two dictionaries, None for what
+    one of them has not."""
+    for key, value in new.items():
+        yield key, old.get(key), value
+    for key, value in old.items():
+        if key not in new:
+            yield key, value, None
+
+
+def compare(key_type, old_rows, new_rows, order='size'):
+    """Make the StatisticDiffs of two lists of rows, largest first.
+
+    *order*: of MEASURES, the size that is compared, with its count.
+    """
+    place = 2 + MEASURES.index(order)
     diffs = []
-    for key, frames, *values in changes:
-        traceback, key = _describe(key_type, key, frames)
-        diffs.append(StatisticDiff(traceback, *values, key))
+    for key, old, new in paired({row[0]: row for row in old_rows},
+                                {row[0]: row for row in new_rows}):
+        old_size, old_count = old[place:place + 2] if old else (0, 0)
+        size, count = new[place:place + 2] if new else (0, 0)
+        traceback, key = _describe(key_type, key, (new or old)[1])
+        diffs.append(StatisticDiff(traceback, size, size - old_size,
+                                   count, count - old_count, key))
     diffs.sort(reverse=True, key=StatisticDiff._sort_key)
     return diffs

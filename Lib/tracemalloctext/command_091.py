@@ -5,9 +5,10 @@ Errors as in python -m tracemalloctext, which does more.
 
 import argparse
 
+from pytracemalloc.errors import CommandError
 from tracemalloctext.command_line import Parser, add_display_options, run
 from tracemalloctext.display_top_091 import DisplayTop
-from tracemalloctext.reader import Failure, read_snapshots
+from tracemalloctext.reader import read_snapshots
 
 _EXAMPLES = """\
 examples:
@@ -44,7 +45,7 @@ def _display(options):
                 snapshot.filter_filenames(options.exclude, False)
             snapshot.display(display_top, show_pid=len(pids) > 1)
         except ValueError as exc:
-            raise Failure("%s: %s" % (filename, exc)) from None
+            raise CommandError("%s: %s" % (filename, exc)) from None
 
 
 def _make_parser():

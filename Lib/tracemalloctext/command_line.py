@@ -5,16 +5,19 @@ Either error is one line on stderr.
 """
 
 import argparse
-import os
+import functools
 import sys
 
+from pytracemalloc import command
+from pytracemalloc.errors import CommandError
+from pytracemalloc.terminal import say
 from tracemalloc import Filter
 from tracemalloc.printable import printable
 from tracemalloctext.display_blocks import display_block, display_blocks
 from tracemalloctext.display_top import DisplayTop
 from tracemalloc.grouped_stats import GROUPS
 from tracemalloctext.look import Look
-from tracemalloctext.reader import Failure, read_snapshots
+from tracemalloctext.reader import read_snapshots
 from tracemalloctext.text import Palette, wants_color
 
 _EXAMPLES = """\
@@ -38,41 +41,9 @@ class Parser(argparse.ArgumentParser):
                   % (self.prog, printable(message), self.prog))
 
 
-def _drop_output():
-    """What is still in the buffer must not fail once more at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _complain(text):
-    # Without a standard error, print() would take standard output.
-    if sys.stderr is not None:
-        print("error: %s" % printable(str(text)), file=sys.stderr)
-
-
-def run(command):
-    """Run command() and return the exit status; what goes wrong with files
-    and pipes takes one line on stderr."""
-    if sys.stdout is None:
-        _complain("cannot write the report: standard output is closed")
-        return 1
-    try:
-        command()
-        sys.stdout.flush()
-    except Failure as exc:
-        sys.stdout.flush()
-        _complain(exc)
-        return 1
-    except BrokenPipeError:
-        # The reader has seen enough: nobody is left to tell.
-        _drop_output()
-        return 1
-    except OSError as exc:
-        _drop_output()
-        _complain("cannot write the report: %s" % (exc.strerror or exc))
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+def run(display):
+    """Run display(); return the exit status."""
+    return command.run(display, functools.partial(say, title="error"))
 
 
 def main(argv=None):
@@ -100,9 +71,9 @@ def _display(options):
                                              options.group_by,
                                              options.cumulative)
         except ValueError as exc:
-            raise Failure("%s: %s" % (filename, exc)) from None
+            raise CommandError("%s: %s" % (filename, exc)) from None
     if options.block is not None and not found:
-        raise Failure("no memory block at address 0x%x; list addresses with "
+        raise CommandError("no memory block at address 0x%x; list addresses with "
                       "--address" % options.block)
     if len(options.filenames) > 1:
         print("%s snapshots" % len(options.filenames))

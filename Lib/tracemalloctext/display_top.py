@@ -82,7 +82,7 @@ def _title(diff, count):
     title = "%s: %s %s allocations per %s" % (
         format_date(stats.timestamp),
         "Cumulative top" if stats.cumulative else "Top", count,
-        GROUPS[stats.group_by][1])
+        GROUPS[stats.group_by].title)
     if diff.old_stats is not None:
         title += " (compared to %s)" % format_date(diff.old_stats.timestamp)
     return title

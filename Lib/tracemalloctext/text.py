@@ -2,7 +2,7 @@
 
 import os
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+from tracemalloc import sizes
 
 _BOLD = "\x1b[1m%s\x1b[0m"
 _YELLOW = "\x1b[1;33m%s\x1b[0m"
@@ -12,14 +12,7 @@ _CYAN = "\x1b[36m%s\x1b[0m"
 def format_size(size, sign=False):
     """Format bytes in the largest unit that leaves five or more thousands
     below it: '5119 B', '5 KiB'; rounded towards zero."""
-    value = abs(int(size))
-    for unit in _UNITS:
-        if value < 5 * 1024 or unit == _UNITS[-1]:
-            break
-        value //= 1024
-    if sign:
-        return "%s%s %s" % ("-" if size < 0 else "+", value, unit)
-    return "%s%s %s" % ("-" if size < 0 else "", value, unit)
+    return sizes.format_size(size, sign, sizes.TEXT)
 
 
 def format_value(value, format, sign=False):

@@ -5,9 +5,10 @@ from xml.sax.saxutils import escape
 
 from pytracemalloc.reporters import Reporter
 from pytracemalloc.sources import short_names
-from pytracemalloc.units import format_count, format_size
+from pytracemalloc.units import format_count
 from tracemalloc.places import name_line, name_parts
 from tracemalloc.printable import printable
+from tracemalloc.sizes import format_size
 
 _WIDTH = 1200
 _ROW = 17

@@ -14,11 +14,12 @@ from importlib import resources
 from tracemalloc.modules import module_of
 from tracemalloc.places import name_file, name_parts
 from tracemalloc.printable import printable
+from tracemalloc.sizes import format_size
 from tracemalloc.source_lines import read_lines
 
 from pytracemalloc.reporters import Reporter
 from pytracemalloc.sources import category_of, short_names
-from pytracemalloc.units import format_count, format_size
+from pytracemalloc.units import format_count
 
 _SCRIPTS = ('model.js', 'graph.js', 'table.js', 'app.js')
 _VIEWS = {'size': {}, 'count': {'unit': 'blocks'},

@@ -1,8 +1,9 @@
 """How a Statistic's group is named, in one string or in fields, and its
 values."""
 
-from pytracemalloc.measures import COLUMNS, KEYS
+from pytracemalloc.measures import KEYS
 from tracemalloc.places import name_group
+from tracemalloc.statistic import MEASURES
 
 
 def key_text(stat, by):
@@ -28,7 +29,7 @@ def key_fields(stat, by):
 def value_columns(subject):
     """Return (names for the output, attributes) of all the values."""
     if subject.old is None:
-        return COLUMNS, COLUMNS
+        return MEASURES, MEASURES
     size, count = subject.measure.size, subject.measure.count
     return ((size, f'{size}_diff', count, f'{count}_diff'),
             ('size', 'size_diff', 'count', 'count_diff'))

@@ -6,9 +6,10 @@ from pytracemalloc.measures import find_key
 from pytracemalloc.reporters import Reporter
 from pytracemalloc.reporters.rows import key_text
 from pytracemalloc.terminal import shorten
-from pytracemalloc.units import format_count, format_losses, format_size
+from pytracemalloc.units import format_count, format_losses
 from tracemalloc.places import name_place
 from tracemalloc.printable import printable
+from tracemalloc.sizes import format_size
 from tracemalloc.source_lines import read_lines
 
 _NARROW = 50                      # below it only the first column is left

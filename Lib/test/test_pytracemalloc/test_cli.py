@@ -11,7 +11,8 @@ import tempfile
 import tracemalloc
 import unittest
 
-from pytracemalloc.units import format_size, parse_size
+from pytracemalloc.units import parse_size
+from tracemalloc.sizes import format_size
 from test.test_pytracemalloc.command_case import PROGRAM, CommandCase, command
 from test.test_pytracemalloc.test_pprof import Profile
 

@@ -13,7 +13,8 @@ import unittest
 
 from pytracemalloc.measures import BLOCK_KEYS, KEYS, MEASURES
 from pytracemalloc.reporters import FORMATS
-from pytracemalloc.units import format_count, format_size
+from pytracemalloc.units import format_count
+from tracemalloc.sizes import format_size
 from test.test_pytracemalloc.command_case import CommandCase, command
 from test.test_pytracemalloc.test_pprof import Profile
 

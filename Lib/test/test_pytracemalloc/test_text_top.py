@@ -337,7 +337,7 @@ class GroupTests(unittest.TestCase):
 
     def test_unknown_group(self):
         with self.assertRaisesRegex(ValueError, "unknown group 'color': use "
-                                                "one of filename, line, "):
+                                                "one of line, filename, "):
             old_snapshot().top_by("color")
         with self.assertRaisesRegex(ValueError, "unknown group"):
             tracemalloctext.GroupedStats(DATE, {}, "lines")

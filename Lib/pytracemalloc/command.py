@@ -1,0 +1,43 @@
+"""How every command ends: an exit status, and one line for what is wrong."""
+
+import os
+import sys
+
+from pytracemalloc.errors import FAILURE, CommandError
+from pytracemalloc.terminal import ClosedOutput, silence_output
+
+_INTERRUPTED = 130
+
+
+def run(command, say):
+    """Call command(); return the exit status, which may be its result.
+
+    say(text) writes what is wrong.  If the reader of the output has gone, it
+    has seen enough: the status alone tells that the output is not complete.
+    """
+    if sys.stdout is None:
+        sys.stdout = ClosedOutput()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, 'w')
+    try:
+        status = command()
+        sys.stdout.flush()
+        return status or 0
+    except CommandError as exc:
+        problem, status = str(exc), exc.status
+    except BrokenPipeError:
+        silence_output()
+        return FAILURE
+    except OSError as exc:
+        silence_output()
+        where = exc.filename or 'standard output'
+        problem = f'{where}: {exc.strerror or exc}'
+        status = FAILURE
+    except MemoryError:
+        problem = ('not enough memory; filter with --include, or take '
+                   'snapshots without traces')
+        status = FAILURE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    say(problem)
+    return status
