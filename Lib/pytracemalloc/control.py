@@ -27,6 +27,7 @@ from pytracemalloc.loop import Loop
 from tracemalloc import files
 from tracemalloc.places import name_group
 from tracemalloc.printable import printable
+from tracemalloc.process import read_statm
 from tracemalloc.whole_file import create
 
 _MAX_ANSWER = 1 << 23             # bytes
@@ -197,21 +198,13 @@ def _describe(value):
 
 def _status():
     current, peak = tracemalloc.get_traced_memory()
+    memory = read_statm()
     return {'pid': os.getpid(), 'argv': sys.orig_argv,
             'tracing': tracemalloc.is_tracing(),
             'traceback_limit': tracemalloc.get_traceback_limit(),
             'current': current, 'peak': peak,
             'tracer': tracemalloc.get_tracemalloc_memory(),
-            'process': _process_memory(), 'time': time.time()}
-
-
-def _process_memory():
-    """Return the resident size of this process in bytes, None if unknown."""
-    try:
-        with open('/proc/self/statm', 'rb') as file:
-            return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
-    except (OSError, ValueError, IndexError):
-        return None
+            'process': memory and memory[0], 'time': time.time()}
 
 
 def _start(frames=1):

@@ -9,7 +9,7 @@ import tempfile
 
 from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.options import make_filters
-from pytracemalloc.terminal import Progress, say
+from pytracemalloc.terminal import Progress, encodable, say
 from tracemalloc import whole_file
 from tracemalloc.printable import printable
 from tracemalloc.whole_file import is_special, open_special
@@ -98,8 +98,7 @@ class _Output:
     def write(self, text):
         if self._shown:
             text = '\n'.join(map(printable, text.split('\n')))
-        self._file.write(text.encode(self._encoding, 'backslashreplace')
-                         .decode(self._encoding))
+        self._file.write(encodable(text, self._encoding))
 
     def writelines(self, lines):
         for line in lines:

@@ -1,21 +1,13 @@
 """Options that commands share."""
 
-import argparse
 import sys
 
+from pytracemalloc.arguments import place, positive
 from pytracemalloc.errors import UsageError
 from pytracemalloc.measures import (BLOCK_KEYS, KEYS, find_measure,
                                     short_key)
 from pytracemalloc.reporters import FORMATS, Subject, find_reporter
 from pytracemalloc.terminal import width_of
-
-
-def positive(text):
-    number = int(text) if text.isascii() and text.isdigit() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(
-            f'{text!r} is not a number from 1 on')
-    return number
 
 
 def add_report_options(parser):
@@ -42,11 +34,12 @@ def add_report_options(parser):
 
 def add_filters(parser):
     parser.add_argument('--include', metavar='PATTERN[:LINE]', default=[],
-                        action='append',
+                        action='append', type=place,
                         help='only blocks of files that match, as the shell '
                              'matches; may be repeated')
     parser.add_argument('--exclude', metavar='PATTERN[:LINE]', default=[],
-                        action='append', help='not blocks of these files')
+                        action='append', type=place,
+                        help='not blocks of these files')
     parser.add_argument('--all-frames', action='store_true',
                         help='filters look at every line of a traceback, '
                              'not only at the most recent')
@@ -55,15 +48,10 @@ def add_filters(parser):
 def make_filters(args):
     """Return the list of tracemalloc.Filter that the options ask for."""
     import tracemalloc
-    filters = []
-    for inclusive, patterns in ((True, args.include), (False, args.exclude)):
-        for pattern in patterns:
-            name, colon, line = pattern.rpartition(':')
-            if not (colon and line.isascii() and line.isdigit()):
-                name, line = pattern, None
-            filters.append(tracemalloc.Filter(
-                inclusive, name, line and int(line), args.all_frames))
-    return filters
+    return [tracemalloc.Filter(inclusive, pattern, line, args.all_frames)
+            for inclusive, places in ((True, args.include),
+                                      (False, args.exclude))
+            for pattern, line in places]
 
 
 def make_subject(args):

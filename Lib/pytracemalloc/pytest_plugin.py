@@ -12,7 +12,7 @@ import pluggy
 import pytest
 
 import tracemalloc
-from pytracemalloc.options import positive
+from pytracemalloc.arguments import positive
 from pytracemalloc.units import format_count, parse_size
 from tracemalloc.places import name_place
 from tracemalloc.printable import printable

@@ -8,7 +8,7 @@ def get_memory_info():
     try:
         import psutil
     except ImportError:
-        return _read_statm()
+        return read_statm()
     try:
         info = psutil.Process().memory_info()
     except psutil.Error:
@@ -16,7 +16,8 @@ def get_memory_info():
     return info.rss, info.vms
 
 
-def _read_statm():
+def read_statm():
+    """get_memory_info() of what Linux says."""
     try:
         with open("/proc/self/statm", "rb") as statm:
             fields = statm.read().split()

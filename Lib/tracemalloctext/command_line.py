@@ -9,6 +9,7 @@ import functools
 import sys
 
 from pytracemalloc import command
+from pytracemalloc.arguments import place, positive
 from pytracemalloc.errors import CommandError
 from pytracemalloc.terminal import say
 from tracemalloc import Filter
@@ -107,22 +108,6 @@ def _make_filters(options):
             for pattern, lineno in values]
 
 
-def filter_argument(text):
-    """Parse FILENAME[:LINENO]."""
-    pattern, colon, lineno = text.rpartition(":")
-    if not colon:
-        pattern, lineno = text, None
-    elif lineno.isascii() and lineno.isdigit() and int(lineno):
-        lineno = int(lineno)
-    else:
-        raise argparse.ArgumentTypeError(
-            "bad filter %r: give FILENAME or FILENAME:LINENO" % text)
-    if not pattern:
-        raise argparse.ArgumentTypeError(
-            "bad filter %r: the filename is empty" % text)
-    return pattern, lineno
-
-
 def address_argument(text):
     """Parse an address: hexadecimal after 0x, else decimal."""
     try:
@@ -135,18 +120,10 @@ def address_argument(text):
     return address
 
 
-def positive_argument(text):
-    """Parse an integer of at least 1."""
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError(
-            "%r is not an integer of at least 1" % text)
-    return int(text)
-
-
 def add_display_options(parser):
     """Add the options that this command shares with python -m tracemalloc."""
     parser.add_argument(
-        "-n", "--number", type=positive_argument, default=10,
+        "-n", "--number", type=positive, default=10,
         metavar="NUMBER", help="display the NUMBER biggest (default: 10)")
     parser.add_argument(
         "--first", action="store_true",
@@ -158,7 +135,7 @@ def add_display_options(parser):
     parser.add_argument("-A", "--hide-average", action="store_true",
                         help="hide the average size of allocations")
     parser.add_argument(
-        "-P", "--filename-parts", type=positive_argument, default=3,
+        "-P", "--filename-parts", type=positive, default=3,
         metavar="PARTS", help="keep the last PARTS parts of filenames "
                               "(default: 3)")
     color = parser.add_mutually_exclusive_group()
@@ -202,7 +179,7 @@ def _make_parser():
             ("x", "exclude", "leave out what was allocated at"),
             ("X", "exclude-traceback", "leave out what has a frame at")):
         parser.add_argument(
-            "-" + letter, "--" + name, type=filter_argument, default=[],
+            "-" + letter, "--" + name, type=place, default=[],
             action="append", metavar="FILENAME[:LINENO]",
             help=words + " files that match the pattern FILENAME; may be "
                          "given several times")

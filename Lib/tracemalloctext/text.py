@@ -2,6 +2,7 @@
 
 import os
 
+from pytracemalloc.terminal import encodable
 from tracemalloc import sizes
 
 _BOLD = "\x1b[1m%s\x1b[0m"
@@ -44,7 +45,7 @@ def write_line(file, text=""):
     """Write a line; what the file's encoding lacks is escaped."""
     encoding = getattr(file, "encoding", None)
     if encoding:
-        text = text.encode(encoding, "backslashreplace").decode(encoding)
+        text = encodable(text, encoding)
     file.write(text + "\n")
 
 

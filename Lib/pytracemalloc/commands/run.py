@@ -4,7 +4,7 @@ import os
 
 from pytracemalloc.errors import UsageError
 from pytracemalloc.files import check_absent, check_output
-from pytracemalloc.options import positive
+from pytracemalloc.arguments import positive
 from pytracemalloc.program import (add_program_arguments, check_program,
                                    execute)
 from pytracemalloc.recording import numbered

@@ -3,7 +3,7 @@
 import sys
 
 from pytracemalloc.client import Client
-from pytracemalloc.options import positive
+from pytracemalloc.arguments import positive
 
 HELP = 'watch the memory of a running program'
 DESCRIPTION = """\

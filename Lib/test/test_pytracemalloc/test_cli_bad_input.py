@@ -52,7 +52,7 @@ CASES = (
     ('diff old new --by address --what garbage', 2, 'live memory only; leave'),
     ('report new --by type --cumulative', 2, 'no --cumulative; leave it out'),
     ('report new --by traceback --cumulative', 2, 'no --cumulative; leave'),
-    ('report new --top 0', 2, 'not a number from 1 on .*report --help'),
+    ('report new --top 0', 2, 'must be a positive integer .*report --help'),
     ('report bare --by type', 1, 'bare: the snapshot has no traces'),
     ('completion tcsh', 2, 'choose from bash, zsh, fish'),
     ('run -n 0 app.py', 2, '-n 0: give a number from 1 to 65535, or full'),
@@ -64,12 +64,12 @@ CASES = (
     ('run --on-growth 0 app.py', 2, 'give a size from 1 B'),
     ('run --on-growth 9999999T app.py', 2, 'give a size from 1 B to 1 EiB'),
     ('run --every 9 -o /dev/null app.py', 2, 'need a file .*; give one with'),
-    ('run --top x app.py', 2, 'not a number from 1 on .*run --help'),
+    ('run --top x app.py', 2, 'must be a positive integer .*run --help'),
     ('serve -n 0 app.py', 2, '-n 0: give'),
     ('serve --port 99999 app.py', 2, '--port 99999: give a number from 0 to'),
     ('serve --host 192.0.2.1 app.py', 1, 'cannot serve on 192.0.2.1:0: .*; '
                                          'choose another --host or --port'),
-    ('top 1 --interval 0', 2, 'not a number from 1 on .*top --help'),
+    ('top 1 --interval 0', 2, 'must be a positive integer .*top --help'),
     # Command lines.
     ('', 2, 'required: COMMAND .*--help'),
     ('analyse', 2, "invalid choice: 'analyse'.*--help"),

@@ -252,8 +252,8 @@ class BadInputTests(Case):
         self.check_error(2, "--color: not allowed with", "--no-color",
                          "--color", "x")
         self.check_error(2, "not allowed with", "-a", "-f", "x")
-        self.check_error(2, "not an integer of at least 1", "-n", "0", "x")
-        self.check_error(2, "not an integer of at least 1", "-P", "-1", "x")
+        self.check_error(2, "must be a positive integer", "-n", "0", "x")
+        self.check_error(2, "must be a positive integer", "-P", "-1", "x")
         self.check_error(2, "invalid choice: 'color'", "-g", "color", "x")
         self.check_error(2, "unrecognized arguments: --wrong", "--wrong", "x")
 

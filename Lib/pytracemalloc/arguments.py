@@ -1,0 +1,27 @@
+"""Types of command line arguments that several commands take."""
+
+import argparse
+
+
+def positive(text):
+    """Return an integer of at least 1."""
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(
+            f'{text!r} must be a positive integer')
+    return int(text)
+
+
+def place(text):
+    """Return (pattern, line or None) of FILENAME[:LINENO]."""
+    pattern, colon, line = text.rpartition(':')
+    if not colon:
+        pattern, line = text, None
+    elif line.isascii() and line.isdigit() and int(line):
+        line = int(line)
+    else:
+        raise argparse.ArgumentTypeError(
+            f'bad filter {text!r}: give FILENAME or FILENAME:LINENO')
+    if not pattern:
+        raise argparse.ArgumentTypeError(
+            f'bad filter {text!r}: the filename is empty')
+    return pattern, line
