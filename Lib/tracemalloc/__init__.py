@@ -15,16 +15,17 @@ pytracemalloc 0.9.1 are here too.  See also: python -m pytracemalloc --help.
 import linecache
 
 # Functions implemented in C.
+import _tracemalloc
 from _tracemalloc import (
     _get_object_traceback, clear_traces, get_freelist_stats,
     get_traceback_limit, get_traced_memory, get_tracemalloc_memory,
     get_tracer_stats, get_unicode_interned, is_tracing, measure, reset_peak,
-    start, stop)
+    stop)
 from _tracemalloc_snapshot import _get_traces, get_arena_stats
 
 from tracemalloc.filters import BaseFilter, DomainFilter, Filter
 from tracemalloc.frames import Frame, Trace, Traceback, _format_size, _Traces
-from tracemalloc.snapshot import CallTree, Snapshot
+from tracemalloc.snapshot import CallTree, Snapshot, load_files
 from tracemalloc.statistic import Statistic, StatisticDiff
 
 __version__ = "1.0.0"
@@ -65,14 +66,21 @@ __all__ = [
 
 
 def __getattr__(name):
-    if name in _MODULES:
-        value = _import(_MODULES[name])
-    elif name in _LATER:
-        value = getattr(_import(_LATER[name]), name)
+    if name in _LATER:
+        _prepare()
+    elif name in _MODULES:
+        globals()[name] = _import(_MODULES[name])
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
+    return globals()[name]
+
+
+def _prepare():
+    """Import all that tracing may need, for while it goes on an import would
+    be traced."""
+    load_files()
+    globals().update({name: getattr(_import(module), name)
+                      for name, module in _LATER.items()})
 
 
 def _import(name):
@@ -82,6 +90,16 @@ def _import(name):
 def __dir__():
     return [*__all__, *_MODULES, '__version__', '__doc__', '__name__',
             '__file__', '__path__']
+
+
+def start(nframe=1, /):
+    _prepare()
+    _tracemalloc.start(nframe)
+
+
+start.__doc__ = _tracemalloc.start.__doc__
+if is_tracing():
+    _prepare()
 
 
 def get_object_traceback(obj):

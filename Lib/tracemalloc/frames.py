@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from functools import total_ordering
 
 from _tracemalloc_snapshot import FrameInfo, Traces
+from tracemalloc.sizes import STOCK, format_size
+from tracemalloc.source_lines import getline
 
 # Pickles must be readable where FrameInfo does not exist.
 copyreg.pickle(FrameInfo, lambda frame: (tuple, (tuple(frame),)))
 
 
 def _format_size(size, sign):
-    from tracemalloc.sizes import STOCK, format_size
     return format_size(size, sign, STOCK)
 
 
@@ -125,7 +126,6 @@ class Traceback(Sequence):
 
         *limit*: the most recent frames if positive, the oldest if negative.
         """
-        from tracemalloc.source_lines import getline
         frames = self
         if limit is not None:
             frames = self[-limit:] if limit > 0 else self[:limit]

@@ -8,6 +8,7 @@ import time
 from tracemalloc.filters import filter_traces
 from tracemalloc.frames import Traceback, _Traces
 from tracemalloc.legacy import LegacyMethods
+from tracemalloc.modules import module_of
 from tracemalloc.statistic import (
     KEYS, MEASURES, BlockStatistics, Statistic, compare, statistics)
 
@@ -15,7 +16,8 @@ _files = None
 
 
 def load_files():
-    """Import what writes and reads files, at the latest when it is needed."""
+    """Import what writes and reads files, but not while tracing, nor when the
+    interpreter ends, if that can be helped."""
     global _files
     if _files is None:
         from tracemalloc import files as _files
@@ -95,7 +97,7 @@ class Snapshot(LegacyMethods):
         # In seconds until it is asked for: an import would be traced.
         value = self.__dict__['timestamp']
         if isinstance(value, float):
-            from datetime import datetime
+            datetime = load_files().datetime
             value = self.timestamp = datetime.fromtimestamp(value)
         return value
 
@@ -165,7 +167,6 @@ class Snapshot(LegacyMethods):
         self._check(key_type, cumulative, order)
         traces = self.traces._traces
         if key_type == 'module':
-            from tracemalloc.modules import module_of
             names = [None if name is None else module_of(name)
                      for name in traces._filenames()]
             traces = traces._rename(names)

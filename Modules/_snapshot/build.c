@@ -194,6 +194,26 @@ class_number(struct builder *b, uint32_t domain)
     return number;
 }
 
+/* Count `count` blocks at the end of a path; return the node, SNAPSHOT_NONE
+   with an exception set. */
+static uint32_t
+count_at(struct builder *b, uint32_t path, uint32_t nframe, uint64_t size,
+         uint64_t count)
+{
+    uint32_t node = path == SNAPSHOT_NONE
+        ? SNAPSHOT_NONE : _PySnapshot_PathEnd(&b->paths, path, nframe);
+    if (node == SNAPSHOT_NONE) {
+        PyErr_NoMemory();
+        return node;
+    }
+    uint64_t *m = b->paths.measures[b->paths.nodes[node].measures];
+    for (int i = 0; i < SNAPSHOT_GARBAGE_SIZE; i += 2) {
+        m[i] += size;
+        m[i + 1] += count;
+    }
+    return node;
+}
+
 static int
 add_trace(struct builder *b, PyObject *trace)
 {
@@ -238,15 +258,9 @@ add_trace(struct builder *b, PyObject *trace)
     if (path == SNAPSHOT_NONE) {
         return -1;
     }
-    uint32_t node = _PySnapshot_PathEnd(&b->paths, path, (uint32_t)nframe);
+    uint32_t node = count_at(b, path, (uint32_t)nframe, size, 1);
     if (node == SNAPSHOT_NONE) {
-        PyErr_NoMemory();
         return -1;
-    }
-    uint64_t *m = b->paths.measures[b->paths.nodes[node].measures];
-    for (int i = 0; i < SNAPSHOT_GARBAGE_SIZE; i += 2) {
-        m[i] += size;
-        m[i + 1]++;
     }
     b->s->blocks[b->s->nblocks++] = (struct snapshot_block){
         .size = size, .node = node, .class_ = class_,
@@ -341,18 +355,7 @@ add_line(struct builder *b, PyObject *line)
         return -1;
     }
     uint32_t path = _PySnapshot_Path(&b->paths, SNAPSHOT_NONE, location);
-    uint32_t node = path == SNAPSHOT_NONE
-        ? SNAPSHOT_NONE : _PySnapshot_PathEnd(&b->paths, path, 0);
-    if (node == SNAPSHOT_NONE) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    uint64_t *m = b->paths.measures[b->paths.nodes[node].measures];
-    for (int i = 0; i < SNAPSHOT_GARBAGE_SIZE; i += 2) {
-        m[i] += size;
-        m[i + 1] += count;
-    }
-    return 0;
+    return count_at(b, path, 0, size, count) == SNAPSHOT_NONE ? -1 : 0;
 }
 
 /* _from_lines([(filename, lineno, size, count), ...]): sums without blocks. */

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,6 +49,29 @@ def heed_signals(case):
 
 
 class CommandCase(unittest.TestCase):
+    @classmethod
+    def make_app(cls, text=PROGRAM):
+        """Write app.py into a directory of the class, *source*; return its
+        path."""
+        cls.source = tempfile.mkdtemp()
+        cls.addClassCleanup(shutil.rmtree, cls.source)
+        path = os.path.join(cls.source, 'app.py')
+        with open(path, 'w') as file:
+            file.write(text)
+        return path
+
+    def start_watched(self):
+        """Start a program with the control socket c.sock; return its process
+        id."""
+        program = subprocess.Popen(
+            [sys.executable, '-X', 'tracemalloc', '-X',
+             'tracemalloc_control=c.sock', '-c', 'import sys\n'
+             'print("ready", flush=True); sys.stdin.read()'],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(program.communicate)
+        program.stdout.readline()
+        return program.pid
+
     def setUp(self):
         heed_signals(self)
         directory = tempfile.TemporaryDirectory()

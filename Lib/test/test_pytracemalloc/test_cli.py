@@ -7,24 +7,19 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import tracemalloc
 import unittest
 
 from pytracemalloc.units import parse_size
 from tracemalloc.sizes import format_size
-from test.test_pytracemalloc.command_case import PROGRAM, CommandCase, command
+from test.test_pytracemalloc.command_case import CommandCase, command
 from test.test_pytracemalloc.test_pprof import Profile
 
 
 class ReportTest(CommandCase):
     @classmethod
     def setUpClass(cls):
-        cls.source = tempfile.mkdtemp()
-        cls.addClassCleanup(shutil.rmtree, cls.source)
-        path = os.path.join(cls.source, 'app.py')
-        with open(path, 'w') as file:
-            file.write(PROGRAM)
+        path = cls.make_app()
         for name, code in (('new', path), ('old', None)):
             command('run', '-q', '-o',
                     os.path.join(cls.source, f'{name}.tracemalloc'),

@@ -296,13 +296,7 @@ class BadInputTest(CommandCase):
                        'not a tracemalloc control socket')
 
     def test_twenty_columns(self):
-        program = subprocess.Popen(
-            [sys.executable, '-X', 'tracemalloc', '-X',
-             'tracemalloc_control=c.sock', '-c', 'import sys\n'
-             'print("ready", flush=True); sys.stdin.read()'],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.addCleanup(program.communicate)
-        program.stdout.readline()
+        self.start_watched()
         for line in ('report new', 'report new --by traceback',
                      'report new --by type --what count', 'diff old new',
                      'diff old new --by function --what peak',

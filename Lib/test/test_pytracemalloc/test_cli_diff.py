@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import tracemalloc
 import unittest
 
@@ -51,11 +50,7 @@ TITLES = {'size': 'live memory', 'count': 'live blocks',
 class DiffTest(CommandCase):
     @classmethod
     def setUpClass(cls):
-        cls.source = tempfile.mkdtemp()
-        cls.addClassCleanup(shutil.rmtree, cls.source)
-        path = os.path.join(cls.source, 'app.py')
-        with open(path, 'w') as file:
-            file.write(PROGRAM)
+        path = cls.make_app(PROGRAM)
         for name, more in (('old', '1'), ('new', '2')):
             command('run', '-q', '-o',
                     os.path.join(cls.source, f'{name}.tracemalloc'), path,

@@ -83,21 +83,10 @@ class ExampleTest(CommandCase):
             command('run', '-q', '-o', f'{name}.tracemalloc', 'app.py',
                     check=True)
 
-    def watched(self):
-        """A program with a control socket; return its process id."""
-        program = subprocess.Popen(
-            [sys.executable, '-X', 'tracemalloc', '-X',
-             'tracemalloc_control=c.sock', '-c', 'import sys\n'
-             'print("ready", flush=True); sys.stdin.read()'],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.addCleanup(program.communicate)
-        program.stdout.readline()
-        return program.pid
-
     def test_examples(self):
         with socket.create_server(('127.0.0.1', 0)) as probe:
             port = probe.getsockname()[1]
-        replaced = {'1234': str(self.watched()), '6060': str(port),
+        replaced = {'1234': str(self.start_watched()), '6060': str(port),
                     '/run/app.sock': 'c.sock'}
         environment = os.environ | {
             'HOME': self.directory,

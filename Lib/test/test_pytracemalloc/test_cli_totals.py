@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import tracemalloc
 import unittest
 
@@ -58,11 +57,7 @@ _SPEEDSCOPE = {'size': 'live memory', 'count': 'live blocks',
 class TotalsTest(CommandCase):
     @classmethod
     def setUpClass(cls):
-        cls.source = tempfile.mkdtemp()
-        cls.addClassCleanup(shutil.rmtree, cls.source)
-        path = os.path.join(cls.source, 'app.py')
-        with open(path, 'w') as file:
-            file.write(PROGRAM)
+        path = cls.make_app(PROGRAM)
         for name, *options in (('full', '-n', 'full'), ('three', '-n', '3'),
                                ('one', '-n', '1'), ('bare', '--no-traces')):
             command('run', '-q', *options, '-o',

@@ -19,6 +19,7 @@ from test.test_pytracemalloc.test_pprof import Profile
 
 class HttpTest(unittest.TestCase):
     def setUp(self):
+        self.addCleanup(urllib.request.urlcleanup)
         self.addCleanup(tracemalloc.stop)
         tracemalloc.start(5)
         self.server = http_endpoint.serve()

@@ -130,6 +130,7 @@ class FileTest(unittest.TestCase):
             2900 - 900)
 
     def test_web(self):
+        self.addCleanup(urllib.request.urlcleanup)
         path = self.profile(support.Snapshot())
         with Web(path) as url:
             def page(name):

@@ -15,6 +15,15 @@ FUNCTIONS = 12
 LIMITS = {5: 5, 25: 25, 'full': sys.maxsize}
 LINES = 4                         # of each, below its first
 
+# Two functions whose first instructions are the same, on other lines.
+CALLERS = '''\
+def first():
+    return make()
+def second():
+
+    return make()
+'''
+
 
 class Probe:
     pass
@@ -102,12 +111,7 @@ class EvaluatorTests(test_tracer_stacks.StackTests):
     def test_one_function_after_the_other(self):
         scope = {'Probe': Probe}
         exec('def make():\n'
-             '    return Probe()\n'
-             'def first():\n'
-             '    return make()\n'
-             'def second():\n'
-             '\n'
-             '    return make()\n', scope)
+             '    return Probe()\n' + CALLERS, scope)
         for nframe in 2, 25, 'full':
             with self.subTest(nframe=nframe), Tracing(nframe):
                 _testtracer.evaluate_frames(True)
@@ -145,11 +149,7 @@ class CompiledTests(unittest.TestCase):
         # No frame of the interpreter is above the one made by hand.
         scope = {'make': functools.partial(_testtracer.call_below,
                                            below, Probe)}
-        exec('def first():\n'
-             '    return make()\n'
-             'def second():\n'
-             '\n'
-             '    return make()\n', scope)
+        exec(CALLERS, scope)
         for nframe in 2, 25, 'full':
             with self.subTest(nframe=nframe), Tracing(nframe):
                 made = [scope[name]() for i in range(200)
