@@ -11,10 +11,10 @@ BEGIN = '''
 import _testtracer, os, sys, tracemalloc
 
 def objects():
-    """Of all domains, big and small."""
+    """A set, of which no free list is, and objects of all domains."""
     files = [open(os.devnull) for i in range(9)]
-    return files, [[str(i), float(i), {i: i}, bytes(1000)]
-                   for i in range(300)]
+    return set(), files, [[str(i), float(i), {i: i}, bytes(1000)]
+                          for i in range(300)]
 
 def check():
     wrong, size, current = _testtracer.check_counters(
