@@ -4,7 +4,8 @@ import csv
 import re
 
 from pytracemalloc.reporters import Reporter
-from pytracemalloc.reporters.rows import key_text, value_columns
+from pytracemalloc.reporters.rows import (key_fields, key_text, key_values,
+                                          value_columns)
 
 # Where a spreadsheet begins to compute, perhaps after white space.
 _FORMULA = re.compile(r'[=+\-@\t\r\n\uff0b\uff0d\uff1d\uff20]')
@@ -16,12 +17,20 @@ class CsvReporter(Reporter):
     def write(self, subject, file):
         columns, attributes = value_columns(subject)
         writer = csv.writer(file, lineterminator='\n')
-        writer.writerow((subject.by, *columns))
+        writer.writerow((*key_fields(subject.by), *columns))
         for stat in subject.track(subject.statistics(every=True)):
-            writer.writerow((_harmless(key_text(stat, subject.by)),
+            writer.writerow((*map(_harmless, _cells(stat, subject.by)),
                              *(getattr(stat, name) for name in attributes)))
 
 
-def _harmless(text):
+def _cells(stat, by):
+    if by == 'traceback':         # of any length
+        return (key_text(stat, by),)
+    return key_values(stat, by)
+
+
+def _harmless(value):
     """A spreadsheet would compute a name such as =1+1, or worse."""
-    return f"'{text}" if _FORMULA.match(text) else text
+    if isinstance(value, str) and _FORMULA.match(value):
+        return f"'{value}"
+    return value

@@ -1,10 +1,16 @@
-"""The snapshot's figures and every group with every value, as JSON."""
+"""The snapshot's figures and every group with every value, as JSON.
+
+report.schema.json says what stands where; VERSION counts its changes.
+"""
 
 import json
 import math
 
 from pytracemalloc.reporters import Reporter
-from pytracemalloc.reporters.rows import key_fields, value_columns
+from pytracemalloc.reporters.rows import (key_fields, key_values,
+                                          value_columns)
+
+VERSION = 1
 
 
 class JsonReporter(Reporter):
@@ -12,7 +18,8 @@ class JsonReporter(Reporter):
 
     def write(self, subject, file):
         columns, attributes = value_columns(subject)
-        document = {'snapshot': describe(subject.new)}
+        document = {'format': 'pytracemalloc report', 'version': VERSION,
+                    'snapshot': describe(subject.new)}
         if subject.old is not None:
             document['old'] = describe(subject.old)
         document['by'] = subject.by
@@ -20,12 +27,12 @@ class JsonReporter(Reporter):
         # One at a time: there may be millions.
         file.write(head.removesuffix('\n}') + ',\n "statistics": [')
         groups = subject.statistics(every=True)
+        names = [*key_fields(subject.by), *columns]
         for index, stat in enumerate(subject.track(groups)):
-            row = (key_fields(stat, subject.by)
-                   | {name: getattr(stat, attribute) for name, attribute
-                      in zip(columns, attributes)})
+            values = [*key_values(stat, subject.by),
+                      *(getattr(stat, name) for name in attributes)]
             file.write((',\n  ' if index else '\n  ')
-                       + json.dumps(row, default=str))
+                       + json.dumps(dict(zip(names, values)), default=str))
         file.write('\n ]\n}\n')
 
 

@@ -1,9 +1,16 @@
-"""How a Statistic's group is named, in one string or in fields, and its
-values."""
+"""How a group is named, in one string or in fields, and its values.
+
+The fields are those of JSON, and the columns of CSV, in this order.
+"""
 
 from pytracemalloc.measures import KEYS
 from tracemalloc.places import name_group
 from tracemalloc.statistic import MEASURES
+
+_FRAME = ('filename', 'lineno', 'function')
+_FIELDS = {'line': _FRAME, 'file': ('filename',),
+           'function': ('filename', 'function', 'first_lineno'),
+           'type+line': ('type', 'filename', 'lineno')}
 
 
 def key_text(stat, by):
@@ -11,19 +18,23 @@ def key_text(stat, by):
     return name_group(stat, KEYS[by])
 
 
-def key_fields(stat, by):
-    """Return a dict that JSON can hold."""
+def key_fields(by):
+    """Return the names of the fields."""
+    return _FIELDS.get(by, (by,))
+
+
+def key_values(stat, by):
+    """Return the values of the fields, as JSON can hold them."""
     if by == 'line':
-        frame = stat.traceback[-1]
-        return {'filename': frame.filename, 'lineno': frame.lineno,
-                'function': frame.function}
+        return _frame(stat.traceback[-1])
     if by == 'traceback':
-        return {'traceback': [
-            {'filename': frame.filename, 'lineno': frame.lineno,
-             'function': frame.function} for frame in stat.traceback]}
-    if by == 'file':
-        return {'filename': stat.traceback[-1].filename}
-    return {by: stat.key}
+        return ([dict(zip(_FRAME, _frame(frame)))
+                 for frame in stat.traceback],)
+    return stat.key if by in ('function', 'type+line') else (stat.key,)
+
+
+def _frame(frame):
+    return frame.filename, frame.lineno, frame.function
 
 
 def value_columns(subject):

@@ -141,14 +141,14 @@ def _table(rows, titles, width):
 
 
 def _tracebacks(table, rows):
-    """Put each traceback, most recent call first, under its figures."""
+    """Put each traceback, most recent call last, under its figures."""
     sources = read_lines((frame.filename, frame.lineno)
                          for _, _, stat in rows
                          for frame in (stat.traceback if stat else ()))
     yield table[0]
     for line, (_, _, stat) in zip(table[1:], rows):
         yield line
-        for frame in reversed(stat.traceback if stat else ()):
+        for frame in stat.traceback if stat else ():
             where = name_place(frame.filename, frame.lineno, frame.function)
             yield f'    {where}'
             source = sources.get((frame.filename, frame.lineno))

@@ -99,8 +99,8 @@ class ReportTest(CommandCase):
 
     def test_suffix_says_the_format(self):
         for name, start in (('a.html', b'<!DOCTYPE html>'), ('a.svg', b'<?x'),
-                            ('a.pb.gz', b'\x1f\x8b'), ('a.csv', b'line,'),
-                            ('a.json', b'{\n "snapshot"'),
+                            ('a.pb.gz', b'\x1f\x8b'), ('a.csv', b'filename,lineno,'),
+                            ('a.json', b'{\n "format": '),
                             ('a.speedscope.json', b'{"$schema"'),
                             ('a.txt', b'new.trace'), ('a', b'new.trace')):
             self.ok('report', 'new.tracemalloc', '-o', name)
@@ -111,10 +111,10 @@ class ReportTest(CommandCase):
         output = self.ok('report', 'new.tracemalloc', '--include', '*/app.py',
                          '--format', 'csv')
         self.assertNotIn('frozen', output)
-        self.assertIn('app.py:4', output)
+        self.assertIn('app.py,4,', output)
         output = self.ok('report', 'new.tracemalloc', '--exclude',
                          '*/app.py:4', '--format', 'csv')
-        self.assertNotIn('app.py:4', output)
+        self.assertNotIn('app.py,4,', output)
 
     def test_diff(self):
         output = self.ok('diff', 'old.tracemalloc', 'new.tracemalloc')

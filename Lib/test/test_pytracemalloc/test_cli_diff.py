@@ -104,10 +104,11 @@ class DiffTest(CommandCase):
                     '--what', measure, '--format', 'csv'))))
                 name = '' if measure in ('size', 'count') else f'{measure}_'
                 self.assertEqual(
-                    list(rows[0]), ['line', f'{name}size', f'{name}size_diff',
+                    list(rows[0]), ['filename', 'lineno', 'function',
+                                    f'{name}size', f'{name}size_diff',
                                     f'{name}count', f'{name}count_diff'])
-                self.assertTrue(rows[0]['line'].rpartition(' in ')[0]
-                                .endswith(f'app.py:{line}'), rows[0])
+                self.assertTrue(rows[0]['filename'].endswith('app.py'))
+                self.assertEqual(rows[0]['lineno'], str(line))
                 self.assertEqual((int(rows[0][f'{name}size_diff']),
                                   int(rows[0][f'{name}count_diff'])),
                                  self.expected(measure, line))
@@ -144,7 +145,7 @@ class DiffTest(CommandCase):
                 with self.subTest(by=by, what=measure):
                     rows = list(csv.DictReader(io.StringIO(self.diff(
                         '--by', by, '--what', measure, '--format', 'csv'))))
-                    _, _, change, _, blocks = rows[0]
+                    *_, change, _, blocks = rows[0]
                     self.assertEqual(
                         (sum(int(row[change]) for row in rows),
                          sum(int(row[blocks]) for row in rows)),

@@ -11,6 +11,7 @@ import tracemalloc
 import unittest
 
 from pytracemalloc.measures import BLOCK_KEYS, KEYS, MEASURES
+from pytracemalloc.reporters.rows import key_fields
 from pytracemalloc.reporters import FORMATS
 from pytracemalloc.units import format_count
 from tracemalloc.sizes import format_size
@@ -216,7 +217,7 @@ class TotalsTest(CommandCase):
              sum(int(row[measure.count]) for row in rows)), totals)
         self.check_json(measure, totals, name, 'json', *args)
         self.check_text(measure, totals, name, 'text', *args)
-        keys = [next(iter(row.values())) for row in rows]
+        keys = [(*map(row.get, key_fields(by)),) for row in rows]
         self.assertEqual(len(keys), len(set(keys)))
 
     def test_every_group_is_in_a_table_for_programs(self):
@@ -243,10 +244,12 @@ class TotalsTest(CommandCase):
                 args = '--by', by, '--what', measure.name, '--cumulative'
                 own = self.rows('full', 'csv', *args[:-1])
                 rows = self.rows('full', 'csv', *args)
-                sizes = {row[by]: int(row[measure.size]) for row in rows}
+                sizes = {(*map(row.get, key_fields(by)),):
+                         int(row[measure.size]) for row in rows}
                 with self.subTest(by=by, what=measure.name):
                     for row in own:
-                        self.assertGreaterEqual(sizes[row[by]],
+                        key = (*map(row.get, key_fields(by)),)
+                        self.assertGreaterEqual(sizes[key],
                                                 int(row[measure.size]))
                     self.assertGreaterEqual(sum(sizes.values()),
                                             sum(int(row[measure.size])
