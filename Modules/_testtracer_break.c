@@ -6,7 +6,8 @@
 
 #undef NDEBUG
 #include "Python.h"
-#include "pycore_tracer_core.h"   // _PyTracer_Validate()
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_valid.h"
 #include "_testtracer.h"
 
 #include <assert.h>

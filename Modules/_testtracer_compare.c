@@ -8,8 +8,9 @@
 #undef NDEBUG
 #include "Python.h"
 #include "pycore_dict.h"          // PyDictKeysObject
-#include "pycore_tracer_core.h"   // _PyTracer_IsParked()
-#include "pycore_tracer_trace.h"  // _PyTracer_VisitBlocks()
+#include "pycore_tracer_count.h"
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_trace.h"
 #include "_testtracer.h"
 
 #include <assert.h>

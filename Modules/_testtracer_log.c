@@ -22,8 +22,8 @@
 #include "Python.h"
 #include "pycore_frame.h"         // _PyFrame_IsIncomplete()
 #include "pycore_object.h"        // _PyType_PreHeaderSize()
-#include "pycore_tracer_core.h"   // _PyTracer_IsParked()
-#include "pycore_tracer_trace.h"  // _PyTracer_VisitBlocks()
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_trace.h"
 #include "_testtracer.h"
 
 #include <assert.h>

@@ -8,10 +8,13 @@
 #include "Python.h"
 #include "pycore_modsupport.h"    // _PyArg_CheckPositional()
 #include "pycore_tracemalloc.h"   // _PyTraceMalloc_IsTracing()
-#include "pycore_tracer_core.h"
-#include "pycore_tracer_tasks.h"  // _PyTracemalloc_AddTasks()
-#include "pycore_tracer_trace.h"  // _PyTracer_GetTrace()
-#include "pycore_tracer_types.h"  // _PyTracer_TakeSnapshot()
+#include "pycore_tracer.h"
+#include "pycore_tracer_freelist.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_tasks.h"
+#include "pycore_tracer_trace.h"
+#include "pycore_tracer_types.h"
 
 PyDoc_STRVAR(is_tracing_doc,
 "is_tracing($module, /)\n--\n\n"

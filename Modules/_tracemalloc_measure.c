@@ -9,8 +9,9 @@
 
 #include "Python.h"
 #include "pycore_modsupport.h"    // _PyArg_NoKeywords()
-#include "pycore_tracer_core.h"
-#include "pycore_tracer_tasks.h"    // _PyTracemalloc_AddMeasure()
+#include "pycore_tracer_count.h"
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_tasks.h"
 
 #include <stddef.h>               // offsetof()
 

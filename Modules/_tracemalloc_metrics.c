@@ -13,8 +13,9 @@
 #include "pycore_obmalloc.h"        // struct _obmalloc_state
 #include "pycore_pystate.h"         // _PyInterpreterState_GET()
 #include "pycore_sysmodule.h"       // _PySys_GetSizeOf()
-#include "pycore_tracer_core.h"     // _PyTracer_MemUnused()
-#include "pycore_tracer_tasks.h"    // _PyTracemalloc_AddMetrics()
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_memory.h"
+#include "pycore_tracer_tasks.h"
 
 PyDoc_STRVAR(get_unicode_interned_doc,
 "get_unicode_interned($module, /)\n"

@@ -9,8 +9,13 @@
    floor(x / k) == x * ceil(2**15 / k) >> 15. */
 
 #include "pycore_dict.h"          // _PyDict_KeysSize()
-#include "pycore_tracer_core.h"
-#include "pycore_tracer_interp.h" // _PyTracer_INTERP_ENDED
+#include "pycore_tracer_blocks.h"
+#include "pycore_tracer_interp.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_map.h"
+#include "pycore_tracer_mapped.h"
+#include "pycore_tracer_memory.h"
+#include "pycore_tracer_state.h"
 
 static_assert(POOL_SIZE >> ALIGNMENT_SHIFT <= 1024
               && SMALL_REQUEST_THRESHOLD >> ALIGNMENT_SHIFT <= 32,

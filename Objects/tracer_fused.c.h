@@ -9,6 +9,14 @@
    These are the whole functions; tracer_short.c.h has the short way through
    malloc and free, for when nothing special is to be done. */
 
+#include "pycore_tracer_blocks.h"
+#include "pycore_tracer_count.h"
+#include "pycore_tracer_hooks.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_mapped.h"
+#include "pycore_tracer_stack.h"
+#include "pycore_tracer_state.h"
+
 /* What was traced at the address was freed past the tracer, or never was a
    block. */
 static Py_NO_INLINE void

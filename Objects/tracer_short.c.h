@@ -8,6 +8,12 @@
    unchanged, to the whole functions, as their last call: so the compiler needs
    to save no register for it. */
 
+#include "pycore_tracer_blocks.h"
+#include "pycore_tracer_count.h"
+#include "pycore_tracer_freelist.h"
+#include "pycore_tracer_stack.h"
+#include "pycore_tracer_state.h"
+
 /* --- malloc() and free() */
 
 /* Bytes of the map, which threads without the GIL change.  An atomic read could

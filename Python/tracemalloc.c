@@ -13,9 +13,24 @@
 #include "pycore_pylifecycle.h"   // _PyTraceMalloc_Fini()
 #include "pycore_traceback.h"     // _Py_DumpDecimal()
 #include "pycore_tracemalloc.h"   // _PyTraceMalloc_Start()
-#include "pycore_tracer_core.h"
+#include "pycore_tracer_blocks.h"
+#include "pycore_tracer_code.h"
+#include "pycore_tracer_count.h"
+#include "pycore_tracer_gils.h"
+#include "pycore_tracer_hooks.h"
 #include "pycore_tracer_lines.h"
-#include "pycore_tracer_trace.h"  // _PyTracer_FindBlock()
+#include "pycore_tracer_location.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_map.h"
+#include "pycore_tracer_mapped.h"
+#include "pycore_tracer_memory.h"
+#include "pycore_tracer_stack.h"
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_text.h"
+#include "pycore_tracer_trace.h"
+#include "pycore_tracer_tree.h"
+#include "pycore_tracer_valid.h"
+#include "pycore_tracer_walk.h"
 
 #define MAX_NFRAME UINT16_MAX
 

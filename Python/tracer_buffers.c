@@ -13,7 +13,7 @@
 
 #include "pycore_dict.h"          // struct _dictvalues
 #include "pycore_obmalloc.h"      // POOL_BITS
-#include "pycore_tracer_core.h"
+#include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_types.h"
 
 #define INITIAL_NOTES 4096

@@ -6,7 +6,10 @@
    to lie at its address. */
 
 #include "Python.h"
-#include "pycore_tracer_core.h"
+#include "pycore_tracer_cache.h"
+#include "pycore_tracer_code.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_state.h"
 
 struct tracer_cache_line _PyTracer_cache[TRACER_CACHE_MAX];
 

@@ -11,9 +11,13 @@
 #include "Python.h"
 #include "pycore_bitutils.h"      // _Py_bit_length()
 #include "pycore_code.h"          // _PyCode_CODE()
-#include "pycore_tracer_core.h"
-#include "pycore_tracer_index.h"  // TRACER_INDEX_BITS
+#include "pycore_tracer_code.h"
+#include "pycore_tracer_index.h"
 #include "pycore_tracer_lines.h"
+#include "pycore_tracer_location.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_memory.h"
+#include "pycore_tracer_state.h"
 
 #define INITIAL_CODES 128
 #define INITIAL_INSTRS 1024

@@ -22,7 +22,11 @@
 
 #include "Python.h"
 #include "pycore_tracer_alarm.h"
-#include "pycore_tracer_core.h"
+#include "pycore_tracer_count.h"
+#include "pycore_tracer_hooks.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_tree.h"
 
 #include <time.h>                 // clock_gettime()
 

@@ -7,7 +7,16 @@
    that a block parked before tracing started is known exactly, too. */
 
 #include "Python.h"
-#include "pycore_tracer_core.h"
+#include "pycore_tracer_blocks.h"
+#include "pycore_tracer_count.h"
+#include "pycore_tracer_freelist.h"
+#include "pycore_tracer_hooks.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_map.h"
+#include "pycore_tracer_mapped.h"
+#include "pycore_tracer_stack.h"
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_walk.h"
 
 char _PyTracer_enabled = 0;
 uint32_t _PyTracer_small_fallback = 0;

@@ -12,8 +12,13 @@
    peak are the same either way. */
 
 #include "Python.h"
-#include "pycore_tracer_core.h"
+#include "pycore_tracer_blocks.h"
+#include "pycore_tracer_gils.h"
+#include "pycore_tracer_hooks.h"
 #include "pycore_tracer_interp.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_stack.h"
+#include "pycore_tracer_state.h"
 
 /* --- Interpreters come and go */
 

@@ -12,8 +12,17 @@
    that cannot be recorded stays allocated, and is counted as untraced. */
 
 #include "Python.h"
-#include "pycore_tracer_core.h"
-#include "pycore_tracer_trace.h"  // _PyTracer_NFrames()
+#include "pycore_tracer_blocks.h"
+#include "pycore_tracer_count.h"
+#include "pycore_tracer_gils.h"
+#include "pycore_tracer_hooks.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_map.h"
+#include "pycore_tracer_mapped.h"
+#include "pycore_tracer_stack.h"
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_trace.h"
+#include "pycore_tracer_walk.h"
 
 struct domain {
     const PyMemAllocatorEx *below;

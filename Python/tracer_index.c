@@ -1,8 +1,9 @@
 /* Index of the tracer's tables, see pycore_tracer_index.h. */
 
 #include "Python.h"
-#include "pycore_tracer_core.h"
 #include "pycore_tracer_index.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_memory.h"
 
 #define NUMBER_MASK (TRACER_INDEX_MAX - 1)
 

@@ -2,9 +2,12 @@
    tree name them by number.  Locked. */
 
 #include "Python.h"
-#include "pycore_tracer_core.h"
 #include "pycore_tracer_index.h"
 #include "pycore_tracer_lines.h"
+#include "pycore_tracer_location.h"
+#include "pycore_tracer_memory.h"
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_text.h"
 
 #define INITIAL_FUNCTIONS 256
 #define INITIAL_LOCATIONS 512

@@ -14,7 +14,9 @@
    does not trace. */
 
 #include "Python.h"
-#include "pycore_tracer_core.h"
+#include "pycore_tracer_count.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_state.h"
 
 #include <linux/futex.h>          // FUTEX_WAIT_PRIVATE
 #include <pthread.h>              // pthread_atfork()

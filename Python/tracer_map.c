@@ -6,7 +6,12 @@
    counts its blocks in the twins of their nodes.  Locked. */
 
 #include "Python.h"
-#include "pycore_tracer_core.h"
+#include "pycore_tracer_count.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_map.h"
+#include "pycore_tracer_memory.h"
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_tree.h"
 
 #define INITIAL_RECORDS 1024
 #define RECORD_SIZE sizeof(struct tracer_record)

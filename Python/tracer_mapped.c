@@ -16,7 +16,10 @@
    records, too: the blocks are still there, but nobody knows their pools. */
 
 #include "Python.h"
-#include "pycore_tracer_core.h"
+#include "pycore_tracer_count.h"
+#include "pycore_tracer_map.h"
+#include "pycore_tracer_mapped.h"
+#include "pycore_tracer_state.h"
 
 void
 _PyTracer_DropEntry(uint32_t *entry, uintptr_t address)

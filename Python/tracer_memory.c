@@ -14,7 +14,8 @@
    other machines. */
 
 #include "Python.h"
-#include "pycore_tracer_core.h"
+#include "pycore_tracer_memory.h"
+#include "pycore_tracer_state.h"
 
 #include <sys/mman.h>             // mmap()
 #include <sys/resource.h>         // getrlimit()

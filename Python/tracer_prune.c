@@ -17,7 +17,15 @@
    may fail comes first: without memory, nothing is changed. */
 
 #include "Python.h"
-#include "pycore_tracer_core.h"
+#include "pycore_tracer_blocks.h"
+#include "pycore_tracer_count.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_memory.h"
+#include "pycore_tracer_prune.h"
+#include "pycore_tracer_stack.h"
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_tree.h"
+#include "pycore_tracer_valid.h"
 
 struct pruning {
     uint32_t *numbers;            // by old number: the new one, 0: it goes

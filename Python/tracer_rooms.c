@@ -6,7 +6,8 @@
    little, more is made at the moment. */
 
 #include "Python.h"
-#include "pycore_tracer_core.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_types.h"
 
 #include <stdlib.h>

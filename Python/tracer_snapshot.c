@@ -16,8 +16,14 @@
 #include <stdlib.h>
 
 #include "pycore_obmalloc.h"      // ARENA_SIZE
-#include "pycore_tracer_core.h"
+#include "pycore_tracer_blocks.h"
+#include "pycore_tracer_count.h"
+#include "pycore_tracer_freelist.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_snapshot.h"
+#include "pycore_tracer_state.h"
 #include "pycore_tracer_types.h"
+#include "pycore_tracer_valid.h"
 
 #define PREFETCH 1024             // bytes to the blocks looked at soon
 #define AHEAD 16                  // records or blocks to those

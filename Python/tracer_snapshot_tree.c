@@ -5,8 +5,11 @@
    run.  Nothing is said of an error but that there is no memory. */
 
 #include "Python.h"
-#include "pycore_tracer_core.h"
 #include "pycore_tracer_lines.h"
+#include "pycore_tracer_location.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_snapshot.h"
+#include "pycore_tracer_state.h"
 #include "pycore_tracer_types.h"
 
 #define UNKNOWN "<unknown>"

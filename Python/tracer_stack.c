@@ -32,7 +32,14 @@
    While the GIL protects nothing there is tracer_walk.c. */
 
 #include "Python.h"
-#include "pycore_tracer_core.h"
+#include "pycore_tracer_cache.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_memory.h"
+#include "pycore_tracer_prune.h"
+#include "pycore_tracer_stack.h"
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_tree.h"
+#include "pycore_tracer_walk.h"
 
 #define UNLIKELY(VALUE) __builtin_expect((VALUE), 0)
 #define INITIAL_ENTRIES 128

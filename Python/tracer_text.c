@@ -3,8 +3,11 @@
    string is kept alive or created while a program is traced.  Locked. */
 
 #include "Python.h"
-#include "pycore_tracer_core.h"
 #include "pycore_tracer_index.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_memory.h"
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_text.h"
 
 #define INITIAL_TEXTS 128
 #define MAX_TEXT 16384            // bytes; a longer name is cut

@@ -5,8 +5,13 @@
 
 #include "Python.h"
 #include "pycore_object.h"        // _PyType_PreHeaderSize()
-#include "pycore_tracer_core.h"
+#include "pycore_tracer_blocks.h"
+#include "pycore_tracer_count.h"
 #include "pycore_tracer_lines.h"
+#include "pycore_tracer_location.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_map.h"
+#include "pycore_tracer_state.h"
 #include "pycore_tracer_trace.h"
 
 struct text {

@@ -14,8 +14,10 @@
    Locked, but for reading the counters. */
 
 #include "Python.h"
-#include "pycore_tracer_core.h"
 #include "pycore_tracer_index.h"
+#include "pycore_tracer_memory.h"
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_tree.h"
 
 #define INITIAL_BUCKETS 2048
 

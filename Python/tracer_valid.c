@@ -9,7 +9,16 @@
    process where something is wrong; tests may ask any build. */
 
 #include "Python.h"
-#include "pycore_tracer_core.h"
+#include "pycore_tracer_blocks.h"
+#include "pycore_tracer_count.h"
+#include "pycore_tracer_location.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_map.h"
+#include "pycore_tracer_memory.h"
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_text.h"
+#include "pycore_tracer_tree.h"
+#include "pycore_tracer_valid.h"
 
 #include <sys/mman.h>             // mmap()
 

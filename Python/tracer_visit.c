@@ -3,8 +3,13 @@
    own has seen. */
 
 #include "Python.h"
-#include "pycore_tracer_core.h"
+#include "pycore_tracer_blocks.h"
+#include "pycore_tracer_count.h"
+#include "pycore_tracer_freelist.h"
 #include "pycore_tracer_lines.h"
+#include "pycore_tracer_location.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_state.h"
 #include "pycore_tracer_trace.h"
 #include "pycore_tracer_types.h"
 

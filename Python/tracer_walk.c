@@ -7,7 +7,15 @@
 
 #include "Python.h"
 #include "pycore_runtime.h"       // _PyRuntimeState_GetFinalizing()
-#include "pycore_tracer_core.h"
+#include "pycore_tracer_code.h"
+#include "pycore_tracer_location.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_memory.h"
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_text.h"
+#include "pycore_tracer_tree.h"
+#include "pycore_tracer_valid.h"
+#include "pycore_tracer_walk.h"
 
 #define INITIAL_FRAMES 128
 

@@ -207,6 +207,9 @@ _PyTracer_UnlockAll(void)
     _PyTracer_UnlockHead();
 }
 
+/* Once: watch over forks; -1: no memory. */
+extern int _PyTracer_LockInit(void);
+
 #ifdef __cplusplus
 }
 #endif

@@ -13,8 +13,8 @@ extern "C" {
 /* Start the control socket (-X tracemalloc_control=PATH or the variable
    PYTRACEMALLOC_CONTROL) and the recording of `pytracemalloc run` (the
    variable PYTRACEMALLOC_RUN): call pytracemalloc.services.run() if one of
-   them is given, else do nothing.  For the main interpreter, after the import of
-   site, with the GIL held.  Cannot fail: an error is printed to stderr and
+   them is given, else do nothing.  For the main interpreter, after the import
+   of site, with the GIL held.  Cannot fail: an error is printed to stderr and
    the program runs without. */
 extern void _PyTracer_StartServices(const PyConfig *config);
 

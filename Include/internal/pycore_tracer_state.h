@@ -294,7 +294,6 @@ struct tracer_state {
 };
 
 extern struct tracer_state _PyTracer;
-extern struct tracer_cache_line _PyTracer_cache[TRACER_CACHE_MAX];
 
 /* Was `wide` ever written for a node of this chunk?  The others need not be
    read, which would cost a page fault a page.  GIL. */
@@ -343,23 +342,6 @@ _PyTracer_Live(const struct tracer_counts *counts)
     return (struct tracer_sum){counts->alloc_bytes - counts->free_bytes,
                                counts->alloc_blocks - counts->free_blocks};
 }
-
-/* A pool of small blocks, as _PyTracer_VisitPools() shows it. */
-struct tracer_pool {
-    char *blocks;                 // address of block 0
-    uint32_t block_size;          // bytes, of the size class
-    uint32_t nblocks;             // blocks ever carved out of the pool
-    uint32_t nused;               // allocated now, traced or not
-    uint32_t *entries;            // entry of each block, or NULL
-    uintptr_t arena;              // address of its arena
-};
-
-/* Call visit() for each pool in use of every interpreter, arena by arena.
-   GIL (and lock if shared) held.  Stops and returns what visit() returns if
-   that is not 0.  visit() must not allocate from pymalloc. */
-extern int _PyTracer_VisitPools(int (*visit)(const struct tracer_pool *pool,
-                                             void *arg),
-                                void *arg);
 
 #ifdef __cplusplus
 }

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #include "pycore_obmalloc.h"      // ARENA_SIZE, POOL_SIZE
-#include "pycore_tracer_state.h"
+#include "pycore_tracer_blocks.h" // struct tracer_pool
 #include "pycore_tracer_traces.h"
 #include "pycore_tracer_types.h"  // _PyTracer_ShowPools()
 

@@ -1,0 +1,58 @@
+/* Small blocks: the tables of pools, see Objects/tracer_blocks.c.h, which is
+   compiled into obmalloc.c. */
+
+#ifndef Py_INTERNAL_TRACER_BLOCKS_H
+#define Py_INTERNAL_TRACER_BLOCKS_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+#include "pycore_tracer_state.h"
+
+/* Nonzero if the object and memory domains are pymalloc's own functions, so
+   that the fused ones may replace them. */
+extern int _PyTracer_PymallocInUse(void);
+/* PyMem_GetAllocator(), PyMem_SetAllocator(); the mutex of the allocators is
+   held. */
+extern void _PyTracer_GetAllocator(PyMemAllocatorDomain domain,
+                                   PyMemAllocatorEx *functions);
+extern void _PyTracer_SetAllocator(PyMemAllocatorDomain domain,
+                                   PyMemAllocatorEx *functions);
+extern PyMemAllocatorEx _PyTracer_Fused(enum tracer_kind kind);
+/* Entry of the block that starts at p.  With `create`, the pool gets a table
+   if it has none; NULL: there is no table.  *size is the block's size, 0 if p
+   does not start a block of a pool of this interpreter. */
+extern uint32_t *_PyTracer_Entry(void *p, int create, size_t *size);
+/* The same for any address, and for pools of other interpreters, which get no
+   table.  *room is the greatest size that the entry may hold, 0 if the pool
+   has not come to the block.  Locked. */
+extern uint32_t *_PyTracer_FindEntry(void *p, int create, size_t *room);
+extern void _PyTracer_ForgetPools(void);          // GIL and locked
+/* Of an interpreter that ends; locked, shared if its pools are its own. */
+extern void _PyTracer_ForgetInterpreter(PyInterpreterState *interp);
+
+/* A pool of small blocks, as _PyTracer_VisitPools() shows it. */
+struct tracer_pool {
+    char *blocks;                 // address of block 0
+    uint32_t block_size;          // bytes, of the size class
+    uint32_t nblocks;             // blocks ever carved out of the pool
+    uint32_t nused;               // allocated now, traced or not
+    uint32_t *entries;            // entry of each block, or NULL
+    uintptr_t arena;              // address of its arena
+};
+
+/* Call visit() for each pool in use of every interpreter, arena by arena.
+   GIL (and lock if shared) held.  Stops and returns what visit() returns if
+   that is not 0.  visit() must not allocate from pymalloc. */
+extern int _PyTracer_VisitPools(int (*visit)(const struct tracer_pool *pool,
+                                             void *arg),
+                                void *arg);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_BLOCKS_H */

@@ -1,0 +1,68 @@
+/* The cache (parent, instruction) -> node, see tracer_cache.c.  GIL held, not
+   shared. */
+
+#ifndef Py_INTERNAL_TRACER_CACHE_H
+#define Py_INTERNAL_TRACER_CACHE_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+#include "pycore_frame.h"                 // _PyInterpreterFrame
+#include "pycore_tracer_state.h"
+
+extern struct tracer_cache_line _PyTracer_cache[TRACER_CACHE_MAX];
+
+/* Node of the frame below `parent`, which none of the two lines tells, or
+   NONE: no memory; not locked. */
+extern uint32_t _PyTracer_FillCache(struct tracer_cache_line *line,
+                                    uint32_t parent,
+                                    _PyInterpreterFrame *frame);
+extern void _PyTracer_ClearCache(void);
+
+/* First line of the set for an instruction below `parent`.  The lines of a long
+   function are often the same distance apart: the factor is one that spreads
+   the multiples of any small number, from wherever they begin. */
+static inline Py_ALWAYS_INLINE struct tracer_cache_line *
+_PyTracer_CacheLine(const void *instr, uint32_t parent)
+{
+    uint32_t x = (uint32_t)(uintptr_t)instr + parent * 0x9e3779b1u;
+    uint32_t offset = (x * 0x21334eb1u) & _PyTracer.cache_mask;
+    return (struct tracer_cache_line *)((char *)_PyTracer_cache + offset);
+}
+
+/* What the second line of a set says, or NONE; then it is the first. */
+static inline uint32_t
+_PyTracer_SecondLine(struct tracer_cache_line *line, const void *instr,
+                     uint32_t parent)
+{
+    struct tracer_cache_line hit = line[1];
+    if (hit.instr != instr || hit.parent != parent) {
+        return TRACER_NODE_NONE;
+    }
+    line[1] = line[0];
+    line[0] = hit;
+    return hit.node;
+}
+
+/* Node of the frame below `parent`, or NONE: no memory.  Not locked. */
+static inline uint32_t
+_PyTracer_CachedChild(uint32_t parent, _PyInterpreterFrame *frame)
+{
+    const void *instr = frame->instr_ptr;
+    struct tracer_cache_line *line = _PyTracer_CacheLine(instr, parent);
+    if (line[0].instr == instr && line[0].parent == parent) {
+        return line[0].node;
+    }
+    uint32_t node = _PyTracer_SecondLine(line, instr, parent);
+    return node != TRACER_NODE_NONE ? node
+           : _PyTracer_FillCache(line, parent, frame);
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_CACHE_H */

@@ -1,0 +1,161 @@
+/* The counters of nodes, the peak and measures, see tracer_count.c.  GIL held,
+   not locked, but where it says so. */
+
+#ifndef Py_INTERNAL_TRACER_COUNT_H
+#define Py_INTERNAL_TRACER_COUNT_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+#include "pycore_tracer_state.h"
+
+/* Traced memory is above `high`: there may be a new peak, or an alarm. */
+extern void _PyTracer_LookAtHigh(void);
+/* A block of the node is about to be freed while free_epoch says to look:
+   the peak is over, or garbage is deleted. */
+extern void _PyTracer_LookAtFree(uint32_t node, size_t size, int locked);
+/* The peak is over, if traced memory was rising. */
+extern void _PyTracer_Settle(void);
+/* A thread without the GIL saw this much traced memory; locked. */
+extern void _PyTracer_RawPeak(int64_t traced);
+/* While `watched`: is traced memory below the alarm?  Asked when a mapped
+   block is freed. */
+extern void _PyTracer_LookAtLow(void);
+/* While `watched`, once for each allocation; locked if shared. */
+extern void _PyTracer_Watch(void);
+/* Highest traced memory up to now, bytes. */
+extern int64_t _PyTracer_Peak(void);
+/* Follow the peak from now on until EndMeasure().  Begin and look give the
+   current traced memory. */
+extern int64_t _PyTracer_BeginMeasure(struct tracer_measure *measure);
+extern int64_t _PyTracer_LookAtMeasure(const struct tracer_measure *measure,
+                                       int64_t *peak);
+extern void _PyTracer_EndMeasure(struct tracer_measure *measure);
+/* Bytes and blocks ever allocated. */
+extern void _PyTracer_SumTotals(uint64_t *size, uint64_t *count);
+extern void _PyTracer_ResetPeak(void);            // GIL and locked
+extern void _PyTracer_ClearCounters(void);        // GIL and locked
+extern void _PyTracer_SavePeak(uint32_t node);
+/* Live small blocks of the node at the peak; GIL. */
+extern struct tracer_sum _PyTracer_AtPeak(uint32_t node);
+/* A sum of bytes of the node would wrap. */
+extern void _PyTracer_Carry(uint32_t node);
+
+/* Who deletes garbage is another thread than this one: it is not here any
+   more, after a fork.  Locked. */
+extern void _PyTracer_ForgetGarbage(void);
+
+static inline int64_t
+_PyTracer_Current(void)
+{
+    return _PyTracer.small_current
+           + _Py_atomic_load_int64_relaxed(&_PyTracer.map_current);
+}
+
+/* The parked nodes hold what is neither live nor freed: outside the sum. */
+static inline int
+_PyTracer_IsParked(uint32_t node)
+{
+    return node >= TRACER_NODE_PARKED
+           && node < TRACER_NODE_PARKED + _PyTracer_NFREELISTS;
+}
+
+/* Of an entry or a record: has it a block that is live? */
+static inline int
+_PyTracer_IsLive(uint32_t node)
+{
+    return node == TRACER_NODE_UNKNOWN || node >= TRACER_NODE_FIRST;
+}
+
+static inline Py_ALWAYS_INLINE int
+_PyTracer_Wraps(uint32_t bytes, size_t size)
+{
+    return bytes + (uint32_t)size < bytes;
+}
+
+/* Count a small block in and out, unless it is parked.  GIL held. */
+
+static inline Py_ALWAYS_INLINE void
+_PyTracer_CountAlloc(uint32_t id, size_t size)
+{
+    struct tracer_node *node = _PyTracer_Node(id);
+    _PyTracer.small_current += size;
+    if (_PyTracer_Current() > _PyTracer.high) {
+        _PyTracer_LookAtHigh();
+    }
+    if (node->saved < _PyTracer.epoch && !_PyTracer.rising) {
+        _PyTracer_SavePeak(id);
+    }
+    if (_PyTracer_Wraps(node->alloc_bytes, size)) {
+        _PyTracer_Carry(id);
+    }
+    node->alloc_bytes += (uint32_t)size;
+    node->alloc_blocks++;
+}
+
+static inline Py_ALWAYS_INLINE void
+_PyTracer_CountFree(uint32_t id, size_t size, int locked)
+{
+    struct tracer_node *node = _PyTracer_Node(id);
+    if (node->saved < _PyTracer.free_epoch) {
+        if (_PyTracer.free_epoch == TRACER_LOOK) {
+            _PyTracer_LookAtFree(id, size, locked);
+        }
+        if (node->saved < _PyTracer.epoch) {
+            _PyTracer_SavePeak(id);
+        }
+    }
+    if (_PyTracer_Wraps(node->free_bytes, size)) {
+        _PyTracer_Carry(id);
+    }
+    _PyTracer.small_current -= size;
+    node->free_bytes += (uint32_t)size;
+    node->free_blocks++;
+}
+
+/* The same for any node. */
+
+static inline void
+_PyTracer_CountIn(uint32_t id, size_t size)
+{
+    if (!_PyTracer_IsParked(id)) {
+        _PyTracer_CountAlloc(id, size);
+        return;
+    }
+    _PyTracer.parked[id - TRACER_NODE_PARKED] += TRACER_PARKED(size);
+}
+
+static inline void
+_PyTracer_CountOut(uint32_t id, size_t size, int locked)
+{
+    if (!_PyTracer_IsParked(id)) {
+        _PyTracer_CountFree(id, size, locked);
+        return;
+    }
+    _PyTracer.parked[id - TRACER_NODE_PARKED] -= TRACER_PARKED(size);
+}
+
+/* Take back a CountOut(): the block did not go away after all. */
+static inline void
+_PyTracer_CountBack(uint32_t id, size_t size)
+{
+    if (_PyTracer_IsParked(id)) {
+        _PyTracer_CountIn(id, size);
+        return;
+    }
+    /* The node's own numbers may be smaller, if it carried since. */
+    struct tracer_counts *carried = &_PyTracer.wide[id].carried;
+    _PyTracer_chunk_wide[id >> TRACER_CHUNK_BITS] = 1;
+    _PyTracer.small_current += size;
+    carried->free_bytes -= size;
+    carried->free_blocks--;
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_COUNT_H */

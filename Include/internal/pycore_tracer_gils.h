@@ -1,0 +1,21 @@
+/* Several GILs, and one again, see tracer_gils.c. */
+
+#ifndef Py_INTERNAL_TRACER_GILS_H
+#define Py_INTERNAL_TRACER_GILS_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+/* Is there but one GIL again?  GIL, HEAD_LOCK and locked, tracing is off. */
+extern void _PyTracer_CountGils(void);
+/* Where `shared` and no such interpreter is left.  GIL held, not locked. */
+extern void _PyTracer_OneGil(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_GILS_H */

@@ -1,0 +1,32 @@
+/* The address map: blocks that no pool holds, see tracer_map.c.  Locked. */
+
+#ifndef Py_INTERNAL_TRACER_MAP_H
+#define Py_INTERNAL_TRACER_MAP_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+#include "pycore_tracer_state.h"
+
+extern int _PyTracer_MapInit(void);
+extern void _PyTracer_MapClear(void);
+extern struct tracer_record *_PyTracer_MapFind(uintptr_t address,
+                                               uint32_t domain);
+/* Add or replace a record and count it; 0, or -1 if there is no memory. */
+extern int _PyTracer_MapAdd(const struct tracer_record *record);
+/* Remove a record, uncount it and copy it to *old; 0 if there was none. */
+extern int _PyTracer_MapRemove(uintptr_t address, uint32_t domain,
+                               struct tracer_record *old);
+/* Take back a MapRemove(): the block did not go away after all. 0, or -1 if
+   there is no memory. */
+extern int _PyTracer_MapRestore(const struct tracer_record *old);
+extern const char *_PyTracer_MapFault(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_MAP_H */

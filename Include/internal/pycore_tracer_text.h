@@ -1,0 +1,23 @@
+/* Interned text, see tracer_text.c.  Locked.  UINT32_MAX: no memory. */
+
+#ifndef Py_INTERNAL_TRACER_TEXT_H
+#define Py_INTERNAL_TRACER_TEXT_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+extern int _PyTracer_TextInit(void);
+extern void _PyTracer_TextClear(void);
+#define TRACER_UNKNOWN "<unknown>"
+extern uint32_t _PyTracer_InternText(PyObject *str);      // NULL: unknown
+extern uint32_t _PyTracer_InternLiteral(const char *text);
+extern const char *_PyTracer_TextFault(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_TEXT_H */

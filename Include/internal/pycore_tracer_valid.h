@@ -1,0 +1,35 @@
+/* Whether all tables agree, see tracer_valid.c. */
+
+#ifndef Py_INTERNAL_TRACER_VALID_H
+#define Py_INTERNAL_TRACER_VALID_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+#include "pycore_tracer_state.h"
+
+/* What does not agree, in one line that lives for ever; NULL: all is right.
+   Each part has a function of its own with the same result.  GIL, HEAD_LOCK
+   and locked; no memory is asked of an allocator. */
+extern const char *_PyTracer_Fault(void);
+/* The same; GIL held, not locked.  Both of these are exported for the
+   extension _testtracer. */
+PyAPI_FUNC(const char *) _PyTracer_Validate(void);
+PyAPI_FUNC(struct tracer_state *) _PyTracer_State(void);
+
+/* In a debug build, end the process if there is a fault: as _PyTracer_Fault().
+   `when` is what is being done. */
+#ifdef Py_DEBUG
+extern void _PyTracer_AssertValid(const char *when);
+#else
+#  define _PyTracer_AssertValid(WHEN) ((void)0)
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_VALID_H */

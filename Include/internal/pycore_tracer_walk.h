@@ -1,0 +1,46 @@
+/* Captures by a walk of the whole stack, see tracer_walk.c. */
+
+#ifndef Py_INTERNAL_TRACER_WALK_H
+#define Py_INTERNAL_TRACER_WALK_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+#include "pycore_frame.h"                 // _PyInterpreterFrame
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_tree.h"
+
+/* Node of the current stack by a walk of the whole stack of the calling
+   thread, whose state may be NULL or detached. */
+extern uint32_t _PyTracer_CaptureLocked(PyThreadState *tstate);
+extern void _PyTracer_ForgetWalk(void);
+/* Node of what the thread allocates where no Python frame is.  Not locked. */
+extern uint32_t _PyTracer_NoFrame(PyThreadState *tstate);
+/* Of the whole stack; needs no lock. */
+extern uint32_t _PyTracer_CountFrames(_PyInterpreterFrame *frame);
+#ifndef NDEBUG
+/* Does a walk find the path of a node that a capture gave?  Of some frames, or
+   now and then of all.  Not locked. */
+extern int _PyTracer_IsPathOf(uint32_t node, PyThreadState *tstate);
+#endif
+
+/* With a limit of one frame, what there is of the stack is its depth at the
+   first allocation at the location. */
+static inline void
+_PyTracer_NoteDepth(uint32_t id, _PyInterpreterFrame *frame)
+{
+    struct tracer_node *node = _PyTracer_Node(id);
+    if (node->parent == 0) {
+        node->parent =
+            _PyTracer_BaseParent(_PyTracer_CountFrames(frame) - 1);
+    }
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_WALK_H */
