@@ -30,6 +30,8 @@ from tracemalloc.printable import printable
 from tracemalloc.process import read_statm
 from tracemalloc.whole_file import create
 
+tracemalloc._prepare()            # a thread starts tracing, which does not
+
 _MAX_ANSWER = 1 << 23             # bytes
 _MAX_INTEGER = 1 << 31
 _MAX_ROWS = 10_000

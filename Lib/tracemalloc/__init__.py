@@ -12,6 +12,7 @@ objects, measure(), get_freelist_stats(), get_arena_stats().  Those of
 pytracemalloc 0.9.1 are here too.  See also: python -m pytracemalloc --help.
 """
 
+import _thread
 import linecache
 
 # Functions implemented in C.
@@ -76,11 +77,12 @@ def __getattr__(name):
 
 
 def _prepare():
-    """Import all that tracing may need, for while it goes on an import would
+    """Import all that tracing may need, once: while it goes on, an import would
     be traced."""
-    load_files()
-    globals().update({name: getattr(_import(module), name)
-                      for name, module in _LATER.items()})
+    if 'Task' not in globals():
+        load_files()
+        globals().update({name: getattr(_import(module), name)
+                          for name, module in _LATER.items()})
 
 
 def _import(name):
@@ -93,13 +95,16 @@ def __dir__():
 
 
 def start(nframe=1, /):
-    _prepare()
+    # The child of a fork waits for ever to import what another thread was
+    # importing then: what nobody expects to import does so in one thread alone.
+    if _thread.get_ident() == _thread._get_main_thread_ident():
+        _prepare()
     _tracemalloc.start(nframe)
 
 
 start.__doc__ = _tracemalloc.start.__doc__
 if is_tracing():
-    _prepare()
+    load_files()                  # not the layers above: they may import this
 
 
 def get_object_traceback(obj):

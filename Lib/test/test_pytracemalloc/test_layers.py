@@ -42,6 +42,34 @@ assert atexit._ncallbacks() == handlers
 STOCK = ('collections.abc, functools, fnmatch, linecache, os.path, pickle, '
          '_tracemalloc')
 
+# A module that is slow to find, a thread that may look for it, and a fork.
+FORK = '''
+import os, signal, sys, threading, time, tracemalloc
+
+class Slow:
+    def find_spec(name, path, target=None):
+        if name == "json":
+            time.sleep(1)
+
+assert "json" not in sys.modules
+sys.meta_path.insert(0, Slow)
+thread = threading.Thread(target=tracemalloc.start)
+thread.start()
+time.sleep(0.3)
+child = os.fork()
+if not child:
+    signal.alarm(30)
+    tracemalloc.stop()
+    tracemalloc.start()
+    assert "json" in sys.modules
+    tracemalloc.take_snapshot()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+thread.join()
+assert tracemalloc.is_tracing()
+tracemalloc.take_snapshot().dump(os.devnull)
+'''
+
 
 @unittest.skipUnless(TOOL.is_file(), 'needs the repository')
 class LayersTests(unittest.TestCase):
@@ -80,6 +108,9 @@ class ImportTests(unittest.TestCase):
         stock, ours = (int(assert_python_ok('-c', COUNT.format(names))[1])
                        for names in (STOCK, 'tracemalloc'))
         self.assertLessEqual(ours, stock + 1 + 6)     # itself
+
+    def test_no_thread_imports_while_others_fork(self):
+        assert_python_ok('-W', 'ignore', '-c', FORK)
 
     def test_the_interface_alone_is_listed(self):
         code = ('import tracemalloc, types\n'
