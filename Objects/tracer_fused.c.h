@@ -14,6 +14,7 @@
 #include "pycore_tracer_hooks.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_mapped.h"
+#include "pycore_tracer_record.h"
 #include "pycore_tracer_stack.h"
 #include "pycore_tracer_state.h"
 

@@ -18,12 +18,14 @@
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_gils.h"
 #include "pycore_tracer_hooks.h"
+#include "pycore_tracer_install.h"
 #include "pycore_tracer_lines.h"
 #include "pycore_tracer_location.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_mapped.h"
 #include "pycore_tracer_memory.h"
+#include "pycore_tracer_record.h"
 #include "pycore_tracer_stack.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_text.h"
@@ -50,7 +52,8 @@ struct tracer_state _PyTracer = {
 PyStatus
 _PyTraceMalloc_Init(void)
 {
-    return _PyTracer_LockInit() < 0 ? _PyStatus_NO_MEMORY() : _PyStatus_OK();
+    return _PyTracer_LockInit(_PyTracer_ForgetGarbage) < 0
+           ? _PyStatus_NO_MEMORY() : _PyStatus_OK();
 }
 
 /* --- Start, stop, clear */
@@ -379,11 +382,17 @@ _PyMem_DumpTraceback(int fd, const void *ptr)
     }
     _PyTracer_Lock();
     struct tracer_trace trace;
-    if (_PyTracer_FindBlock(0, (uintptr_t)ptr, &trace)
-        || _PyTracer_FindReleased((uintptr_t)ptr, &trace))
-    {
+    const struct tracer_record *released;
+    uint32_t node = TRACER_NODE_NONE;
+    if (_PyTracer_FindBlock(0, (uintptr_t)ptr, &trace)) {
+        node = trace.node;
+    }
+    else if ((released = _PyTracer_FindReleased((uintptr_t)ptr)) != NULL) {
+        node = released->node;
+    }
+    if (node != TRACER_NODE_NONE) {
         PUTS(fd, "Memory block allocated at (most recent call first):\n");
-        for (uint32_t i = 0, node = trace.node; i < trace.nframe; i++) {
+        for (uint32_t n = _PyTracer_NFrames(node); n > 0; n--) {
             const struct tracer_location *loc = _PyTracer_LocationAt(node);
             PUTS(fd, "  File \"");
             PUTS(fd, _PyTracer_FilenameOf(loc)->utf8);

@@ -1,4 +1,4 @@
-/* Counters: the peak, the alarms, cyclic garbage.
+/* Counters: the peak, cyclic garbage, and when an alarm rings.
 
    Who made the peak is known exactly, without a log.  While traced memory
    rises above all it ever was (`rising`), each allocation is the peak and
@@ -21,16 +21,12 @@
    exact but for what other threads did in that instant. */
 
 #include "Python.h"
-#include "pycore_tracer_alarm.h"
 #include "pycore_tracer_count.h"
-#include "pycore_tracer_hooks.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_tree.h"
 
 #include <time.h>                 // clock_gettime()
-
-#define CLOCK_EVERY 1000          // allocations
 
 /* What all functions here rely on, with few exceptions that say so: the one
    GIL, or the lock where there are several.  Nobody else may walk the list of
@@ -43,8 +39,8 @@ assert_protected(void)
 
 /* --- Alarms */
 
-static void
-set_bounds(void)
+void
+_PyTracer_SetBounds(void)
 {
     assert_protected();
     int64_t high = _PyTracer.alarm_high;
@@ -91,60 +87,8 @@ fire(void)
 {
     _PyTracer.alarm_low = INT64_MIN;
     _PyTracer.alarm_high = INT64_MAX;
-    set_bounds();
+    _PyTracer_SetBounds();
     call_handler();
-}
-
-void
-_PyTracer_SetAlarm(int64_t low, int64_t high, int64_t deadline)
-{
-    int may_install = _PyTracer_TryLockAllocators();
-    _PyTracer_Lock();
-    _PyTracer.alarm_low = low;
-    _PyTracer.alarm_high = high;
-    _PyTracer.deadline = deadline;
-    uint32_t watched = low != INT64_MIN || deadline != INT64_MAX;
-    /* Beneath a wrapper there may be functions that count down in any case. */
-    _PyTracer.countdown = watched ? CLOCK_EVERY : INT32_MAX;
-    if (watched != _PyTracer.watched || _PyTracer.blind) {
-        _PyTracer.watched = watched;
-        if (!_PyTracer.tracing) {
-            _PyTracer.blind = 0;
-        }
-        else if (may_install) {
-            _PyTracer_InstallAllocators(1);
-        }
-        else {
-            _PyTracer.blind = watched;
-        }
-    }
-    set_bounds();
-    _PyTracer_Unlock();
-    if (may_install) {
-        _PyTracer_UnlockAllocators();
-    }
-}
-
-void
-_PyTracer_RingAgain(void)
-{
-    _PyTracer.alarm_high = INT64_MIN;
-    set_bounds();
-}
-
-void
-_PyTracer_SetAlarmHandler(void (*handler)(int64_t))
-{
-    _PyTracer.alarm_handler = handler;
-}
-
-int64_t
-_PyTracer_TracedMemory(void)
-{
-    _PyTracer_Lock();
-    int64_t traced = _PyTracer_Current();
-    _PyTracer_Unlock();
-    return traced;
 }
 
 int64_t
@@ -177,7 +121,7 @@ _PyTracer_Watch(void)
         _PyTracer.countdown--;
         return;
     }
-    _PyTracer.countdown = CLOCK_EVERY;
+    _PyTracer.countdown = TRACER_CLOCK_EVERY;
     if (_PyTracer_CoarseTime() >= _PyTracer.deadline) {
         _PyTracer.deadline = INT64_MAX;
         call_handler();
@@ -262,7 +206,7 @@ _PyTracer_LookAtHigh(void)
         set_rising(1);
     }
     raise_measures(current);
-    set_bounds();
+    _PyTracer_SetBounds();
     if (current > _PyTracer.alarm_high) {
         fire();
     }
@@ -296,7 +240,7 @@ void
 _PyTracer_Settle(void)
 {
     settle();
-    set_bounds();
+    _PyTracer_SetBounds();
 }
 
 void
@@ -382,7 +326,7 @@ _PyTracer_ResetPeak(void)
     settle();
     _PyTracer.peak = _PyTracer_Current();
     next_epoch();
-    set_bounds();
+    _PyTracer_SetBounds();
 }
 
 void
@@ -408,7 +352,7 @@ _PyTracer_BeginMeasure(struct tracer_measure *measure)
     measure->peak = current;
     measure->next = _PyTracer.measures;
     _PyTracer.measures = measure;
-    set_bounds();
+    _PyTracer_SetBounds();
     _PyTracer_Unlock();
     return current;
 }
@@ -435,7 +379,7 @@ _PyTracer_EndMeasure(struct tracer_measure *measure)
         link = &(*link)->next;
     }
     *link = measure->next;
-    set_bounds();
+    _PyTracer_SetBounds();
     _PyTracer_Unlock();
 }
 
@@ -461,7 +405,7 @@ static void
 set_garbage_thread(PyThreadState *tstate)
 {
     _Py_atomic_store_ptr_relaxed(&_PyTracer.garbage_thread, tstate);
-    set_bounds();
+    _PyTracer_SetBounds();
 }
 
 void

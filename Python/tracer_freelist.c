@@ -10,7 +10,6 @@
 #include "pycore_tracer_blocks.h"
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_freelist.h"
-#include "pycore_tracer_hooks.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_mapped.h"
@@ -19,7 +18,6 @@
 #include "pycore_tracer_walk.h"
 
 char _PyTracer_enabled = 0;
-uint32_t _PyTracer_small_fallback = 0;
 
 /* What a block of a free list is, where no entry says so: it was parked before
    tracing started, or the tracer was out of memory. */

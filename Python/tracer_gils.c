@@ -14,11 +14,12 @@
 #include "Python.h"
 #include "pycore_tracer_blocks.h"
 #include "pycore_tracer_gils.h"
-#include "pycore_tracer_hooks.h"
+#include "pycore_tracer_install.h"
 #include "pycore_tracer_interp.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_stack.h"
 #include "pycore_tracer_state.h"
+#include "pycore_tracer_valid.h"
 
 /* --- Interpreters come and go */
 
@@ -126,4 +127,16 @@ _PyTracer_OneGil(void)
         _PyTracer_UnlockAll();
     }
     _PyTracer_UnlockAllocators();
+}
+
+/* --- Threads */
+
+/* Who looks at frames of a thread without the GIL has the lock.  From now on
+   nobody does: the runtime is finalizing, or this is the child of a fork. */
+void
+_PyTracer_ThreadsEnd(void)
+{
+    _PyTracer_LockAll();
+    _PyTracer_AssertValid("fork, or the end");
+    _PyTracer_UnlockAll();
 }

@@ -14,7 +14,6 @@
    does not trace. */
 
 #include "Python.h"
-#include "pycore_tracer_count.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_state.h"
 
@@ -173,6 +172,8 @@ abandon(void)
     _Py_atomic_store_int_relaxed(&_PyTracer.tracing, 0);
 }
 
+static void (*mend_child)(void);
+
 /* Nobody waits here. */
 static void
 after_fork_child(void)
@@ -183,15 +184,16 @@ after_fork_child(void)
     if (acquired == KEPT) {
         abandon();
     }
-    _PyTracer_ForgetGarbage();
+    mend_child();
     if (acquired != HELD) {
         _PyTracer_ReleaseLock();
     }
 }
 
 int
-_PyTracer_LockInit(void)
+_PyTracer_LockInit(void (*in_child)(void))
 {
+    mend_child = in_child;
     static int registered = 0;
     if (!registered
         && pthread_atfork(before_fork, after_fork_parent, after_fork_child))

@@ -15,6 +15,7 @@
 #include "pycore_lock.h"          // _Py_LOCKED
 #include "pycore_runtime.h"       // _PyRuntime
 #include "pycore_tracer_alarm.h"  // _PyTracer_SetAlarm()
+#include "pycore_tracer_count.h"  // _PyTracer_CoarseTime()
 #include "pycore_tracer_lock.h"   // _PyTracer_Lock()
 #include "pycore_tracer_tasks.h"
 

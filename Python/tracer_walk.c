@@ -14,7 +14,6 @@
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_text.h"
 #include "pycore_tracer_tree.h"
-#include "pycore_tracer_valid.h"
 #include "pycore_tracer_walk.h"
 
 #define INITIAL_FRAMES 128
@@ -103,16 +102,6 @@ _PyTracer_ForgetWalk(void)
     walk = NULL;
     walk_capacity = 0;
     memset(no_frame, 0, sizeof(no_frame));
-}
-
-/* Who looks at frames of a thread without the GIL has the lock.  From now on
-   nobody does: the runtime is finalizing, or this is the child of a fork. */
-void
-_PyTracer_ThreadsEnd(void)
-{
-    _PyTracer_LockAll();
-    _PyTracer_AssertValid("fork, or the end");
-    _PyTracer_UnlockAll();
 }
 
 /* Top frame of the calling thread.  If the thread does not have the GIL, its

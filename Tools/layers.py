@@ -1,7 +1,7 @@
-"""Check that imports point downward.
+"""Check that imports and includes point downward.
 
-    layers.py           in Lib
-    layers.py FOLDER    in another folder that has the packages
+    layers.py           in this repository
+    layers.py FOLDER    in another folder that has its files
 
 The packages of Lib are layers, the lowest first. A module imports its own
 package and those below, and no two modules of a package need each other,
@@ -10,15 +10,34 @@ import its package itself, which would be all of it. What is imported by its
 name alone, as by __getattr__() of tracemalloc, is no import here. A file
 __main__.py only starts a command, and may start one from above.
 
-Prints each wrong import; the status is then 1.
+The files of the tracer are layers, too: tracer_NAME.c and its header may
+include the headers of their own layer and of those below.
+
+Prints each wrong import and include; the status is then 1.
 """
 
 import ast
 import pathlib
+import re
 import sys
 
 LAYERS = ('tracemalloc', 'pytracemalloc', 'tracemalloctext')
-LIBRARY = pathlib.Path(__file__).resolve().parents[1] / 'Lib'
+TRACER = (
+    ('', 'state', 'lock', 'interp'),            # what is shared; hooks
+    ('memory', 'index'),
+    ('lines', 'text', 'location', 'tree'),      # places in the source
+    ('code', 'cache', 'walk', 'stack'),         # capture
+    ('count', 'map', 'mapped', 'blocks'),       # the ledger
+    ('record', 'freelist'),
+    ('hooks', 'short', 'fused'),                # allocator functions
+    ('install', 'alarm', 'gils', 'prune', 'tasks', 'trace', 'visit', 'valid',
+     'snapshot', 'snapshot_tree', 'types', 'buffers', 'rooms', 'arrays',
+     'traces', 'startup', 'services'),          # control
+)
+# What still points up: a capture and a record come upon work that is due.
+UPWARD = {('stack', 'prune'), ('record', 'gils')}
+INCLUDE = re.compile(r'#\s*include "pycore_tracer_?(\w*)\.h"')
+TOP = pathlib.Path(__file__).resolve().parents[1]
 
 
 def modules(library):
@@ -79,16 +98,39 @@ def circles(graph):
             yield from visit(name, [name])
 
 
+def wrong_includes(top):
+    """Yield a problem for each include that points up."""
+    height = {name: number for number, names in enumerate(TRACER)
+              for name in names}
+    files = [*(top / 'Python').glob('tracer*.c'),
+             *(top / 'Objects').glob('tracer*.c.h'),
+             *(top / 'Include' / 'internal').glob('pycore_tracer*.h')]
+    for path in sorted(files):
+        name = re.sub(r'^(pycore_)?tracer_?|\..*', '', path.name)
+        if name not in height:
+            yield f'{path.name}: is in no layer; put it into one of layers.py'
+            continue
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if not (match := INCLUDE.match(line)):
+                continue
+            target = match[1]
+            if (height.get(target, 0) > height[name]
+                    and (name, target) not in UPWARD):
+                yield (f'{path.name}:{number}: includes '
+                       f'pycore_tracer_{target}.h, of a layer above')
+
+
 def main(argv):
-    names = modules(pathlib.Path(argv[0]) if argv else LIBRARY)
+    top = pathlib.Path(argv[0]) if argv else TOP
+    names = modules(top / 'Lib')
     if not names:
-        print(f'layers.py: {argv[0]} has none of {", ".join(LAYERS)}',
+        print(f'layers.py: {top}: no Lib with {", ".join(LAYERS)}',
               file=sys.stderr)
         return 2
     graph = {name: [(line, target) for line, target in imports(path, names)
                     if path.name != '__main__.py']
              for name, path in names.items()}
-    problems = [*wrong_layers(graph), *circles(graph)]
+    problems = [*wrong_layers(graph), *circles(graph), *wrong_includes(top)]
     for problem in problems:
         print(problem)
     return 1 if problems else 0

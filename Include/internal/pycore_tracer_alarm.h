@@ -29,9 +29,6 @@ extern void _PyTracer_SetAlarm(int64_t low, int64_t high, int64_t deadline);
 /* For the handler: call it again at the next allocation.  As it is called. */
 extern void _PyTracer_RingAgain(void);
 
-/* Monotonic time in ns, of a coarse clock (a few ms). */
-extern int64_t _PyTracer_CoarseTime(void);
-
 /* It is given the traced memory. */
 extern void _PyTracer_SetAlarmHandler(void (*handler)(int64_t traced));
 

@@ -25,6 +25,13 @@ extern void _PyTracer_RawPeak(int64_t traced);
 /* While `watched`: is traced memory below the alarm?  Asked when a mapped
    block is freed. */
 extern void _PyTracer_LookAtLow(void);
+/* The clock is looked at once in so many allocations. */
+#define TRACER_CLOCK_EVERY 1000
+/* Monotonic time in ns, of a coarse clock (a few ms). */
+extern int64_t _PyTracer_CoarseTime(void);
+/* When an allocation or a free has to look, after what it depends on has
+   changed: alarm, peak, measures.  Locked if shared. */
+extern void _PyTracer_SetBounds(void);
 /* While `watched`, once for each allocation; locked if shared. */
 extern void _PyTracer_Watch(void);
 /* Highest traced memory up to now, bytes. */

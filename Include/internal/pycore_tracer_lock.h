@@ -207,8 +207,9 @@ _PyTracer_UnlockAll(void)
     _PyTracer_UnlockHead();
 }
 
-/* Once: watch over forks; -1: no memory. */
-extern int _PyTracer_LockInit(void);
+/* Once: watch over forks; -1: no memory.  The child of one calls in_child(),
+   locked. */
+extern int _PyTracer_LockInit(void (*in_child)(void));
 
 #ifdef __cplusplus
 }

@@ -1,4 +1,5 @@
-"""Imports point downward, and a program that traces imports little."""
+"""Imports and includes point downward, and a program that traces imports
+little."""
 import os
 import pathlib
 import shutil
@@ -29,6 +30,17 @@ WRONG = (
      'a circle: pytracemalloc.cli > '),
     ('tracemalloc/task.py', 'from tracemalloc import Filter',
      'imports its own package'),
+)
+# A file of the tracer, a line for its end, what is said of it.
+WRONG_INCLUDES = (
+    ('Python/tracer_tree.c', '#include "pycore_tracer_count.h"',
+     'includes pycore_tracer_count.h, of a layer above'),
+    ('Objects/tracer_short.c.h', '#  include "pycore_tracer_install.h"',
+     'includes pycore_tracer_install.h, of a layer above'),
+    ('Include/internal/pycore_tracer_state.h',
+     '#include "pycore_tracer_memory.h"',
+     'includes pycore_tracer_memory.h, of a layer above'),
+    ('Python/tracer_new.c', '', 'tracer_new.c: is in no layer'),
 )
 # What the standard library's tracemalloc imports, and six modules.
 COUNT = '''
@@ -79,7 +91,7 @@ class LayersTests(unittest.TestCase):
                               capture_output=True, text=True)
 
     def test_repository(self):
-        done = self.check(TOP / 'Lib')
+        done = self.check(TOP)
         self.assertEqual((done.returncode, done.stdout, done.stderr),
                          (0, '', ''))
 
@@ -89,17 +101,31 @@ class LayersTests(unittest.TestCase):
                     tempfile.TemporaryDirectory() as folder:
                 for package in PACKAGES:
                     shutil.copytree(TOP / 'Lib' / package,
-                                    pathlib.Path(folder, package))
-                with open(pathlib.Path(folder, path), 'a') as file:
-                    file.write(f'\n{line}\n')
-                done = self.check(folder)
-                self.assertEqual(done.returncode, 1, done.stderr)
-                self.assertIn(problem, done.stdout)
+                                    pathlib.Path(folder, 'Lib', package))
+                self.check_added(folder, pathlib.Path('Lib', path), line,
+                                 problem)
+
+    def check_added(self, folder, path, line, problem):
+        with open(pathlib.Path(folder, path), 'a') as file:
+            file.write(f'\n{line}\n')
+        done = self.check(folder)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn(problem, done.stdout)
+
+    def test_wrong_includes_are_noticed(self):
+        for path, line, problem in WRONG_INCLUDES:
+            with self.subTest(path, line=line), \
+                    tempfile.TemporaryDirectory() as folder:
+                for name in 'Python', 'Objects', 'Include':
+                    shutil.copytree(TOP / name, pathlib.Path(folder, name))
+                shutil.copytree(TOP / 'Lib' / 'tracemalloc',
+                                pathlib.Path(folder, 'Lib', 'tracemalloc'))
+                self.check_added(folder, path, line, problem)
 
     def test_no_packages(self):
         done = self.check(TOP / 'Doc')
         self.assertEqual(done.returncode, 2)
-        self.assertRegex(done.stderr, r'Doc has none of [a-z, ]+\n$')
+        self.assertRegex(done.stderr, r'Doc: no Lib with [a-z, ]+\n$')
 
 
 class ImportTests(unittest.TestCase):

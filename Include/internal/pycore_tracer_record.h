@@ -1,0 +1,40 @@
+/* What a block leaves behind when it comes and goes, see tracer_record.c. */
+
+#ifndef Py_INTERNAL_TRACER_RECORD_H
+#define Py_INTERNAL_TRACER_RECORD_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+#include "pycore_tracer_state.h"
+
+/* Set by each of our allocator functions that is called while tracing is
+   off. */
+extern _Py_thread_local int _PyTracer_idle;
+
+/* Record a block just acquired, in place of what was traced at its address;
+   drop one about to be released.  Not locked; GIL held if kind is not
+   TRACER_RAW.  A drop tells what it dropped, so that a failed realloc can be
+   undone. */
+struct tracer_dropped {
+    struct tracer_record record;  // node NONE: was not traced
+    uint32_t *slot;               // of the entry of a small block, else NULL
+    uint32_t entry;               // that was there
+    uint64_t clears;              // _PyTracer.clears, then
+};
+extern void _PyTracer_Record(void *block, size_t size, enum tracer_kind kind);
+/* The same for a known node; locked. 0, or -1 and counted as untraced.  Of
+   TRACER_EXTERNAL, the address may be any, and the size. */
+extern int _PyTracer_RecordNode(void *block, size_t size,
+                                enum tracer_kind kind, uint32_t node);
+extern void _PyTracer_Drop(void *block, struct tracer_dropped *dropped);
+extern void _PyTracer_Undrop(const struct tracer_dropped *dropped);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_RECORD_H */

@@ -1,0 +1,134 @@
+/* Which allocator functions are installed while tracing, and what they wrap.
+
+   The fused ones, of the object and memory domains, are installed only while
+   pymalloc's own functions serve both and one GIL protects everything; the
+   general ones of tracer_hooks.c in any other case, and for the raw domain.
+   Somebody may wrap ours, or have wrapped them: what he finds stays his. */
+
+#include "Python.h"
+#include "pycore_tracer_blocks.h"
+#include "pycore_tracer_hooks.h"
+#include "pycore_tracer_install.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_record.h"
+#include "pycore_tracer_state.h"
+
+static int
+is_same(const PyMemAllocatorEx *a, const PyMemAllocatorEx *b)
+{
+    return a->ctx == b->ctx && a->malloc == b->malloc && a->calloc == b->calloc
+           && a->realloc == b->realloc && a->free == b->free;
+}
+
+static int
+is_ours(const PyMemAllocatorEx *functions)
+{
+    return _PyTracer_IsGeneral(functions)
+           || functions->free == _PyTracer_Fused(TRACER_OBJECT).free;
+}
+
+/* What tracing wraps, and what was installed last, by domain. */
+static PyMemAllocatorEx *const belows[] = {&_PyTracer.raw, &_PyTracer.mem,
+                                           &_PyTracer.obj};
+static PyMemAllocatorEx installed[3];
+static_assert(PYMEM_DOMAIN_RAW == 0 && PYMEM_DOMAIN_MEM == 1
+              && PYMEM_DOMAIN_OBJ == 2, "domains are indices");
+
+/* Do these functions, of somebody else, call ours? */
+static int
+ends_in_ours(const PyMemAllocatorEx *functions)
+{
+    _PyTracer_idle = 0;
+    void *block = functions->malloc(functions->ctx, 1);
+    if (block != NULL) {
+        functions->free(functions->ctx, block);
+    }
+    return _PyTracer_idle;
+}
+
+/* Somebody who wrapped our functions may have put his back after stop(): if
+   ours called his, they would call each other without end.  Ours themselves
+   may be there as well, and are no new ones to wrap. */
+int
+_PyTracer_FindAllocators(PyMemAllocatorEx *found)
+{
+    static const char *const names[] = {"raw", "mem", "obj"};
+    _PyTracer_ASSERT_UNLOCKED();
+    for (int domain = 0; domain < 3; domain++) {
+        const PyMemAllocatorEx *below = belows[domain];
+        PyMem_GetAllocator((PyMemAllocatorDomain)domain, &found[domain]);
+        if (!is_ours(&found[domain]) && !is_same(&found[domain], below)
+            && below->malloc != NULL && ends_in_ours(&found[domain]))
+        {
+            PyErr_Format(PyExc_RuntimeError,
+                         "cannot trace: the allocator of the domain %s is a "
+                         "wrapper that was put back after stop() and calls "
+                         "the tracer's functions; remove it first",
+                         names[domain]);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int
+_PyTracer_TakeAllocators(const PyMemAllocatorEx *found)
+{
+    for (int domain = 0; domain < 3; domain++) {
+        PyMemAllocatorEx current;
+        _PyTracer_GetAllocator((PyMemAllocatorDomain)domain, &current);
+        if (!is_same(&current, &found[domain])) {
+            return -1;
+        }
+    }
+    for (int domain = 0; domain < 3; domain++) {
+        /* A thread without the GIL may still be in our functions, and read
+           it. */
+        if (!is_ours(&found[domain])
+            && !is_same(&found[domain], belows[domain]))
+        {
+            *belows[domain] = found[domain];
+        }
+    }
+    return 0;
+}
+
+/* Somebody may have wrapped our functions in the meantime: then his stay, and
+   those that he found.  Are they the ones that they should be? */
+static int
+install(PyMemAllocatorDomain domain, PyMemAllocatorEx functions, int again)
+{
+    PyMemAllocatorEx current;
+    _PyTracer_GetAllocator(domain, &current);
+    if (!again || is_same(&current, &installed[domain])) {
+        _PyTracer_SetAllocator(domain, &functions);
+        installed[domain] = functions;
+    }
+    return is_same(&functions, &installed[domain]);
+}
+
+void
+_PyTracer_InstallAllocators(int again)
+{
+    assert(_PyTracer.tracing);
+    int fused = _PyTracer_PymallocInUse() && !_PyTracer.shared;
+    _PyTracer.short_way = fused && !_PyTracer_small_fallback;
+    (void)install(PYMEM_DOMAIN_RAW, _PyTracer_General(PYMEM_DOMAIN_RAW), again);
+    int memory = install(PYMEM_DOMAIN_MEM,
+                         fused ? _PyTracer_Fused(TRACER_MEMORY)
+                               : _PyTracer_General(PYMEM_DOMAIN_MEM), again);
+    int object = install(PYMEM_DOMAIN_OBJ,
+                         fused ? _PyTracer_Fused(TRACER_OBJECT)
+                               : _PyTracer_General(PYMEM_DOMAIN_OBJ), again);
+    _PyTracer.blind = _PyTracer.watched && !(memory && object);
+}
+
+void
+_PyTracer_RemoveAllocators(void)
+{
+    _PyTracer.blind = 0;
+    _PyTracer.short_way = 0;
+    _PyTracer_SetAllocator(PYMEM_DOMAIN_RAW, &_PyTracer.raw);
+    _PyTracer_SetAllocator(PYMEM_DOMAIN_MEM, &_PyTracer.mem);
+    _PyTracer_SetAllocator(PYMEM_DOMAIN_OBJ, &_PyTracer.obj);
+}

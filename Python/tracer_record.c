@@ -1,0 +1,177 @@
+/* What a block leaves behind when it comes and goes, by the general way.
+
+   A block is recorded after it is acquired and dropped before it is released,
+   so that its address cannot be somebody else's in between.  The stack is
+   captured before the lock is taken where that is safe.  A block that cannot
+   be recorded stays allocated, and is counted as untraced. */
+
+#include "Python.h"
+#include "pycore_tracer_blocks.h"
+#include "pycore_tracer_count.h"
+#include "pycore_tracer_gils.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_map.h"
+#include "pycore_tracer_mapped.h"
+#include "pycore_tracer_record.h"
+#include "pycore_tracer_stack.h"
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_walk.h"
+
+_Py_thread_local int _PyTracer_idle = 0;
+
+/* This thread's state without asking for the GIL; NULL if it has none. */
+static PyThreadState *
+own_thread_state(void)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    return tstate != NULL ? tstate : PyGILState_GetThisThreadState();
+}
+
+static int
+map_record(const struct tracer_record *r)
+{
+    if (r->kind == TRACER_EXTERNAL) {
+        _PyTracer.map.in_pools = 1;
+    }
+    return _PyTracer_MapAdd(r);
+}
+
+/* A block of a pool has an entry: its free does not look at the map unless
+   that tells it to. */
+static int
+record(void *block, size_t size, enum tracer_kind kind, uint32_t node)
+{
+    struct tracer_record r = {.address = (uintptr_t)block, .size = size,
+                              .node = node, .kind = kind};
+    uint32_t *entry = NULL;
+    size_t room = 0;
+    if (kind == TRACER_EXTERNAL) {
+        entry = _PyTracer_FindEntry(block, 1, &room);
+    }
+    else if (kind != TRACER_RAW) {
+        entry = _PyTracer_Entry(block, 1, &room);
+    }
+    if (entry == NULL && room == 0) {
+        return map_record(&r);
+    }
+    _PyTracer_DropEntry(entry, r.address);
+    if (entry == NULL) {
+        return -1;                // a pool without a table
+    }
+    if (size == 0 || size > room) {
+        int result = map_record(&r);
+        *entry = result < 0 ? 0 : TRACER_ENTRY_MAPPED;
+        return result;
+    }
+    *entry = TRACER_ENTRY(node, kind != TRACER_OBJECT, size);
+    _PyTracer_CountAlloc(node, size);
+    return 0;
+}
+
+int
+_PyTracer_RecordNode(void *block, size_t size, enum tracer_kind kind,
+                     uint32_t node)
+{
+    if (node != TRACER_NODE_NONE && record(block, size, kind, node) == 0) {
+        return 0;
+    }
+    _PyTracer.untraced++;
+    return -1;
+}
+
+Py_NO_INLINE void
+_PyTracer_Record(void *block, size_t size, enum tracer_kind kind)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    uint32_t node = TRACER_NODE_NONE;
+    if (tstate != NULL && _PyTracer.shared
+        && _Py_atomic_load_int_relaxed(&_PyTracer.own_gils) == 0)
+    {
+        _PyTracer_OneGil();
+    }
+    int captured = tstate != NULL && !_PyTracer.shared
+                   && _Py_atomic_load_int_relaxed(&_PyTracer.tracing);
+    if (captured) {
+        node = _PyTracer_Capture(tstate);
+    }
+    else {
+        tstate = own_thread_state();
+    }
+    _PyTracer_Lock();
+    if (_PyTracer.tracing) {
+        if (!captured) {
+            node = _PyTracer_CaptureLocked(tstate);
+        }
+        (void)_PyTracer_RecordNode(block, size, kind, node);
+        if (kind != TRACER_RAW && _PyTracer.watched) {
+            _PyTracer_Watch();
+        }
+    }
+    else {
+        _PyTracer_idle = 1;
+    }
+    _PyTracer_Unlock();
+}
+
+static void
+drop_entry(void *block, struct tracer_dropped *dropped)
+{
+    size_t size;
+    uint32_t *slot = _PyTracer_Entry(block, 0, &size);
+    if (slot == NULL || *slot == 0) {
+        return;
+    }
+    uint32_t entry = *slot;
+    dropped->slot = slot;
+    dropped->entry = entry;
+    *slot = 0;
+    if (entry != TRACER_ENTRY_MAPPED) {
+        dropped->record.node = TRACER_ENTRY_NODE(entry);
+        dropped->record.kind = TRACER_ENTRY_DOMAIN(entry);
+        dropped->record.size = TRACER_ENTRY_SIZE(entry);
+        _PyTracer_CountOut(dropped->record.node, dropped->record.size, 1);
+    }
+}
+
+Py_NO_INLINE void
+_PyTracer_Drop(void *block, struct tracer_dropped *dropped)
+{
+    struct tracer_record *old = &dropped->record;
+    old->node = TRACER_NODE_NONE;
+    old->address = (uintptr_t)block;
+    dropped->slot = NULL;
+    dropped->entry = 0;
+    _PyTracer_Lock();
+    dropped->clears = _PyTracer.clears;
+    if (_PyTracer.tracing
+        && (!_PyTracer_MapRemove((uintptr_t)block, 0, old)
+            || _PyTracer.map.in_pools))
+    {
+        drop_entry(block, dropped);
+    }
+    _PyTracer_Unlock();
+}
+
+void
+_PyTracer_Undrop(const struct tracer_dropped *dropped)
+{
+    const struct tracer_record *old = &dropped->record;
+    if (old->node == TRACER_NODE_NONE) {
+        return;
+    }
+    _PyTracer_Lock();
+    if (dropped->clears != _PyTracer.clears) {
+        /* stop() or clear_traces() ran in between */
+    }
+    else if (dropped->slot != NULL && dropped->entry != TRACER_ENTRY_MAPPED) {
+        *dropped->slot = dropped->entry;
+        _PyTracer_CountBack(old->node, old->size);
+    }
+    else if (_PyTracer_MapRestore(old) < 0) {
+        _PyTracer.untraced++;
+    }
+    else if (dropped->slot != NULL) {
+        *dropped->slot = dropped->entry;
+    }
+    _PyTracer_Unlock();
+}
