@@ -185,8 +185,11 @@ static void
 mark_others(uintptr_t *notes, size_t n, struct snapshot_block *others,
             uint64_t nothers)
 {
+    if (n == 0) {
+        return;                   // notes may be NULL
+    }
     qsort(notes, n, sizeof(*notes), compare_notes);
-    for (uint64_t i = 0; n != 0 && i < nothers; i++) {
+    for (uint64_t i = 0; i < nothers; i++) {
         if (others[i].class_ == TRACER_CLASS_MEMORY) {
             size_t low = 0;
             size_t high = n;

@@ -15,7 +15,7 @@ import_helper.import_module('_testtracer')
 # With so little address space there is room for 16384 nodes, instead of four
 # million: then blocks belong to the caller of their line.
 FULL = '''
-import _testtracer, json, resource, sys, tracemalloc
+import _testtracer, _tracemalloc, json, resource, sys, tracemalloc
 
 def made(i):
     scope = {}
@@ -32,7 +32,7 @@ with open('/proc/self/statm') as file:
     used = int(file.read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (8 << 20),
                                         resource.RLIM_INFINITY))
-tracemalloc.start(json.loads(sys.argv[1]))
+_tracemalloc.start(json.loads(sys.argv[1]))     # imports nothing
 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
 kept = []
 for i in range(20_000):
