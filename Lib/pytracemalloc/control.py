@@ -24,13 +24,11 @@ import time
 import tracemalloc
 from pytracemalloc import unix_socket
 from pytracemalloc.loop import Loop
-from tracemalloc import files
+from tracemalloc import files     # as a thread that starts tracing does not
 from tracemalloc.places import name_group
 from tracemalloc.printable import printable
 from tracemalloc.process import read_statm
 from tracemalloc.whole_file import create
-
-tracemalloc._prepare()            # a thread starts tracing, which does not
 
 _MAX_ANSWER = 1 << 23             # bytes
 _MAX_INTEGER = 1 << 31

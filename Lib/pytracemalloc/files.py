@@ -9,9 +9,9 @@ import tempfile
 
 from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.options import make_filters
-from pytracemalloc.terminal import Progress, encodable, say
+from pytracemalloc.terminal import Progress, say
 from tracemalloc import whole_file
-from tracemalloc.printable import printable
+from tracemalloc.printable import encodable, printable
 from tracemalloc.whole_file import is_special, open_special
 
 _GIVE = 'give a file written by `pytracemalloc run` or Snapshot.dump()'

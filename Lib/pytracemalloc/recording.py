@@ -54,6 +54,7 @@ class Recording:
         self.name = _insert(self.options['name'], self.pid)
 
     def start(self):
+        load_files()              # it takes a while, and nothing is traced yet
         if self.options['output']:
             self.endings = endings.Endings(self.finish)
             self.endings.watch(self.pid == self.options['pid'])
@@ -63,7 +64,6 @@ class Recording:
                                 after_in_child=self.forked)
         if self.options.get('http'):
             self.serve()
-        load_files()              # while nothing is traced yet
         tracemalloc.stop()        # the environment may have started it
         tracemalloc.start(self.options['frames'])
         self.schedule()

@@ -41,11 +41,6 @@ def say(text, title='pytracemalloc'):
         print(f'{title}: {printable(text)}', file=sys.stderr)
 
 
-def encodable(text, encoding):
-    """Return *text* with escapes for what the encoding lacks."""
-    return text.encode(encoding, 'backslashreplace').decode(encoding)
-
-
 def can_encode(file, text):
     try:
         text.encode(file.encoding or 'ascii')

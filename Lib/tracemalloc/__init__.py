@@ -13,6 +13,7 @@ pytracemalloc 0.9.1 are here too.  See also: python -m pytracemalloc --help.
 """
 
 import _thread
+import functools
 import linecache
 
 # Functions implemented in C.
@@ -31,28 +32,31 @@ from tracemalloc.statistic import Statistic, StatisticDiff
 
 __version__ = "1.0.0"
 
-# What few programs use is imported when it is first asked for: by the module
-# that has it, None for the module itself.
+# What few programs use is imported when it is first asked for, from the module
+# that has it.
 _LATER = {
-    # pytracemalloc 0.9.1, and what came between it and PEP 454.
-    'DisplayGarbage': 'tracemalloctext.display_garbage',
-    'DisplayTop': 'tracemalloctext.display_top_091',
-    'TakeSnapshot': 'tracemalloctext.take_snapshot_091',
     'Task': 'tracemalloc.task',
     'add_exclude_filter': 'tracemalloc.snapshot_filters',
     'add_filter': 'tracemalloc.snapshot_filters',
     'add_include_filter': 'tracemalloc.snapshot_filters',
     'cancel_tasks': 'tracemalloc.task',
     'clear_filters': 'tracemalloc.snapshot_filters',
-    'disable': 'tracemalloc.switch',
-    'enable': 'tracemalloc.switch',
     'get_filters': 'tracemalloc.snapshot_filters',
     'get_process_memory': 'tracemalloc.process',
     'get_tasks': 'tracemalloc.task',
-    'is_enabled': 'tracemalloc.switch',
     'set_traceback_limit': 'tracemalloc.switch',
     'start_timer': 'tracemalloc.timer',
     'stop_timer': 'tracemalloc.timer',
+}
+# The same of pytracemalloc 0.9.1: all of it when one is asked for, which is
+# enable() before tracing starts, for then an import would be traced.
+_LEGACY = {
+    'DisplayGarbage': 'tracemalloctext.display_garbage',
+    'DisplayTop': 'tracemalloctext.display_top_091',
+    'TakeSnapshot': 'tracemalloctext.take_snapshot_091',
+    'disable': 'tracemalloc.switch',
+    'enable': 'tracemalloc.switch',
+    'is_enabled': 'tracemalloc.switch',
 }
 # The servers of a running program.
 _MODULES = {'control': 'pytracemalloc.control', 'http': 'pytracemalloc.http'}
@@ -63,12 +67,15 @@ __all__ = [
     'get_arena_stats', 'get_freelist_stats', 'get_object_traceback',
     'get_traceback_limit', 'get_traced_memory', 'get_tracemalloc_memory',
     'get_tracer_stats', 'get_unicode_interned', 'is_tracing', 'measure',
-    'reset_peak', 'start', 'stop', 'take_snapshot', *_LATER]
+    'reset_peak', 'start', 'stop', 'take_snapshot', *_LATER, *_LEGACY]
 
 
 def __getattr__(name):
     if name in _LATER:
-        _prepare()
+        globals()[name] = getattr(_import(_LATER[name]), name)
+    elif name in _LEGACY:
+        globals().update({legacy: getattr(_import(module), legacy)
+                          for legacy, module in _LEGACY.items()})
     elif name in _MODULES:
         globals()[name] = _import(_MODULES[name])
     else:
@@ -77,12 +84,10 @@ def __getattr__(name):
 
 
 def _prepare():
-    """Import all that tracing may need, once: while it goes on, an import would
-    be traced."""
-    if 'Task' not in globals():
-        load_files()
-        globals().update({name: getattr(_import(module), name)
-                          for name, module in _LATER.items()})
+    """Import what programs ask for while they trace: it would be traced."""
+    load_files()
+    globals().update({name: getattr(_import(module), name)
+                      for name, module in _LATER.items()})
 
 
 def _import(name):
@@ -94,17 +99,17 @@ def __dir__():
             '__file__', '__path__']
 
 
-def start(nframe=1, /):
+@functools.wraps(_tracemalloc.start)
+def start(*args, **kwargs):       # as it says itself what is wrong with them
     # The child of a fork waits for ever to import what another thread was
     # importing then: what nobody expects to import does so in one thread alone.
     if _thread.get_ident() == _thread._get_main_thread_ident():
         _prepare()
-    _tracemalloc.start(nframe)
+    _tracemalloc.start(*args, **kwargs)
 
 
-start.__doc__ = _tracemalloc.start.__doc__
 if is_tracing():
-    load_files()                  # not the layers above: they may import this
+    load_files()
 
 
 def get_object_traceback(obj):

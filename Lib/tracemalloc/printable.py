@@ -18,3 +18,8 @@ def printable(text):
         return text
     return ''.join(char if char.isprintable() else ascii(char)[1:-1]
                    for char in text)
+
+
+def encodable(text, encoding):
+    """Return *text* with escapes for what the encoding lacks."""
+    return text.encode(encoding, 'backslashreplace').decode(encoding)

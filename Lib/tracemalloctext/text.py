@@ -2,8 +2,8 @@
 
 import os
 
-from pytracemalloc.terminal import encodable
 from tracemalloc import sizes
+from tracemalloc.printable import encodable
 
 _BOLD = "\x1b[1m%s\x1b[0m"
 _YELLOW = "\x1b[1;33m%s\x1b[0m"
