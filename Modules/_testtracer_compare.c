@@ -302,9 +302,9 @@ static void
 count_untraced(struct count *count)
 {
     for (size_t i = 0; i < BOOKS_SIZE; i++) {
-        count->untraced += books->blocks[i].address != 0 && books->blocks[i].old
-                           && !books->blocks[i].seen;
-        books->blocks[i].seen = 0;
+        struct block *b = &books->blocks[i];
+        count->untraced += b->address != 0 && b->old && !b->seen;
+        b->seen = 0;
     }
 }
 

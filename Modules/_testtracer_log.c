@@ -54,7 +54,9 @@ struct block *
 _TestTracer_Find(uintptr_t address)
 {
     size_t i = home(address);
-    while (books->blocks[i].address != 0 && books->blocks[i].address != address) {
+    while (books->blocks[i].address != 0
+           && books->blocks[i].address != address)
+    {
         i = (i + 1) % BOOKS_SIZE;
     }
     return &books->blocks[i];

@@ -16,8 +16,8 @@
 
 /* --- malloc() and free() */
 
-/* Bytes of the map, which threads without the GIL change.  An atomic read could
-   be no operand of an addition. */
+/* Bytes of the map, which threads without the GIL change.  An atomic read
+   could be no operand of an addition. */
 static inline Py_ALWAYS_INLINE int64_t
 tracer_map_current(void)
 {

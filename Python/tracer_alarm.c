@@ -1,8 +1,8 @@
 /* Alarms: when somebody wants to be called, and by whom.
 
-   An allocation or a free that finds traced memory outside of the bounds rings,
-   see tracer_count.c; functions that watch a lower bound or the clock are
-   installed only while there is one. */
+   An allocation or a free that finds traced memory outside of the bounds
+   rings, see tracer_count.c; functions that watch a lower bound or the clock
+   are installed only while there is one. */
 
 #include "Python.h"
 #include "pycore_tracer_alarm.h"

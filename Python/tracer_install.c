@@ -113,7 +113,8 @@ _PyTracer_InstallAllocators(int again)
     assert(_PyTracer.tracing);
     int fused = _PyTracer_PymallocInUse() && !_PyTracer.shared;
     _PyTracer.short_way = fused && !_PyTracer_small_fallback;
-    (void)install(PYMEM_DOMAIN_RAW, _PyTracer_General(PYMEM_DOMAIN_RAW), again);
+    (void)install(PYMEM_DOMAIN_RAW, _PyTracer_General(PYMEM_DOMAIN_RAW),
+                  again);
     int memory = install(PYMEM_DOMAIN_MEM,
                          fused ? _PyTracer_Fused(TRACER_MEMORY)
                                : _PyTracer_General(PYMEM_DOMAIN_MEM), again);

@@ -7,10 +7,10 @@
    recorded at the address, as in stock.
 
    Such a block has a record in the map, and its entry says that: so all that
-   looks at an entry first leaves it to functions that come here.  An address
-   in the middle of a block has no entry, but may be the start of one when the
-   pool serves another size: once the map has a record of that kind, a pool that
-   gets a table looks its blocks up.
+   looks at an entry first leaves it to functions that come here. An address in
+   the middle of a block has no entry, but may be the start of one when the
+   pool serves another size: once the map has a record of that kind, a pool
+   that gets a table looks its blocks up.
 
    What an interpreter with memory of its own leaves behind when it ends has
    records, too: the blocks are still there, but nobody knows their pools. */

@@ -170,7 +170,8 @@ ledger_fault(void)
     if (open_ledger(&ledger) < 0) {
         return NULL;              // there is no telling
     }
-    const char *fault = "the entry of a small block has no node, size or record";
+    const char *fault =
+        "the entry of a small block has no node, size or record";
     if (_PyTracer_VisitPools(add_pool, &ledger) == 0) {
         add_map(&ledger);
         fault = compare_nodes(&ledger);

@@ -34,7 +34,7 @@ TRACER = (
      'snapshot', 'snapshot_tree', 'types', 'buffers', 'rooms', 'arrays',
      'traces', 'startup', 'services'),          # control
 )
-# What still points up: a capture and a record come upon work that is due.
+# What still points up: captures and records may find that work is due.
 UPWARD = {('stack', 'prune'), ('record', 'gils')}
 INCLUDE = re.compile(r'#\s*include "pycore_tracer_?(\w*)\.h"')
 TOP = pathlib.Path(__file__).resolve().parents[1]

@@ -4,8 +4,8 @@ For each series in patches/: every patch has its header, and for every release
 in its upstream.lock that can be had, the queue applies without fuzz, and the
 census of hooks and free lists agrees. The first release is the one that is
 built, so it must be there: `make refresh-patches` would change nothing. In the
-tree of this build, the files generated from bytecodes.c are what the generators
-make of it.
+tree of this build, the files generated from bytecodes.c are what the
+generators make of it.
 """
 import argparse
 import pathlib

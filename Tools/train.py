@@ -30,10 +30,10 @@ import unittest
 
 UNTRACED = '''
     array base64 binascii binop bisect bytes bz2 cmath codecs collections
-    complex dataclasses datetime decimal difflib float fstring functools generators
-    hashlib heapq int itertools json long lzma math memoryview operator
-    ordered_dict patma pickle pprint re set sqlite3 statistics str struct
-    tabnanny xml_etree xml_etree_c'''.split()
+    complex dataclasses datetime decimal difflib float fstring functools
+    generators hashlib heapq int itertools json long lzma math memoryview
+    operator ordered_dict patma pickle pprint re set sqlite3 statistics str
+    struct tabnanny xml_etree xml_etree_c'''.split()
 TRACED = '''
     binop bisect bytes collections dataclasses deque fstring generators heapq
     json ordered_dict pprint struct'''.split()

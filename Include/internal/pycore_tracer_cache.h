@@ -23,9 +23,9 @@ extern uint32_t _PyTracer_FillCache(struct tracer_cache_line *line,
                                     _PyInterpreterFrame *frame);
 extern void _PyTracer_ClearCache(void);
 
-/* First line of the set for an instruction below `parent`.  The lines of a long
-   function are often the same distance apart: the factor is one that spreads
-   the multiples of any small number, from wherever they begin. */
+/* First line of the set for an instruction below `parent`.  The lines of a
+   long function are often the same distance apart: the factor is one that
+   spreads the multiples of any small number, from wherever they begin. */
 static inline Py_ALWAYS_INLINE struct tracer_cache_line *
 _PyTracer_CacheLine(const void *instr, uint32_t parent)
 {

@@ -21,7 +21,7 @@ extern "C" {
 #define TRACER_INDEX_MAX (1u << TRACER_INDEX_BITS)
 
 struct tracer_index {
-    uint32_t *buckets;            // hash & ~mask of the bits | number; 0: empty
+    uint32_t *buckets;            // hash & ~mask of bits | number; 0: empty
     uint32_t mask;                // power of two - 1
     uint32_t used;
 };

@@ -145,8 +145,8 @@ SNAPSHOT_API struct tracer_snapshot *_PySnapshot_Copy(
     struct tracer_snapshot *s, int with_blocks);
 SNAPSHOT_API struct tracer_snapshot *_PySnapshot_Peak(
     struct tracer_snapshot *s);
-/* Make `blocks` of the packed or coded ones, before blocks are looked at; the first
-   call does the work. */
+/* Make `blocks` of the packed or coded ones, before blocks are looked at; the
+   first call does the work. */
 SNAPSHOT_API int _PySnapshot_Unpack(struct tracer_snapshot *s);
 /* Append a text; its index, or NONE: no memory. */
 SNAPSHOT_API uint32_t _PySnapshot_AddString(struct tracer_snapshot *s,

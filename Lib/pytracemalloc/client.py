@@ -274,7 +274,7 @@ def _pid_inside(pid):
 
 
 def _status_of(pid, name):
-    """Return the words of a line of /proc/PID/status, none if there is none."""
+    """Return the words of a line of /proc/PID/status; [] if it has none."""
     try:
         with open(f'/proc/{pid}/status', 'rb') as file:
             for line in file:

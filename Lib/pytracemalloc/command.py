@@ -19,24 +19,23 @@ def run(command, say):
         sys.stdout = ClosedOutput()
     if sys.stderr is None:
         sys.stderr = open(os.devnull, 'w')
+    status = FAILURE
     try:
-        status = command()
+        result = command()
         sys.stdout.flush()
-        return status or 0
+        return result or 0
     except CommandError as exc:
         problem, status = str(exc), exc.status
     except BrokenPipeError:
         silence_output()
-        return FAILURE
+        return status
     except OSError as exc:
         silence_output()
         where = exc.filename or 'standard output'
         problem = f'{where}: {exc.strerror or exc}'
-        status = FAILURE
     except MemoryError:
         problem = ('not enough memory; filter with --include, or take '
                    'snapshots without traces')
-        status = FAILURE
     except KeyboardInterrupt:
         return _INTERRUPTED
     say(problem)

@@ -127,7 +127,8 @@ def _zsh_options(options):
         text = text.translate(str.maketrans({'[': r'\[', ']': r'\]',
                                              ':': r'\:'}))
         if not flags:
-            lines += f'            {_quote("1:word:(" + " ".join(values) + ")")} \\\n'
+            words = _quote(f'1:word:({" ".join(values)})')
+            lines += f'            {words} \\\n'
         for flag in flags:
             spec = f'*{flag}[{text}]'
             if values is not None:

@@ -24,7 +24,7 @@ import time
 import tracemalloc
 from pytracemalloc import unix_socket
 from pytracemalloc.loop import Loop
-from tracemalloc import files     # as a thread that starts tracing does not
+from tracemalloc import files     # now: the thread that serves must not
 from tracemalloc.places import name_group
 from tracemalloc.printable import printable
 from tracemalloc.process import read_statm
@@ -36,7 +36,8 @@ _MAX_ROWS = 10_000
 _MAX_PATTERNS, _MAX_PATTERN = 64, 1024
 _MAX_PROBLEM = 1000               # characters of an error
 _OWN_FILES = (os.path.dirname(__file__) + '/*', tracemalloc.__path__[0] + '/*',
-              json.__path__[0] + '/*', socket.__file__, threading.__file__, fnmatch.__file__)
+              json.__path__[0] + '/*', socket.__file__, threading.__file__,
+              fnmatch.__file__)
 
 
 class ControlServer(Loop):

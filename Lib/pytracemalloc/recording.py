@@ -13,7 +13,6 @@ import sys
 import tracemalloc
 import tracemalloc.task           # its handler of forks comes before ours
 from tracemalloc.printable import printable
-from tracemalloc.snapshot import load_files
 
 from pytracemalloc import endings, summary
 from pytracemalloc.terminal import Progress, width_of
@@ -54,7 +53,7 @@ class Recording:
         self.name = _insert(self.options['name'], self.pid)
 
     def start(self):
-        load_files()              # it takes a while, and nothing is traced yet
+        tracemalloc._prepare()    # it takes a while, and nothing is traced yet
         if self.options['output']:
             self.endings = endings.Endings(self.finish)
             self.endings.watch(self.pid == self.options['pid'])

@@ -1,4 +1,4 @@
-"""The summary at the end of a run: largest sites, the peak, suspected leaks."""
+"""The summary at the end of a run: large sites, the peak, suspected leaks."""
 
 from pytracemalloc.terminal import shorten
 from pytracemalloc.units import format_count, format_losses

@@ -48,8 +48,8 @@ _LATER = {
     'start_timer': 'tracemalloc.timer',
     'stop_timer': 'tracemalloc.timer',
 }
-# The same of pytracemalloc 0.9.1: all of it when one is asked for, which is
-# enable() before tracing starts, for then an import would be traced.
+# The rest of pytracemalloc 0.9.1: all of it when one name is asked for.  The
+# first is enable(), and once that has started tracing, imports are traced.
 _LEGACY = {
     'DisplayGarbage': 'tracemalloctext.display_garbage',
     'DisplayTop': 'tracemalloctext.display_top_091',
@@ -84,7 +84,8 @@ def __getattr__(name):
 
 
 def _prepare():
-    """Import what programs ask for while they trace: it would be traced."""
+    """Import what a program may ask for while it is traced, for the import
+    would be traced, too."""
     load_files()
     globals().update({name: getattr(_import(module), name)
                       for name, module in _LATER.items()})
@@ -101,8 +102,8 @@ def __dir__():
 
 @functools.wraps(_tracemalloc.start)
 def start(*args, **kwargs):       # as it says itself what is wrong with them
-    # The child of a fork waits for ever to import what another thread was
-    # importing then: what nobody expects to import does so in one thread alone.
+    # Not in other threads: a child that is forked while one of them imports
+    # would wait forever for the lock of the module.
     if _thread.get_ident() == _thread._get_main_thread_ident():
         _prepare()
     _tracemalloc.start(*args, **kwargs)

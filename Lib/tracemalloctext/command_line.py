@@ -74,8 +74,8 @@ def _display(options):
         except ValueError as exc:
             raise CommandError("%s: %s" % (filename, exc)) from None
     if options.block is not None and not found:
-        raise CommandError("no memory block at address 0x%x; list addresses with "
-                      "--address" % options.block)
+        raise CommandError("no memory block at address 0x%x; list addresses "
+                           "with --address" % options.block)
     if len(options.filenames) > 1:
         print("%s snapshots" % len(options.filenames))
 
