@@ -21,19 +21,34 @@ import pathlib
 import re
 import sys
 
-LAYERS = ('tracemalloc', 'pytracemalloc', 'tracemalloctext')
-TRACER = (
-    ('', 'state', 'lock', 'interp'),            # what is shared; hooks
-    ('memory', 'index'),
-    ('lines', 'text', 'location', 'tree'),      # places in the source
-    ('code', 'cache', 'walk', 'stack'),         # capture
-    ('count', 'map', 'mapped', 'blocks'),       # the ledger
-    ('record', 'freelist'),
-    ('hooks', 'short', 'fused'),                # allocator functions
-    ('install', 'alarm', 'gils', 'prune', 'tasks', 'trace', 'visit', 'valid',
-     'snapshot', 'snapshot_tree', 'types', 'buffers', 'rooms', 'arrays',
-     'traces', 'startup', 'services'),          # control
-)
+# Packages and layers with what each is for, the lowest first.
+LAYERS = {
+    'tracemalloc': 'the model, and what runs in every traced process',
+    'pytracemalloc': 'reports, the command, servers and their client',
+    'tracemalloctext': 'the text interface, and the commands of 0.9.1',
+}
+TRACER = {
+    'shared state, and the header of the hooks':
+        ('', 'state', 'lock', 'interp'),
+    'memory of the tracer, and its hash table':
+        ('memory', 'index'),
+    'places in the source, and the call tree':
+        ('lines', 'text', 'location', 'tree'),
+    'capture of the stack':
+        ('code', 'cache', 'walk', 'stack'),
+    'the ledger: counters, the map, tables of pools':
+        ('count', 'map', 'mapped', 'blocks'),
+    'what is recorded of a block':
+        ('record', 'freelist'),
+    'allocator functions':
+        ('hooks', 'short', 'fused'),
+    'control: start, stop, prune, alarms':
+        ('tracemalloc', 'install', 'alarm', 'gils', 'prune', 'tasks', 'trace',
+         'valid', 'startup', 'services'),
+    'taking snapshots':
+        ('snapshot', 'snapshot_tree', 'types', 'buffers', 'rooms', 'arrays',
+         'traces', 'visit'),
+}
 # What still points up: captures and records may find that work is due.
 UPWARD = {('stack', 'prune'), ('record', 'gils')}
 INCLUDE = re.compile(r'#\s*include "pycore_tracer_?(\w*)\.h"')
@@ -67,11 +82,12 @@ def imports(path, names):
 
 def wrong_layers(graph):
     """Yield a problem for each import that points up, or at the whole."""
+    height = {name: number for number, name in enumerate(LAYERS)}
     for name, targets in graph.items():
         package = name.partition('.')[0]
         for line, target in targets:
             above = target.partition('.')[0]
-            if LAYERS.index(above) > LAYERS.index(package):
+            if height[above] > height[package]:
                 yield f'{name}:{line}: imports {target}, of a layer above'
             elif target == package:
                 yield (f'{name}:{line}: imports its own package; import the '
@@ -98,26 +114,39 @@ def circles(graph):
             yield from visit(name, [name])
 
 
+def sources(top):
+    """Return {name: paths} of the tracer's files: tree.c and its header."""
+    found = {}
+    for path in sorted([*(top / 'Python').glob('trace*.c'),
+                        *(top / 'Objects').glob('tracer*.c.h'),
+                        *(top / 'Include/internal').glob('pycore_tracer*.h')]):
+        name = re.sub(r'^(pycore_)?tracer_?|\..*', '', path.name)
+        found.setdefault(name, []).append(path)
+    return found
+
+
+def includes(path):
+    """Yield (line, name) of the tracer's headers that a file includes."""
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if match := INCLUDE.match(line):
+            yield number, match[1]
+
+
 def wrong_includes(top):
     """Yield a problem for each include that points up."""
-    height = {name: number for number, names in enumerate(TRACER)
+    height = {name: number for number, names in enumerate(TRACER.values())
               for name in names}
-    files = [*(top / 'Python').glob('tracer*.c'),
-             *(top / 'Objects').glob('tracer*.c.h'),
-             *(top / 'Include' / 'internal').glob('pycore_tracer*.h')]
-    for path in sorted(files):
-        name = re.sub(r'^(pycore_)?tracer_?|\..*', '', path.name)
-        if name not in height:
-            yield f'{path.name}: is in no layer; put it into one of layers.py'
-            continue
-        for number, line in enumerate(path.read_text().splitlines(), 1):
-            if not (match := INCLUDE.match(line)):
+    for name, paths in sources(top).items():
+        for path in paths:
+            if name not in height:
+                yield (f'{path.name}: is in no layer; put it into one of '
+                       f'layers.py')
                 continue
-            target = match[1]
-            if (height.get(target, 0) > height[name]
-                    and (name, target) not in UPWARD):
-                yield (f'{path.name}:{number}: includes '
-                       f'pycore_tracer_{target}.h, of a layer above')
+            for number, target in includes(path):
+                if (height.get(target, 0) > height[name]
+                        and (name, target) not in UPWARD):
+                    yield (f'{path.name}:{number}: includes '
+                           f'pycore_tracer_{target}.h, of a layer above')
 
 
 def main(argv):
