@@ -14,8 +14,8 @@
 #include "pycore_tracer_hooks.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_mapped.h"
+#include "pycore_tracer_prune.h"
 #include "pycore_tracer_record.h"
-#include "pycore_tracer_stack.h"
 #include "pycore_tracer_state.h"
 
 /* What was traced at the address was freed past the tracer, or never was a

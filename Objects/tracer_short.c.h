@@ -11,6 +11,7 @@
 #include "pycore_tracer_blocks.h"
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_freelist.h"
+#include "pycore_tracer_prune.h"
 #include "pycore_tracer_stack.h"
 #include "pycore_tracer_state.h"
 

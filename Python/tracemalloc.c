@@ -25,6 +25,7 @@
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_mapped.h"
 #include "pycore_tracer_memory.h"
+#include "pycore_tracer_prune.h"
 #include "pycore_tracer_record.h"
 #include "pycore_tracer_stack.h"
 #include "pycore_tracer_state.h"

@@ -59,7 +59,7 @@ _PyTracer_FillCache(struct tracer_cache_line *line, uint32_t parent,
     uint32_t node = _PyTracer.tracing ? _PyTracer_ChildOf(parent, frame)
                                       : TRACER_NODE_NONE;
     int is_new = _PyTracer.nnodes != nnodes;
-    int full = _PyTracer.nnodes >= _PyTracer.prune_at;
+    int full = _PyTracer.limit > 1 && _PyTracer.nnodes >= _PyTracer.prune_at;
     _PyTracer_Unlock();
     if (node != TRACER_NODE_NONE) {
         line[1] = line[0];

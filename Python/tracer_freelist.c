@@ -13,7 +13,7 @@
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_mapped.h"
-#include "pycore_tracer_stack.h"
+#include "pycore_tracer_prune.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_walk.h"
 

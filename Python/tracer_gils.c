@@ -5,13 +5,14 @@
    a GIL of its own ends that: before it is made, `shared` is set, the general
    functions are installed, and from then on the lock protects all.
 
-   When the last one has ended, the next allocation with the GIL goes back.
-   Its thread is then the only one in the tracer, but for threads without the
-   GIL, which rely on the lock in any case.  What was remembered of stacks and
+   When the last one has ended, a pending call of the main interpreter goes
+   back.  Its thread is then the only one in the tracer, but for threads
+   without the GIL, which rely on the lock in any case.  What was remembered of stacks and
    of code is forgotten, as nobody kept it up to date; blocks, counters and the
    peak are the same either way. */
 
 #include "Python.h"
+#include "pycore_ceval.h"         // _PyEval_AddPendingCall()
 #include "pycore_tracer_blocks.h"
 #include "pycore_tracer_gils.h"
 #include "pycore_tracer_install.h"
@@ -27,9 +28,8 @@ static void
 count_interpreter(PyInterpreterState *interp, int change)
 {
     _PyTracer_ASSERT_LOCKED();
-    int n = _Py_atomic_load_int_relaxed(&_PyTracer.own_gils) + change;
-    assert(n >= 0);
-    _Py_atomic_store_int_relaxed(&_PyTracer.own_gils, n);
+    _PyTracer.own_gils += change;
+    assert(_PyTracer.own_gils >= 0);
     if (change > 0) {
         interp->tracer_flags |= _PyTracer_INTERP_OWN_GIL;
     }
@@ -75,58 +75,53 @@ _PyTracer_OwnGil(PyInterpreterState *interp)
     }
 }
 
-void
-_PyTracer_InterpreterEnd(PyInterpreterState *interp)
-{
-    _PyTracer_Lock();
-    _PyTracer_ForgetInterpreter(interp);
-    if (interp->tracer_flags & _PyTracer_INTERP_OWN_GIL) {
-        assert(_PyTracer.shared);
-        count_interpreter(interp, -1);
-    }
-    _PyTracer_Unlock();
-}
-
 /* --- Back to one GIL */
 
 void
 _PyTracer_CountGils(void)
 {
     _PyTracer_ASSERT_LOCKED();
-    assert(_PyTracer.shared
-           || _Py_atomic_load_int_relaxed(&_PyTracer.own_gils) == 0);
-    if (_Py_atomic_load_int_relaxed(&_PyTracer.own_gils) == 0) {
+    assert(_PyTracer.shared || _PyTracer.own_gils == 0);
+    if (_PyTracer.own_gils == 0) {
         _PyTracer.shared = 0;
     }
 }
 
-static void
-go_back(void)
+/* Another such interpreter may have been made in the meantime, and a wrapper
+   may call our functions when tracing is off. */
+static int
+go_back(void *Py_UNUSED(arg))
 {
-    /* A wrapper may call our functions when tracing is off. */
-    if (_PyTracer.tracing) {
+    _PyTracer_LockAllocators();
+    _PyTracer_LockAll();
+    if (_PyTracer.tracing && _PyTracer.shared && _PyTracer.own_gils == 0) {
         _PyTracer_CountGils();
-        if (!_PyTracer.shared) {
-            _PyTracer_ForgetStacks();
-            _PyTracer_InstallAllocators(1);
-        }
+        _PyTracer_ForgetStacks();
+        _PyTracer_InstallAllocators(1);
     }
+    _PyTracer_UnlockAll();
+    _PyTracer_UnlockAllocators();
+    return 0;
 }
 
-/* This thread may hold HEAD_LOCK, or another one may hold it and wait for the
-   GIL, and the same for the mutex of the allocators: then another allocation
-   goes back. */
+/* If there is no room for the call, the next interpreter that ends, or the
+   next start(), goes back. */
 void
-_PyTracer_OneGil(void)
+_PyTracer_InterpreterEnd(PyInterpreterState *interp)
 {
-    if (!_PyTracer_TryLockAllocators()) {
-        return;
+    _PyTracer_Lock();
+    _PyTracer_ForgetInterpreter(interp);
+    int last = 0;
+    if (interp->tracer_flags & _PyTracer_INTERP_OWN_GIL) {
+        assert(_PyTracer.shared);
+        count_interpreter(interp, -1);
+        last = _PyTracer.own_gils == 0;
     }
-    if (_PyTracer_TryLockAll()) {
-        go_back();
-        _PyTracer_UnlockAll();
+    _PyTracer_Unlock();
+    if (last) {
+        (void)_PyEval_AddPendingCall(_PyInterpreterState_Main(), go_back,
+                                     NULL, 0);
     }
-    _PyTracer_UnlockAllocators();
 }
 
 /* --- Threads */

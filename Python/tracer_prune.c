@@ -13,7 +13,8 @@
    of the peak, twins, the index of children.  Caches and shadow stacks are
    forgotten.
 
-   Called by a capture, before it has a node in hand, with the GIL.  All that
+   A capture finds no node when it is time, and prunes before it looks again,
+   with the GIL.  All that
    may fail comes first: without memory, nothing is changed. */
 
 #include "Python.h"
@@ -385,8 +386,8 @@ prune_locked(void)
 
 /* This thread may hold HEAD_LOCK, or another one may hold it and wait for the
    GIL: then the tree waits for another capture. */
-void
-_PyTracer_Prune(void)
+static void
+prune(void)
 {
     _PyTracer.must_prune = 0;
     if (_PyTracer_TryLockAll()) {
@@ -395,4 +396,14 @@ _PyTracer_Prune(void)
         }
         _PyTracer_UnlockAll();
     }
+}
+
+uint32_t
+_PyTracer_CapturePruned(PyThreadState *tstate)
+{
+    if (!_PyTracer.must_prune) {
+        return TRACER_NODE_NONE;
+    }
+    prune();
+    return _PyTracer_CaptureSlow(tstate);
 }

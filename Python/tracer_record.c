@@ -8,12 +8,11 @@
 #include "Python.h"
 #include "pycore_tracer_blocks.h"
 #include "pycore_tracer_count.h"
-#include "pycore_tracer_gils.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_mapped.h"
+#include "pycore_tracer_prune.h"
 #include "pycore_tracer_record.h"
-#include "pycore_tracer_stack.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_walk.h"
 
@@ -84,11 +83,6 @@ _PyTracer_Record(void *block, size_t size, enum tracer_kind kind)
 {
     PyThreadState *tstate = _PyThreadState_GET();
     uint32_t node = TRACER_NODE_NONE;
-    if (tstate != NULL && _PyTracer.shared
-        && _Py_atomic_load_int_relaxed(&_PyTracer.own_gils) == 0)
-    {
-        _PyTracer_OneGil();
-    }
     int captured = tstate != NULL && !_PyTracer.shared
                    && _Py_atomic_load_int_relaxed(&_PyTracer.tracing);
     if (captured) {

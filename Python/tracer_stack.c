@@ -35,7 +35,6 @@
 #include "pycore_tracer_cache.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_memory.h"
-#include "pycore_tracer_prune.h"
 #include "pycore_tracer_stack.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_tree.h"
@@ -44,7 +43,6 @@
 #define UNLIKELY(VALUE) __builtin_expect((VALUE), 0)
 #define INITIAL_ENTRIES 128
 #define BASES 4
-#define PRUNE 1                   // what update_stack() says
 #define MANY 8                    // frames
 
 /* An instruction where the frame of an entry was. */
@@ -284,17 +282,20 @@ make_room(struct tracer_stack *s)
 }
 
 /* A code object died: its instructions may be others soon.  Or the tree has
-   grown too large: PRUNE. */
+   grown too large: -1, nobody may have a node in hand when it is pruned. */
 static Py_NO_INLINE int
 distrust(struct tracer_stack *s)
 {
+    if (_PyTracer.must_prune) {
+        return -1;
+    }
     s->code_epoch = _PyTracer.code_epoch;
     s->trusted = s->depth;
     for (size_t i = 0; i < s->depth; i++) {
         struct entry *e = &s->entries[i];
         e->stops[e->last ^ 1].instr = NULL;
     }
-    return _PyTracer.must_prune ? PRUNE : 0;
+    return 0;
 }
 
 /* Entry that was last the frame's, near the one of the last deep top. */
@@ -465,7 +466,8 @@ push_frames(struct tracer_stack *s, size_t n)
     return 0;
 }
 
-/* Bring the shadow stack up to date; 0, PRUNE, or -1: no memory. */
+/* Bring the shadow stack up to date; -1: no memory, or the tree is to be
+   pruned first. */
 static inline int
 update_stack(struct tracer_stack *s, _PyInterpreterFrame *frame)
 {
@@ -474,10 +476,8 @@ update_stack(struct tracer_stack *s, _PyInterpreterFrame *frame)
         return -1;
     }
     /* Only now, when what is left on the shadow stack is alive. */
-    if (UNLIKELY(s->code_epoch != _PyTracer.code_epoch)
-        && distrust(s) == PRUNE)
-    {
-        return PRUNE;
+    if (UNLIKELY(s->code_epoch != _PyTracer.code_epoch) && distrust(s) < 0) {
+        return -1;
     }
     if (s->depth > 0) {
         struct entry *e = &s->entries[s->depth - 1];
@@ -489,20 +489,12 @@ update_stack(struct tracer_stack *s, _PyInterpreterFrame *frame)
     return npending == 0 ? 0 : push_frames(s, (size_t)npending);
 }
 
-static Py_NO_INLINE uint32_t capture_stack(PyThreadState *tstate);
-
-/* The shadow stack is not up to date, hence forgotten. */
-static Py_NO_INLINE uint32_t
-capture_again(PyThreadState *tstate, int result)
+/* It is not up to date. */
+static Py_NO_INLINE void
+forget_entries(struct _PyTracer_top *top)
 {
-    struct _PyTracer_top *top = &((_PyThreadStateImpl *)tstate)->tracer;
     top->stack->depth = top->stack->trusted = 0;
     top->frame = NULL;
-    if (result < 0) {
-        return TRACER_NODE_NONE;
-    }
-    _PyTracer_Prune();
-    return capture_stack(tstate);
 }
 
 static Py_NO_INLINE uint32_t
@@ -518,9 +510,9 @@ capture_stack(PyThreadState *tstate)
             return TRACER_NODE_NONE;
         }
     }
-    int result = update_stack(s, tstate->current_frame);
-    if (UNLIKELY(result != 0)) {
-        return capture_again(tstate, result);
+    if (UNLIKELY(update_stack(s, tstate->current_frame) < 0)) {
+        forget_entries(top);
+        return TRACER_NODE_NONE;
     }
     if (UNLIKELY(s->depth == 0)) {
         top->frame = NULL;

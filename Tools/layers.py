@@ -38,19 +38,19 @@ TRACER = {
         ('code', 'cache', 'walk', 'stack'),
     'the ledger: counters, the map, tables of pools':
         ('count', 'map', 'mapped', 'blocks'),
+    'care for all of that: validity, pruning':
+        ('valid', 'prune'),
     'what is recorded of a block':
         ('record', 'freelist'),
     'allocator functions':
         ('hooks', 'short', 'fused'),
-    'control: start, stop, prune, alarms':
-        ('tracemalloc', 'install', 'alarm', 'gils', 'prune', 'tasks', 'trace',
-         'valid', 'startup', 'services'),
+    'control: start, stop, alarms':
+        ('tracemalloc', 'install', 'alarm', 'gils', 'tasks', 'trace',
+         'startup', 'services'),
     'taking snapshots':
         ('snapshot', 'snapshot_tree', 'types', 'buffers', 'rooms', 'arrays',
          'traces', 'visit'),
 }
-# What still points up: captures and records may find that work is due.
-UPWARD = {('stack', 'prune'), ('record', 'gils')}
 INCLUDE = re.compile(r'#\s*include "pycore_tracer_?(\w*)\.h"')
 TOP = pathlib.Path(__file__).resolve().parents[1]
 
@@ -143,8 +143,7 @@ def wrong_includes(top):
                        f'layers.py')
                 continue
             for number, target in includes(path):
-                if (height.get(target, 0) > height[name]
-                        and (name, target) not in UPWARD):
+                if height.get(target, 0) > height[name]:
                     yield (f'{path.name}:{number}: includes '
                            f'pycore_tracer_{target}.h, of a layer above')
 

@@ -12,8 +12,6 @@ extern "C" {
 
 /* Is there but one GIL again?  GIL, HEAD_LOCK and locked, tracing is off. */
 extern void _PyTracer_CountGils(void);
-/* Where `shared` and no such interpreter is left.  GIL held, not locked. */
-extern void _PyTracer_OneGil(void);
 
 #ifdef __cplusplus
 }

@@ -10,10 +10,24 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
-/* Give back nodes that no live block names; not now, if somebody holds
-   HEAD_LOCK.  GIL held, not shared, not locked; numbers of nodes are void
-   then. */
-extern void _PyTracer_Prune(void);
+#include "pycore_tracer_stack.h"
+
+/* Node of the current stack, where CaptureSlow() found none: after the tree is
+   pruned, if that is due and nobody holds HEAD_LOCK; numbers of nodes are void
+   then.  NONE: no memory.  GIL held, not shared, not locked. */
+extern uint32_t _PyTracer_CapturePruned(PyThreadState *tstate);
+
+/* Node of the current stack, or NONE if the tracer is out of memory.  GIL
+   held, not shared, not locked. */
+static inline Py_ALWAYS_INLINE uint32_t
+_PyTracer_Capture(PyThreadState *tstate)
+{
+    uint32_t node = _PyTracer_CaptureFast(tstate, _PyTracer.limit > 1);
+    if (node == TRACER_NODE_NONE) {
+        node = _PyTracer_CaptureSlow(tstate);
+    }
+    return node != TRACER_NODE_NONE ? node : _PyTracer_CapturePruned(tstate);
+}
 
 #ifdef __cplusplus
 }

@@ -14,7 +14,8 @@ extern "C" {
 #include "pycore_tracer_cache.h"
 #include "pycore_tracer_walk.h"
 
-/* Node of the current stack; GIL held, not shared, not locked. */
+/* Node of the current stack; NONE if the tracer is out of memory, or the tree
+   is to be pruned first.  GIL held, not shared, not locked. */
 extern uint32_t _PyTracer_CaptureSlow(PyThreadState *tstate);
 extern void _PyTracer_ForgetStacks(void);     // GIL, HEAD_LOCK and locked
 
@@ -65,15 +66,6 @@ _PyTracer_CaptureFast(PyThreadState *tstate, int whole)
     }
     assert(_PyTracer_IsPathOf(line->node, tstate));
     return line->node;
-}
-
-/* Node of the current stack, or NONE if the tracer is out of memory.  GIL
-   held, not shared, not locked. */
-static inline Py_ALWAYS_INLINE uint32_t
-_PyTracer_Capture(PyThreadState *tstate)
-{
-    uint32_t node = _PyTracer_CaptureFast(tstate, _PyTracer.limit > 1);
-    return node != TRACER_NODE_NONE ? node : _PyTracer_CaptureSlow(tstate);
 }
 
 #ifdef __cplusplus

@@ -255,7 +255,7 @@ struct tracer_state {
     uintptr_t lock;               // see pycore_tracer_lock.h; atomic
     int own_gils;                 // interpreters with a GIL of their own, from
                                   //   before they run until they have ended;
-                                  //   atomic, lock
+                                  //   lock
     int abandoned;                // a fork found the tables in the middle of a
                                   //   change: no more tracing; lock
     int tracing;                  // GIL and lock
