@@ -16,6 +16,7 @@ import re
 import sys
 
 from docutils import nodes
+from docutils.parsers.rst import Directive
 
 project = 'pytracemalloc'
 author = 'the authors of pytracemalloc'
@@ -51,6 +52,7 @@ for _page in sorted((pathlib.Path(__file__).parent / 'man').glob('*.rst')):
     man_pages.append((f'man/{_page.stem}', _name, _title[1], '', _section))
 man_show_urls = True
 
+TOP = pathlib.Path(__file__).resolve().parents[1]
 PYTHON_DOCS = 'https://docs.python.org/{}.{}'.format(*sys.version_info)
 OWN = {'tracemalloc', 'tracemalloctext', 'pytracemalloc'}
 STANDARD_LIBRARY = sys.stdlib_module_names - OWN
@@ -78,6 +80,21 @@ def link_to_standard_library(app, env, node, contnode):
     return link
 
 
+class Map(Directive):
+    """``.. map::`` is the drawing of Tools/map.py, of the source as it is."""
+
+    def run(self):
+        self.state.document.settings.env.note_reread()
+        sys.path.append(str(TOP / 'Tools'))
+        try:
+            from map import Drawing
+        finally:
+            sys.path.pop()
+        drawing = nodes.raw('', Drawing(TOP).draw(), format='html')
+        return [nodes.container('', drawing, classes=['drawing'])]
+
+
 def setup(app):
+    app.add_directive('map', Map)
     app.connect('missing-reference', link_to_standard_library)
     return {'parallel_read_safe': True, 'parallel_write_safe': True}

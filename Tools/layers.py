@@ -51,6 +51,11 @@ TRACER = {
         ('snapshot', 'snapshot_tree', 'types', 'buffers', 'rooms', 'arrays',
          'traces', 'visit'),
 }
+# Modules that stand on all of it: each has a name and its files.
+MODULES = {
+    '_tracemalloc': 'Modules/_tracemalloc*.c',
+    '_tracemalloc_snapshot': 'Modules/_snapshot/*.[ch]',
+}
 INCLUDE = re.compile(r'#\s*include "pycore_tracer_?(\w*)\.h"')
 TOP = pathlib.Path(__file__).resolve().parents[1]
 
@@ -80,6 +85,14 @@ def imports(path, names):
                 yield node.lineno, inner if inner in names else node.module
 
 
+def import_graph(top):
+    """Return {name: (line, name) pairs} of the modules that each imports."""
+    found = modules(top / 'Lib')
+    return {name: [] if path.name == '__main__.py' else
+                  [*imports(path, {*found, *MODULES})]
+            for name, path in found.items()}
+
+
 def wrong_layers(graph):
     """Yield a problem for each import that points up, or at the whole."""
     height = {name: number for number, name in enumerate(LAYERS)}
@@ -87,7 +100,7 @@ def wrong_layers(graph):
         package = name.partition('.')[0]
         for line, target in targets:
             above = target.partition('.')[0]
-            if height[above] > height[package]:
+            if height.get(above, 0) > height[package]:
                 yield f'{name}:{line}: imports {target}, of a layer above'
             elif target == package:
                 yield (f'{name}:{line}: imports its own package; import the '
@@ -100,7 +113,7 @@ def circles(graph):
 
     def visit(name, above):
         state[name] = 'open'
-        for line, target in graph[name]:
+        for line, target in graph.get(name, ()):
             if state.get(target) == 'open':
                 circle = [*above[above.index(target):], target] \
                     if target in above else [name, target]
@@ -150,14 +163,11 @@ def wrong_includes(top):
 
 def main(argv):
     top = pathlib.Path(argv[0]) if argv else TOP
-    names = modules(top / 'Lib')
-    if not names:
+    graph = import_graph(top)
+    if not graph:
         print(f'layers.py: {top}: no Lib with {", ".join(LAYERS)}',
               file=sys.stderr)
         return 2
-    graph = {name: [(line, target) for line, target in imports(path, names)
-                    if path.name != '__main__.py']
-             for name, path in names.items()}
     problems = [*wrong_layers(graph), *circles(graph), *wrong_includes(top)]
     for problem in problems:
         print(problem)

@@ -2,12 +2,14 @@
 little."""
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import tracemalloc
 import unittest
+import xml.etree.ElementTree
 from test.support.script_helper import assert_python_ok
 
 TOP = pathlib.Path(os.environ.get('PYTRACEMALLOC_TOP', ''))
@@ -126,6 +128,93 @@ class LayersTests(unittest.TestCase):
         done = self.check(TOP / 'Doc')
         self.assertEqual(done.returncode, 2)
         self.assertRegex(done.stderr, r'Doc: no Lib with [a-z, ]+\n$')
+
+
+@unittest.skipUnless(TOOL.is_file(), 'needs the repository')
+class MapTests(unittest.TestCase):
+    """The drawing of the layers shows all files, and who uses whom."""
+
+    def draw(self, folder=TOP):
+        code = (f'import sys; sys.path.append({str(TOOL.parent)!r})\n'
+                f'import map, pathlib\n'
+                f'print(map.Drawing(pathlib.Path({str(folder)!r})).draw())')
+        return subprocess.run([sys.executable, '-X', 'utf8', '-c', code],
+                              capture_output=True, encoding='utf-8')
+
+    def parse(self, *args):
+        done = self.draw(*args)
+        self.assertEqual((done.returncode, done.stderr), (0, ''))
+        return xml.etree.ElementTree.fromstring(done.stdout)
+
+    def titles(self, *args):
+        return [title.text
+                for title in self.parse(*args).iterfind('.//{*}title')]
+
+    def test_each_file_once(self):
+        shown = []
+        for title in self.titles():
+            if '\n' in title:
+                shown += title.partition('\n')[0].split(', ')
+        files = [*(TOP / 'Python').glob('*.c'),
+                 *(TOP / 'Objects').glob('*.h'),
+                 *(TOP / 'Include' / 'internal').glob('*.h'),
+                 *(TOP / 'Modules').glob('_tracemalloc*.c'),
+                 *(TOP / 'Modules' / '_snapshot').glob('*.[ch]'),
+                 *(path for package in PACKAGES
+                   for path in (TOP / 'Lib' / package).rglob('*.py'))]
+        self.assertEqual(sorted(shown),
+                         sorted(str(path.relative_to(TOP)) for path in files))
+
+    def test_boxes_are_in_their_rows(self):
+        drawing = self.parse()
+        rects = [(rect.get('class').split()[0],
+                  [float(rect.get(name))
+                   for name in ('x', 'y', 'width', 'height')])
+                 for rect in drawing.iterfind('.//{*}rect')]
+        rows = [place for kind, place in rects if kind == 'row']
+        for kind, (x, y, width, height) in rects:
+            if kind == 'box':
+                self.assertTrue(any(
+                    left < x and x + width < left + wide
+                    and top < y and y + height < top + high
+                    for left, top, wide, high in rows), (x, y, width))
+        width, height = map(float, (drawing.get('width'),
+                                    drawing.get('height')))
+        self.assertLessEqual(max(y + high for _, y, _, high in rows), height)
+        self.assertLess(max(x + wide for x, _, wide, _ in rows), width)
+
+    def test_uses(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in 'Python', 'Objects', 'Include', 'Modules':
+                shutil.copytree(TOP / name, pathlib.Path(folder, name))
+            for name in PACKAGES:
+                shutil.copytree(TOP / 'Lib' / name,
+                                pathlib.Path(folder, 'Lib', name))
+            before = self.titles(folder)
+            with open(pathlib.Path(folder, 'Python/tracer_index.c'),
+                      'a') as file:
+                file.write('#include "pycore_tracer_interp.h"\n')
+            after = self.titles(folder)
+            changed = '\n\n'.join(set(after) - set(before))
+            self.assertEqual(changed.count('\n\n'), 2, changed)
+            self.assertRegex(changed, r'tracer_index.c\nuses .*\binterp\b')
+            self.assertRegex(changed,
+                             r'tracer_interp.h\nuses .*\nused by .*\bindex\b')
+            dot = re.compile(r'memory of .* uses shared .*: (\d+) times')
+            counts = [int(dot.search('\n'.join(titles))[1])
+                      for titles in (before, after)]
+            self.assertEqual(counts[1], counts[0] + 1)
+
+    def test_a_file_of_no_layer(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in 'Python', 'Objects', 'Include', 'Modules', 'Lib':
+                pathlib.Path(folder, name).mkdir()
+            pathlib.Path(folder, 'Modules/_tracemalloc.c').write_text(
+                '#include "pycore_tracer_new.h"\n')
+            done = self.draw(folder)
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.stderr, 'map.py: new: in no layer; put it into '
+                                      'one of layers.py\n')
 
 
 class ImportTests(unittest.TestCase):
