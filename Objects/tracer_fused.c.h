@@ -148,7 +148,7 @@ tracer_free(void *Py_UNUSED(ctx), void *block)
     }
     struct tracer_dropped dropped;
     (void)tracer_drop_small(pool, block, &dropped);
-    (void)pymalloc_pool_free(state, pool, block);
+    tracer_free_in_pool(state, pool, block);
 }
 
 /* A block that grows or shrinks is a new block, made here, now; the old one
@@ -208,7 +208,7 @@ tracer_realloc(void *ctx, void *block, size_t nbytes, enum tracer_kind kind)
         return NULL;
     }
     memcpy(moved, block, Py_MIN(size, nbytes));
-    (void)pymalloc_pool_free(state, pool, block);
+    tracer_free_in_pool(state, pool, block);
     return moved;
 }
 

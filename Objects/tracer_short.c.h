@@ -59,7 +59,7 @@ tracer_pool_extend(poolp pool, uint szidx, void *block)
 static Py_NO_INLINE void
 tracer_pool_free(OMState *state, poolp pool, void *block)
 {
-    (void)pymalloc_pool_free(state, pool, block);
+    tracer_free_in_pool(state, pool, block);
 }
 
 /* malloc() of at most 512 bytes, at the node. */

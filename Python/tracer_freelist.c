@@ -120,3 +120,19 @@ _PyTracer_GetParked(enum _PyTracer_freelist kind, uint64_t *blocks,
     *blocks = (small & 0xffffff) + big.blocks;
     *bytes = (small >> 24) + big.bytes;
 }
+
+int
+_PyTracer_ShrinkTuple(PyObject **tuple, Py_ssize_t size)
+{
+    PyObject *old = *tuple;
+    PyObject *shrunk = PyTuple_New(size);
+    if (shrunk != NULL) {
+        PyObject **items = ((PyTupleObject *)old)->ob_item;
+        size_t n = (size_t)size * sizeof(PyObject *);
+        memcpy(((PyTupleObject *)shrunk)->ob_item, items, n);
+        memset(items, 0, n);
+    }
+    *tuple = shrunk;
+    Py_DECREF(old);
+    return shrunk == NULL ? -1 : 0;
+}

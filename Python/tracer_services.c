@@ -5,7 +5,7 @@
 
 #include "Python.h"
 #include "pycore_initconfig.h"    // _Py_GetEnv()
-#include "pycore_tracer_services.h"
+#include "pycore_tracer.h"        // _PyTracer_StartServices()
 
 static int
 services_are_asked_for(const PyConfig *config)

@@ -2,6 +2,7 @@
    pytracemalloc 0.9.1's PYTRACEMALLOC, which says so on stderr. */
 
 #include "Python.h"
+#include "pycore_initconfig.h"    // _Py_str_to_int()
 #include "pycore_tracemalloc.h"   // _PyTraceMalloc_Start()
 #include "pycore_tracer.h"
 #include "pycore_tracer_trace.h"  // _PyTracer_StartFull()
@@ -30,21 +31,50 @@ _PyTracer_GetEnv(int use_environment)
     return value;
 }
 
-int
-_PyTracer_IsFull(const char *value, int *nframe)
-{
-    if (strcmp(value, "full") != 0) {
-        return 0;
-    }
-    *nframe = _PyTracer_FULL;
-    return 1;
-}
-
 const char *
 _PyTracer_EnvError(void)
 {
     return announce ? "PYTRACEMALLOC: invalid number of frames"
                     : "PYTHONTRACEMALLOC: invalid number of frames";
+}
+
+/* A number as big as the one for the whole stack is no less wrong than
+   others. */
+static void
+make_wrong(int *nframe)
+{
+    if (*nframe == _PyTracer_FULL) {
+        *nframe = _PyTracer_FULL - 1;
+    }
+}
+
+int
+_PyTracer_ReadFrames(const char *text, int *nframe)
+{
+    if (strcmp(text, "full") == 0) {
+        *nframe = _PyTracer_FULL;
+        return 0;
+    }
+    if (_Py_str_to_int(text, nframe) < 0) {
+        return -1;
+    }
+    make_wrong(nframe);
+    return 0;
+}
+
+int
+_PyTracer_ReadWideFrames(const wchar_t *text, int *nframe,
+                         int (*read)(const wchar_t *, int *))
+{
+    if (wcscmp(text, L"full") == 0) {
+        *nframe = _PyTracer_FULL;
+        return 0;
+    }
+    if (read(text, nframe) < 0) {
+        return -1;
+    }
+    make_wrong(nframe);
+    return 0;
 }
 
 int

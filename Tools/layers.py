@@ -43,7 +43,7 @@ TRACER = {
     'what is recorded of a block':
         ('record', 'freelist'),
     'allocator functions':
-        ('hooks', 'short', 'fused'),
+        ('hooks', 'short', 'fused', 'pymalloc', 'pymalloc_head'),
     'control: start, stop, alarms':
         ('tracemalloc', 'install', 'alarm', 'gils', 'tasks', 'trace',
          'startup', 'services'),

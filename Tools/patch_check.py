@@ -20,7 +20,7 @@ import census
 TOOLS = pathlib.Path(__file__).parent
 FIELDS = ('Description', 'Author', 'Forwarded', 'Last-Update')
 PARK = re.compile(r'^\+.*_PyTracer_(?:UN)?PARK(?:_GC|_HOT)?\(', re.MULTILINE)
-INCLUDE = re.compile(r'^\+#.*\n?', re.MULTILINE)
+INCLUDE = re.compile(r'^\+#include "pycore_tracer', re.MULTILINE)
 GENERATED = (
     # generator, file, further input
     ('opcode_id_generator', 'Include/opcode_ids.h'),
@@ -48,11 +48,16 @@ def lint(path):
                         f' link, or "no" or "not-needed" and the reason')
     if not re.fullmatch(r'\d{4}-\d\d-\d\d', fields.get('Last-Update', '')):
         problems.append(f'{path.name}: Last-Update is not a date')
-    hooks = len(PARK.findall(INCLUDE.sub('', hunks)))
+    hooks = len(PARK.findall(hunks))
     if hooks != int(fields.get('X-Hooks', 0)):
         problems.append(f'{path.name}: X-Hooks says'
                         f' {fields.get("X-Hooks", "nothing")}, the patch adds'
                         f' {hooks} free-list hooks')
+    for text in re.split(r'^--- a/', hunks, flags=re.MULTILINE):
+        name = text.partition('\n')[0]
+        if INCLUDE.search(text) and not name.endswith('pycore_tstate.h'):
+            problems.append(f'{path.name}: {name} need not include a header of'
+                            f' ours; pycore_tstate.h does')
     for name in re.findall(r'^(?:--- a|\+\+\+ b)/(\S+)', hunks, re.MULTILINE):
         if any(name == row[1] for row in GENERATED) or 'clinic/' in name:
             problems.append(f'{path.name}: {name} is generated; patch its'

@@ -1,6 +1,6 @@
-/* Hooks of the allocation tracer.  Patched CPython files include this header;
-   pylifecycle.c and pystate.c also pycore_tracer_interp.h and
-   pycore_tracer_services.h.
+/* Hooks of the allocation tracer: all that patches of CPython call, but for
+   those of pymalloc.  pycore_tstate.h includes this header, and every patched
+   file includes that one by way of others.
 
    Every hook site in CPython is one line, the call of a macro below.  A hook
    costs one predictable branch on one global while tracing is off, and
@@ -112,6 +112,30 @@ _PyTracer_HOT_FREELISTS(_PyTracer_HOT_DECLARE)
     _PyTracer_UNPARK(KIND, (char *)(OP) - _PyTracer_GC_HEADER,          \
                      (SIZE) + _PyTracer_GC_HEADER)
 
+/* A function that its callers in the same file have inlined in stock, and with
+   the hook would not have. */
+#define _PyTracer_INLINE inline
+
+/* _PyObject_Init() for a type that is immortal: what is saved pays for the
+   hook. */
+#define _PyTracer_INIT(OP, TYPE)                \
+    do {                                        \
+        Py_SET_TYPE(OP, TYPE);                  \
+        _Py_NewReference(OP);                   \
+    } while (0)
+
+/* What may come to a free list is in a pool of pymalloc, where the short way
+   looks.  A tuple too large for one, which realloc() would leave where it is,
+   gets a new block when it shrinks to a size that is parked.  0, or -1 with an
+   exception and *tuple NULL, as _PyTuple_Resize(). */
+#ifdef WITH_FREELISTS
+#  define _PyTracer_SHRINKS(OLD_SIZE, NEW_SIZE)                         \
+       ((OLD_SIZE) > PyTuple_MAXSAVESIZE && (NEW_SIZE) <= PyTuple_MAXSAVESIZE)
+#else
+#  define _PyTracer_SHRINKS(OLD_SIZE, NEW_SIZE) 0
+#endif
+extern int _PyTracer_ShrinkTuple(PyObject **tuple, Py_ssize_t size);
+
 /* Top of the last capture of a thread: the frame, the node that its own hang
    below, and the shadow stack. */
 struct _PyTracer_top {
@@ -149,6 +173,24 @@ extern void _PyTracer_ThreadsEnd(void);
 extern void _PyTracer_GarbageBegin(PyThreadState *tstate);
 extern void _PyTracer_GarbageEnd(PyThreadState *tstate);
 
+/* An interpreter is being made, and nothing has run in it yet.  If it is to
+   have a GIL of its own, the GIL alone protects nothing from now on.  The same
+   for memory of its own: when that goes, its thread has given up the GIL.  The
+   creator's GIL is held, if it has one. */
+extern void _PyTracer_OwnGil(PyInterpreterState *interp);
+#define _PyTracer_NEW_INTERPRETER(INTERP, CONFIG)                       \
+    do {                                                                \
+        if ((CONFIG)->gil == PyInterpreterConfig_OWN_GIL                \
+            || !(CONFIG)->use_main_obmalloc)                            \
+        {                                                               \
+            _PyTracer_OwnGil(INTERP);                                   \
+        }                                                               \
+    } while (0)
+
+/* An interpreter ends: nothing runs in it any more, and its memory is about to
+   go.  Also one that could not be made. */
+extern void _PyTracer_InterpreterEnd(PyInterpreterState *interp);
+
 /* Start-up.  PyConfig.tracemalloc is the number of frames; this value stands
    for the whole stack. */
 #define _PyTracer_FULL INT_MAX
@@ -156,15 +198,23 @@ extern void _PyTracer_GarbageEnd(PyThreadState *tstate);
 /* Value of PYTHONTRACEMALLOC or else PYTRACEMALLOC; NULL if neither is set
    or the environment is ignored. */
 extern const char *_PyTracer_GetEnv(int use_environment);
-/* Is it "full"?  Then store _PyTracer_FULL. */
-extern int _PyTracer_IsFull(const char *value, int *nframe);
-/* A number as big as that is no less wrong than others. */
-#define _PyTracer_NUMBER(NFRAME) \
-    ((NFRAME) < _PyTracer_FULL ? (NFRAME) : _PyTracer_FULL - 1)
 /* What to say of a value that is no number of frames. */
 extern const char *_PyTracer_EnvError(void);
+/* Read a number, or "full" as _PyTracer_FULL.  -1 if it is neither.  `read` is
+   initconfig.c's own function for numbers. */
+extern int _PyTracer_ReadFrames(const char *text, int *nframe);
+extern int _PyTracer_ReadWideFrames(const wchar_t *text, int *nframe,
+                                    int (*read)(const wchar_t *, int *));
 /* 0, or -1 with an exception. */
 extern int _PyTracer_StartAtInit(int nframe);
+
+/* Start the control socket (-X tracemalloc_control=PATH or the variable
+   PYTRACEMALLOC_CONTROL) and the recording of `pytracemalloc run` (the
+   variable PYTRACEMALLOC_RUN): call pytracemalloc.services.run() if one of
+   them is given, else do nothing.  For the main interpreter, after the import
+   of site, with the GIL held.  Cannot fail: an error is printed to stderr and
+   the program runs without. */
+extern void _PyTracer_StartServices(const PyConfig *config);
 
 #ifdef __cplusplus
 }

@@ -39,6 +39,9 @@ HEADERS = (
      'Last-Update is not a date'),
     ('hook-deque.patch', '+++ b/Modules/_collectionsmodule.c',
      '+++ b/Python/generated_cases.c.h', 'is generated; patch its source'),
+    ('hook-deque.patch', '+        _PyTracer_PARK(',
+     '+#include "pycore_tracer.h"\n+        _PyTracer_PARK(',
+     'Modules/_collectionsmodule.c need not include a header of ours'),
     ('series', 'hook-deque.patch\n', '', 'hook-deque.patch: not in series'),
 )
 
