@@ -169,28 +169,13 @@ PyDoc_STRVAR(get_freelist_stats_doc,
 static PyObject *
 get_freelist_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
 {
-    static const char *const names[] = {
-#define NAME(UNUSED, TEXT) TEXT,
-        _PyTracer_FREELISTS(NAME)
-#undef NAME
-    };
     uint64_t stats[_PyTracer_NFREELISTS][2] = {{0}};
     _PyTracer_Lock();
     for (int i = 0; _PyTracer.tracing && i < _PyTracer_NFREELISTS; i++) {
         _PyTracer_GetParked(i, &stats[i][0], &stats[i][1]);
     }
     _PyTracer_Unlock();
-    PyObject *dict = PyDict_New();
-    for (int i = 0; dict != NULL && i < _PyTracer_NFREELISTS; i++) {
-        PyObject *value = Py_BuildValue("KK", stats[i][0], stats[i][1]);
-        if (value == NULL
-            || PyDict_SetItemString(dict, names[i], value) < 0)
-        {
-            Py_CLEAR(dict);
-        }
-        Py_XDECREF(value);
-    }
-    return dict;
+    return _PyTracemalloc_ParkedDict(stats);
 }
 
 PyDoc_STRVAR(get_tracer_stats_doc,
@@ -310,14 +295,6 @@ static struct PyModuleDef module_def = {
     .m_methods = methods,
 };
 
-/* A program that embeds the interpreter gets from the static library the
-   objects that something asks for.  The shared module _tracemalloc_snapshot
-   comes too late to ask, so these stand for what it calls. */
-static void (*const for_shared_module[])(void) __attribute__((used)) = {
-    (void (*)(void))_PyTracer_TakeSnapshot,
-    (void (*)(void))_PyTracer_ShowPools,
-};
-
 PyMODINIT_FUNC
 PyInit__tracemalloc(void)
 {
@@ -325,7 +302,9 @@ PyInit__tracemalloc(void)
     if (module != NULL
         && (_PyTracemalloc_AddTasks(module) < 0
             || _PyTracemalloc_AddMeasure(module) < 0
-            || _PyTracemalloc_AddMetrics(module) < 0))
+            || _PyTracemalloc_AddMetrics(module) < 0
+            || _PyTracemalloc_AddArenas(module) < 0
+            || _PyTracemalloc_AddTake(module) < 0))
     {
         Py_CLEAR(module);
     }

@@ -36,9 +36,7 @@ struct copier {
     struct tracer_rooms rooms;
     struct tracer_tree tree;
     struct tracer_buffers buffers;
-    uint64_t nothers;
-    struct snapshot_pairs domains;
-    uint32_t first_domain;
+    uint64_t nothers;             // but for those of other domains
 };
 
 /* --- Blocks */
@@ -271,15 +269,23 @@ copy_pool(const struct tracer_pool *pool, void *arg)
     return 0;
 }
 
-/* Classes of other domains stand behind those of types: they are counted
-   from first_domain while the map is copied and get their places later. */
+/* What the block of a record is, if not of another domain. */
 static uint32_t
-class_of_domain(struct copier *c, uint32_t domain)
+class_of_record(struct copier *c, const struct tracer_record *record)
 {
-    uint32_t n = _PySnapshot_Pair(&c->domains, 0, domain);
-    return n == SNAPSHOT_NONE ? n : c->first_domain + n;
+    switch (record->kind) {
+    case TRACER_OBJECT:
+        return class_of_object(c, (const char *)record->address,
+                               record->size);
+    case TRACER_MEMORY:
+        return TRACER_CLASS_MEMORY;
+    default:
+        return TRACER_CLASS_RAW;
+    }
 }
 
+/* Blocks of other domains are put at the end of the room, then next to the
+   others. */
 static int
 copy_map(struct copier *c)
 {
@@ -287,7 +293,7 @@ copy_map(struct copier *c)
     const struct tracer_map *map = &_PyTracer.map;
     s->others = _PyTracer_Room(&c->rooms, TRACER_ROOM_OTHERS, map->used,
                                sizeof(*s->others));
-    if (s->others == NULL || _PySnapshot_PairsInit(&c->domains) < 0) {
+    if (s->others == NULL) {
         return -1;
     }
     for (size_t i = 0; i <= map->mask; i++) {
@@ -298,69 +304,18 @@ copy_map(struct copier *c)
         if (!_PyTracer_IsLive(record->node)) {
             continue;
         }
-        struct snapshot_block *block = &s->others[c->nothers++];
+        int external = record->kind == TRACER_EXTERNAL;
+        struct snapshot_block *block = external
+            ? &s->others[map->used - ++s->nexternal]
+            : &s->others[c->nothers++];
         block->address = record->address;
         block->size = record->size;
         block->node = _PyTracer_NodeNumber(record->node);
-        switch ((enum tracer_kind)record->kind) {
-        case TRACER_OBJECT:
-            block->class_ = class_of_object(c, (const char *)record->address,
-                                            record->size);
-            break;
-        case TRACER_MEMORY:
-            block->class_ = TRACER_CLASS_MEMORY;
-            break;
-        case TRACER_RAW:
-            block->class_ = TRACER_CLASS_RAW;
-            break;
-        case TRACER_EXTERNAL:
-            block->class_ = class_of_domain(c, record->domain);
-            if (block->class_ == SNAPSHOT_NONE) {
-                return -1;
-            }
-            break;
-        }
+        block->class_ = external ? record->domain
+                                 : class_of_record(c, record);
     }
-    return 0;
-}
-
-/* Move the classes of domains next to the others. */
-static int
-place_domains(struct copier *c)
-{
-    struct tracer_snapshot *s = c->s;
-    uint32_t n = c->domains.used;
-    if (n == 0) {
-        return 0;
-    }
-    uint32_t shift = c->first_domain - s->nclasses;
-    for (uint64_t i = 0; i < c->nothers; i++) {
-        if (s->others[i].class_ >= c->first_domain) {
-            s->others[i].class_ -= shift;
-        }
-    }
-    void *p = realloc(s->classes,
-                      ((size_t)s->nclasses + n) * sizeof(*s->classes));
-    if (p == NULL) {
-        return -1;
-    }
-    s->classes = p;
-    for (uint32_t i = 0; i <= c->domains.mask; i++) {
-        uint32_t number = c->domains.numbers[i];
-        if (number != SNAPSHOT_NONE) {
-            char name[32];
-            uint32_t domain = (uint32_t)c->domains.keys[i];
-            int length = snprintf(name, sizeof(name), "<domain %u>", domain);
-            struct snapshot_class *class_ = &s->classes[s->nclasses + number];
-            class_->kind = TRACER_EXTERNAL;
-            class_->domain = domain;
-            class_->name = _PySnapshot_AddString(s, name, (uint32_t)length);
-            if (class_->name == SNAPSHOT_NONE) {
-                return -1;
-            }
-        }
-    }
-    s->nclasses += n;
+    memmove(&s->others[c->nothers], &s->others[map->used - s->nexternal],
+            s->nexternal * sizeof(*s->others));
     return 0;
 }
 
@@ -368,7 +323,6 @@ static int
 copy_blocks(struct copier *c)
 {
     struct tracer_snapshot *s = c->s;
-    c->first_domain = TRACER_NCLASSES + c->types.n;
     c->buffers.rooms = &c->rooms;
     s->has_blocks = 1;
     /* Of a first snapshot nobody knows how many blocks there are.  What is
@@ -381,10 +335,11 @@ copy_blocks(struct copier *c)
     {
         return -1;
     }
-    s->nblocks = s->nsmall + c->nothers;
+    uint64_t nothers = c->nothers + s->nexternal;
+    s->nblocks = s->nsmall + nothers;
     _PyTracer_UsedRoom(TRACER_ROOM_PACKED, s->npacked * sizeof(*s->packed));
     _PyTracer_UsedRoom(TRACER_ROOM_RUNS, s->nruns * sizeof(*s->runs));
-    _PyTracer_UsedRoom(TRACER_ROOM_OTHERS, c->nothers * sizeof(*s->others));
+    _PyTracer_UsedRoom(TRACER_ROOM_OTHERS, nothers * sizeof(*s->others));
     _PyTracer_UsedRoom(TRACER_ROOM_NOTES,
                        c->buffers.n * sizeof(*c->buffers.notes));
     return 0;
@@ -430,7 +385,8 @@ take_arrays(struct copier *c)
     s->runs = _PyTracer_TakeRoom(&c->rooms, TRACER_ROOM_RUNS,
                                  (s->nruns + 1) * sizeof(*s->runs));
     s->others = _PyTracer_TakeRoom(&c->rooms, TRACER_ROOM_OTHERS,
-                                   c->nothers * sizeof(*s->others));
+                                   (c->nothers + s->nexternal)
+                                   * sizeof(*s->others));
 }
 
 static inline uint64_t
@@ -457,7 +413,7 @@ finish(struct copier *c)
     assert(!s->has_blocks || s->nblocks == count_live(s));
     return !s->has_blocks
            || (_PyTracer_MarkBuffers(&c->buffers, s, c->nothers) == 0
-               && name_fixed_classes(s) == 0 && place_domains(c) == 0)
+               && name_fixed_classes(s) == 0)
            ? 0 : -1;
 }
 
@@ -483,7 +439,6 @@ take(struct copier *c, int with_blocks, struct tracer_facts *facts)
         result = finish(c);
     }
     _PyTracer_FreeRooms(&c->rooms);
-    _PySnapshot_PairsFree(&c->domains);
     PyEval_RestoreThread(tstate);
     return result < 0 ? -1 : _PyTracer_NameTypes(&c->types, c->s);
 }

@@ -1,5 +1,5 @@
-/* What shared extensions see of the tracer: pools, and for its tests every
-   block.  They compare the blocks, one by one, with what an allocator of their
+/* What modules see of the tracer: pools, and its tests every block.  They
+   compare the blocks, one by one, with what an allocator of their
    own has seen. */
 
 #include "Python.h"

@@ -48,8 +48,7 @@ TRACER = {
         ('tracemalloc', 'install', 'alarm', 'gils', 'tasks', 'trace',
          'startup', 'services'),
     'taking snapshots':
-        ('snapshot', 'snapshot_tree', 'types', 'buffers', 'rooms', 'arrays',
-         'traces', 'visit'),
+        ('snapshot', 'snapshot_tree', 'types', 'buffers', 'rooms', 'visit'),
 }
 # Modules that stand on all of it: each has a name and its files.
 MODULES = {

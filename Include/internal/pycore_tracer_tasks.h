@@ -50,6 +50,11 @@ extern void _PyTracer_EndCall(void);
 extern int _PyTracemalloc_AddTasks(PyObject *module);
 extern int _PyTracemalloc_AddMetrics(PyObject *module);
 extern int _PyTracemalloc_AddMeasure(PyObject *module);
+extern int _PyTracemalloc_AddArenas(PyObject *module);
+extern int _PyTracemalloc_AddTake(PyObject *module);
+
+/* {free list: (blocks, bytes)}; NULL with an exception. */
+extern PyObject *_PyTracemalloc_ParkedDict(uint64_t (*parked)[2]);
 
 #ifdef __cplusplus
 }

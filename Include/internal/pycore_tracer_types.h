@@ -13,8 +13,7 @@ extern "C" {
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_snapshot.h"
 
-/* --- tracer_snapshot.c.  What is exported is for the shared extension
-   _tracemalloc_snapshot. */
+/* --- tracer_snapshot.c */
 
 /* What the tracer says beside the arrays. */
 struct tracer_facts {
@@ -27,7 +26,7 @@ struct tracer_facts {
 
 /* GIL held, not locked; it is given back before and after the moment that the
    snapshot shows.  NULL without an exception: no memory. */
-PyAPI_FUNC(struct tracer_snapshot *) _PyTracer_TakeSnapshot(
+extern struct tracer_snapshot *_PyTracer_TakeSnapshot(
     int with_blocks, struct tracer_facts *facts);
 
 /* --- tracer_rooms.c: memory for a snapshot, made before its moment */
@@ -103,7 +102,7 @@ _PyTracer_NodeNumber(uint32_t id)
 
 /* _PyTracer_VisitPools() for who does not hold the lock; GIL held. */
 struct tracer_pool;
-PyAPI_FUNC(void) _PyTracer_ShowPools(
+extern void _PyTracer_ShowPools(
     int (*visit)(const struct tracer_pool *pool, void *arg), void *arg);
 
 /* --- tracer_types.c */

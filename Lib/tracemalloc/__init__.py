@@ -20,14 +20,13 @@ import linecache
 import _tracemalloc
 from _tracemalloc import (
     _get_object_traceback, clear_traces, get_freelist_stats,
-    get_traceback_limit, get_traced_memory, get_tracemalloc_memory,
-    get_tracer_stats, get_unicode_interned, is_tracing, measure, reset_peak,
-    stop)
-from _tracemalloc_snapshot import _get_traces, get_arena_stats
+    get_arena_stats, get_traceback_limit, get_traced_memory,
+    get_tracemalloc_memory, get_tracer_stats, get_unicode_interned, is_tracing,
+    measure, reset_peak, stop)
 
 from tracemalloc.filters import BaseFilter, DomainFilter, Filter
-from tracemalloc.frames import Frame, Trace, Traceback, _format_size, _Traces
-from tracemalloc.snapshot import CallTree, Snapshot, load_files
+from tracemalloc.frames import Frame, Trace, Traceback, _format_size
+from tracemalloc.snapshot import CallTree, Snapshot, load_files, load_traces
 from tracemalloc.statistic import Statistic, StatisticDiff
 
 __version__ = "1.0.0"
@@ -58,6 +57,8 @@ _LEGACY = {
     'enable': 'tracemalloc.switch',
     'is_enabled': 'tracemalloc.switch',
 }
+# Pickles name it.
+_HIDDEN = {'_Traces': 'tracemalloc.traces'}
 # The servers of a running program.
 _MODULES = {'control': 'pytracemalloc.control', 'http': 'pytracemalloc.http'}
 
@@ -71,8 +72,9 @@ __all__ = [
 
 
 def __getattr__(name):
-    if name in _LATER:
-        globals()[name] = getattr(_import(_LATER[name]), name)
+    if name in _LATER or name in _HIDDEN:
+        module = _LATER.get(name) or _HIDDEN[name]
+        globals()[name] = getattr(_import(module), name)
     elif name in _LEGACY:
         globals().update({legacy: getattr(_import(module), legacy)
                           for legacy, module in _LEGACY.items()})
@@ -120,6 +122,10 @@ def get_object_traceback(obj):
     """
     frames = _get_object_traceback(obj)
     return None if frames is None else Traceback(frames)
+
+
+def _get_traces(blocks=True):
+    return load_traces().get_traces(blocks)
 
 
 def take_snapshot(traces=True):

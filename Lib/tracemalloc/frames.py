@@ -1,15 +1,10 @@
 """Frames, tracebacks and traces: views on tuples made in C."""
 
-import copyreg
 from collections.abc import Sequence
 from functools import total_ordering
 
-from _tracemalloc_snapshot import FrameInfo, Traces
 from tracemalloc.sizes import STOCK, format_size
 from tracemalloc.source_lines import getline
-
-# Pickles must be readable where FrameInfo does not exist.
-copyreg.pickle(FrameInfo, lambda frame: (tuple, (tuple(frame),)))
 
 
 def _format_size(size, sign):
@@ -177,49 +172,3 @@ class Trace:
         return ("<Trace domain=%s size=%s, traceback=%r>"
                 % (self.domain, _format_size(self.size, False),
                    self.traceback))
-
-
-class _Traces(Sequence):
-    """Traces of a snapshot, each made when it is asked for."""
-    __module__ = 'tracemalloc'
-
-    def __init__(self, traces):
-        Sequence.__init__(self)
-        self._traces = traces if isinstance(traces, Traces) else Traces(traces)
-
-    def __len__(self):
-        return len(self._traces)
-
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return tuple(map(Trace, self._traces[index]))
-        return Trace(self._traces[index])
-
-    def __iter__(self):
-        return map(Trace, self._traces)
-
-    def __contains__(self, trace):
-        return trace._trace in self._traces
-
-    def __eq__(self, other):
-        if not isinstance(other, _Traces):
-            return NotImplemented
-        return self._traces == other._traces
-
-    def __repr__(self):
-        return "<Traces len=%s>" % len(self)
-
-    # Pickled as in the standard library: a list of tuples.
-
-    def __getstate__(self):
-        plain = {}
-        traces = []
-        for domain, size, frames, total_nframe in self._traces:
-            shared = plain.get(id(frames))
-            if shared is None:
-                shared = plain[id(frames)] = tuple(map(tuple, frames))
-            traces.append((domain, size, shared, total_nframe))
-        return {'_traces': traces}
-
-    def __setstate__(self, state):
-        self._traces = Traces(state['_traces'])

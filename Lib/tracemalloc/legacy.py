@@ -7,7 +7,6 @@ plain lists and numbers, so that it is written with it.
 
 from _tracemalloc import (
     get_traceback_limit, get_tracemalloc_memory, is_tracing)
-from _tracemalloc_snapshot import _get_traces
 from tracemalloc.filters import Filter
 
 
@@ -29,9 +28,10 @@ class LegacyMethods:
         """
         from tracemalloc.process import get_process_memory
         from tracemalloc.snapshot_filters import get_filters
+        from tracemalloc.traces import get_traces
         if callable(traces):
             user_data_callback, traces = traces, False
-        snapshot = cls._take(bool(traces), is_tracing, _get_traces,
+        snapshot = cls._take(bool(traces), is_tracing, get_traces,
                              get_traceback_limit)
         filters = get_filters()
         if filters:

@@ -4,7 +4,7 @@ Sizes are in bytes.  A metric that the platform cannot tell is left out.
 """
 
 import _tracemalloc
-from _tracemalloc_snapshot import get_arena_stats
+from _tracemalloc import get_arena_stats
 from tracemalloc.process import get_memory_info
 
 

@@ -6,13 +6,13 @@ import os
 import time
 
 from tracemalloc.filters import filter_traces
-from tracemalloc.frames import Traceback, _Traces
+from tracemalloc.frames import Traceback
 from tracemalloc.legacy import LegacyMethods
 from tracemalloc.modules import module_of
 from tracemalloc.statistic import (
     KEYS, MEASURES, BlockStatistics, Statistic, compare, statistics)
 
-_files = None
+_files = _traces = None
 
 
 def load_files():
@@ -21,7 +21,16 @@ def load_files():
     global _files
     if _files is None:
         from tracemalloc import files as _files
+        load_traces()
     return _files
+
+
+def load_traces():
+    """Import what snapshots consist of, as load_files() does."""
+    global _traces
+    if _traces is None:
+        from tracemalloc import traces as _traces
+    return _traces
 
 
 PinnedArena = namedtuple('PinnedArena',
@@ -56,7 +65,7 @@ class Snapshot(LegacyMethods):
     __module__ = 'tracemalloc'
 
     def __init__(self, traces, traceback_limit):
-        self.traces = _Traces(traces)
+        self.traces = load_traces()._Traces(traces)
         self.traceback_limit = traceback_limit
         self.timestamp = time.time()
         self.pid = os.getpid()
@@ -109,7 +118,7 @@ class Snapshot(LegacyMethods):
         other = Snapshot.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other.metadata = dict(self.metadata)
-        other.traces = _Traces(traces)
+        other.traces = load_traces()._Traces(traces)
         return other
 
     def _replace_with(self, other):

@@ -3,9 +3,12 @@
 import atexit
 
 from _tracemalloc import get_traceback_limit, is_tracing, start, stop
+from tracemalloc.snapshot import load_traces
 from tracemalloc.task import cancel_tasks
 
 _nframe = 1
+
+load_traces()                     # after enable() the import would be traced
 
 
 def enable():

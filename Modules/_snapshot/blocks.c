@@ -4,12 +4,7 @@
 
    All functions are called with the GIL held. */
 
-#ifndef Py_BUILD_CORE_BUILTIN
-#  define Py_BUILD_CORE_MODULE 1
-#endif
-
-#include "Python.h"
-#include "pycore_tracer_traces.h" // TracesObject
+#include "traces.h" // TracesObject
 
 #include <stdlib.h>               // malloc()
 

@@ -3,13 +3,7 @@
    They may come from a hostile pickle: messages do not show them, since the
    text of a small object can be very long. */
 
-#ifndef Py_BUILD_CORE_BUILTIN
-#  define Py_BUILD_CORE_MODULE 1
-#endif
-
-#include "Python.h"
-#include "pycore_tracer_state.h"      // TRACER_EXTERNAL
-#include "pycore_tracer_traces.h"
+#include "traces.h"
 
 #include <stdlib.h>
 
@@ -183,7 +177,7 @@ class_number(struct builder *b, uint32_t domain)
         else {
             s->classes = classes;
             classes[number].name = b->memory;
-            classes[number].kind = TRACER_EXTERNAL;
+            classes[number].kind = SNAPSHOT_EXTERNAL;
             classes[number].domain = domain;
             s->nclasses++;
         }

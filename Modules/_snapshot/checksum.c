@@ -1,7 +1,7 @@
 /* CRC-32 with the polynomial of zlib, eight bytes at a time: each table looks
    one byte further ahead. */
 
-#include "pycore_tracer_snapshot.h"
+#include "snapshot.h"
 
 #include <string.h>
 

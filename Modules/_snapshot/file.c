@@ -1,11 +1,6 @@
 /* Filtering, writing and reading of snapshots: arguments in, objects out. */
 
-#ifndef Py_BUILD_CORE_BUILTIN
-#  define Py_BUILD_CORE_MODULE 1
-#endif
-
-#include "Python.h"
-#include "pycore_tracer_traces.h"
+#include "traces.h"
 
 #include <errno.h>
 
@@ -25,10 +20,11 @@ static int
 parse_filter(TracesObject *self, PyObject *args,
              struct snapshot_filter *filter)
 {
-    PyObject *filenames, *domain, *line;
+    PyObject *filenames, *domain;
+    int line;
     memset(filter, 0, sizeof(*filter));
     if (!PyTuple_Check(args)
-        || !PyArg_ParseTuple(args, "pOOpO:_filter", &filter->inclusive,
+        || !PyArg_ParseTuple(args, "pOipO:_filter", &filter->inclusive,
                              &filenames, &line, &filter->all_frames, &domain))
     {
         if (!PyErr_Occurred()) {
@@ -46,10 +42,7 @@ parse_filter(TracesObject *self, PyObject *args,
         }
         filter->filenames = (const uint8_t *)PyBytes_AS_STRING(filenames);
     }
-    filter->line = PyLong_AsInt(line);
-    if (filter->line == -1 && PyErr_Occurred()) {
-        return -1;
-    }
+    filter->line = line;
     if (domain != Py_None) {
         filter->by_domain = 1;
         filter->domain = PyLong_AsUnsignedLongLong(domain);

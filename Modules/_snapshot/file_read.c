@@ -215,7 +215,8 @@ read_classes(struct reader *r, struct tracer_snapshot *s)
     s->classes = get_array32(r, 3, sizeof(*s->classes), &s->nclasses);
     for (uint32_t i = 0; i < s->nclasses && !r->failed; i++) {
         s->classes[i].name = get_index(r, s->nstrings, "no such text");
-        s->classes[i].kind = get_index(r, 4, "no such kind of block");
+        s->classes[i].kind = get_index(r, SNAPSHOT_NKINDS,
+                                       "no such kind of block");
         s->classes[i].domain = get_word(r, "domain too large");
     }
 }
@@ -325,8 +326,8 @@ read_each_block(struct reader *r, const struct tracer_snapshot *s,
 }
 
 /* The blocks of a snapshot that was read, and therefore checked. */
-static int
-decode_blocks(struct tracer_snapshot *s)
+int
+_PySnapshot_Decode(struct tracer_snapshot *s)
 {
     struct snapshot_error error;
     struct reader r = {.image = s->coded, .p = s->coded,
@@ -340,7 +341,6 @@ decode_blocks(struct tracer_snapshot *s)
         free_tally(&tally);
         free(s->coded);
         s->coded = NULL;
-        s->decode = NULL;
         s->blocks = blocks;
     }
     else {
@@ -369,7 +369,6 @@ read_blocks(struct reader *r, struct tracer_snapshot *s)
         return;
     }
     memcpy(s->coded, r->p, s->coded_size);
-    s->decode = decode_blocks;
     read_each_block(r, s, &tally, NULL);
     if (s->has_blocks && !r->failed) {
         check_sums(r, s, &tally);

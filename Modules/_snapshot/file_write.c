@@ -4,9 +4,7 @@
    Sections are streamed through one buffer; the header of a section, with its
    length and checksum, is filled in when the section ends. */
 
-#define _POSIX_C_SOURCE 200809L   // pwrite()
-
-#include "pycore_tracer_snapshot.h"
+#include "format.h"
 
 #include <errno.h>
 #include <stdlib.h>

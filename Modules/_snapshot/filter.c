@@ -4,7 +4,7 @@
    need the blocks; a node of which only some blocks pass keeps the sums of
    these alone, since what was freed is not known by block. */
 
-#include "pycore_tracer_snapshot.h"
+#include "snapshot.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -8,7 +8,7 @@
    that its path meets.  That is, the sum of a subtree goes to the group of its
    root unless a node above is of the same group. */
 
-#include "pycore_tracer_snapshot.h"
+#include "snapshot.h"
 
 #include <stdlib.h>
 #include <string.h>

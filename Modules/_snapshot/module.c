@@ -6,14 +6,7 @@
    frames most recent first.  Tuples are made when an item is asked for.  The
    type is private to the package tracemalloc, but for its sequence face. */
 
-#ifndef Py_BUILD_CORE_BUILTIN
-#  define Py_BUILD_CORE_MODULE 1
-#endif
-
-#include "Python.h"
-#include "pycore_modsupport.h"   // _PyArg_NoKeywords()
-#include "pycore_tracer_traces.h"
-#include "pycore_tracer_types.h"
+#include "traces.h"
 
 #include <stdlib.h>
 
@@ -181,9 +174,12 @@ static PyObject *
 traces_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     PyObject *traces;
-    if (!_PyArg_NoKeywords("Traces", kwargs)
-        || !PyArg_ParseTuple(args, "O:Traces", &traces))
-    {
+    if (kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0) {
+        PyErr_SetString(PyExc_TypeError,
+                        "Traces() takes no keyword arguments");
+        return NULL;
+    }
+    if (!PyArg_ParseTuple(args, "O:Traces", &traces)) {
         return NULL;
     }
     struct tracer_snapshot *data = _PyTracemalloc_FromSequence(traces);
@@ -417,56 +413,34 @@ PyTypeObject _PyTracemalloc_Traces_Type = {
 
 /* --- Functions of the module */
 
-static PyObject *
-build_info(const struct tracer_facts *facts)
-{
-    static const char *const names[] = {
-#define NAME(UNUSED, TEXT) TEXT,
-        _PyTracer_FREELISTS(NAME)
-#undef NAME
-    };
-    PyObject *freelists = PyDict_New();
-    for (int i = 0; freelists != NULL && i < _PyTracer_NFREELISTS; i++) {
-        PyObject *value = Py_BuildValue(
-            "(KK)", (unsigned long long)facts->parked[i][0],
-            (unsigned long long)facts->parked[i][1]);
-        if (value == NULL
-            || PyDict_SetItemString(freelists, names[i], value) < 0)
-        {
-            Py_CLEAR(freelists);
-        }
-        Py_XDECREF(value);
-    }
-    return Py_BuildValue("{s(KK)sKsKsKsN}", "traced_memory",
-                         (unsigned long long)facts->current,
-                         (unsigned long long)facts->peak,
-                         "untraced", (unsigned long long)facts->untraced,
-                         "folded", (unsigned long long)facts->folded,
-                         "pruned", (unsigned long long)facts->pruned,
-                         "freelists", freelists);
-}
-
-PyDoc_STRVAR(get_traces_doc,
-"_get_traces($module, blocks=True, /)\n--\n\n"
-"Take a snapshot: return a Traces, empty if tracing is off.\n\n"
-"Without blocks, only the sums of the call sites are taken.");
+PyDoc_STRVAR(adopt_doc,
+"_adopt($module, snapshot, info, /)\n--\n\n"
+"Make Traces of what _tracemalloc._take_snapshot() returned.");
 
 static PyObject *
-get_traces(PyObject *Py_UNUSED(module), PyObject *args)
+adopt(PyObject *Py_UNUSED(module), PyObject *args)
 {
-    int with_blocks = 1;
-    struct tracer_facts facts;
-    if (!PyArg_ParseTuple(args, "|p:_get_traces", &with_blocks)) {
+    PyObject *capsule, *info;
+    if (!PyArg_ParseTuple(args, "OO!:_adopt", &capsule, &PyDict_Type, &info)) {
         return NULL;
     }
-    PyObject *traces = _PyTracemalloc_NewTraces(
-        _PyTracer_TakeSnapshot(with_blocks, &facts));
+    struct tracer_snapshot *data = PyCapsule_GetPointer(capsule,
+                                                        SNAPSHOT_CAPSULE);
+    /* Nobody else can take it out, nor will it be freed with the capsule. */
+    if (data == NULL || PyCapsule_SetName(capsule, NULL) < 0) {
+        return NULL;
+    }
+    int result;
+    Py_BEGIN_ALLOW_THREADS
+    result = _PySnapshot_NameDomains(data);
+    Py_END_ALLOW_THREADS
+    if (result < 0) {
+        _PySnapshot_Free(data);
+        return PyErr_NoMemory();
+    }
+    PyObject *traces = _PyTracemalloc_NewTraces(data);
     if (traces != NULL) {
-        PyObject *info = build_info(&facts);
-        ((TracesObject *)traces)->info = info;
-        if (info == NULL) {
-            Py_CLEAR(traces);
-        }
+        ((TracesObject *)traces)->info = Py_NewRef(info);
     }
     return traces;
 }
@@ -476,18 +450,11 @@ PyDoc_STRVAR(read_traces_doc,
 "Read the bytes of a native snapshot file: return (traces, metadata: str).\n"
 "Raise ValueError with the offset and the reason if they are damaged.");
 
-PyDoc_STRVAR(get_arena_stats_doc,
-"get_arena_stats($module, /)\n--\n\n"
-"Get the use of pymalloc's arenas as a dict: see the documentation of\n"
-"tracemalloc.get_arena_stats().");
-
 static PyMethodDef functions[] = {
-    METHOD("_get_traces", get_traces, METH_VARARGS, get_traces_doc),
+    METHOD("_adopt", adopt, METH_VARARGS, adopt_doc),
     METHOD("_read_traces", _PyTracemalloc_Read, METH_O, read_traces_doc),
     METHOD("_from_lines", _PyTracemalloc_FromLines, METH_O, NULL),
     METHOD("_read_pickle", _PyTracemalloc_ReadPickle, METH_VARARGS, NULL),
-    METHOD("get_arena_stats", _PyTracemalloc_GetArenaStats, METH_NOARGS,
-           get_arena_stats_doc),
     {NULL}
 };
 
@@ -518,9 +485,36 @@ add_types(PyObject *module)
     return _PyTracemalloc_AddBlocks(module);
 }
 
+/* An interpreter with a tracer must hand over what is understood here; one
+   without has snapshots from files alone. */
+static int
+check_interpreter(void)
+{
+    PyObject *tracer = PyImport_ImportModule("_tracemalloc");
+    if (tracer == NULL) {
+        return -1;
+    }
+    PyObject *capsule = PyDict_GetItemString(PyModule_GetDict(tracer),
+                                             "_snapshot_capsule");
+    int wrong = capsule != NULL
+        && (!PyUnicode_Check(capsule)
+            || PyUnicode_CompareWithASCIIString(capsule, SNAPSHOT_CAPSULE));
+    if (wrong) {
+        PyErr_Format(PyExc_ImportError,
+                     "_tracemalloc_snapshot is of another build than this "
+                     "interpreter (" SNAPSHOT_CAPSULE ", not %S): install "
+                     "both from one build", capsule);
+    }
+    Py_DECREF(tracer);
+    return wrong ? -1 : 0;
+}
+
 PyMODINIT_FUNC
 PyInit__tracemalloc_snapshot(void)
 {
+    if (check_interpreter() < 0) {
+        return NULL;
+    }
     _PySnapshot_CRC(0, "", 0);    // makes its tables, while nobody competes
     PyObject *module = PyModule_Create(&module_def);
     if (module != NULL && add_types(module) < 0) {

@@ -5,7 +5,7 @@
    in the order of all paths: callers are before what they call, and calls from
    one place in the order of file name and line. */
 
-#include "pycore_tracer_snapshot.h"
+#include "snapshot.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,7 @@
    stay apart if the stacks had different numbers of frames, since a trace
    tells it; callers are shared. */
 
-#include "pycore_tracer_snapshot.h"
+#include "snapshot.h"
 
 #include <stdlib.h>
 #include <string.h>

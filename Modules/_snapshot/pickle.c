@@ -19,8 +19,7 @@
    - numbers its memo as a pickler does, without gaps. */
 
 #include "pickle.h"
-
-#include "pycore_tracer_traces.h"
+#include "traces.h"
 
 #define MAX_WEIGHT 32             // times the size of the file
 #define MIN_WEIGHT 4096
@@ -157,6 +156,22 @@ push_unsigned(struct machine *m, int size)
     return _PyPickle_PushScalar(m, PyLong_FromLong(number), 8);
 }
 
+/* From bytes in two's complement, the least first. */
+static PyObject *
+make_long(const uint8_t *bytes, Py_ssize_t n)
+{
+    PyObject *make = PyObject_GetAttrString((PyObject *)&PyLong_Type,
+                                            "from_bytes");
+    PyObject *arguments = Py_BuildValue("(y#s)", bytes, n, "little");
+    PyObject *keywords = Py_BuildValue("{sO}", "signed", Py_True);
+    PyObject *made = make == NULL || arguments == NULL || keywords == NULL
+        ? NULL : PyObject_Call(make, arguments, keywords);
+    Py_XDECREF(make);
+    Py_XDECREF(arguments);
+    Py_XDECREF(keywords);
+    return made;
+}
+
 static int
 push_long(struct machine *m)
 {
@@ -165,8 +180,7 @@ push_long(struct machine *m)
     if (take_counted(m, 1, &bytes, &n) < 0) {
         return -1;
     }
-    return _PyPickle_PushScalar(m, _PyLong_FromByteArray(bytes, n, 1, 1),
-                                3 * n);
+    return _PyPickle_PushScalar(m, make_long(bytes, (Py_ssize_t)n), 3 * n);
 }
 
 static int
@@ -216,7 +230,7 @@ push_class(struct machine *m, PyObject *name)
         return -1;
     }
     for (size_t i = 0; i < Py_ARRAY_LENGTH(classes); i++) {
-        if (PyUnicode_EqualToUTF8(name, classes[i].name)) {
+        if (PyUnicode_CompareWithASCIIString(name, classes[i].name) == 0) {
             Py_DECREF(name);
             return _PyPickle_Push(m, (struct item){
                 PyLong_FromLong(classes[i].class_), 1, 0, CLASS});

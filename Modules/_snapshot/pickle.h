@@ -2,10 +2,6 @@
 
    Its stack holds items, and what it makes of them is bounded. */
 
-#ifndef Py_BUILD_CORE_BUILTIN
-#  define Py_BUILD_CORE_MODULE 1
-#endif
-
 #include "Python.h"
 
 enum kind {

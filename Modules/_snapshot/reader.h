@@ -6,7 +6,7 @@
 #ifndef TRACER_SNAPSHOT_READER_H
 #define TRACER_SNAPSHOT_READER_H
 
-#include "pycore_tracer_snapshot.h"
+#include "format.h"
 
 struct reader {
     const uint8_t *image;

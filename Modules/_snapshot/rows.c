@@ -1,13 +1,7 @@
 /* What grouping finds, as rows of Python objects: the methods of Traces behind
    Snapshot.statistics(), call_tree() and pinned_arenas(). */
 
-#ifndef Py_BUILD_CORE_BUILTIN
-#  define Py_BUILD_CORE_MODULE 1
-#endif
-
-#include "Python.h"
-#include "pycore_tracer_state.h"      // enum tracer_kind
-#include "pycore_tracer_traces.h"
+#include "traces.h"
 
 #include <stdlib.h>
 
@@ -44,11 +38,11 @@ static PyObject *
 domain_name(const struct snapshot_class *class_)
 {
     switch (class_->kind) {
-    case TRACER_OBJECT:
+    case SNAPSHOT_OBJECT:
         return PyUnicode_FromString("object");
-    case TRACER_MEMORY:
+    case SNAPSHOT_MEMORY:
         return PyUnicode_FromString("memory");
-    case TRACER_RAW:
+    case SNAPSHOT_RAW:
         return PyUnicode_FromString("raw");
     default:
         return PyUnicode_FromFormat("domain %u",

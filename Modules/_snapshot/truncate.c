@@ -6,7 +6,7 @@
 
    Most programs never reach their limit; then there is nothing to do. */
 
-#include "pycore_tracer_snapshot.h"
+#include "snapshot.h"
 
 #include <stdlib.h>
 

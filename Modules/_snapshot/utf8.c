@@ -1,7 +1,7 @@
 /* UTF-8 as names in snapshots are: as in RFC 3629, but for NUL and surrogates,
    which names may hold. */
 
-#include "pycore_tracer_snapshot.h"
+#include "snapshot.h"
 
 /* End of the character at p, NULL if it is none. */
 static const uint8_t *

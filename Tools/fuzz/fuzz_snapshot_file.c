@@ -6,9 +6,7 @@
    bytes are the lengths of sections and the rest is what they hold: so the
    fuzzer changes records without having to mend the headers. */
 
-#define _GNU_SOURCE               // memfd_create()
-
-#include "pycore_tracer_snapshot.h"
+#include "format.h"
 
 #include <glib.h>                 // g_utf8_validate_len()
 #include <stdlib.h>

@@ -56,6 +56,13 @@ assert atexit._ncallbacks() == handlers
 STOCK = ('collections.abc, functools, fnmatch, linecache, os.path, pickle, '
          '_tracemalloc')
 
+LOADED = '''
+import sys, tracemalloc
+assert "_tracemalloc_snapshot" not in sys.modules
+tracemalloc.{}
+assert "_tracemalloc_snapshot" in sys.modules
+'''
+
 # A module that is slow to find, a thread that may look for it, and a fork.
 FORK = '''
 import os, signal, sys, threading, time, tracemalloc
@@ -223,6 +230,10 @@ class ImportTests(unittest.TestCase):
         stock, ours = (int(assert_python_ok('-c', COUNT.format(names))[1])
                        for names in (STOCK, 'tracemalloc'))
         self.assertLessEqual(ours, stock + 1 + 6)     # itself
+
+    def test_what_looks_at_snapshots_is_loaded_before_the_first(self):
+        for first in 'start()', 'enable()', 'Snapshot([], 1)':
+            assert_python_ok('-c', LOADED.format(first))
 
     def test_no_thread_imports_while_others_fork(self):
         assert_python_ok('-W', 'ignore', '-c', FORK)

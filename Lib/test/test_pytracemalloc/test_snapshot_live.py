@@ -147,7 +147,7 @@ class MeasureTests(LiveCase):
         names = {os.path.basename(d.traceback[0].filename)
                  for d in after.compare_to(before, 'lineno') if d.size_diff}
         self.assertLessEqual(
-            names, {'snapshot.py', 'frames.py', '__init__.py',
+            names, {'snapshot.py', 'traces.py', '__init__.py',
                     os.path.basename(__file__)})
 
     def test_peak(self):

@@ -1,17 +1,11 @@
 /* The Python type that owns a snapshot, shared by the files of the module
    _tracemalloc_snapshot. */
 
-#ifndef Py_INTERNAL_TRACER_TRACES_H
-#define Py_INTERNAL_TRACER_TRACES_H
-#ifdef __cplusplus
-extern "C" {
-#endif
+#ifndef TRACER_TRACES_H
+#define TRACER_TRACES_H
 
-#ifndef Py_BUILD_CORE
-#  error "this header requires Py_BUILD_CORE define"
-#endif
-
-#include "pycore_tracer_snapshot.h"
+#include "Python.h"
+#include "snapshot.h"
 
 /* Python objects of texts, locations and nodes are made when first asked
    for, and kept, so that equal tracebacks are one tuple. */
@@ -24,7 +18,7 @@ typedef struct {
     PyObject **tracebacks;        // tuple of FrameInfo, one per node
 } TracesObject;
 
-/* --- Modules/_snapshot/module.c.  New references or NULL, exception set. */
+/* --- module.c.  New references or NULL, exception set. */
 extern PyTypeObject _PyTracemalloc_Traces_Type;
 /* Takes over `data`; NULL: MemoryError. */
 extern PyObject *_PyTracemalloc_NewTraces(struct tracer_snapshot *data);
@@ -49,8 +43,6 @@ extern PyObject *_PyTracemalloc_Block(TracesObject *self, PyObject *number);
 extern PyObject *_PyTracemalloc_CallTree(TracesObject *self, PyObject *unused);
 extern PyObject *_PyTracemalloc_PinnedArenas(TracesObject *self,
                                              PyObject *occupancy);
-extern PyObject *_PyTracemalloc_GetArenaStats(PyObject *module,
-                                              PyObject *unused);
 
 /* --- file.c: methods of Traces and of the module */
 extern PyObject *_PyTracemalloc_Filter(TracesObject *self, PyObject *filters);
@@ -64,7 +56,4 @@ extern PyObject *_PyTracemalloc_ReadPickle(PyObject *module, PyObject *args);
 /* --- blocks.c: functions of the module */
 extern int _PyTracemalloc_AddBlocks(PyObject *module);
 
-#ifdef __cplusplus
-}
-#endif
-#endif /* !Py_INTERNAL_TRACER_TRACES_H */
+#endif /* !TRACER_TRACES_H */

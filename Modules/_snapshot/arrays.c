@@ -1,0 +1,170 @@
+/* Copies of a snapshot, and its blocks in the form in which they are looked
+   at. */
+
+#include "snapshot.h"
+
+#include <stdio.h>
+
+static void *
+copy_array(const void *array, uint64_t n, size_t size)
+{
+    void *copy = _PySnapshot_Array(n, size);
+    if (copy != NULL && n != 0) {
+        memcpy(copy, array, n * size);
+    }
+    return copy;
+}
+
+/* Returns where the next block belongs. */
+static struct snapshot_block *
+unpack_run(const struct tracer_snapshot *s, const struct snapshot_run *run,
+           struct snapshot_block *block)
+{
+    for (uint64_t i = run->first; i < run[1].first; i++) {
+        const struct snapshot_packed *packed = &s->packed[i];
+        uint32_t class_ = SNAPSHOT_PACKED_CLASS(packed->place);
+        uint32_t number = SNAPSHOT_PACKED_NUMBER(packed->place);
+        uint32_t end = i + 1 == run[1].first
+            ? run->nblocks : SNAPSHOT_PACKED_NUMBER(packed[1].place);
+        for (; class_ != SNAPSHOT_PACKED_NONE && number < end; number++) {
+            *block++ = (struct snapshot_block){
+                .address = run->address + (uint64_t)number * run->block_size,
+                .size = (packed->entry & 0x3ff) + 1,
+                .node = packed->entry >> 10,
+                .class_ = class_,
+            };
+        }
+    }
+    return block;
+}
+
+int
+_PySnapshot_Unpack(struct tracer_snapshot *s)
+{
+    if (s->coded != NULL) {
+        return _PySnapshot_Decode(s);
+    }
+    if (s->packed == NULL) {
+        return 0;
+    }
+    s->blocks = _PySnapshot_Array(s->nblocks, sizeof(*s->blocks));
+    if (s->blocks == NULL) {
+        return -1;
+    }
+    struct snapshot_block *next = s->blocks;
+    for (uint32_t i = 0; i < s->nruns; i++) {
+        next = unpack_run(s, &s->runs[i], next);
+    }
+    memcpy(next, s->others, (s->nblocks - s->nsmall) * sizeof(*next));
+    free(s->packed);
+    free(s->runs);
+    free(s->others);
+    s->packed = NULL;
+    s->runs = NULL;
+    s->others = NULL;
+    return 0;
+}
+
+struct tracer_snapshot *
+_PySnapshot_Copy(struct tracer_snapshot *s, int with_blocks)
+{
+    if (with_blocks && _PySnapshot_Unpack(s) < 0) {
+        return NULL;
+    }
+    struct tracer_snapshot *copy = _PySnapshot_New();
+    if (copy == NULL) {
+        return NULL;
+    }
+    *copy = *s;
+    copy->packed = NULL;
+    copy->runs = NULL;
+    copy->others = NULL;
+    copy->coded = NULL;
+    if (!with_blocks) {
+        copy->has_blocks = 0;
+        copy->nblocks = 0;
+    }
+    copy->text = copy_array(s->text, s->text_size, 1);
+    copy->strings = copy_array(s->strings, s->nstrings, sizeof(*s->strings));
+    copy->locations = copy_array(s->locations, s->nlocations,
+                                 sizeof(*s->locations));
+    copy->nodes = copy_array(s->nodes, s->nnodes, sizeof(*s->nodes));
+    copy->measures = copy_array(s->measures, s->nmeasures,
+                                sizeof(*s->measures));
+    copy->classes = copy_array(s->classes, s->nclasses, sizeof(*s->classes));
+    copy->arenas = copy_array(s->arenas, s->narenas, sizeof(*s->arenas));
+    copy->blocks = copy_array(s->blocks, copy->nblocks, sizeof(*s->blocks));
+    if (copy->text == NULL || copy->strings == NULL || copy->locations == NULL
+        || copy->nodes == NULL || copy->measures == NULL
+        || copy->classes == NULL || copy->arenas == NULL
+        || copy->blocks == NULL)
+    {
+        _PySnapshot_Free(copy);
+        return NULL;
+    }
+    return copy;
+}
+
+struct tracer_snapshot *
+_PySnapshot_Peak(struct tracer_snapshot *s)
+{
+    struct tracer_snapshot *peak = _PySnapshot_Copy(s, 0);
+    if (peak == NULL) {
+        return NULL;
+    }
+    for (uint32_t i = 0; i < peak->nmeasures; i++) {
+        uint64_t *m = peak->measures[i];
+        m[SNAPSHOT_SIZE] = m[SNAPSHOT_PEAK_SIZE];
+        m[SNAPSHOT_COUNT] = m[SNAPSHOT_PEAK_COUNT];
+    }
+    return peak;
+}
+
+/* The class of each domain among the last n blocks, with a number of its own
+   behind those of all others. */
+static int
+add_domain(struct tracer_snapshot *s, struct snapshot_pairs *domains,
+           uint32_t first, struct snapshot_block *block)
+{
+    uint32_t domain = block->class_;
+    uint32_t number = _PySnapshot_Pair(domains, 0, domain);
+    if (number == SNAPSHOT_NONE) {
+        return -1;
+    }
+    block->class_ = first + number;
+    if (block->class_ < s->nclasses) {
+        return 0;
+    }
+    void *p = realloc(s->classes,
+                      ((size_t)s->nclasses + 1) * sizeof(*s->classes));
+    if (p == NULL) {
+        return -1;
+    }
+    s->classes = p;
+    char name[32];
+    int length = snprintf(name, sizeof(name), "<domain %u>", domain);
+    struct snapshot_class *class_ = &s->classes[s->nclasses++];
+    class_->kind = SNAPSHOT_EXTERNAL;
+    class_->domain = domain;
+    class_->name = _PySnapshot_AddString(s, name, (uint32_t)length);
+    return class_->name == SNAPSHOT_NONE ? -1 : 0;
+}
+
+int
+_PySnapshot_NameDomains(struct tracer_snapshot *s)
+{
+    struct snapshot_pairs domains = {0};
+    uint32_t first = s->nclasses;
+    int result = 0;
+    if (s->nexternal == 0) {
+        return 0;
+    }
+    struct snapshot_block *block =
+        s->others + (s->nblocks - s->nsmall - s->nexternal);
+    result = _PySnapshot_PairsInit(&domains);
+    for (; result == 0 && s->nexternal > 0; s->nexternal--) {
+        result = add_domain(s, &domains, first, block++);
+    }
+    _PySnapshot_PairsFree(&domains);
+    return result;
+}

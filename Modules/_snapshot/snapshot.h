@@ -1,0 +1,181 @@
+/* Snapshots as plain arrays, and what is worked out of them.
+
+   Everything below works on the arrays alone: no Python object, no tracer, no
+   GIL needed, so that the file reader can be tested by itself, and the module
+   be built for any CPython.  A snapshot never changes what it says;
+   _PySnapshot_Truncate() only rewrites how.  Functions that can run out of
+   memory return -1 or NULL without an exception.
+
+   Included before any other header but Python.h. */
+
+#ifndef TRACER_SNAPSHOT_H
+#define TRACER_SNAPSHOT_H
+
+#ifndef _GNU_SOURCE
+#  define _GNU_SOURCE             // madvise(), pwrite()
+#endif
+
+#include "pycore_tracer_snapshot.h"
+
+static inline uint64_t *
+_PySnapshot_Measures(const struct tracer_snapshot *s, uint32_t node)
+{
+    return s->measures[s->nodes[node].measures];
+}
+
+/* --- arrays.c */
+/* Complete what the interpreter has handed over; 0, or -1: no memory. */
+extern int _PySnapshot_NameDomains(struct tracer_snapshot *s);
+/* A copy; the peak's: nodes with the values at the peak, without blocks. */
+extern struct tracer_snapshot *_PySnapshot_Copy(struct tracer_snapshot *s,
+                                                int with_blocks);
+extern struct tracer_snapshot *_PySnapshot_Peak(struct tracer_snapshot *s);
+/* Make `blocks` of the packed or coded ones, before blocks are looked at; the
+   first call does the work. */
+extern int _PySnapshot_Unpack(struct tracer_snapshot *s);
+
+/* --- pairs.c */
+/* Map (a, b) -> number of the pair, in order of first sight.  Numbers start
+   at 0; NONE: no memory. */
+struct snapshot_pairs {
+    uint64_t *keys;
+    uint32_t *numbers;
+    uint32_t mask, used;
+    uint64_t multiplier;          // of the hash: nobody can choose keys by it
+};
+extern int _PySnapshot_PairsInit(struct snapshot_pairs *pairs);
+extern void _PySnapshot_PairsFree(struct snapshot_pairs *pairs);
+extern uint32_t _PySnapshot_Pair(struct snapshot_pairs *pairs,
+                                uint32_t a, uint32_t b);
+
+/* --- paths.c */
+struct snapshot_paths {
+    struct snapshot_node *nodes;      // what is made; parents come first
+    uint64_t (*measures)[SNAPSHOT_NMEASURES];
+    uint32_t nnodes, nodes_size;
+    uint32_t nmeasures, measures_size;
+    struct snapshot_pairs paths;      // (path of the caller + 1, location)
+    struct snapshot_pairs ends;       // (path, frames of the stack)
+    uint32_t *path_nodes;             // first node of a path
+    uint32_t *end_nodes;
+    uint32_t paths_size, ends_size;
+};
+extern int _PySnapshot_PathsInit(struct snapshot_paths *paths);
+extern void _PySnapshot_PathsFree(struct snapshot_paths *paths);
+/* Number of the path that goes on from `caller` (NONE: the outermost frame)
+   at a location. */
+extern uint32_t _PySnapshot_Path(struct snapshot_paths *paths,
+                                 uint32_t caller, uint32_t location);
+/* The node at the end of a path for stacks of nframe frames.  It has measures
+   of its own. */
+extern uint32_t _PySnapshot_PathEnd(struct snapshot_paths *paths,
+                                    uint32_t path, uint32_t nframe);
+/* Number the nodes such that each one comes after its caller and all that
+   the caller called before: order[i] is the node with number i. */
+extern int _PySnapshot_Preorder(const struct tracer_snapshot *s,
+                                uint32_t *order);
+/* Make what is made the tree of a snapshot. */
+extern void _PySnapshot_PathsMove(struct snapshot_paths *paths,
+                                  struct tracer_snapshot *s);
+
+/* --- truncate.c */
+/* Shorten all paths to the limit and merge those that become equal.  Called
+   before paths are looked at; the first call does the work. */
+extern int _PySnapshot_Truncate(struct tracer_snapshot *s);
+
+/* --- group.c */
+enum snapshot_key {
+    SNAPSHOT_BY_FILENAME,
+    SNAPSHOT_BY_LINENO,
+    SNAPSHOT_BY_FUNCTION,
+    SNAPSHOT_BY_TRACEBACK,
+    SNAPSHOT_BY_PATH,             // traceback with functions: the call tree
+    SNAPSHOT_BY_TYPE,             // these need the blocks
+    SNAPSHOT_BY_TYPE_LINENO,
+    SNAPSHOT_BY_DOMAIN,
+    SNAPSHOT_BY_ADDRESS,
+};
+
+struct snapshot_group {
+    uint32_t node;                // a node of the group, or NONE
+    uint32_t location;            // a location of the group, or NONE
+    uint32_t class_;              // a class of the group, or NONE
+    uint64_t address;
+    uint64_t measures[SNAPSHOT_NMEASURES];
+};
+
+struct snapshot_groups {
+    struct snapshot_group *groups;
+    uint64_t ngroups;
+};
+
+/* Number the nodes by a key of nodes: labels[i], one per node, is the group of
+   node i; groups are numbered in the order of their first node.  Keys of
+   paths: after Truncate(). */
+extern int _PySnapshot_Label(const struct tracer_snapshot *s,
+                             enum snapshot_key key,
+                             uint32_t *labels, uint32_t *nlabels);
+/* Sum by `key`.  Keys of blocks fill SIZE and COUNT alone.  `cumulative`: a
+   block counts at each group that its path meets, once; for keys of nodes
+   but the traceback. */
+extern int _PySnapshot_Group(struct tracer_snapshot *s, enum snapshot_key key,
+                             int cumulative, struct snapshot_groups *result);
+/* Live bytes and blocks by label (in `node`) and name of the class. */
+extern int _PySnapshot_GroupByType(struct tracer_snapshot *s,
+                                   const uint32_t *labels,
+                                   struct snapshot_groups *result);
+
+/* --- order.c */
+/* Numbers of the groups by traceback that have blocks by a measure: the
+   largest first, equal ones by size, count and frames; *n are found.  Of all
+   blocks: the largest first, equal ones by their frames.  NULL: no memory. */
+extern uint32_t *_PySnapshot_Order(const struct tracer_snapshot *s,
+                                   const struct snapshot_groups *groups,
+                                   int measure, uint32_t *n);
+extern uint32_t *_PySnapshot_OrderBlocks(struct tracer_snapshot *s);
+
+/* --- filter.c */
+struct snapshot_filter {
+    const uint8_t *filenames;     // one per string: matches; NULL: all do
+    int32_t line;                 // -1: any
+    int all_frames;               // any frame of the path, else the last
+    int inclusive;
+    int by_domain;
+    uint64_t domain;              // above UINT32_MAX: none
+};
+
+/* The blocks that any inclusive filter (if there is one) and each exclusive
+   filter lets pass, in a new snapshot. */
+extern struct tracer_snapshot *_PySnapshot_Filter(
+    struct tracer_snapshot *s, const struct snapshot_filter *filters,
+    size_t nfilters);
+/* The blocks with keep[i] != 0. */
+extern struct tracer_snapshot *_PySnapshot_Select(
+    struct tracer_snapshot *s, const uint8_t *keep);
+
+/* --- checksum.c: CRC-32 as in zlib */
+extern uint32_t _PySnapshot_CRC(uint32_t crc, const void *data, size_t size);
+
+/* --- utf8.c: the first byte that is no UTF-8, or NULL */
+extern const uint8_t *_PySnapshot_FindBadUTF8(const uint8_t *p,
+                                              const uint8_t *end);
+
+/* --- file_write.c */
+/* Write what is unpacked to a new, empty file; `meta` is UTF-8 text of the
+   caller's.  Returns 0, or -1 with errno set. */
+extern int _PySnapshot_Write(const struct tracer_snapshot *s, int fd,
+                             const char *meta, size_t meta_size);
+
+struct snapshot_error {
+    const char *reason;           // NULL: no memory
+    uint64_t offset;              // in the file
+};
+/* Read a file image.  *meta points into it.  Checks everything; memory use is
+   bounded by 50 bytes per byte of the image.  NULL and *error on failure. */
+extern struct tracer_snapshot *_PySnapshot_Read(
+    const uint8_t *image, size_t size, const char **meta, size_t *meta_size,
+    struct snapshot_error *error);
+/* Make blocks of those of a file that was read. */
+extern int _PySnapshot_Decode(struct tracer_snapshot *s);
+
+#endif /* !TRACER_SNAPSHOT_H */

@@ -1,0 +1,105 @@
+/* _take_snapshot(): a snapshot, handed over to the module that looks at it.
+   Nothing is allocated for the call, as a snapshot would show it.
+
+   All functions are called with the GIL held. */
+
+#ifndef Py_BUILD_CORE_BUILTIN
+#  define Py_BUILD_CORE_MODULE 1
+#endif
+
+#include "Python.h"
+#include "pycore_tracer_snapshot.h"
+#include "pycore_tracer_tasks.h"
+#include "pycore_tracer_types.h"  // _PyTracer_TakeSnapshot()
+
+static_assert((int)SNAPSHOT_OBJECT == (int)TRACER_OBJECT
+              && (int)SNAPSHOT_MEMORY == (int)TRACER_MEMORY
+              && (int)SNAPSHOT_RAW == (int)TRACER_RAW
+              && (int)SNAPSHOT_EXTERNAL == (int)TRACER_EXTERNAL,
+              "kinds have the same numbers in snapshots");
+
+PyObject *
+_PyTracemalloc_ParkedDict(uint64_t (*parked)[2])
+{
+    static const char *const names[] = {
+#define NAME(UNUSED, TEXT) TEXT,
+        _PyTracer_FREELISTS(NAME)
+#undef NAME
+    };
+    PyObject *dict = PyDict_New();
+    for (int i = 0; dict != NULL && i < _PyTracer_NFREELISTS; i++) {
+        PyObject *value = Py_BuildValue(
+            "KK", (unsigned long long)parked[i][0],
+            (unsigned long long)parked[i][1]);
+        if (value == NULL
+            || PyDict_SetItemString(dict, names[i], value) < 0)
+        {
+            Py_CLEAR(dict);
+        }
+        Py_XDECREF(value);
+    }
+    return dict;
+}
+
+static PyObject *
+build_info(struct tracer_facts *facts)
+{
+    return Py_BuildValue("{s(KK)sKsKsKsN}", "traced_memory",
+                         (unsigned long long)facts->current,
+                         (unsigned long long)facts->peak,
+                         "untraced", (unsigned long long)facts->untraced,
+                         "folded", (unsigned long long)facts->folded,
+                         "pruned", (unsigned long long)facts->pruned,
+                         "freelists",
+                         _PyTracemalloc_ParkedDict(facts->parked));
+}
+
+/* Who takes the snapshot out takes away the name. */
+static void
+free_capsule(PyObject *capsule)
+{
+    if (PyCapsule_IsValid(capsule, SNAPSHOT_CAPSULE)) {
+        _PySnapshot_Free(PyCapsule_GetPointer(capsule, SNAPSHOT_CAPSULE));
+    }
+}
+
+PyDoc_STRVAR(take_snapshot_doc,
+"_take_snapshot($module, blocks, /)\n--\n\n"
+"Take a snapshot: return (capsule, info), empty if tracing is off.\n\n"
+"Without blocks, only the sums of the call sites are taken.");
+
+static PyObject *
+take_snapshot(PyObject *Py_UNUSED(module), PyObject *blocks)
+{
+    struct tracer_facts facts;
+    int with_blocks = PyObject_IsTrue(blocks);
+    if (with_blocks < 0) {
+        return NULL;
+    }
+    struct tracer_snapshot *s = _PyTracer_TakeSnapshot(with_blocks, &facts);
+    if (s == NULL) {
+        return PyErr_NoMemory();
+    }
+    PyObject *capsule = PyCapsule_New(s, SNAPSHOT_CAPSULE, free_capsule);
+    if (capsule == NULL) {
+        _PySnapshot_Free(s);
+        return NULL;
+    }
+    return Py_BuildValue("NN", capsule, build_info(&facts));
+}
+
+static PyMethodDef take_functions[] = {
+    {"_take_snapshot", take_snapshot, METH_O, take_snapshot_doc},
+    {NULL}
+};
+
+int
+_PyTracemalloc_AddTake(PyObject *module)
+{
+    if (PyModule_AddStringConstant(module, "_snapshot_capsule",
+                                   SNAPSHOT_CAPSULE) < 0)
+    {
+        return -1;
+    }
+    return PyModule_AddFunctions(module, take_functions);
+}
