@@ -6,19 +6,21 @@
 
 #undef NDEBUG
 #include "Python.h"
-#include "pycore_tracer_state.h"
+#include "pycore_tracer_location.h"
+#include "pycore_tracer_map.h"
+#include "pycore_tracer_text.h"
 #include "pycore_tracer_valid.h"
 #include "_testtracer.h"
 
 #include <assert.h>
 
-#define STATE _PyTracer_State()
+#define PARTS _PyTracer_Parts()
 
 /* A node of a place that has live blocks in the map, and its record. */
 static struct tracer_record *
 some_record(void)
 {
-    struct tracer_map *map = &STATE->map;
+    struct tracer_map *map = PARTS.map;
     for (size_t i = 0; i <= map->mask; i++) {
         struct tracer_record *record = &map->records[i];
         if (record->node >= TRACER_NODE_FIRST && record->size > 0) {
@@ -31,13 +33,13 @@ some_record(void)
 static struct tracer_node *
 some_node(void)
 {
-    return &STATE->nodes[some_record()->node];
+    return &PARTS.state->nodes[some_record()->node];
 }
 
-static struct tracer_twin *
-some_twin(void)
+static struct tracer_rare *
+some_rare(void)
 {
-    return &STATE->twins[some_node()->twin];
+    return &PARTS.tree->rares[some_node()->rare];
 }
 
 /* A number, and the bits of it that are flipped. */
@@ -54,10 +56,10 @@ struct breakage {
     {                                                                   \
         return EXPRESSION;                                              \
     }
-WHERE(small_current, &STATE->small_current)
-WHERE(map_current, &STATE->map_current)
-WHERE(parked_list, &STATE->parked[_PyTracer_LIST])
-WHERE(map_used, &STATE->map.used)
+WHERE(small_current, &PARTS.state->small_current)
+WHERE(map_current, &PARTS.state->map_current)
+WHERE(parked_list, &PARTS.state->parked[_PyTracer_LIST])
+WHERE(map_used, &PARTS.map->used)
 WHERE(record_address, &some_record()->address)
 WHERE(record_size, &some_record()->size)
 WHERE(record_domain, &some_record()->domain)
@@ -65,13 +67,13 @@ WHERE(node_blocks, &some_node()->alloc_blocks)
 WHERE(node_bytes, &some_node()->free_bytes)
 WHERE(node_parent, &some_node()->parent)
 WHERE(node_location, &some_node()->location)
-WHERE(node_twin, &some_node()->twin)
+WHERE(node_rare, &some_node()->rare)
 WHERE(node_saved, &some_node()->saved)
-WHERE(twin_blocks, &some_twin()->counts.alloc_blocks)
-WHERE(twin_none, &STATE->twins[0].counts.alloc_blocks)
-WHERE(text_hash, &STATE->strings[1].hash)
-WHERE(function_name, &STATE->functions[1].name)
-WHERE(location_function, &STATE->locations[1].function)
+WHERE(rare_blocks, &some_rare()->counts.alloc_blocks)
+WHERE(rare_none, &PARTS.tree->rares[0].counts.alloc_blocks)
+WHERE(text_hash, &PARTS.texts->strings[1].hash)
+WHERE(function_name, &PARTS.places->functions[1].name)
+WHERE(location_function, &PARTS.places->locations[1].function)
 #undef WHERE
 
 static const struct breakage breakages[] = {
@@ -86,10 +88,10 @@ static const struct breakage breakages[] = {
     {"node.free_bytes", node_bytes, 4, 1},
     {"node.parent", node_parent, 4, 1 << 21},
     {"node.location", node_location, 4, 1 << 21},
-    {"node.twin", node_twin, 4, 1},
+    {"node.rare", node_rare, 4, 1},
     {"node.saved", node_saved, 4, 1u << 31},
-    {"twin.alloc_blocks", twin_blocks, 8, 1},
-    {"twin of none", twin_none, 8, 1},
+    {"rare.alloc_blocks", rare_blocks, 8, 1},
+    {"rare of none", rare_none, 8, 1},
     {"string.hash", text_hash, 4, 1},
     {"function.name", function_name, 4, 1 << 21},
     {"location.function", location_function, 4, 1 << 21},

@@ -10,9 +10,13 @@
 #include "pycore_tracemalloc.h"   // _PyTraceMalloc_IsTracing()
 #include "pycore_tracer.h"
 #include "pycore_tracer_freelist.h"
+#include "pycore_tracer_location.h"
 #include "pycore_tracer_lock.h"
+#include "pycore_tracer_map.h"
+#include "pycore_tracer_memory.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_tasks.h"
+#include "pycore_tracer_text.h"
 #include "pycore_tracer_trace.h"
 #include "pycore_tracer_types.h"
 
@@ -190,14 +194,14 @@ static PyObject *
 get_tracer_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
 {
     _PyTracer_Lock();
-    unsigned long long nodes = _PyTracer.nnodes;
-    unsigned long long locations = _PyTracer.nlocations;
-    unsigned long long texts = _PyTracer.nstrings;
-    unsigned long long mapped = _PyTracer.map.used;
+    unsigned long long nodes = _PyTracer_tree.nnodes;
+    unsigned long long locations = _PyTracer_places.nlocations;
+    unsigned long long texts = _PyTracer_texts.nstrings;
+    unsigned long long mapped = _PyTracer_map.used;
     unsigned long long memory = _PyTraceMalloc_GetMemory();
     unsigned long long untraced = _PyTracer.untraced;
-    unsigned long long folded = _PyTracer.folded;
-    unsigned long long pruned = _PyTracer.pruned;
+    unsigned long long folded = _PyTracer_tree.folded;
+    unsigned long long pruned = _PyTracer_tree.pruned;
     _PyTracer_Unlock();
     return Py_BuildValue("{sKsKsKsKsKsKsKsK}", "nodes", nodes,
                          "locations", locations, "texts", texts,
@@ -221,10 +225,10 @@ set_nomemory(PyObject *Py_UNUSED(module), PyObject *args)
         return NULL;
     }
     _PyTracer_Lock();
-    long calls = _PyTracer.memory.calls;
-    _PyTracer.memory.calls = 0;
-    _PyTracer.memory.fail_from = first;
-    _PyTracer.memory.fail_to = last;
+    long calls = _PyTracer_memory.calls;
+    _PyTracer_memory.calls = 0;
+    _PyTracer_memory.fail_from = first;
+    _PyTracer_memory.fail_to = last;
     _PyTracer_Unlock();
     return PyLong_FromLong(calls);
 }
@@ -238,7 +242,7 @@ prune_soon(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
 {
     _PyTracer_Lock();
     if (_PyTracer.limit > 1) {
-        _PyTracer.prune_at = 0;
+        _PyTracer_tree.prune_at = 0;
     }
     _PyTracer_Unlock();
     Py_RETURN_NONE;
@@ -257,7 +261,7 @@ set_page_size(PyObject *Py_UNUSED(module), PyObject *arg)
         return NULL;
     }
     _PyTracer_Lock();
-    _PyTracer.memory.page_size = size;
+    _PyTracer_memory.page_size = size;
     _PyTracer_Unlock();
     Py_RETURN_NONE;
 }

@@ -76,7 +76,7 @@ tracer_make_table(poolp pool)
     if (pool->tracer_table == NULL) {
         pool->tracer_table = _PyTracer_MemTable(
             tracer_table_size(pool->szidx));
-        if (pool->tracer_table != NULL && _PyTracer.map.in_pools) {
+        if (pool->tracer_table != NULL && _PyTracer_map.in_pools) {
             tracer_mark_mapped(pool);
         }
     }
@@ -183,7 +183,7 @@ _PyTracer_ForgetInterpreter(PyInterpreterState *interp)
     if (!_PyMem_obmalloc_state_on_heap(interp)) {
         return;                   // the pools are the main interpreter's
     }
-    assert(_PyTracer.shared);
+    assert(_PyTracer.many_gils);
     OMState *state = interp->obmalloc;
     int leaked = maxarenas != 0
                  && _PyInterpreterState_GetAllocatedBlocks(interp) != 0;

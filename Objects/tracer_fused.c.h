@@ -13,6 +13,7 @@
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_hooks.h"
 #include "pycore_tracer_lock.h"
+#include "pycore_tracer_map.h"
 #include "pycore_tracer_mapped.h"
 #include "pycore_tracer_prune.h"
 #include "pycore_tracer_record.h"
@@ -64,7 +65,7 @@ static Py_NO_INLINE uint32_t
 tracer_drop_small(poolp pool, void *block, struct tracer_dropped *dropped)
 {
     uint32_t *table = pool->tracer_table;
-    if (UNLIKELY(table == NULL) && !_PyTracer.map.in_pools) {
+    if (UNLIKELY(table == NULL) && !_PyTracer_map.in_pools) {
         return 0;
     }
     uint32_t *slot = table == NULL ? NULL
@@ -86,7 +87,7 @@ static Py_NO_INLINE void *
 tracer_big_malloc(OMState *state, size_t nelem, size_t elsize, int zeroed,
                   enum tracer_kind kind)
 {
-    const PyMemAllocatorEx *raw = &_PyTracer.raw;
+    const PyMemAllocatorEx *raw = &_PyTracer_below.raw;
     _PyTracer_FALLBACK(nelem * elsize);
     void *block = zeroed ? raw->calloc(raw->ctx, nelem, elsize)
                          : raw->malloc(raw->ctx, nelem * elsize);
@@ -130,7 +131,7 @@ tracer_big_free(OMState *state, void *block)
 {
     struct tracer_dropped dropped;
     _PyTracer_Drop(block, &dropped);
-    _PyTracer.raw.free(_PyTracer.raw.ctx, block);
+    _PyTracer_below.raw.free(_PyTracer_below.raw.ctx, block);
     raw_allocated_blocks--;
 }
 
@@ -159,7 +160,8 @@ tracer_big_realloc(void *block, size_t nbytes, enum tracer_kind kind)
 {
     struct tracer_dropped dropped;
     _PyTracer_Drop(block, &dropped);
-    void *moved = _PyTracer.raw.realloc(_PyTracer.raw.ctx, block, nbytes);
+    const PyMemAllocatorEx *raw = &_PyTracer_below.raw;
+    void *moved = raw->realloc(raw->ctx, block, nbytes);
     if (moved == NULL) {
         _PyTracer_Undrop(&dropped);
         return NULL;
@@ -231,6 +233,6 @@ int
 _PyTracer_PymallocInUse(void)
 {
     PyMemAllocatorEx pymalloc = PYMALLOC_ALLOC;
-    return pymemallocator_eq(&_PyTracer.obj, &pymalloc)
-           && pymemallocator_eq(&_PyTracer.mem, &pymalloc);
+    return pymemallocator_eq(&_PyTracer_below.obj, &pymalloc)
+           && pymemallocator_eq(&_PyTracer_below.mem, &pymalloc);
 }

@@ -42,9 +42,9 @@ tracer_may_grow(const struct tracer_node *node)
 static inline Py_ALWAYS_INLINE int
 tracer_must_watch(int64_t current)
 {
-    return UNLIKELY(--_PyTracer.countdown <= 0)
-           || UNLIKELY((uint64_t)current - (uint64_t)_PyTracer.watch_low
-                       > _PyTracer.watch_span);
+    return UNLIKELY(--_PyTracer_bounds.countdown <= 0)
+           || UNLIKELY((uint64_t)current - (uint64_t)_PyTracer_bounds.watch_low
+                       > _PyTracer_bounds.watch_span);
 }
 
 /* The block was the last free one of its pool. */
@@ -164,7 +164,7 @@ tracer_short_free(void *ctx, void *block)
     size_t size = TRACER_ENTRY_SIZE(entry);
     struct tracer_node *node = _PyTracer_Node(TRACER_ENTRY_NODE(entry));
     if (UNLIKELY(entry < TRACER_ENTRY_FIRST)
-        || UNLIKELY(node->saved < _PyTracer.free_epoch)
+        || UNLIKELY(node->saved < _PyTracer.free_bound)
         || UNLIKELY(_PyTracer_Wraps(node->free_bytes, size)))
     {
         tracer_free(ctx, block);
@@ -213,7 +213,7 @@ tracer_park(enum _PyTracer_freelist kind, void *block)
     size_t size = TRACER_ENTRY_SIZE(entry);
     struct tracer_node *node = _PyTracer_Node(TRACER_ENTRY_NODE(entry));
     if (UNLIKELY(entry < TRACER_ENTRY_FIRST)
-        || UNLIKELY(node->saved < _PyTracer.free_epoch)
+        || UNLIKELY(node->saved < _PyTracer.free_bound)
         || UNLIKELY(_PyTracer_Wraps(node->free_bytes, size)))
     {
         return 0;
@@ -261,7 +261,7 @@ _PyTracer_Park(enum _PyTracer_freelist kind, void *block, size_t size)
     if (UNLIKELY(size > SMALL_REQUEST_THRESHOLD)
         || UNLIKELY(!tracer_park(kind, block)))
     {
-        _PyTracer_Move(kind, block, size, TRACER_NODE_PARKED + kind, 0);
+        _PyTracer_Reassign(kind, block, size, TRACER_NODE_PARKED + kind, 0);
     }
 }
 
@@ -275,7 +275,7 @@ _PyTracer_Unpark(enum _PyTracer_freelist kind, void *block, size_t size)
         id = _PyTracer_Capture(_PyThreadState_GET());
     }
     if (UNLIKELY(id == TRACER_NODE_NONE) || !tracer_unpark(kind, block, id)) {
-        _PyTracer_Move(kind, block, size, TRACER_NODE_NONE, 1);
+        _PyTracer_Reassign(kind, block, size, TRACER_NODE_NONE, 1);
     }
 }
 
@@ -316,7 +316,7 @@ static Py_NO_INLINE void
 tracer_move_hot(enum _PyTracer_freelist kind, void *op, uint32_t node,
                 int capture)
 {
-    _PyTracer_Move(kind, tracer_hot_block(kind, op),
+    _PyTracer_Reassign(kind, tracer_hot_block(kind, op),
                    tracer_hot_size(kind, op), node, capture);
 }
 

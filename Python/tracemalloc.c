@@ -2,7 +2,7 @@
 
    start() installs the allocator functions and switches the free-list hooks
    on; stop() takes both back and forgets everything.  Both run with the GIL
-   held and change the state under _PyTracer.lock, because the raw domain and
+   held and change the state under _PyTracer_lock, because the raw domain and
    PyTraceMalloc_Track() come without the GIL: those look at `tracing` under
    the lock. */
 
@@ -14,6 +14,7 @@
 #include "pycore_traceback.h"     // _Py_DumpDecimal()
 #include "pycore_tracemalloc.h"   // _PyTraceMalloc_Start()
 #include "pycore_tracer_blocks.h"
+#include "pycore_tracer_cache.h"
 #include "pycore_tracer_code.h"
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_gils.h"
@@ -37,18 +38,7 @@
 
 #define MAX_NFRAME UINT16_MAX
 
-uint8_t _PyTracer_chunk_wide[TRACER_MAX_CHUNKS];
-
-struct tracer_state _PyTracer = {
-    .epoch = 1,
-    .next_saved = 1,
-    .raw_peak = INT64_MIN,
-    .cache_lines = TRACER_CACHE_MIN,
-    .cache_mask = TRACER_CACHE_MASK(TRACER_CACHE_MIN),
-    .alarm_low = INT64_MIN,
-    .alarm_high = INT64_MAX,
-    .deadline = INT64_MAX,
-};
+struct tracer_state _PyTracer = {.epoch = 1};
 
 PyStatus
 _PyTraceMalloc_Init(void)
@@ -68,6 +58,7 @@ init_tables(void)
     {
         return -1;
     }
+    _PyTracer_ClearCache();
     _PyTracer_ClearCounters();
     return 0;
 }
@@ -109,7 +100,7 @@ stop_locked(void)
     _Py_atomic_store_int_relaxed(&_PyTracer.tracing, 0);
     _PyTracer_enabled = 0;
     /* The thread may be gone by the next start. */
-    _Py_atomic_store_ptr_relaxed(&_PyTracer.garbage_thread, NULL);
+    _Py_atomic_store_ptr_relaxed(&_PyTracer_garbage_thread, NULL);
     _PyTracer_RemoveAllocators();
     clear_tables();
 }
@@ -119,7 +110,7 @@ stop_locked(void)
 static int
 prepare_start(void)
 {
-    if (_PyTracer.abandoned) {
+    if (_PyTracer_abandoned) {
         PyErr_SetString(PyExc_RuntimeError,
                         "cannot trace: this process was forked while another "
                         "thread was changing the tracer's tables; exec a new "
@@ -237,7 +228,7 @@ _PyTraceMalloc_GetTracebackLimit(void)
 size_t
 _PyTraceMalloc_GetMemory(void)
 {
-    return _PyTracer.tracing ? _PyTracer.memory.total + _PyTracer_TreeMemory()
+    return _PyTracer.tracing ? _PyTracer_memory.total + _PyTracer_TreeMemory()
                              : 0;
 }
 
@@ -330,7 +321,7 @@ PyTraceMalloc_Track(unsigned int domain, uintptr_t ptr, size_t size)
         PyGILState_Release(state);
         return result;
     }
-    int captured = tstate != NULL && !_PyTracer.shared;
+    int captured = tstate != NULL && !_PyTracer.many_gils;
     uint32_t node = captured ? _PyTracer_Capture(tstate) : TRACER_NODE_NONE;
     if (tstate == NULL) {
         tstate = PyGILState_GetThisThreadState();

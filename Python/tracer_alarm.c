@@ -16,12 +16,12 @@ _PyTracer_SetAlarm(int64_t low, int64_t high, int64_t deadline)
 {
     int may_install = _PyTracer_TryLockAllocators();
     _PyTracer_Lock();
-    _PyTracer.alarm_low = low;
-    _PyTracer.alarm_high = high;
-    _PyTracer.deadline = deadline;
+    _PyTracer_bounds.alarm_low = low;
+    _PyTracer_bounds.alarm_high = high;
+    _PyTracer_bounds.deadline = deadline;
     uint32_t watched = low != INT64_MIN || deadline != INT64_MAX;
     /* Beneath a wrapper there may be functions that count down in any case. */
-    _PyTracer.countdown = watched ? TRACER_CLOCK_EVERY : INT32_MAX;
+    _PyTracer_bounds.countdown = watched ? TRACER_CLOCK_EVERY : INT32_MAX;
     if (watched != _PyTracer.watched || _PyTracer.blind) {
         _PyTracer.watched = watched;
         if (!_PyTracer.tracing) {
@@ -42,16 +42,16 @@ _PyTracer_SetAlarm(int64_t low, int64_t high, int64_t deadline)
 }
 
 void
-_PyTracer_RingAgain(void)
+_PyTracer_RearmAlarm(void)
 {
-    _PyTracer.alarm_high = INT64_MIN;
+    _PyTracer_bounds.alarm_high = INT64_MIN;
     _PyTracer_SetBounds();
 }
 
 void
 _PyTracer_SetAlarmHandler(void (*handler)(int64_t))
 {
-    _PyTracer.alarm_handler = handler;
+    _PyTracer_bounds.alarm_handler = handler;
 }
 
 int64_t

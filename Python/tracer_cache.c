@@ -13,6 +13,13 @@
 
 struct tracer_cache_line _PyTracer_cache[TRACER_CACHE_MAX];
 
+/* GIL.  What _PyTracer.cache_mask says goes with it. */
+static struct {
+    uint32_t lines;               // in use
+    uint32_t misses;              // since it has this size
+    uint32_t sweeps;              // the same
+} cache_size;
+
 #define MISSES 8                  // a line, until it grows
 #define SMALL 8192                // lines: a sweep costs little
 #define SWEEPS 64                 // of a large one, until it shrinks
@@ -21,18 +28,18 @@ static void
 set_lines(uint32_t n)
 {
     assert(n >= TRACER_CACHE_MIN && n <= TRACER_CACHE_MAX);
-    _PyTracer.cache_lines = n;
+    cache_size.lines = n;
     _PyTracer.cache_mask = TRACER_CACHE_MASK(n);
-    _PyTracer.cache_misses = 0;
-    _PyTracer.cache_sweeps = 0;
+    cache_size.misses = 0;
+    cache_size.sweeps = 0;
 }
 
 void
 _PyTracer_ClearCache(void)
 {
     memset(_PyTracer_cache, 0,
-           _PyTracer.cache_lines * sizeof(_PyTracer_cache[0]));
-    _PyTracer.dead_high = 0;
+           cache_size.lines * sizeof(_PyTracer_cache[0]));
+    _PyTracer_codes.dead_high = 0;
     set_lines(TRACER_CACHE_MIN);
 }
 
@@ -41,10 +48,10 @@ _PyTracer_ClearCache(void)
 static void
 count_miss(void)
 {
-    if (++_PyTracer.cache_misses > MISSES * _PyTracer.cache_lines
-        && _PyTracer.cache_lines < TRACER_CACHE_MAX)
+    if (++cache_size.misses > MISSES * cache_size.lines
+        && cache_size.lines < TRACER_CACHE_MAX)
     {
-        set_lines(2 * _PyTracer.cache_lines);
+        set_lines(2 * cache_size.lines);
     }
 }
 
@@ -55,19 +62,19 @@ _PyTracer_FillCache(struct tracer_cache_line *line, uint32_t parent,
     const void *instr = frame->instr_ptr;
     _PyTracer_Lock();
     /* Our functions may be called when tracing is off, by a wrapper. */
-    uint32_t nnodes = _PyTracer.nnodes;
+    uint32_t nnodes = _PyTracer_tree.nnodes;
     uint32_t node = _PyTracer.tracing ? _PyTracer_ChildOf(parent, frame)
                                       : TRACER_NODE_NONE;
-    int is_new = _PyTracer.nnodes != nnodes;
-    int full = _PyTracer.limit > 1 && _PyTracer.nnodes >= _PyTracer.prune_at;
+    int is_new = _PyTracer_tree.nnodes != nnodes;
+    int full = _PyTracer_tree.nnodes >= _PyTracer_tree.prune_at;
     _PyTracer_Unlock();
     if (node != TRACER_NODE_NONE) {
         line[1] = line[0];
         line[0] = (struct tracer_cache_line){instr, parent, node};
     }
     if (full) {
-        _PyTracer.must_prune = 1;
-        _PyTracer.code_epoch++;       // the next capture comes to distrust()
+        _PyTracer_tree.must_prune = 1;
+        _PyTracer_codes.epoch++;       // the next capture comes to distrust()
     }
     if (!is_new) {
         count_miss();
@@ -80,7 +87,7 @@ _PyTracer_FillCache(struct tracer_cache_line *line, uint32_t parent,
 static void
 shrink(void)
 {
-    uint32_t n = _PyTracer.cache_lines / 2;
+    uint32_t n = cache_size.lines / 2;
     memset(_PyTracer_cache + n, 0, n * sizeof(_PyTracer_cache[0]));
     set_lines(n);
 }
@@ -90,19 +97,19 @@ shrink(void)
 void
 _PyTracer_CodeNew(void)
 {
-    if (_PyTracer.shared || _PyTracer.dead_high == 0) {
+    if (_PyTracer.many_gils || _PyTracer_codes.dead_high == 0) {
         return;                   // several GILs: no cache is used
     }
-    if (_PyTracer.cache_lines > SMALL && ++_PyTracer.cache_sweeps > SWEEPS) {
+    if (cache_size.lines > SMALL && ++cache_size.sweeps > SWEEPS) {
         shrink();
     }
-    uintptr_t low = _PyTracer.dead_low;
-    uintptr_t length = _PyTracer.dead_high - low;
-    for (size_t i = 0; i < _PyTracer.cache_lines; i++) {
+    uintptr_t low = _PyTracer_codes.dead_low;
+    uintptr_t length = _PyTracer_codes.dead_high - low;
+    for (size_t i = 0; i < cache_size.lines; i++) {
         struct tracer_cache_line *line = &_PyTracer_cache[i];
         if ((uintptr_t)line->instr - low < length) {
             line->instr = NULL;
         }
     }
-    _PyTracer.dead_high = 0;
+    _PyTracer_codes.dead_high = 0;
 }

@@ -53,6 +53,8 @@ static struct code *codes;
 static uint32_t code_capacity, ncodes, free_codes;
 static uint32_t *buckets;         // of codes: index + 1; code_capacity
 
+struct tracer_codes _PyTracer_codes;
+
 int
 _PyTracer_CodeInit(void)
 {
@@ -394,12 +396,12 @@ _PyTracer_CodeDealloc(PyCodeObject *object)
     if (_PyTracer.tracing && drop_parts(object)) {
         uintptr_t low = (uintptr_t)_PyCode_CODE(object);
         uintptr_t high = (uintptr_t)(_PyCode_CODE(object) + Py_SIZE(object));
-        _PyTracer.code_epoch++;
-        if (_PyTracer.dead_high == 0) {
-            _PyTracer.dead_low = low;
+        _PyTracer_codes.epoch++;
+        if (_PyTracer_codes.dead_high == 0) {
+            _PyTracer_codes.dead_low = low;
         }
-        _PyTracer.dead_low = Py_MIN(_PyTracer.dead_low, low);
-        _PyTracer.dead_high = Py_MAX(_PyTracer.dead_high, high);
+        _PyTracer_codes.dead_low = Py_MIN(_PyTracer_codes.dead_low, low);
+        _PyTracer_codes.dead_high = Py_MAX(_PyTracer_codes.dead_high, high);
     }
     _PyTracer_Unlock();
 }

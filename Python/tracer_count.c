@@ -3,7 +3,7 @@
    Who made the peak is known exactly, without a log.  While traced memory
    rises above all it ever was (`rising`), each allocation is the peak and
    nothing is to be done: the live values of each node are those of the peak.
-   The first free settles how high it was.  From then on the first change of a
+   The first free ends the rise.  From then on the first change of a
    node saves its values.  They are numbered: an epoch is the number of the
    first value that was saved in it, and a smaller number is void.  The next
    rise starts a new epoch, if the old one was used, and its values take the
@@ -11,11 +11,11 @@
    since a peak.
 
    Counters of small blocks have 32 bits; before the sum of bytes would wrap,
-   all of the node's are carried to where there is more room.
+   all of the node's are spilled to where there is more room.
 
    So that the common allocation and free need one comparison each, two
    bounds stand for all this: an allocation looks here if traced memory passes
-   `high`, a free if `free_epoch` is TRACER_LOOK.  A thread without the GIL
+   `high`, a free if free_bound is TRACER_EVERY_FREE.  A thread without the GIL
    changes neither peak nor epoch; it leaves a word in raw_peak and makes both
    bounds such that the next thread with the GIL looks.  The peak is then
    exact but for what other threads did in that instant. */
@@ -28,13 +28,21 @@
 
 #include <time.h>                 // clock_gettime()
 
+struct tracer_peaks _PyTracer_peaks = {.raw = INT64_MIN};
+struct tracer_bounds _PyTracer_bounds = {
+    .alarm_low = INT64_MIN,
+    .alarm_high = INT64_MAX,
+    .deadline = INT64_MAX,
+};
+PyThreadState *_PyTracer_garbage_thread;
+
 /* What all functions here rely on, with few exceptions that say so: the one
    GIL, or the lock where there are several.  Nobody else may walk the list of
    measures. */
 static inline void
 assert_protected(void)
 {
-    assert(!_PyTracer.shared || _PyTracer_HasLock());
+    assert(!_PyTracer.many_gils || _PyTracer_HasLock());
 }
 
 /* --- Alarms */
@@ -43,22 +51,23 @@ void
 _PyTracer_SetBounds(void)
 {
     assert_protected();
-    int64_t high = _PyTracer.alarm_high;
+    int64_t high = _PyTracer_bounds.alarm_high;
     if (!_PyTracer.rising) {
-        high = Py_MIN(high, _PyTracer.peak);
-        for (struct tracer_measure *m = _PyTracer.measures; m; m = m->next) {
+        high = Py_MIN(high, _PyTracer_peaks.traced);
+        struct tracer_measure *m = _PyTracer_peaks.measures;
+        for (; m != NULL; m = m->next) {
             high = Py_MIN(high, m->peak);
         }
     }
     _Py_atomic_store_int64_relaxed(&_PyTracer.high,
                                    _PyTracer.blind ? INT64_MIN : high);
-    int64_t low = Py_MAX(_PyTracer.alarm_low, 0);
+    int64_t low = Py_MAX(_PyTracer_bounds.alarm_low, 0);
     int empty = low > high;
-    _PyTracer.watch_low = empty ? INT64_MAX : low;
-    _PyTracer.watch_span = empty ? 0 : (uint64_t)(high - low);
-    int look = _PyTracer.rising || _PyTracer.garbage_thread != NULL;
-    _Py_atomic_store_uint32_relaxed(&_PyTracer.free_epoch,
-                                    look ? TRACER_LOOK : _PyTracer.epoch);
+    _PyTracer_bounds.watch_low = empty ? INT64_MAX : low;
+    _PyTracer_bounds.watch_span = empty ? 0 : (uint64_t)(high - low);
+    int look = _PyTracer.rising || _PyTracer_garbage_thread != NULL;
+    _Py_atomic_store_uint32_relaxed(
+        &_PyTracer.free_bound, look ? TRACER_EVERY_FREE : _PyTracer.epoch);
 }
 
 /* Threads without the GIL look at these. */
@@ -77,16 +86,16 @@ set_epoch(uint32_t epoch)
 static void
 call_handler(void)
 {
-    if (_PyTracer.alarm_handler != NULL) {
-        _PyTracer.alarm_handler(_PyTracer_Current());
+    if (_PyTracer_bounds.alarm_handler != NULL) {
+        _PyTracer_bounds.alarm_handler(_PyTracer_Current());
     }
 }
 
 static void
 fire(void)
 {
-    _PyTracer.alarm_low = INT64_MIN;
-    _PyTracer.alarm_high = INT64_MAX;
+    _PyTracer_bounds.alarm_low = INT64_MIN;
+    _PyTracer_bounds.alarm_high = INT64_MAX;
     _PyTracer_SetBounds();
     call_handler();
 }
@@ -104,9 +113,9 @@ _PyTracer_CoarseTime(void)
 }
 
 void
-_PyTracer_LookAtLow(void)
+_PyTracer_CheckAlarmLow(void)
 {
-    if (_PyTracer_Current() < _PyTracer.alarm_low) {
+    if (_PyTracer_Current() < _PyTracer_bounds.alarm_low) {
         fire();
     }
 }
@@ -115,41 +124,41 @@ void
 _PyTracer_Watch(void)
 {
     assert_protected();
-    _PyTracer_LookAtLow();
+    _PyTracer_CheckAlarmLow();
     /* The short way counts down itself, and comes here at zero. */
-    if (_PyTracer.countdown > 1) {
-        _PyTracer.countdown--;
+    if (_PyTracer_bounds.countdown > 1) {
+        _PyTracer_bounds.countdown--;
         return;
     }
-    _PyTracer.countdown = TRACER_CLOCK_EVERY;
-    if (_PyTracer_CoarseTime() >= _PyTracer.deadline) {
-        _PyTracer.deadline = INT64_MAX;
+    _PyTracer_bounds.countdown = TRACER_CLOCK_EVERY;
+    if (_PyTracer_CoarseTime() >= _PyTracer_bounds.deadline) {
+        _PyTracer_bounds.deadline = INT64_MAX;
         call_handler();
     }
 }
 
 /* --- Peak */
 
-/* An epoch may have been used by twins alone: it ends all the same. */
+/* An epoch may have been used by rare counters alone: it ends all the same. */
 static void
 next_epoch(void)
 {
     assert_protected();
-    assert(_PyTracer.next_saved >= _PyTracer.epoch);
-    _Py_atomic_store_uint32_relaxed(&_PyTracer.epoch_used, 0);
-    _PyTracer.most_saved = Py_MAX(_PyTracer.most_saved,
-                                  _PyTracer.next_saved - _PyTracer.epoch);
-    set_epoch(++_PyTracer.next_saved);
-    if (_PyTracer.epoch < TRACER_LOOK - TRACER_MAX_NODES) {
+    assert(_PyTracer_tree.next_saved >= _PyTracer.epoch);
+    _Py_atomic_store_uint32_relaxed(&_PyTracer_peaks.epoch_used, 0);
+    _PyTracer_tree.most_saved = Py_MAX(_PyTracer_tree.most_saved,
+                                  _PyTracer_tree.next_saved - _PyTracer.epoch);
+    set_epoch(++_PyTracer_tree.next_saved);
+    if (_PyTracer.epoch < TRACER_EVERY_FREE - TRACER_MAX_NODES) {
         return;
     }
     /* About to wrap: forget the four billion numbers before. */
-    set_epoch(_PyTracer.next_saved = 1);
-    for (uint32_t id = 0; id < _PyTracer.nnodes; id++) {
+    set_epoch(_PyTracer_tree.next_saved = 1);
+    for (uint32_t id = 0; id < _PyTracer_tree.nnodes; id++) {
         _PyTracer_Node(id)->saved = 0;
     }
-    for (uint32_t number = 0; number < _PyTracer.ntwins; number++) {
-        _PyTracer.twins[number].peak_epoch = 0;
+    for (uint32_t number = 0; number < _PyTracer_tree.nrares; number++) {
+        _PyTracer_tree.rares[number].peak_epoch = 0;
     }
 }
 
@@ -157,24 +166,24 @@ static void
 raise_measures(int64_t traced)
 {
     assert_protected();
-    for (struct tracer_measure *m = _PyTracer.measures; m; m = m->next) {
+    for (struct tracer_measure *m = _PyTracer_peaks.measures; m; m = m->next) {
         m->peak = Py_MAX(m->peak, traced);
     }
 }
 
-/* Take over what threads without the GIL saw.  They may have changed twins
-   since: all saved values are void. */
+/* Take over what threads without the GIL saw.  They may have changed rare
+   counters since: all saved values are void. */
 static void
 take_raw_peak(void)
 {
-    if (_Py_atomic_load_int64_relaxed(&_PyTracer.raw_peak) == INT64_MIN) {
+    if (_Py_atomic_load_int64_relaxed(&_PyTracer_peaks.raw) == INT64_MIN) {
         return;
     }
-    int64_t traced = _Py_atomic_exchange_int64(&_PyTracer.raw_peak,
+    int64_t traced = _Py_atomic_exchange_int64(&_PyTracer_peaks.raw,
                                                INT64_MIN);
     raise_measures(traced);
-    if (traced > _PyTracer.peak) {
-        _PyTracer.peak = traced;
+    if (traced > _PyTracer_peaks.traced) {
+        _PyTracer_peaks.traced = traced;
         set_rising(0);
         next_epoch();
     }
@@ -182,32 +191,32 @@ take_raw_peak(void)
 
 /* The peak is over, or was not yet. */
 static void
-settle(void)
+end_rise(void)
 {
     assert_protected();
     take_raw_peak();
     if (_PyTracer.rising) {
         int64_t current = _PyTracer_Current();
-        _PyTracer.peak = Py_MAX(_PyTracer.peak, current);
+        _PyTracer_peaks.traced = Py_MAX(_PyTracer_peaks.traced, current);
         raise_measures(current);
         set_rising(0);
     }
 }
 
 void
-_PyTracer_LookAtHigh(void)
+_PyTracer_RoseAboveHigh(void)
 {
     take_raw_peak();
     int64_t current = _PyTracer_Current();
-    if (current > _PyTracer.peak && !_PyTracer.rising) {
-        if (_Py_atomic_load_uint32_relaxed(&_PyTracer.epoch_used)) {
+    if (current > _PyTracer_peaks.traced && !_PyTracer.rising) {
+        if (_Py_atomic_load_uint32_relaxed(&_PyTracer_peaks.epoch_used)) {
             next_epoch();
         }
         set_rising(1);
     }
     raise_measures(current);
     _PyTracer_SetBounds();
-    if (current > _PyTracer.alarm_high) {
+    if (current > _PyTracer_bounds.alarm_high) {
         fire();
     }
 }
@@ -217,37 +226,37 @@ _PyTracer_LookAtHigh(void)
 static void
 count_garbage(uint32_t id, size_t size, int locked)
 {
-    if (_PyThreadState_GET() != _PyTracer.garbage_thread
+    if (_PyThreadState_GET() != _PyTracer_garbage_thread
         || _PyTracer_IsParked(id))
     {
         return;
     }
-    if (_PyTracer_Node(id)->twin == 0) {
+    if (_PyTracer_Node(id)->rare == 0) {
         if (!locked) {
             _PyTracer_Lock();
         }
-        _PyTracer_MakeTwin(id);
+        _PyTracer_MakeRare(id);
         if (!locked) {
             _PyTracer_Unlock();
         }
     }
-    struct tracer_sum *garbage = &_PyTracer_Twin(id)->garbage;
+    struct tracer_sum *garbage = &_PyTracer_Rare(id)->garbage;
     garbage->bytes += size;
     garbage->blocks++;
 }
 
 void
-_PyTracer_Settle(void)
+_PyTracer_EndRise(void)
 {
-    settle();
+    end_rise();
     _PyTracer_SetBounds();
 }
 
 void
-_PyTracer_LookAtFree(uint32_t node, size_t size, int locked)
+_PyTracer_FreeAtBound(uint32_t node, size_t size, int locked)
 {
-    _PyTracer_Settle();
-    if (_PyTracer.garbage_thread != NULL) {
+    _PyTracer_EndRise();
+    if (_PyTracer_garbage_thread != NULL) {
         count_garbage(node, size, locked);
     }
 }
@@ -255,19 +264,19 @@ _PyTracer_LookAtFree(uint32_t node, size_t size, int locked)
 void
 _PyTracer_RawPeak(int64_t traced)
 {
-    if (traced > _Py_atomic_load_int64_relaxed(&_PyTracer.raw_peak)) {
-        _Py_atomic_store_int64(&_PyTracer.raw_peak, traced);
+    if (traced > _Py_atomic_load_int64_relaxed(&_PyTracer_peaks.raw)) {
+        _Py_atomic_store_int64(&_PyTracer_peaks.raw, traced);
     }
     _PyTracer.high = INT64_MIN;
-    _PyTracer.watch_low = INT64_MAX;
-    _PyTracer.free_epoch = TRACER_LOOK;
+    _PyTracer_bounds.watch_low = INT64_MAX;
+    _PyTracer.free_bound = TRACER_EVERY_FREE;
 }
 
 int64_t
 _PyTracer_Peak(void)
 {
-    int64_t peak = Py_MAX(_PyTracer.peak,
-                          _Py_atomic_load_int64_relaxed(&_PyTracer.raw_peak));
+    int64_t peak = Py_MAX(_PyTracer_peaks.traced,
+                          _Py_atomic_load_int64_relaxed(&_PyTracer_peaks.raw));
     return _PyTracer.rising ? Py_MAX(peak, _PyTracer_Current()) : peak;
 }
 
@@ -281,17 +290,17 @@ _PyTracer_SavePeak(uint32_t id)
                                  | live.bytes);
     if (live.bytes >> TRACER_SAVED_SHIFT
         || live.blocks >> (32 - TRACER_SAVED_SHIFT)
-        || packed == TRACER_SAVED_WIDE)
+        || packed == TRACER_SAVED_SPILLED)
     {
-        _PyTracer_chunk_wide[id >> TRACER_CHUNK_BITS] = 1;
-        _PyTracer.wide[id].saved = live;
-        packed = TRACER_SAVED_WIDE;
+        _PyTracer_chunk_spilled[id >> TRACER_CHUNK_BITS] = 1;
+        _PyTracer_tree.spills[id].saved = live;
+        packed = TRACER_SAVED_SPILLED;
     }
-    uint32_t number = _PyTracer.next_saved++;
-    assert(number - _PyTracer.epoch < _PyTracer.nnodes);
-    _PyTracer.saved[number - _PyTracer.epoch] = packed;
+    uint32_t number = _PyTracer_tree.next_saved++;
+    assert(number - _PyTracer.epoch < _PyTracer_tree.nnodes);
+    _PyTracer_tree.saved[number - _PyTracer.epoch] = packed;
     _PyTracer_Node(id)->saved = number;
-    _Py_atomic_store_uint32_relaxed(&_PyTracer.epoch_used, 1);
+    _Py_atomic_store_uint32_relaxed(&_PyTracer_peaks.epoch_used, 1);
 }
 
 struct tracer_sum
@@ -302,20 +311,20 @@ _PyTracer_AtPeak(uint32_t id)
         struct tracer_counts counts = _PyTracer_Counts(id);
         return _PyTracer_Live(&counts);
     }
-    assert(number < _PyTracer.next_saved);
-    uint32_t packed = _PyTracer.saved[number - _PyTracer.epoch];
-    if (packed == TRACER_SAVED_WIDE) {
-        return _PyTracer.wide[id].saved;
+    assert(number < _PyTracer_tree.next_saved);
+    uint32_t packed = _PyTracer_tree.saved[number - _PyTracer.epoch];
+    if (packed == TRACER_SAVED_SPILLED) {
+        return _PyTracer_tree.spills[id].saved;
     }
     return _PyTracer_UnpackSaved(packed);
 }
 
 void
-_PyTracer_Carry(uint32_t id)
+_PyTracer_Spill(uint32_t id)
 {
     struct tracer_node *node = _PyTracer_Node(id);
-    _PyTracer_chunk_wide[id >> TRACER_CHUNK_BITS] = 1;
-    _PyTracer.wide[id].carried = _PyTracer_Counts(id);
+    _PyTracer_chunk_spilled[id >> TRACER_CHUNK_BITS] = 1;
+    _PyTracer_tree.spills[id].counts = _PyTracer_Counts(id);
     node->alloc_bytes = node->alloc_blocks = 0;
     node->free_bytes = node->free_blocks = 0;
 }
@@ -323,8 +332,8 @@ _PyTracer_Carry(uint32_t id)
 void
 _PyTracer_ResetPeak(void)
 {
-    settle();
-    _PyTracer.peak = _PyTracer_Current();
+    end_rise();
+    _PyTracer_peaks.traced = _PyTracer_Current();
     next_epoch();
     _PyTracer_SetBounds();
 }
@@ -335,8 +344,8 @@ _PyTracer_ClearCounters(void)
     _PyTracer.small_current = 0;
     memset(_PyTracer.parked, 0, sizeof(_PyTracer.parked));
     _Py_atomic_store_int64(&_PyTracer.map_current, 0);
-    _PyTracer.folded = 0;
-    _PyTracer.pruned = 0;
+    _PyTracer_tree.folded = 0;
+    _PyTracer_tree.pruned = 0;
     _PyTracer.untraced = 0;
     _PyTracer_ResetPeak();
 }
@@ -347,11 +356,11 @@ int64_t
 _PyTracer_BeginMeasure(struct tracer_measure *measure)
 {
     _PyTracer_Lock();
-    settle();
+    end_rise();
     int64_t current = _PyTracer_Current();
     measure->peak = current;
-    measure->next = _PyTracer.measures;
-    _PyTracer.measures = measure;
+    measure->next = _PyTracer_peaks.measures;
+    _PyTracer_peaks.measures = measure;
     _PyTracer_SetBounds();
     _PyTracer_Unlock();
     return current;
@@ -372,8 +381,8 @@ void
 _PyTracer_EndMeasure(struct tracer_measure *measure)
 {
     _PyTracer_Lock();
-    settle();
-    struct tracer_measure **link = &_PyTracer.measures;
+    end_rise();
+    struct tracer_measure **link = &_PyTracer_peaks.measures;
     while (*link != measure) {
         assert(*link != NULL);
         link = &(*link)->next;
@@ -388,10 +397,10 @@ _PyTracer_SumTotals(uint64_t *size, uint64_t *count)
 {
     *size = *count = 0;
     _PyTracer_Lock();
-    for (uint32_t id = TRACER_NODE_UNKNOWN; id < _PyTracer.nnodes; id++) {
+    for (uint32_t id = TRACER_NODE_UNKNOWN; id < _PyTracer_tree.nnodes; id++) {
         if (!_PyTracer_IsParked(id)) {
             struct tracer_counts small = _PyTracer_Counts(id);
-            const struct tracer_counts *map = &_PyTracer_Twin(id)->counts;
+            const struct tracer_counts *map = &_PyTracer_Rare(id)->counts;
             *size += small.alloc_bytes + map->alloc_bytes;
             *count += small.alloc_blocks + map->alloc_blocks;
         }
@@ -404,7 +413,7 @@ _PyTracer_SumTotals(uint64_t *size, uint64_t *count)
 static void
 set_garbage_thread(PyThreadState *tstate)
 {
-    _Py_atomic_store_ptr_relaxed(&_PyTracer.garbage_thread, tstate);
+    _Py_atomic_store_ptr_relaxed(&_PyTracer_garbage_thread, tstate);
     _PyTracer_SetBounds();
 }
 
@@ -415,7 +424,7 @@ _PyTracer_GarbageBegin(PyThreadState *tstate)
         return;
     }
     _PyTracer_Lock();
-    if (_PyTracer.tracing && _PyTracer.garbage_thread == NULL) {
+    if (_PyTracer.tracing && _PyTracer_garbage_thread == NULL) {
         set_garbage_thread(tstate);
     }
     _PyTracer_Unlock();
@@ -426,7 +435,7 @@ _PyTracer_GarbageEnd(PyThreadState *tstate)
 {
     /* Nobody else sets it to this thread, or takes it back. */
     if (tstate == NULL
-        || _Py_atomic_load_ptr_relaxed(&_PyTracer.garbage_thread) != tstate)
+        || _Py_atomic_load_ptr_relaxed(&_PyTracer_garbage_thread) != tstate)
     {
         return;
     }
@@ -438,7 +447,7 @@ _PyTracer_GarbageEnd(PyThreadState *tstate)
 void
 _PyTracer_ForgetGarbage(void)
 {
-    PyThreadState *deleting = _PyTracer.garbage_thread;
+    PyThreadState *deleting = _PyTracer_garbage_thread;
     if (deleting != NULL && deleting != _PyThreadState_GET()) {
         set_garbage_thread(NULL);
     }

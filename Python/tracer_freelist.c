@@ -90,16 +90,16 @@ move_locked(enum _PyTracer_freelist list, void *block, size_t size,
 /* Account a block to another node, or to the current stack: the general way,
    see Objects/tracer_short.c.h for the short one. */
 void
-_PyTracer_Move(enum _PyTracer_freelist list, void *block, size_t size,
+_PyTracer_Reassign(enum _PyTracer_freelist list, void *block, size_t size,
                uint32_t node, int capture)
 {
     PyThreadState *tstate = _PyThreadState_GET();
-    if (capture && !_PyTracer.shared) {
+    if (capture && !_PyTracer.many_gils) {
         node = _PyTracer_Capture(tstate);
     }
     _PyTracer_Lock();
     if (_PyTracer.tracing) {      // stop() may have run in between
-        if (capture && _PyTracer.shared) {
+        if (capture && _PyTracer.many_gils) {
             node = _PyTracer_CaptureLocked(tstate);
         }
         move_locked(list, block, size, node);
@@ -116,7 +116,7 @@ _PyTracer_GetParked(enum _PyTracer_freelist kind, uint64_t *blocks,
 {
     uint64_t small = _PyTracer.parked[kind];
     struct tracer_sum big =
-        _PyTracer_Live(&_PyTracer_Twin(TRACER_NODE_PARKED + kind)->counts);
+        _PyTracer_Live(&_PyTracer_Rare(TRACER_NODE_PARKED + kind)->counts);
     *blocks = (small & 0xffffff) + big.blocks;
     *bytes = (small >> 24) + big.bytes;
 }

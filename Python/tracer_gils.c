@@ -2,14 +2,14 @@
 
    While there is one GIL it protects most of the tracer's state, and the fused
    functions, the cache and the shadow stacks rely on it.  An interpreter with
-   a GIL of its own ends that: before it is made, `shared` is set, the general
-   functions are installed, and from then on the lock protects all.
+   a GIL of its own ends that: before it is made, `many_gils` is set, the
+   general functions are installed, and from then on the lock protects all.
 
    When the last one has ended, a pending call of the main interpreter goes
    back.  Its thread is then the only one in the tracer, but for threads
-   without the GIL, which rely on the lock in any case.  What was remembered of stacks and
-   of code is forgotten, as nobody kept it up to date; blocks, counters and the
-   peak are the same either way. */
+   without the GIL, which rely on the lock in any case.  What was remembered of
+   stacks and of code is forgotten, as nobody kept it up to date; blocks,
+   counters and the peak are the same either way. */
 
 #include "Python.h"
 #include "pycore_ceval.h"         // _PyEval_AddPendingCall()
@@ -22,14 +22,18 @@
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_valid.h"
 
+static int own_gils;              // interpreters with a GIL of their own, from
+                                  //   before they run until they have ended;
+                                  //   lock
+
 /* --- Interpreters come and go */
 
 static void
 count_interpreter(PyInterpreterState *interp, int change)
 {
     _PyTracer_ASSERT_LOCKED();
-    _PyTracer.own_gils += change;
-    assert(_PyTracer.own_gils >= 0);
+    own_gils += change;
+    assert(own_gils >= 0);
     if (change > 0) {
         interp->tracer_flags |= _PyTracer_INTERP_OWN_GIL;
     }
@@ -40,12 +44,12 @@ static int
 is_one_more(PyInterpreterState *interp)
 {
     _PyTracer_Lock();
-    int shared = _PyTracer.shared;
-    if (shared) {
+    int many_gils = _PyTracer.many_gils;
+    if (many_gils) {
         count_interpreter(interp, 1);
     }
     _PyTracer_Unlock();
-    return shared;
+    return many_gils;
 }
 
 /* The creator of an interpreter may have released the GIL; another thread may
@@ -64,7 +68,7 @@ _PyTracer_OwnGil(PyInterpreterState *interp)
     _PyTracer_LockAllocators();
     _PyTracer_Lock();
     count_interpreter(interp, 1);
-    _PyTracer.shared = 1;
+    _PyTracer.many_gils = 1;
     if (_PyTracer.tracing) {
         _PyTracer_InstallAllocators(1);
     }
@@ -81,9 +85,9 @@ void
 _PyTracer_CountGils(void)
 {
     _PyTracer_ASSERT_LOCKED();
-    assert(_PyTracer.shared || _PyTracer.own_gils == 0);
-    if (_PyTracer.own_gils == 0) {
-        _PyTracer.shared = 0;
+    assert(_PyTracer.many_gils || own_gils == 0);
+    if (own_gils == 0) {
+        _PyTracer.many_gils = 0;
     }
 }
 
@@ -94,7 +98,7 @@ go_back(void *Py_UNUSED(arg))
 {
     _PyTracer_LockAllocators();
     _PyTracer_LockAll();
-    if (_PyTracer.tracing && _PyTracer.shared && _PyTracer.own_gils == 0) {
+    if (_PyTracer.tracing && _PyTracer.many_gils && own_gils == 0) {
         _PyTracer_CountGils();
         _PyTracer_ForgetStacks();
         _PyTracer_InstallAllocators(1);
@@ -113,9 +117,9 @@ _PyTracer_InterpreterEnd(PyInterpreterState *interp)
     _PyTracer_ForgetInterpreter(interp);
     int last = 0;
     if (interp->tracer_flags & _PyTracer_INTERP_OWN_GIL) {
-        assert(_PyTracer.shared);
+        assert(_PyTracer.many_gils);
         count_interpreter(interp, -1);
-        last = _PyTracer.own_gils == 0;
+        last = own_gils == 0;
     }
     _PyTracer_Unlock();
     if (last) {

@@ -10,15 +10,20 @@
 #include "pycore_tracer_hooks.h"
 #include "pycore_tracer_record.h"
 #include "pycore_tracer_state.h"
+#include "pycore_tracer_tree.h"
+
+struct tracer_below _PyTracer_below;
 
 struct domain {
     const PyMemAllocatorEx *below;
     enum tracer_kind kind;
 };
 
-static const struct domain raw_domain = {&_PyTracer.raw, TRACER_RAW};
-static const struct domain object_domain = {&_PyTracer.obj, TRACER_OBJECT};
-static const struct domain memory_domain = {&_PyTracer.mem, TRACER_MEMORY};
+static const struct domain raw_domain = {&_PyTracer_below.raw, TRACER_RAW};
+static const struct domain object_domain = {&_PyTracer_below.obj,
+                                            TRACER_OBJECT};
+static const struct domain memory_domain = {&_PyTracer_below.mem,
+                                            TRACER_MEMORY};
 
 _Py_thread_local int _PyTracer_inside = 0;
 uint32_t _PyTracer_small_fallback = 0;
@@ -193,18 +198,19 @@ traced_object_free(void *Py_UNUSED(ctx), void *block)
 PyMemAllocatorEx
 _PyTracer_General(PyMemAllocatorDomain domain)
 {
+    const struct tracer_below *below = &_PyTracer_below;
     switch (domain) {
     case PYMEM_DOMAIN_RAW:
         return (PyMemAllocatorEx){
-            _PyTracer.raw.ctx, traced_raw_malloc, traced_raw_calloc,
+            below->raw.ctx, traced_raw_malloc, traced_raw_calloc,
             traced_raw_realloc, traced_raw_free};
     case PYMEM_DOMAIN_MEM:
         return (PyMemAllocatorEx){
-            _PyTracer.mem.ctx, traced_memory_malloc, traced_memory_calloc,
+            below->mem.ctx, traced_memory_malloc, traced_memory_calloc,
             traced_memory_realloc, traced_memory_free};
     case PYMEM_DOMAIN_OBJ:
         return (PyMemAllocatorEx){
-            _PyTracer.obj.ctx, traced_object_malloc, traced_object_calloc,
+            below->obj.ctx, traced_object_malloc, traced_object_calloc,
             traced_object_realloc, traced_object_free};
     }
     Py_UNREACHABLE();

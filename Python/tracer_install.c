@@ -28,8 +28,8 @@ is_ours(const PyMemAllocatorEx *functions)
 }
 
 /* What tracing wraps, and what was installed last, by domain. */
-static PyMemAllocatorEx *const belows[] = {&_PyTracer.raw, &_PyTracer.mem,
-                                           &_PyTracer.obj};
+static PyMemAllocatorEx *const belows[] = {
+    &_PyTracer_below.raw, &_PyTracer_below.mem, &_PyTracer_below.obj};
 static PyMemAllocatorEx installed[3];
 static_assert(PYMEM_DOMAIN_RAW == 0 && PYMEM_DOMAIN_MEM == 1
               && PYMEM_DOMAIN_OBJ == 2, "domains are indices");
@@ -111,7 +111,7 @@ void
 _PyTracer_InstallAllocators(int again)
 {
     assert(_PyTracer.tracing);
-    int fused = _PyTracer_PymallocInUse() && !_PyTracer.shared;
+    int fused = _PyTracer_PymallocInUse() && !_PyTracer.many_gils;
     _PyTracer.short_way = fused && !_PyTracer_small_fallback;
     (void)install(PYMEM_DOMAIN_RAW, _PyTracer_General(PYMEM_DOMAIN_RAW),
                   again);
@@ -129,7 +129,7 @@ _PyTracer_RemoveAllocators(void)
 {
     _PyTracer.blind = 0;
     _PyTracer.short_way = 0;
-    _PyTracer_SetAllocator(PYMEM_DOMAIN_RAW, &_PyTracer.raw);
-    _PyTracer_SetAllocator(PYMEM_DOMAIN_MEM, &_PyTracer.mem);
-    _PyTracer_SetAllocator(PYMEM_DOMAIN_OBJ, &_PyTracer.obj);
+    _PyTracer_SetAllocator(PYMEM_DOMAIN_RAW, &_PyTracer_below.raw);
+    _PyTracer_SetAllocator(PYMEM_DOMAIN_MEM, &_PyTracer_below.mem);
+    _PyTracer_SetAllocator(PYMEM_DOMAIN_OBJ, &_PyTracer_below.obj);
 }

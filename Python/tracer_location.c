@@ -6,16 +6,13 @@
 #include "pycore_tracer_lines.h"
 #include "pycore_tracer_location.h"
 #include "pycore_tracer_memory.h"
-#include "pycore_tracer_state.h"
 #include "pycore_tracer_text.h"
 
 #define INITIAL_FUNCTIONS 256
 #define INITIAL_LOCATIONS 512
 #define INITIAL_WIDE 64
 
-/* Numbers in the indexes are those of the items plus one. */
-static struct tracer_index functions, locations;
-static uint32_t function_capacity, location_capacity;
+struct tracer_places _PyTracer_places;
 
 /* Positions that do not fit in a location. */
 static struct tracer_position *wide;
@@ -34,14 +31,14 @@ mix(uint32_t a, uint32_t b, uint32_t c)
 static uint32_t
 hash_function(uint32_t number)
 {
-    const struct tracer_function *f = &_PyTracer.functions[number - 1];
+    const struct tracer_function *f = &_PyTracer_places.functions[number - 1];
     return mix(f->filename, f->name, (uint32_t)f->first_line);
 }
 
 static int
 equal_function(uint32_t number, const void *key)
 {
-    const struct tracer_function *f = &_PyTracer.functions[number - 1];
+    const struct tracer_function *f = &_PyTracer_places.functions[number - 1];
     const struct tracer_function *wanted = key;
     return f->filename == wanted->filename && f->name == wanted->name
            && f->first_line == wanted->first_line;
@@ -50,24 +47,26 @@ equal_function(uint32_t number, const void *key)
 static uint32_t
 add_function(const struct tracer_function *function)
 {
-    uint32_t id = _PyTracer.nfunctions;
-    if (id == function_capacity) {
-        void *grown = _PyTracer_MemDouble(_PyTracer.functions,
-                                          &function_capacity,
+    struct tracer_places *places = &_PyTracer_places;
+    uint32_t id = places->nfunctions;
+    if (id == places->function_capacity) {
+        void *grown = _PyTracer_MemDouble(places->functions,
+                                          &places->function_capacity,
                                           sizeof(*function));
         if (grown == NULL) {
             return UINT32_MAX;
         }
-        _PyTracer.functions = grown;
+        places->functions = grown;
     }
     if (id + 1 == TRACER_INDEX_MAX
-        || _PyTracer_IndexReserve(&functions, hash_function) < 0)
+        || _PyTracer_IndexReserve(&places->function_index, hash_function) < 0)
     {
         return UINT32_MAX;
     }
-    _PyTracer.functions[id] = *function;
-    _PyTracer.nfunctions++;
-    _PyTracer_IndexAdd(&functions, hash_function(id + 1), id + 1);
+    places->functions[id] = *function;
+    places->nfunctions++;
+    _PyTracer_IndexAdd(&places->function_index, hash_function(id + 1),
+                       id + 1);
     return id;
 }
 
@@ -81,8 +80,8 @@ intern_function(uint32_t filename, uint32_t name, int first_line)
         return UINT32_MAX;
     }
     uint32_t hash = mix(key.filename, key.name, (uint32_t)first_line);
-    uint32_t number = _PyTracer_IndexFind(&functions, hash, equal_function,
-                                          &key);
+    uint32_t number = _PyTracer_IndexFind(&_PyTracer_places.function_index,
+                                          hash, equal_function, &key);
     return number != 0 ? number - 1 : add_function(&key);
 }
 
@@ -189,14 +188,16 @@ struct key {
 static uint32_t
 hash_location(uint32_t number)
 {
-    const struct tracer_location *loc = &_PyTracer.locations[number - 1];
+    const struct tracer_location *loc =
+        &_PyTracer_places.locations[number - 1];
     return mix(loc->function, (uint32_t)_PyTracer_PositionOf(loc).line, 0);
 }
 
 static int
 equal_location(uint32_t number, const void *key)
 {
-    const struct tracer_location *loc = &_PyTracer.locations[number - 1];
+    const struct tracer_location *loc =
+        &_PyTracer_places.locations[number - 1];
     const struct key *wanted = key;
     return loc->function == wanted->function
            && _PyTracer_PositionOf(loc).line == wanted->line;
@@ -205,26 +206,28 @@ equal_location(uint32_t number, const void *key)
 static uint32_t
 add_location(uint32_t function, const struct tracer_position *pos)
 {
-    uint32_t id = _PyTracer.nlocations;
+    struct tracer_places *places = &_PyTracer_places;
+    uint32_t id = places->nlocations;
     struct tracer_location location = {.function = function};
-    if (id == location_capacity) {
-        void *grown = _PyTracer_MemDouble(_PyTracer.locations,
-                                          &location_capacity,
+    if (id == places->location_capacity) {
+        void *grown = _PyTracer_MemDouble(places->locations,
+                                          &places->location_capacity,
                                           sizeof(location));
         if (grown == NULL) {
             return UINT32_MAX;
         }
-        _PyTracer.locations = grown;
+        places->locations = grown;
     }
     if (id + 1 == TRACER_INDEX_MAX
-        || _PyTracer_IndexReserve(&locations, hash_location) < 0
+        || _PyTracer_IndexReserve(&places->location_index, hash_location) < 0
         || set_position(&location, pos) < 0)
     {
         return UINT32_MAX;
     }
-    _PyTracer.locations[id] = location;
-    _PyTracer.nlocations++;
-    _PyTracer_IndexAdd(&locations, hash_location(id + 1), id + 1);
+    places->locations[id] = location;
+    places->nlocations++;
+    _PyTracer_IndexAdd(&places->location_index, hash_location(id + 1),
+                       id + 1);
     return id;
 }
 
@@ -235,12 +238,12 @@ _PyTracer_InternLocation(uint32_t function, const struct tracer_position *pos)
     seen.line = Py_MAX(pos->line, 0);
     struct key key = {function, seen.line};
     uint32_t hash = mix(function, (uint32_t)key.line, 0);
-    uint32_t number = _PyTracer_IndexFind(&locations, hash, equal_location,
-                                          &key);
+    uint32_t number = _PyTracer_IndexFind(&_PyTracer_places.location_index,
+                                          hash, equal_location, &key);
     if (number == 0) {
         return add_location(function, &seen);
     }
-    widen(&_PyTracer.locations[number - 1], &seen);
+    widen(&_PyTracer_places.locations[number - 1], &seen);
     return number - 1;
 }
 
@@ -260,15 +263,16 @@ _PyTracer_InternNoFrame(const char *reason)
 int
 _PyTracer_LocationInit(void)
 {
-    function_capacity = INITIAL_FUNCTIONS;
-    location_capacity = INITIAL_LOCATIONS;
-    _PyTracer.functions = _PyTracer_MemAlloc(
-        function_capacity * sizeof(struct tracer_function));
-    _PyTracer.locations = _PyTracer_MemAlloc(
-        location_capacity * sizeof(struct tracer_location));
-    if (_PyTracer.functions == NULL || _PyTracer.locations == NULL
-        || _PyTracer_IndexInit(&functions, INITIAL_FUNCTIONS) < 0
-        || _PyTracer_IndexInit(&locations, INITIAL_LOCATIONS) < 0)
+    struct tracer_places *places = &_PyTracer_places;
+    places->function_capacity = INITIAL_FUNCTIONS;
+    places->location_capacity = INITIAL_LOCATIONS;
+    places->functions = _PyTracer_MemAlloc(
+        INITIAL_FUNCTIONS * sizeof(struct tracer_function));
+    places->locations = _PyTracer_MemAlloc(
+        INITIAL_LOCATIONS * sizeof(struct tracer_location));
+    if (places->functions == NULL || places->locations == NULL
+        || _PyTracer_IndexInit(&places->function_index, INITIAL_FUNCTIONS) < 0
+        || _PyTracer_IndexInit(&places->location_index, INITIAL_LOCATIONS) < 0)
     {
         return -1;
     }
@@ -279,18 +283,19 @@ _PyTracer_LocationInit(void)
 void
 _PyTracer_LocationClear(void)
 {
-    _PyTracer_MemFree(_PyTracer.functions,
-                      function_capacity * sizeof(struct tracer_function));
-    _PyTracer_MemFree(_PyTracer.locations,
-                      location_capacity * sizeof(struct tracer_location));
+    struct tracer_places *places = &_PyTracer_places;
+    _PyTracer_MemFree(places->functions, places->function_capacity
+                                         * sizeof(struct tracer_function));
+    _PyTracer_MemFree(places->locations, places->location_capacity
+                                         * sizeof(struct tracer_location));
     _PyTracer_MemFree(wide, wide_capacity * sizeof(*wide));
     wide = NULL;
     nwide = wide_capacity = 0;
-    _PyTracer.functions = NULL;
-    _PyTracer.locations = NULL;
-    _PyTracer.nfunctions = _PyTracer.nlocations = 0;
-    _PyTracer_IndexClear(&functions);
-    _PyTracer_IndexClear(&locations);
+    places->functions = NULL;
+    places->locations = NULL;
+    places->nfunctions = places->nlocations = 0;
+    _PyTracer_IndexClear(&places->function_index);
+    _PyTracer_IndexClear(&places->location_index);
 }
 
 /* --- Is all of it right? */
@@ -298,43 +303,49 @@ _PyTracer_LocationClear(void)
 static const char *
 function_fault(uint32_t id)
 {
-    const struct tracer_function *f = &_PyTracer.functions[id];
-    if (f->filename >= _PyTracer.nstrings || f->name >= _PyTracer.nstrings) {
+    const struct tracer_function *f = &_PyTracer_places.functions[id];
+    if (f->filename >= _PyTracer_texts.nstrings
+        || f->name >= _PyTracer_texts.nstrings)
+    {
         return "a function has a name that is no text";
     }
-    return _PyTracer_IndexFind(&functions, hash_function(id + 1),
-                               equal_function, f) == id + 1
+    return _PyTracer_IndexFind(&_PyTracer_places.function_index,
+                               hash_function(id + 1), equal_function, f)
+           == id + 1
            ? NULL : "a function is not found, or there are two";
 }
 
 static const char *
 location_fault(uint32_t id)
 {
-    const struct tracer_location *loc = &_PyTracer.locations[id];
-    if (loc->function >= _PyTracer.nfunctions) {
+    const struct tracer_location *loc = &_PyTracer_places.locations[id];
+    if (loc->function >= _PyTracer_places.nfunctions) {
         return "a location has no function";
     }
     if (loc->more_lines == TRACER_LOCATION_WIDE && loc->line >= nwide) {
         return "a location has a wide position that was never made";
     }
     struct key key = {loc->function, _PyTracer_PositionOf(loc).line};
-    return _PyTracer_IndexFind(&locations, hash_location(id + 1),
-                               equal_location, &key) == id + 1
+    return _PyTracer_IndexFind(&_PyTracer_places.location_index,
+                               hash_location(id + 1), equal_location, &key)
+           == id + 1
            ? NULL : "a location is not found, or there are two";
 }
 
 const char *
 _PyTracer_LocationFault(void)
 {
+    const struct tracer_places *places = &_PyTracer_places;
     const char *fault = NULL;
-    for (uint32_t id = 0; id < _PyTracer.nfunctions && !fault; id++) {
+    for (uint32_t id = 0; id < places->nfunctions && !fault; id++) {
         fault = function_fault(id);
     }
-    for (uint32_t id = 0; id < _PyTracer.nlocations && !fault; id++) {
+    for (uint32_t id = 0; id < places->nlocations && !fault; id++) {
         fault = location_fault(id);
     }
-    if (fault == NULL && (functions.used != _PyTracer.nfunctions
-                          || locations.used != _PyTracer.nlocations))
+    if (fault == NULL
+        && (places->function_index.used != places->nfunctions
+            || places->location_index.used != places->nlocations))
     {
         fault = "the indexes of functions and locations have others than "
                 "there are";

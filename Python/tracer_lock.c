@@ -29,6 +29,9 @@
 #define RETRY_FORK (SECOND / 20000)
 #define GIVE_WAY (SECOND / 1000)
 
+uintptr_t _PyTracer_lock;
+int _PyTracer_abandoned;
+
 /* Who has the lock once acquire() is done. */
 enum acquired {
     ACQUIRED = 1,                 // this thread, from now on
@@ -51,7 +54,7 @@ static void
 futex(int operation, uint32_t value)
 {
     int saved_errno = errno;
-    uint32_t *half = (uint32_t *)&_PyTracer.lock + PY_BIG_ENDIAN;
+    uint32_t *half = (uint32_t *)&_PyTracer_lock + PY_BIG_ENDIAN;
     (void)syscall(SYS_futex, half, operation, value, NULL, NULL, 0);
     errno = saved_errno;
 }
@@ -80,7 +83,7 @@ wait_for(uintptr_t holder, int fork)
 {
     uintptr_t awaited = holder | TRACER_LOCK_AWAITED;
     int waits = holder == awaited
-                || _Py_atomic_compare_exchange_uintptr(&_PyTracer.lock,
+                || _Py_atomic_compare_exchange_uintptr(&_PyTracer_lock,
                                                        &holder, awaited);
     if (fork) {
         sleep_for(RETRY_FORK);
@@ -97,7 +100,7 @@ acquire(int64_t end)
     uintptr_t mine = _PyTracer_ThisThread();
     for (;;) {
         uintptr_t holder = 0;
-        if (_Py_atomic_compare_exchange_uintptr(&_PyTracer.lock, &holder,
+        if (_Py_atomic_compare_exchange_uintptr(&_PyTracer_lock, &holder,
                                                 mine))
         {
             return ACQUIRED;
@@ -167,7 +170,7 @@ after_fork_parent(void)
 static void
 abandon(void)
 {
-    _PyTracer.abandoned = 1;
+    _PyTracer_abandoned = 1;
     _PyTracer_enabled = 0;
     _Py_atomic_store_int_relaxed(&_PyTracer.tracing, 0);
 }
@@ -180,7 +183,7 @@ after_fork_child(void)
 {
     enum acquired acquired = end_fork();
     _Py_atomic_store_int(&waiting_forks, own_waiting_forks);
-    _Py_atomic_store_uintptr(&_PyTracer.lock, _PyTracer_ThisThread());
+    _Py_atomic_store_uintptr(&_PyTracer_lock, _PyTracer_ThisThread());
     if (acquired == KEPT) {
         abandon();
     }

@@ -3,7 +3,7 @@
    Blocks over 512 bytes, the raw domain (which comes without the GIL), and
    what PyTraceMalloc_Track() registers.  Open addressing with linear probing;
    removal shifts the cluster back, so there are no tombstones.  The map
-   counts its blocks in the twins of their nodes.  Locked. */
+   counts its blocks in the rare counters of their nodes.  Locked. */
 
 #include "Python.h"
 #include "pycore_tracer_count.h"
@@ -19,7 +19,7 @@
 int
 _PyTracer_MapInit(void)
 {
-    struct tracer_map *map = &_PyTracer.map;
+    struct tracer_map *map = &_PyTracer_map;
     map->mask = INITIAL_RECORDS - 1;
     map->used = 0;
     map->records = _PyTracer_MemAlloc(INITIAL_RECORDS * RECORD_SIZE);
@@ -29,10 +29,12 @@ _PyTracer_MapInit(void)
 void
 _PyTracer_MapClear(void)
 {
-    struct tracer_map *map = &_PyTracer.map;
+    struct tracer_map *map = &_PyTracer_map;
     _PyTracer_MemFree(map->records, (map->mask + 1) * RECORD_SIZE);
     *map = (struct tracer_map){0};
 }
+
+struct tracer_map _PyTracer_map;
 
 static size_t
 home(const struct tracer_map *map, uintptr_t address, uint32_t domain)
@@ -47,7 +49,7 @@ home(const struct tracer_map *map, uintptr_t address, uint32_t domain)
 static struct tracer_record *
 find_slot(uintptr_t address, uint32_t domain)
 {
-    struct tracer_map *map = &_PyTracer.map;
+    struct tracer_map *map = &_PyTracer_map;
     assert(map->used <= map->mask && (map->mask & (map->mask + 1)) == 0);
     size_t i = home(map, address, domain);
     while (map->records[i].node != TRACER_NODE_NONE
@@ -69,7 +71,7 @@ _PyTracer_MapFind(uintptr_t address, uint32_t domain)
 static int
 grow(void)
 {
-    struct tracer_map *map = &_PyTracer.map;
+    struct tracer_map *map = &_PyTracer_map;
     _PyTracer_ASSERT_LOCKED();
     struct tracer_map old = *map;
     size_t capacity = (old.mask + 1) * 2;
@@ -98,13 +100,13 @@ is_rising(void)
 }
 
 static void
-save_twin_peak(struct tracer_twin *twin)
+save_rare_peak(struct tracer_rare *rare)
 {
     uint32_t epoch = _Py_atomic_load_uint32_relaxed(&_PyTracer.epoch);
-    if (twin->peak_epoch != epoch) {
-        twin->peak = _PyTracer_Live(&twin->counts);
-        twin->peak_epoch = epoch;
-        _Py_atomic_store_uint32_relaxed(&_PyTracer.epoch_used, 1);
+    if (rare->peak_epoch != epoch) {
+        rare->peak = _PyTracer_Live(&rare->counts);
+        rare->peak_epoch = epoch;
+        _Py_atomic_store_uint32_relaxed(&_PyTracer_peaks.epoch_used, 1);
     }
 }
 
@@ -113,20 +115,20 @@ save_twin_peak(struct tracer_twin *twin)
 static int
 has_gil(void)
 {
-    return _PyTracer.shared || _PyThreadState_GET() != NULL;
+    return _PyTracer.many_gils || _PyThreadState_GET() != NULL;
 }
 
 static void
 count_in(uint32_t node, size_t size)
 {
-    struct tracer_twin *twin = _PyTracer_Twin(node);
-    assert(twin != &_PyTracer.twins[0]);
+    struct tracer_rare *rare = _PyTracer_Rare(node);
+    assert(rare != &_PyTracer_tree.rares[0]);
     if (!_PyTracer_IsParked(node)) {
         _Py_atomic_add_int64(&_PyTracer.map_current, (int64_t)size);
         int64_t current = _PyTracer_Current();
         if (current > _Py_atomic_load_int64_relaxed(&_PyTracer.high)) {
             if (has_gil()) {
-                _PyTracer_LookAtHigh();
+                _PyTracer_RoseAboveHigh();
             }
             else {
                 _PyTracer_RawPeak(current);
@@ -134,51 +136,51 @@ count_in(uint32_t node, size_t size)
         }
         else if (size == 0 && is_rising() && has_gil()) {
             /* As much as before, but not what it was made of. */
-            _PyTracer_Settle();
+            _PyTracer_EndRise();
         }
         if (!is_rising()) {
-            save_twin_peak(twin);
+            save_rare_peak(rare);
         }
     }
-    twin->counts.alloc_bytes += size;
-    twin->counts.alloc_blocks++;
+    rare->counts.alloc_bytes += size;
+    rare->counts.alloc_blocks++;
 }
 
 static void
 count_out(uint32_t node, size_t size)
 {
-    struct tracer_twin *twin = _PyTracer_Twin(node);
-    assert(twin != &_PyTracer.twins[0]);
-    assert(_PyTracer_Live(&twin->counts).bytes >= size
-           && _PyTracer_Live(&twin->counts).blocks > 0);
+    struct tracer_rare *rare = _PyTracer_Rare(node);
+    assert(rare != &_PyTracer_tree.rares[0]);
+    assert(_PyTracer_Live(&rare->counts).bytes >= size
+           && _PyTracer_Live(&rare->counts).blocks > 0);
     if (!_PyTracer_IsParked(node)) {
-        if (_Py_atomic_load_uint32_relaxed(&_PyTracer.free_epoch)
-            == TRACER_LOOK)
+        if (_Py_atomic_load_uint32_relaxed(&_PyTracer.free_bound)
+            == TRACER_EVERY_FREE)
         {
             if (has_gil()) {
-                _PyTracer_LookAtFree(node, size, 1);
+                _PyTracer_FreeAtBound(node, size, 1);
             }
             else if (is_rising()) {
                 _PyTracer_RawPeak(_PyTracer_Current());
             }
         }
-        save_twin_peak(twin);
+        save_rare_peak(rare);
         _Py_atomic_add_int64(&_PyTracer.map_current, -(int64_t)size);
         if (_PyTracer.watched && has_gil()) {
-            _PyTracer_LookAtLow();
+            _PyTracer_CheckAlarmLow();
         }
     }
-    twin->counts.free_bytes += size;
-    twin->counts.free_blocks++;
+    rare->counts.free_bytes += size;
+    rare->counts.free_blocks++;
 }
 
 /* Store the record, in place of one with its address; 0, or -1. */
 static int
 place(const struct tracer_record *record)
 {
-    struct tracer_map *map = &_PyTracer.map;
+    struct tracer_map *map = &_PyTracer_map;
     assert(record->node != TRACER_NODE_NONE
-           && record->node < _PyTracer.nnodes);
+           && record->node < _PyTracer_tree.nnodes);
     assert(record->kind <= TRACER_EXTERNAL);
     struct tracer_record *slot = find_slot(record->address, record->domain);
     if (slot->node != TRACER_NODE_NONE) {
@@ -196,7 +198,7 @@ place(const struct tracer_record *record)
         map->used++;
     }
     *slot = *record;
-    _PyTracer_MakeTwin(record->node);
+    _PyTracer_MakeRare(record->node);
     return 0;
 }
 
@@ -213,7 +215,7 @@ _PyTracer_MapAdd(const struct tracer_record *record)
 static void
 remove_slot(struct tracer_record *slot)
 {
-    struct tracer_map *map = &_PyTracer.map;
+    struct tracer_map *map = &_PyTracer_map;
     size_t hole = (size_t)(slot - map->records);
     assert(map->used > 0 && hole <= map->mask);
     size_t i = hole;
@@ -252,7 +254,7 @@ _PyTracer_MapRemove(uintptr_t address, uint32_t domain,
 const char *
 _PyTracer_MapFault(void)
 {
-    const struct tracer_map *map = &_PyTracer.map;
+    const struct tracer_map *map = &_PyTracer_map;
     size_t used = 0;
     for (size_t i = 0; i <= map->mask; i++) {
         struct tracer_record *record = &map->records[i];
@@ -260,7 +262,7 @@ _PyTracer_MapFault(void)
             continue;
         }
         used++;
-        if (record->node >= _PyTracer.nnodes) {
+        if (record->node >= _PyTracer_tree.nnodes) {
             return "a record of the map has no node";
         }
         if (record->kind > TRACER_EXTERNAL
@@ -284,15 +286,15 @@ _PyTracer_MapRestore(const struct tracer_record *old)
     if (place(old) < 0) {
         return -1;
     }
-    struct tracer_twin *twin = _PyTracer_Twin(old->node);
-    assert(twin != &_PyTracer.twins[0]);
+    struct tracer_rare *rare = _PyTracer_Rare(old->node);
+    assert(rare != &_PyTracer_tree.rares[0]);
     if (!_PyTracer_IsParked(old->node)) {
         if (!is_rising()) {
-            save_twin_peak(twin);
+            save_rare_peak(rare);
         }
         _Py_atomic_add_int64(&_PyTracer.map_current, (int64_t)old->size);
     }
-    twin->counts.free_bytes -= old->size;
-    twin->counts.free_blocks--;
+    rare->counts.free_bytes -= old->size;
+    rare->counts.free_blocks--;
     return 0;
 }

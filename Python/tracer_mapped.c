@@ -16,6 +16,7 @@
    records, too: the blocks are still there, but nobody knows their pools. */
 
 #include "Python.h"
+#include "pycore_tracer_blocks.h"
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_mapped.h"
@@ -27,7 +28,7 @@ _PyTracer_DropEntry(uint32_t *entry, uintptr_t address)
     uint32_t old = entry == NULL ? TRACER_ENTRY_MAPPED : *entry;
     if (old == TRACER_ENTRY_MAPPED) {
         struct tracer_record record;
-        if (_PyTracer.map.in_pools) {
+        if (_PyTracer_map.in_pools) {
             (void)_PyTracer_MapRemove(address, 0, &record);
         }
     }
@@ -54,7 +55,7 @@ _PyTracer_MapEntry(uint32_t entry, uintptr_t address, int leaked)
         if (_PyTracer_IsParked(record.node)) {
             return;               // all blocks of the pool are free
         }
-        _PyTracer.map.in_pools = 1;
+        _PyTracer_map.in_pools = 1;
     }
     /* It was freed here, and comes back there. */
     if (_PyTracer_MapRestore(&record) < 0) {

@@ -8,10 +8,10 @@
    back to a free list of their size, zeroed; text is never given back one by
    one.
 
-   Everything here is called with _PyTracer.lock held, returns NULL when there
-   is no memory, and sets no exception.  tracer_memory.fail_* let a test make
-   any single request fail, and page_size makes pages as large as they are on
-   other machines. */
+   Everything here is called with the lock held, returns NULL when there is no
+   memory, and sets no exception.  _PyTracer_memory.fail_* let a test make any
+   single request fail, and page_size makes pages as large as they are on other
+   machines. */
 
 #include "Python.h"
 #include "pycore_tracer_memory.h"
@@ -24,7 +24,7 @@
 #define REGION_SIZE (256 * 1024)
 #define RESERVE_SHARE 8           // a range takes at most 1/8 of what is left
 #define TABLE_UNIT 16             // entries; tables are multiples of it
-#define NTABLE_LISTS Py_ARRAY_LENGTH(_PyTracer.memory.free_tables)
+#define NTABLE_LISTS Py_ARRAY_LENGTH(_PyTracer_memory.free_tables)
 
 struct region {
     struct region *next;
@@ -35,12 +35,14 @@ struct free_table {
     struct free_table *next;
 };
 
+struct tracer_memory _PyTracer_memory;
+
 static struct region *regions;
 
 static int
 must_fail(void)
 {
-    struct tracer_memory *memory = &_PyTracer.memory;
+    struct tracer_memory *memory = &_PyTracer_memory;
     long call = ++memory->calls;
     return memory->fail_from > 0 && call >= memory->fail_from
            && (memory->fail_to <= 0 || call < memory->fail_to);
@@ -57,7 +59,7 @@ _PyTracer_MemAlloc(size_t size)
     if (p == MAP_FAILED) {
         return NULL;
     }
-    _PyTracer.memory.total += size;
+    _PyTracer_memory.total += size;
     return p;
 }
 
@@ -65,16 +67,16 @@ void
 _PyTracer_MemFree(void *p, size_t size)
 {
     if (p != NULL) {
-        assert(_PyTracer.memory.total >= size);
+        assert(_PyTracer_memory.total >= size);
         munmap(p, size);
-        _PyTracer.memory.total -= size;
+        _PyTracer_memory.total -= size;
     }
 }
 
 static size_t
 page_size(void)
 {
-    size_t *size = &_PyTracer.memory.page_size;
+    size_t *size = &_PyTracer_memory.page_size;
     if (*size == 0) {
         *size = (size_t)sysconf(_SC_PAGESIZE);
     }
@@ -169,7 +171,7 @@ _PyTracer_MemDouble(void *p, uint32_t *capacity, size_t item_size)
 static char *
 cut(size_t size)
 {
-    struct tracer_memory *memory = &_PyTracer.memory;
+    struct tracer_memory *memory = &_PyTracer_memory;
     size = _Py_SIZE_ROUND_UP(size, 8);
     assert(size <= REGION_SIZE - 64);
     if ((size_t)(memory->bump_end - memory->bump) < size) {
@@ -205,7 +207,7 @@ uint32_t *
 _PyTracer_MemTable(size_t nentries)
 {
     size_t units = table_units(nentries);
-    void **list = &_PyTracer.memory.free_tables[units - 1];
+    void **list = &_PyTracer_memory.free_tables[units - 1];
     struct free_table *table = *list;
     if (table != NULL) {
         *list = table->next;
@@ -219,7 +221,7 @@ void
 _PyTracer_MemFreeTable(uint32_t *table, size_t nentries)
 {
     size_t units = table_units(nentries);
-    void **list = &_PyTracer.memory.free_tables[units - 1];
+    void **list = &_PyTracer_memory.free_tables[units - 1];
     memset(table, 0, nentries * sizeof(uint32_t));
     ((struct free_table *)table)->next = *list;
     *list = table;
@@ -229,7 +231,7 @@ _PyTracer_MemFreeTable(uint32_t *table, size_t nentries)
 size_t
 _PyTracer_MemUnused(void)
 {
-    const struct tracer_memory *memory = &_PyTracer.memory;
+    const struct tracer_memory *memory = &_PyTracer_memory;
     size_t size = (size_t)(memory->bump_end - memory->bump);
     for (size_t i = 0; i < NTABLE_LISTS; i++) {
         const struct free_table *table = memory->free_tables[i];
@@ -243,7 +245,7 @@ _PyTracer_MemUnused(void)
 void
 _PyTracer_MemClear(void)
 {
-    struct tracer_memory *memory = &_PyTracer.memory;
+    struct tracer_memory *memory = &_PyTracer_memory;
     while (regions != NULL) {
         struct region *next = regions->next;
         _PyTracer_MemFree(regions, REGION_SIZE);
@@ -269,7 +271,7 @@ in_regions(const void *p)
 const char *
 _PyTracer_MemFault(void)
 {
-    const struct tracer_memory *memory = &_PyTracer.memory;
+    const struct tracer_memory *memory = &_PyTracer_memory;
     for (size_t i = 0; i < NTABLE_LISTS; i++) {
         const struct free_table *table = memory->free_tables[i];
         for (; table != NULL; table = table->next) {

@@ -10,17 +10,19 @@
    The nodes that are left move together, in their order, so that a parent
    still has a smaller number than its children; whoever names a node by its
    number is told: entries of small blocks, records of the map, saved values
-   of the peak, twins, the index of children.  Caches and shadow stacks are
-   forgotten.
+   of the peak, rare counters, the index of children.  Caches and shadow stacks
+   are forgotten.
 
    A capture finds no node when it is time, and prunes before it looks again,
-   with the GIL.  All that
-   may fail comes first: without memory, nothing is changed. */
+   with the GIL.  All that may fail comes first: without memory, nothing is
+   changed. */
 
 #include "Python.h"
 #include "pycore_tracer_blocks.h"
 #include "pycore_tracer_count.h"
+#include "pycore_tracer_location.h"
 #include "pycore_tracer_lock.h"
+#include "pycore_tracer_map.h"
 #include "pycore_tracer_memory.h"
 #include "pycore_tracer_prune.h"
 #include "pycore_tracer_stack.h"
@@ -30,17 +32,17 @@
 
 struct pruning {
     uint32_t *numbers;            // by old number: the new one, 0: it goes
-    uint32_t *twins;              // the same of twins
+    uint32_t *rares;              // the same of rare counters
     uint32_t *stumps;             // by location, 0: none
     uint32_t *saved;              // values of the peak, in their new order
-    uint32_t nnodes, ntwins, nsaved, nlocations;      // before
+    uint32_t nnodes, nrares, nsaved, nlocations;      // before
 };
 
 static void
 free_pruning(struct pruning *p)
 {
     _PyTracer_MemFree(p->numbers, p->nnodes * sizeof(*p->numbers));
-    _PyTracer_MemFree(p->twins, p->ntwins * sizeof(*p->twins));
+    _PyTracer_MemFree(p->rares, p->nrares * sizeof(*p->rares));
     _PyTracer_MemFree(p->stumps, p->nlocations * sizeof(*p->stumps));
     _PyTracer_MemFree(p->saved, (p->nsaved + 1) * sizeof(*p->saved));
 }
@@ -49,16 +51,16 @@ static int
 begin_pruning(struct pruning *p)
 {
     _PyTracer_ASSERT_LOCKED();
-    assert(!_PyTracer.shared && _PyTracer.tracing);
-    p->nnodes = _PyTracer.nnodes;
-    p->ntwins = _PyTracer.ntwins;
-    p->nsaved = _PyTracer.next_saved - _PyTracer.epoch;
-    p->nlocations = _PyTracer.nlocations;
+    assert(!_PyTracer.many_gils && _PyTracer.tracing);
+    p->nnodes = _PyTracer_tree.nnodes;
+    p->nrares = _PyTracer_tree.nrares;
+    p->nsaved = _PyTracer_tree.next_saved - _PyTracer.epoch;
+    p->nlocations = _PyTracer_places.nlocations;
     p->numbers = _PyTracer_MemAlloc(p->nnodes * sizeof(*p->numbers));
-    p->twins = _PyTracer_MemAlloc(p->ntwins * sizeof(*p->twins));
+    p->rares = _PyTracer_MemAlloc(p->nrares * sizeof(*p->rares));
     p->stumps = _PyTracer_MemAlloc(p->nlocations * sizeof(*p->stumps));
     p->saved = _PyTracer_MemAlloc((p->nsaved + 1) * sizeof(*p->saved));
-    if (p->numbers == NULL || p->twins == NULL || p->stumps == NULL
+    if (p->numbers == NULL || p->rares == NULL || p->stumps == NULL
         || p->saved == NULL)
     {
         free_pruning(p);
@@ -79,13 +81,13 @@ static int
 is_needed(uint32_t id)
 {
     struct tracer_counts counts = _PyTracer_Counts(id);
-    const struct tracer_twin *twin = _PyTracer_Twin(id);
+    const struct tracer_rare *rare = _PyTracer_Rare(id);
     return !has_parent(_PyTracer_Node(id))
            || _PyTracer_Live(&counts).blocks != 0
-           || _PyTracer_Live(&twin->counts).blocks != 0
+           || _PyTracer_Live(&rare->counts).blocks != 0
            || _PyTracer_AtPeak(id).blocks != 0
-           || (twin->peak_epoch == _PyTracer.epoch
-               && twin->peak.blocks != 0);
+           || (rare->peak_epoch == _PyTracer.epoch
+               && rare->peak.blocks != 0);
 }
 
 static void
@@ -97,21 +99,21 @@ add_counts(struct tracer_counts *to, const struct tracer_counts *from)
     to->free_blocks += from->free_blocks;
 }
 
-/* A stump without a twin takes over the node's. */
+/* A stump without rare counters takes over the node's. */
 static void
-add_twin(struct tracer_node *stump, struct tracer_node *node)
+add_rare(struct tracer_node *stump, struct tracer_node *node)
 {
-    if (node->twin == 0) {
+    if (node->rare == 0) {
         return;
     }
-    assert(node->twin < _PyTracer.ntwins && node->twin != stump->twin);
-    if (stump->twin == 0) {
-        stump->twin = node->twin;
-        node->twin = 0;
+    assert(node->rare < _PyTracer_tree.nrares && node->rare != stump->rare);
+    if (stump->rare == 0) {
+        stump->rare = node->rare;
+        node->rare = 0;
         return;
     }
-    struct tracer_twin *to = &_PyTracer.twins[stump->twin];
-    const struct tracer_twin *from = &_PyTracer.twins[node->twin];
+    struct tracer_rare *to = &_PyTracer_tree.rares[stump->rare];
+    const struct tracer_rare *from = &_PyTracer_tree.rares[node->rare];
     add_counts(&to->counts, &from->counts);
     to->garbage.bytes += from->garbage.bytes;
     to->garbage.blocks += from->garbage.blocks;
@@ -130,8 +132,8 @@ add_to_stump(uint32_t stump, uint32_t id)
     if (counts.alloc_bytes > UINT32_MAX - Py_MAX(node->alloc_bytes,
                                                  node->free_bytes))
     {
-        _PyTracer_Carry(stump);
-        add_counts(&_PyTracer.wide[stump].carried, &counts);
+        _PyTracer_Spill(stump);
+        add_counts(&_PyTracer_tree.spills[stump].counts, &counts);
     }
     else {
         node->alloc_bytes += (uint32_t)counts.alloc_bytes;
@@ -139,14 +141,14 @@ add_to_stump(uint32_t stump, uint32_t id)
         node->free_bytes += (uint32_t)counts.free_bytes;
         node->free_blocks += (uint32_t)counts.free_blocks;
     }
-    add_twin(node, _PyTracer_Node(id));
+    add_rare(node, _PyTracer_Node(id));
 }
 
 static int
 has_totals(uint32_t id)
 {
     return _PyTracer_Counts(id).alloc_blocks != 0
-           || _PyTracer_Node(id)->twin != 0;
+           || _PyTracer_Node(id)->rare != 0;
 }
 
 /* How many frames are below the node's on the stack. */
@@ -214,15 +216,15 @@ choose_nodes(struct pruning *p)
 /* --- Moving those that stay */
 
 static void
-move_wide(uint32_t to, uint32_t from)
+move_spill(uint32_t to, uint32_t from)
 {
-    uint8_t *wide = _PyTracer_chunk_wide;
-    if (wide[from >> TRACER_CHUNK_BITS]) {
-        _PyTracer.wide[to] = _PyTracer.wide[from];
-        wide[to >> TRACER_CHUNK_BITS] = 1;
+    uint8_t *spilled = _PyTracer_chunk_spilled;
+    if (spilled[from >> TRACER_CHUNK_BITS]) {
+        _PyTracer_tree.spills[to] = _PyTracer_tree.spills[from];
+        spilled[to >> TRACER_CHUNK_BITS] = 1;
     }
-    else if (wide[to >> TRACER_CHUNK_BITS]) {
-        _PyTracer.wide[to] = (struct tracer_wide){0};
+    else if (spilled[to >> TRACER_CHUNK_BITS]) {
+        _PyTracer_tree.spills[to] = (struct tracer_spill){0};
     }
 }
 
@@ -236,10 +238,10 @@ clear_tail(uint32_t nnodes, uint32_t end)
     while (id < end) {
         uint32_t chunk = id >> TRACER_CHUNK_BITS;
         uint32_t next = (chunk + 1) << TRACER_CHUNK_BITS;
-        if (_PyTracer_chunk_wide[chunk]) {
-            memset(&_PyTracer.wide[id], 0,
-                   (next - id) * sizeof(struct tracer_wide));
-            _PyTracer_chunk_wide[chunk] = (id & (TRACER_CHUNK_NODES - 1))
+        if (_PyTracer_chunk_spilled[chunk]) {
+            memset(&_PyTracer_tree.spills[id], 0,
+                   (next - id) * sizeof(struct tracer_spill));
+            _PyTracer_chunk_spilled[chunk] = (id & (TRACER_CHUNK_NODES - 1))
                                              != 0;
         }
         id = next;
@@ -259,7 +261,7 @@ move_nodes(struct pruning *p)
         }
         assert(next <= id);
         if (id != next) {
-            move_wide(next, id);
+            move_spill(next, id);
             *_PyTracer_Node(next) = *_PyTracer_Node(id);
         }
         struct tracer_node *node = _PyTracer_Node(next);
@@ -270,8 +272,8 @@ move_nodes(struct pruning *p)
         p->numbers[id] = next++;
     }
     clear_tail(next, p->nnodes);
-    _PyTracer.nnodes = next;
-    _PyTracer.pruned += p->nnodes - next;
+    _PyTracer_tree.nnodes = next;
+    _PyTracer_tree.pruned += p->nnodes - next;
 }
 
 /* There is room for as many saved values as there are nodes, hence those of
@@ -280,41 +282,41 @@ static void
 move_saved(struct pruning *p)
 {
     uint32_t n = 0;
-    for (uint32_t id = 0; id < _PyTracer.nnodes; id++) {
+    for (uint32_t id = 0; id < _PyTracer_tree.nnodes; id++) {
         struct tracer_node *node = _PyTracer_Node(id);
         if (node->saved >= _PyTracer.epoch) {
             assert(n < p->nsaved);
-            p->saved[n] = _PyTracer.saved[node->saved - _PyTracer.epoch];
+            p->saved[n] = _PyTracer_tree.saved[node->saved - _PyTracer.epoch];
             node->saved = _PyTracer.epoch + n++;
         }
     }
-    assert(n <= _PyTracer.nnodes);
-    memcpy(_PyTracer.saved, p->saved, n * sizeof(*p->saved));
-    _PyTracer.most_saved = Py_MAX(_PyTracer.most_saved, p->nsaved);
-    _PyTracer.next_saved = _PyTracer.epoch + n;
+    assert(n <= _PyTracer_tree.nnodes);
+    memcpy(_PyTracer_tree.saved, p->saved, n * sizeof(*p->saved));
+    _PyTracer_tree.most_saved = Py_MAX(_PyTracer_tree.most_saved, p->nsaved);
+    _PyTracer_tree.next_saved = _PyTracer.epoch + n;
 }
 
 static void
-move_twins(struct pruning *p)
+move_rares(struct pruning *p)
 {
-    for (uint32_t id = 0; id < _PyTracer.nnodes; id++) {
-        p->twins[_PyTracer_Node(id)->twin] = 1;
+    for (uint32_t id = 0; id < _PyTracer_tree.nnodes; id++) {
+        p->rares[_PyTracer_Node(id)->rare] = 1;
     }
     uint32_t next = 1;
-    for (uint32_t number = 1; number < p->ntwins; number++) {
-        if (p->twins[number]) {
-            _PyTracer.twins[next] = _PyTracer.twins[number];
-            p->twins[number] = next++;
+    for (uint32_t number = 1; number < p->nrares; number++) {
+        if (p->rares[number]) {
+            _PyTracer_tree.rares[next] = _PyTracer_tree.rares[number];
+            p->rares[number] = next++;
         }
     }
-    assert(next <= p->ntwins);
-    p->twins[0] = 0;
-    memset(&_PyTracer.twins[next], 0,
-           (p->ntwins - next) * sizeof(struct tracer_twin));
-    _PyTracer.ntwins = next;
-    for (uint32_t id = 0; id < _PyTracer.nnodes; id++) {
+    assert(next <= p->nrares);
+    p->rares[0] = 0;
+    memset(&_PyTracer_tree.rares[next], 0,
+           (p->nrares - next) * sizeof(struct tracer_rare));
+    _PyTracer_tree.nrares = next;
+    for (uint32_t id = 0; id < _PyTracer_tree.nnodes; id++) {
         struct tracer_node *node = _PyTracer_Node(id);
-        node->twin = p->twins[node->twin];
+        node->rare = p->rares[node->rare];
     }
 }
 
@@ -338,7 +340,7 @@ renumber_pool(const struct tracer_pool *pool, void *arg)
 static void
 renumber_map(const struct pruning *p)
 {
-    const struct tracer_map *map = &_PyTracer.map;
+    const struct tracer_map *map = &_PyTracer_map;
     for (size_t i = 0; i <= map->mask; i++) {
         uint32_t node = p->numbers[map->records[i].node];
         assert((node == TRACER_NODE_NONE)
@@ -352,11 +354,11 @@ renumber_map(const struct pruning *p)
 static void
 set_next_time(void)
 {
-    uint32_t max = _PyTracer.max_nodes;
-    _PyTracer.prune_at = Py_MAX(TRACER_PRUNE_AT, 2 * _PyTracer.nnodes);
-    if (_PyTracer.prune_at >= max) {
-        _PyTracer.prune_at = _PyTracer.nnodes < max / 4 * 3 ? max - 1
-                                                            : UINT32_MAX;
+    struct tracer_call_tree *tree = &_PyTracer_tree;
+    tree->prune_at = Py_MAX(TRACER_PRUNE_AT, 2 * tree->nnodes);
+    if (tree->prune_at >= tree->max_nodes) {
+        tree->prune_at = tree->nnodes < tree->max_nodes / 4 * 3
+                         ? tree->max_nodes - 1 : UINT32_MAX;
     }
 }
 
@@ -365,7 +367,7 @@ prune_locked(void)
 {
     struct pruning p = {0};
     if (begin_pruning(&p) < 0) {
-        _PyTracer.prune_at = _PyTracer.nnodes + TRACER_CHUNK_NODES;
+        _PyTracer_tree.prune_at = _PyTracer_tree.nnodes + TRACER_CHUNK_NODES;
         return;
     }
     _PyTracer_AssertValid("prune");
@@ -374,7 +376,7 @@ prune_locked(void)
     choose_nodes(&p);
     move_nodes(&p);
     move_saved(&p);
-    move_twins(&p);
+    move_rares(&p);
     (void)_PyTracer_VisitPools(renumber_pool, &p);
     renumber_map(&p);
     _PyTracer_ReindexTree();
@@ -389,7 +391,7 @@ prune_locked(void)
 static void
 prune(void)
 {
-    _PyTracer.must_prune = 0;
+    _PyTracer_tree.must_prune = 0;
     if (_PyTracer_TryLockAll()) {
         if (_PyTracer.tracing) {
             prune_locked();
@@ -401,7 +403,7 @@ prune(void)
 uint32_t
 _PyTracer_CapturePruned(PyThreadState *tstate)
 {
-    if (!_PyTracer.must_prune) {
+    if (!_PyTracer_tree.must_prune) {
         return TRACER_NODE_NONE;
     }
     prune();

@@ -30,7 +30,7 @@ static int
 map_record(const struct tracer_record *r)
 {
     if (r->kind == TRACER_EXTERNAL) {
-        _PyTracer.map.in_pools = 1;
+        _PyTracer_map.in_pools = 1;
     }
     return _PyTracer_MapAdd(r);
 }
@@ -83,7 +83,7 @@ _PyTracer_Record(void *block, size_t size, enum tracer_kind kind)
 {
     PyThreadState *tstate = _PyThreadState_GET();
     uint32_t node = TRACER_NODE_NONE;
-    int captured = tstate != NULL && !_PyTracer.shared
+    int captured = tstate != NULL && !_PyTracer.many_gils
                    && _Py_atomic_load_int_relaxed(&_PyTracer.tracing);
     if (captured) {
         node = _PyTracer_Capture(tstate);
@@ -139,7 +139,7 @@ _PyTracer_Drop(void *block, struct tracer_dropped *dropped)
     dropped->clears = _PyTracer.clears;
     if (_PyTracer.tracing
         && (!_PyTracer_MapRemove((uintptr_t)block, 0, old)
-            || _PyTracer.map.in_pools))
+            || _PyTracer_map.in_pools))
     {
         drop_entry(block, dropped);
     }

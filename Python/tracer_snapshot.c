@@ -20,6 +20,7 @@
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_freelist.h"
 #include "pycore_tracer_lock.h"
+#include "pycore_tracer_map.h"
 #include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_types.h"
@@ -290,7 +291,7 @@ static int
 copy_map(struct copier *c)
 {
     struct tracer_snapshot *s = c->s;
-    const struct tracer_map *map = &_PyTracer.map;
+    const struct tracer_map *map = &_PyTracer_map;
     s->others = _PyTracer_Room(&c->rooms, TRACER_ROOM_OTHERS, map->used,
                                sizeof(*s->others));
     if (s->others == NULL) {
@@ -351,8 +352,8 @@ copy_facts(struct tracer_facts *facts)
     facts->current = (uint64_t)_PyTracer_Current();
     facts->peak = (uint64_t)_PyTracer_Peak();
     facts->untraced = _PyTracer.untraced;
-    facts->folded = _PyTracer.folded;
-    facts->pruned = _PyTracer.pruned;
+    facts->folded = _PyTracer_tree.folded;
+    facts->pruned = _PyTracer_tree.pruned;
     for (int i = 0; i < _PyTracer_NFREELISTS; i++) {
         _PyTracer_GetParked(i, &facts->parked[i][0], &facts->parked[i][1]);
     }

@@ -10,6 +10,8 @@
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_state.h"
+#include "pycore_tracer_text.h"
+#include "pycore_tracer_tree.h"
 #include "pycore_tracer_types.h"
 
 #define UNKNOWN "<unknown>"
@@ -20,10 +22,10 @@
 static int
 copy_strings(struct tracer_snapshot *s, struct tracer_rooms *rooms)
 {
-    uint32_t n = _PyTracer.nstrings;
+    uint32_t n = _PyTracer_texts.nstrings;
     uint64_t size = 0;
     for (uint32_t i = 0; i < n; i++) {
-        size += _PyTracer.strings[i].length;
+        size += _PyTracer_texts.strings[i].length;
     }
     char *text = _PyTracer_Room(rooms, TRACER_ROOM_TEXT, size, 1);
     struct snapshot_string *strings = _PyTracer_Room(
@@ -32,7 +34,7 @@ copy_strings(struct tracer_snapshot *s, struct tracer_rooms *rooms)
         return -1;
     }
     for (uint32_t i = 0; i < n; i++) {
-        const struct tracer_string *string = &_PyTracer.strings[i];
+        const struct tracer_string *string = &_PyTracer_texts.strings[i];
         strings[i].offset = s->text_size;
         strings[i].length = string->length;
         memcpy(text + s->text_size, string->utf8, string->length);
@@ -48,7 +50,7 @@ copy_strings(struct tracer_snapshot *s, struct tracer_rooms *rooms)
 static int
 copy_locations(struct tracer_snapshot *s, struct tracer_rooms *rooms)
 {
-    uint32_t n = _PyTracer.nlocations;
+    uint32_t n = _PyTracer_places.nlocations;
     /* And one more, of the unknown node. */
     struct snapshot_location *locations = _PyTracer_Room(
         rooms, TRACER_ROOM_LOCATIONS, (uint64_t)n + 1, sizeof(*locations));
@@ -56,11 +58,11 @@ copy_locations(struct tracer_snapshot *s, struct tracer_rooms *rooms)
         return -1;
     }
     for (uint32_t i = 0; i < n; i++) {
-        const struct tracer_location *from = &_PyTracer.locations[i];
+        const struct tracer_location *from = &_PyTracer_places.locations[i];
         const struct tracer_position pos = _PyTracer_PositionOf(from);
-        assert(from->function < _PyTracer.nfunctions);
+        assert(from->function < _PyTracer_places.nfunctions);
         const struct tracer_function *function =
-            &_PyTracer.functions[from->function];
+            &_PyTracer_places.functions[from->function];
         locations[i] = (struct snapshot_location){
             .filename = function->filename,
             .function = function->name,
@@ -91,23 +93,24 @@ copy_table(struct tracer_rooms *rooms, enum tracer_room_of which,
 
 /* Of most chunks, nothing of the kind was ever written. */
 static int
-copy_wide(struct tracer_tree *tree, struct tracer_rooms *rooms)
+copy_spills(struct tracer_tree *tree, struct tracer_rooms *rooms)
 {
-    const size_t item = sizeof(struct tracer_wide) * TRACER_CHUNK_NODES;
+    const size_t item = sizeof(struct tracer_spill) * TRACER_CHUNK_NODES;
     uint32_t n = 0;
     for (uint32_t i = 0; i << TRACER_CHUNK_BITS < tree->nnodes; i++) {
-        tree->wide_at[i] = 0;
-        if (_PyTracer_chunk_wide[i]) {
-            char *copy = _PyTracer_Room(rooms, TRACER_ROOM_WIDE, n + 1, item);
+        tree->spills_at[i] = 0;
+        if (_PyTracer_chunk_spilled[i]) {
+            char *copy = _PyTracer_Room(rooms, TRACER_ROOM_SPILLS, n + 1,
+                                        item);
             if (copy == NULL) {
                 return -1;
             }
             memcpy(copy + n * item,
-                   &_PyTracer.wide[i << TRACER_CHUNK_BITS], item);
-            tree->wide_at[i] = (uint16_t)++n;
+                   &_PyTracer_tree.spills[i << TRACER_CHUNK_BITS], item);
+            tree->spills_at[i] = (uint16_t)++n;
         }
     }
-    _PyTracer_UsedRoom(TRACER_ROOM_WIDE, n * item);
+    _PyTracer_UsedRoom(TRACER_ROOM_SPILLS, n * item);
     return 0;
 }
 
@@ -116,35 +119,35 @@ _PyTracer_CopyTree(struct tracer_snapshot *s, struct tracer_tree *tree,
                    struct tracer_rooms *rooms)
 {
     _PyTracer_ASSERT_LOCKED();
-    tree->nnodes = _PyTracer.nnodes;
+    tree->nnodes = _PyTracer_tree.nnodes;
     tree->epoch = _PyTracer.epoch;
     if (copy_strings(s, rooms) < 0 || copy_locations(s, rooms) < 0
         || copy_table(rooms, TRACER_ROOM_NODES, _PyTracer.nodes,
-                      _PyTracer.nnodes, sizeof(struct tracer_node)) < 0
-        || copy_table(rooms, TRACER_ROOM_SAVED, _PyTracer.saved,
-                      _PyTracer.next_saved - _PyTracer.epoch,
+                      _PyTracer_tree.nnodes, sizeof(struct tracer_node)) < 0
+        || copy_table(rooms, TRACER_ROOM_SAVED, _PyTracer_tree.saved,
+                      _PyTracer_tree.next_saved - _PyTracer.epoch,
                       sizeof(uint32_t)) < 0
-        || copy_table(rooms, TRACER_ROOM_TWINS, _PyTracer.twins,
-                      _PyTracer.ntwins, sizeof(struct tracer_twin)) < 0
-        || copy_wide(tree, rooms) < 0)
+        || copy_table(rooms, TRACER_ROOM_RARES, _PyTracer_tree.rares,
+                      _PyTracer_tree.nrares, sizeof(struct tracer_rare)) < 0
+        || copy_spills(tree, rooms) < 0)
     {
         return -1;
     }
     tree->nodes = rooms->list[TRACER_ROOM_NODES].p;
     tree->saved = rooms->list[TRACER_ROOM_SAVED].p;
-    tree->twins = rooms->list[TRACER_ROOM_TWINS].p;
-    tree->wide = rooms->list[TRACER_ROOM_WIDE].p;
+    tree->rares = rooms->list[TRACER_ROOM_RARES].p;
+    tree->spills = rooms->list[TRACER_ROOM_SPILLS].p;
     return 0;
 }
 
 /* --- Afterwards */
 
-static const struct tracer_wide *
-wide_of(const struct tracer_tree *tree, uint32_t id)
+static const struct tracer_spill *
+spill_of(const struct tracer_tree *tree, uint32_t id)
 {
-    uint32_t number = tree->wide_at[id >> TRACER_CHUNK_BITS];
+    uint32_t number = tree->spills_at[id >> TRACER_CHUNK_BITS];
     return number == 0 ? NULL
-                       : &tree->wide[(number - 1) << TRACER_CHUNK_BITS
+                       : &tree->spills[(number - 1) << TRACER_CHUNK_BITS
                                      | (id & (TRACER_CHUNK_NODES - 1))];
 }
 
@@ -152,34 +155,34 @@ static struct tracer_sum
 saved_of(const struct tracer_tree *tree, uint32_t id)
 {
     uint32_t packed = tree->saved[tree->nodes[id].saved - tree->epoch];
-    return packed == TRACER_SAVED_WIDE ? wide_of(tree, id)->saved
+    return packed == TRACER_SAVED_SPILLED ? spill_of(tree, id)->saved
                                        : _PyTracer_UnpackSaved(packed);
 }
 
 static void
-add_twin(const struct tracer_tree *tree, uint32_t id, uint64_t *m)
+add_rare(const struct tracer_tree *tree, uint32_t id, uint64_t *m)
 {
-    const struct tracer_twin *twin = &tree->twins[tree->nodes[id].twin];
-    struct tracer_sum live = _PyTracer_Live(&twin->counts);
-    struct tracer_sum peak = twin->peak_epoch == tree->epoch ? twin->peak
+    const struct tracer_rare *rare = &tree->rares[tree->nodes[id].rare];
+    struct tracer_sum live = _PyTracer_Live(&rare->counts);
+    struct tracer_sum peak = rare->peak_epoch == tree->epoch ? rare->peak
                                                              : live;
     m[SNAPSHOT_SIZE] += live.bytes;
     m[SNAPSHOT_COUNT] += live.blocks;
-    m[SNAPSHOT_TOTAL_SIZE] += twin->counts.alloc_bytes;
-    m[SNAPSHOT_TOTAL_COUNT] += twin->counts.alloc_blocks;
+    m[SNAPSHOT_TOTAL_SIZE] += rare->counts.alloc_bytes;
+    m[SNAPSHOT_TOTAL_COUNT] += rare->counts.alloc_blocks;
     m[SNAPSHOT_PEAK_SIZE] += peak.bytes;
     m[SNAPSHOT_PEAK_COUNT] += peak.blocks;
-    m[SNAPSHOT_GARBAGE_SIZE] = twin->garbage.bytes;
-    m[SNAPSHOT_GARBAGE_COUNT] = twin->garbage.blocks;
+    m[SNAPSHOT_GARBAGE_SIZE] = rare->garbage.bytes;
+    m[SNAPSHOT_GARBAGE_COUNT] = rare->garbage.blocks;
 }
 
 static void
 write_measures(const struct tracer_tree *tree, uint32_t id, uint64_t *m)
 {
     const struct tracer_node *node = &tree->nodes[id];
-    const struct tracer_wide *wide = wide_of(tree, id);
-    struct tracer_counts counts = _PyTracer_AddCarried(
-        node, wide == NULL ? NULL : &wide->carried);
+    const struct tracer_spill *spill = spill_of(tree, id);
+    struct tracer_counts counts = _PyTracer_AddSpilled(
+        node, spill == NULL ? NULL : &spill->counts);
     struct tracer_sum live = _PyTracer_Live(&counts);
     struct tracer_sum peak = node->saved >= tree->epoch ? saved_of(tree, id)
                                                         : live;
@@ -190,8 +193,8 @@ write_measures(const struct tracer_tree *tree, uint32_t id, uint64_t *m)
     m[SNAPSHOT_PEAK_SIZE] = peak.bytes;
     m[SNAPSHOT_PEAK_COUNT] = peak.blocks;
     m[SNAPSHOT_GARBAGE_SIZE] = m[SNAPSHOT_GARBAGE_COUNT] = 0;
-    if (node->twin != 0) {
-        add_twin(tree, id, m);
+    if (node->rare != 0) {
+        add_rare(tree, id, m);
     }
 }
 
@@ -231,8 +234,8 @@ write_nodes(struct tracer_snapshot *s, const struct tracer_tree *tree)
         write_caller(s, from->parent, to);
         to->location = i == 0 ? s->nlocations - 1 : from->location;
         to->measures = 0;
-        if (from->alloc_blocks != 0 || from->twin != 0
-            || wide_of(tree, id) != NULL)
+        if (from->alloc_blocks != 0 || from->rare != 0
+            || spill_of(tree, id) != NULL)
         {
             uint64_t *m = s->measures[s->nmeasures];
             write_measures(tree, id, m);

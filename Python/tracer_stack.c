@@ -33,6 +33,7 @@
 
 #include "Python.h"
 #include "pycore_tracer_cache.h"
+#include "pycore_tracer_code.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_memory.h"
 #include "pycore_tracer_stack.h"
@@ -46,7 +47,7 @@
 #define MANY 8                    // frames
 
 /* An instruction where the frame of an entry was. */
-struct stop {
+struct site {
     const void *instr;            // NULL: none
     uint32_t node;
     uint32_t from_last;           // on the path from the last base, where
@@ -55,9 +56,9 @@ struct stop {
 
 struct entry {
     _PyInterpreterFrame *frame;
-    uint32_t parent;              // of the nodes of both stops
-    uint32_t last;                // index of the stop of the last capture
-    struct stop stops[2];
+    uint32_t parent;              // of the nodes of both sites
+    uint32_t last;                // index of the site of the last capture
+    struct site sites[2];
 };
 
 struct tracer_stack {
@@ -175,10 +176,10 @@ _PyTracer_ForgetStacks(void)
 
 /* --- Nodes of a path; locked */
 
-static inline struct stop *
-last_stop(struct entry *e)
+static inline struct site *
+last_site(struct entry *e)
 {
-    return &e->stops[e->last];
+    return &e->sites[e->last];
 }
 
 /* from_last of entry i, making those between it and its base first. */
@@ -188,55 +189,55 @@ from_last(struct entry *entries, size_t i)
     size_t base = i - i % base_distance();
     size_t first = i;
     while (first > base
-           && last_stop(&entries[first])->from_last == TRACER_NODE_NONE)
+           && last_site(&entries[first])->from_last == TRACER_NODE_NONE)
     {
         first--;
     }
     assert(first >= base && base % base_distance() == 0);
     for (size_t j = first; j <= i; j++) {
-        struct stop *stop = last_stop(&entries[j]);
-        if (stop->from_last != TRACER_NODE_NONE) {
+        struct site *site = last_site(&entries[j]);
+        if (site->from_last != TRACER_NODE_NONE) {
             continue;
         }
         uint32_t parent = j == base ? _PyTracer_BaseParent(base)
-                          : last_stop(&entries[j - 1])->from_last;
-        stop->from_last = _PyTracer_CachedChild(parent, entries[j].frame);
-        if (stop->from_last == TRACER_NODE_NONE) {
+                          : last_site(&entries[j - 1])->from_last;
+        site->from_last = _PyTracer_CachedChild(parent, entries[j].frame);
+        if (site->from_last == TRACER_NODE_NONE) {
             return TRACER_NODE_NONE;
         }
     }
-    return last_stop(&entries[i])->from_last;
+    return last_site(&entries[i])->from_last;
 }
 
-/* The stop of an entry where its frame is now; NULL: it is at neither. */
-static inline struct stop *
-known_stop(struct entry *e)
+/* The site of an entry where its frame is now; NULL: it is at neither. */
+static inline struct site *
+known_site(struct entry *e)
 {
     const void *instr = e->frame->instr_ptr;
-    assert(e->last < Py_ARRAY_LENGTH(e->stops) && instr != NULL);
-    if (last_stop(e)->instr != instr) {
-        if (e->stops[e->last ^ 1].instr != instr) {
+    assert(e->last < Py_ARRAY_LENGTH(e->sites) && instr != NULL);
+    if (last_site(e)->instr != instr) {
+        if (e->sites[e->last ^ 1].instr != instr) {
             return NULL;
         }
         e->last ^= 1;
     }
-    return last_stop(e);
+    return last_site(e);
 }
 
 /* The frame of an entry has moved to an instruction that is not its last
-   stop; -1: no memory. */
+   site; -1: no memory. */
 static inline int
 move_entry(struct entry *e)
 {
     const void *instr = e->frame->instr_ptr;
-    assert(last_stop(e)->instr != instr);
+    assert(last_site(e)->instr != instr);
     e->last ^= 1;
-    struct stop *stop = last_stop(e);
-    if (stop->instr != instr) {
-        stop->instr = instr;
-        stop->node = _PyTracer_CachedChild(e->parent, e->frame);
-        stop->from_last = TRACER_NODE_NONE;
-        return stop->node == TRACER_NODE_NONE ? -1 : 0;
+    struct site *site = last_site(e);
+    if (site->instr != instr) {
+        site->instr = instr;
+        site->node = _PyTracer_CachedChild(e->parent, e->frame);
+        site->from_last = TRACER_NODE_NONE;
+        return site->node == TRACER_NODE_NONE ? -1 : 0;
     }
     return 0;
 }
@@ -250,8 +251,8 @@ make_entry(struct entry *e, _PyInterpreterFrame *frame, uint32_t parent)
     e->parent = parent;
     e->last = 0;
     uint32_t node = _PyTracer_CachedChild(parent, frame);
-    e->stops[0] = (struct stop){frame->instr_ptr, node, TRACER_NODE_NONE};
-    e->stops[1].instr = NULL;
+    e->sites[0] = (struct site){frame->instr_ptr, node, TRACER_NODE_NONE};
+    e->sites[1].instr = NULL;
     return node == TRACER_NODE_NONE ? -1 : 0;
 }
 
@@ -286,14 +287,14 @@ make_room(struct tracer_stack *s)
 static Py_NO_INLINE int
 distrust(struct tracer_stack *s)
 {
-    if (_PyTracer.must_prune) {
+    if (_PyTracer_tree.must_prune) {
         return -1;
     }
-    s->code_epoch = _PyTracer.code_epoch;
+    s->code_epoch = _PyTracer_codes.epoch;
     s->trusted = s->depth;
     for (size_t i = 0; i < s->depth; i++) {
         struct entry *e = &s->entries[i];
-        e->stops[e->last ^ 1].instr = NULL;
+        e->sites[e->last ^ 1].instr = NULL;
     }
     return 0;
 }
@@ -321,15 +322,15 @@ unmark(_PyInterpreterFrame *frame, const _PyInterpreterFrame *end)
 }
 
 /* Are the frames from `top` down to one that is on the shadow stack those of
-   the entries that were popped there, in the same order, each at a stop that
+   the entries that were popped there, in the same order, each at a site that
    the next one's parent is the node of?  (The top may be elsewhere.)  Then put
-   them back; else nothing has changed but which stop is the last, of entries
-   that are void.  A frame at a stop is complete. */
+   them back; else nothing has changed but which site is the last, of entries
+   that are void.  A frame at a site is complete. */
 static Py_NO_INLINE int
 resume_frames(struct tracer_stack *s, _PyInterpreterFrame *top)
 {
     struct entry *e = find_resumed(s, top);
-    if (e == NULL || s->code_epoch != _PyTracer.code_epoch) {
+    if (e == NULL || s->code_epoch != _PyTracer_codes.epoch) {
         return 0;
     }
     const struct entry *live_end = s->entries + s->depth;
@@ -345,9 +346,9 @@ resume_frames(struct tracer_stack *s, _PyInterpreterFrame *top)
             break;
         }
         e--;
-        const struct stop *stop = known_stop(e);
-        if (stop == NULL
-            || (stop->node != parent && stop->from_last != parent))
+        const struct site *site = known_site(e);
+        if (site == NULL
+            || (site->node != parent && site->from_last != parent))
         {
             break;
         }
@@ -378,7 +379,7 @@ collect_frames(struct tracer_stack *s, _PyInterpreterFrame *frame)
     const struct entry *entries = s->entries;
     size_t depth = s->depth;
     size_t n = 0;
-    size_t stop = MANY;
+    size_t room = MANY;
     for (; frame != NULL; frame = frame->previous) {
         if (_PyTracer_IsMarked(frame)) {
             while (depth > 0 && entries[depth - 1].frame != frame) {
@@ -391,7 +392,7 @@ collect_frames(struct tracer_stack *s, _PyInterpreterFrame *frame)
         if (_PyFrame_IsIncomplete(frame)) {
             continue;
         }
-        if (UNLIKELY(n == stop)) {
+        if (UNLIKELY(n == room)) {
             if (n == MANY && resume_frames(s, s->pending[0])) {
                 return 0;
             }
@@ -399,7 +400,7 @@ collect_frames(struct tracer_stack *s, _PyInterpreterFrame *frame)
                 return -1;
             }
             entries = s->entries;
-            stop = s->capacity;
+            room = s->capacity;
         }
         s->pending[n++] = frame;
     }
@@ -425,7 +426,7 @@ push_frames(struct tracer_stack *s, size_t n)
     }
     assert(depth <= s->next_switch);
     assert((s->next_switch - first_switch()) % base_distance() == 0);
-    uint32_t parent = depth > 0 ? last_stop(&entries[depth - 1])->node : 0;
+    uint32_t parent = depth > 0 ? last_site(&entries[depth - 1])->node : 0;
     for (; n > 0; depth++) {
         _PyInterpreterFrame *frame = s->pending[--n];
         if (UNLIKELY(depth == s->capacity)) {
@@ -451,15 +452,15 @@ push_frames(struct tracer_stack *s, size_t n)
         }
         else {
             e->frame = frame;
-            if (last_stop(e)->instr != frame->instr_ptr && move_entry(e) < 0)
+            if (last_site(e)->instr != frame->instr_ptr && move_entry(e) < 0)
             {
                 return -1;
             }
         }
-        assert(last_stop(e)->instr == frame->instr_ptr
-               && last_stop(e)->node != TRACER_NODE_NONE);
+        assert(last_site(e)->instr == frame->instr_ptr
+               && last_site(e)->node != TRACER_NODE_NONE);
         frame->tracer_mark = 1;
-        parent = last_stop(e)->node;
+        parent = last_site(e)->node;
     }
     assert(depth <= s->trusted && depth <= s->capacity);
     s->depth = depth;
@@ -476,12 +477,12 @@ update_stack(struct tracer_stack *s, _PyInterpreterFrame *frame)
         return -1;
     }
     /* Only now, when what is left on the shadow stack is alive. */
-    if (UNLIKELY(s->code_epoch != _PyTracer.code_epoch) && distrust(s) < 0) {
+    if (UNLIKELY(s->code_epoch != _PyTracer_codes.epoch) && distrust(s) < 0) {
         return -1;
     }
     if (s->depth > 0) {
         struct entry *e = &s->entries[s->depth - 1];
-        if (last_stop(e)->instr != e->frame->instr_ptr && move_entry(e) < 0)
+        if (last_site(e)->instr != e->frame->instr_ptr && move_entry(e) < 0)
         {
             return -1;
         }
@@ -520,10 +521,10 @@ capture_stack(PyThreadState *tstate)
     }
     struct entry *e = &s->entries[s->depth - 1];
     assert(e->frame == _PyThreadState_GetFrame(tstate));
-    assert(last_stop(e)->instr == e->frame->instr_ptr);
+    assert(last_site(e)->instr == e->frame->instr_ptr);
     top->frame = e->frame;
     top->parent = e->parent;
-    return last_stop(e)->node;
+    return last_site(e)->node;
 }
 
 /* The top frame has stayed, and is at another instruction than the cache tells
@@ -531,7 +532,7 @@ capture_stack(PyThreadState *tstate)
 static inline uint32_t
 look_up(const struct _PyTracer_top *top, _PyInterpreterFrame *frame)
 {
-    if (top->stack->code_epoch != _PyTracer.code_epoch) {
+    if (top->stack->code_epoch != _PyTracer_codes.epoch) {
         return TRACER_NODE_NONE;
     }
     assert(top->stack->depth > 0
@@ -545,19 +546,19 @@ static inline uint32_t
 pop_one(struct _PyTracer_top *top, const _PyInterpreterFrame *frame)
 {
     struct tracer_stack *s = top->stack;
-    if (s == NULL || s->depth < 2 || s->code_epoch != _PyTracer.code_epoch) {
+    if (s == NULL || s->depth < 2 || s->code_epoch != _PyTracer_codes.epoch) {
         return TRACER_NODE_NONE;
     }
     struct entry *e = &s->entries[s->depth - 2];
-    const struct stop *stop;
-    if (e->frame != frame || (stop = known_stop(e)) == NULL) {
+    const struct site *site;
+    if (e->frame != frame || (site = known_site(e)) == NULL) {
         return TRACER_NODE_NONE;
     }
-    assert(frame->tracer_mark && stop->node != TRACER_NODE_NONE);
+    assert(frame->tracer_mark && site->node != TRACER_NODE_NONE);
     s->depth--;
     top->frame = e->frame;
     top->parent = e->parent;
-    return stop->node;
+    return site->node;
 }
 
 /* The commonest changes come first. */

@@ -71,7 +71,7 @@ ask_call(void)
     }
     if (add_pending_call() < 0) {
         _Py_atomic_store_int(&tasks.asked, 0);
-        _PyTracer_RingAgain();
+        _PyTracer_RearmAlarm();
     }
 }
 

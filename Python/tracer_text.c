@@ -12,32 +12,34 @@
 #define INITIAL_TEXTS 128
 #define MAX_TEXT 16384            // bytes; a longer name is cut
 
-static struct tracer_index texts;         // numbers are ids plus one
-static uint32_t capacity;         // of _PyTracer.strings
+struct tracer_texts _PyTracer_texts;
+
 static char *scratch;
 
 int
 _PyTracer_TextInit(void)
 {
-    capacity = INITIAL_TEXTS;
+    struct tracer_texts *texts = &_PyTracer_texts;
     scratch = _PyTracer_MemAlloc(MAX_TEXT);
-    _PyTracer.strings = _PyTracer_MemAlloc(capacity
-                                           * sizeof(struct tracer_string));
-    _PyTracer.nstrings = 0;
-    return scratch && _PyTracer.strings ? _PyTracer_IndexInit(&texts, capacity)
-                                        : -1;
+    texts->capacity = INITIAL_TEXTS;
+    texts->strings = _PyTracer_MemAlloc(texts->capacity
+                                        * sizeof(struct tracer_string));
+    texts->nstrings = 0;
+    return scratch && texts->strings
+           ? _PyTracer_IndexInit(&texts->index, texts->capacity) : -1;
 }
 
 void
 _PyTracer_TextClear(void)
 {
-    _PyTracer_IndexClear(&texts);
+    struct tracer_texts *texts = &_PyTracer_texts;
+    _PyTracer_IndexClear(&texts->index);
     _PyTracer_MemFree(scratch, MAX_TEXT);
-    _PyTracer_MemFree(_PyTracer.strings,
-                      capacity * sizeof(struct tracer_string));
+    _PyTracer_MemFree(texts->strings,
+                      texts->capacity * sizeof(struct tracer_string));
     scratch = NULL;
-    _PyTracer.strings = NULL;
-    _PyTracer.nstrings = 0;
+    texts->strings = NULL;
+    texts->nstrings = 0;
 }
 
 static int
@@ -99,7 +101,7 @@ hash_text(const char *text, uint32_t length)
 static int
 equal_text(uint32_t number, const void *key)
 {
-    const struct tracer_string *s = &_PyTracer.strings[number - 1];
+    const struct tracer_string *s = &_PyTracer_texts.strings[number - 1];
     const struct tracer_string *wanted = key;
     return s->hash == wanted->hash && s->length == wanted->length
            && memcmp(s->utf8, wanted->utf8, wanted->length) == 0;
@@ -108,24 +110,25 @@ equal_text(uint32_t number, const void *key)
 static uint32_t
 text_hash(uint32_t number)
 {
-    return _PyTracer.strings[number - 1].hash;
+    return _PyTracer_texts.strings[number - 1].hash;
 }
 
 static uint32_t
 add_text(const struct tracer_string *text)
 {
-    uint32_t id = _PyTracer.nstrings;
-    assert(id <= capacity && texts.used == id);
-    if (id == capacity) {
-        void *grown = _PyTracer_MemDouble(_PyTracer.strings, &capacity,
+    struct tracer_texts *texts = &_PyTracer_texts;
+    uint32_t id = texts->nstrings;
+    assert(id <= texts->capacity && texts->index.used == id);
+    if (id == texts->capacity) {
+        void *grown = _PyTracer_MemDouble(texts->strings, &texts->capacity,
                                           sizeof(*text));
         if (grown == NULL) {
             return UINT32_MAX;
         }
-        _PyTracer.strings = grown;
+        texts->strings = grown;
     }
     if (id + 1 == TRACER_INDEX_MAX
-        || _PyTracer_IndexReserve(&texts, text_hash) < 0)
+        || _PyTracer_IndexReserve(&texts->index, text_hash) < 0)
     {
         return UINT32_MAX;
     }
@@ -135,10 +138,10 @@ add_text(const struct tracer_string *text)
     }
     memcpy(copy, text->utf8, text->length);
     copy[text->length] = '\0';
-    _PyTracer.strings[id] = *text;
-    _PyTracer.strings[id].utf8 = copy;
-    _PyTracer.nstrings++;
-    _PyTracer_IndexAdd(&texts, text->hash, id + 1);
+    texts->strings[id] = *text;
+    texts->strings[id].utf8 = copy;
+    texts->nstrings++;
+    _PyTracer_IndexAdd(&texts->index, text->hash, id + 1);
     return id;
 }
 
@@ -147,7 +150,8 @@ intern(struct tracer_string *key)
 {
     _PyTracer_ASSERT_LOCKED();
     key->hash = hash_text(key->utf8, key->length);
-    uint32_t number = _PyTracer_IndexFind(&texts, key->hash, equal_text, key);
+    uint32_t number = _PyTracer_IndexFind(&_PyTracer_texts.index, key->hash,
+                                          equal_text, key);
     return number != 0 ? number - 1 : add_text(key);
 }
 
@@ -173,19 +177,20 @@ _PyTracer_InternLiteral(const char *text)
 const char *
 _PyTracer_TextFault(void)
 {
-    for (uint32_t id = 0; id < _PyTracer.nstrings; id++) {
-        const struct tracer_string *text = &_PyTracer.strings[id];
+    const struct tracer_texts *texts = &_PyTracer_texts;
+    for (uint32_t id = 0; id < texts->nstrings; id++) {
+        const struct tracer_string *text = &texts->strings[id];
         if (text->length > MAX_TEXT || text->utf8[text->length] != '\0'
             || hash_text(text->utf8, text->length) != text->hash)
         {
             return "an interned text has changed";
         }
-        if (_PyTracer_IndexFind(&texts, text->hash, equal_text, text)
+        if (_PyTracer_IndexFind(&texts->index, text->hash, equal_text, text)
             != id + 1)
         {
             return "an interned text is not found, or there are two";
         }
     }
-    return texts.used == _PyTracer.nstrings
+    return texts->index.used == texts->nstrings
            ? NULL : "the index of texts has others than there are";
 }

@@ -12,6 +12,7 @@
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_state.h"
+#include "pycore_tracer_text.h"
 #include "pycore_tracer_trace.h"
 
 struct text {
@@ -64,7 +65,7 @@ uint32_t
 _PyTracer_NFrames(uint32_t node)
 {
     uint32_t n = 1;
-    assert(node != TRACER_NODE_NONE && node < _PyTracer.nnodes);
+    assert(node != TRACER_NODE_NONE && node < _PyTracer_tree.nnodes);
     while (n < _PyTracer.limit) {
         node = _PyTracer_Node(node)->parent;
         if (node == 0 || (node & TRACER_TRUNCATED)) {
@@ -90,15 +91,16 @@ const struct tracer_location *
 _PyTracer_LocationAt(uint32_t node)
 {
     uint32_t location = _PyTracer_Node(node)->location;
-    assert(node < _PyTracer.nnodes && location < _PyTracer.nlocations);
-    return &_PyTracer.locations[location];
+    assert(node < _PyTracer_tree.nnodes);
+    assert(location < _PyTracer_places.nlocations);
+    return &_PyTracer_places.locations[location];
 }
 
 const struct tracer_string *
 _PyTracer_FilenameOf(const struct tracer_location *location)
 {
-    return &_PyTracer.strings[
-        _PyTracer.functions[location->function].filename];
+    return &_PyTracer_texts.strings[
+        _PyTracer_places.functions[location->function].filename];
 }
 
 /* --- Copy */
@@ -117,7 +119,7 @@ free_copy(struct trace_copy *copy)
 static int
 copy_text(struct text *to, uint32_t id)
 {
-    const struct tracer_string *from = &_PyTracer.strings[id];
+    const struct tracer_string *from = &_PyTracer_texts.strings[id];
     to->length = from->length;
     to->utf8 = malloc((size_t)from->length + 1);
     if (to->utf8 == NULL) {
@@ -141,7 +143,7 @@ copy_frames(struct trace_copy *copy)
         struct frame_copy *frame = &copy->frames[i];
         const struct tracer_location *loc = _PyTracer_LocationAt(node);
         const struct tracer_function *function =
-            &_PyTracer.functions[loc->function];
+            &_PyTracer_places.functions[loc->function];
         frame->position = _PyTracer_PositionOf(loc);
         if (copy_text(&frame->filename, function->filename) < 0
             || copy_text(&frame->function, function->name) < 0)

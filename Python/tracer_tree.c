@@ -15,11 +15,15 @@
 
 #include "Python.h"
 #include "pycore_tracer_index.h"
+#include "pycore_tracer_location.h"
 #include "pycore_tracer_memory.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_tree.h"
 
 #define INITIAL_BUCKETS 2048
+
+struct tracer_call_tree _PyTracer_tree = {.next_saved = 1};
+uint8_t _PyTracer_chunk_spilled[TRACER_MAX_CHUNKS];
 
 static struct tracer_index children;
 
@@ -27,12 +31,12 @@ static_assert(TRACER_MAX_NODES == TRACER_INDEX_MAX, "nodes have numbers");
 
 /* Nodes and what goes with them: arrays of max_nodes items each, one behind
    the other in a reserved range.  What is not touched costs nothing. */
-enum {NODES, SAVED, WIDE, TWINS, NARRAYS};
+enum {NODES, SAVED, SPILLS, RARES, NARRAYS};
 static const size_t item_sizes[NARRAYS] = {
     [NODES] = sizeof(struct tracer_node),
     [SAVED] = sizeof(uint32_t),
-    [WIDE] = sizeof(struct tracer_wide),
-    [TWINS] = sizeof(struct tracer_twin),
+    [SPILLS] = sizeof(struct tracer_spill),
+    [RARES] = sizeof(struct tracer_rare),
 };
 static char *range;
 static size_t offsets[NARRAYS];   // of the arrays in the range
@@ -74,15 +78,16 @@ reserve_arrays(void)
         offsets[i] = offset;
         offset += n * item_sizes[i];
     }
-    _PyTracer.max_nodes = n;
+    _PyTracer_tree.max_nodes = n;
     _PyTracer.nodes = (struct tracer_node *)(range + offsets[NODES]);
-    _PyTracer.saved = (uint32_t *)(range + offsets[SAVED]);
-    _PyTracer.wide = (struct tracer_wide *)(range + offsets[WIDE]);
-    _PyTracer.twins = (struct tracer_twin *)(range + offsets[TWINS]);
+    _PyTracer_tree.saved = (uint32_t *)(range + offsets[SAVED]);
+    _PyTracer_tree.spills = (struct tracer_spill *)(range + offsets[SPILLS]);
+    _PyTracer_tree.rares = (struct tracer_rare *)(range + offsets[RARES]);
     return 0;
 }
 
-/* A node has at most one saved value and one twin: for these there is room,
+/* A node has at most one saved value and one set of rare
+   counters: for these there is room,
    once there is for the node. */
 static int
 make_chunk(void)
@@ -103,35 +108,36 @@ make_chunk(void)
 static void
 release_arrays(void)
 {
-    _PyTracer_MemRelease(range, _PyTracer.max_nodes * items_size());
+    _PyTracer_MemRelease(range, _PyTracer_tree.max_nodes * items_size());
     range = NULL;
-    memset(_PyTracer_chunk_wide, 0, sizeof(_PyTracer_chunk_wide));
+    memset(_PyTracer_chunk_spilled, 0, sizeof(_PyTracer_chunk_spilled));
     ncommitted = 0;
-    _PyTracer.max_nodes = 0;
+    _PyTracer_tree.max_nodes = 0;
 }
 
 size_t
 _PyTracer_TreeMemory(void)
 {
-    uint32_t saved = _PyTracer.next_saved - _PyTracer.epoch;
-    size_t size = _PyTracer.nnodes * item_sizes[NODES]
-                  + _PyTracer.ntwins * item_sizes[TWINS]
-                  + Py_MAX(saved, _PyTracer.most_saved) * item_sizes[SAVED];
+    const struct tracer_call_tree *tree = &_PyTracer_tree;
+    uint32_t saved = tree->next_saved - _PyTracer.epoch;
+    size_t size = tree->nnodes * item_sizes[NODES]
+                  + tree->nrares * item_sizes[RARES]
+                  + Py_MAX(saved, tree->most_saved) * item_sizes[SAVED];
     for (uint32_t i = 0; i < ncommitted / NARRAYS; i++) {
-        if (_PyTracer_chunk_wide[i]) {
-            size += TRACER_CHUNK_NODES * item_sizes[WIDE];
+        if (_PyTracer_chunk_spilled[i]) {
+            size += TRACER_CHUNK_NODES * item_sizes[SPILLS];
         }
     }
     return size;
 }
 
 void
-_PyTracer_MakeTwin(uint32_t id)
+_PyTracer_MakeRare(uint32_t id)
 {
     struct tracer_node *node = _PyTracer_Node(id);
-    if (node->twin == 0) {
-        node->twin = _PyTracer.ntwins++;
-        assert(_PyTracer.ntwins <= _PyTracer.nnodes);
+    if (node->rare == 0) {
+        node->rare = _PyTracer_tree.nrares++;
+        assert(_PyTracer_tree.nrares <= _PyTracer_tree.nnodes);
     }
 }
 
@@ -143,11 +149,12 @@ _PyTracer_TreeInit(void)
     {
         return -1;
     }
-    _PyTracer.ntwins = 1;
-    _PyTracer.nnodes = TRACER_NODE_FIRST;
-    _PyTracer.most_saved = 0;
-    _PyTracer.prune_at = _PyTracer.limit == 1 ? UINT32_MAX
-                         : Py_MIN(TRACER_PRUNE_AT, _PyTracer.max_nodes / 2);
+    _PyTracer_tree.nrares = 1;
+    _PyTracer_tree.nnodes = TRACER_NODE_FIRST;
+    _PyTracer_tree.most_saved = 0;
+    _PyTracer_tree.prune_at =
+        _PyTracer.limit == 1 ? UINT32_MAX
+        : Py_MIN(TRACER_PRUNE_AT, _PyTracer_tree.max_nodes / 2);
     return 0;
 }
 
@@ -156,9 +163,9 @@ _PyTracer_TreeClear(void)
 {
     release_arrays();
     _PyTracer_IndexClear(&children);
-    _PyTracer.nnodes = 0;
-    _PyTracer.ntwins = 0;
-    _PyTracer.most_saved = 0;
+    _PyTracer_tree.nnodes = 0;
+    _PyTracer_tree.nrares = 0;
+    _PyTracer_tree.most_saved = 0;
 }
 
 static uint32_t
@@ -179,7 +186,7 @@ void
 _PyTracer_ReindexTree(void)
 {
     _PyTracer_IndexEmpty(&children);
-    for (uint32_t id = TRACER_NODE_FIRST; id < _PyTracer.nnodes; id++) {
+    for (uint32_t id = TRACER_NODE_FIRST; id < _PyTracer_tree.nnodes; id++) {
         _PyTracer_IndexAdd(&children, hash_node(id), id);
     }
 }
@@ -207,10 +214,10 @@ has_parent(uint32_t parent)
 static uint32_t
 fold_limit(void)
 {
-    if (_PyTracer.nnodes < 1 << 15) {
+    if (_PyTracer_tree.nnodes < 1 << 15) {
         return 1000;
     }
-    return _PyTracer.nnodes < 1 << 17 ? 8 : 1;
+    return _PyTracer_tree.nnodes < 1 << 17 ? 8 : 1;
 }
 
 /* The nearest ancestor-or-self at the location, if it stands too often on the
@@ -233,15 +240,15 @@ fold_target(uint32_t node, uint32_t location)
 static uint32_t
 append_node(uint32_t parent, uint32_t location)
 {
-    uint32_t id = _PyTracer.nnodes;
-    assert(id < _PyTracer.max_nodes);
+    uint32_t id = _PyTracer_tree.nnodes;
+    assert(id < _PyTracer_tree.max_nodes);
     if (id == ncommitted / NARRAYS * TRACER_CHUNK_NODES && make_chunk() < 0) {
         return TRACER_NODE_NONE;
     }
     struct tracer_node *node = _PyTracer_Node(id);
     node->parent = parent;
     node->location = location;
-    _PyTracer.nnodes++;
+    _PyTracer_tree.nnodes++;
     return id;
 }
 
@@ -251,12 +258,12 @@ static uint32_t
 node_of_location(uint32_t location)
 {
     uint32_t id = TRACER_NODE_FIRST + location - 1;
-    if (id >= _PyTracer.max_nodes) {
-        _PyTracer.folded++;
+    if (id >= _PyTracer_tree.max_nodes) {
+        _PyTracer_tree.folded++;
         return TRACER_NODE_UNKNOWN;
     }
-    while (_PyTracer.nnodes <= id) {
-        uint32_t next = _PyTracer.nnodes - TRACER_NODE_FIRST + 1;
+    while (_PyTracer_tree.nnodes <= id) {
+        uint32_t next = _PyTracer_tree.nnodes - TRACER_NODE_FIRST + 1;
         if (append_node(0, next) == TRACER_NODE_NONE) {
             return TRACER_NODE_NONE;
         }
@@ -267,8 +274,8 @@ node_of_location(uint32_t location)
 static uint32_t
 make_node(uint32_t parent, uint32_t location, uint32_t hash)
 {
-    if (_PyTracer.nnodes == _PyTracer.max_nodes) {
-        _PyTracer.folded++;
+    if (_PyTracer_tree.nnodes == _PyTracer_tree.max_nodes) {
+        _PyTracer_tree.folded++;
         return has_parent(parent) ? parent : TRACER_NODE_UNKNOWN;
     }
     if (_PyTracer_IndexReserve(&children, hash_node) < 0) {
@@ -285,7 +292,7 @@ uint32_t
 _PyTracer_Child(uint32_t parent, uint32_t location)
 {
     assert(parent == 0 || (parent & TRACER_TRUNCATED)
-           || parent < _PyTracer.nnodes);
+           || parent < _PyTracer_tree.nnodes);
     if (_PyTracer.limit == 1) {
         return node_of_location(location);
     }
@@ -298,7 +305,7 @@ _PyTracer_Child(uint32_t parent, uint32_t location)
     if (_PyTracer.limit == UINT32_MAX) {
         uint32_t target = fold_target(parent, location);
         if (target != TRACER_NODE_NONE) {
-            _PyTracer.folded++;
+            _PyTracer_tree.folded++;
             return target;
         }
     }
@@ -317,11 +324,11 @@ node_fault(uint32_t id)
     if (has_parent(node->parent) && node->parent < TRACER_NODE_FIRST) {
         return "a node hangs below one that is no place";
     }
-    if (node->location == 0 || node->location >= _PyTracer.nlocations) {
+    if (node->location == 0 || node->location >= _PyTracer_places.nlocations) {
         return "a node has no location";
     }
-    if (node->twin >= _PyTracer.ntwins) {
-        return "a node has a twin that was never made";
+    if (node->rare >= _PyTracer_tree.nrares) {
+        return "a node has rare counters that were never made";
     }
     if (_PyTracer.limit == 1) {
         return node->location == id - TRACER_NODE_FIRST + 1
@@ -339,34 +346,34 @@ node_fault(uint32_t id)
 const char *
 _PyTracer_TreeFault(void)
 {
-    if (_PyTracer.nnodes < TRACER_NODE_FIRST
-        || _PyTracer.nnodes > _PyTracer.max_nodes
-        || _PyTracer.nnodes > ncommitted / NARRAYS * TRACER_CHUNK_NODES)
+    if (_PyTracer_tree.nnodes < TRACER_NODE_FIRST
+        || _PyTracer_tree.nnodes > _PyTracer_tree.max_nodes
+        || _PyTracer_tree.nnodes > ncommitted / NARRAYS * TRACER_CHUNK_NODES)
     {
         return "there are more nodes than memory for them";
     }
-    uint32_t ntwins = 1;
+    uint32_t nrares = 1;
     for (uint32_t id = 0; id < TRACER_NODE_FIRST; id++) {
-        ntwins += _PyTracer_Node(id)->twin != 0;
+        nrares += _PyTracer_Node(id)->rare != 0;
     }
-    for (uint32_t id = TRACER_NODE_FIRST; id < _PyTracer.nnodes; id++) {
+    for (uint32_t id = TRACER_NODE_FIRST; id < _PyTracer_tree.nnodes; id++) {
         const char *fault = node_fault(id);
         if (fault != NULL) {
             return fault;
         }
-        ntwins += _PyTracer_Node(id)->twin != 0;
+        nrares += _PyTracer_Node(id)->rare != 0;
     }
-    if (ntwins != _PyTracer.ntwins) {
-        return "a twin has no node";
+    if (nrares != _PyTracer_tree.nrares) {
+        return "rare counters have no node";
     }
     if (_PyTracer.limit > 1
-        && children.used != _PyTracer.nnodes - TRACER_NODE_FIRST)
+        && children.used != _PyTracer_tree.nnodes - TRACER_NODE_FIRST)
     {
         return "the index of children has other nodes than the tree";
     }
-    static const struct tracer_twin none = {0};
-    if (memcmp(&_PyTracer.twins[0], &none, sizeof(none)) != 0) {
-        return "the twin of nodes without one counts";
+    static const struct tracer_rare none = {0};
+    if (memcmp(&_PyTracer_tree.rares[0], &none, sizeof(none)) != 0) {
+        return "the rare counters of nodes without any are not zero";
     }
     return NULL;
 }

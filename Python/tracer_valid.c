@@ -31,14 +31,14 @@ _Py_thread_local int _PyTracer_held = 0;
 /* Live blocks by node, as pools and map have them. */
 struct ledger {
     struct tracer_sum *small, *mapped;
-    char *has_node;               // by number of the twin
+    char *has_node;               // by number of rare counters
 };
 
 static size_t
 ledger_size(void)
 {
-    return 2 * _PyTracer.nnodes * sizeof(struct tracer_sum)
-           + _PyTracer.ntwins;
+    return 2 * _PyTracer_tree.nnodes * sizeof(struct tracer_sum)
+           + _PyTracer_tree.nrares;
 }
 
 /* Not of the tracer's own memory, which a test may let fail. */
@@ -51,8 +51,8 @@ open_ledger(struct ledger *ledger)
         return -1;
     }
     ledger->small = p;
-    ledger->mapped = ledger->small + _PyTracer.nnodes;
-    ledger->has_node = (char *)(ledger->mapped + _PyTracer.nnodes);
+    ledger->mapped = ledger->small + _PyTracer_tree.nnodes;
+    ledger->has_node = (char *)(ledger->mapped + _PyTracer_tree.nnodes);
     return 0;
 }
 
@@ -69,7 +69,7 @@ has_record(const struct tracer_pool *pool, uint32_t i)
 {
     uintptr_t address = (uintptr_t)pool->blocks
                         + (size_t)i * pool->block_size;
-    return _PyTracer.shared || _PyTracer_MapFind(address, 0) != NULL;
+    return _PyTracer.many_gils || _PyTracer_MapFind(address, 0) != NULL;
 }
 
 /* Nonzero: the entries of a pool cannot be. */
@@ -87,7 +87,7 @@ add_pool(const struct tracer_pool *pool, void *arg)
         }
         uint32_t id = TRACER_ENTRY_NODE(entry);
         size_t size = TRACER_ENTRY_SIZE(entry);
-        if (id == TRACER_NODE_NONE || id >= _PyTracer.nnodes
+        if (id == TRACER_NODE_NONE || id >= _PyTracer_tree.nnodes
             || size > pool->block_size)
         {
             return 1;
@@ -101,7 +101,7 @@ add_pool(const struct tracer_pool *pool, void *arg)
 static void
 add_map(const struct ledger *ledger)
 {
-    const struct tracer_map *map = &_PyTracer.map;
+    const struct tracer_map *map = &_PyTracer_map;
     for (size_t i = 0; i <= map->mask; i++) {
         const struct tracer_record *record = &map->records[i];
         if (record->node != TRACER_NODE_NONE) {
@@ -135,21 +135,21 @@ static const char *
 compare_nodes(const struct ledger *ledger)
 {
     struct tracer_sum small = {0}, mapped = {0};
-    for (uint32_t id = TRACER_NODE_UNKNOWN; id < _PyTracer.nnodes; id++) {
-        uint32_t number = _PyTracer_Node(id)->twin;
+    for (uint32_t id = TRACER_NODE_UNKNOWN; id < _PyTracer_tree.nnodes; id++) {
+        uint32_t number = _PyTracer_Node(id)->rare;
         if (number != 0 && ledger->has_node[number]++) {
-            return "two nodes share a twin";
+            return "two nodes share rare counters";
         }
-        struct tracer_sum twin = _PyTracer_Live(&_PyTracer_Twin(id)->counts);
+        struct tracer_sum rare = _PyTracer_Live(&_PyTracer_Rare(id)->counts);
         if (!equal(ledger->small[id], small_of(id))) {
             return "a node counts other small blocks than pools have";
         }
-        if (!equal(ledger->mapped[id], twin)) {
-            return "a twin counts other blocks than the map has";
+        if (!equal(ledger->mapped[id], rare)) {
+            return "rare counters count other blocks than the map has";
         }
         if (!_PyTracer_IsParked(id)) {
             small.bytes += ledger->small[id].bytes;
-            mapped.bytes += twin.bytes;
+            mapped.bytes += rare.bytes;
         }
     }
     if (small.bytes != (uint64_t)_PyTracer.small_current) {
@@ -189,21 +189,21 @@ peak_fault(void)
 {
     uint64_t bytes = 0;
     uint32_t nsaved = 0;
-    for (uint32_t id = TRACER_NODE_UNKNOWN; id < _PyTracer.nnodes; id++) {
+    for (uint32_t id = TRACER_NODE_UNKNOWN; id < _PyTracer_tree.nnodes; id++) {
         uint32_t saved = _PyTracer_Node(id)->saved;
-        if (saved > _PyTracer.next_saved) {
+        if (saved > _PyTracer_tree.next_saved) {
             return "a node has a value of the peak that was never saved";
         }
         nsaved += saved >= _PyTracer.epoch;
         if (_PyTracer_IsParked(id)) {
             continue;
         }
-        const struct tracer_twin *twin = _PyTracer_Twin(id);
+        const struct tracer_rare *rare = _PyTracer_Rare(id);
         bytes += _PyTracer_AtPeak(id).bytes;
-        bytes += twin->peak_epoch == _PyTracer.epoch
-                 ? twin->peak.bytes : _PyTracer_Live(&twin->counts).bytes;
+        bytes += rare->peak_epoch == _PyTracer.epoch
+                 ? rare->peak.bytes : _PyTracer_Live(&rare->counts).bytes;
     }
-    if (nsaved > _PyTracer.next_saved - _PyTracer.epoch) {
+    if (nsaved > _PyTracer_tree.next_saved - _PyTracer.epoch) {
         return "two nodes share a value of the peak";
     }
     if (bytes > (uint64_t)_PyTracer_Peak()) {
@@ -240,10 +240,11 @@ _PyTracer_Validate(void)
     return fault;
 }
 
-struct tracer_state *
-_PyTracer_State(void)
+struct tracer_parts
+_PyTracer_Parts(void)
 {
-    return &_PyTracer;
+    return (struct tracer_parts){&_PyTracer, &_PyTracer_tree, &_PyTracer_map,
+                                 &_PyTracer_texts, &_PyTracer_places};
 }
 
 #ifdef Py_DEBUG

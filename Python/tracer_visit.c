@@ -9,7 +9,9 @@
 #include "pycore_tracer_lines.h"
 #include "pycore_tracer_location.h"
 #include "pycore_tracer_lock.h"
+#include "pycore_tracer_map.h"
 #include "pycore_tracer_state.h"
+#include "pycore_tracer_text.h"
 #include "pycore_tracer_trace.h"
 #include "pycore_tracer_types.h"
 
@@ -47,7 +49,7 @@ _PyTracer_VisitBlocks(void (*visit)(const struct tracer_block *, void *),
     if (tracing) {
         struct visitor v = {visit, arg};
         (void)_PyTracer_VisitPools(visit_pool, &v);
-        const struct tracer_map *map = &_PyTracer.map;
+        const struct tracer_map *map = &_PyTracer_map;
         for (size_t i = 0; i <= map->mask; i++) {
             const struct tracer_record *r = &map->records[i];
             if (r->node != TRACER_NODE_NONE) {
@@ -64,7 +66,7 @@ _PyTracer_VisitBlocks(void (*visit)(const struct tracer_block *, void *),
 uint32_t
 _PyTracer_CountNodes(void)
 {
-    return _PyTracer.nnodes;
+    return _PyTracer_tree.nnodes;
 }
 
 void
@@ -85,7 +87,7 @@ _PyTracer_GetLive(uint32_t node, uint64_t *blocks, uint64_t *bytes)
     }
     struct tracer_counts counts = _PyTracer_Counts(node);
     struct tracer_sum small = _PyTracer_Live(&counts);
-    struct tracer_sum map = _PyTracer_Live(&_PyTracer_Twin(node)->counts);
+    struct tracer_sum map = _PyTracer_Live(&_PyTracer_Rare(node)->counts);
     *blocks = small.blocks + map.blocks;
     *bytes = small.bytes + map.bytes;
 }

@@ -231,8 +231,8 @@ _PyTracer_IsPathOf(uint32_t node, PyThreadState *tstate)
     _PyTracer_Lock();
     uint32_t n = ++captures % ALL_FRAMES_EACH == 0 ? UINT32_MAX : SOME_FRAMES;
     int result = 1;
-    if (!_PyTracer.tracing || node == TRACER_NODE_NONE || _PyTracer.folded
-        || _PyTracer.shared)
+    if (!_PyTracer.tracing || node == TRACER_NODE_NONE || _PyTracer_tree.folded
+        || _PyTracer.many_gils)
     {
         /* Nothing to compare.  Where there are several GILs, the short way
            from a free list still looks, but does not use what it finds. */

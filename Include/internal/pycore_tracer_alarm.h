@@ -4,7 +4,7 @@
    Allocations look, and frees of big blocks: what small frees cross rings at
    the next allocation, what happens without the GIL at the next one with it.
    What rang is disarmed, then the handler runs inside the allocator, with the
-   one GIL held, or with _PyTracer.lock where there are several, perhaps with
+   one GIL held, or with _PyTracer_lock where there are several, perhaps with
    both.  So it may set a flag, or ask for a pending call if that needs no
    waiting, and does nothing that allocates. */
 
@@ -27,7 +27,7 @@ extern "C" {
 extern void _PyTracer_SetAlarm(int64_t low, int64_t high, int64_t deadline);
 
 /* For the handler: call it again at the next allocation.  As it is called. */
-extern void _PyTracer_RingAgain(void);
+extern void _PyTracer_RearmAlarm(void);
 
 /* It is given the traced memory. */
 extern void _PyTracer_SetAlarmHandler(void (*handler)(int64_t traced));

@@ -11,7 +11,30 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
-#include "pycore_tracer_state.h"
+#include "pycore_tracer_tree.h"
+
+/* Entry of a small block, one that pymalloc serves: node, memory domain or
+   object domain, requested size - 1.  Zero: the block is not traced.
+   TRACER_ENTRY_MAPPED: it has a record in the address map, see
+   tracer_mapped.c. */
+#define TRACER_SIZE_BITS 9
+#define TRACER_ENTRY_MAX_SIZE (1u << TRACER_SIZE_BITS)
+#define TRACER_ENTRY_BITS (TRACER_SIZE_BITS + 1)
+static_assert(TRACER_ENTRY_BITS + TRACER_NODE_BITS == 32, "an entry");
+#define TRACER_ENTRY(NODE, DOMAIN, SIZE)                                \
+    (((uint32_t)(NODE) << TRACER_ENTRY_BITS)                            \
+     | ((uint32_t)(DOMAIN) << TRACER_SIZE_BITS)                         \
+     | (uint32_t)((SIZE) - 1))
+#define TRACER_ENTRY_NODE(E) ((E) >> TRACER_ENTRY_BITS)
+#define TRACER_ENTRY_DOMAIN(E) (((E) >> TRACER_SIZE_BITS) & 1)
+#define TRACER_ENTRY_SIZE(E) (((E) & (TRACER_ENTRY_MAX_SIZE - 1)) + 1)
+/* The entry with another node. */
+#define TRACER_ENTRY_MOVE(E, NODE)                                      \
+    (((E) & ((1u << TRACER_ENTRY_BITS) - 1))                            \
+     | ((uint32_t)(NODE) << TRACER_ENTRY_BITS))
+
+#define TRACER_ENTRY_MAPPED TRACER_ENTRY(TRACER_NODE_MAPPED, 0, 1)
+#define TRACER_ENTRY_FIRST TRACER_ENTRY(TRACER_NODE_FIRST, 0, 1)
 
 /* Nonzero if the object and memory domains are pymalloc's own functions, so
    that the fused ones may replace them. */
@@ -32,7 +55,8 @@ extern uint32_t *_PyTracer_Entry(void *p, int create, size_t *size);
    has not come to the block.  Locked. */
 extern uint32_t *_PyTracer_FindEntry(void *p, int create, size_t *room);
 extern void _PyTracer_ForgetPools(void);          // GIL and locked
-/* Of an interpreter that ends; locked, shared if its pools are its own. */
+/* Of an interpreter that ends; locked, and
+   many GILs if its pools are its own. */
 extern void _PyTracer_ForgetInterpreter(PyInterpreterState *interp);
 
 /* A pool of small blocks, as _PyTracer_VisitPools() shows it. */
@@ -46,7 +70,7 @@ struct tracer_pool {
 };
 
 /* Call visit() for each pool in use of every interpreter, arena by arena.
-   GIL (and lock if shared) held.  Stops and returns what visit() returns if
+   GIL (and lock if many) held.  Stops and returns what visit() returns if
    that is not 0.  visit() must not allocate from pymalloc. */
 extern int _PyTracer_VisitPools(int (*visit)(const struct tracer_pool *pool,
                                              void *arg),

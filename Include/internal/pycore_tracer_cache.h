@@ -1,5 +1,5 @@
-/* The cache (parent, instruction) -> node, see tracer_cache.c.  GIL held, not
-   shared. */
+/* The cache (parent, instruction) -> node, see tracer_cache.c.  The one GIL
+   held. */
 
 #ifndef Py_INTERNAL_TRACER_CACHE_H
 #define Py_INTERNAL_TRACER_CACHE_H
@@ -12,7 +12,20 @@ extern "C" {
 #endif
 
 #include "pycore_frame.h"                 // _PyInterpreterFrame
-#include "pycore_tracer_state.h"
+#include "pycore_tracer_tree.h"
+
+/* In sets of two lines, the one that
+   was used last first.  It grows with the number of misses; what is not used
+   is not touched. */
+#define TRACER_CACHE_MIN 512      // lines
+#define TRACER_CACHE_MAX 65536
+struct tracer_cache_line {
+    const void *instr;
+    uint32_t parent;
+    uint32_t node;
+};
+#define TRACER_CACHE_MASK(LINES) \
+    (uint32_t)(((LINES) / 2 - 1) * 2 * sizeof(struct tracer_cache_line))
 
 extern struct tracer_cache_line _PyTracer_cache[TRACER_CACHE_MAX];
 

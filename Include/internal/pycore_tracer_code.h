@@ -14,6 +14,14 @@ extern "C" {
 #include "pycore_frame.h"                 // _PyInterpreterFrame
 #include "pycore_tracer_tree.h"
 
+/* Code objects that died, whose instructions others may stand for soon.  GIL,
+   while there is one. */
+struct tracer_codes {
+    uint64_t epoch;               // what was remembered before is not trusted
+    uintptr_t dead_low, dead_high;      // where, since the last new one
+};
+extern struct tracer_codes _PyTracer_codes;
+
 extern int _PyTracer_CodeInit(void);
 extern void _PyTracer_CodeClear(void);
 extern uint32_t _PyTracer_LocationOf(_PyInterpreterFrame *frame);

@@ -11,28 +11,60 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
-#include "pycore_tracer_state.h"
+#include "pycore_tracer_tree.h"
+
+/* The peak of traced memory since it was linked in; owned by its user. */
+struct tracer_measure {
+    int64_t peak;
+    struct tracer_measure *next;
+};
+
+/* GIL, but `raw`. */
+struct tracer_peaks {
+    int64_t traced;               // highest traced memory, unless rising
+    int64_t raw;                  // seen without the GIL; atomic
+    uint32_t epoch_used;          // a node has saved a value of this epoch
+    struct tracer_measure *measures;    // written with GIL and lock
+};
+extern struct tracer_peaks _PyTracer_peaks;
+
+/* When somebody wants to be called, see pycore_tracer_alarm.h.  GIL. */
+struct tracer_bounds {
+    int64_t alarm_low, alarm_high;
+    int64_t deadline;             // ns, monotonic; INT64_MAX: none
+    void (*alarm_handler)(int64_t traced);
+    /* Only while _PyTracer.watched. */
+    int32_t countdown;            // allocations until the clock is looked at
+    int64_t watch_low;            // an allocation must look outside of
+    uint64_t watch_span;          //   watch_low and the span above it
+};
+extern struct tracer_bounds _PyTracer_bounds;
+
+/* Deletes cyclic garbage now, or NULL. */
+extern PyThreadState *_PyTracer_garbage_thread;
 
 /* Traced memory is above `high`: there may be a new peak, or an alarm. */
-extern void _PyTracer_LookAtHigh(void);
-/* A block of the node is about to be freed while free_epoch says to look:
+extern void _PyTracer_RoseAboveHigh(void);
+/* A block of the node is about to be freed while free_bound says to look:
    the peak is over, or garbage is deleted. */
-extern void _PyTracer_LookAtFree(uint32_t node, size_t size, int locked);
+extern void _PyTracer_FreeAtBound(uint32_t node, size_t size, int locked);
 /* The peak is over, if traced memory was rising. */
-extern void _PyTracer_Settle(void);
+extern void _PyTracer_EndRise(void);
 /* A thread without the GIL saw this much traced memory; locked. */
 extern void _PyTracer_RawPeak(int64_t traced);
 /* While `watched`: is traced memory below the alarm?  Asked when a mapped
    block is freed. */
-extern void _PyTracer_LookAtLow(void);
+extern void _PyTracer_CheckAlarmLow(void);
 /* The clock is looked at once in so many allocations. */
 #define TRACER_CLOCK_EVERY 1000
 /* Monotonic time in ns, of a coarse clock (a few ms). */
 extern int64_t _PyTracer_CoarseTime(void);
 /* When an allocation or a free has to look, after what it depends on has
-   changed: alarm, peak, measures.  Locked if shared. */
+   changed: alarm, peak, measures.  Locked if
+   there are many GILs. */
 extern void _PyTracer_SetBounds(void);
-/* While `watched`, once for each allocation; locked if shared. */
+/* While `watched`, once for each allocation; locked if
+   there are many GILs. */
 extern void _PyTracer_Watch(void);
 /* Highest traced memory up to now, bytes. */
 extern int64_t _PyTracer_Peak(void);
@@ -50,7 +82,7 @@ extern void _PyTracer_SavePeak(uint32_t node);
 /* Live small blocks of the node at the peak; GIL. */
 extern struct tracer_sum _PyTracer_AtPeak(uint32_t node);
 /* A sum of bytes of the node would wrap. */
-extern void _PyTracer_Carry(uint32_t node);
+extern void _PyTracer_Spill(uint32_t node);
 
 /* Who deletes garbage is another thread than this one: it is not here any
    more, after a fork.  Locked. */
@@ -92,13 +124,13 @@ _PyTracer_CountAlloc(uint32_t id, size_t size)
     struct tracer_node *node = _PyTracer_Node(id);
     _PyTracer.small_current += size;
     if (_PyTracer_Current() > _PyTracer.high) {
-        _PyTracer_LookAtHigh();
+        _PyTracer_RoseAboveHigh();
     }
     if (node->saved < _PyTracer.epoch && !_PyTracer.rising) {
         _PyTracer_SavePeak(id);
     }
     if (_PyTracer_Wraps(node->alloc_bytes, size)) {
-        _PyTracer_Carry(id);
+        _PyTracer_Spill(id);
     }
     node->alloc_bytes += (uint32_t)size;
     node->alloc_blocks++;
@@ -108,16 +140,16 @@ static inline Py_ALWAYS_INLINE void
 _PyTracer_CountFree(uint32_t id, size_t size, int locked)
 {
     struct tracer_node *node = _PyTracer_Node(id);
-    if (node->saved < _PyTracer.free_epoch) {
-        if (_PyTracer.free_epoch == TRACER_LOOK) {
-            _PyTracer_LookAtFree(id, size, locked);
+    if (node->saved < _PyTracer.free_bound) {
+        if (_PyTracer.free_bound == TRACER_EVERY_FREE) {
+            _PyTracer_FreeAtBound(id, size, locked);
         }
         if (node->saved < _PyTracer.epoch) {
             _PyTracer_SavePeak(id);
         }
     }
     if (_PyTracer_Wraps(node->free_bytes, size)) {
-        _PyTracer_Carry(id);
+        _PyTracer_Spill(id);
     }
     _PyTracer.small_current -= size;
     node->free_bytes += (uint32_t)size;
@@ -154,12 +186,12 @@ _PyTracer_CountBack(uint32_t id, size_t size)
         _PyTracer_CountIn(id, size);
         return;
     }
-    /* The node's own numbers may be smaller, if it carried since. */
-    struct tracer_counts *carried = &_PyTracer.wide[id].carried;
-    _PyTracer_chunk_wide[id >> TRACER_CHUNK_BITS] = 1;
+    /* The node's own numbers may be smaller, if it spilled since. */
+    struct tracer_counts *spilled = &_PyTracer_tree.spills[id].counts;
+    _PyTracer_chunk_spilled[id >> TRACER_CHUNK_BITS] = 1;
     _PyTracer.small_current += size;
-    carried->free_bytes -= size;
-    carried->free_blocks--;
+    spilled->free_bytes -= size;
+    spilled->free_blocks--;
 }
 
 #ifdef __cplusplus

@@ -12,7 +12,7 @@ extern "C" {
 
 #include "pycore_tracer_state.h"
 
-extern void _PyTracer_Move(enum _PyTracer_freelist list, void *block,
+extern void _PyTracer_Reassign(enum _PyTracer_freelist list, void *block,
                            size_t size, uint32_t node, int capture);
 extern void _PyTracer_GetParked(enum _PyTracer_freelist kind,
                                 uint64_t *blocks, uint64_t *bytes);

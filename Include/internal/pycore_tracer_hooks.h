@@ -10,7 +10,14 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
+#include "pycore_tracer_blocks.h"
 #include "pycore_tracer_state.h"
+
+/* What tracing wraps. */
+struct tracer_below {
+    PyMemAllocatorEx raw, mem, obj;
+};
+extern struct tracer_below _PyTracer_below;
 
 /* Nonzero while this thread is inside an allocator that tracing wraps, so
    that what the allocator asks of a lower one is not traced twice. */

@@ -3,7 +3,7 @@
    Open addressing with linear probing, at most 7/8 full.  A bucket holds the
    number (1 <= number < TRACER_INDEX_MAX) and ten bits of the hash, so that a
    wrong item is rarely looked at.  Items are not removed one by one.  All
-   functions are called with _PyTracer.lock held. */
+   functions are called with _PyTracer_lock held. */
 
 #ifndef Py_INTERNAL_TRACER_INDEX_H
 #define Py_INTERNAL_TRACER_INDEX_H

@@ -12,7 +12,7 @@ extern "C" {
 
 /* Flags of an interpreter, in its tracer_flags; lock. */
 #define _PyTracer_INTERP_ENDED 1          // nobody looks at its pools
-#define _PyTracer_INTERP_OWN_GIL 2        // counted in _PyTracer.own_gils
+#define _PyTracer_INTERP_OWN_GIL 2        // counted in own_gils
 
 #ifdef __cplusplus
 }

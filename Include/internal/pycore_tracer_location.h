@@ -11,7 +11,40 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
-#include "pycore_tracer_state.h"
+#include "pycore_tracer_index.h"
+
+/* A function.  Two code objects with the same names and first line (exec,
+   reload) share it. */
+struct tracer_function {
+    uint32_t filename;            // index of tracer_string
+    uint32_t name;                // qualified name, the same
+    int32_t first_line;
+};
+
+/* A place in source code.  Where several instructions of the line allocate
+   or call, the columns span all of those seen.  Twelve bytes, as there are
+   nearly as many as nodes: a place that does not fit is kept whole elsewhere;
+   _PyTracer_PositionOf() reads both. */
+struct tracer_location {
+    uint32_t function;            // index of tracer_function
+    uint32_t line : 22;           // of a wide one: its number
+    uint32_t more_lines : 10;     // end line - line, or TRACER_LOCATION_WIDE
+    uint16_t column;              // plus one, 0: unknown
+    uint16_t end_column;
+};
+static_assert(sizeof(struct tracer_location) == 12, "packed");
+#define TRACER_LOCATION_LINES (1 << 22)
+#define TRACER_LOCATION_WIDE 1023
+
+struct tracer_places {
+    struct tracer_function *functions;  // grows, moves
+    struct tracer_location *locations;  // grows, moves
+    uint32_t nfunctions, function_capacity;
+    uint32_t nlocations, location_capacity;
+    struct tracer_index function_index; // numbers are those of functions plus
+    struct tracer_index location_index; //   one, and the same of locations
+};
+extern struct tracer_places _PyTracer_places;
 
 struct tracer_position;
 extern int _PyTracer_LocationInit(void);

@@ -18,12 +18,11 @@ extern "C" {
 #include "pycore_lock.h"          // PyMutex_LockFast()
 #include "pycore_pystate.h"       // HEAD_LOCK()
 #include "pycore_runtime.h"       // _PyRuntime
-#include "pycore_tracer_state.h"
 
 enum tracer_lock_rank {
     TRACER_RANK_ALLOCATORS = 1,   // CPython's: what functions are installed
     TRACER_RANK_HEAD = 2,         // HEAD_LOCK: interpreters and threads
-    TRACER_RANK_STATE = 4,        // _PyTracer.lock
+    TRACER_RANK_STATE = 4,        // the tracer's own
     TRACER_RANK_LEAF = 8,         // CPython's: of the pending calls
 };
 
@@ -75,6 +74,7 @@ _PyTracer_LeaveRank(enum tracer_lock_rank rank)
    tracer_lock.c. */
 #define TRACER_LOCK_AWAITED 1
 
+extern uintptr_t _PyTracer_lock;                      // atomic
 extern _Py_thread_local uint64_t _PyTracer_forks;     // see tracer_lock.c
 
 extern void _PyTracer_LockSlow(void);
@@ -91,7 +91,7 @@ _PyTracer_Lock(void)
 {
     _PyTracer_EnterRank(TRACER_RANK_STATE);
     uintptr_t nobody = 0;
-    if (!_Py_atomic_compare_exchange_uintptr(&_PyTracer.lock, &nobody,
+    if (!_Py_atomic_compare_exchange_uintptr(&_PyTracer_lock, &nobody,
                                              _PyTracer_ThisThread()))
     {
         _PyTracer_LockSlow();
@@ -102,14 +102,14 @@ _PyTracer_Lock(void)
 static inline int
 _PyTracer_HasLock(void)
 {
-    return (_Py_atomic_load_uintptr_relaxed(&_PyTracer.lock)
+    return (_Py_atomic_load_uintptr_relaxed(&_PyTracer_lock)
             & ~(uintptr_t)TRACER_LOCK_AWAITED) == _PyTracer_ThisThread();
 }
 
 static inline void
 _PyTracer_ReleaseLock(void)
 {
-    if (_Py_atomic_exchange_uintptr(&_PyTracer.lock, 0)
+    if (_Py_atomic_exchange_uintptr(&_PyTracer_lock, 0)
         & TRACER_LOCK_AWAITED)
     {
         _PyTracer_WakeWaiter();
@@ -206,6 +206,10 @@ _PyTracer_UnlockAll(void)
     _PyTracer_Unlock();
     _PyTracer_UnlockHead();
 }
+
+/* A fork found the tables in the middle of a change: there is no more tracing.
+   Locked. */
+extern int _PyTracer_abandoned;
 
 /* Once: watch over forks; -1: no memory.  The child of one calls in_child(),
    locked. */

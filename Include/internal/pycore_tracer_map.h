@@ -10,7 +10,25 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
-#include "pycore_tracer_state.h"
+#include "pycore_tracer_tree.h"
+
+/* Open addressing, linear probing, power of two, at most 3/4 full; node NONE:
+   empty. */
+struct tracer_record {
+    uintptr_t address;
+    size_t size;                  // requested
+    uint32_t node : 24;
+    uint32_t kind : 8;            // enum tracer_kind
+    uint32_t domain;              // of PyTraceMalloc_Track(); 0 for malloc
+};
+
+struct tracer_map {
+    struct tracer_record *records;
+    size_t mask;                  // capacity - 1
+    size_t used;
+    int in_pools;                 // an address may be that of a small block
+};
+extern struct tracer_map _PyTracer_map;
 
 extern int _PyTracer_MapInit(void);
 extern void _PyTracer_MapClear(void);

@@ -11,6 +11,16 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
+struct tracer_memory {
+    size_t total;                 // bytes held from the system
+    char *bump, *bump_end;
+    void *free_tables[64];        // pool tables, by size class
+    long calls;                   // requests made
+    long fail_from, fail_to;      // test hook: requests [from, to) fail
+    size_t page_size;             // 0: not asked for yet; a test sets it
+};
+extern struct tracer_memory _PyTracer_memory;
+
 extern void *_PyTracer_MemAlloc(size_t size);               // zeroed
 extern void _PyTracer_MemFree(void *p, size_t size);
 /* Copy to a bigger mapping; the old one is gone unless NULL is returned. */

@@ -14,11 +14,11 @@ extern "C" {
 
 /* Node of the current stack, where CaptureSlow() found none: after the tree is
    pruned, if that is due and nobody holds HEAD_LOCK; numbers of nodes are void
-   then.  NONE: no memory.  GIL held, not shared, not locked. */
+   then.  NONE: no memory.  The one GIL held, not locked. */
 extern uint32_t _PyTracer_CapturePruned(PyThreadState *tstate);
 
-/* Node of the current stack, or NONE if the tracer is out of memory.  GIL
-   held, not shared, not locked. */
+/* Node of the current stack, or NONE if the tracer is out of memory.  The one
+   GIL held, not locked. */
 static inline Py_ALWAYS_INLINE uint32_t
 _PyTracer_Capture(PyThreadState *tstate)
 {

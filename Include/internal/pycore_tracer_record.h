@@ -10,6 +10,7 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
+#include "pycore_tracer_map.h"
 #include "pycore_tracer_state.h"
 
 /* Set by each of our allocator functions that is called while tracing is

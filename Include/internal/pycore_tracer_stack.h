@@ -15,7 +15,7 @@ extern "C" {
 #include "pycore_tracer_walk.h"
 
 /* Node of the current stack; NONE if the tracer is out of memory, or the tree
-   is to be pruned first.  GIL held, not shared, not locked. */
+   is to be pruned first.  The one GIL held, not locked. */
 extern uint32_t _PyTracer_CaptureSlow(PyThreadState *tstate);
 extern void _PyTracer_ForgetStacks(void);     // GIL, HEAD_LOCK and locked
 
@@ -38,7 +38,7 @@ _PyTracer_IsMarked(const _PyInterpreterFrame *frame)
 }
 
 /* Node of the current stack if that takes no more than a look, else NONE.
-   GIL held, not shared, not locked.  A limit of one frame needs the
+   The one GIL held, not locked.  A limit of one frame needs the
    instruction alone; else (`whole`) only the top frame's instruction can have
    changed if that frame is the one of the last capture, see tracer_stack.c. */
 static inline Py_ALWAYS_INLINE uint32_t

@@ -10,6 +10,23 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
+#include "pycore_tracer_index.h"
+
+/* UTF-8 with surrogates passed through, and a NUL. */
+struct tracer_string {
+    const char *utf8;
+    uint32_t length;              // bytes
+    uint32_t hash;
+};
+
+struct tracer_texts {
+    struct tracer_string *strings;      // grows, moves
+    uint32_t nstrings;
+    uint32_t capacity;
+    struct tracer_index index;          // numbers are those of strings + 1
+};
+extern struct tracer_texts _PyTracer_texts;
+
 extern int _PyTracer_TextInit(void);
 extern void _PyTracer_TextClear(void);
 #define TRACER_UNKNOWN "<unknown>"

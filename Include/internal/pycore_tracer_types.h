@@ -10,8 +10,8 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
-#include "pycore_tracer_state.h"
 #include "pycore_tracer_snapshot.h"
+#include "pycore_tracer_tree.h"
 
 /* --- tracer_snapshot.c */
 
@@ -37,8 +37,8 @@ enum tracer_room_of {
     TRACER_ROOM_LOCATIONS,
     TRACER_ROOM_NODES,
     TRACER_ROOM_SAVED,
-    TRACER_ROOM_TWINS,
-    TRACER_ROOM_WIDE,
+    TRACER_ROOM_RARES,
+    TRACER_ROOM_SPILLS,
     TRACER_NROOMS_OF_SUMS,
     TRACER_ROOM_PACKED = TRACER_NROOMS_OF_SUMS,       // of blocks
     TRACER_ROOM_RUNS,
@@ -76,9 +76,9 @@ struct tracer_tree {
     uint32_t nnodes, epoch;
     const struct tracer_node *nodes;
     const uint32_t *saved;
-    const struct tracer_twin *twins;
-    const struct tracer_wide *wide;   // of some chunks
-    uint16_t wide_at[TRACER_MAX_CHUNKS];      // number from 1, 0: none
+    const struct tracer_rare *rares;
+    const struct tracer_spill *spills; // of some chunks
+    uint16_t spills_at[TRACER_MAX_CHUNKS];      // number from 1, 0: none
 };
 
 /* Copy the tables; locked.  Make nodes of them; needs no GIL.  0, or -1: no

@@ -10,7 +10,17 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
+#include "pycore_tracer_map.h"
 #include "pycore_tracer_state.h"
+
+/* Where it all is. */
+struct tracer_parts {
+    struct tracer_state *state;
+    struct tracer_call_tree *tree;
+    struct tracer_map *map;
+    struct tracer_texts *texts;
+    struct tracer_places *places;
+};
 
 /* What does not agree, in one line that lives for ever; NULL: all is right.
    Each part has a function of its own with the same result.  GIL, HEAD_LOCK
@@ -19,7 +29,7 @@ extern const char *_PyTracer_Fault(void);
 /* The same; GIL held, not locked.  Both of these are exported for the
    extension _testtracer. */
 PyAPI_FUNC(const char *) _PyTracer_Validate(void);
-PyAPI_FUNC(struct tracer_state *) _PyTracer_State(void);
+PyAPI_FUNC(struct tracer_parts) _PyTracer_Parts(void);
 
 /* In a debug build, end the process if there is a fault: as _PyTracer_Fault().
    `when` is what is being done. */
