@@ -1,8 +1,15 @@
-"""Types of command line arguments that several tools take."""
+"""Command lines: what several tools have in common."""
 
 import argparse
 import os
 import pathlib
+
+
+def make_parser(prog, description):
+    """Return a parser that keeps the lines of its description."""
+    return argparse.ArgumentParser(
+        prog=prog, description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def interpreter(text):

@@ -27,6 +27,12 @@ KEYS = {key.type: key for key in (
 )}
 
 
+def _average(stat):
+    if not stat.count:
+        return ""
+    return ", average=%s" % _format_size(stat.size / stat.count, False)
+
+
 class _NamedGroup(Traceback):
     """Traceback of a group that a line alone does not name."""
     __slots__ = ('_name',)
@@ -74,12 +80,9 @@ class Statistic:
                 and self.count == other.count)
 
     def __str__(self):
-        text = ("%s: size=%s, count=%i"
-                % (self.traceback, _format_size(self.size, False), self.count))
-        if self.count:
-            average = self.size / self.count
-            text += ", average=%s" % _format_size(average, False)
-        return text
+        return ("%s: size=%s, count=%i%s"
+                % (self.traceback, _format_size(self.size, False), self.count,
+                   _average(self)))
 
     def __repr__(self):
         return ('<Statistic traceback=%r size=%i count=%i>'
@@ -152,16 +155,11 @@ class StatisticDiff:
                 and self.count_diff == other.count_diff)
 
     def __str__(self):
-        text = ("%s: size=%s (%s), count=%i (%+i)"
+        return ("%s: size=%s (%s), count=%i (%+i)%s"
                 % (self.traceback,
                    _format_size(self.size, False),
                    _format_size(self.size_diff, True),
-                   self.count,
-                   self.count_diff))
-        if self.count:
-            average = self.size / self.count
-            text += ", average=%s" % _format_size(average, False)
-        return text
+                   self.count, self.count_diff, _average(self)))
 
     def __repr__(self):
         return ('<StatisticDiff traceback=%r size=%i (%+i) count=%i (%+i)>'

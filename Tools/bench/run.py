@@ -20,7 +20,6 @@ PYTHON is an interpreter or a build directory that has one.  Ctrl-C ends a
 run early: what was measured until then is printed and written.
 """
 
-import argparse
 import pathlib
 import signal
 import sys
@@ -32,15 +31,13 @@ import stages
 import workloads
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
-from arguments import interpreter, positive
+from arguments import interpreter, make_parser, positive
 
 INTERRUPTED = 130
 
 
 def parse_arguments(argv):
-    parser = argparse.ArgumentParser(
-        prog='run.py', description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser('run.py', __doc__)
     add = parser.add_argument
     add('--stock', metavar='PYTHON', type=interpreter,
         help='CPython without the tracer: the base of all ratios')

@@ -37,7 +37,7 @@ import report
 import servers
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
-from arguments import interpreter
+from arguments import interpreter, make_parser
 
 LONGEST = 24 * 60                 # minutes
 FASTEST = 2000                    # requests a second
@@ -62,9 +62,7 @@ def frames(text):
 
 
 def parse_arguments(argv):
-    parser = argparse.ArgumentParser(
-        prog='run.py', description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser('run.py', __doc__)
     add = parser.add_argument
     add('--stock', required=True, type=interpreter, metavar='PYTHON',
         help='CPython without the tracer, or its build directory')

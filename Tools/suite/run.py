@@ -32,7 +32,7 @@ import time
 import xml.etree.ElementTree
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
-from arguments import interpreter, positive
+from arguments import interpreter, make_parser, positive
 
 RESOURCES = 'all,-network,-urlfetch,-gui,-audio'
 TIMEOUT = 1200                    # seconds for one file
@@ -244,9 +244,7 @@ def configuration(text):
 
 
 def parse_arguments(argv):
-    parser = argparse.ArgumentParser(
-        prog='run.py', description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser('run.py', __doc__)
     add = parser.add_argument
     add('name', type=configuration, help='what the configuration is called')
     add('files', nargs='*', help='files of tests (default: all)')

@@ -74,9 +74,7 @@ class CommandCase(unittest.TestCase):
 
     def setUp(self):
         heed_signals(self)
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.directory = directory.name
+        self.directory = self.enterContext(tempfile.TemporaryDirectory())
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(self.directory)
 

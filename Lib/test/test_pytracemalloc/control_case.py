@@ -18,9 +18,7 @@ from pytracemalloc import control
 class ControlCase(unittest.TestCase):
     def setUp(self):
         self.addCleanup(tracemalloc.stop)
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.directory = directory.name
+        self.directory = self.enterContext(tempfile.TemporaryDirectory())
         self.path = os.path.join(self.directory, 'c.sock')
 
     def serve(self, path=None):

@@ -21,6 +21,14 @@ def live_at(filename, lineno):
     return count
 
 
+def stat_at(snapshot, filename, lineno):
+    """The one Statistic that a snapshot has of a line."""
+    found, = (stat for stat in snapshot.statistics('lineno')
+              if (stat.traceback[0].filename, stat.traceback[0].lineno)
+              == (filename, lineno))
+    return found
+
+
 def program(n):
     """Allocate at new lines, at new depths, small and big."""
     scope = {}

@@ -36,6 +36,10 @@ IMPORTS = [
      1000, 10, 1000, 10, 1000, 10, 0, 0),
     (1, '/app/shop.py', 1, '<module>', 1, 7, 1, 7, 1, 7, 1, 0, 0),
 ]
+# What the traces of a snapshot are made from.
+RAW = [(0, 10, (('a.py', 2), ('b.py', 4)), 3),
+       (0, 10, (('a.py', 2), ('b.py', 4)), 3),
+       (5, 7, (('\udc80 \u00e9 \u6f22.py', 0),), None)]
 TYPES = [(2, 'dict', 2900, 29), (3, 'list', 2000, 2), (5, 'str', 900, 9)]
 
 HOSTILE = ('</script><script>window.hacked=1</script>'

@@ -58,9 +58,8 @@ class BenchTest(unittest.TestCase):
             **{name: importlib.import_module(name) for name in NAMES})
 
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        self.folder = pathlib.Path(folder)
 
     def found(self):
         return self.bench.summary.summarise(RESULTS, MODES, 'stock', 'cpu')

@@ -20,9 +20,7 @@ class CommandTest(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        directory = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(directory.cleanup)
-        cls.directory = directory.name
+        cls.directory = cls.enterClassContext(tempfile.TemporaryDirectory())
         cls.path = os.path.join(cls.directory, 'x.tracemalloc')
         subprocess.run(
             [sys.executable, '-m', 'pytracemalloc', 'run', '-q', '-n', '20',

@@ -32,9 +32,7 @@ QUOTED = [('pytracemalloc report a\\ f', r'report a\\ file\\&.tracemalloc')]
 
 class CompletionTest(unittest.TestCase):
     def setUp(self):
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.directory = directory.name
+        self.directory = self.enterContext(tempfile.TemporaryDirectory())
         self.write('mysnapshot.tracemalloc', '')
         self.write('a file&.tracemalloc', '')
         os.mkdir(os.path.join(self.directory, 'fol'))

@@ -13,9 +13,7 @@ from pytracemalloc.client import Client
 
 class ChildrenCase(unittest.TestCase):
     def setUp(self):
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.directory = directory.name
+        self.directory = self.enterContext(tempfile.TemporaryDirectory())
         self.path = os.path.join(self.directory, 'c.sock')
 
     def write(self, code):

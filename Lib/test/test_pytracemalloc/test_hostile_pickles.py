@@ -14,11 +14,9 @@ from unittest import mock
 
 import tracemalloc
 from test.test_pytracemalloc.load_memory import check_memory, counts_memory
+from test.test_pytracemalloc.support import RAW
 from tracemalloc import Snapshot
 
-RAW = [(0, 10, (('a.py', 2), ('b.py', 4)), 3),
-       (0, 10, (('a.py', 2), ('b.py', 4)), 3),
-       (5, 7, (('\udc80 \u00e9 \u6f22.py', 0),), None)]
 DATA_091 = {'format_version': (0, 9), 'pid': 123,
             'timestamp': '2013-06-01 18:51:48',
             'stats': {'a.py': {1: (100, 2), None: (5, 1)},
@@ -70,9 +68,8 @@ def stock(data, attributes=(), protocol=pickle.HIGHEST_PROTOCOL,
 
 class Case(unittest.TestCase):
     def setUp(self):
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.path = os.path.join(directory.name, 'x.pickle')
+        directory = self.enterContext(tempfile.TemporaryDirectory())
+        self.path = os.path.join(directory, 'x.pickle')
 
     def load(self, image):
         with open(self.path, 'wb') as file:
@@ -340,7 +337,11 @@ class GrammarTest(Case):
 
     def test_version_091(self):
         for protocol in PROTOCOLS:
-            self.check_091(self.load(pickle.dumps(DATA_091, protocol)))
+            snapshot = self.load(pickle.dumps(DATA_091, protocol))
+            self.check_091(snapshot)
+            self.assertEqual(snapshot.pid, 123)
+            self.assertEqual(str(snapshot.timestamp), '2013-06-01 18:51:48')
+            self.assertEqual(snapshot.metadata['process_memory'], 10_000)
 
     def check_091(self, snapshot):
         self.assertEqual([(str(s.traceback), s.size, s.count)

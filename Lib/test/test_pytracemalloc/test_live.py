@@ -34,9 +34,7 @@ while True:
 
 class TopTest(unittest.TestCase):
     def setUp(self):
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.directory = directory.name
+        self.directory = self.enterContext(tempfile.TemporaryDirectory())
         with open(os.path.join(self.directory, 'app.py'), 'w') as file:
             file.write(PROGRAM)
         self.program = subprocess.Popen(
@@ -347,9 +345,7 @@ class ViewTest(unittest.TestCase):
 
 class SocketTest(unittest.TestCase):
     def setUp(self):
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.directory = directory.name
+        self.directory = self.enterContext(tempfile.TemporaryDirectory())
 
     def top(self, pid):
         return subprocess.run(

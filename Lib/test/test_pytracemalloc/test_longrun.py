@@ -145,9 +145,8 @@ class RunTests(unittest.TestCase):
         heed_signals(self)
         self.interpreters = ['--stock', sys.executable,
                              '--ours', sys.executable]
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.temporary = pathlib.Path(folder.name)
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        self.temporary = pathlib.Path(folder)
 
     def start(self, *arguments):
         return subprocess.Popen(

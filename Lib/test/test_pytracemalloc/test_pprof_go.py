@@ -46,9 +46,7 @@ def tags(output):
 class FileTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        directory = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(directory.cleanup)
-        cls.directory = directory.name
+        cls.directory = cls.enterClassContext(tempfile.TemporaryDirectory())
 
     def profile(self, *snapshots):
         number, path = tempfile.mkstemp('.pb.gz', dir=self.directory)
@@ -161,10 +159,9 @@ class CollectorTest(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        directory = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(directory.cleanup)
+        directory = cls.enterClassContext(tempfile.TemporaryDirectory())
         source = Path(__file__).with_name('collector.go').read_text()
-        cls.collector = Program(source, directory.name)
+        cls.collector = Program(source, directory)
 
     def setUp(self):
         # Blocks of many types come and go at the same lines.

@@ -86,9 +86,8 @@ class ReportTests(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        directory = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(directory.cleanup)
-        cls.path = os.path.join(directory.name, 'x.tracemalloc')
+        directory = cls.enterClassContext(tempfile.TemporaryDirectory())
+        cls.path = os.path.join(directory, 'x.tracemalloc')
         subprocess.run([sys.executable, '-X', 'tracemalloc=3', '-c', DUMP,
                         cls.path], check=True)
 

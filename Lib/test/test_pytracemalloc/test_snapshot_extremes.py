@@ -69,9 +69,8 @@ def paths(snapshot):
 class ExtremeTests(unittest.TestCase):
 
     def setUp(self):
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.path = os.path.join(directory.name, 'x.tracemalloc')
+        directory = self.enterContext(tempfile.TemporaryDirectory())
+        self.path = os.path.join(directory, 'x.tracemalloc')
 
     def trace(self, function, nframe=1):
         with Tracing(nframe):

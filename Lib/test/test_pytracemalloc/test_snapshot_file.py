@@ -19,6 +19,7 @@ from unittest import mock
 
 import tracemalloc
 from test.test_pytracemalloc.load_memory import check_memory, counts_memory
+from test.test_pytracemalloc.support import RAW
 from tracemalloc import Snapshot
 
 try:
@@ -26,17 +27,11 @@ try:
 except ImportError:
     _interpreters = None
 
-RAW = [(0, 10, (('a.py', 2), ('b.py', 4)), 3),
-       (0, 10, (('a.py', 2), ('b.py', 4)), 3),
-       (5, 7, (('\udc80 é 漢.py', 0),), None)]
-
 
 class FileCase(unittest.TestCase):
 
     def setUp(self):
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.directory = directory.name
+        self.directory = self.enterContext(tempfile.TemporaryDirectory())
         self.path = os.path.join(self.directory, 'x.tracemalloc')
 
     def load(self, image):
@@ -500,23 +495,6 @@ class PickleTests(FileCase):
                                lambda self: state):
             data = pickle.dumps(snapshot)
         self.rejects(data, "frame must be")
-
-    def test_version_091(self):
-        data = {'format_version': (0, 9), 'pid': 123,
-                'timestamp': '2013-06-01 18:51:48',
-                'stats': {'a.py': {1: (100, 2), None: (5, 1)},
-                          'b.py': {7: (50, 3)}},
-                'process_memory': 10_000,
-                'user_data': [('Video memory', 'size', 234902)]}
-        for protocol in (2, 3, 4):
-            snapshot = self.load(pickle.dumps(data, protocol))
-            self.assertEqual(
-                [(str(s.traceback), s.size, s.count)
-                 for s in snapshot.statistics('lineno')],
-                [('a.py:1', 100, 2), ('b.py:7', 50, 3), ('a.py:0', 5, 1)])
-            self.assertEqual(snapshot.pid, 123)
-            self.assertEqual(str(snapshot.timestamp), '2013-06-01 18:51:48')
-            self.assertEqual(snapshot.metadata['process_memory'], 10_000)
 
     def test_version_091_damaged(self):
         for stats in (5, {'a': 5}, {'a': {1: 5}}, {'a': {'x': (1, 2)}},

@@ -26,9 +26,7 @@ def recursive(depth):
 class PressureCase(unittest.TestCase):
 
     def setUp(self):
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.directory = directory.name
+        self.directory = self.enterContext(tempfile.TemporaryDirectory())
         self.path = os.path.join(self.directory, 'x.tracemalloc')
         tracemalloc.start(5)
         self.addCleanup(tracemalloc.stop)

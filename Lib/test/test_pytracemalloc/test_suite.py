@@ -67,9 +67,8 @@ class SuiteTest(unittest.TestCase):
     def setUp(self):
         if not (SUITE / 'run.py').is_file():
             raise unittest.SkipTest('needs the repository')
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        self.folder = pathlib.Path(folder)
 
     def tool(self, name, *arguments):
         done = subprocess.run([sys.executable, SUITE / name, *arguments],

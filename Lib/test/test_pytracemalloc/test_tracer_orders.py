@@ -261,8 +261,7 @@ class StockOrderTests(OrderTests):
 
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
+        folder = cls.enterClassContext(tempfile.TemporaryDirectory())
         source = os.path.join(os.environ.get('PYTRACEMALLOC_TOP', ''),
                               'Modules/_testtracer_orders.c')
         if not os.path.exists(source):
@@ -272,8 +271,8 @@ class StockOrderTests(OrderTests):
             [*shlex.split(sysconfig.get_config_var('CC')), '-shared', '-fPIC',
              '-DTESTTRACER_STOCK', '-I', build, '-I',
              build.parent / 'src/Include', '-o',
-             os.path.join(folder.name, '_testorders.so'), source], check=True)
-        cls.command = [STOCK, folder.name]
+             os.path.join(folder, '_testorders.so'), source], check=True)
+        cls.command = [STOCK, folder]
 
 
 if __name__ == '__main__':

@@ -8,7 +8,8 @@ import tracemalloc
 import unittest
 
 from test.support import import_helper
-from test.test_pytracemalloc.helpers import FLAVOUR, SLOW, Tracing, line_of
+from test.test_pytracemalloc.helpers import (FLAVOUR, SLOW, Tracing, line_of,
+                                             stat_at)
 
 _testtracer = import_helper.import_module('_testtracer')
 
@@ -118,10 +119,7 @@ class PeakTests(unittest.TestCase):
         with Tracing():
             make_much(keep, n)
             snapshot = tracemalloc.take_snapshot()
-        site = line_of(make_much, 2)
-        stat, = (stat for stat in snapshot.statistics('lineno')
-                 if (stat.traceback[0].filename, stat.traceback[0].lineno)
-                 == site)
+        stat = stat_at(snapshot, *line_of(make_much, 2))
         self.assertEqual((stat.size, stat.count), (size, 1))
         self.assertEqual((stat.total_size, stat.total_count), (n * size, n))
         self.assertEqual((stat.peak_size, stat.peak_count), (2 * size, 2))
@@ -134,10 +132,7 @@ class PeakTests(unittest.TestCase):
             snapshot = tracemalloc.take_snapshot()
         size = sys.getsizeof(made)
         self.assertGreater(n * size, 2 ** 32)
-        site = line_of(make_tuples, 3)
-        stat, = (stat for stat in snapshot.statistics('lineno')
-                 if (stat.traceback[0].filename, stat.traceback[0].lineno)
-                 == site)
+        stat = stat_at(snapshot, *line_of(make_tuples, 3))
         self.assertEqual((stat.size, stat.count), (size, 1))
         self.assertEqual((stat.total_size, stat.total_count), (n * size, n))
 
@@ -149,10 +144,7 @@ class PeakTests(unittest.TestCase):
             make_many(n).clear()
             make_many(10)
             snapshot = tracemalloc.take_snapshot()
-        site = line_of(make_many, 1)
-        stat, = (stat for stat in snapshot.peak.statistics('lineno')
-                 if (stat.traceback[0].filename, stat.traceback[0].lineno)
-                 == site)
+        stat = stat_at(snapshot.peak, *line_of(make_many, 1))
         self.assertGreater(stat.count, n)
         self.assertLess(stat.count, n + 10)
         self.assertGreater(stat.size, n * sys.getsizeof(0.5))
