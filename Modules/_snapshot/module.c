@@ -171,7 +171,7 @@ _PyTracemalloc_NewTraces(struct tracer_snapshot *data)
 }
 
 static PyObject *
-traces_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+traces_new(PyTypeObject *Py_UNUSED(type), PyObject *args, PyObject *kwargs)
 {
     PyObject *traces;
     if (kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0) {

@@ -2,6 +2,7 @@
 
    Its stack holds items, and what it makes of them is bounded. */
 
+#define PY_SSIZE_T_CLEAN          // before CPython 3.13
 #include "Python.h"
 
 enum kind {

@@ -4,6 +4,7 @@
 #ifndef TRACER_TRACES_H
 #define TRACER_TRACES_H
 
+#define PY_SSIZE_T_CLEAN          // before CPython 3.13
 #include "Python.h"
 #include "snapshot.h"
 
