@@ -17,6 +17,8 @@ tracer_free_in_pool(OMState *state, poolp pool, void *block)
     }
 }
 
-#include "tracer_blocks.c.h"
-#include "tracer_fused.c.h"
-#include "tracer_short.c.h"
+#include "tracer_pymalloc_table.c.h"
+#include "tracer_pymalloc_fused.c.h"
+#include "tracer_pymalloc_short.c.h"
+#include "tracer_pymalloc_freelists.c.h"
+#include "tracer_pymalloc_install.c.h"

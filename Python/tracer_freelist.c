@@ -88,7 +88,7 @@ move_locked(enum _PyTracer_freelist list, void *block, size_t size,
 }
 
 /* Account a block to another node, or to the current stack: the general way,
-   see Objects/tracer_short.c.h for the short one. */
+   see Objects/tracer_pymalloc_freelists.c.h for the short one. */
 void
 _PyTracer_Reassign(enum _PyTracer_freelist list, void *block, size_t size,
                uint32_t node, int capture)

@@ -111,7 +111,7 @@ void
 _PyTracer_InstallAllocators(int again)
 {
     assert(_PyTracer.tracing);
-    int fused = _PyTracer_PymallocInUse() && !_PyTracer.many_gils;
+    int fused = _PyTracer_CanFuse() && !_PyTracer.many_gils;
     _PyTracer.short_way = fused && !_PyTracer_small_fallback;
     (void)install(PYMEM_DOMAIN_RAW, _PyTracer_General(PYMEM_DOMAIN_RAW),
                   again);

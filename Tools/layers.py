@@ -37,13 +37,14 @@ TRACER = {
     'capture of the stack':
         ('code', 'cache', 'walk', 'stack'),
     'the ledger: counters, the map, tables of pools':
-        ('count', 'map', 'mapped', 'blocks'),
+        ('count', 'map', 'mapped', 'blocks', 'pymalloc_table'),
     'care for all of that: validity, pruning':
         ('valid', 'prune'),
     'what is recorded of a block':
         ('record', 'freelist'),
     'allocator functions':
-        ('hooks', 'short', 'fused', 'pymalloc', 'pymalloc_head'),
+        ('hooks', 'pymalloc', 'pymalloc_head', 'pymalloc_fused',
+         'pymalloc_short', 'pymalloc_freelists', 'pymalloc_install'),
     'control: start, stop, alarms':
         ('tracemalloc', 'install', 'alarm', 'gils', 'tasks', 'trace',
          'startup', 'services'),

@@ -1,5 +1,10 @@
-/* Small blocks: the tables of pools, see Objects/tracer_blocks.c.h, which is
-   compiled into obmalloc.c. */
+/* The block interface: what the tracer knows of small blocks, whichever
+   allocator lays them out.
+
+   An allocator that serves small blocks from pools keeps a table of entries
+   for each pool and defines the functions below: find an entry, visit all,
+   forget all, install the functions that record as they allocate.  pymalloc's
+   are Objects/tracer_pymalloc_*.c.h, compiled into obmalloc.c. */
 
 #ifndef Py_INTERNAL_TRACER_BLOCKS_H
 #define Py_INTERNAL_TRACER_BLOCKS_H
@@ -36,16 +41,8 @@ static_assert(TRACER_ENTRY_BITS + TRACER_NODE_BITS == 32, "an entry");
 #define TRACER_ENTRY_MAPPED TRACER_ENTRY(TRACER_NODE_MAPPED, 0, 1)
 #define TRACER_ENTRY_FIRST TRACER_ENTRY(TRACER_NODE_FIRST, 0, 1)
 
-/* Nonzero if the object and memory domains are pymalloc's own functions, so
-   that the fused ones may replace them. */
-extern int _PyTracer_PymallocInUse(void);
-/* PyMem_GetAllocator(), PyMem_SetAllocator(); the mutex of the allocators is
-   held. */
-extern void _PyTracer_GetAllocator(PyMemAllocatorDomain domain,
-                                   PyMemAllocatorEx *functions);
-extern void _PyTracer_SetAllocator(PyMemAllocatorDomain domain,
-                                   PyMemAllocatorEx *functions);
-extern PyMemAllocatorEx _PyTracer_Fused(enum tracer_kind kind);
+/* --- Find */
+
 /* Entry of the block that starts at p.  With `create`, the pool gets a table
    if it has none; NULL: there is no table.  *size is the block's size, 0 if p
    does not start a block of a pool of this interpreter. */
@@ -54,10 +51,8 @@ extern uint32_t *_PyTracer_Entry(void *p, int create, size_t *size);
    table.  *room is the greatest size that the entry may hold, 0 if the pool
    has not come to the block.  Locked. */
 extern uint32_t *_PyTracer_FindEntry(void *p, int create, size_t *room);
-extern void _PyTracer_ForgetPools(void);          // GIL and locked
-/* Of an interpreter that ends; locked, and
-   many GILs if its pools are its own. */
-extern void _PyTracer_ForgetInterpreter(PyInterpreterState *interp);
+
+/* --- Visit */
 
 /* A pool of small blocks, as _PyTracer_VisitPools() shows it. */
 struct tracer_pool {
@@ -75,6 +70,26 @@ struct tracer_pool {
 extern int _PyTracer_VisitPools(int (*visit)(const struct tracer_pool *pool,
                                              void *arg),
                                 void *arg);
+
+/* --- Forget */
+
+extern void _PyTracer_ForgetPools(void);          // GIL and locked
+/* Those of an interpreter that ends.  Locked; with many GILs if the pools are
+   its own. */
+extern void _PyTracer_ForgetInterpreter(PyInterpreterState *interp);
+
+/* --- Install */
+
+/* May the fused functions replace those that tracing wraps, as these are the
+   allocator's own? */
+extern int _PyTracer_CanFuse(void);
+extern PyMemAllocatorEx _PyTracer_Fused(enum tracer_kind kind);
+/* PyMem_GetAllocator(), PyMem_SetAllocator(); the mutex of the allocators is
+   held. */
+extern void _PyTracer_GetAllocator(PyMemAllocatorDomain domain,
+                                   PyMemAllocatorEx *functions);
+extern void _PyTracer_SetAllocator(PyMemAllocatorDomain domain,
+                                   PyMemAllocatorEx *functions);
 
 #ifdef __cplusplus
 }

@@ -37,7 +37,7 @@ WRONG = (
 WRONG_INCLUDES = (
     ('Python/tracer_tree.c', '#include "pycore_tracer_count.h"',
      'includes pycore_tracer_count.h, of a layer above'),
-    ('Objects/tracer_short.c.h', '#  include "pycore_tracer_install.h"',
+    ('Objects/tracer_pymalloc_short.c.h', '#  include "pycore_tracer_install.h"',
      'includes pycore_tracer_install.h, of a layer above'),
     ('Include/internal/pycore_tracer_state.h',
      '#include "pycore_tracer_memory.h"',

@@ -1,4 +1,5 @@
-/* Block tables: the traced side of pymalloc.  Included by obmalloc.c.
+/* Block tables: find, visit and forget of pymalloc's blocks.  Included by
+   obmalloc.c.
 
    A pool gets, on its first traced use, an array with a 32-bit entry for each
    block; the pool header holds the pointer, NULL while tracing is off.  The
@@ -8,7 +9,6 @@
    are multiples of 16, offset / 16 < 1024 and size / 16 <= 32, therefore
    floor(x / k) == x * ceil(2**15 / k) >> 15. */
 
-#include "pycore_dict.h"          // _PyDict_KeysSize()
 #include "pycore_tracer_blocks.h"
 #include "pycore_tracer_interp.h"
 #include "pycore_tracer_lock.h"

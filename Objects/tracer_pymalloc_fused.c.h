@@ -6,7 +6,7 @@
    the raw domain they ask of the raw allocator below the tracer, so that a
    big block is traced once, in its own domain.
 
-   These are the whole functions; tracer_short.c.h has the short way through
+   These are the whole functions; tracer_pymalloc_short.c.h has the short way through
    malloc and free, for when nothing special is to be done. */
 
 #include "pycore_tracer_blocks.h"
@@ -212,27 +212,4 @@ tracer_realloc(void *ctx, void *block, size_t nbytes, enum tracer_kind kind)
     memcpy(moved, block, Py_MIN(size, nbytes));
     tracer_free_in_pool(state, pool, block);
     return moved;
-}
-
-void
-_PyTracer_GetAllocator(PyMemAllocatorDomain domain,
-                       PyMemAllocatorEx *functions)
-{
-    get_allocator_unlocked(domain, functions);
-}
-
-void
-_PyTracer_SetAllocator(PyMemAllocatorDomain domain,
-                       PyMemAllocatorEx *functions)
-{
-    _PyTracer_ASSERT_MAY_INSTALL();
-    set_allocator_unlocked(domain, functions);
-}
-
-int
-_PyTracer_PymallocInUse(void)
-{
-    PyMemAllocatorEx pymalloc = PYMALLOC_ALLOC;
-    return pymemallocator_eq(&_PyTracer_below.obj, &pymalloc)
-           && pymemallocator_eq(&_PyTracer_below.mem, &pymalloc);
 }

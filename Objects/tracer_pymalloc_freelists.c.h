@@ -1,0 +1,248 @@
+/* On and off free lists: the short way.  Included by obmalloc.c.
+
+   While the short way is open, which it is with the fused functions unless
+   pymalloc had to pass a small request on for want of an arena, a block of at
+   most 512 bytes is in a pool: there is nothing to look up. */
+
+#include "pycore_dict.h"          // _PyDict_KeysSize()
+#include "pycore_tracer_blocks.h"
+#include "pycore_tracer_count.h"
+#include "pycore_tracer_freelist.h"
+#include "pycore_tracer_prune.h"
+#include "pycore_tracer_state.h"
+
+/* Pool of a small block, if there is no doubt that it has one with a table. */
+static inline Py_ALWAYS_INLINE poolp
+tracer_sure_pool(void *block)
+{
+    poolp pool = POOL_ADDR(block);
+    return LIKELY(_PyTracer.short_way) && LIKELY(pool->tracer_table != NULL)
+           ? pool : NULL;
+}
+
+/* 0: nothing is done. */
+static inline Py_ALWAYS_INLINE int
+tracer_park(enum _PyTracer_freelist kind, void *block)
+{
+    poolp pool = tracer_sure_pool(block);
+    if (UNLIKELY(pool == NULL)) {
+        return 0;
+    }
+    uint32_t *slot = &pool->tracer_table[tracer_index(pool, block)];
+    uint32_t entry = *slot;
+    size_t size = TRACER_ENTRY_SIZE(entry);
+    struct tracer_node *node = _PyTracer_Node(TRACER_ENTRY_NODE(entry));
+    if (UNLIKELY(entry < TRACER_ENTRY_FIRST)
+        || UNLIKELY(node->saved < _PyTracer.free_bound)
+        || UNLIKELY(_PyTracer_Wraps(node->free_bytes, size)))
+    {
+        return 0;
+    }
+    *slot = TRACER_ENTRY_MOVE(entry, TRACER_NODE_PARKED + kind);
+    _PyTracer.small_current -= size;
+    _PyTracer.parked[kind] += TRACER_PARKED(size);
+    node->free_bytes += (uint32_t)size;
+    node->free_blocks++;
+    return 1;
+}
+
+/* 0: nothing is done. */
+static inline Py_ALWAYS_INLINE int
+tracer_unpark(enum _PyTracer_freelist kind, void *block, uint32_t id)
+{
+    poolp pool = tracer_sure_pool(block);
+    if (UNLIKELY(pool == NULL)) {
+        return 0;
+    }
+    uint32_t *slot = &pool->tracer_table[tracer_index(pool, block)];
+    uint32_t entry = *slot;
+    struct tracer_node *node = _PyTracer_Node(id);
+    size_t size = TRACER_ENTRY_SIZE(entry);
+    int64_t small_current = _PyTracer.small_current + (int64_t)size;
+    int64_t current = small_current + tracer_map_current();
+    if (UNLIKELY(TRACER_ENTRY_NODE(entry) != TRACER_NODE_PARKED + kind)
+        || UNLIKELY(current > _PyTracer.high) || !tracer_may_grow(node)
+        || UNLIKELY(_PyTracer_Wraps(node->alloc_bytes, size))
+        || (UNLIKELY(_PyTracer.watched) && tracer_must_watch(current)))
+    {
+        return 0;
+    }
+    *slot = TRACER_ENTRY_MOVE(entry, id);
+    _PyTracer.small_current = small_current;
+    _PyTracer.parked[kind] -= TRACER_PARKED(size);
+    node->alloc_bytes += (uint32_t)size;
+    node->alloc_blocks++;
+    return 1;
+}
+
+void
+_PyTracer_Park(enum _PyTracer_freelist kind, void *block, size_t size)
+{
+    if (UNLIKELY(size > SMALL_REQUEST_THRESHOLD)
+        || UNLIKELY(!tracer_park(kind, block)))
+    {
+        _PyTracer_Reassign(kind, block, size, TRACER_NODE_PARKED + kind, 0);
+    }
+}
+
+void
+_PyTracer_Unpark(enum _PyTracer_freelist kind, void *block, size_t size)
+{
+    uint32_t id = TRACER_NODE_NONE;
+    if (LIKELY(size <= SMALL_REQUEST_THRESHOLD)
+        && LIKELY(_PyTracer.short_way))
+    {
+        id = _PyTracer_Capture(_PyThreadState_GET());
+    }
+    if (UNLIKELY(id == TRACER_NODE_NONE) || !tracer_unpark(kind, block, id)) {
+        _PyTracer_Reassign(kind, block, size, TRACER_NODE_NONE, 1);
+    }
+}
+
+/* The same for the lists that every program lives on, with one argument, so
+   that the hook takes little room where it is inlined; what the block's size
+   is, is asked only when it must be. */
+
+static inline Py_ALWAYS_INLINE void *
+tracer_hot_block(enum _PyTracer_freelist kind, void *op)
+{
+    int plain = kind == _PyTracer_FLOAT || kind == _PyTracer_DICT_KEYS;
+    return plain ? op : (char *)op - _PyTracer_GC_HEADER;
+}
+
+static size_t
+tracer_hot_size(enum _PyTracer_freelist kind, void *op)
+{
+    switch (kind) {
+    case _PyTracer_FLOAT:
+        return sizeof(PyFloatObject);
+    case _PyTracer_DICT_KEYS:
+        return _PyDict_KeysSize(op);
+    case _PyTracer_DICT:
+        return sizeof(PyDictObject) + _PyTracer_GC_HEADER;
+    case _PyTracer_LIST:
+        return sizeof(PyListObject) + _PyTracer_GC_HEADER;
+    case _PyTracer_SLICE:
+        return sizeof(PySliceObject) + _PyTracer_GC_HEADER;
+    case _PyTracer_TUPLE:
+        return _PyObject_VAR_SIZE(&PyTuple_Type, Py_SIZE(op))
+               + _PyTracer_GC_HEADER;
+    default:
+        Py_UNREACHABLE();
+    }
+}
+
+static Py_NO_INLINE void
+tracer_move_hot(enum _PyTracer_freelist kind, void *op, uint32_t node,
+                int capture)
+{
+    _PyTracer_Reassign(kind, tracer_hot_block(kind, op),
+                   tracer_hot_size(kind, op), node, capture);
+}
+
+static Py_NO_INLINE void
+tracer_capture_hot(enum _PyTracer_freelist kind, void *op)
+{
+    uint32_t id = TRACER_NODE_NONE;
+    if (LIKELY(_PyTracer.short_way)) {
+        id = _PyTracer_CaptureSlow(_PyThreadState_GET());
+    }
+    if (UNLIKELY(id == TRACER_NODE_NONE)
+        || !tracer_unpark(kind, tracer_hot_block(kind, op), id))
+    {
+        tracer_move_hot(kind, op, TRACER_NODE_NONE, 1);
+    }
+}
+
+static inline Py_ALWAYS_INLINE void
+tracer_park_hot(enum _PyTracer_freelist kind, void *op)
+{
+    if (UNLIKELY(!tracer_park(kind, tracer_hot_block(kind, op)))) {
+        tracer_move_hot(kind, op, TRACER_NODE_PARKED + kind, 0);
+    }
+}
+
+static inline Py_ALWAYS_INLINE void
+tracer_unpark_hot(enum _PyTracer_freelist kind, void *op)
+{
+    uint32_t id = _PyTracer_CaptureFast(_PyThreadState_GET(),
+                                        _PyTracer.limit > 1);
+    if (UNLIKELY(id == TRACER_NODE_NONE)) {
+        tracer_capture_hot(kind, op);
+    }
+    else if (UNLIKELY(!tracer_unpark(kind, tracer_hot_block(kind, op), id))) {
+        tracer_move_hot(kind, op, TRACER_NODE_NONE, 1);
+    }
+}
+
+void
+_PyTracer_Park_FLOAT(void *op)
+{
+    tracer_park_hot(_PyTracer_FLOAT, op);
+}
+
+void
+_PyTracer_Unpark_FLOAT(void *op)
+{
+    tracer_unpark_hot(_PyTracer_FLOAT, op);
+}
+
+void
+_PyTracer_Park_TUPLE(void *op)
+{
+    tracer_park_hot(_PyTracer_TUPLE, op);
+}
+
+void
+_PyTracer_Unpark_TUPLE(void *op)
+{
+    tracer_unpark_hot(_PyTracer_TUPLE, op);
+}
+
+void
+_PyTracer_Park_LIST(void *op)
+{
+    tracer_park_hot(_PyTracer_LIST, op);
+}
+
+void
+_PyTracer_Unpark_LIST(void *op)
+{
+    tracer_unpark_hot(_PyTracer_LIST, op);
+}
+
+void
+_PyTracer_Park_DICT(void *op)
+{
+    tracer_park_hot(_PyTracer_DICT, op);
+}
+
+void
+_PyTracer_Unpark_DICT(void *op)
+{
+    tracer_unpark_hot(_PyTracer_DICT, op);
+}
+
+void
+_PyTracer_Park_DICT_KEYS(void *op)
+{
+    tracer_park_hot(_PyTracer_DICT_KEYS, op);
+}
+
+void
+_PyTracer_Unpark_DICT_KEYS(void *op)
+{
+    tracer_unpark_hot(_PyTracer_DICT_KEYS, op);
+}
+
+void
+_PyTracer_Park_SLICE(void *op)
+{
+    tracer_park_hot(_PyTracer_SLICE, op);
+}
+
+void
+_PyTracer_Unpark_SLICE(void *op)
+{
+    tracer_unpark_hot(_PyTracer_SLICE, op);
+}

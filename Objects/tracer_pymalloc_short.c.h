@@ -1,0 +1,181 @@
+/* The short way through malloc and free.  Included by obmalloc.c.
+
+   Nearly every call finds nothing special: a pool with free blocks, a table, a
+   frame that is known, no new peak, no first change since the peak.  The
+   functions here look at all that first and change nothing; then they do the
+   whole work in one straight line.  Whatever else there is, they leave, still
+   unchanged, to the whole functions, as their last call: so the compiler needs
+   to save no register for it. */
+
+#include "pycore_tracer_blocks.h"
+#include "pycore_tracer_count.h"
+#include "pycore_tracer_stack.h"
+#include "pycore_tracer_state.h"
+
+/* Bytes of the map, which threads without the GIL change.  An atomic read
+   could be no operand of an addition. */
+static inline Py_ALWAYS_INLINE int64_t
+tracer_map_current(void)
+{
+#ifdef _Py_THREAD_SANITIZER
+    return _Py_atomic_load_int64_relaxed(&_PyTracer.map_current);
+#else
+    return _PyTracer.map_current;
+#endif
+}
+
+/* Is the count of a node that is about to grow not that of the peak, or saved
+   already? */
+static inline Py_ALWAYS_INLINE int
+tracer_may_grow(const struct tracer_node *node)
+{
+    return LIKELY(node->saved >= _PyTracer.epoch) || _PyTracer.rising;
+}
+
+/* While watched, is it time to look at the clock, or has traced memory left
+   the range of the alarm?  One comparison for both ends. */
+static inline Py_ALWAYS_INLINE int
+tracer_must_watch(int64_t current)
+{
+    return UNLIKELY(--_PyTracer_bounds.countdown <= 0)
+           || UNLIKELY((uint64_t)current - (uint64_t)_PyTracer_bounds.watch_low
+                       > _PyTracer_bounds.watch_span);
+}
+
+/* The block was the last free one of its pool. */
+static Py_NO_INLINE void *
+tracer_pool_extend(poolp pool, uint szidx, void *block)
+{
+    pymalloc_pool_extend(pool, szidx);
+    return block;
+}
+
+/* The pool was full, or is empty now. */
+static Py_NO_INLINE void
+tracer_pool_free(OMState *state, poolp pool, void *block)
+{
+    tracer_free_in_pool(state, pool, block);
+}
+
+/* malloc() of at most 512 bytes, at the node. */
+static inline Py_ALWAYS_INLINE void *
+tracer_malloc_at(uint32_t id, OMState *state, void *ctx, size_t nbytes,
+                 enum tracer_kind kind, int watched)
+{
+    uint szidx = (uint)(nbytes - 1) >> ALIGNMENT_SHIFT;
+    poolp pool = usedpools[szidx + szidx];
+    if (UNLIKELY(pool == pool->nextpool)) {
+        return tracer_malloc(ctx, nbytes, kind);
+    }
+    uint32_t *table = pool->tracer_table;
+    if (UNLIKELY(table == NULL)) {
+        return tracer_malloc(ctx, nbytes, kind);
+    }
+    pymem_block *block = pool->freeblock;
+    uint32_t *slot = &table[tracer_index(pool, block)];
+    struct tracer_node *node = _PyTracer_Node(id);
+    int64_t small_current = _PyTracer.small_current + (int64_t)nbytes;
+    int64_t current = small_current + tracer_map_current();
+    if ((watched ? tracer_must_watch(current)
+                 : UNLIKELY(current > _PyTracer.high))
+        || UNLIKELY(*slot != 0) || !tracer_may_grow(node)
+        || UNLIKELY(_PyTracer_Wraps(node->alloc_bytes, nbytes)))
+    {
+        return tracer_malloc(ctx, nbytes, kind);
+    }
+    *slot = TRACER_ENTRY(id, kind, nbytes);
+    _PyTracer.small_current = small_current;
+    node->alloc_bytes += (uint32_t)nbytes;
+    node->alloc_blocks++;
+    pool->ref.count++;
+    pool->freeblock = *(pymem_block **)block;
+    if (UNLIKELY(pool->freeblock == NULL)) {
+        return tracer_pool_extend(pool, szidx, block);
+    }
+    return block;
+}
+
+/* The frame or its instruction is another one than last time. */
+static Py_NO_INLINE void *
+tracer_capture_malloc(void *ctx, size_t nbytes, enum tracer_kind kind)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    OMState *state = tstate->interp->obmalloc;
+    uint32_t id = _PyTracer_CaptureSlow(tstate);
+    if (UNLIKELY(id == TRACER_NODE_NONE)) {
+        return tracer_malloc(ctx, nbytes, kind);
+    }
+    return tracer_malloc_at(id, state, ctx, nbytes, kind,
+                            _PyTracer.watched);
+}
+
+static inline Py_ALWAYS_INLINE void *
+tracer_short_malloc(void *ctx, size_t nbytes, enum tracer_kind kind,
+                    int whole, int watched)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    OMState *state = tstate->interp->obmalloc;
+    if (UNLIKELY(nbytes - 1 >= SMALL_REQUEST_THRESHOLD)) {
+        return tracer_malloc(ctx, nbytes, kind);
+    }
+    uint32_t id = _PyTracer_CaptureFast(tstate, whole);
+    if (UNLIKELY(id == TRACER_NODE_NONE)) {
+        return tracer_capture_malloc(ctx, nbytes, kind);
+    }
+    return tracer_malloc_at(id, state, ctx, nbytes, kind, watched);
+}
+
+static inline Py_ALWAYS_INLINE void *
+tracer_short_calloc(void *ctx, size_t nelem, size_t elsize,
+                    enum tracer_kind kind, int whole, int watched)
+{
+    size_t nbytes = nelem * elsize;
+    if (UNLIKELY(nbytes - 1 >= SMALL_REQUEST_THRESHOLD)) {
+        return tracer_calloc(ctx, nelem, elsize, kind);
+    }
+    void *block = tracer_short_malloc(ctx, nbytes, kind, whole, watched);
+    return block == NULL ? NULL : memset(block, 0, nbytes);
+}
+
+static void
+tracer_short_free(void *ctx, void *block)
+{
+    if (UNLIKELY(block == NULL)) {
+        return;
+    }
+    OMState *state = get_state();
+    poolp pool = POOL_ADDR(block);
+    if (UNLIKELY(!address_in_range(state, block, pool))) {
+        tracer_free(ctx, block);
+        return;
+    }
+    uint32_t *table = pool->tracer_table;
+    if (UNLIKELY(table == NULL)) {
+        tracer_free(ctx, block);
+        return;
+    }
+    uint32_t *slot = &table[tracer_index(pool, block)];
+    uint32_t entry = *slot;
+    size_t size = TRACER_ENTRY_SIZE(entry);
+    struct tracer_node *node = _PyTracer_Node(TRACER_ENTRY_NODE(entry));
+    if (UNLIKELY(entry < TRACER_ENTRY_FIRST)
+        || UNLIKELY(node->saved < _PyTracer.free_bound)
+        || UNLIKELY(_PyTracer_Wraps(node->free_bytes, size)))
+    {
+        tracer_free(ctx, block);
+        return;
+    }
+    *slot = 0;
+    _PyTracer.small_current -= size;
+    node->free_bytes += (uint32_t)size;
+    node->free_blocks++;
+    pymem_block *next = pool->freeblock;
+    uint count = pool->ref.count - 1;
+    if (UNLIKELY(next == NULL) || UNLIKELY(count == 0)) {
+        tracer_pool_free(state, pool, block);
+        return;
+    }
+    *(pymem_block **)block = next;
+    pool->freeblock = block;
+    pool->ref.count = count;
+}
