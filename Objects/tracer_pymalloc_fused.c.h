@@ -6,8 +6,8 @@
    the raw domain they ask of the raw allocator below the tracer, so that a
    big block is traced once, in its own domain.
 
-   These are the whole functions; tracer_pymalloc_short.c.h has the short way through
-   malloc and free, for when nothing special is to be done. */
+   These are the whole functions; tracer_pymalloc_short.c.h has the short way
+   through malloc and free, for when nothing special is to be done. */
 
 #include "pycore_tracer_blocks.h"
 #include "pycore_tracer_count.h"

@@ -13,6 +13,7 @@
 
 #include "pycore_dict.h"          // struct _dictvalues
 #include "pycore_obmalloc.h"      // POOL_BITS
+#include "pycore_tracer_index.h"
 #include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_types.h"
 
@@ -99,7 +100,7 @@ static uint32_t *
 find_run(const struct finder *f, uintptr_t address)
 {
     uintptr_t pool = address >> POOL_BITS;
-    uint32_t i = (uint32_t)(pool * 0x9e3779b97f4a7c15u >> 32);
+    uint32_t i = _PyTracer_Hash(pool);
     for (;; i++) {
         uint32_t *slot = &f->pools[i & f->mask];
         if (*slot == 0

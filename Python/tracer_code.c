@@ -101,7 +101,7 @@ chain_of(struct code *code, uint32_t unit)
         return &code->chains.two[unit & 1];
     }
     int shift = 32 - chain_bits(code->ninstrs);
-    return &code->chains.many[(unit * 0x9e3779b1u) >> shift];
+    return &code->chains.many[(unit * TRACER_GOLDEN_32) >> shift];
 }
 
 static uint32_t *
@@ -190,8 +190,7 @@ key_of(const PyCodeObject *object, unsigned int part)
 static uint32_t *
 bucket_of(uintptr_t key)
 {
-    uint64_t x = (uint64_t)key * 0x9e3779b97f4a7c15u;
-    return &buckets[(uint32_t)(x >> 32) & (code_capacity - 1)];
+    return &buckets[_PyTracer_Hash(key) & (code_capacity - 1)];
 }
 
 static void

@@ -286,7 +286,7 @@ _PyTracer_SavePeak(uint32_t id)
     struct tracer_counts counts = _PyTracer_Counts(id);
     struct tracer_sum live = _PyTracer_Live(&counts);
     assert(_PyTracer_Node(id)->saved < _PyTracer.epoch);
-    uint32_t packed = (uint32_t)(live.blocks << TRACER_SAVED_SHIFT
+    uint32_t packed = (uint32_t)((live.blocks << TRACER_SAVED_SHIFT)
                                  | live.bytes);
     if (live.bytes >> TRACER_SAVED_SHIFT
         || live.blocks >> (32 - TRACER_SAVED_SHIFT)

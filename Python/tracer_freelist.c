@@ -117,8 +117,8 @@ _PyTracer_GetParked(enum _PyTracer_freelist kind, uint64_t *blocks,
     uint64_t small = _PyTracer.parked[kind];
     struct tracer_sum big =
         _PyTracer_Live(&_PyTracer_Rare(TRACER_NODE_PARKED + kind)->counts);
-    *blocks = (small & 0xffffff) + big.blocks;
-    *bytes = (small >> 24) + big.bytes;
+    *blocks = TRACER_PARKED_BLOCKS(small) + big.blocks;
+    *bytes = TRACER_PARKED_BYTES(small) + big.bytes;
 }
 
 int

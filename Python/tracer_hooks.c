@@ -1,5 +1,5 @@
 /* Allocator functions that are installed while tracing, but for the fused
-   ones of the object and memory domains, see Objects/tracer_pymalloc_fused.c.h.
+   ones of the object and memory domains, see tracer_pymalloc_fused.c.h.
 
    The raw domain comes from any thread, with or without the GIL.  The general
    functions serve the object and memory domains when something else than

@@ -64,7 +64,7 @@ decode_entry(const uint8_t *table, uint32_t size, struct tracer_decoder *d,
     const struct tracer_position nowhere = {-1, -1, -1, -1};
     struct reader r = {table + d->next, table + size, 0};
     unsigned int first = read_byte(&r);
-    unsigned int form = first >> 3 & 15;
+    unsigned int form = (first >> 3) & 15;
     unsigned int rest;
 
     *pos = nowhere;
@@ -94,7 +94,7 @@ decode_entry(const uint8_t *table, uint32_t size, struct tracer_decoder *d,
         /* Short form: column / 8 in the form, the rest in one byte. */
         rest = read_byte(&r);
         pos->line = pos->end_line = d->line;
-        pos->column = (int)(form << 3 | rest >> 4);
+        pos->column = (int)((form << 3) | (rest >> 4));
         pos->end_column = pos->column + (int)(rest & 15);
         break;
     }

@@ -21,9 +21,7 @@ static uint32_t nwide, wide_capacity;
 static uint32_t
 mix(uint32_t a, uint32_t b, uint32_t c)
 {
-    uint64_t x = ((uint64_t)a << 32 | b) ^ (uint64_t)c << 16;
-    x *= 0x9e3779b97f4a7c15u;
-    return (uint32_t)(x >> 32);
+    return _PyTracer_Hash((((uint64_t)a << 32) | b) ^ ((uint64_t)c << 16));
 }
 
 /* --- Functions */

@@ -145,7 +145,7 @@ before_fork(void)
     enum acquired acquired = acquire(now() + FORK_PATIENCE);
     _Py_atomic_add_int(&waiting_forks, -1);
     own_waiting_forks--;
-    _PyTracer_forks = _PyTracer_forks << 2 | acquired;
+    _PyTracer_forks = (_PyTracer_forks << 2) | acquired;
 }
 
 static enum acquired

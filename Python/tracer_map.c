@@ -7,6 +7,7 @@
 
 #include "Python.h"
 #include "pycore_tracer_count.h"
+#include "pycore_tracer_index.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_memory.h"
@@ -39,8 +40,8 @@ struct tracer_map _PyTracer_map;
 static size_t
 home(const struct tracer_map *map, uintptr_t address, uint32_t domain)
 {
-    uint64_t x = (address >> 4 ^ (uint64_t)domain << 40)
-                 * 0x9e3779b97f4a7c15u;
+    uint64_t x = ((address >> 4) ^ ((uint64_t)domain << 40))
+                 * TRACER_GOLDEN_64;
     return (size_t)(x >> 24) & map->mask;
 }
 

@@ -22,6 +22,7 @@
 #include <unistd.h>               // sysconf()
 
 #define REGION_SIZE (256 * 1024)
+#define REGION_HEADER 64          // a cache line
 #define RESERVE_SHARE 8           // a range takes at most 1/8 of what is left
 #define TABLE_UNIT 16             // entries; tables are multiples of it
 #define NTABLE_LISTS Py_ARRAY_LENGTH(_PyTracer_memory.free_tables)
@@ -173,7 +174,7 @@ cut(size_t size)
 {
     struct tracer_memory *memory = &_PyTracer_memory;
     size = _Py_SIZE_ROUND_UP(size, 8);
-    assert(size <= REGION_SIZE - 64);
+    assert(size <= REGION_SIZE - REGION_HEADER);
     if ((size_t)(memory->bump_end - memory->bump) < size) {
         struct region *region = _PyTracer_MemAlloc(REGION_SIZE);
         if (region == NULL) {
@@ -181,7 +182,7 @@ cut(size_t size)
         }
         region->next = regions;
         regions = region;
-        memory->bump = (char *)region + 64;
+        memory->bump = (char *)region + REGION_HEADER;
         memory->bump_end = (char *)region + REGION_SIZE;
     }
     char *p = memory->bump;

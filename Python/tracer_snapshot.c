@@ -143,8 +143,8 @@ add_run(struct copier *c, const struct tracer_pool *pool)
     struct snapshot_run *run = &s->runs[s->nruns];
     run->address = (uintptr_t)pool->blocks;
     run->first = s->npacked;
-    run->block_size = pool->block_size & 0xfff;
-    run->nblocks = pool->nblocks & 0xfff;
+    run->block_size = pool->block_size & SNAPSHOT_RUN_MASK;
+    run->nblocks = pool->nblocks & SNAPSHOT_RUN_MASK;
     return run;
 }
 
@@ -249,7 +249,7 @@ copy_pool(const struct tracer_pool *pool, void *arg)
         if (_PyTracer_IsLive(id)) {
             __builtin_prefetch(p + PREFETCH);
             uint32_t size = TRACER_ENTRY_SIZE(entries[i]);
-            entry = _PyTracer_NodeNumber(id) << 10 | (size - 1);
+            entry = SNAPSHOT_PACKED_ENTRY(_PyTracer_NodeNumber(id), size);
             class_ = class_of_small(c, p, entries[i], &guess);
             nsmall++;
         }
@@ -258,7 +258,7 @@ copy_pool(const struct tracer_pool *pool, void *arg)
             || class_ == TRACER_CLASS_MEMORY)
         {
             packed->entry = last_entry = entry;
-            packed->place = i << 22 | class_;
+            packed->place = SNAPSHOT_PACKED_PLACE(i, class_);
             packed++;
             last_class = class_;
         }

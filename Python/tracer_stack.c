@@ -45,6 +45,7 @@
 #define INITIAL_ENTRIES 128
 #define BASES 4
 #define MANY 8                    // frames
+#define NEAR 2                    // entries
 
 /* An instruction where the frame of an entry was. */
 struct site {
@@ -303,8 +304,8 @@ distrust(struct tracer_stack *s)
 static struct entry *
 find_resumed(struct tracer_stack *s, const _PyInterpreterFrame *frame)
 {
-    size_t end = Py_MIN(s->deep_top + 2, s->trusted);
-    for (size_t i = end; i > 0 && i + 4 > end; i--) {
+    size_t end = Py_MIN(s->deep_top + NEAR, s->trusted);
+    for (size_t i = end; i > 0 && i + 2 * NEAR > end; i--) {
         if (s->entries[i - 1].frame == frame) {
             return &s->entries[i - 1];
         }

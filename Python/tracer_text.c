@@ -50,19 +50,19 @@ encode_char(Py_UCS4 c, char *out)
         return 1;
     }
     if (c < 0x800) {
-        out[0] = (char)(0xc0 | c >> 6);
+        out[0] = (char)(0xc0 | (c >> 6));
         out[1] = (char)(0x80 | (c & 0x3f));
         return 2;
     }
     if (c < 0x10000) {
-        out[0] = (char)(0xe0 | c >> 12);
-        out[1] = (char)(0x80 | (c >> 6 & 0x3f));
+        out[0] = (char)(0xe0 | (c >> 12));
+        out[1] = (char)(0x80 | ((c >> 6) & 0x3f));
         out[2] = (char)(0x80 | (c & 0x3f));
         return 3;
     }
-    out[0] = (char)(0xf0 | c >> 18);
-    out[1] = (char)(0x80 | (c >> 12 & 0x3f));
-    out[2] = (char)(0x80 | (c >> 6 & 0x3f));
+    out[0] = (char)(0xf0 | (c >> 18));
+    out[1] = (char)(0x80 | ((c >> 12) & 0x3f));
+    out[2] = (char)(0x80 | ((c >> 6) & 0x3f));
     out[3] = (char)(0x80 | (c & 0x3f));
     return 4;
 }

@@ -20,6 +20,10 @@
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_tree.h"
 
+#define FOLD_NODES (1u << 15)
+#define FOLD_REPEATS 1000
+#define FOLD_MORE_NODES (1u << 17)
+#define FOLD_MORE_REPEATS 8
 #define INITIAL_BUCKETS 2048
 
 struct tracer_call_tree _PyTracer_tree = {.next_saved = 1};
@@ -171,8 +175,7 @@ _PyTracer_TreeClear(void)
 static uint32_t
 hash_child(uint32_t parent, uint32_t location)
 {
-    uint64_t x = ((uint64_t)parent << 32 | location) * 0x9e3779b97f4a7c15u;
-    return (uint32_t)(x >> 32);
+    return _PyTracer_Hash(((uint64_t)parent << 32) | location);
 }
 
 static uint32_t
@@ -210,14 +213,16 @@ has_parent(uint32_t parent)
     return parent != 0 && !(parent & TRACER_TRUNCATED);
 }
 
-/* How often a location may stand on a path of the whole stack. */
+/* How often a location may stand on a path of the whole stack: CPython's own
+   limit of recursion while the tree is small, less where mutual recursion has
+   made it large. */
 static uint32_t
 fold_limit(void)
 {
-    if (_PyTracer_tree.nnodes < 1 << 15) {
-        return 1000;
+    if (_PyTracer_tree.nnodes < FOLD_NODES) {
+        return FOLD_REPEATS;
     }
-    return _PyTracer_tree.nnodes < 1 << 17 ? 8 : 1;
+    return _PyTracer_tree.nnodes < FOLD_MORE_NODES ? FOLD_MORE_REPEATS : 1;
 }
 
 /* The nearest ancestor-or-self at the location, if it stands too often on the

@@ -78,7 +78,7 @@ add_type(struct tracer_types *types, PyTypeObject *type)
     struct tracer_type *added = &types->list[types->n++];
     types->index[slot] = types->n;
     uint64_t bit = _PyTracer_TypeHash(type) >> (64 - TRACER_TYPE_FILTER_BITS);
-    types->filter[bit / 64] |= (uint64_t)1 << bit % 64;
+    types->filter[bit / 64] |= (uint64_t)1 << (bit % 64);
     added->type = type;
     added->presize = (uint32_t)_PyType_PreHeaderSize(type);
     added->class_ = SNAPSHOT_NONE;

@@ -125,7 +125,8 @@ small_of(uint32_t id)
         int list = (int)(id - TRACER_NODE_PARKED);
         uint64_t parked = list < _PyTracer_NFREELISTS
                           ? _PyTracer.parked[list] : 0;
-        return (struct tracer_sum){parked >> 24, parked & 0xffffff};
+        return (struct tracer_sum){TRACER_PARKED_BYTES(parked),
+                                   TRACER_PARKED_BLOCKS(parked)};
     }
     struct tracer_counts counts = _PyTracer_Counts(id);
     return _PyTracer_Live(&counts);

@@ -12,6 +12,7 @@ extern "C" {
 #endif
 
 #include "pycore_frame.h"                 // _PyInterpreterFrame
+#include "pycore_tracer_index.h"
 #include "pycore_tracer_tree.h"
 
 /* In sets of two lines, the one that
@@ -42,7 +43,7 @@ extern void _PyTracer_ClearCache(void);
 static inline Py_ALWAYS_INLINE struct tracer_cache_line *
 _PyTracer_CacheLine(const void *instr, uint32_t parent)
 {
-    uint32_t x = (uint32_t)(uintptr_t)instr + parent * 0x9e3779b1u;
+    uint32_t x = (uint32_t)(uintptr_t)instr + parent * TRACER_GOLDEN_32;
     uint32_t offset = (x * 0x21334eb1u) & _PyTracer.cache_mask;
     return (struct tracer_cache_line *)((char *)_PyTracer_cache + offset);
 }

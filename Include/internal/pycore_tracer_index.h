@@ -1,9 +1,10 @@
 /* Index of the tracer's tables: from the hash of an item to its number.
 
-   Open addressing with linear probing, at most 7/8 full.  A bucket holds the
-   number (1 <= number < TRACER_INDEX_MAX) and ten bits of the hash, so that a
-   wrong item is rarely looked at.  Items are not removed one by one.  All
-   functions are called with _PyTracer_lock held. */
+   Open addressing with linear probing, at most 7/8 full, or 15/16 where there
+   is no memory to grow.  A bucket holds the number (1 <= number <
+   TRACER_INDEX_MAX) and ten bits of the hash, so that a wrong item is rarely
+   looked at.  Items are not removed one by one.  All functions are called with
+   _PyTracer_lock held. */
 
 #ifndef Py_INTERNAL_TRACER_INDEX_H
 #define Py_INTERNAL_TRACER_INDEX_H
@@ -19,6 +20,16 @@ extern "C" {
 
 #define TRACER_INDEX_BITS 22
 #define TRACER_INDEX_MAX (1u << TRACER_INDEX_BITS)
+
+/* Fibonacci hashing: Knuth, The Art of Computer Programming, volume 3, 6.4. */
+#define TRACER_GOLDEN_32 0x9e3779b1u              // 2**32 / the golden ratio
+#define TRACER_GOLDEN_64 0x9e3779b97f4a7c15u      // 2**64 / the same
+
+static inline uint32_t
+_PyTracer_Hash(uint64_t x)
+{
+    return (uint32_t)((x * TRACER_GOLDEN_64) >> 32);
+}
 
 struct tracer_index {
     uint32_t *buckets;            // hash & ~mask of bits | number; 0: empty

@@ -12,8 +12,8 @@ extern "C" {
 
 #include "pycore_tracer_tree.h"
 
-/* Open addressing, linear probing, power of two, at most 3/4 full; node NONE:
-   empty. */
+/* Open addressing, linear probing, power of two, at most 3/4 full, or 15/16
+   where there is no memory to grow; node NONE: empty. */
 struct tracer_record {
     uintptr_t address;
     size_t size;                  // requested

@@ -86,20 +86,31 @@ struct snapshot_block {
    what is written then must be little.  The blocks of a pool from this one up
    to the next record's are alike, or no traced blocks if the class is NONE. */
 struct snapshot_packed {
-    uint32_t entry;               // node << 10 | size - 1
-    uint32_t place;               // number in its pool << 22 | class
+    uint32_t entry;               // node, size - 1
+    uint32_t place;               // number in its pool, class
 };
-#define SNAPSHOT_PACKED_NONE ((1u << 22) - 1)
+#define SNAPSHOT_PACKED_SIZE_BITS 10
+#define SNAPSHOT_PACKED_ENTRY(NODE, SIZE) \
+    (((NODE) << SNAPSHOT_PACKED_SIZE_BITS) | ((SIZE) - 1))
+#define SNAPSHOT_PACKED_NODE(ENTRY) ((ENTRY) >> SNAPSHOT_PACKED_SIZE_BITS)
+#define SNAPSHOT_PACKED_SIZE(ENTRY) \
+    (((ENTRY) & ((1u << SNAPSHOT_PACKED_SIZE_BITS) - 1)) + 1)
+#define SNAPSHOT_PACKED_CLASS_BITS 22
+#define SNAPSHOT_PACKED_NONE ((1u << SNAPSHOT_PACKED_CLASS_BITS) - 1)
+#define SNAPSHOT_PACKED_PLACE(NUMBER, CLASS) \
+    (((NUMBER) << SNAPSHOT_PACKED_CLASS_BITS) | (CLASS))
 #define SNAPSHOT_PACKED_CLASS(PLACE) ((PLACE) & SNAPSHOT_PACKED_NONE)
-#define SNAPSHOT_PACKED_NUMBER(PLACE) ((PLACE) >> 22)
+#define SNAPSHOT_PACKED_NUMBER(PLACE) ((PLACE) >> SNAPSHOT_PACKED_CLASS_BITS)
 
+#define SNAPSHOT_RUN_BITS 12
+#define SNAPSHOT_RUN_MASK ((1u << SNAPSHOT_RUN_BITS) - 1)
 /* A pool: its records go from `first` to that of the next run.  The last run
    is the end of all. */
 struct snapshot_run {
     uint64_t address;             // of the pool's block 0
     uint64_t first : 40;
-    uint64_t block_size : 12;
-    uint64_t nblocks : 12;        // traced or not
+    uint64_t block_size : SNAPSHOT_RUN_BITS;
+    uint64_t nblocks : SNAPSHOT_RUN_BITS;         // traced or not
 };
 
 /* An arena of pymalloc. */

@@ -70,7 +70,7 @@ extern struct tracer_state _PyTracer;
 
 /* What a block adds to `parked`, and what the sum says. */
 #define TRACER_PARKED_SHIFT 24
-#define TRACER_PARKED(SIZE) ((uint64_t)(SIZE) << TRACER_PARKED_SHIFT | 1)
+#define TRACER_PARKED(SIZE) (((uint64_t)(SIZE) << TRACER_PARKED_SHIFT) | 1)
 #define TRACER_PARKED_BYTES(SUM) ((SUM) >> TRACER_PARKED_SHIFT)
 #define TRACER_PARKED_BLOCKS(SUM) ((SUM) & ((1u << TRACER_PARKED_SHIFT) - 1))
 

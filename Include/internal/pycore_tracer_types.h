@@ -10,6 +10,7 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
+#include "pycore_tracer_index.h"
 #include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_tree.h"
 
@@ -160,7 +161,7 @@ extern void _PyTracer_FreeTypes(struct tracer_types *types);
 static inline uint64_t
 _PyTracer_TypeHash(const void *p)
 {
-    return (uint64_t)(uintptr_t)p * 0x9e3779b97f4a7c15u;
+    return (uint64_t)(uintptr_t)p * TRACER_GOLDEN_64;
 }
 
 static inline uint32_t
@@ -179,7 +180,7 @@ static inline int
 _PyTracer_MayBeType(const struct tracer_types *types, const void *p)
 {
     uint64_t bit = _PyTracer_TypeHash(p) >> (64 - TRACER_TYPE_FILTER_BITS);
-    return types->filter[bit / 64] >> bit % 64 & 1;
+    return (types->filter[bit / 64] >> (bit % 64)) & 1;
 }
 
 /* The type of the object in a live block of the object domain, or NULL.  An

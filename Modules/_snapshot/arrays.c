@@ -29,8 +29,8 @@ unpack_run(const struct tracer_snapshot *s, const struct snapshot_run *run,
         for (; class_ != SNAPSHOT_PACKED_NONE && number < end; number++) {
             *block++ = (struct snapshot_block){
                 .address = run->address + (uint64_t)number * run->block_size,
-                .size = (packed->entry & 0x3ff) + 1,
-                .node = packed->entry >> 10,
+                .size = SNAPSHOT_PACKED_SIZE(packed->entry),
+                .node = SNAPSHOT_PACKED_NODE(packed->entry),
                 .class_ = class_,
             };
         }
