@@ -35,6 +35,21 @@ write_if_changed()
     fi
 }
 
+# patch_path SERIES NAME: where the patch is that a line of series names.
+patch_path()
+{
+    case $2 in
+    ../*) printf 'patches/%s' "${2#../}" ;;
+    *) printf 'patches/%s/%s' "$1" "$2" ;;
+    esac
+}
+
+# touched PATCH: the files that it changes, without a/ or b/.
+touched()
+{
+    sed -n 's/^+++ [^/]*\/\([^	]*\).*/\1/p' "$1"
+}
+
 # locked_versions LOCK: the lines "version sha256" without the comments.
 locked_versions()
 {

@@ -1,13 +1,14 @@
 """Prove that the patch queues are in order.
 
-For each series in patches/: every patch has its header, and for every release
-in its upstream.lock that can be had, the queue applies without fuzz, and the
-census of hooks and free lists agrees. The first release is the one that is
-built, so it must be there: `make refresh-patches` would change nothing. In the
-tree of this build, the files generated from bytecodes.c are what the
-generators make of it.
+Every patch in patches/ has its header and is named by a series. For each
+series and every release in its upstream.lock that can be had, the queue
+applies without fuzz, and the census of hooks and free lists agrees. The first
+release is the one that is built, so it must be there: `make refresh-patches`
+would change nothing. In the tree of this build, the files generated from
+bytecodes.c are what the generators make of it.
 """
 import argparse
+import collections
 import pathlib
 import re
 import shutil
@@ -42,6 +43,10 @@ def lint(path):
     fields = dict(re.findall(r'^([A-Z][\w-]*): *(.*)', header, re.MULTILINE))
     problems = [f'{path.name}: no {name} field in the header'
                 for name in FIELDS if not fields.get(name)]
+    if fields.get('X-Context', '3') not in ('1', '2', '3'):
+        problems.append(f'{path.name}: X-Context is'
+                        f' {fields["X-Context"]!r}; give the lines of context'
+                        f' around a hunk, 1 to 3')
     forwarded = fields.get('Forwarded', '')
     if not re.match(r'https://\S+|no\b|not-needed, \w', forwarded):
         problems.append(f'{path.name}: Forwarded is {forwarded!r}; give a'
@@ -65,16 +70,30 @@ def lint(path):
     return problems
 
 
-def lint_queue(queue):
+def read_series(path):
+    """The patches that a file `series` names."""
     names = [line.partition('#')[0].strip()
-             for line in (queue / 'series').read_text().splitlines()]
-    names = [name for name in names if name]
-    problems = [f'{path.name}: not in series'
-                for path in sorted(queue.glob('*.patch'))
-                if path.name not in names]
-    for name in names:
-        problems += lint(queue / name)
-    return problems
+             for line in path.read_text().splitlines()]
+    return [(path.parent / name).resolve() for name in names if name]
+
+
+def lint_all(patches):
+    """What is wrong with the headers, and with the files `series`."""
+    problems, named = [], set()
+    for series in sorted(patches.glob('*/series')):
+        paths = read_series(series)
+        named.update(paths)
+        problems += [f'{series.parent.name}/series: two patches are named'
+                     f' {name}' for name, n in collections.Counter(
+                         path.name for path in paths).items() if n > 1]
+    there = sorted(path.resolve() for path in patches.glob('*/*.patch'))
+    for path in there:
+        if path not in named:
+            problems.append(f'{path.parent.name}/{path.name}: no series names'
+                            f' it')
+        problems += lint(path)
+    return problems + [f'{path.parent.name}/{path.name}: named by a series,'
+                       f' but not there' for path in sorted(named - {*there})]
 
 
 def run(*command):
@@ -141,20 +160,22 @@ def check_refresh(series, build, queue):
     """Refresh a copy of the repository's queue; it must not change."""
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(TOOLS, pathlib.Path(folder, 'Tools'))
-        copy = pathlib.Path(folder, 'patches', series)
-        shutil.copytree(queue, copy)
+        patches = pathlib.Path(folder, 'patches')
+        shutil.copytree(queue.parent, patches)
         result = run(pathlib.Path(folder, 'Tools', 'refresh'), series, build)
         if result.returncode:
             return [last_line(result)]
+        copies = ((path, patches / path.relative_to(queue.parent))
+                  for path in sorted(queue.parent.glob('*/*.patch')))
         return [f'{path.name}: not canonical, or its file was edited in the'
                 f' tree; run make refresh-patches'
-                for path in sorted(queue.glob('*.patch'))
-                if path.read_bytes() != (copy / path.name).read_bytes()]
+                for path, copy in copies
+                if path.read_bytes() != copy.read_bytes()]
 
 
 def check_series(queue):
     """Return what is wrong with a queue, for all of its releases."""
-    problems = lint_queue(queue)
+    problems = []
     lock = (queue / 'upstream.lock').read_text().splitlines()
     versions = [line.split()[0] for line in lock
                 if line and not line.startswith('#')]
@@ -174,7 +195,7 @@ def main():
     options = parser.parse_args()
     build = options.build.resolve()
 
-    problems = []
+    problems = lint_all(options.top / 'patches')
     for lock in sorted(options.top.glob('patches/*/upstream.lock')):
         problems += check_series(lock.parent)
     # What was edited in the tree of this build, too.

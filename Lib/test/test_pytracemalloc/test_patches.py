@@ -1,10 +1,13 @@
 """The census and the check of the patches notice what they are there for."""
+import hashlib
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tempfile
 import unittest
 
@@ -12,6 +15,7 @@ TOP = pathlib.Path(os.environ.get('PYTRACEMALLOC_TOP', ''))
 TOOLS = TOP / 'Tools'
 SERIES = sysconfig.get_python_version()
 QUEUE = TOP / 'patches' / SERIES
+DEQUE = 'Modules/_collectionsmodule.c'
 BUILD = pathlib.Path(sysconfig.get_config_h_filename()).parents[1]
 
 # In a tree with hooks: a file, a text, what it becomes, the complaints.
@@ -28,21 +32,30 @@ FREE_LISTS = (
      '#include "Python.h"\nstatic int set_numfree;',
      'Objects/setobject.c: set_numfree looks like a free list'),
 )
-# In a queue.
+# In all queues.
 HEADERS = (
-    ('hook-deque.patch', 'X-Hooks: 2', 'X-Hooks: 3',
+    ('common/hook-deque.patch', 'X-Hooks: 2', 'X-Hooks: 3',
      'X-Hooks says 3, the patch adds 2'),
-    ('hook-deque.patch', 'Forwarded: ', 'Forwarded: perhaps ',
+    ('common/hook-deque.patch', 'Forwarded: ', 'Forwarded: perhaps ',
      'Forwarded is '),
-    ('hook-deque.patch', 'Description:', 'About:', 'no Description field'),
-    ('hook-deque.patch', 'Last-Update: ', 'Last-Update: on ',
+    ('common/hook-deque.patch', 'Description:', 'About:', 'no Description field'),
+    ('common/hook-deque.patch', 'Last-Update: ', 'Last-Update: on ',
      'Last-Update is not a date'),
-    ('hook-deque.patch', '+++ b/Modules/_collectionsmodule.c',
+    ('common/hook-deque.patch', '+++ b/Modules/_collectionsmodule.c',
      '+++ b/Python/generated_cases.c.h', 'is generated; patch its source'),
-    ('hook-deque.patch', '+        _PyTracer_PARK(',
+    ('common/hook-deque.patch', '+        _PyTracer_PARK(',
      '+#include "pycore_tracer.h"\n+        _PyTracer_PARK(',
      'Modules/_collectionsmodule.c need not include a header of ours'),
-    ('series', 'hook-deque.patch\n', '', 'hook-deque.patch: not in series'),
+    ('common/hook-deque.patch', 'X-Hooks: 2', 'X-Hooks: 2\nX-Context: 0',
+     "X-Context is '0'"),
+    (f'{SERIES}/series', '../common/hook-deque.patch\n', '',
+     'common/hook-deque.patch: no series names it'),
+    (f'{SERIES}/series', '../common/hook-deque.patch\n',
+     '../common/hook-deque.patch\nhook-bag.patch\n',
+     f'{SERIES}/hook-bag.patch: named by a series, but not there'),
+    (f'{SERIES}/series', '../common/hook-deque.patch\n',
+     '../common/hook-deque.patch\nhook-deque.patch\n',
+     'two patches are named hook-deque.patch'),
 )
 
 
@@ -71,22 +84,42 @@ class NoticeTests(unittest.TestCase):
         self.folder = pathlib.Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder)
 
-    def copy_queue(self):
-        return shutil.copytree(QUEUE, self.folder / 'patches' / SERIES)
+    def copy_queues(self):
+        return shutil.copytree(TOP / 'patches', self.folder / 'patches')
 
     def tree(self):
         """A tree of the files that the queue touches, not patched yet, with
         tools and a queue of its own."""
-        self.copy_queue()
+        self.copy_queues()
         shutil.copytree(TOOLS, self.folder / 'Tools', symlinks=True,
                         ignore=lambda *names: ['corpus', '__pycache__'])
         shutil.copytree(BUILD / 'stock', self.folder / 'build' / 'src')
         return self.folder / 'build'
 
     def apply(self):
+        return self.run_tool('apply', SERIES, self.folder / 'build')
+
+    def run_tool(self, name, *arguments):
         return subprocess.run(
-            [self.folder / 'Tools' / 'apply', SERIES, self.folder / 'build'],
-            capture_output=True, text=True)
+            [self.folder / 'Tools' / name, *arguments], text=True,
+            capture_output=True,
+            env={**os.environ, 'XDG_CACHE_HOME': str(self.folder / 'cache')})
+
+    def release(self, series, version, edit=None):
+        """Lock a release for a series: a tarball of the files that have
+        patches, as CPython has them, but for an edit."""
+        tree = self.folder / f'Python-{version}'
+        shutil.copytree(BUILD / 'stock', tree)
+        if edit is not None:
+            replace(tree / DEQUE, *edit)
+        cache = self.folder / 'cache' / 'pytracemalloc'
+        cache.mkdir(parents=True, exist_ok=True)
+        tarball = cache / f'Python-{version}.tar.xz'
+        with tarfile.open(tarball, 'w:xz') as file:
+            file.add(tree, tree.name)
+        digest = hashlib.sha256(tarball.read_bytes()).hexdigest()
+        lock = self.folder / 'patches' / series / 'upstream.lock'
+        lock.write_text(f'{version} {digest} none\n', encoding='utf-8')
 
     def test_census(self):
         tree = self.folder / 'src'
@@ -105,15 +138,22 @@ class NoticeTests(unittest.TestCase):
                     self.assertIn(complaint, found)
 
     def test_headers(self):
-        self.assertEqual(patch_check.lint_queue(QUEUE), [])
-        queue = self.copy_queue()
+        self.assertEqual(patch_check.lint_all(TOP / 'patches'), [])
+        patches = self.copy_queues()
         for name, old, new, complaint in HEADERS:
             with self.subTest(complaint):
-                text = (queue / name).read_text(encoding='utf-8')
-                replace(queue / name, old, new)
+                text = (patches / name).read_text(encoding='utf-8')
+                replace(patches / name, old, new)
                 self.assertIn(complaint,
-                              '\n'.join(patch_check.lint_queue(queue)))
-                (queue / name).write_text(text, encoding='utf-8')
+                              '\n'.join(patch_check.lint_all(patches)))
+                (patches / name).write_text(text, encoding='utf-8')
+
+    def test_page(self):
+        page = (TOP / 'Doc/internals/patches.rst').read_text(encoding='utf-8')
+        table = page.partition('Which series share')[2].partition('How to')[0]
+        named = re.findall(r'``([\w-]+\.patch)``', table)
+        self.assertCountEqual(
+            named, [path.name for path in (TOP / 'patches').glob('*/*.patch')])
 
     def test_stale_hunk(self):
         self.tree()
@@ -125,8 +165,8 @@ class NoticeTests(unittest.TestCase):
                 'numfreeblocks++', 'numfreeblocks += 1')
         result = self.apply()
         self.assertEqual(result.returncode, 1)
-        self.assertIn('hook-deque.patch: Modules/_collectionsmodule.c, hunk',
-                      result.stderr)
+        self.assertIn('error: patches/common/hook-deque.patch: '
+                      'Modules/_collectionsmodule.c, hunk', result.stderr)
 
     def test_edited_tree(self):
         build = self.tree()
@@ -138,6 +178,60 @@ class NoticeTests(unittest.TestCase):
         found, = patch_check.check_refresh(SERIES, build, queue)
         self.assertRegex(found, r'\.patch: not canonical, or its file was '
                                 r'edited')
+
+    def test_shared_patch(self):
+        # A second series has the patch, and CPython's file is a bit different
+        # there, below the hooks.
+        build = self.tree()
+        patches = self.folder / 'patches'
+        (patches / '9.9').mkdir()
+        (patches / '9.9' / 'series').write_text(
+            '../common/hook-deque.patch  # as elsewhere\n', encoding='utf-8')
+        self.release('9.9', '9.9.1', ('\ndeque_pop_impl(', '\ndeque_take_impl('))
+        self.release(SERIES, f'{SERIES}.1')
+        self.assertEqual(self.apply().returncode, 0)
+        shared = patches / 'common' / 'hook-deque.patch'
+
+        # Its line numbers are those of one series, whichever.
+        shared.write_text(re.sub(r'@@ -(\d+),(\d+) \+\d+,', r'@@ -1\1,\2 +1\1,',
+                                 shared.read_text(encoding='utf-8')),
+                          encoding='utf-8')
+        before = shared.read_bytes()
+        result = self.run_tool('refresh', SERIES, build)
+        self.assertEqual((result.returncode, result.stderr), (0, ''))
+        self.assertEqual(shared.read_bytes(), before)
+
+        # An edit that suits both is written, one that does not is not.
+        file = build / 'src' / DEQUE
+        replace(file, '_PyTracer_PARK(DEQUE_BLOCK',
+                'b->leftlink = NULL;\n        _PyTracer_PARK(DEQUE_BLOCK')
+        result = self.run_tool('refresh', SERIES, build)
+        self.assertEqual((result.returncode, result.stderr), (0, ''))
+        self.assertIn('refreshed patches/common/hook-deque.patch',
+                      result.stdout)
+        after = shared.read_bytes()
+        self.assertIn(b'+        b->leftlink = NULL;\n', after)
+        replace(file, '\ndeque_pop_impl(',
+                '\n/* The last one. */\ndeque_pop_impl(')
+        result = self.run_tool('refresh', SERIES, build)
+        self.assertEqual(result.returncode, 1)
+        self.assertEqual(
+            result.stderr, f'pytracemalloc: error: CPython 9.9.1: patches/'
+            f'common/hook-deque.patch: {DEQUE}, hunk 3 does not apply; adapt '
+            f'the patch to this CPython; nothing is written\n')
+        self.assertEqual(shared.read_bytes(), after)
+
+    def test_context(self):
+        build = self.tree()
+        self.assertEqual(self.apply().returncode, 0)
+        patch = self.folder / 'patches' / 'common' / 'hook-deque.patch'
+        self.release(SERIES, f'{SERIES}.1')
+        replace(patch, 'X-Hooks: 2', 'X-Hooks: 2\nX-Context: 1')
+        result = self.run_tool('refresh', SERIES, build)
+        self.assertEqual((result.returncode, result.stderr), (0, ''))
+        hunks = re.split('(?m)^@@.*\n', patch.read_text(encoding='utf-8'))[1:]
+        self.assertEqual([[line[0] for line in hunk.splitlines()]
+                          for hunk in hunks], [[*' + ']] * 2)
 
     def test_generated_files(self):
         tree = self.folder / 'src'
