@@ -8,6 +8,7 @@ repetition, cancelling and errors are handled here.
 """
 
 import atexit
+import functools
 import os
 
 from _tracemalloc import _Trigger, is_tracing
@@ -30,9 +31,11 @@ def cancel_tasks():
         task.cancel()
 
 
-atexit.register(cancel_tasks)
-# A child would write over its parent's snapshot files.
-os.register_at_fork(after_in_child=cancel_tasks)
+@functools.cache
+def _end_with_process():
+    atexit.register(cancel_tasks)
+    # A child would write over its parent's snapshot files.
+    os.register_at_fork(after_in_child=cancel_tasks)
 
 
 class Task:
@@ -84,6 +87,7 @@ class Task:
             raise RuntimeError("the tracemalloc module must be enabled to "
                                "schedule a task: call tracemalloc.enable() "
                                "first")
+        _end_with_process()
         self._repeat = repeat
         if not self.is_scheduled():
             _scheduled.append(self)

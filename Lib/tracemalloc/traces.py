@@ -5,14 +5,10 @@ is made, or before tracing begins.
 """
 
 from collections.abc import Sequence
-import copyreg
 
 from _tracemalloc import _take_snapshot
-from _tracemalloc_snapshot import FrameInfo, Traces, _adopt
+from _tracemalloc_snapshot import Traces, _adopt
 from tracemalloc.frames import Trace
-
-# Pickles must be readable where FrameInfo does not exist.
-copyreg.pickle(FrameInfo, lambda frame: (tuple, (tuple(frame),)))
 
 
 def get_traces(blocks=True):

@@ -30,6 +30,36 @@ static PyStructSequence_Desc frame_desc = {
     .n_in_sequence = 2,
 };
 
+/* Pickles must be readable where FrameInfo does not exist. */
+static PyObject *
+reduce_frame(PyObject *frame, PyObject *Py_UNUSED(args))
+{
+    PyObject *plain = PySequence_Tuple(frame);
+    return plain == NULL ? NULL
+                         : Py_BuildValue("O(N)", &PyTuple_Type, plain);
+}
+
+static PyMethodDef reduce_def = {
+    "__reduce__", reduce_frame, METH_NOARGS, NULL
+};
+
+static PyTypeObject *
+make_frame_type(void)
+{
+    PyTypeObject *type = PyStructSequence_NewType(&frame_desc);
+    if (type == NULL) {
+        return NULL;
+    }
+    PyObject *method = PyDescr_NewMethod(type, &reduce_def);
+    if (method == NULL
+        || PyObject_SetAttrString((PyObject *)type, "__reduce__", method) < 0)
+    {
+        Py_CLEAR(type);
+    }
+    Py_XDECREF(method);
+    return type;
+}
+
 /* --- Texts, frames, tracebacks */
 
 static PyObject *
@@ -473,7 +503,7 @@ static int
 add_types(PyObject *module)
 {
     if (frame_type == NULL) {
-        frame_type = PyStructSequence_NewType(&frame_desc);
+        frame_type = make_frame_type();
     }
     if (frame_type == NULL
         || PyModule_AddObjectRef(module, "FrameInfo",

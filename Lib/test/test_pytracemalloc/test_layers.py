@@ -63,6 +63,27 @@ tracemalloc.{}
 assert "_tracemalloc_snapshot" in sys.modules
 '''
 
+# Where a module could register something, before and after its use.
+REGISTERED = '''
+import atexit, codecs, copyreg, gc, os, pickle, signal, sys, threading
+def registered():
+    return (atexit._ncallbacks(), dict(copyreg.dispatch_table),
+            gc.callbacks[:], sys.meta_path[:], sys.path_hooks[:],
+            sys.excepthook, sys.unraisablehook, threading.excepthook,
+            threading._threading_atexits[:], sys.gettrace(), sys.getprofile(),
+            [signal.getsignal(number) for number in signal.valid_signals()])
+before = registered()
+import tracemalloc
+tracemalloc.start()
+snapshot = tracemalloc.take_snapshot()
+snapshot.statistics('lineno')
+snapshot.dump(os.devnull)
+pickle.dumps(snapshot)
+tracemalloc.stop()
+for old, new in zip(before, registered(), strict=True):
+    assert old == new, (old, new)
+'''
+
 # A module that is slow to find, a thread that may look for it, and a fork.
 FORK = '''
 import os, signal, sys, threading, time, tracemalloc
@@ -234,6 +255,9 @@ class ImportTests(unittest.TestCase):
     def test_what_looks_at_snapshots_is_loaded_before_the_first(self):
         for first in 'start()', 'enable()', 'Snapshot([], 1)':
             assert_python_ok('-c', LOADED.format(first))
+
+    def test_nothing_is_registered(self):
+        assert_python_ok('-c', REGISTERED)
 
     def test_no_thread_imports_while_others_fork(self):
         assert_python_ok('-W', 'ignore', '-c', FORK)

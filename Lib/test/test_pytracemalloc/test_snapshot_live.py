@@ -304,6 +304,9 @@ class FunctionTests(LiveCase):
         self.assertIsInstance(frame.colno, int)
         self.assertEqual(pickle.loads(pickle.dumps(trace)), trace)
         self.assertNotIn(b'FrameInfo', pickle.dumps(trace))
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            plain = pickle.loads(pickle.dumps(frame._frame, protocol))
+            self.assertEqual((type(plain), plain), (tuple, frame._frame))
         del block
 
 
