@@ -10,7 +10,7 @@
 #include "pycore_dict.h"          // PyDictKeysObject
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_state.h"
-#include "pycore_tracer_trace.h"
+#include "pycore_tracer_visit.h"
 #include "_testtracer.h"
 
 #include <assert.h>

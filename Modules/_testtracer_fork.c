@@ -8,7 +8,7 @@
 #include "Python.h"
 #include "pycore_pystate.h"       // HEAD_UNLOCK()
 #include "pycore_runtime.h"       // _PyRuntime
-#include "pycore_tracer_trace.h"  // _PyTracer_VisitBlocks()
+#include "pycore_tracer_visit.h"
 #include "_testtracer.h"
 
 #include <pthread.h>

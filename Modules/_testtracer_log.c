@@ -23,7 +23,7 @@
 #include "pycore_frame.h"         // _PyFrame_IsIncomplete()
 #include "pycore_object.h"        // _PyType_PreHeaderSize()
 #include "pycore_tracer_state.h"
-#include "pycore_tracer_trace.h"
+#include "pycore_tracer_visit.h"
 #include "_testtracer.h"
 
 #include <assert.h>

@@ -15,10 +15,10 @@
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_memory.h"
 #include "pycore_tracer_state.h"
-#include "pycore_tracer_tasks.h"
 #include "pycore_tracer_text.h"
-#include "pycore_tracer_trace.h"
-#include "pycore_tracer_types.h"
+#include "pycore_tracer_lookup.h"
+#include "pycore_tracer_start.h"
+#include "_tracemalloc.h"
 
 PyDoc_STRVAR(is_tracing_doc,
 "is_tracing($module, /)\n--\n\n"

@@ -12,8 +12,8 @@
 
 #include "pycore_obmalloc.h"      // ARENA_SIZE, POOL_SIZE
 #include "pycore_tracer_blocks.h" // struct tracer_pool
-#include "pycore_tracer_tasks.h"
-#include "pycore_tracer_types.h"  // _PyTracer_ShowPools()
+#include "pycore_tracer_visit.h"
+#include "_tracemalloc.h"
 
 struct use {
     uint64_t narenas, npools;

@@ -11,7 +11,7 @@
 #include "pycore_modsupport.h"    // _PyArg_NoKeywords()
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_state.h"
-#include "pycore_tracer_tasks.h"
+#include "_tracemalloc.h"
 
 #include <stddef.h>               // offsetof()
 

@@ -15,7 +15,7 @@
 #include "pycore_sysmodule.h"       // _PySys_GetSizeOf()
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_memory.h"
-#include "pycore_tracer_tasks.h"
+#include "_tracemalloc.h"
 
 PyDoc_STRVAR(get_unicode_interned_doc,
 "get_unicode_interned($module, /)\n"

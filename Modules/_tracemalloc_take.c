@@ -9,8 +9,8 @@
 
 #include "Python.h"
 #include "pycore_tracer_snapshot.h"
-#include "pycore_tracer_tasks.h"
-#include "pycore_tracer_types.h"  // _PyTracer_TakeSnapshot()
+#include "pycore_tracer_take.h"
+#include "_tracemalloc.h"
 
 static_assert((int)SNAPSHOT_OBJECT == (int)TRACER_OBJECT
               && (int)SNAPSHOT_MEMORY == (int)TRACER_MEMORY
@@ -42,16 +42,16 @@ _PyTracemalloc_ParkedDict(uint64_t (*parked)[2])
 }
 
 static PyObject *
-build_info(struct tracer_facts *facts)
+build_info(struct tracer_totals *totals)
 {
     return Py_BuildValue("{s(KK)sKsKsKsN}", "traced_memory",
-                         (unsigned long long)facts->current,
-                         (unsigned long long)facts->peak,
-                         "untraced", (unsigned long long)facts->untraced,
-                         "folded", (unsigned long long)facts->folded,
-                         "pruned", (unsigned long long)facts->pruned,
+                         (unsigned long long)totals->current,
+                         (unsigned long long)totals->peak,
+                         "untraced", (unsigned long long)totals->untraced,
+                         "folded", (unsigned long long)totals->folded,
+                         "pruned", (unsigned long long)totals->pruned,
                          "freelists",
-                         _PyTracemalloc_ParkedDict(facts->parked));
+                         _PyTracemalloc_ParkedDict(totals->parked));
 }
 
 /* Who takes the snapshot out takes away the name. */
@@ -71,12 +71,12 @@ PyDoc_STRVAR(take_snapshot_doc,
 static PyObject *
 take_snapshot(PyObject *Py_UNUSED(module), PyObject *blocks)
 {
-    struct tracer_facts facts;
+    struct tracer_totals totals;
     int with_blocks = PyObject_IsTrue(blocks);
     if (with_blocks < 0) {
         return NULL;
     }
-    struct tracer_snapshot *s = _PyTracer_TakeSnapshot(with_blocks, &facts);
+    struct tracer_snapshot *s = _PyTracer_TakeSnapshot(with_blocks, &totals);
     if (s == NULL) {
         return PyErr_NoMemory();
     }
@@ -85,7 +85,7 @@ take_snapshot(PyObject *Py_UNUSED(module), PyObject *blocks)
         _PySnapshot_Free(s);
         return NULL;
     }
-    return Py_BuildValue("NN", capsule, build_info(&facts));
+    return Py_BuildValue("NN", capsule, build_info(&totals));
 }
 
 static PyMethodDef take_functions[] = {

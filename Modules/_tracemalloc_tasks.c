@@ -16,6 +16,7 @@
 #include "pycore_interp.h"        // _Py_IsMainInterpreter()
 #include "pycore_pystate.h"       // _PyInterpreterState_GET()
 #include "pycore_tracer_tasks.h"  // _PyTracer_ArmTrigger()
+#include "_tracemalloc.h"
 
 /* No bound that is added to a time or a size can overflow 64 bits. */
 #define TRIGGER_MAX (INT64_MAX / 4)

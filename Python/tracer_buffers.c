@@ -15,7 +15,7 @@
 #include "pycore_obmalloc.h"      // POOL_BITS
 #include "pycore_tracer_index.h"
 #include "pycore_tracer_snapshot.h"
-#include "pycore_tracer_types.h"
+#include "pycore_tracer_buffers.h"
 
 #define INITIAL_NOTES 4096
 #define CLASS_MASK ((uintptr_t)7)     // in the address of a buffer

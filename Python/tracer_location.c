@@ -256,6 +256,13 @@ _PyTracer_InternNoFrame(const char *reason)
            : _PyTracer_InternLocation(function, &nowhere);
 }
 
+const struct tracer_string *
+_PyTracer_FilenameOf(const struct tracer_location *location)
+{
+    return &_PyTracer_texts.strings[
+        _PyTracer_places.functions[location->function].filename];
+}
+
 /* --- All of them */
 
 int

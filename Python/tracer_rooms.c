@@ -8,7 +8,7 @@
 #include "Python.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_snapshot.h"
-#include "pycore_tracer_types.h"
+#include "pycore_tracer_rooms.h"
 
 #include <stdlib.h>
 

@@ -5,7 +5,7 @@
 #include "pycore_initconfig.h"    // _Py_str_to_int()
 #include "pycore_tracemalloc.h"   // _PyTraceMalloc_Start()
 #include "pycore_tracer.h"
-#include "pycore_tracer_trace.h"  // _PyTracer_StartFull()
+#include "pycore_tracer_start.h"
 
 static int announce = 0;
 

@@ -317,6 +317,30 @@ _PyTracer_Child(uint32_t parent, uint32_t location)
     return make_node(parent, location, hash);
 }
 
+uint32_t
+_PyTracer_NFrames(uint32_t node)
+{
+    uint32_t n = 1;
+    assert(node != TRACER_NODE_NONE && node < _PyTracer_tree.nnodes);
+    while (n < _PyTracer.limit) {
+        node = _PyTracer_Node(node)->parent;
+        if (node == 0 || (node & TRACER_TRUNCATED)) {
+            break;
+        }
+        n++;
+    }
+    return n;
+}
+
+const struct tracer_location *
+_PyTracer_LocationAt(uint32_t node)
+{
+    uint32_t location = _PyTracer_Node(node)->location;
+    assert(node < _PyTracer_tree.nnodes);
+    assert(location < _PyTracer_places.nlocations);
+    return &_PyTracer_places.locations[location];
+}
+
 /* --- Is all of it right? */
 
 static const char *

@@ -12,8 +12,7 @@
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_text.h"
-#include "pycore_tracer_trace.h"
-#include "pycore_tracer_types.h"
+#include "pycore_tracer_visit.h"
 
 struct visitor {
     void (*visit)(const struct tracer_block *, void *);

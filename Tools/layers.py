@@ -46,10 +46,10 @@ TRACER = {
         ('hooks', 'pymalloc', 'pymalloc_head', 'pymalloc_fused',
          'pymalloc_short', 'pymalloc_freelists', 'pymalloc_install'),
     'control: start, stop, alarms':
-        ('tracemalloc', 'install', 'alarm', 'gils', 'tasks', 'trace',
-         'startup', 'services'),
+        ('tracemalloc', 'start', 'startup', 'services', 'install', 'alarm',
+         'gils', 'tasks', 'lookup', 'visit'),
     'taking snapshots':
-        ('snapshot', 'snapshot_tree', 'types', 'buffers', 'rooms', 'visit'),
+        ('snapshot', 'take', 'take_tree', 'types', 'buffers', 'rooms'),
 }
 # Modules that stand on all of it: each has a name and its files.
 MODULES = {

@@ -12,6 +12,7 @@ extern "C" {
 #endif
 
 #include "pycore_tracer_index.h"
+#include "pycore_tracer_text.h"
 
 /* A function.  Two code objects with the same names and first line (exec,
    reload) share it. */
@@ -56,6 +57,8 @@ extern uint32_t _PyTracer_InternLocation(uint32_t function,
    library gives it, and a reason in place of the function. */
 extern uint32_t _PyTracer_InternNoFrame(const char *reason);
 extern struct tracer_position _PyTracer_PositionOf(
+    const struct tracer_location *location);
+extern const struct tracer_string *_PyTracer_FilenameOf(
     const struct tracer_location *location);
 extern const char *_PyTracer_LocationFault(void);
 

@@ -45,17 +45,6 @@ extern struct tracer_trigger *_PyTracer_BeginCall(void);
 /* End the call.  If more triggers are due, ask for another pending call. */
 extern void _PyTracer_EndCall(void);
 
-/* Add what each file defines to the module _tracemalloc; -1 with an
-   exception on error. */
-extern int _PyTracemalloc_AddTasks(PyObject *module);
-extern int _PyTracemalloc_AddMetrics(PyObject *module);
-extern int _PyTracemalloc_AddMeasure(PyObject *module);
-extern int _PyTracemalloc_AddArenas(PyObject *module);
-extern int _PyTracemalloc_AddTake(PyObject *module);
-
-/* {free list: (blocks, bytes)}; NULL with an exception. */
-extern PyObject *_PyTracemalloc_ParkedDict(uint64_t (*parked)[2]);
-
 #ifdef __cplusplus
 }
 #endif

@@ -15,6 +15,7 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
+#include "pycore_tracer_location.h"
 #include "pycore_tracer_state.h"
 
 #define TRACER_NODE_BITS 22       // of the number of a node
@@ -126,6 +127,9 @@ extern size_t _PyTracer_TreeMemory(void);     // bytes touched
 extern void _PyTracer_ReindexTree(void);
 /* Give the node rare counters, if it has none. */
 extern void _PyTracer_MakeRare(uint32_t node);
+/* Frames on the path of a node, at most the limit. Locked. */
+extern uint32_t _PyTracer_NFrames(uint32_t node);
+extern const struct tracer_location *_PyTracer_LocationAt(uint32_t node);
 extern const char *_PyTracer_TreeFault(void);
 
 /* `parent` of a node that starts a path at this depth of the stack. */

@@ -1,4 +1,4 @@
-/* Taking a snapshot of the tracer, and what a block is by looking at it. */
+/* What a block is, by looking at it, see tracer_types.c. */
 
 #ifndef Py_INTERNAL_TRACER_TYPES_H
 #define Py_INTERNAL_TRACER_TYPES_H
@@ -12,101 +12,7 @@ extern "C" {
 
 #include "pycore_tracer_index.h"
 #include "pycore_tracer_snapshot.h"
-#include "pycore_tracer_tree.h"
-
-/* --- tracer_snapshot.c */
-
-/* What the tracer says beside the arrays. */
-struct tracer_facts {
-    uint64_t current, peak;       // traced memory, bytes
-    uint64_t untraced;            // blocks
-    uint64_t folded;              // frames
-    uint64_t pruned;              // nodes
-    uint64_t parked[_PyTracer_NFREELISTS][2];     // blocks, bytes
-};
-
-/* GIL held, not locked; it is given back before and after the moment that the
-   snapshot shows.  NULL without an exception: no memory. */
-extern struct tracer_snapshot *_PyTracer_TakeSnapshot(
-    int with_blocks, struct tracer_facts *facts);
-
-/* --- tracer_rooms.c: memory for a snapshot, made before its moment */
-
-enum tracer_room_of {
-    TRACER_ROOM_TEXT,
-    TRACER_ROOM_STRINGS,
-    TRACER_ROOM_LOCATIONS,
-    TRACER_ROOM_NODES,
-    TRACER_ROOM_SAVED,
-    TRACER_ROOM_RARES,
-    TRACER_ROOM_SPILLS,
-    TRACER_NROOMS_OF_SUMS,
-    TRACER_ROOM_PACKED = TRACER_NROOMS_OF_SUMS,       // of blocks
-    TRACER_ROOM_RUNS,
-    TRACER_ROOM_OTHERS,
-    TRACER_ROOM_NOTES,
-    TRACER_NROOMS
-};
-
-struct tracer_room {
-    void *p;
-    size_t size;                  // bytes
-};
-
-struct tracer_rooms {
-    struct tracer_room list[TRACER_NROOMS];
-};
-
-/* Make the first n rooms as large as they were needed last.  GIL not held. */
-extern void _PyTracer_PrepareRooms(struct tracer_rooms *rooms, int n);
-/* Room for n items at least, with what is in it; NULL: no memory. */
-extern void *_PyTracer_Room(struct tracer_rooms *rooms,
-                            enum tracer_room_of which, uint64_t n,
-                            size_t item);
-/* So many bytes were needed; locked. */
-extern void _PyTracer_UsedRoom(enum tracer_room_of which, size_t size);
-/* The room is the caller's from now on, cut to this size. */
-extern void *_PyTracer_TakeRoom(struct tracer_rooms *rooms,
-                                enum tracer_room_of which, size_t size);
-extern void _PyTracer_FreeRooms(struct tracer_rooms *rooms);
-
-/* --- tracer_snapshot_tree.c */
-
-/* The tables of the tree as they were at the moment; they lie in rooms. */
-struct tracer_tree {
-    uint32_t nnodes, epoch;
-    const struct tracer_node *nodes;
-    const uint32_t *saved;
-    const struct tracer_rare *rares;
-    const struct tracer_spill *spills; // of some chunks
-    uint16_t spills_at[TRACER_MAX_CHUNKS];      // number from 1, 0: none
-};
-
-/* Copy the tables; locked.  Make nodes of them; needs no GIL.  0, or -1: no
-   memory. */
-extern int _PyTracer_CopyTree(struct tracer_snapshot *s,
-                              struct tracer_tree *tree,
-                              struct tracer_rooms *rooms);
-extern int _PyTracer_WriteTree(struct tracer_snapshot *s,
-                               const struct tracer_tree *tree,
-                               struct tracer_rooms *rooms);
-
-/* Number of a node in a snapshot: the tracer's start with the unknown one and
-   the free lists. */
-static inline uint32_t
-_PyTracer_NodeNumber(uint32_t id)
-{
-    return id == TRACER_NODE_UNKNOWN ? 0 : id - TRACER_NODE_FIRST + 1;
-}
-
-/* --- tracer_visit.c */
-
-/* _PyTracer_VisitPools() for who does not hold the lock; GIL held. */
-struct tracer_pool;
-extern void _PyTracer_ShowPools(
-    int (*visit)(const struct tracer_pool *pool, void *arg), void *arg);
-
-/* --- tracer_types.c */
+#include "pycore_tracer_state.h"
 
 /* Classes of blocks that are no objects: the first ones of a snapshot. */
 #define TRACER_CLASSES(X)                                       \
@@ -250,22 +156,6 @@ extern void _PyTracer_KeepTypes(struct tracer_types *types);
 /* Name their classes.  GIL held, not locked. */
 extern int _PyTracer_NameTypes(const struct tracer_types *types,
                                struct tracer_snapshot *s);
-
-/* --- tracer_buffers.c: blocks that objects own */
-struct tracer_buffers {
-    uintptr_t *notes;             // address | enum tracer_class, in a room
-    size_t n, size;
-    const void *last_keys;        // noted last of a dictionary
-    int failed;                   // no memory
-    struct tracer_rooms *rooms;
-};
-/* GIL held and locked. */
-extern void _PyTracer_NoteBuffers(struct tracer_buffers *buffers,
-                                  enum tracer_owner owner, PyObject *op);
-/* Give the noted blocks of a snapshot their classes; changes the notes, needs
-   no GIL.  0, or -1: no memory. */
-extern int _PyTracer_MarkBuffers(struct tracer_buffers *buffers,
-                                 struct tracer_snapshot *s, uint64_t nothers);
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,5 @@
 /* Taking a snapshot: the live blocks.  For the call tree see
-   tracer_snapshot_tree.c.
+   tracer_take_tree.c.
 
    A snapshot shows one moment, at which all is copied while no other thread
    runs.  That must be short: memory is made before it (tracer_rooms.c), and
@@ -17,13 +17,15 @@
 
 #include "pycore_obmalloc.h"      // ARENA_SIZE
 #include "pycore_tracer_blocks.h"
+#include "pycore_tracer_buffers.h"
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_freelist.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_state.h"
-#include "pycore_tracer_types.h"
+#include "pycore_tracer_take.h"
+#include "pycore_tracer_take_tree.h"
 #include "pycore_tracer_valid.h"
 
 #define PREFETCH 1024             // bytes to the blocks looked at soon
@@ -35,7 +37,7 @@ struct copier {
     struct tracer_type *last;     // seen
     uint32_t arenas_size;
     struct tracer_rooms rooms;
-    struct tracer_tree tree;
+    struct tracer_tree_copy tree;
     struct tracer_buffers buffers;
     uint64_t nothers;             // but for those of other domains
 };
@@ -347,21 +349,21 @@ copy_blocks(struct copier *c)
 }
 
 static void
-copy_facts(struct tracer_facts *facts)
+copy_totals(struct tracer_totals *totals)
 {
-    facts->current = (uint64_t)_PyTracer_Current();
-    facts->peak = (uint64_t)_PyTracer_Peak();
-    facts->untraced = _PyTracer.untraced;
-    facts->folded = _PyTracer_tree.folded;
-    facts->pruned = _PyTracer_tree.pruned;
+    totals->current = (uint64_t)_PyTracer_Current();
+    totals->peak = (uint64_t)_PyTracer_Peak();
+    totals->untraced = _PyTracer.untraced;
+    totals->folded = _PyTracer_tree.folded;
+    totals->pruned = _PyTracer_tree.pruned;
     for (int i = 0; i < _PyTracer_NFREELISTS; i++) {
-        _PyTracer_GetParked(i, &facts->parked[i][0], &facts->parked[i][1]);
+        _PyTracer_GetParked(i, &totals->parked[i][0], &totals->parked[i][1]);
     }
 }
 
 /* The moment. */
 static int
-copy_all(struct copier *c, int with_blocks, struct tracer_facts *facts)
+copy_all(struct copier *c, int with_blocks, struct tracer_totals *totals)
 {
     if (!_PyTracer.tracing) {
         c->s->limit = UINT32_MAX;
@@ -369,7 +371,7 @@ copy_all(struct copier *c, int with_blocks, struct tracer_facts *facts)
     }
     c->s->limit = _PyTracer.limit;
     _PyTracer_AssertValid("take_snapshot");
-    copy_facts(facts);
+    copy_totals(totals);
     if (_PyTracer_CopyTree(c->s, &c->tree, &c->rooms) < 0) {
         return -1;
     }
@@ -419,7 +421,7 @@ finish(struct copier *c)
 }
 
 static int
-take(struct copier *c, int with_blocks, struct tracer_facts *facts)
+take(struct copier *c, int with_blocks, struct tracer_totals *totals)
 {
     PyThreadState *tstate = PyEval_SaveThread();
     _PyTracer_PrepareRooms(&c->rooms, with_blocks ? TRACER_NROOMS
@@ -429,7 +431,7 @@ take(struct copier *c, int with_blocks, struct tracer_facts *facts)
         return -1;
     }
     _PyTracer_LockAll();
-    int result = copy_all(c, with_blocks, facts);
+    int result = copy_all(c, with_blocks, totals);
     _PyTracer_UnlockAll();
     _PyTracer_KeepTypes(&c->types);
     tstate = PyEval_SaveThread();
@@ -445,11 +447,11 @@ take(struct copier *c, int with_blocks, struct tracer_facts *facts)
 }
 
 struct tracer_snapshot *
-_PyTracer_TakeSnapshot(int with_blocks, struct tracer_facts *facts)
+_PyTracer_TakeSnapshot(int with_blocks, struct tracer_totals *totals)
 {
     struct copier c = {.s = _PySnapshot_New()};
-    memset(facts, 0, sizeof(*facts));
-    int result = c.s == NULL ? -1 : take(&c, with_blocks, facts);
+    memset(totals, 0, sizeof(*totals));
+    int result = c.s == NULL ? -1 : take(&c, with_blocks, totals);
     _PyTracer_FreeTypes(&c.types);
     if (result < 0) {
         _PySnapshot_Free(c.s);

@@ -13,7 +13,7 @@
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_text.h"
-#include "pycore_tracer_trace.h"
+#include "pycore_tracer_lookup.h"
 
 struct text {
     char *utf8;                   // may hold NUL
@@ -61,21 +61,6 @@ _PyTracer_FindBlock(unsigned int domain, uintptr_t ptr,
     return !_PyTracer_IsParked(trace->node);
 }
 
-uint32_t
-_PyTracer_NFrames(uint32_t node)
-{
-    uint32_t n = 1;
-    assert(node != TRACER_NODE_NONE && node < _PyTracer_tree.nnodes);
-    while (n < _PyTracer.limit) {
-        node = _PyTracer_Node(node)->parent;
-        if (node == 0 || (node & TRACER_TRUNCATED)) {
-            break;
-        }
-        n++;
-    }
-    return n;
-}
-
 /* Of the whole stack. */
 static uint32_t
 total_nframe(uint32_t node)
@@ -85,22 +70,6 @@ total_nframe(uint32_t node)
         node = _PyTracer_Node(node)->parent;
     }
     return n + (node & ~TRACER_TRUNCATED);
-}
-
-const struct tracer_location *
-_PyTracer_LocationAt(uint32_t node)
-{
-    uint32_t location = _PyTracer_Node(node)->location;
-    assert(node < _PyTracer_tree.nnodes);
-    assert(location < _PyTracer_places.nlocations);
-    return &_PyTracer_places.locations[location];
-}
-
-const struct tracer_string *
-_PyTracer_FilenameOf(const struct tracer_location *location)
-{
-    return &_PyTracer_texts.strings[
-        _PyTracer_places.functions[location->function].filename];
 }
 
 /* --- Copy */

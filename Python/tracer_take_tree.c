@@ -12,7 +12,7 @@
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_text.h"
 #include "pycore_tracer_tree.h"
-#include "pycore_tracer_types.h"
+#include "pycore_tracer_take_tree.h"
 
 #define UNKNOWN "<unknown>"
 #define AHEAD 16                  // nodes to that whose saved value is next
@@ -93,7 +93,7 @@ copy_table(struct tracer_rooms *rooms, enum tracer_room_of which,
 
 /* Of most chunks, nothing of the kind was ever written. */
 static int
-copy_spills(struct tracer_tree *tree, struct tracer_rooms *rooms)
+copy_spills(struct tracer_tree_copy *tree, struct tracer_rooms *rooms)
 {
     const size_t item = sizeof(struct tracer_spill) * TRACER_CHUNK_NODES;
     uint32_t n = 0;
@@ -115,7 +115,7 @@ copy_spills(struct tracer_tree *tree, struct tracer_rooms *rooms)
 }
 
 int
-_PyTracer_CopyTree(struct tracer_snapshot *s, struct tracer_tree *tree,
+_PyTracer_CopyTree(struct tracer_snapshot *s, struct tracer_tree_copy *tree,
                    struct tracer_rooms *rooms)
 {
     _PyTracer_ASSERT_LOCKED();
@@ -143,7 +143,7 @@ _PyTracer_CopyTree(struct tracer_snapshot *s, struct tracer_tree *tree,
 /* --- Afterwards */
 
 static const struct tracer_spill *
-spill_of(const struct tracer_tree *tree, uint32_t id)
+spill_of(const struct tracer_tree_copy *tree, uint32_t id)
 {
     uint32_t number = tree->spills_at[id >> TRACER_CHUNK_BITS];
     return number == 0 ? NULL
@@ -152,7 +152,7 @@ spill_of(const struct tracer_tree *tree, uint32_t id)
 }
 
 static struct tracer_sum
-saved_of(const struct tracer_tree *tree, uint32_t id)
+saved_of(const struct tracer_tree_copy *tree, uint32_t id)
 {
     uint32_t packed = tree->saved[tree->nodes[id].saved - tree->epoch];
     return packed == TRACER_SAVED_SPILLED ? spill_of(tree, id)->saved
@@ -160,7 +160,7 @@ saved_of(const struct tracer_tree *tree, uint32_t id)
 }
 
 static void
-add_rare(const struct tracer_tree *tree, uint32_t id, uint64_t *m)
+add_rare(const struct tracer_tree_copy *tree, uint32_t id, uint64_t *m)
 {
     const struct tracer_rare *rare = &tree->rares[tree->nodes[id].rare];
     struct tracer_sum live = _PyTracer_Live(&rare->counts);
@@ -177,7 +177,7 @@ add_rare(const struct tracer_tree *tree, uint32_t id, uint64_t *m)
 }
 
 static void
-write_measures(const struct tracer_tree *tree, uint32_t id, uint64_t *m)
+write_measures(const struct tracer_tree_copy *tree, uint32_t id, uint64_t *m)
 {
     const struct tracer_node *node = &tree->nodes[id];
     const struct tracer_spill *spill = spill_of(tree, id);
@@ -220,7 +220,7 @@ write_caller(struct tracer_snapshot *s, uint32_t parent,
 
 /* Most nodes stand for calls and never allocate. */
 static void
-write_nodes(struct tracer_snapshot *s, const struct tracer_tree *tree)
+write_nodes(struct tracer_snapshot *s, const struct tracer_tree_copy *tree)
 {
     for (uint32_t i = 0; i < s->nnodes; i++) {
         uint32_t id = i == 0 ? TRACER_NODE_UNKNOWN
@@ -260,7 +260,7 @@ add_unknown(struct tracer_snapshot *s)
 }
 
 int
-_PyTracer_WriteTree(struct tracer_snapshot *s, const struct tracer_tree *tree,
+_PyTracer_WriteTree(struct tracer_snapshot *s, const struct tracer_tree_copy *tree,
                     struct tracer_rooms *rooms)
 {
     assert(s->nnodes == 0);

@@ -1,0 +1,34 @@
+/* Blocks that objects own beside their own, see tracer_buffers.c. */
+
+#ifndef Py_INTERNAL_TRACER_BUFFERS_H
+#define Py_INTERNAL_TRACER_BUFFERS_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+#include "pycore_tracer_rooms.h"
+#include "pycore_tracer_types.h"
+
+struct tracer_buffers {
+    uintptr_t *notes;             // address | enum tracer_class, in a room
+    size_t n, size;
+    const void *last_keys;        // noted last of a dictionary
+    int failed;                   // no memory
+    struct tracer_rooms *rooms;
+};
+/* GIL held and locked. */
+extern void _PyTracer_NoteBuffers(struct tracer_buffers *buffers,
+                                  enum tracer_owner owner, PyObject *op);
+/* Give the noted blocks of a snapshot their classes; changes the notes, needs
+   no GIL.  0, or -1: no memory. */
+extern int _PyTracer_MarkBuffers(struct tracer_buffers *buffers,
+                                 struct tracer_snapshot *s, uint64_t nothers);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_BUFFERS_H */

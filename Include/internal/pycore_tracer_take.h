@@ -1,0 +1,33 @@
+/* Taking a snapshot, see tracer_take.c. */
+
+#ifndef Py_INTERNAL_TRACER_TAKE_H
+#define Py_INTERNAL_TRACER_TAKE_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+#include "pycore_tracer_snapshot.h"
+#include "pycore_tracer_state.h"
+
+/* What the tracer says beside the arrays. */
+struct tracer_totals {
+    uint64_t current, peak;       // traced memory, bytes
+    uint64_t untraced;            // blocks
+    uint64_t folded;              // frames
+    uint64_t pruned;              // nodes
+    uint64_t parked[_PyTracer_NFREELISTS][2];     // blocks, bytes
+};
+
+/* GIL held, not locked; it is given back before and after the moment that the
+   snapshot shows.  NULL without an exception: no memory. */
+extern struct tracer_snapshot *_PyTracer_TakeSnapshot(
+    int with_blocks, struct tracer_totals *totals);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_TAKE_H */

@@ -1,0 +1,17 @@
+/* What the files of the module _tracemalloc offer each other.  GIL held. */
+
+#ifndef Py_TRACEMALLOC_MODULE_H
+#define Py_TRACEMALLOC_MODULE_H
+
+/* Add what each file defines to the module _tracemalloc; -1 with an
+   exception on error. */
+extern int _PyTracemalloc_AddTasks(PyObject *module);
+extern int _PyTracemalloc_AddMetrics(PyObject *module);
+extern int _PyTracemalloc_AddMeasure(PyObject *module);
+extern int _PyTracemalloc_AddArenas(PyObject *module);
+extern int _PyTracemalloc_AddTake(PyObject *module);
+
+/* {free list: (blocks, bytes)}; NULL with an exception. */
+extern PyObject *_PyTracemalloc_ParkedDict(uint64_t (*parked)[2]);
+
+#endif /* !Py_TRACEMALLOC_MODULE_H */
