@@ -1,4 +1,5 @@
-"""Instructions per operation, untraced, ours against stock.
+"""Instructions per operation: untraced, ours against stock; traced, ours
+against ours before a change.
 
 A clock on a shared machine cannot see half a percent; a count can.  Each
 snippet runs with N loops and with 3N, and the difference over 2N is free of
@@ -26,6 +27,7 @@ import summary
 
 LIMIT = 0.5     # percent that a snippet may cost more than with stock
 TIMEOUT_S = 600
+FRAMES = '1', '25'      # limits of the traced counts
 PERF_TURNS = 5  # counts of the processor vary a little; the least is taken
 
 
@@ -165,12 +167,12 @@ def best_count(tool, command):
                key=lambda counts: sum(counts.values()))
 
 
-def per_loop(tool, python, snippet):
+def per_loop(tool, command, snippet):
     """Return {function: instructions of one loop}, start-up excluded.
 
     For START_UP, the instructions of starting and ending.
     """
-    command = (python, '-s', '-S', '-c')
+    command = (*command, '-s', '-S', '-c')
     if snippet is START_UP:
         return best_count(tool, (*command, snippet.code))
     counts = []
@@ -185,29 +187,34 @@ def per_loop(tool, python, snippet):
             for function, value in counts[1].items()}
 
 
-def differences(stock, ours, most=6):
-    """Return [[function, stock, ours]], those that differ most first."""
-    rows = [[function, stock.get(function, 0), ours.get(function, 0)]
-            for function in {*stock, *ours}]
+def differences(base, ours, most=6):
+    """Return [[function, base, ours]], those that differ most first."""
+    rows = [[function, base.get(function, 0), ours.get(function, 0)]
+            for function in {*base, *ours}]
     rows = [row for row in rows if abs(row[2] - row[1]) >= 0.5]
     return sorted(rows, key=lambda row: -abs(row[2] - row[1]))[:most]
 
 
-def compare(tool, stock, ours, rows, jobs, progress):
-    """Count every snippet in both interpreters, and start-up.
+def tracing(frames):
+    """Return the options of an interpreter that traces."""
+    return '-X', f'tracemalloc={frames}'
 
-    `rows` gets, in the order of SNIPPETS, a dict of each: 'name', 'stock',
+
+def compare(tool, base, ours, rows, jobs, progress):
+    """Count every snippet under both commands, and start-up.
+
+    `rows` gets, in the order of SNIPPETS, a dict of each: 'name', 'base',
     'ours' (instructions per loop, 0 where they could not be counted) and
     'functions', see differences().
     """
     order = [snippet.name for snippet in (*SNIPPETS, START_UP)]
 
     def one(snippet):
-        base, mine = (per_loop(tool, python, snippet)
-                      for python in (stock, ours))
-        return {'name': snippet.name, 'stock': sum(base.values()),
-                'ours': sum(mine.values()),
-                'functions': differences(base, mine)}
+        old, new = (per_loop(tool, command, snippet)
+                    for command in (base, ours))
+        return {'name': snippet.name, 'base': sum(old.values()),
+                'ours': sum(new.values()),
+                'functions': differences(old, new)}
 
     def done(row):
         rows.append(row)
@@ -220,13 +227,13 @@ def compare(tool, stock, ours, rows, jobs, progress):
 
 def mean(rows):
     """Return the geometric mean of the ratios, or None without any."""
-    pairs = [row['ours'] / row['stock'] for row in rows
-             if row['stock'] and row['ours']]
+    pairs = [row['ours'] / row['base'] for row in rows
+             if row['base'] and row['ours']]
     return summary.geometric_mean(pairs) if pairs else None
 
 
 def costly(rows):
     """Return the names of the rows over the limit, or not counted."""
     return [row['name'] for row in rows
-            if not row['stock'] or not row['ours']
-            or row['ours'] > row['stock'] * (1 + LIMIT / 100)]
+            if not row['base'] or not row['ours']
+            or row['ours'] > row['base'] * (1 + LIMIT / 100)]

@@ -12,6 +12,8 @@
     run.py --stock S --ours O --instructions       instruction counts only
     run.py --stock S --ours O --check              the same; fails if one
                                                    snippet costs 0.5 % more
+    run.py --stock S --ours O --check --before B   traced as well, beside ours
+                                                   before a change
     run.py --doc FILE.json                         write the figures of the
                                                    page Doc/performance.rst
     run.py --list                                  the workloads
@@ -78,6 +80,9 @@ def parse_arguments(argv):
         help='count the instructions of untraced snippets instead')
     add('--check', action='store_true',
         help='the same, with status 1 over the limit')
+    add('--before', metavar='PYTHON', type=interpreter,
+        help='ours before a change: count snippets that are traced as well, '
+             'and compare with it')
     add('--plot', metavar='FILE', help='draw the table there, as SVG')
     add('--json', metavar='FILE', help='write all measurements there')
     add('--doc', metavar='FILE.json',
@@ -102,7 +107,7 @@ def run_stages(args, report):
     if args.all or counted:
         costly = stages.count_instructions(args, report)
         if args.check and costly:
-            print('run.py: untraced costs over the limit: '
+            print('run.py: costs over the limit: '
                   + ', '.join(costly) + '; the lists above say in which '
                   'functions', file=sys.stderr)
             status = 1

@@ -188,12 +188,21 @@ def count_instructions(args, report):
     if tool is None:
         raise SystemExit('run.py: nothing here counts instructions; install '
                          'valgrind')
-    part = report.data['instructions'] = {'tool': tool[0], 'rows': [],
-                                          'limit': instructions.LIMIT}
-    say = Progress(report, len(instructions.SNIPPETS) + 1)
+    part = report.data['instructions'] = {
+        'tool': tool[0], 'limit': instructions.LIMIT, 'rows': [], 'traced': {}}
+    counts = [((args.stock,), (args.ours,), part['rows'])]
+    for frames in instructions.FRAMES if args.before else ():
+        rows = part['traced'][frames] = []
+        counts.append(((args.before, *instructions.tracing(frames)),
+                       (args.ours, *instructions.tracing(frames)), rows))
+    say = Progress(report, len(counts) * (len(instructions.SNIPPETS) + 1))
     try:
-        instructions.compare(tool, args.stock, args.ours, part['rows'],
-                             how_many(args)[1], say)
+        for base, ours, rows in counts:
+            instructions.compare(tool, base, ours, rows, how_many(args)[1],
+                                 say)
     finally:
         table.print_instructions(part, sys.stdout)
-    return instructions.costly(part['rows'])
+    return (instructions.costly(part['rows'])
+            + [f'{name} ({frames} frames)'
+               for frames, rows in part['traced'].items()
+               for name in instructions.costly(rows)])

@@ -132,18 +132,23 @@ def percent(ours, stock):
 
 def print_instructions(part, file):
     """Print what instructions.compare() found."""
-    rows = part['rows']
-    print(f"\nInstructions per loop, untraced ({part['tool']})", file=file)
-    lines = [[row['name'], f"{row['stock']:.1f}", f"{row['ours']:.1f}",
-              percent(row['ours'], row['stock'])] for row in rows]
+    _print_counts(part, 'untraced', 'stock', part['rows'], file)
+    for frames, rows in part['traced'].items():
+        _print_counts(part, f'traced, {frames} frames', 'before', rows, file)
+
+
+def _print_counts(part, how, base, rows, file):
+    print(f"\nInstructions per loop, {how} ({part['tool']})", file=file)
+    lines = [[row['name'], f"{row['base']:.1f}", f"{row['ours']:.1f}",
+              percent(row['ours'], row['base'])] for row in rows]
     mean = instructions.mean(rows)
     lines.append(['geometric mean', '', '', percent(mean, 1)])
-    grid(['snippet', 'stock', 'ours', 'more'], lines, file)
+    grid(['snippet', base, 'ours', 'more'], lines, file)
     for row in rows:
-        if row['ours'] > row['stock'] * (1 + part['limit'] / 100):
+        if row['ours'] > row['base'] * (1 + part['limit'] / 100):
             print(f"\n{row['name']}, by function", file=file)
-            for name, stock, ours in row['functions']:
-                print(f'  {ours - stock:+8.1f}  {name}', file=file)
+            for name, old, new in row['functions']:
+                print(f'  {new - old:+8.1f}  {name}', file=file)
 
 
 def print_pyperformance(part, file):

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -168,17 +169,32 @@ class OutputTests(BenchTest):
         self.assertNotIn('href', self.bench.plot.draw(found))
 
     def test_instructions_over_the_limit(self):
-        rows = [{'name': name, 'stock': 1000, 'ours': ours, 'functions':
+        rows = [{'name': name, 'base': 1000, 'ours': ours, 'functions':
                  [['list_dealloc', 1, ours]]} for name, ours in
                 (('good', 1004), ('bad', 1006), ('lost', 0))]
         self.assertEqual(self.bench.instructions.costly(rows), ['bad', 'lost'])
         out = io.StringIO()
         self.bench.table.print_instructions(
-            {'tool': 'valgrind', 'rows': rows, 'limit': 0.5}, out)
+            {'tool': 'valgrind', 'rows': rows, 'limit': 0.5,
+             'traced': {'25': rows[1:]}}, out)
         self.assertRegex(out.getvalue(), r'bad +1000\.0 +1006\.0 +\+0\.60 %')
         self.assertIn('\nbad, by function\n   +1005.0  list_dealloc',
                       out.getvalue())
         self.assertNotIn('good, by function', out.getvalue())
+        traced = out.getvalue().partition('traced, 25 frames (valgrind)')[2]
+        self.assertRegex(traced, r'^\n.*before +ours')
+        self.assertRegex(traced, r'bad +1000\.0 +1006\.0 +\+0\.60 %')
+
+    @unittest.skipUnless(shutil.which('valgrind'), 'needs valgrind')
+    def test_traced_instructions(self):
+        counting = self.bench.instructions
+        snippet = counting.Snippet('list', 'y = [x]', 500, 'x = 1')
+        off, one = (sum(counting.per_loop(counting.counter(),
+                                          (sys.executable, *options),
+                                          snippet).values())
+                    for options in ((), counting.tracing('1')))
+        self.assertGreater(off, 50)
+        self.assertGreater(one, off + 10)
 
     def test_pyperf_results(self):
         text = json.dumps({'metadata': {'name': 'two'}, 'benchmarks': [
