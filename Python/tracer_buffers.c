@@ -11,11 +11,11 @@
 #include <stdbool.h>              // bool, for pycore_obmalloc.h
 #include <stdlib.h>
 
-#include "pycore_dict.h"          // struct _dictvalues
 #include "pycore_obmalloc.h"      // POOL_BITS
+#include "pycore_tracer_buffers.h"
+#include "pycore_tracer_compat.h"
 #include "pycore_tracer_index.h"
 #include "pycore_tracer_snapshot.h"
-#include "pycore_tracer_buffers.h"
 
 #define INITIAL_NOTES 4096
 #define CLASS_MASK ((uintptr_t)7)     // in the address of a buffer
@@ -42,44 +42,39 @@ note(struct tracer_buffers *buffers, const void *p, enum tracer_class class_)
 }
 
 /* Neighbours often share their keys: those of an empty dictionary, or of
-   instances.  What only looks like a dictionary has any addresses here: they
-   are not followed. */
+   instances. */
 static void
-note_dict(struct tracer_buffers *buffers, const PyDictObject *dict)
+note_dict(struct tracer_buffers *buffers, const PyObject *dict)
 {
-    if (dict->ma_keys != buffers->last_keys) {
-        note(buffers, dict->ma_keys, TRACER_CLASS_DICT_KEYS);
-        buffers->last_keys = dict->ma_keys;
+    const void *keys = _PyTracer_DictKeys(dict);
+    if (keys != buffers->last_keys) {
+        note(buffers, keys, TRACER_CLASS_DICT_KEYS);
+        buffers->last_keys = keys;
     }
-    note(buffers, dict->ma_values, TRACER_CLASS_DICT_VALUES);
+    note(buffers, _PyTracer_DictValues(dict), TRACER_CLASS_DICT_VALUES);
 }
 
+/* What only looks like an object of the kind has any addresses: they are not
+   followed. */
 void
 _PyTracer_NoteBuffers(struct tracer_buffers *buffers,
                       enum tracer_owner owner, PyObject *op)
 {
     switch (owner) {
     case TRACER_OWNS_AS_DICT:
-        note_dict(buffers, (PyDictObject *)op);
+        note_dict(buffers, op);
         break;
     case TRACER_OWNS_AS_TYPE:
-        if (((PyTypeObject *)op)->tp_flags & Py_TPFLAGS_HEAPTYPE) {
-            note(buffers, ((PyHeapTypeObject *)op)->ht_cached_keys,
-                 TRACER_CLASS_DICT_KEYS);
-        }
+        note(buffers, _PyTracer_CachedKeys(op), TRACER_CLASS_DICT_KEYS);
         break;
     case TRACER_OWNS_AS_LIST:
-        note(buffers, ((PyListObject *)op)->ob_item, TRACER_CLASS_LIST_ITEMS);
+        note(buffers, _PyTracer_ListItems(op), TRACER_CLASS_LIST_ITEMS);
         break;
-    case TRACER_OWNS_AS_SET: {
-        PySetObject *set = (PySetObject *)op;
-        if (set->table != set->smalltable) {
-            note(buffers, set->table, TRACER_CLASS_SET_TABLE);
-        }
+    case TRACER_OWNS_AS_SET:
+        note(buffers, _PyTracer_SetTable(op), TRACER_CLASS_SET_TABLE);
         break;
-    }
     case TRACER_OWNS_AS_BYTEARRAY:
-        note(buffers, ((PyByteArrayObject *)op)->ob_bytes,
+        note(buffers, _PyTracer_BytearrayBuffer(op),
              TRACER_CLASS_BYTEARRAY_BUFFER);
         break;
     case TRACER_OWNS_NOTHING:

@@ -10,8 +10,8 @@
 
 #include "Python.h"
 #include "pycore_bitutils.h"      // _Py_bit_length()
-#include "pycore_code.h"          // _PyCode_CODE()
 #include "pycore_tracer_code.h"
+#include "pycore_tracer_compat.h"
 #include "pycore_tracer_index.h"
 #include "pycore_tracer_lines.h"
 #include "pycore_tracer_location.h"
@@ -345,7 +345,7 @@ uint32_t
 _PyTracer_LocationOf(_PyInterpreterFrame *frame)
 {
     PyCodeObject *object = _PyFrame_GetCode(frame);
-    int offset = (int)(frame->instr_ptr - _PyCode_CODE(object));
+    int offset = _PyTracer_InstrOffset(frame);
     _PyTracer_ASSERT_LOCKED();
     assert(offset >= 0 && offset < Py_SIZE(object));
     uint32_t unit = (uint32_t)offset % PART_UNITS;
@@ -393,8 +393,8 @@ _PyTracer_CodeDealloc(PyCodeObject *object)
 {
     _PyTracer_Lock();
     if (_PyTracer.tracing && drop_parts(object)) {
-        uintptr_t low = (uintptr_t)_PyCode_CODE(object);
-        uintptr_t high = (uintptr_t)(_PyCode_CODE(object) + Py_SIZE(object));
+        uintptr_t low, high;
+        _PyTracer_InstrRange(object, &low, &high);
         _PyTracer_codes.epoch++;
         if (_PyTracer_codes.dead_high == 0) {
             _PyTracer_codes.dead_low = low;

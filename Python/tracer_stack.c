@@ -512,7 +512,7 @@ capture_stack(PyThreadState *tstate)
             return TRACER_NODE_NONE;
         }
     }
-    if (UNLIKELY(update_stack(s, tstate->current_frame) < 0)) {
+    if (UNLIKELY(update_stack(s, _PyTracer_TopFrame(tstate)) < 0)) {
         forget_entries(top);
         return TRACER_NODE_NONE;
     }
@@ -566,7 +566,7 @@ pop_one(struct _PyTracer_top *top, const _PyInterpreterFrame *frame)
 uint32_t
 _PyTracer_CaptureSlow(PyThreadState *tstate)
 {
-    _PyInterpreterFrame *frame = tstate->current_frame;
+    _PyInterpreterFrame *frame = _PyTracer_TopFrame(tstate);
     struct _PyTracer_top *top = &((_PyThreadStateImpl *)tstate)->tracer;
     uint32_t node = TRACER_NODE_NONE;
     if (frame != NULL && _PyTracer_RunsMarked(frame)) {

@@ -260,7 +260,8 @@ add_unknown(struct tracer_snapshot *s)
 }
 
 int
-_PyTracer_WriteTree(struct tracer_snapshot *s, const struct tracer_tree_copy *tree,
+_PyTracer_WriteTree(struct tracer_snapshot *s,
+                    const struct tracer_tree_copy *tree,
                     struct tracer_rooms *rooms)
 {
     assert(s->nnodes == 0);

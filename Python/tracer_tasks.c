@@ -11,10 +11,8 @@
    during a call measures from the end of the call. */
 
 #include "Python.h"
-#include "pycore_ceval.h"         // _Py_set_eval_breaker_bit()
-#include "pycore_lock.h"          // _Py_LOCKED
-#include "pycore_runtime.h"       // _PyRuntime
 #include "pycore_tracer_alarm.h"  // _PyTracer_SetAlarm()
+#include "pycore_tracer_compat.h"
 #include "pycore_tracer_count.h"  // _PyTracer_CoarseTime()
 #include "pycore_tracer_lock.h"   // _PyTracer_Lock()
 #include "pycore_tracer_tasks.h"
@@ -37,28 +35,16 @@ static struct {
 static int
 add_pending_call(void)
 {
-    struct _pending_calls *pending = &_PyRuntime.ceval.pending_mainthread;
-    uint8_t bits = _Py_UNLOCKED;
-    if (!_Py_atomic_compare_exchange_uint8(&pending->mutex._bits, &bits,
-                                           _Py_LOCKED))
-    {
+    PyMutex *mutex = _PyTracer_PendingMutex();
+    if (!_PyTracer_TryMutex(mutex)) {
         return -1;
     }
     _PyTracer_EnterRank(TRACER_RANK_LEAF);
-    int room = pending->npending < pending->max;
-    if (room) {
-        struct _pending_call *call = &pending->calls[pending->next];
-        assert(call->func == NULL);
-        call->func = tasks.call;
-        call->arg = NULL;
-        call->flags = _Py_PENDING_MAINTHREADONLY;
-        pending->next = (pending->next + 1) % PENDINGCALLSARRAYSIZE;
-        _Py_atomic_add_int32(&pending->npending, 1);
-    }
-    PyMutex_Unlock(&pending->mutex);
+    int pushed = _PyTracer_PushPendingCall(tasks.call);
+    PyMutex_Unlock(mutex);
     _PyTracer_LeaveRank(TRACER_RANK_LEAF);
     _Py_set_eval_breaker_bit(_PyRuntime.main_tstate, _PY_CALLS_TO_DO_BIT);
-    return room ? 0 : -1;
+    return pushed ? 0 : -1;
 }
 
 /* If that fails, an alarm that rings at once brings another try at the next

@@ -11,9 +11,10 @@ name alone, as by __getattr__() of tracemalloc, is no import here. A file
 __main__.py only starts a command, and may start one from above.
 
 The files of the tracer are layers, too: tracer_NAME.c and its header may
-include the headers of their own layer and of those below.
+include the headers of their own layer and of those below. One of them alone,
+pycore_tracer_compat.h, has conditions on the version of CPython or on the GIL.
 
-Prints each wrong import and include; the status is then 1.
+Prints each wrong import, include and condition; the status is then 1.
 """
 
 import ast
@@ -29,7 +30,7 @@ LAYERS = {
 }
 TRACER = {
     'shared state, and the header of the hooks':
-        ('', 'state', 'lock', 'interp'),
+        ('', 'compat', 'state', 'lock', 'interp'),
     'memory of the tracer, and its hash table':
         ('memory', 'index'),
     'places in the source, and the call tree':
@@ -57,6 +58,9 @@ MODULES = {
     '_tracemalloc_snapshot': 'Modules/_snapshot/*.[ch]',
 }
 INCLUDE = re.compile(r'#\s*include "pycore_tracer_?(\w*)\.h"')
+COMPAT = 'pycore_tracer_compat.h'
+CONDITION = re.compile(r'#\s*(?:if|ifdef|ifndef|elif)\b.*\b('
+                       r'PY_(?:VERSION_HEX|M\w+_VERSION)|Py_GIL_DISABLED)\b')
 TOP = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -161,6 +165,18 @@ def wrong_includes(top):
                            f'pycore_tracer_{target}.h, of a layer above')
 
 
+def wrong_conditions(top):
+    """Yield a problem for each condition on the version or the GIL."""
+    paths = [path for paths in sources(top).values() for path in paths]
+    for path in [*paths, *(top / 'Modules').glob('_tracemalloc*.c')]:
+        if path.name == COMPAT:
+            continue
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if match := CONDITION.match(line):
+                yield (f'{path.name}:{number}: a condition on {match[1]}; '
+                       f'these stand in {COMPAT}')
+
+
 def main(argv):
     top = pathlib.Path(argv[0]) if argv else TOP
     graph = import_graph(top)
@@ -168,7 +184,8 @@ def main(argv):
         print(f'layers.py: {top}: no Lib with {", ".join(LAYERS)}',
               file=sys.stderr)
         return 2
-    problems = [*wrong_layers(graph), *circles(graph), *wrong_includes(top)]
+    problems = [*wrong_layers(graph), *circles(graph), *wrong_includes(top),
+                *wrong_conditions(top)]
     for problem in problems:
         print(problem)
     return 1 if problems else 0

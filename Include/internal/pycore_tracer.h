@@ -63,13 +63,18 @@ PyAPI_FUNC(void) _PyTracer_Unpark(enum _PyTracer_freelist kind, void *block,
 
 /* Those that every program lives on have functions of their own, that take
    the object. */
-#define _PyTracer_HOT_FREELISTS(X) \
-    X(FLOAT) X(TUPLE) X(LIST) X(DICT) X(DICT_KEYS) X(SLICE)
-#define _PyTracer_HOT_DECLARE(KIND)                 \
-    extern void _PyTracer_Park_##KIND(void *op);    \
-    extern void _PyTracer_Unpark_##KIND(void *op);
-_PyTracer_HOT_FREELISTS(_PyTracer_HOT_DECLARE)
-#undef _PyTracer_HOT_DECLARE
+extern void _PyTracer_Park_FLOAT(void *op);
+extern void _PyTracer_Unpark_FLOAT(void *op);
+extern void _PyTracer_Park_TUPLE(void *op);
+extern void _PyTracer_Unpark_TUPLE(void *op);
+extern void _PyTracer_Park_LIST(void *op);
+extern void _PyTracer_Unpark_LIST(void *op);
+extern void _PyTracer_Park_DICT(void *op);
+extern void _PyTracer_Unpark_DICT(void *op);
+extern void _PyTracer_Park_DICT_KEYS(void *op);
+extern void _PyTracer_Unpark_DICT_KEYS(void *op);
+extern void _PyTracer_Park_SLICE(void *op);
+extern void _PyTracer_Unpark_SLICE(void *op);
 
 #ifdef PYTRACEMALLOC_FREELISTS_IGNORE
 #  define _PyTracer_PARK(KIND, BLOCK, SIZE) ((void)0)

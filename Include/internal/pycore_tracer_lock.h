@@ -15,9 +15,8 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
-#include "pycore_lock.h"          // PyMutex_LockFast()
 #include "pycore_pystate.h"       // HEAD_LOCK()
-#include "pycore_runtime.h"       // _PyRuntime
+#include "pycore_tracer_compat.h"
 
 enum tracer_lock_rank {
     TRACER_RANK_ALLOCATORS = 1,   // CPython's: what functions are installed
@@ -137,7 +136,7 @@ _PyTracer_LockAllocators(void)
 static inline int
 _PyTracer_TryLockAllocators(void)
 {
-    if (!PyMutex_LockFast(&_PyRuntime.allocators.mutex._bits)) {
+    if (!_PyTracer_TryMutex(&_PyRuntime.allocators.mutex)) {
         return 0;
     }
     _PyTracer_EnterRank(TRACER_RANK_ALLOCATORS);
@@ -177,7 +176,7 @@ _PyTracer_LockAll(void)
 static inline int
 _PyTracer_TryLockAll(void)
 {
-    if (!PyMutex_LockFast(&_PyRuntime.interpreters.mutex._bits)) {
+    if (!_PyTracer_TryMutex(&_PyRuntime.interpreters.mutex)) {
         return 0;
     }
     _PyTracer_EnterRank(TRACER_RANK_HEAD);
@@ -191,7 +190,7 @@ static inline int
 _PyTracer_TryLockHead(void)
 {
     _PyTracer_ASSERT_LOCKED();
-    return PyMutex_LockFast(&_PyRuntime.interpreters.mutex._bits);
+    return _PyTracer_TryMutex(&_PyRuntime.interpreters.mutex);
 }
 
 static inline void

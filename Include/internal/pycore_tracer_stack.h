@@ -12,30 +12,13 @@ extern "C" {
 
 #include "pycore_tstate.h"                // _PyThreadStateImpl
 #include "pycore_tracer_cache.h"
+#include "pycore_tracer_compat.h"
 #include "pycore_tracer_walk.h"
 
 /* Node of the current stack; NONE if the tracer is out of memory, or the tree
    is to be pruned first.  The one GIL held, not locked. */
 extern uint32_t _PyTracer_CaptureSlow(PyThreadState *tstate);
 extern void _PyTracer_ForgetStacks(void);     // GIL, HEAD_LOCK and locked
-
-/* Frames that an extension has made with its own copy of CPython's initialiser
-   begin with any mark.  Their other fields say that the interpreter does not
-   run them: it leaves -1 in stacktop of a frame that runs, and nonzero in
-   return_offset of one that waits for a frame which it calls without C code
-   between.  (_PyEval_EvalFrameDefault() clears the mark first.) */
-static inline Py_ALWAYS_INLINE int
-_PyTracer_RunsMarked(const _PyInterpreterFrame *frame)
-{
-    return frame->tracer_mark && frame->stacktop < 0;
-}
-
-static inline int
-_PyTracer_IsMarked(const _PyInterpreterFrame *frame)
-{
-    return frame->tracer_mark
-           && (frame->stacktop < 0 || frame->return_offset != 0);
-}
 
 /* Node of the current stack if that takes no more than a look, else NONE.
    The one GIL held, not locked.  A limit of one frame needs the
@@ -44,7 +27,7 @@ _PyTracer_IsMarked(const _PyInterpreterFrame *frame)
 static inline Py_ALWAYS_INLINE uint32_t
 _PyTracer_CaptureFast(PyThreadState *tstate, int whole)
 {
-    _PyInterpreterFrame *frame = tstate->current_frame;
+    _PyInterpreterFrame *frame = _PyTracer_TopFrame(tstate);
     if (frame == NULL) {
         return TRACER_NODE_NONE;
     }

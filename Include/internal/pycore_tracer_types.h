@@ -10,6 +10,7 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
+#include "pycore_tracer_compat.h"
 #include "pycore_tracer_index.h"
 #include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_state.h"
@@ -108,7 +109,7 @@ _PyTracer_TypeOfBlock(const struct tracer_types *types, const char *block,
         uint32_t slot = _PyTracer_TypeSlot(types, op->ob_type);
         if (types->index[slot] != 0) {
             struct tracer_type *type = &types->list[types->index[slot] - 1];
-            if (type->presize == presize && op->ob_refcnt != 0) {
+            if (type->presize == presize && _PyTracer_HasReferences(op)) {
                 return type;
             }
         }
@@ -137,7 +138,7 @@ _PyTracer_IsOfType(const struct tracer_types *types, const char *block,
         return 0;
     }
     const PyObject *op = (const PyObject *)(block + presize);
-    if (op->ob_type != type || op->ob_refcnt == 0) {
+    if (op->ob_type != type || !_PyTracer_HasReferences(op)) {
         return 0;
     }
     const PyTypeObject *early = ((const PyObject *)block)->ob_type;

@@ -33,16 +33,21 @@ WRONG = (
     ('tracemalloc/task.py', 'from tracemalloc import Filter',
      'imports its own package'),
 )
-# A file of the tracer, a line for its end, what is said of it.
+# A file of the tracer, lines for its end, what is said of it.
 WRONG_INCLUDES = (
     ('Python/tracer_tree.c', '#include "pycore_tracer_count.h"',
      'includes pycore_tracer_count.h, of a layer above'),
-    ('Objects/tracer_pymalloc_short.c.h', '#  include "pycore_tracer_install.h"',
+    ('Objects/tracer_pymalloc_short.c.h',
+     '#  include "pycore_tracer_install.h"',
      'includes pycore_tracer_install.h, of a layer above'),
     ('Include/internal/pycore_tracer_state.h',
      '#include "pycore_tracer_memory.h"',
      'includes pycore_tracer_memory.h, of a layer above'),
     ('Python/tracer_new.c', '', 'tracer_new.c: is in no layer'),
+    ('Python/tracer_stack.c', '#if PY_VERSION_HEX >= 0x030e0000\n#endif',
+     'a condition on PY_VERSION_HEX'),
+    ('Modules/_tracemalloc_take.c', '# ifdef Py_GIL_DISABLED\n# endif',
+     'a condition on Py_GIL_DISABLED'),
 )
 # What the standard library's tracemalloc imports, and six modules.
 COUNT = '''
@@ -146,7 +151,7 @@ class LayersTests(unittest.TestCase):
         for path, line, problem in WRONG_INCLUDES:
             with self.subTest(path, line=line), \
                     tempfile.TemporaryDirectory() as folder:
-                for name in 'Python', 'Objects', 'Include':
+                for name in 'Python', 'Objects', 'Include', 'Modules':
                     shutil.copytree(TOP / name, pathlib.Path(folder, name))
                 shutil.copytree(TOP / 'Lib' / 'tracemalloc',
                                 pathlib.Path(folder, 'Lib', 'tracemalloc'))
