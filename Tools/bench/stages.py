@@ -203,6 +203,6 @@ def count_instructions(args, report):
     finally:
         table.print_instructions(part, sys.stdout)
     return (instructions.costly(part['rows'])
-            + [f'{name} ({frames} frames)'
+            + [f'{name} (traced at {frames})'
                for frames, rows in part['traced'].items()
                for name in instructions.costly(rows)])

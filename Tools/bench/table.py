@@ -134,7 +134,7 @@ def print_instructions(part, file):
     """Print what instructions.compare() found."""
     _print_counts(part, 'untraced', 'stock', part['rows'], file)
     for frames, rows in part['traced'].items():
-        _print_counts(part, f'traced, {frames} frames', 'before', rows, file)
+        _print_counts(part, f'traced at {frames}', 'before', rows, file)
 
 
 def _print_counts(part, how, base, rows, file):

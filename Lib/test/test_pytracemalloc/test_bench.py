@@ -181,7 +181,7 @@ class OutputTests(BenchTest):
         self.assertIn('\nbad, by function\n   +1005.0  list_dealloc',
                       out.getvalue())
         self.assertNotIn('good, by function', out.getvalue())
-        traced = out.getvalue().partition('traced, 25 frames (valgrind)')[2]
+        traced = out.getvalue().partition('traced at 25 (valgrind)')[2]
         self.assertRegex(traced, r'^\n.*before +ours')
         self.assertRegex(traced, r'bad +1000\.0 +1006\.0 +\+0\.60 %')
 
