@@ -35,7 +35,15 @@ def cancel_tasks():
 def _end_with_process():
     atexit.register(cancel_tasks)
     # A child would write over its parent's snapshot files.
-    os.register_at_fork(after_in_child=cancel_tasks)
+    os.register_at_fork(after_in_child=_cancel_inherited)
+
+
+def _cancel_inherited():
+    """Cancel the tasks of the parent, not those that another function for
+    forks has scheduled since."""
+    for task in get_tasks():
+        if task._pid != os.getpid():
+            task.cancel()
 
 
 class Task:
@@ -55,6 +63,7 @@ class Task:
         self._delay = None
         self._threshold = None
         self._repeat = None
+        self._pid = None
         self._trigger = _Trigger(self._run)
 
     def __repr__(self):
@@ -89,6 +98,7 @@ class Task:
                                "first")
         _end_with_process()
         self._repeat = repeat
+        self._pid = os.getpid()
         if not self.is_scheduled():
             _scheduled.append(self)
         self._arm()

@@ -408,6 +408,33 @@ class ProcessTests(unittest.TestCase):
         self.assertEqual(sorted(out.split(b"\n")),
                          [b"", b"called", b"child 0"])
 
+    @unittest.skipUnless(hasattr(os, "fork"), "needs fork")
+    def test_child_schedules_tasks_of_its_own(self):
+        code = """if True:
+            import os, tracemalloc
+
+            def in_child():
+                own.schedule()
+
+            os.register_at_fork(after_in_child=in_child)
+            tracemalloc.start()
+            tasks = [tracemalloc.Task(print, name)
+                     for name in ("parent", "child")]
+            for task in tasks:
+                task.set_memory_threshold(1 << 20)
+            tasks[0].schedule()
+            own = tasks[1]
+            pid = os.fork()
+            if not pid:
+                block = bytes(2 << 20)
+                del block
+                assert tracemalloc.get_tasks() == [own]
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+            assert tracemalloc.get_tasks() == [tasks[0]]
+            """
+        assert_python_ok("-c", code)
+
     def test_exit_with_tasks(self):
         code = """if 1:
             import tracemalloc, tracemalloctext
