@@ -3,7 +3,7 @@
 
 #include "traces.h"
 
-#include <stdlib.h>
+#include <glib.h>                 // g_autofree
 
 static int
 compare_addresses(const void *a, const void *b)
@@ -121,12 +121,11 @@ _PyTracemalloc_PinnedArenas(TracesObject *self, PyObject *occupancy)
     if (limit == -1.0 && PyErr_Occurred()) {
         return NULL;
     }
-    struct snapshot_arena *arenas = _PySnapshot_Array(s->narenas,
-                                                      sizeof(*arenas));
+    g_autofree struct snapshot_arena *arenas =
+        _PySnapshot_Array(s->narenas, sizeof(*arenas));
     if (arenas == NULL || _PySnapshot_Truncate(s) < 0
         || _PySnapshot_Unpack(s) < 0)
     {
-        free(arenas);
         return PyErr_NoMemory();
     }
     uint32_t n = 0;
@@ -136,7 +135,5 @@ _PyTracemalloc_PinnedArenas(TracesObject *self, PyObject *occupancy)
         }
     }
     qsort(arenas, n, sizeof(*arenas), compare_addresses);
-    PyObject *rows = arena_rows(self, arenas, n);
-    free(arenas);
-    return rows;
+    return arena_rows(self, arenas, n);
 }

@@ -3,7 +3,22 @@
 
 #include "snapshot.h"
 
+#include <glib.h>
 #include <stdio.h>
+
+int
+_PySnapshot_Grow(void *array, uint32_t *size, uint32_t needed, size_t item)
+{
+    uint64_t grown = needed < 512 ? 1024 : (uint64_t)needed * 2;
+    void *p = grown >= SNAPSHOT_NONE
+        ? NULL : g_try_realloc_n(*(void **)array, grown, item);
+    if (p == NULL) {
+        return -1;
+    }
+    *(void **)array = p;
+    *size = (uint32_t)grown;
+    return 0;
+}
 
 static void *
 copy_array(const void *array, uint64_t n, size_t size)

@@ -6,7 +6,7 @@
 
 #include "traces.h" // TracesObject
 
-#include <stdlib.h>               // malloc()
+#include <glib.h>
 
 /* The snapshot of an argument, whose blocks can be read and whose paths are
    cut to the limit; NULL with an exception. */
@@ -117,8 +117,9 @@ get_biggest_blocks(PyObject *Py_UNUSED(module), PyObject *args)
     if (s == NULL) {
         return NULL;
     }
-    size_t n = count < 0 ? 0 : Py_MIN((uint64_t)count, s->nblocks);
-    const struct snapshot_block **heap = malloc((n + 1) * sizeof(*heap));
+    size_t n = count < 0 ? 0 : MIN((uint64_t)count, s->nblocks);
+    g_autofree const struct snapshot_block **heap =
+        g_try_malloc_n(n + 1, sizeof(*heap));
     if (heap == NULL) {
         return PyErr_NoMemory();
     }
@@ -136,7 +137,6 @@ get_biggest_blocks(PyObject *Py_UNUSED(module), PyObject *args)
         }
         PyList_SET_ITEM(rows, (Py_ssize_t)i, row);
     }
-    free(heap);
     if (rows == NULL) {
         return NULL;
     }

@@ -24,19 +24,11 @@ struct builder {
 static int
 make_room(void *array, uint32_t *size, uint32_t used, size_t item)
 {
-    if (used < *size) {
-        return 0;
-    }
-    uint64_t grown = *size == 0 ? 256 : (uint64_t)*size * 2;
-    void *p = grown >= SNAPSHOT_NONE ? NULL
-                                     : realloc(*(void **)array, grown * item);
-    if (p == NULL) {
+    int result = _PySnapshot_Reserve(array, size, used + 1, item);
+    if (result < 0) {
         PyErr_NoMemory();
-        return -1;
     }
-    *(void **)array = p;
-    *size = (uint32_t)grown;
-    return 0;
+    return result;
 }
 
 /* Number of a key seen before, else NONE: without an exception if it is

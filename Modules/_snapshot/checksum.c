@@ -1,9 +1,9 @@
 /* CRC-32 with the polynomial of zlib, eight bytes at a time: each table looks
-   one byte further ahead. */
+   one byte further ahead.  GLib has checksums, but no CRC. */
 
 #include "snapshot.h"
 
-#include <string.h>
+#include <glib.h>
 
 #define POLYNOMIAL 0xedb88320u
 
@@ -27,13 +27,6 @@ make_tables(void)
     }
 }
 
-static uint32_t
-little32(const uint8_t *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16
-           | (uint32_t)p[3] << 24;
-}
-
 uint32_t
 _PySnapshot_CRC(uint32_t crc, const void *data, size_t size)
 {
@@ -44,8 +37,10 @@ _PySnapshot_CRC(uint32_t crc, const void *data, size_t size)
     }
     crc = ~crc;
     for (; size >= 8; size -= 8, p += 8) {
-        uint32_t a = crc ^ little32(p);
-        uint32_t b = little32(p + 4);
+        uint32_t word[2];
+        memcpy(word, p, sizeof(word));
+        uint32_t a = crc ^ GUINT32_FROM_LE(word[0]);
+        uint32_t b = GUINT32_FROM_LE(word[1]);
         crc = tables[7][a & 0xff] ^ tables[6][a >> 8 & 0xff]
               ^ tables[5][a >> 16 & 0xff] ^ tables[4][a >> 24]
               ^ tables[3][b & 0xff] ^ tables[2][b >> 8 & 0xff]

@@ -24,9 +24,10 @@
 static void
 check_utf8(struct reader *r, const uint8_t *p, const uint8_t *end)
 {
-    const uint8_t *bad = _PySnapshot_FindBadUTF8(p, end);
+    const char *bad = _PySnapshot_FindBadUTF8((const char *)p,
+                                              (const char *)end);
     if (bad != NULL) {
-        fail_at(r, bad, "bad UTF-8");
+        fail_at(r, (const uint8_t *)bad, "bad UTF-8");
     }
 }
 
@@ -194,10 +195,9 @@ read_nodes(struct reader *r, struct tracer_snapshot *s)
     s->nodes = get_array32(r, 2, sizeof(*s->nodes), &s->nnodes);
     s->measures = _PySnapshot_Room((uint64_t)s->nnodes + 1,
                                    sizeof(*s->measures));
-    struct snapshot_last *last = calloc(
-        (size_t)s->nlocations + SNAPSHOT_MORE_LASTS, sizeof(*last));
+    g_autofree struct snapshot_last *last = g_try_new0(
+        struct snapshot_last, (size_t)s->nlocations + SNAPSHOT_MORE_LASTS);
     if (s->measures == NULL || last == NULL) {
-        free(last);
         fail(r, NULL);
         return;
     }
@@ -206,7 +206,6 @@ read_nodes(struct reader *r, struct tracer_snapshot *s)
     for (uint32_t i = 0; i < s->nnodes && !r->failed; i++) {
         read_node(r, s, i, last);
     }
-    free(last);
 }
 
 static void
@@ -301,7 +300,8 @@ prepare_tally(struct tracer_snapshot *s, struct tally *tally)
             s->nodes[i].measures = s->nmeasures++;
         }
     }
-    tally->last = calloc((size_t)s->nlocations + 1, sizeof(*tally->last));
+    tally->last = g_try_new0(struct snapshot_block,
+                             (size_t)s->nlocations + 1);
     tally->sums = _PySnapshot_Array(s->nmeasures, sizeof(*tally->sums));
     if (tally->last == NULL || tally->sums == NULL) {
         free_tally(tally);
@@ -376,16 +376,6 @@ read_blocks(struct reader *r, struct tracer_snapshot *s)
     free_tally(&tally);
 }
 
-static uint64_t
-get_little(const uint8_t *p, int bytes)
-{
-    uint64_t value = 0;
-    for (int i = bytes; i-- > 0; ) {
-        value = value << 8 | p[i];
-    }
-    return value;
-}
-
 /* Make r->p and r->end the payload of the next section. */
 static void
 open_section(struct reader *r, size_t size, uint32_t tag)
@@ -397,11 +387,13 @@ open_section(struct reader *r, size_t size, uint32_t tag)
         fail(r, "file ends where a section should begin");
         return;
     }
-    if (get_little(header, 4) != tag) {
+    struct snapshot_section_header section;
+    memcpy(&section, header, sizeof(section));
+    if (GUINT32_FROM_LE(section.tag) != tag) {
         fail(r, "not the section that should be here");
         return;
     }
-    uint64_t length = get_little(header + 8, 8);
+    uint64_t length = GUINT64_FROM_LE(section.length);
     if (length > left - SNAPSHOT_SECTION_SIZE) {
         fail_at(r, header + 8, "section is longer than the file");
         return;
@@ -409,7 +401,7 @@ open_section(struct reader *r, size_t size, uint32_t tag)
     r->p = header + SNAPSHOT_SECTION_SIZE;
     r->end = r->p + length;
     if (!FUZZING
-        && _PySnapshot_CRC(0, r->p, length) != get_little(header + 4, 4))
+        && _PySnapshot_CRC(0, r->p, length) != GUINT32_FROM_LE(section.crc))
     {
         fail_at(r, header + 4, "checksum of the section is wrong");
     }
@@ -451,9 +443,11 @@ read_sections(struct reader *r, size_t size, struct tracer_snapshot *s,
     if (!r->failed) {
         open_section(r, size, tags[SNAPSHOT_SECTION_DONE]);
     }
-    if (!r->failed && (r->end - r->p != 8 || r->end != r->image + size
-                       || get_little(r->p, 8) != size))
-    {
+    uint64_t written = 0;
+    if (!r->failed && (size_t)(r->end - r->p) == sizeof(written)) {
+        memcpy(&written, r->p, sizeof(written));
+    }
+    if (r->end != r->image + size || GUINT64_FROM_LE(written) != size) {
         fail(r, "size of the file is wrong");
     }
 }
@@ -473,7 +467,9 @@ _PySnapshot_Read(const uint8_t *image, size_t size, const char **meta,
         error->reason = "not a snapshot file";
         return NULL;
     }
-    if (get_little(image + SNAPSHOT_MAGIC_SIZE, 8) != SNAPSHOT_VERSION) {
+    struct snapshot_file_header header;
+    memcpy(&header, image, sizeof(header));
+    if (GUINT64_FROM_LE(header.version) != SNAPSHOT_VERSION) {
         fail_at(&r, image + SNAPSHOT_MAGIC_SIZE,
                 "other version of the format than "
                 TEXT_OF(SNAPSHOT_VERSION) " (take the snapshot again "

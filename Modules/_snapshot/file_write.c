@@ -94,14 +94,6 @@ put_line(struct writer *w, int32_t line)
 }
 
 static void
-put_little(uint8_t *p, uint64_t value, int bytes)
-{
-    for (int i = 0; i < bytes; i++) {
-        p[i] = (uint8_t)(value >> (8 * i));
-    }
-}
-
-static void
 put_bytes(struct writer *w, const char *data, uint64_t size)
 {
     flush(w);
@@ -122,11 +114,12 @@ static void
 end(struct writer *w, uint32_t tag)
 {
     flush(w);
-    uint8_t header[SNAPSHOT_SECTION_SIZE];
-    put_little(header, tag, 4);
-    put_little(header + 4, w->crc, 4);
-    put_little(header + 8, w->offset - w->section - sizeof(header), 8);
-    write_all(w, header, sizeof(header), w->section);
+    struct snapshot_section_header header = {
+        .tag = GUINT32_TO_LE(tag),
+        .crc = GUINT32_TO_LE(w->crc),
+        .length = GUINT64_TO_LE(w->offset - w->section - sizeof(header)),
+    };
+    write_all(w, &header, sizeof(header), w->section);
 }
 
 static void
@@ -201,7 +194,8 @@ write_locations(struct writer *w, const struct tracer_snapshot *s)
 static void *
 new_table(struct writer *w, const struct tracer_snapshot *s, size_t item)
 {
-    void *table = calloc((size_t)s->nlocations + SNAPSHOT_MORE_LASTS, item);
+    void *table = g_try_malloc0_n((size_t)s->nlocations + SNAPSHOT_MORE_LASTS,
+                                  item);
     if (table == NULL) {
         errno = ENOMEM;
         w->failed = 1;
@@ -291,7 +285,7 @@ write_node(struct writer *w, const struct tracer_snapshot *s, uint32_t i,
 static void
 write_nodes(struct writer *w, const struct tracer_snapshot *s)
 {
-    struct snapshot_last *last = new_table(w, s, sizeof(*last));
+    g_autofree struct snapshot_last *last = new_table(w, s, sizeof(*last));
     if (last == NULL) {
         return;
     }
@@ -301,7 +295,6 @@ write_nodes(struct writer *w, const struct tracer_snapshot *s)
         write_node(w, s, w->order[i], before, last);
         before = w->order[i];
     }
-    free(last);
 }
 
 static void
@@ -359,7 +352,7 @@ write_block(struct writer *w, const struct snapshot_block *block,
 static void
 write_blocks(struct writer *w, const struct tracer_snapshot *s)
 {
-    struct snapshot_block *likes = new_table(w, s, sizeof(*likes));
+    g_autofree struct snapshot_block *likes = new_table(w, s, sizeof(*likes));
     if (likes == NULL) {
         return;
     }
@@ -373,7 +366,6 @@ write_blocks(struct writer *w, const struct tracer_snapshot *s)
         write_block(w, block, &last, like);
         *like = last = *block;
     }
-    free(likes);
 }
 
 static void
@@ -394,9 +386,10 @@ write_sections(struct writer *w, const struct tracer_snapshot *s,
         [SNAPSHOT_SECTION_ARNA] = write_arenas,
         [SNAPSHOT_SECTION_BLKS] = write_blocks,
     };
-    uint8_t header[SNAPSHOT_HEADER_SIZE] = SNAPSHOT_MAGIC;
-    put_little(header + SNAPSHOT_MAGIC_SIZE, SNAPSHOT_VERSION, 8);
-    write_all(w, header, sizeof(header), 0);
+    struct snapshot_file_header header = {
+        .magic = SNAPSHOT_MAGIC, .version = GUINT64_TO_LE(SNAPSHOT_VERSION),
+    };
+    write_all(w, &header, sizeof(header), 0);
     w->offset = sizeof(header);
 
     begin(w);
@@ -408,8 +401,9 @@ write_sections(struct writer *w, const struct tracer_snapshot *s,
         end(w, tags[i]);
     }
     begin(w);
-    put_little(w->buffer, w->offset + 8, 8);
-    w->used = 8;
+    uint64_t size = GUINT64_TO_LE(w->offset + sizeof(size));
+    memcpy(w->buffer, &size, sizeof(size));
+    w->used = sizeof(size);
     end(w, tags[SNAPSHOT_SECTION_DONE]);
 }
 

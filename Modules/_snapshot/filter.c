@@ -6,8 +6,7 @@
 
 #include "snapshot.h"
 
-#include <stdlib.h>
-#include <string.h>
+#include <glib.h>
 
 static int
 match_location(const struct tracer_snapshot *s,
@@ -98,14 +97,13 @@ struct tracer_snapshot *
 _PySnapshot_Select(struct tracer_snapshot *s, const uint8_t *keep)
 {
     struct tracer_snapshot *result = _PySnapshot_Copy(s, 1);
-    uint64_t (*sums)[2] = calloc((size_t)s->nnodes + 1, sizeof(*sums));
+    g_autofree uint64_t (*sums)[2] = g_try_malloc0_n((size_t)s->nnodes + 1,
+                                                     sizeof(*sums));
     if (result == NULL || sums == NULL) {
         _PySnapshot_Free(result);
-        free(sums);
         return NULL;
     }
     drop_blocks(result, keep, sums);
-    free(sums);
     return result;
 }
 
@@ -135,7 +133,7 @@ filter_by_domain(struct tracer_snapshot *s,
                  const struct snapshot_filter *filters, size_t nfilters,
                  const uint8_t *matches)
 {
-    uint8_t *keep = _PySnapshot_Unpack(s) < 0
+    g_autofree uint8_t *keep = _PySnapshot_Unpack(s) < 0
         ? NULL : _PySnapshot_Array(s->nblocks, 1);
     if (keep == NULL) {
         return NULL;
@@ -146,9 +144,7 @@ filter_by_domain(struct tracer_snapshot *s,
                                       matches + block->node, s->nnodes,
                                       s->classes[block->class_].domain);
     }
-    struct tracer_snapshot *result = _PySnapshot_Select(s, keep);
-    free(keep);
-    return result;
+    return _PySnapshot_Select(s, keep);
 }
 
 struct tracer_snapshot *
@@ -162,26 +158,23 @@ _PySnapshot_Filter(struct tracer_snapshot *s,
             return NULL;
         }
     }
-    if (s->nnodes != 0 && nfilters > SIZE_MAX / s->nnodes) {
+    gsize n;
+    if (!g_size_checked_mul(&n, s->nnodes, nfilters)) {
         return NULL;
     }
-    uint8_t *matches = _PySnapshot_Array((uint64_t)s->nnodes * nfilters, 1);
+    g_autofree uint8_t *matches = _PySnapshot_Array(n, 1);
     if (matches == NULL) {
         return NULL;
     }
     for (size_t f = 0; f < nfilters; f++) {
         match_nodes(s, &filters[f], matches + f * s->nnodes);
     }
-    struct tracer_snapshot *result;
     if (by_domain) {
-        result = filter_by_domain(s, filters, nfilters, matches);
+        return filter_by_domain(s, filters, nfilters, matches);
     }
-    else {
-        result = _PySnapshot_Copy(s, 1);
-        if (result != NULL) {
-            drop_nodes(result, filters, nfilters, matches);
-        }
+    struct tracer_snapshot *result = _PySnapshot_Copy(s, 1);
+    if (result != NULL) {
+        drop_nodes(result, filters, nfilters, matches);
     }
-    free(matches);
     return result;
 }

@@ -7,11 +7,24 @@
 
 #include "snapshot.h"
 
+#include <glib.h>                 // GUINT32_TO_LE()
+
 #define SNAPSHOT_MAGIC "\x89TRM\r\n\x1a\n"
 #define SNAPSHOT_MAGIC_SIZE 8
 #define SNAPSHOT_VERSION 3
-#define SNAPSHOT_HEADER_SIZE 16           // magic, version, zero
-#define SNAPSHOT_SECTION_SIZE 16          // tag, CRC, length
+#define SNAPSHOT_HEADER_SIZE 16
+#define SNAPSHOT_SECTION_SIZE 16
+
+/* What a file and a section begin with; little-endian. */
+struct snapshot_file_header {
+    char magic[SNAPSHOT_MAGIC_SIZE];
+    uint64_t version;
+};
+struct snapshot_section_header {
+    uint32_t tag;
+    uint32_t crc;
+    uint64_t length;              // of what follows
+};
 
 #define SNAPSHOT_TAG(A, B, C, D) \
     ((uint32_t)(A) | (uint32_t)(B) << 8 | (uint32_t)(C) << 16 \

@@ -10,8 +10,7 @@
 
 #include "snapshot.h"
 
-#include <stdlib.h>
-#include <string.h>
+#include <glib.h>
 
 /* Number of the (file, line), or of the function, of each location. */
 static int
@@ -62,7 +61,8 @@ _PySnapshot_Label(const struct tracer_snapshot *s, enum snapshot_key key,
 {
     int whole_path = key == SNAPSHOT_BY_TRACEBACK || key == SNAPSHOT_BY_PATH;
     struct snapshot_pairs pairs = {0};
-    uint32_t *places = _PySnapshot_Array(s->nlocations, sizeof(uint32_t));
+    g_autofree uint32_t *places = _PySnapshot_Array(s->nlocations,
+                                                    sizeof(uint32_t));
     int result = -1;
     if (places == NULL || _PySnapshot_PairsInit(&pairs) < 0
         || label_locations(s, key, places) < 0)
@@ -83,7 +83,6 @@ _PySnapshot_Label(const struct tracer_snapshot *s, enum snapshot_key key,
     *nlabels = pairs.used;
     result = 0;
 done:
-    free(places);
     _PySnapshot_PairsFree(&pairs);
     return result;
 }
@@ -111,7 +110,7 @@ prepare_walk(const struct tracer_snapshot *s, uint32_t nlabels,
 {
     walk->first_child = _PySnapshot_Array(s->nnodes, sizeof(uint32_t));
     walk->next = _PySnapshot_Array(s->nnodes, sizeof(uint32_t));
-    walk->above = calloc((size_t)nlabels + 1, sizeof(uint32_t));
+    walk->above = g_try_new0(uint32_t, (size_t)nlabels + 1);
     walk->sums = _PySnapshot_Array(s->nnodes, sizeof(*walk->sums));
     if (walk->first_child == NULL || walk->next == NULL
         || walk->above == NULL || walk->sums == NULL)
@@ -211,7 +210,8 @@ static int
 name_lines(const struct tracer_snapshot *s, const uint32_t *labels,
            struct snapshot_group *groups)
 {
-    struct share *shares = calloc((size_t)s->nlocations + 1, sizeof(*shares));
+    g_autofree struct share *shares = g_try_new0(struct share,
+                                                 (size_t)s->nlocations + 1);
     if (shares == NULL) {
         return -1;
     }
@@ -230,7 +230,6 @@ name_lines(const struct tracer_snapshot *s, const uint32_t *labels,
             group->location = location;
         }
     }
-    free(shares);
     return 0;
 }
 
@@ -264,10 +263,10 @@ group_nodes(struct tracer_snapshot *s, enum snapshot_key key, int cumulative,
     if (paths && _PySnapshot_Truncate(s) < 0) {
         return -1;
     }
-    uint32_t *labels = _PySnapshot_Array(s->nnodes, sizeof(uint32_t));
+    g_autofree uint32_t *labels = _PySnapshot_Array(s->nnodes,
+                                                    sizeof(uint32_t));
     uint32_t n;
     if (labels == NULL || _PySnapshot_Label(s, key, labels, &n) < 0) {
-        free(labels);
         return -1;
     }
     struct snapshot_group *groups = new_groups(n);
@@ -291,7 +290,6 @@ group_nodes(struct tracer_snapshot *s, enum snapshot_key key, int cumulative,
     if (status == 0 && key == SNAPSHOT_BY_TRACEBACK) {
         name_paths(s, labels, groups);
     }
-    free(labels);
     if (status < 0) {
         free(groups);
         return -1;
@@ -319,17 +317,10 @@ collect(struct collector *c, uint32_t a, uint32_t b)
         return NULL;
     }
     if (label == known) {
-        if (label == c->size) {
-            uint64_t grown = c->size == 0 ? 256 : (uint64_t)c->size * 2;
-            if (grown > UINT32_MAX) {
-                return NULL;
-            }
-            void *p = realloc(c->groups, grown * sizeof(*c->groups));
-            if (p == NULL) {
-                return NULL;
-            }
-            c->groups = p;
-            c->size = (uint32_t)grown;
+        if (_PySnapshot_Reserve(&c->groups, &c->size, label + 1,
+                                sizeof(*c->groups)) < 0)
+        {
+            return NULL;
         }
         memset(&c->groups[label], 0, sizeof(*c->groups));
         c->groups[label].node = SNAPSHOT_NONE;
@@ -378,7 +369,8 @@ group_blocks(const struct tracer_snapshot *s, enum snapshot_key key,
              struct snapshot_groups *result)
 {
     struct collector c = {.groups = NULL};
-    uint32_t *lines = _PySnapshot_Array(s->nlocations, sizeof(uint32_t));
+    g_autofree uint32_t *lines = _PySnapshot_Array(s->nlocations,
+                                                   sizeof(uint32_t));
     int status = -1;
     if (lines == NULL || _PySnapshot_PairsInit(&c.pairs) < 0
         || label_locations(s, SNAPSHOT_BY_LINENO, lines) < 0)
@@ -409,7 +401,6 @@ group_blocks(const struct tracer_snapshot *s, enum snapshot_key key,
     }
     status = 0;
 done:
-    free(lines);
     return finish(&c, status, result);
 }
 

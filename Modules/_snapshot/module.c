@@ -545,7 +545,14 @@ PyInit__tracemalloc_snapshot(void)
     if (check_interpreter() < 0) {
         return NULL;
     }
-    _PySnapshot_CRC(0, "", 0);    // makes its tables, while nobody competes
+    /* Both make something, which must be while nobody competes. */
+    struct snapshot_pairs pairs = {0};
+    _PySnapshot_CRC(0, "", 0);
+    int result = _PySnapshot_PairsInit(&pairs);
+    _PySnapshot_PairsFree(&pairs);
+    if (result < 0) {
+        return PyErr_NoMemory();
+    }
     PyObject *module = PyModule_Create(&module_def);
     if (module != NULL && add_types(module) < 0) {
         Py_CLEAR(module);

@@ -7,8 +7,7 @@
 
 #include "snapshot.h"
 
-#include <stdlib.h>
-#include <string.h>
+#include <glib.h>                 // g_autofree
 
 /* --- Locations in the order of file name and line */
 
@@ -41,7 +40,8 @@ compare_places(const void *a, const void *b)
 static uint32_t
 rank_places(const struct tracer_snapshot *s, uint32_t *ranks)
 {
-    struct place *places = _PySnapshot_Array(s->nlocations, sizeof(*places));
+    g_autofree struct place *places = _PySnapshot_Array(s->nlocations,
+                                                        sizeof(*places));
     if (places == NULL) {
         return SNAPSHOT_NONE;
     }
@@ -61,7 +61,6 @@ rank_places(const struct tracer_snapshot *s, uint32_t *ranks)
         }
         ranks[places[i].location] = n;
     }
-    free(places);
     return n + 1;
 }
 

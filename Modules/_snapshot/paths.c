@@ -6,27 +6,7 @@
 
 #include "snapshot.h"
 
-#include <stdlib.h>
-#include <string.h>
-
-static int
-reserve(void *array, uint32_t *size, uint32_t needed, size_t item)
-{
-    if (needed <= *size) {
-        return 0;
-    }
-    uint64_t grown = needed < 512 ? 1024 : (uint64_t)needed * 2;
-    if (grown >= SNAPSHOT_NONE) {
-        return -1;
-    }
-    void *p = realloc(*(void **)array, grown * item);
-    if (p == NULL) {
-        return -1;
-    }
-    *(void **)array = p;
-    *size = (uint32_t)grown;
-    return 0;
-}
+#include <glib.h>                 // g_autofree
 
 int
 _PySnapshot_PathsInit(struct snapshot_paths *paths)
@@ -34,10 +14,10 @@ _PySnapshot_PathsInit(struct snapshot_paths *paths)
     memset(paths, 0, sizeof(*paths));
     if (_PySnapshot_PairsInit(&paths->paths) < 0
         || _PySnapshot_PairsInit(&paths->ends) < 0
-        || reserve(&paths->nodes, &paths->nodes_size, 1,
-                   sizeof(*paths->nodes)) < 0
-        || reserve(&paths->measures, &paths->measures_size, 1,
-                   sizeof(*paths->measures)) < 0)
+        || _PySnapshot_Reserve(&paths->nodes, &paths->nodes_size, 1,
+                               sizeof(*paths->nodes)) < 0
+        || _PySnapshot_Reserve(&paths->measures, &paths->measures_size, 1,
+                               sizeof(*paths->measures)) < 0)
     {
         return -1;
     }
@@ -89,8 +69,8 @@ _PySnapshot_PathsMove(struct snapshot_paths *paths, struct tracer_snapshot *s)
 static uint32_t
 add_node(struct snapshot_paths *paths, uint32_t parent, uint32_t location)
 {
-    if (reserve(&paths->nodes, &paths->nodes_size, paths->nnodes + 1,
-                sizeof(*paths->nodes)) < 0)
+    if (_PySnapshot_Reserve(&paths->nodes, &paths->nodes_size,
+                            paths->nnodes + 1, sizeof(*paths->nodes)) < 0)
     {
         return SNAPSHOT_NONE;
     }
@@ -110,8 +90,8 @@ _PySnapshot_Path(struct snapshot_paths *paths, uint32_t caller,
     if (found != known || found == SNAPSHOT_NONE) {
         return found;
     }
-    if (reserve(&paths->path_nodes, &paths->paths_size, found + 1,
-                sizeof(uint32_t)) < 0)
+    if (_PySnapshot_Reserve(&paths->path_nodes, &paths->paths_size,
+                            found + 1, sizeof(uint32_t)) < 0)
     {
         return SNAPSHOT_NONE;
     }
@@ -134,10 +114,11 @@ _PySnapshot_PathEnd(struct snapshot_paths *paths, uint32_t path,
     if (found != known) {
         return paths->end_nodes[found];
     }
-    if (reserve(&paths->end_nodes, &paths->ends_size, found + 1,
-                sizeof(uint32_t)) < 0
-        || reserve(&paths->measures, &paths->measures_size,
-                   paths->nmeasures + 1, sizeof(*paths->measures)) < 0)
+    if (_PySnapshot_Reserve(&paths->end_nodes, &paths->ends_size,
+                            found + 1, sizeof(uint32_t)) < 0
+        || _PySnapshot_Reserve(&paths->measures, &paths->measures_size,
+                               paths->nmeasures + 1,
+                               sizeof(*paths->measures)) < 0)
     {
         return SNAPSHOT_NONE;
     }
@@ -160,11 +141,10 @@ int
 _PySnapshot_Preorder(const struct tracer_snapshot *s, uint32_t *order)
 {
     uint32_t n = s->nnodes;
-    uint32_t *first = _PySnapshot_Array((uint64_t)n + 1, sizeof(*first));
-    uint32_t *next = _PySnapshot_Array(n, sizeof(*next));
+    g_autofree uint32_t *first = _PySnapshot_Array((uint64_t)n + 1,
+                                                   sizeof(*first));
+    g_autofree uint32_t *next = _PySnapshot_Array(n, sizeof(*next));
     if (first == NULL || next == NULL) {
-        free(first);
-        free(next);
         return -1;
     }
     memset(first, 0xff, ((size_t)n + 1) * sizeof(*first));
@@ -186,7 +166,5 @@ _PySnapshot_Preorder(const struct tracer_snapshot *s, uint32_t *order)
         }
         node = node == SNAPSHOT_NONE ? node : next[node];
     }
-    free(first);
-    free(next);
     return 0;
 }

@@ -3,7 +3,7 @@
 
 #include "traces.h"
 
-#include <stdlib.h>
+#include <glib.h>                 // g_autofree
 
 #define ROW_SIZE (2 + SNAPSHOT_NMEASURES)
 #define TREE_HEAD 5
@@ -174,7 +174,8 @@ rows_in_order(TracesObject *self, const struct snapshot_groups *groups,
               int measure)
 {
     uint32_t n;
-    uint32_t *order = _PySnapshot_Order(self->data, groups, measure, &n);
+    g_autofree uint32_t *order = _PySnapshot_Order(self->data, groups, measure,
+                                                   &n);
     if (order == NULL) {
         return PyErr_NoMemory();
     }
@@ -188,7 +189,6 @@ rows_in_order(TracesObject *self, const struct snapshot_groups *groups,
         }
         PyList_SET_ITEM(rows, i, row);
     }
-    free(order);
     return rows;
 }
 
@@ -248,15 +248,13 @@ _PyTracemalloc_Group(TracesObject *self, PyObject *args)
 PyObject *
 _PyTracemalloc_OrderBlocks(TracesObject *self, PyObject *Py_UNUSED(args))
 {
-    uint32_t *order = _PySnapshot_OrderBlocks(self->data);
+    g_autofree uint32_t *order = _PySnapshot_OrderBlocks(self->data);
     if (order == NULL) {
         return PyErr_NoMemory();
     }
-    PyObject *bytes = PyBytes_FromStringAndSize(
+    return PyBytes_FromStringAndSize(
         (const char *)order,
         (Py_ssize_t)(self->data->nblocks * sizeof(*order)));
-    free(order);
-    return bytes;
 }
 
 /* _block(i): (address, frames, size) */
@@ -372,7 +370,8 @@ _PyTracemalloc_CallTree(TracesObject *self, PyObject *Py_UNUSED(args))
         return PyErr_NoMemory();
     }
     PyObject *result = NULL;
-    uint32_t *labels = _PySnapshot_Array(s->nnodes, sizeof(uint32_t));
+    g_autofree uint32_t *labels = _PySnapshot_Array(s->nnodes,
+                                                    sizeof(uint32_t));
     if (labels == NULL
         || _PySnapshot_Label(s, SNAPSHOT_BY_PATH, labels, &n) < 0)
     {
@@ -383,7 +382,6 @@ _PyTracemalloc_CallTree(TracesObject *self, PyObject *Py_UNUSED(args))
         PyObject *types = nodes == NULL ? NULL : type_rows(self, labels);
         result = Py_BuildValue("NN", nodes, types);
     }
-    free(labels);
     free(groups.groups);
     return result;
 }

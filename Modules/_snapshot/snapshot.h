@@ -24,6 +24,16 @@ _PySnapshot_Measures(const struct tracer_snapshot *s, uint32_t node)
 }
 
 /* --- arrays.c */
+/* Make room for so many items; *size is what there is.  0, or -1: no
+   memory. */
+extern int _PySnapshot_Grow(void *array, uint32_t *size, uint32_t needed,
+                            size_t item);
+static inline int
+_PySnapshot_Reserve(void *array, uint32_t *size, uint32_t needed, size_t item)
+{
+    return needed <= *size ? 0 : _PySnapshot_Grow(array, size, needed, item);
+}
+
 /* Complete what the interpreter has handed over; 0, or -1: no memory. */
 extern int _PySnapshot_NameDomains(struct tracer_snapshot *s);
 /* A copy; the peak's: nodes with the values at the peak, without blocks. */
@@ -41,7 +51,6 @@ struct snapshot_pairs {
     uint64_t *keys;
     uint32_t *numbers;
     uint32_t mask, used;
-    uint64_t multiplier;          // of the hash: nobody can choose keys by it
 };
 extern int _PySnapshot_PairsInit(struct snapshot_pairs *pairs);
 extern void _PySnapshot_PairsFree(struct snapshot_pairs *pairs);
@@ -157,8 +166,7 @@ extern struct tracer_snapshot *_PySnapshot_Select(
 extern uint32_t _PySnapshot_CRC(uint32_t crc, const void *data, size_t size);
 
 /* --- utf8.c: the first byte that is no UTF-8, or NULL */
-extern const uint8_t *_PySnapshot_FindBadUTF8(const uint8_t *p,
-                                              const uint8_t *end);
+extern const char *_PySnapshot_FindBadUTF8(const char *text, const char *end);
 
 /* --- file_write.c */
 /* Write what is unpacked to a new, empty file; `meta` is UTF-8 text of the

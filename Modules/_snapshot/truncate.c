@@ -8,7 +8,7 @@
 
 #include "snapshot.h"
 
-#include <stdlib.h>
+#include <glib.h>                 // g_autofree
 
 /* Give the measures of an old node to its new one; `buffer` has room for a
    path. */
@@ -45,7 +45,8 @@ move_nodes(const struct tracer_snapshot *s, struct snapshot_paths *paths,
            uint32_t *moved)
 {
     uint32_t longest = s->limit < s->nnodes ? s->limit : s->nnodes;
-    uint32_t *buffer = _PySnapshot_Array(longest, sizeof(uint32_t));
+    g_autofree uint32_t *buffer = _PySnapshot_Array(longest,
+                                                    sizeof(uint32_t));
     int result = buffer == NULL ? -1 : 0;
     for (uint32_t id = 0; result == 0 && id < s->nnodes; id++) {
         moved[id] = SNAPSHOT_NONE;
@@ -54,7 +55,6 @@ move_nodes(const struct tracer_snapshot *s, struct snapshot_paths *paths,
             result = moved[id] == SNAPSHOT_NONE ? -1 : 0;
         }
     }
-    free(buffer);
     return result;
 }
 
@@ -66,7 +66,8 @@ must_cut(const struct tracer_snapshot *s)
     if (s->truncate) {
         return 1;
     }
-    uint32_t *length = _PySnapshot_Array(s->nnodes, sizeof(uint32_t));
+    g_autofree uint32_t *length = _PySnapshot_Array(s->nnodes,
+                                                    sizeof(uint32_t));
     if (length == NULL) {
         return -1;
     }
@@ -76,7 +77,6 @@ must_cut(const struct tracer_snapshot *s)
         length[id] = parent == SNAPSHOT_NONE ? 1 : length[parent] + 1;
         result |= length[id] > s->limit;
     }
-    free(length);
     return result;
 }
 
@@ -95,7 +95,8 @@ _PySnapshot_Truncate(struct tracer_snapshot *s)
         return -1;
     }
     struct snapshot_paths paths;
-    uint32_t *moved = _PySnapshot_Array(s->nnodes, sizeof(uint32_t));
+    g_autofree uint32_t *moved = _PySnapshot_Array(s->nnodes,
+                                                   sizeof(uint32_t));
     result = _PySnapshot_PathsInit(&paths);
     if (moved == NULL || (result == 0 && move_nodes(s, &paths, moved) < 0)) {
         result = -1;
@@ -108,7 +109,6 @@ _PySnapshot_Truncate(struct tracer_snapshot *s)
         s->truncate = 0;
         s->limit = UINT32_MAX;
     }
-    free(moved);
     _PySnapshot_PathsFree(&paths);
     return result;
 }

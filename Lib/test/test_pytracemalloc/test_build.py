@@ -12,6 +12,42 @@ import tempfile
 import unittest
 
 
+TOP = pathlib.Path(os.environ.get('PYTRACEMALLOC_TOP', ''))
+
+
+class GLibTests(unittest.TestCase):
+
+    def libraries(self, *code):
+        """Libraries of a process at the end of the code."""
+        show = 'print(open("/proc/self/maps").read())'
+        done = subprocess.run(
+            [sys.executable, '-X', 'tracemalloc', '-c',
+             '\n'.join([*code, show])], capture_output=True, text=True)
+        self.assertEqual(done.stderr, '')
+        return set(re.findall(r'/(lib\w+)[^/]*\.so', done.stdout))
+
+    def test_interpreter_is_without(self):
+        """Tracing, and the package where nothing is traced."""
+        self.assertNotIn('libglib', self.libraries())
+        self.assertNotIn('libglib', self.libraries(
+            'import _tracemalloc', '_tracemalloc.stop()',
+            'import tracemalloc'))
+        self.assertIn('libglib', self.libraries(
+            'import tracemalloc', 'tracemalloc.take_snapshot()'))
+
+    @unittest.skipUnless((TOP / 'configure').is_file(), 'needs ./configure')
+    def test_configure_says_what_is_missing(self):
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(
+                [(TOP / 'configure').resolve(), '--quiet'], cwd=folder,
+                env=os.environ | {'PKG_CONFIG': 'false'},
+                capture_output=True, text=True)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertRegex(done.stderr,
+                         r'^configure: error: GLib 2\.60 or later is missing.*'
+                         r'\./bootstrap.*libglib2\.0-dev.*\n$')
+
+
 class VersionTests(unittest.TestCase):
 
     def test_sys_version_names_project_and_flavour(self):

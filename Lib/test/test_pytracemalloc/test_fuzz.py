@@ -85,9 +85,8 @@ class CorpusTests(unittest.TestCase):
     @unittest.skipUnless(sysconfig.is_python_build(), 'needs the build tree')
     def test_c(self):
         compiler = shlex.split(sysconfig.get_config_var('CC'))
-        if not shutil.which(compiler[0]) or subprocess.call(
-                ['pkg-config', '--exists', 'glib-2.0']):
-            self.skipTest('needs a compiler and GLib 2 (libglib2.0-dev)')
+        if not shutil.which(compiler[0]):
+            self.skipTest('needs a compiler')
         with tempfile.TemporaryDirectory() as folder:
             (main := pathlib.Path(folder, 'main.c')).write_text(MAIN)
             program = pathlib.Path(folder, 'replay')

@@ -214,12 +214,27 @@ class BuildTests(ModuleCase):
                          '0, not tracemalloc snapshot 1): install both from '
                          'one build')
 
-    def test_needs_nothing_of_the_tracer(self):
-        """No name of the interpreter that CPython does not declare."""
-        done = subprocess.run(
-            ['nm', '-Du', _module_file()], capture_output=True, text=True)
+    def names(self):
+        """Names that the module of our interpreter looks for in others."""
+        import _tracemalloc_snapshot
+        done = subprocess.run(['nm', '-Du', _tracemalloc_snapshot.__file__],
+                              capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertNotRegex(done.stdout, '_PyTracer|_PySnapshot|_PyTraceM')
+        return [line.split()[-1].partition('@')[0]
+                for line in done.stdout.splitlines()]
+
+    def test_needs_nothing_of_the_tracer(self):
+        self.assertIn('PyCapsule_GetPointer', self.names())
+        self.assertNotRegex(' '.join(self.names()),
+                            '_PyTracer|_PySnapshot|_PyTraceM')
+
+    def test_glib_never_ends_the_process(self):
+        """As many of its functions do where there is no memory."""
+        names = {name for name in self.names() if name.startswith('g_')}
+        self.assertIn('g_utf8_validate_len', names)
+        self.assertLessEqual({name for name in names
+                              if not name.startswith('g_try_')},
+                             {'g_free', 'g_random_int', 'g_utf8_validate_len'})
 
     def test_wrong_interpreters(self):
         old = os.path.join(self.folder, 'old')
@@ -233,11 +248,6 @@ class BuildTests(ModuleCase):
             self.assertRegex(done.stderr.splitlines()[-1],
                              f'^pytracemalloc: error: {python} cannot have '
                              f'the module')
-
-
-def _module_file():
-    import _tracemalloc_snapshot
-    return _tracemalloc_snapshot.__file__
 
 
 if __name__ == '__main__':
