@@ -10,6 +10,7 @@ A subclass is a protocol: it takes requests off what has come, and answers
 them at once, or later from another thread.
 """
 
+import atexit
 import collections
 import contextlib
 import os
@@ -20,6 +21,7 @@ import time
 import weakref
 
 _CHUNK = 1 << 16
+_END_TIME = 1.0                   # seconds that the process waits at its end
 _LEAVE_TIME = 1.0                 # seconds in which more is thrown away
 _RETRY_TIME = 1.0                 # if a client cannot be accepted
 
@@ -387,4 +389,15 @@ def _leave_all_to_parent():
         loop._leave_to_parent()
 
 
+def _end_all():
+    """Wait for the threads: the interpreter frees the state of one that is
+    still there at its end, while that thread may be looking at it."""
+    for loop in list(_loops):
+        loop.close()
+    for loop in list(_loops):
+        if loop._thread.is_alive():           # not in the child of a fork
+            loop._thread.join(_END_TIME)
+
+
 os.register_at_fork(after_in_child=_leave_all_to_parent)
+atexit.register(_end_all)

@@ -292,6 +292,16 @@ class ServerTest(ControlCase):
             answer = json.loads(self.raw(b'{"command": "statistics"}\n'))
         self.assertIn('not enough memory', answer['error'])
 
+    def test_no_thread_is_left_at_the_end(self):
+        done = self.python("""\
+            import atexit, sys, threading
+            atexit.register(lambda: print(threading.active_count()))
+            from pytracemalloc import control, http
+            control.serve(sys.argv[1])
+            http.serve()
+            """, os.path.join(self.directory, 'd.sock'))
+        self.assertEqual((done.stdout, done.stderr), ('1\n', ''))
+
     def test_close_removes_the_socket(self):
         self.server.close()
         self.assertFalse(os.path.exists(self.path))

@@ -54,7 +54,10 @@ class CorpusTests(unittest.TestCase):
         return subprocess.run(
             [sys.executable, *command], stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=600,
-            env=os.environ | {'PYTHONPATH': str(FUZZ)})
+            env=os.environ | {
+                'PYTHONPATH': str(FUZZ),
+                # For what a run that is ended leaves behind.
+                'TMPDIR': self.enterContext(tempfile.TemporaryDirectory())})
 
     def test_python(self):
         for target in BROKEN:

@@ -146,20 +146,25 @@ class HttpTest(unittest.TestCase):
     @warnings_helper.ignore_warnings(category=DeprecationWarning)
     def test_child_leaves_the_port_to_its_parent(self):
         read, write = os.pipe()
+        closed, close = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(write)
             self.server.close()
+            os.close(close)
             os.read(read, 1)                # until the parent has checked
             os._exit(0)
         os.close(read)
+        os.close(close)
         try:
+            os.read(closed, 1)
             self.assertEqual(self.ask('HEAD', '/debug/pprof/heap')[0].status,
                              200)
             self.server.close()
             http_endpoint.serve(self.server.port).close()
         finally:
             os.close(write)
+            os.close(closed)
             os.waitpid(pid, 0)
 
     def test_index(self):
