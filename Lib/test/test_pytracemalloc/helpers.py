@@ -2,8 +2,11 @@
 import os
 import sysconfig
 import tracemalloc
+from test.support import check_sanitizer
 
 FLAVOUR = sysconfig.get_config_var('PYTRACEMALLOC_FREELISTS')
+# Its figures of resident memory and of the stack are not ours.
+SANITIZED = check_sanitizer(address=True, memory=True, thread=True)
 SLOW = os.environ.get('PYTRACEMALLOC_SLOW') == '1'
 
 

@@ -22,6 +22,7 @@ from unittest import mock
 from pytracemalloc import control
 
 from test.test_pytracemalloc.control_case import ControlCase
+from test.test_pytracemalloc.helpers import SANITIZED
 
 
 class RequestTest(ControlCase):
@@ -66,6 +67,7 @@ class RequestTest(ControlCase):
                 self.assertLessEqual(len(problem), 1100)
                 self.check_alive()
 
+    @unittest.skipIf(SANITIZED, 'a sanitizer needs larger stacks')
     def test_small_stacks(self):
         # JSON in C recurses on a stack whose size the program has chosen.
         process = self.python('''
