@@ -15,6 +15,7 @@ NODE_BYTES = 156                    # of a node, in all four arrays
 # argv[1]: addresses that are left when tracing starts.
 FEW_ADDRESSES = '''
 import json, resource, sys, tracemalloc
+import _tracemalloc_snapshot      # its libraries are not the tracer's memory
 
 def below(depth):
     return below(depth - 1) if depth else [bytes(10)]
