@@ -38,7 +38,8 @@ HEADERS = (
      'X-Hooks says 3, the patch adds 2'),
     ('common/hook-deque.patch', 'Forwarded: ', 'Forwarded: perhaps ',
      'Forwarded is '),
-    ('common/hook-deque.patch', 'Description:', 'About:', 'no Description field'),
+    ('common/hook-deque.patch', 'Description:', 'About:',
+     'no Description field'),
     ('common/hook-deque.patch', 'Last-Update: ', 'Last-Update: on ',
      'Last-Update is not a date'),
     ('common/hook-deque.patch', '+++ b/Modules/_collectionsmodule.c',
@@ -187,15 +188,16 @@ class NoticeTests(unittest.TestCase):
         (patches / '9.9').mkdir()
         (patches / '9.9' / 'series').write_text(
             '../common/hook-deque.patch  # as elsewhere\n', encoding='utf-8')
-        self.release('9.9', '9.9.1', ('\ndeque_pop_impl(', '\ndeque_take_impl('))
+        self.release('9.9', '9.9.1',
+                     ('\ndeque_pop_impl(', '\ndeque_take_impl('))
         self.release(SERIES, f'{SERIES}.1')
         self.assertEqual(self.apply().returncode, 0)
         shared = patches / 'common' / 'hook-deque.patch'
 
         # Its line numbers are those of one series, whichever.
-        shared.write_text(re.sub(r'@@ -(\d+),(\d+) \+\d+,', r'@@ -1\1,\2 +1\1,',
-                                 shared.read_text(encoding='utf-8')),
-                          encoding='utf-8')
+        text = re.sub(r'@@ -(\d+),(\d+) \+\d+,', r'@@ -1\1,\2 +1\1,',
+                      shared.read_text(encoding='utf-8'))
+        shared.write_text(text, encoding='utf-8')
         before = shared.read_bytes()
         result = self.run_tool('refresh', SERIES, build)
         self.assertEqual((result.returncode, result.stderr), (0, ''))
