@@ -166,7 +166,7 @@ static inline Py_ALWAYS_INLINE void
 tracer_unpark_hot(enum _PyTracer_freelist kind, void *op)
 {
     uint32_t id = _PyTracer_CaptureFast(_PyThreadState_GET(),
-                                        _PyTracer.limit > 1);
+                                        _PyTracer.whole);
     if (UNLIKELY(id == TRACER_NODE_NONE)) {
         tracer_capture_hot(kind, op);
     }

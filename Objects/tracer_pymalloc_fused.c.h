@@ -18,6 +18,7 @@
 #include "pycore_tracer_prune.h"
 #include "pycore_tracer_record.h"
 #include "pycore_tracer_state.h"
+#include "pycore_tracer_walk.h"
 
 /* What was traced at the address was freed past the tracer, or never was a
    block. */
@@ -49,7 +50,7 @@ tracer_record_small(PyThreadState *tstate, void *block, size_t nbytes,
         tracer_replace_entry(slot, block);
     }
     if (UNLIKELY(slot == NULL || node == TRACER_NODE_NONE)) {
-        _PyTracer.untraced++;
+        (void)_PyTracer_CountUntraced();
         return;
     }
     *slot = TRACER_ENTRY(node, kind, nbytes);

@@ -167,7 +167,7 @@ _PyTracer_Fused(enum tracer_kind kind)
 {
     static_assert(TRACER_OBJECT == 0 && TRACER_MEMORY == 1, "an index");
     assert(kind <= TRACER_MEMORY);
-    return tracer_fused[kind][_PyTracer.limit > 1][_PyTracer.watched];
+    return tracer_fused[kind][_PyTracer.whole][_PyTracer.watched];
 }
 
 void

@@ -303,8 +303,7 @@ track_locked(unsigned int domain, uintptr_t ptr, size_t size, uint32_t node)
         .address = ptr, .size = size, .domain = domain,
         .kind = TRACER_EXTERNAL, .node = node};
     if (node == TRACER_NODE_NONE || _PyTracer_MapAdd(&record) < 0) {
-        _PyTracer.untraced++;
-        return -1;
+        return _PyTracer_CountUntraced();
     }
     return 0;
 }

@@ -45,7 +45,7 @@ move_small(enum _PyTracer_freelist list, void *block, uint32_t *entry,
                       : TRACER_ENTRY_DOMAIN(*entry);
     _PyTracer_DropEntry(entry, (uintptr_t)block);
     if (node == TRACER_NODE_NONE) {
-        _PyTracer.untraced++;
+        (void)_PyTracer_CountUntraced();
         return;
     }
     assert(size > 0 && size <= block_size);
@@ -65,7 +65,7 @@ move_mapped(enum _PyTracer_freelist list, void *block, size_t size,
         .address = (uintptr_t)block, .size = known ? old.size : size,
         .node = node, .kind = known ? old.kind : kind_of(list)};
     if (node == TRACER_NODE_NONE || _PyTracer_MapAdd(&record) < 0) {
-        _PyTracer.untraced++;
+        (void)_PyTracer_CountUntraced();
     }
 }
 

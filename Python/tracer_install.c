@@ -7,6 +7,7 @@
 
 #include "Python.h"
 #include "pycore_tracer_blocks.h"
+#include "pycore_tracer_hide.h"
 #include "pycore_tracer_hooks.h"
 #include "pycore_tracer_install.h"
 #include "pycore_tracer_lock.h"
@@ -111,6 +112,7 @@ void
 _PyTracer_InstallAllocators(int again)
 {
     assert(_PyTracer.tracing);
+    _PyTracer.whole = _PyTracer.limit > 1 || _PyTracer_AnyHidden();
     int fused = _PyTracer_CanFuse() && !_PyTracer.many_gils;
     _PyTracer.short_way = fused && !_PyTracer_small_fallback;
     (void)install(PYMEM_DOMAIN_RAW, _PyTracer_General(PYMEM_DOMAIN_RAW),

@@ -74,8 +74,7 @@ _PyTracer_RecordNode(void *block, size_t size, enum tracer_kind kind,
     if (node != TRACER_NODE_NONE && record(block, size, kind, node) == 0) {
         return 0;
     }
-    _PyTracer.untraced++;
-    return -1;
+    return _PyTracer_CountUntraced();
 }
 
 Py_NO_INLINE void

@@ -1,11 +1,12 @@
 /* Start of the tracer's services that are written in Python.
 
    Only whether to import them is decided here, so that an interpreter that
-   is asked for nothing imports nothing. */
+   is asked for nothing imports nothing.  What they allocate is not traced. */
 
 #include "Python.h"
 #include "pycore_initconfig.h"    // _Py_GetEnv()
 #include "pycore_tracer.h"        // _PyTracer_StartServices()
+#include "pycore_tracer_hide.h"   // _PyTracer_HideThread()
 
 static int
 services_are_asked_for(const PyConfig *config)
@@ -21,12 +22,9 @@ services_are_asked_for(const PyConfig *config)
            || _Py_GetEnv(config->use_environment, "PYTRACEMALLOC_RUN");
 }
 
-void
-_PyTracer_StartServices(const PyConfig *config)
+static void
+run_services(const PyConfig *config)
 {
-    if (!services_are_asked_for(config)) {
-        return;
-    }
     PyObject *module = PyImport_ImportModule("pytracemalloc.services");
     PyObject *result = NULL;
     if (module != NULL) {
@@ -39,4 +37,14 @@ _PyTracer_StartServices(const PyConfig *config)
         PyErr_WriteUnraisable(NULL);
     }
     Py_XDECREF(result);
+}
+
+void
+_PyTracer_StartServices(const PyConfig *config)
+{
+    if (services_are_asked_for(config)) {
+        int hidden = _PyTracer_HideThread(1);
+        run_services(config);
+        (void)_PyTracer_HideThread(hidden);
+    }
 }

@@ -147,17 +147,14 @@ free_stack(PyThreadState *tstate)
         _PyTracer_MemFree(s->pending, s->capacity * sizeof(*s->pending));
         _PyTracer_MemFree(s, sizeof(*s));
     }
-    *top = (struct _PyTracer_top){0};
+    *top = (struct _PyTracer_top){.hidden = top->hidden};
 }
 
 void
-_PyTracer_ThreadDealloc(PyThreadState *tstate)
+_PyTracer_ForgetStack(PyThreadState *tstate)
 {
-    if (((_PyThreadStateImpl *)tstate)->tracer.stack != NULL) {
-        _PyTracer_Lock();
-        free_stack(tstate);
-        _PyTracer_Unlock();
-    }
+    _PyTracer_ASSERT_LOCKED();
+    free_stack(tstate);
 }
 
 void
@@ -263,6 +260,9 @@ static Py_NO_INLINE uint32_t
 capture_one(PyThreadState *tstate)
 {
     assert(_PyTracer.limit == 1);
+    if (_PyTracer_IS_HIDDEN(tstate)) {
+        return TRACER_NODE_NONE;
+    }
     _PyInterpreterFrame *frame = _PyThreadState_GetFrame(tstate);
     if (frame == NULL) {
         return _PyTracer_NoFrame(tstate);
@@ -506,7 +506,7 @@ capture_stack(PyThreadState *tstate)
     struct tracer_stack *s = top->stack;
     if (UNLIKELY(s == NULL)) {
         _PyTracer_Lock();
-        s = _PyTracer.tracing ? get_stack(tstate) : NULL;
+        s = _PyTracer.tracing && !top->hidden ? get_stack(tstate) : NULL;
         _PyTracer_Unlock();
         if (s == NULL) {
             return TRACER_NODE_NONE;

@@ -143,9 +143,26 @@ grow_walk(void)
     return 0;
 }
 
+int
+_PyTracer_CountUntraced(void)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    if (tstate == NULL) {
+        tstate = PyGILState_GetThisThreadState();
+    }
+    if (tstate != NULL && _PyTracer_IS_HIDDEN(tstate)) {
+        return 0;
+    }
+    _PyTracer.untraced++;
+    return -1;
+}
+
 uint32_t
 _PyTracer_CaptureLocked(PyThreadState *tstate)
 {
+    if (tstate != NULL && _PyTracer_IS_HIDDEN(tstate)) {
+        return TRACER_NODE_NONE;
+    }
     size_t n = 0;
     size_t total = 0;
     size_t keep = _PyTracer.limit;

@@ -47,8 +47,8 @@ TRACER = {
         ('hooks', 'pymalloc', 'pymalloc_head', 'pymalloc_fused',
          'pymalloc_short', 'pymalloc_freelists', 'pymalloc_install'),
     'control: start, stop, alarms':
-        ('tracemalloc', 'start', 'startup', 'services', 'install', 'alarm',
-         'gils', 'tasks', 'lookup', 'visit'),
+        ('tracemalloc', 'start', 'startup', 'services', 'install', 'hide',
+         'alarm', 'gils', 'tasks', 'lookup', 'visit'),
     'taking snapshots':
         ('snapshot', 'take', 'take_tree', 'types', 'buffers', 'rooms'),
 }

@@ -146,8 +146,11 @@ extern int _PyTracer_ShrinkTuple(PyObject **tuple, Py_ssize_t size);
 struct _PyTracer_top {
     struct _PyInterpreterFrame *frame;
     uint32_t parent;
+    uint32_t hidden;              // see tracer_hide.c; written with the GIL
     struct tracer_stack *stack;
 };
+#define _PyTracer_IS_HIDDEN(TSTATE) \
+    (((_PyThreadStateImpl *)(TSTATE))->tracer.hidden)
 
 /* Forget what is known of a code object that is about to be freed; one is
    about to be made.  GIL held. */
@@ -163,6 +166,17 @@ extern void _PyTracer_CodeNew(void);
     do {                                        \
         if (_PyTracer_enabled) {                \
             _PyTracer_CodeDealloc(CODE);        \
+        }                                       \
+    } while (0)
+
+/* A thread has been made by the current one, if that has a state. */
+extern void _PyTracer_ThreadNew(PyThreadState *tstate);
+/* A hidden thread leaves the program's cyclic garbage to the others: what its
+   finalizers allocate is the program's. */
+#define _PyTracer_RETURN_IF_HIDDEN(TSTATE)      \
+    do {                                        \
+        if (_PyTracer_IS_HIDDEN(TSTATE)) {      \
+            return;                             \
         }                                       \
     } while (0)
 

@@ -22,7 +22,7 @@ extern uint32_t _PyTracer_CapturePruned(PyThreadState *tstate);
 static inline Py_ALWAYS_INLINE uint32_t
 _PyTracer_Capture(PyThreadState *tstate)
 {
-    uint32_t node = _PyTracer_CaptureFast(tstate, _PyTracer.limit > 1);
+    uint32_t node = _PyTracer_CaptureFast(tstate, _PyTracer.whole);
     if (node == TRACER_NODE_NONE) {
         node = _PyTracer_CaptureSlow(tstate);
     }

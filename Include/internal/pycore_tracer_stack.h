@@ -16,9 +16,12 @@ extern "C" {
 #include "pycore_tracer_walk.h"
 
 /* Node of the current stack; NONE if the tracer is out of memory, or the tree
-   is to be pruned first.  The one GIL held, not locked. */
+   is to be pruned first, or the thread is hidden.  The one GIL held, not
+   locked. */
 extern uint32_t _PyTracer_CaptureSlow(PyThreadState *tstate);
 extern void _PyTracer_ForgetStacks(void);     // GIL, HEAD_LOCK and locked
+/* Of one thread; locked. */
+extern void _PyTracer_ForgetStack(PyThreadState *tstate);
 
 /* Node of the current stack if that takes no more than a look, else NONE.
    The one GIL held, not locked.  A limit of one frame needs the

@@ -47,6 +47,9 @@ struct tracer_state {
     uint32_t short_way;           // for park and unpark
     uint32_t watched;             // by a deadline or from below
     uint32_t cache_mask;          // of the offset of a set, in bytes
+    uint32_t whole;               // the instruction alone does not tell the
+                                  //   node: there is more than one frame, or
+                                  //   a hidden thread
 
     /* Small blocks on each free list: bytes << 24 | blocks.  GIL. */
     uint64_t parked[_PyTracer_NFREELISTS];

@@ -17,6 +17,9 @@ extern "C" {
 /* Node of the current stack by a walk of the whole stack of the calling
    thread, whose state may be NULL or detached. */
 extern uint32_t _PyTracer_CaptureLocked(PyThreadState *tstate);
+/* A block of this thread is not traced.  -1, and counted: there was no memory;
+   0: the thread is hidden. */
+extern int _PyTracer_CountUntraced(void);
 extern void _PyTracer_ForgetWalk(void);
 /* Node of what the thread allocates where no Python frame is.  Not locked. */
 extern uint32_t _PyTracer_NoFrame(PyThreadState *tstate);

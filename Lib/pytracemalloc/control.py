@@ -6,21 +6,19 @@ the results.  One thread serves all clients, one request after the other.  The
 socket is only for the user who runs the program: its mode is 0600, and the
 user id of the process at the other end is checked.
 
-The thread's own memory is left out of the statistics that it sends.
+What the thread allocates is not traced.
 """
 
 import atexit
 import errno
-import fnmatch
 import io
-import json
 import os
 import socket
 import stat
 import sys
-import threading
 import time
 
+import _tracemalloc
 import tracemalloc
 from pytracemalloc import unix_socket
 from pytracemalloc.loop import Loop
@@ -35,9 +33,6 @@ _MAX_INTEGER = 1 << 31
 _MAX_ROWS = 10_000
 _MAX_PATTERNS, _MAX_PATTERN = 64, 1024
 _MAX_PROBLEM = 1000               # characters of an error
-_OWN_FILES = (os.path.dirname(__file__) + '/*', tracemalloc.__path__[0] + '/*',
-              json.__path__[0] + '/*', socket.__file__, threading.__file__,
-              fnmatch.__file__)
 
 
 class ControlServer(Loop):
@@ -99,9 +94,13 @@ def serve(path):
     *path* may be a directory: then the socket is PID.sock in it.  Raise
     OSError if it cannot be made, as with too long a path.
     """
-    if os.path.isdir(path):
-        path = os.path.join(path, f'{os.getpid()}.sock')
-    return ControlServer(path)
+    hidden = _tracemalloc._hide_thread(True)  # and so is the one that serves
+    try:
+        if os.path.isdir(path):
+            path = os.path.join(path, f'{os.getpid()}.sock')
+        return ControlServer(path)
+    finally:
+        _tracemalloc._hide_thread(hidden)
 
 
 def serve_at_startup(path):
@@ -272,8 +271,7 @@ def _statistics(key='lineno', order='size', limit=50, cumulative=False,
                          f'strings of up to {_MAX_PATTERN} characters')
     by_block = key in ('type', 'type+lineno', 'domain', 'address')
     snapshot = tracemalloc.take_snapshot(traces=by_block)
-    filters = [tracemalloc.Filter(False, name) for name in _OWN_FILES]
-    filters += [tracemalloc.Filter(True, name) for name in include]
+    filters = [tracemalloc.Filter(True, name) for name in include]
     stats = snapshot.filter_traces(filters).statistics(key, cumulative,
                                                        order=order)
     return _status() | {

@@ -6,6 +6,8 @@ pprof and the collectors of fleets read them as they read a Go program's.
 A page in a browser of this machine can have its own name resolve to this
 address, and would then be allowed to read the answer; so requests are
 answered only if they name a host that is meant here.
+
+What the threads that serve allocate is not traced.
 """
 
 import email.utils
@@ -17,6 +19,7 @@ import socket
 import threading
 import urllib.parse
 
+import _tracemalloc
 import tracemalloc
 from pytracemalloc.loop import Loop
 
@@ -220,7 +223,11 @@ def serve(port=0, host='127.0.0.1', hosts=()):
     """
     if isinstance(hosts, str):
         raise TypeError('hosts must be a list of names, not one')
-    return Server(port, host, hosts)
+    hidden = _tracemalloc._hide_thread(True)  # and so are those that serve
+    try:
+        return Server(port, host, hosts)
+    finally:
+        _tracemalloc._hide_thread(hidden)
 
 
 def _plain(name):
@@ -306,5 +313,8 @@ _INDEX = ('<!DOCTYPE html><title>pprof</title><h1>Profiles</h1><ul>'
 
 def _snapshot(collect, traces=False):
     if collect:
+        # Finalizers are the program's.
+        hidden = _tracemalloc._hide_thread(False)
         gc.collect()
+        _tracemalloc._hide_thread(hidden)
     return tracemalloc.take_snapshot(traces=traces)

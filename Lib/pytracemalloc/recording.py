@@ -10,6 +10,8 @@ import contextlib
 import json
 import os
 import sys
+
+import _tracemalloc
 import tracemalloc
 import tracemalloc.task           # its handler of forks comes before ours
 from tracemalloc.printable import printable
@@ -89,28 +91,41 @@ class Recording:
         _say(f'serving {server.url}debug/pprof/')
 
     def take_numbered(self):
-        with self.endings:
-            try:
-                snapshot = tracemalloc.take_snapshot(self.options['traces'])
-                self.number += 1
-                snapshot.dump(numbered(self.output, self.number))
-            except Exception as exc:
-                _say(f'no snapshot: {self._reason(exc)}')
+        hidden = _tracemalloc._hide_thread(True)
+        try:
+            with self.endings:
+                self._take_numbered()
+        finally:
+            _tracemalloc._hide_thread(hidden)
+
+    def _take_numbered(self):
+        try:
+            snapshot = tracemalloc.take_snapshot(self.options['traces'])
+            self.number += 1
+            snapshot.dump(numbered(self.output, self.number))
+        except Exception as exc:
+            _say(f'no snapshot: {self._reason(exc)}')
 
     def finish(self, at_exit=False):
         """Take the last snapshot, once a process."""
-        if self.pid != os.getpid():
+        hidden = _tracemalloc._hide_thread(True)
+        try:
+            if self.pid == os.getpid():
+                with self.endings:
+                    self._finish(at_exit)
+        finally:
+            _tracemalloc._hide_thread(hidden)
+
+    def _finish(self, at_exit):
+        if self.finished:
             return
-        with self.endings:
-            if self.finished:
-                return
-            self.finished = True
-            try:
-                self._report(at_exit)
-            except Exception as exc:
-                _say(f'{self.output}: no snapshot: {self._reason(exc)}')
-            except KeyboardInterrupt:
-                _say(f'{self.output}: interrupted before it was written')
+        self.finished = True
+        try:
+            self._report(at_exit)
+        except Exception as exc:
+            _say(f'{self.output}: no snapshot: {self._reason(exc)}')
+        except KeyboardInterrupt:
+            _say(f'{self.output}: interrupted before it was written')
 
     def _report(self, at_exit):
         for task in self.tasks:

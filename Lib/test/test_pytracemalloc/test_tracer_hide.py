@@ -1,0 +1,283 @@
+"""Hidden threads, which look at what is traced and leave it as it is."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from pytracemalloc.client import Client
+from test.support import script_helper, threading_helper
+
+# Runs work() in a hidden thread, or shows that it makes a difference.
+WORK = '''
+import _tracemalloc, gc, sys, threading, tracemalloc
+limit = sys.argv[1] if sys.argv[1] == 'full' else int(sys.argv[1])
+
+def work(n=300):
+    return [[i, float(i), (i,), {i: i}, {i}, bytes(i), bytearray(2 * i),
+             slice(i), str(i)] for i in range(n)]
+
+def state():
+    with tracemalloc.measure() as none:
+        pass
+    return (tracemalloc.get_traced_memory(),
+            tracemalloc.get_tracer_stats()['untraced'])
+'''
+
+SUMS = WORK + '''
+def hidden():
+    assert not _tracemalloc._hide_thread(True)
+    assert _tracemalloc._hide_thread(True)
+    before = state()
+    kept = work()
+    kept[0].extend(range(1000))
+    seen = tracemalloc.get_object_traceback(kept)
+    inner = threading.Thread(target=keep, args=(work,))
+    inner.start()
+    inner.join()
+    results.append((before, state(), seen))
+    del kept
+    results.append(state())
+    assert _tracemalloc._hide_thread(False)
+
+def keep(function):
+    everything.append(function())
+
+everything = []
+work()
+tracemalloc.start(limit)
+work()
+results = [None] * 2
+results.clear()
+tracemalloc.reset_peak()
+hidden()
+(before, after, seen), last = results
+assert before == after == last, results
+assert seen is None
+assert tracemalloc.get_object_traceback(everything[0][5]) is None
+
+# Where others ran the same lines, and now: this thread is not hidden.
+kept = work()
+size, peak = tracemalloc.get_traced_memory()
+assert size > 100_000 and peak >= size, (size, peak)
+trace = tracemalloc.get_object_traceback(kept)
+assert trace[-1].lineno == 6, trace
+'''
+
+ACCOUNT = WORK + '''
+import _testtracer
+from test.support import threading_helper
+end = threading.Event()
+
+def look(hide):
+    _tracemalloc._hide_thread(hide)
+    while not end.is_set():
+        shared[:] = work(50)
+        tracemalloc.get_traced_memory()
+        _tracemalloc._hide_thread(False)
+        work(20)
+        _tracemalloc._hide_thread(hide)
+
+shared = []
+tracemalloc.start(limit)
+threads = [threading.Thread(target=look, args=(i % 2 == 0,))
+           for i in range(4)]
+for thread in threads:
+    thread.start()
+for i in range(100):
+    shared[:] = work(50)
+    if i % 10 == 0:
+        tracemalloc.clear_traces()
+    if i % 25 == 7:
+        tracemalloc.stop()
+        tracemalloc.start(limit)
+    assert _testtracer.fault() is None, _testtracer.fault()
+end.set()
+for thread in threads:
+    thread.join()
+wrong, size, current = _testtracer.check_counters(
+    tracemalloc.get_traced_memory)
+assert wrong == 0 and size == current, (wrong, size, current)
+assert _testtracer.fault() is None, _testtracer.fault()
+'''
+
+COLLECTOR = WORK + '''
+class Cycle:
+    def __init__(self):
+        self.own = self
+    def __del__(self):
+        deleted.append(threading.get_ident())
+
+def hidden():
+    _tracemalloc._hide_thread(True)
+    kept = [[] for i in range(100_000)]
+    assert not deleted
+
+deleted = []
+tracemalloc.start(limit)
+thread = threading.Thread(target=hidden)
+gc.collect()
+Cycle()
+thread.start()
+thread.join()
+kept = [[] for i in range(100_000)]
+assert deleted == [threading.get_ident()]
+'''
+
+FORK = WORK + '''
+import os
+tracemalloc.start(limit)
+_tracemalloc._hide_thread(True)
+end = threading.Event()
+thread = threading.Thread(target=end.wait)
+thread.start()
+child = os.fork()
+if not child:
+    kept = work()
+    assert tracemalloc.get_object_traceback(kept) is None
+    _tracemalloc._hide_thread(False)
+    kept = work()
+    assert tracemalloc.get_object_traceback(kept) is not None
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+end.set()
+thread.join()
+'''
+
+# What it allocates depends on nothing but its input.  It is looked at while it
+# waits for that.
+PROGRAM = '''
+import gc, os, sys, tracemalloc
+gc.disable()
+
+def work(n):
+    for i in range(n):
+        kept.append([i, float(i), {i: str(i)}, bytearray(i)])
+        temporary = [bytearray(900), {i}, "a" * i]
+    del kept[::2]
+
+def measure():
+    tracemalloc.reset_peak()
+    with tracemalloc.measure() as looking:
+        given = os.read(0, 100)
+    looks.append((looking.current, looking.peak, looking.total_size,
+                  looking.total_count))
+    return given
+
+kept, looks = [], []
+os.write(1, b"ready\\n")
+while given := measure():
+    work(int(given))
+    os.write(1, b"done\\n")
+own = tracemalloc.Filter(True, "<string>")
+snapshot = tracemalloc.take_snapshot().filter_traces([own])
+for look in looks:
+    print(*look)
+for stat in snapshot.statistics("lineno"):
+    print(stat.traceback[-1].lineno, stat.size, stat.count, stat.total_size,
+          stat.total_count)
+'''
+STEPS = 60
+WORK_LINES = '7', '8', '9'
+
+
+@threading_helper.requires_working_threading()
+class HiddenThreadTests(unittest.TestCase):
+
+    def run_script(self, code):
+        for limit in '1', '25', 'full':
+            for allocator in 'pymalloc', 'malloc', 'pymalloc_debug':
+                with self.subTest(limit=limit, allocator=allocator):
+                    script_helper.assert_python_ok(
+                        '-c', code, limit, PYTHONMALLOC=allocator)
+
+    def test_sums(self):
+        self.run_script(SUMS)
+
+    def test_accounting(self):
+        self.run_script(ACCOUNT)
+
+    def test_finalizers_are_left_to_the_program(self):
+        self.run_script(COLLECTOR)
+
+    def test_fork(self):
+        self.run_script(FORK)
+
+
+class LookingTests(unittest.TestCase):
+    """A program that is looked at has the sums of one that is not."""
+
+    def run_program(self, limit, look):
+        """Return what the program says; call *look* before each step."""
+        options = [f'-Xtracemalloc={limit}']
+        if self.socket:
+            options.append(f'-Xtracemalloc_control={self.socket}')
+        with subprocess.Popen(
+                [sys.executable, *options, '-c', PROGRAM], text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                env=os.environ | {'PYTHONHASHSEED': '0'}) as process:
+            self.addCleanup(process.kill)
+            self.assertEqual(process.stdout.readline(), 'ready\n')
+            for step in range(STEPS):
+                if look:
+                    look()
+                process.stdin.write('30')
+                process.stdin.flush()
+                self.assertEqual(process.stdout.readline(), 'done\n')
+            said = process.communicate()[0].splitlines()
+        self.assertEqual(process.returncode, 0)
+        return said
+
+    def look(self):
+        with Client(self.socket) as client:
+            client.ask('status')
+            for key in 'lineno', 'traceback', 'type':
+                client.ask('statistics', key=key)
+            client.ask('snapshot', path=self.path, force=True)
+
+    def check_looks(self, looked_at, alone):
+        # The interpreter's cache of attributes may let go of a name that
+        # nobody else has kept since start-up.
+        lost = 0
+        for new, old in zip(looked_at[:STEPS + 1], alone[:STEPS + 1]):
+            new_size, *new = map(int, new.split())
+            old_size, *old = map(int, old.split())
+            self.assertEqual(new, old)
+            self.assertLessEqual(new_size, old_size)
+            lost += old_size - new_size
+        self.assertLess(lost, 2000)
+
+    def test_control_socket(self):
+        directory = self.enterContext(tempfile.TemporaryDirectory())
+        self.socket = os.path.join(directory, 'c.sock')
+        self.path = os.path.join(directory, 'seen.tracemalloc')
+        for limit in '1', '25', 'full':
+            with self.subTest(limit=limit):
+                alone = self.run_program(limit, None)
+                looked_at = self.run_program(limit, self.look)
+                for line in WORK_LINES:
+                    self.assertEqual(self.sums(looked_at, line),
+                                     self.sums(alone, line))
+                self.check_looks(looked_at, alone)
+
+    def sums(self, said, line):
+        rows = [row.split() for row in said[STEPS + 1:]]
+        return [row[1:] for row in rows if row[0] == line]
+
+    def test_what_serves_is_not_in_the_way(self):
+        directory = self.enterContext(tempfile.TemporaryDirectory())
+        for limit in '1', 'full':
+            with self.subTest(limit=limit):
+                self.socket = None
+                alone = self.run_program(limit, None)
+                self.socket = os.path.join(directory, 'c.sock')
+                served = self.run_program(limit, None)
+                # What the program imports may be there, and was its peak.
+                for line in WORK_LINES:
+                    self.assertEqual(self.sums(served, line),
+                                     self.sums(alone, line))
+
+
+if __name__ == '__main__':
+    unittest.main()

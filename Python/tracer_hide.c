@@ -1,0 +1,80 @@
+/* Hidden threads: those that look at what is traced.
+
+   What a hidden thread allocates has no entry and is not counted, so that
+   looking at a program leaves its sums and its peak as they are.  What such a
+   thread frees is counted out if it was traced; a thread that it starts is
+   hidden, too.
+
+   It costs the others nothing: a hidden thread has no shadow stack, so its
+   captures come to where one would be made and find no node.  With a limit of
+   one frame the instruction alone tells the node, whichever thread it is; so
+   while there is a hidden thread, functions for more frames are installed. */
+
+#include "Python.h"
+#include "pycore_tracer_hide.h"
+#include "pycore_tracer_install.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_stack.h"
+#include "pycore_tracer_state.h"
+
+static int nhidden;               // threads; lock
+
+static void
+set_hidden(PyThreadState *tstate, int hidden)
+{
+    _PyTracer_ASSERT_LOCKED();
+    nhidden += hidden - (int)_PyTracer_IS_HIDDEN(tstate);
+    assert(nhidden >= 0);
+    _PyTracer_IS_HIDDEN(tstate) = (uint32_t)hidden;
+}
+
+int
+_PyTracer_AnyHidden(void)
+{
+    return nhidden > 0;
+}
+
+int
+_PyTracer_HideThread(int hide)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    int hidden = (int)_PyTracer_IS_HIDDEN(tstate);
+    if (hide == hidden) {
+        return hidden;
+    }
+    _PyTracer_LockAllocators();
+    _PyTracer_Lock();
+    _PyTracer_ForgetStack(tstate);
+    set_hidden(tstate, hide);
+    if (_PyTracer.tracing && _PyTracer.limit == 1) {
+        _PyTracer_InstallAllocators(1);
+    }
+    _PyTracer_Unlock();
+    _PyTracer_UnlockAllocators();
+    return hidden;
+}
+
+/* --- Threads come and go */
+
+void
+_PyTracer_ThreadNew(PyThreadState *tstate)
+{
+    PyThreadState *creator = _PyThreadState_GET();
+    if (creator != NULL && _PyTracer_IS_HIDDEN(creator)) {
+        _PyTracer_Lock();
+        set_hidden(tstate, 1);
+        _PyTracer_Unlock();
+    }
+}
+
+void
+_PyTracer_ThreadDealloc(PyThreadState *tstate)
+{
+    const struct _PyTracer_top *top = &((_PyThreadStateImpl *)tstate)->tracer;
+    if (top->stack != NULL || top->hidden) {
+        _PyTracer_Lock();
+        _PyTracer_ForgetStack(tstate);
+        set_hidden(tstate, 0);
+        _PyTracer_Unlock();
+    }
+}
