@@ -67,11 +67,12 @@ class HttpTest(unittest.TestCase):
     def test_difference(self):
         before = bytes(5_000_000)
         kept = []
-        timer = threading.Timer(0.4, lambda: kept.append(bytes(2_000_000)))
+        # The first snapshot may take its time, and the second comes later.
+        timer = threading.Timer(1.5, lambda: kept.append(bytes(2_000_000)))
         timer.start()
-        profile = Profile(self.get('debug/pprof/heap?seconds=1'))
+        profile = Profile(self.get('debug/pprof/heap?seconds=2'))
         timer.join()
-        self.assertEqual(profile.messages[10], [1_000_000_000])
+        self.assertEqual(profile.messages[10], [2_000_000_000])
         grown = max(values[3] for _, values, _ in profile.samples)
         self.assertGreaterEqual(grown, len(kept[0]))
         self.assertLess(grown, len(before))
