@@ -1,10 +1,13 @@
 """What the tests of the tracer share."""
 import os
+import sys
 import sysconfig
 import tracemalloc
-from test.support import check_sanitizer
+from test.support import Py_DEBUG, check_sanitizer
 
 FLAVOUR = sysconfig.get_config_var('PYTRACEMALLOC_FREELISTS')
+# Of a debug build, and of -X dev: they make blocks larger.
+DEBUG_HOOKS = Py_DEBUG or sys.flags.dev_mode
 # Its figures of resident memory and of the stack are not ours.
 SANITIZED = check_sanitizer(address=True, memory=True, thread=True)
 SLOW = os.environ.get('PYTRACEMALLOC_SLOW') == '1'

@@ -5,6 +5,7 @@ import unittest
 
 import _tracemalloc
 from test.support import import_helper, script_helper
+from test.test_pytracemalloc.helpers import SANITIZED
 
 import_helper.import_module('resource')
 
@@ -65,6 +66,7 @@ class PageTests(unittest.TestCase):
                     self.many_nodes(nframe)
 
 
+@unittest.skipIf(SANITIZED, 'a sanitizer takes addresses of its own')
 class AddressTests(unittest.TestCase):
     """ulimit -v."""
 

@@ -14,7 +14,8 @@ import unittest
 import _tracemalloc
 from test import support
 from test.support import import_helper, script_helper
-from test.test_pytracemalloc.helpers import FLAVOUR, Tracing
+from test.test_pytracemalloc.helpers import (DEBUG_HOOKS, FLAVOUR,
+                                             Tracing)
 
 _testcapi = import_helper.import_module('_testcapi')
 _testinternalcapi = import_helper.import_module('_testinternalcapi')
@@ -234,7 +235,7 @@ class TrackTests(unittest.TestCase):
             self.check_counters()
             self.assertEqual(sizes(12_345), [])
 
-    @unittest.skipIf(support.Py_DEBUG, 'debug hooks make blocks larger')
+    @unittest.skipIf(DEBUG_HOOKS, 'debug hooks make blocks larger')
     def test_what_is_left_at_the_end_of_a_pool(self):
         # Too small for a block, but a multiple of their size from the first;
         # the tables of these pools are full to the last entry.
