@@ -6,6 +6,10 @@
    _PySnapshot_Truncate() only rewrites how.  Functions that can run out of
    memory return -1 or NULL without an exception.
 
+   Of GLib, only that is used which may fail or needs no memory: all this runs
+   inside the traced program, and g_malloc() and what is made with it, GLib's
+   containers, end the process where there is no memory.
+
    Included before any other header but Python.h. */
 
 #ifndef TRACER_SNAPSHOT_H
