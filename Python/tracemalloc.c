@@ -39,8 +39,6 @@
 
 #define MAX_NFRAME UINT16_MAX
 
-struct tracer_state _PyTracer = {.epoch = 1};
-
 PyStatus
 _PyTraceMalloc_Init(void)
 {

@@ -17,8 +17,6 @@
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_walk.h"
 
-char _PyTracer_enabled = 0;
-
 /* What a block of a free list is, where no entry says so: it was parked before
    tracing started, or the tracer was out of memory. */
 static enum tracer_kind

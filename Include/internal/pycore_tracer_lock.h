@@ -2,7 +2,8 @@
 
    A thread takes a lock only while it holds none of the same or a higher
    rank, and gives back the highest one first.  Nothing is called out to while
-   TRACER_RANK_STATE is held.  A debug build asserts all of it: each thread
+   TRACER_RANK_STATE is held, but for the handler of alarms, which waits for
+   nothing.  A debug build asserts all of it: each thread
    knows what it holds. */
 
 #ifndef Py_INTERNAL_TRACER_LOCK_H
