@@ -21,6 +21,7 @@ from unittest import mock
 
 from pytracemalloc import control
 
+from test.support import Py_DEBUG
 from test.test_pytracemalloc.control_case import ControlCase
 from test.test_pytracemalloc.helpers import SANITIZED
 
@@ -67,7 +68,7 @@ class RequestTest(ControlCase):
                 self.assertLessEqual(len(problem), 1100)
                 self.check_alive()
 
-    @unittest.skipIf(SANITIZED, 'a sanitizer needs larger stacks')
+    @unittest.skipIf(SANITIZED or Py_DEBUG, 'such a build needs larger stacks')
     def test_small_stacks(self):
         # JSON in C recurses on a stack whose size the program has chosen.
         process = self.python('''

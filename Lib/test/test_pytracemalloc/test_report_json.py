@@ -18,7 +18,8 @@ SCHEMA = pathlib.Path(os.environ.get('PYTRACEMALLOC_TOP', ''), 'Doc',
 # those that are wrong, and why.
 VALIDATE = '''
 import fastjsonschema, json, sys
-validate = fastjsonschema.compile(json.load(open(sys.argv[1])))
+with open(sys.argv[1]) as file:
+    validate = fastjsonschema.compile(json.load(file))
 for number, document in enumerate(json.load(sys.stdin)):
     try:
         validate(document)

@@ -12,7 +12,7 @@ import tracemalloc
 from tracemalloc import DomainFilter, Filter, Snapshot
 from test import support
 from test.support import import_helper
-from test.test_pytracemalloc.helpers import FLAVOUR, program
+from test.test_pytracemalloc.helpers import FLAVOUR, SANITIZED, program
 
 _testcapi = import_helper.import_module('_testcapi')
 _testtracer = import_helper.import_module('_testtracer')
@@ -202,6 +202,7 @@ class OwnMemoryTests(unittest.TestCase):
                 self.assertGreater(untraced, 10)
 
 
+@unittest.skipIf(SANITIZED, 'a sanitizer takes addresses of its own')
 class AddressSpaceTests(unittest.TestCase):
     """The arrays of a snapshot come from the C library: it is that which runs
     out here, at each step of an operation."""

@@ -5,7 +5,7 @@ import unittest
 
 import _tracemalloc
 from test.support import import_helper, script_helper
-from test.test_pytracemalloc.helpers import SANITIZED
+from test.test_pytracemalloc.helpers import DEBUG_HOOKS, SANITIZED
 
 import_helper.import_module('resource')
 
@@ -67,6 +67,7 @@ class PageTests(unittest.TestCase):
 
 
 @unittest.skipIf(SANITIZED, 'a sanitizer takes addresses of its own')
+@unittest.skipIf(DEBUG_HOOKS, 'debug hooks make blocks larger')
 class AddressTests(unittest.TestCase):
     """ulimit -v."""
 
