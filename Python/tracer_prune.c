@@ -401,11 +401,12 @@ prune(void)
 }
 
 uint32_t
-_PyTracer_CapturePruned(PyThreadState *tstate)
+_PyTracer_CaptureOrPrune(PyThreadState *tstate)
 {
-    if (!_PyTracer_tree.must_prune) {
-        return TRACER_NODE_NONE;
+    uint32_t node = _PyTracer_CaptureSlow(tstate);
+    if (node == TRACER_NODE_NONE && _PyTracer_tree.must_prune) {
+        prune();
+        node = _PyTracer_CaptureSlow(tstate);
     }
-    prune();
-    return _PyTracer_CaptureSlow(tstate);
+    return node;
 }

@@ -12,21 +12,18 @@ extern "C" {
 
 #include "pycore_tracer_stack.h"
 
-/* Node of the current stack, where CaptureSlow() found none: after the tree is
-   pruned, if that is due and nobody holds HEAD_LOCK; numbers of nodes are void
-   then.  NONE: no memory.  The one GIL held, not locked. */
-extern uint32_t _PyTracer_CapturePruned(PyThreadState *tstate);
+/* Node of the current stack, which CaptureFast() has not found.  The tree is
+   pruned first if that is due and nobody holds HEAD_LOCK; numbers of nodes are
+   void then.  NONE: no memory, or the thread is hidden.  The one GIL held, not
+   locked. */
+extern uint32_t _PyTracer_CaptureOrPrune(PyThreadState *tstate);
 
-/* Node of the current stack, or NONE if the tracer is out of memory.  The one
-   GIL held, not locked. */
+/* Node of the current stack; NONE as above.  The one GIL held, not locked. */
 static inline Py_ALWAYS_INLINE uint32_t
 _PyTracer_Capture(PyThreadState *tstate)
 {
     uint32_t node = _PyTracer_CaptureFast(tstate, _PyTracer.whole);
-    if (node == TRACER_NODE_NONE) {
-        node = _PyTracer_CaptureSlow(tstate);
-    }
-    return node != TRACER_NODE_NONE ? node : _PyTracer_CapturePruned(tstate);
+    return node != TRACER_NODE_NONE ? node : _PyTracer_CaptureOrPrune(tstate);
 }
 
 #ifdef __cplusplus
