@@ -158,8 +158,10 @@ static void
 compare_counters(const struct comparison *c)
 {
     for (uint32_t id = 1; id < c->nnodes; id++) {
-        if (id == TRACER_NODE_PARKED + _PyTracer_NFREELISTS) {
-            id = TRACER_NODE_FIRST;       // there is none in between
+        if (id >= TRACER_NODE_PARKED + _PyTracer_NFREELISTS
+            && id < TRACER_NODE_FIRST)
+        {
+            continue;             // there is none
         }
         uint64_t live, bytes;
         _PyTracer_GetLive(id, &live, &bytes);

@@ -34,6 +34,7 @@ static Py_NO_INLINE void
 tracer_record_small(PyThreadState *tstate, void *block, size_t nbytes,
                     enum tracer_kind kind)
 {
+    assert(nbytes - 1 < SMALL_REQUEST_THRESHOLD);
     if (UNLIKELY(!_PyTracer.tracing)) {
         _PyTracer_idle = 1;       // called by a wrapper, after stop()
         return;

@@ -73,6 +73,7 @@ static uint32_t *
 tracer_make_table(poolp pool)
 {
     _PyTracer_ASSERT_LOCKED();
+    assert(pool->szidx < NB_SMALL_SIZE_CLASSES);
     if (pool->tracer_table == NULL) {
         pool->tracer_table = _PyTracer_MemTable(
             tracer_table_size(pool->szidx));
@@ -388,6 +389,9 @@ tracer_show_pool(poolp pool, uintptr_t arena, void *arg)
     if (pool->szidx == DUMMY_SIZE_IDX) {
         return 0;
     }
+    assert(pool->szidx < NB_SMALL_SIZE_CLASSES);
+    assert(pool->nextoffset >= POOL_OVERHEAD);
+    assert(pool->ref.count <= NUMBLOCKS(pool->szidx));
     uint32_t size = INDEX2SIZE(pool->szidx);
     struct tracer_pool view = {
         .blocks = (char *)pool + POOL_OVERHEAD,

@@ -51,6 +51,8 @@ _PyTraceMalloc_Init(void)
 static int
 init_tables(void)
 {
+    _PyTracer_ASSERT_LOCKED();
+    assert(_PyTracer.limit >= 1);
     if (_PyTracer_TextInit() < 0 || _PyTracer_LocationInit() < 0
         || _PyTracer_CodeInit() < 0 || _PyTracer_TreeInit() < 0
         || _PyTracer_MapInit() < 0)
@@ -66,6 +68,7 @@ init_tables(void)
 static void
 clear_tables(void)
 {
+    _PyTracer_ASSERT_LOCKED();
     _PyTracer_ForgetPools();
     _PyTracer_ForgetStacks();
     _PyTracer_MapClear();
@@ -96,6 +99,8 @@ unlock_all(void)
 static void
 stop_locked(void)
 {
+    _PyTracer_ASSERT_LOCKED();
+    assert(_PyTracer.tracing);
     _Py_atomic_store_int_relaxed(&_PyTracer.tracing, 0);
     _PyTracer_enabled = 0;
     /* The thread may be gone by the next start. */
@@ -294,6 +299,7 @@ drop_locked(unsigned int domain, uintptr_t ptr)
 static int
 track_locked(unsigned int domain, uintptr_t ptr, size_t size, uint32_t node)
 {
+    _PyTracer_ASSERT_LOCKED();
     if (domain == 0) {
         return _PyTracer_RecordNode((void *)ptr, size, TRACER_EXTERNAL, node);
     }

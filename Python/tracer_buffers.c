@@ -94,6 +94,7 @@ struct finder {
 static uint32_t *
 find_run(const struct finder *f, uintptr_t address)
 {
+    assert((f->mask & (f->mask + 1)) == 0);
     uintptr_t pool = address >> POOL_BITS;
     uint32_t i = _PyTracer_Hash(pool);
     for (;; i++) {

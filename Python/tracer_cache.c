@@ -28,6 +28,7 @@ static void
 set_lines(uint32_t n)
 {
     assert(n >= TRACER_CACHE_MIN && n <= TRACER_CACHE_MAX);
+    assert((n & (n - 1)) == 0);
     cache_size.lines = n;
     _PyTracer.cache_mask = TRACER_CACHE_MASK(n);
     cache_size.misses = 0;

@@ -58,6 +58,7 @@ struct tracer_codes _PyTracer_codes;
 int
 _PyTracer_CodeInit(void)
 {
+    assert(instrs == NULL && codes == NULL && buckets == NULL);
     instr_capacity = INITIAL_INSTRS;
     code_capacity = INITIAL_CODES;
     instrs = _PyTracer_MemAlloc(instr_capacity * sizeof(struct instr));
@@ -69,6 +70,7 @@ _PyTracer_CodeInit(void)
 void
 _PyTracer_CodeClear(void)
 {
+    _PyTracer_ASSERT_LOCKED();
     _PyTracer_MemFree(instrs, instr_capacity * sizeof(struct instr));
     _PyTracer_MemFree(codes, code_capacity * sizeof(struct code));
     _PyTracer_MemFree(buckets, code_capacity * sizeof(uint32_t));
@@ -97,6 +99,7 @@ chains_of(struct code *code)
 static inline uint32_t *
 chain_of(struct code *code, uint32_t unit)
 {
+    assert(unit < PART_UNITS);
     if (code->ninstrs <= FEW) {
         return &code->chains.two[unit & 1];
     }
@@ -115,6 +118,7 @@ make_chains(int bits)
 static void
 free_chains(uint32_t *chains, int bits)
 {
+    assert(bits >= 1 && chains != NULL);
     size_t n = (size_t)1 << bits;
     if (bits == 1) {
         return;                   // in the record
@@ -167,6 +171,7 @@ drop_chains(struct code *code)
     for (uint32_t chain = 0; chain < 1u << bits; chain++) {
         uint32_t first = chains[chain];
         if (first != 0) {
+            assert(first <= ninstrs);
             struct instr *last = &instrs[first - 1];
             while (last->next != 0) {
                 last = &instrs[last->next - 1];
@@ -196,6 +201,7 @@ bucket_of(uintptr_t key)
 static void
 link_code(uint32_t i)
 {
+    assert(i < ncodes && codes[i].key != 0);
     uint32_t *head = bucket_of(codes[i].key);
     codes[i].next = *head;
     *head = i + 1;
@@ -265,6 +271,7 @@ static void
 drop_code(struct code *code)
 {
     uint32_t i = (uint32_t)(code - codes);
+    assert(i < ncodes && code->key != 0);
     uint32_t *link = bucket_of(code->key);
     while (*link != i + 1) {
         assert(*link != 0);
@@ -395,6 +402,7 @@ _PyTracer_CodeDealloc(PyCodeObject *object)
     if (_PyTracer.tracing && drop_parts(object)) {
         uintptr_t low, high;
         _PyTracer_InstrRange(object, &low, &high);
+        assert(low != 0 && low < high);
         _PyTracer_codes.epoch++;
         if (_PyTracer_codes.dead_high == 0) {
             _PyTracer_codes.dead_low = low;

@@ -264,6 +264,7 @@ _PyTracer_FreeAtBound(uint32_t node, size_t size, int locked)
 void
 _PyTracer_RawPeak(int64_t traced)
 {
+    _PyTracer_ASSERT_LOCKED();
     if (traced > _Py_atomic_load_int64_relaxed(&_PyTracer_peaks.raw)) {
         _Py_atomic_store_int64(&_PyTracer_peaks.raw, traced);
     }
@@ -283,6 +284,8 @@ _PyTracer_Peak(void)
 void
 _PyTracer_SavePeak(uint32_t id)
 {
+    assert_protected();
+    assert(id < _PyTracer_tree.nnodes && !_PyTracer_IsParked(id));
     struct tracer_counts counts = _PyTracer_Counts(id);
     struct tracer_sum live = _PyTracer_Live(&counts);
     assert(_PyTracer_Node(id)->saved < _PyTracer.epoch);
@@ -306,6 +309,7 @@ _PyTracer_SavePeak(uint32_t id)
 struct tracer_sum
 _PyTracer_AtPeak(uint32_t id)
 {
+    assert(id < _PyTracer_tree.nnodes);
     uint32_t number = _PyTracer_Node(id)->saved;
     if (number < _PyTracer.epoch) {
         struct tracer_counts counts = _PyTracer_Counts(id);
@@ -322,6 +326,8 @@ _PyTracer_AtPeak(uint32_t id)
 void
 _PyTracer_Spill(uint32_t id)
 {
+    assert_protected();
+    assert(id < _PyTracer_tree.nnodes);
     struct tracer_node *node = _PyTracer_Node(id);
     _PyTracer_chunk_spilled[id >> TRACER_CHUNK_BITS] = 1;
     _PyTracer_tree.spills[id].counts = _PyTracer_Counts(id);
@@ -332,6 +338,7 @@ _PyTracer_Spill(uint32_t id)
 void
 _PyTracer_ResetPeak(void)
 {
+    _PyTracer_ASSERT_LOCKED();
     end_rise();
     _PyTracer_peaks.traced = _PyTracer_Current();
     next_epoch();

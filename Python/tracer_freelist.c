@@ -71,6 +71,8 @@ static void
 move_locked(enum _PyTracer_freelist list, void *block, size_t size,
             uint32_t node)
 {
+    _PyTracer_ASSERT_LOCKED();
+    assert(list < _PyTracer_NFREELISTS && block != NULL);
     size_t block_size;
     uint32_t *entry = _PyTracer_Entry(block, 1, &block_size);
     if (entry != NULL) {

@@ -120,6 +120,7 @@ _PyTracer_DecodeLine(PyCodeObject *code, struct tracer_decoder *d, int unit)
     while (d->next < size) {
         struct tracer_decoder before = *d;
         decode_entry(start, size, d, &pos);
+        assert(d->unit > before.unit && d->next > before.next);
         if (d->unit > unit) {
             /* Stay in front of this entry: a neighbour may be next. */
             *d = before;

@@ -5,6 +5,7 @@
 #include "pycore_tracer_index.h"
 #include "pycore_tracer_lines.h"
 #include "pycore_tracer_location.h"
+#include "pycore_tracer_lock.h"
 #include "pycore_tracer_memory.h"
 #include "pycore_tracer_text.h"
 
@@ -47,6 +48,8 @@ add_function(const struct tracer_function *function)
 {
     struct tracer_places *places = &_PyTracer_places;
     uint32_t id = places->nfunctions;
+    assert(id <= places->function_capacity);
+    assert(places->function_index.used == id);
     if (id == places->function_capacity) {
         void *grown = _PyTracer_MemDouble(places->functions,
                                           &places->function_capacity,
@@ -72,6 +75,7 @@ add_function(const struct tracer_function *function)
 static uint32_t
 intern_function(uint32_t filename, uint32_t name, int first_line)
 {
+    _PyTracer_ASSERT_LOCKED();
     struct tracer_function key = {.filename = filename, .name = name,
                                   .first_line = first_line};
     if (key.filename == UINT32_MAX || key.name == UINT32_MAX) {
@@ -140,6 +144,7 @@ set_position(struct tracer_location *loc, const struct tracer_position *pos)
         loc->line = number;
         loc->more_lines = TRACER_LOCATION_WIDE;
     }
+    assert(loc->line < nwide);
     wide[loc->line] = *pos;
     return 0;
 }
@@ -148,6 +153,7 @@ struct tracer_position
 _PyTracer_PositionOf(const struct tracer_location *loc)
 {
     if (loc->more_lines == TRACER_LOCATION_WIDE) {
+        assert(loc->line < nwide);
         return wide[loc->line];
     }
     return (struct tracer_position){
@@ -206,6 +212,8 @@ add_location(uint32_t function, const struct tracer_position *pos)
 {
     struct tracer_places *places = &_PyTracer_places;
     uint32_t id = places->nlocations;
+    assert(id <= places->location_capacity && function < places->nfunctions);
+    assert(places->location_index.used == id);
     struct tracer_location location = {.function = function};
     if (id == places->location_capacity) {
         void *grown = _PyTracer_MemDouble(places->locations,
@@ -232,6 +240,7 @@ add_location(uint32_t function, const struct tracer_position *pos)
 uint32_t
 _PyTracer_InternLocation(uint32_t function, const struct tracer_position *pos)
 {
+    _PyTracer_ASSERT_LOCKED();
     struct tracer_position seen = *pos;
     seen.line = Py_MAX(pos->line, 0);
     struct key key = {function, seen.line};
@@ -259,6 +268,7 @@ _PyTracer_InternNoFrame(const char *reason)
 const struct tracer_string *
 _PyTracer_FilenameOf(const struct tracer_location *location)
 {
+    assert(location->function < _PyTracer_places.nfunctions);
     return &_PyTracer_texts.strings[
         _PyTracer_places.functions[location->function].filename];
 }
@@ -269,6 +279,7 @@ int
 _PyTracer_LocationInit(void)
 {
     struct tracer_places *places = &_PyTracer_places;
+    assert(places->functions == NULL && places->locations == NULL);
     places->function_capacity = INITIAL_FUNCTIONS;
     places->location_capacity = INITIAL_LOCATIONS;
     places->functions = _PyTracer_MemAlloc(

@@ -57,6 +57,8 @@ _PyTracer_FindBlock(unsigned int domain, uintptr_t ptr,
         trace->node = TRACER_ENTRY_NODE(*entry);
         trace->kind = TRACER_ENTRY_DOMAIN(*entry);
     }
+    assert(trace->node < _PyTracer_tree.nnodes);
+    assert(trace->kind <= TRACER_EXTERNAL);
     trace->nframe = _PyTracer_NFrames(trace->node);
     return !_PyTracer_IsParked(trace->node);
 }
@@ -88,6 +90,7 @@ free_copy(struct trace_copy *copy)
 static int
 copy_text(struct text *to, uint32_t id)
 {
+    assert(id < _PyTracer_texts.nstrings);
     const struct tracer_string *from = &_PyTracer_texts.strings[id];
     to->length = from->length;
     to->utf8 = malloc((size_t)from->length + 1);
@@ -102,7 +105,9 @@ copy_text(struct text *to, uint32_t id)
 static int
 copy_frames(struct trace_copy *copy)
 {
+    _PyTracer_ASSERT_LOCKED();
     uint32_t node = copy->trace.node;
+    assert(copy->trace.nframe >= 1 && copy->trace.nframe <= _PyTracer.limit);
     copy->total_nframe = total_nframe(node);
     copy->frames = calloc(copy->trace.nframe, sizeof(*copy->frames));
     if (copy->frames == NULL) {

@@ -18,6 +18,7 @@
 #include "Python.h"
 #include "pycore_tracer_blocks.h"
 #include "pycore_tracer_count.h"
+#include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_mapped.h"
 #include "pycore_tracer_state.h"
@@ -25,6 +26,7 @@
 void
 _PyTracer_DropEntry(uint32_t *entry, uintptr_t address)
 {
+    _PyTracer_ASSERT_LOCKED();
     uint32_t old = entry == NULL ? TRACER_ENTRY_MAPPED : *entry;
     if (old == TRACER_ENTRY_MAPPED) {
         struct tracer_record record;
@@ -46,6 +48,8 @@ _PyTracer_MapEntry(uint32_t entry, uintptr_t address, int leaked)
     if (entry == 0 || entry == TRACER_ENTRY_MAPPED) {
         return;
     }
+    _PyTracer_ASSERT_LOCKED();
+    assert(TRACER_ENTRY_NODE(entry) < _PyTracer_tree.nnodes);
     struct tracer_record record = {
         .address = address, .size = TRACER_ENTRY_SIZE(entry),
         .node = TRACER_ENTRY_NODE(entry),

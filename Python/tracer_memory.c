@@ -14,6 +14,7 @@
    machines. */
 
 #include "Python.h"
+#include "pycore_tracer_lock.h"
 #include "pycore_tracer_memory.h"
 #include "pycore_tracer_state.h"
 
@@ -161,6 +162,7 @@ _PyTracer_MemGrow(void *p, size_t size, size_t new_size)
 void *
 _PyTracer_MemDouble(void *p, uint32_t *capacity, size_t item_size)
 {
+    assert(*capacity > 0 && *capacity <= UINT32_MAX / 2);
     size_t size = *capacity * item_size;
     void *q = _PyTracer_MemGrow(p, size, size * 2);
     if (q != NULL) {
@@ -172,7 +174,9 @@ _PyTracer_MemDouble(void *p, uint32_t *capacity, size_t item_size)
 static char *
 cut(size_t size)
 {
+    _PyTracer_ASSERT_LOCKED();
     struct tracer_memory *memory = &_PyTracer_memory;
+    assert(memory->bump <= memory->bump_end);
     size = _Py_SIZE_ROUND_UP(size, 8);
     assert(size <= REGION_SIZE - REGION_HEADER);
     if ((size_t)(memory->bump_end - memory->bump) < size) {
@@ -223,6 +227,8 @@ _PyTracer_MemFreeTable(uint32_t *table, size_t nentries)
 {
     size_t units = table_units(nentries);
     void **list = &_PyTracer_memory.free_tables[units - 1];
+    _PyTracer_ASSERT_LOCKED();
+    assert(table != NULL && (void *)table != *list);
     memset(table, 0, nentries * sizeof(uint32_t));
     ((struct free_table *)table)->next = *list;
     *list = table;
@@ -246,6 +252,7 @@ _PyTracer_MemUnused(void)
 void
 _PyTracer_MemClear(void)
 {
+    _PyTracer_ASSERT_LOCKED();
     struct tracer_memory *memory = &_PyTracer_memory;
     while (regions != NULL) {
         struct region *next = regions->next;

@@ -42,6 +42,8 @@ record(void *block, size_t size, enum tracer_kind kind, uint32_t node)
 {
     struct tracer_record r = {.address = (uintptr_t)block, .size = size,
                               .node = node, .kind = kind};
+    _PyTracer_ASSERT_LOCKED();
+    assert(node != TRACER_NODE_NONE && node < _PyTracer_tree.nnodes);
     uint32_t *entry = NULL;
     size_t room = 0;
     if (kind == TRACER_EXTERNAL) {
@@ -109,6 +111,7 @@ _PyTracer_Record(void *block, size_t size, enum tracer_kind kind)
 static void
 drop_entry(void *block, struct tracer_dropped *dropped)
 {
+    _PyTracer_ASSERT_LOCKED();
     size_t size;
     uint32_t *slot = _PyTracer_Entry(block, 0, &size);
     if (slot == NULL || *slot == 0) {

@@ -142,6 +142,8 @@ add_run(struct copier *c, const struct tracer_pool *pool)
     if (s->runs == NULL) {
         return NULL;
     }
+    assert(pool->block_size <= SNAPSHOT_RUN_MASK);
+    assert(pool->nblocks <= SNAPSHOT_RUN_MASK);
     struct snapshot_run *run = &s->runs[s->nruns];
     run->address = (uintptr_t)pool->blocks;
     run->first = s->npacked;

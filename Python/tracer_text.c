@@ -20,6 +20,7 @@ int
 _PyTracer_TextInit(void)
 {
     struct tracer_texts *texts = &_PyTracer_texts;
+    assert(scratch == NULL && texts->strings == NULL);
     scratch = _PyTracer_MemAlloc(MAX_TEXT);
     texts->capacity = INITIAL_TEXTS;
     texts->strings = _PyTracer_MemAlloc(texts->capacity

@@ -16,6 +16,7 @@
 #include "Python.h"
 #include "pycore_tracer_index.h"
 #include "pycore_tracer_location.h"
+#include "pycore_tracer_lock.h"
 #include "pycore_tracer_memory.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_tree.h"
@@ -138,6 +139,8 @@ _PyTracer_TreeMemory(void)
 void
 _PyTracer_MakeRare(uint32_t id)
 {
+    _PyTracer_ASSERT_LOCKED();
+    assert(id != TRACER_NODE_NONE && id < _PyTracer_tree.nnodes);
     struct tracer_node *node = _PyTracer_Node(id);
     if (node->rare == 0) {
         node->rare = _PyTracer_tree.nrares++;
@@ -148,6 +151,7 @@ _PyTracer_MakeRare(uint32_t id)
 int
 _PyTracer_TreeInit(void)
 {
+    assert(range == NULL && _PyTracer_tree.nnodes == 0);
     if (_PyTracer_IndexInit(&children, INITIAL_BUCKETS) < 0
         || reserve_arrays() < 0 || make_chunk() < 0)
     {
@@ -245,6 +249,8 @@ fold_target(uint32_t node, uint32_t location)
 static uint32_t
 append_node(uint32_t parent, uint32_t location)
 {
+    _PyTracer_ASSERT_LOCKED();
+    assert(location < _PyTracer_places.nlocations);
     uint32_t id = _PyTracer_tree.nnodes;
     assert(id < _PyTracer_tree.max_nodes);
     if (id == ncommitted / NARRAYS * TRACER_CHUNK_NODES && make_chunk() < 0) {

@@ -75,6 +75,7 @@ add_type(struct tracer_types *types, PyTypeObject *type)
     if (types->index[slot] != 0) {
         return 0;
     }
+    assert(types->n < types->size && types->n <= types->mask);
     struct tracer_type *added = &types->list[types->n++];
     types->index[slot] = types->n;
     uint64_t bit = _PyTracer_TypeHash(type) >> (64 - TRACER_TYPE_FILTER_BITS);

@@ -26,6 +26,7 @@ visit_pool(const struct tracer_pool *pool, void *arg)
     for (uint32_t i = 0; pool->entries != NULL && i < pool->nblocks; i++) {
         uint32_t entry = pool->entries[i];
         if (entry != 0 && entry != TRACER_ENTRY_MAPPED) {
+            assert(TRACER_ENTRY_NODE(entry) < _PyTracer_tree.nnodes);
             struct tracer_block block = {
                 .address = (uintptr_t)pool->blocks
                            + (size_t)i * pool->block_size,
@@ -80,6 +81,7 @@ _PyTracer_ShowPools(int (*visit)(const struct tracer_pool *pool, void *arg),
 void
 _PyTracer_GetLive(uint32_t node, uint64_t *blocks, uint64_t *bytes)
 {
+    assert(node != TRACER_NODE_NONE && node < _PyTracer_tree.nnodes);
     if (_PyTracer_IsParked(node)) {
         _PyTracer_GetParked(node - TRACER_NODE_PARKED, blocks, bytes);
         return;

@@ -65,7 +65,9 @@ find_reason(const PyThreadState *tstate)
 static uint32_t
 node_without_frame(const PyThreadState *tstate)
 {
+    _PyTracer_ASSERT_LOCKED();
     enum reason reason = find_reason(tstate);
+    assert(reason < NREASONS);
     if (reason == UNKNOWN) {
         return TRACER_NODE_UNKNOWN;
     }
@@ -98,6 +100,7 @@ static size_t walk_capacity;
 void
 _PyTracer_ForgetWalk(void)
 {
+    _PyTracer_ASSERT_LOCKED();
     _PyTracer_MemFree(walk, walk_capacity * sizeof(*walk));
     walk = NULL;
     walk_capacity = 0;
@@ -160,6 +163,7 @@ _PyTracer_CountUntraced(void)
 uint32_t
 _PyTracer_CaptureLocked(PyThreadState *tstate)
 {
+    _PyTracer_ASSERT_LOCKED();
     if (tstate != NULL && _PyTracer_IS_HIDDEN(tstate)) {
         return TRACER_NODE_NONE;
     }
@@ -180,6 +184,7 @@ _PyTracer_CaptureLocked(PyThreadState *tstate)
             break;
         }
     }
+    assert(n <= keep && n <= total && n <= walk_capacity);
     if (n == 0) {
         return node_without_frame(tstate);
     }
