@@ -3,7 +3,8 @@
    What a hidden thread allocates has no entry and is not counted, so that
    looking at a program leaves its sums and its peak as they are.  What such a
    thread frees is counted out if it was traced; a thread that it starts is
-   hidden, too.
+   hidden, too.  While the collector calls finalizers and callbacks of weak
+   references it is not: they are the program's.
 
    It costs the others nothing: a hidden thread has no shadow stack, so its
    captures come to where one would be made and find no node.  With a limit of
@@ -52,6 +53,27 @@ _PyTracer_HideThread(int hide)
     _PyTracer_Unlock();
     _PyTracer_UnlockAllocators();
     return hidden;
+}
+
+uint32_t
+_PyTracer_ShowThread(PyThreadState *tstate)
+{
+    uint32_t hidden = _PyTracer_IS_HIDDEN(tstate);
+    _PyTracer_IS_HIDDEN(tstate) = 0;
+    return hidden;
+}
+
+/* The thread has counted as hidden all the time. */
+void
+_PyTracer_HideAgain(PyThreadState *tstate, uint32_t hidden)
+{
+    if (hidden) {
+        _PyTracer_Lock();
+        assert(nhidden > 0);
+        _PyTracer_ForgetStack(tstate);
+        _PyTracer_IS_HIDDEN(tstate) = hidden;
+        _PyTracer_Unlock();
+    }
 }
 
 /* --- Threads come and go */

@@ -171,14 +171,12 @@ extern void _PyTracer_CodeNew(void);
 
 /* A thread has been made by the current one, if that has a state. */
 extern void _PyTracer_ThreadNew(PyThreadState *tstate);
-/* A hidden thread leaves the program's cyclic garbage to the others: what its
-   finalizers allocate is the program's. */
-#define _PyTracer_RETURN_IF_HIDDEN(TSTATE)      \
-    do {                                        \
-        if (_PyTracer_IS_HIDDEN(TSTATE)) {      \
-            return;                             \
-        }                                       \
-    } while (0)
+/* Bracket what the collector calls, finalizers and callbacks of weak
+   references: what they allocate is the program's, though the thread may be
+   hidden.  Show tells
+   whether it was.  GIL held. */
+extern uint32_t _PyTracer_ShowThread(PyThreadState *tstate);
+extern void _PyTracer_HideAgain(PyThreadState *tstate, uint32_t hidden);
 
 /* Release the shadow stack of a thread that ends. */
 extern void _PyTracer_ThreadDealloc(PyThreadState *tstate);

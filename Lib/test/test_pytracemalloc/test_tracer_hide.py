@@ -108,22 +108,31 @@ class Cycle:
     def __init__(self):
         self.own = self
     def __del__(self):
-        deleted.append(threading.get_ident())
+        made.append(({1, 2}, threading.get_ident()))
 
 def hidden():
     _tracemalloc._hide_thread(True)
     kept = [[] for i in range(100_000)]
-    assert not deleted
+    assert made
+    own = {1, 2}
+    traces.extend(map(tracemalloc.get_object_traceback, (own, made[0][0])))
+    _tracemalloc._hide_thread(True)       # it still is
+    seen.append(state())
+    kept = [work(), {3}]
+    seen.append(state())
 
-deleted = []
+made, traces, seen = [], [], []
 tracemalloc.start(limit)
 thread = threading.Thread(target=hidden)
 gc.collect()
 Cycle()
 thread.start()
+ident = thread.ident
 thread.join()
-kept = [[] for i in range(100_000)]
-assert deleted == [threading.get_ident()]
+[(kept, ran_in)] = made
+assert ran_in == ident, (ran_in, ident)
+assert traces[0] is None and traces[1][-1].lineno == 19, traces
+assert seen[0] == seen[1], seen
 '''
 
 FORK = WORK + '''
