@@ -98,10 +98,12 @@ go_back(void *Py_UNUSED(arg))
 {
     _PyTracer_LockAllocators();
     _PyTracer_LockAll();
-    if (_PyTracer.tracing && _PyTracer.many_gils && own_gils == 0) {
+    if (_PyTracer.tracing && _PyTracer.many_gils) {
         _PyTracer_CountGils();
-        _PyTracer_ForgetStacks();
-        _PyTracer_InstallAllocators(1);
+        if (!_PyTracer.many_gils) {
+            _PyTracer_ForgetStacks();
+            _PyTracer_InstallAllocators(1);
+        }
     }
     _PyTracer_UnlockAll();
     _PyTracer_UnlockAllocators();

@@ -3,8 +3,8 @@
    What a hidden thread allocates has no entry and is not counted, so that
    looking at a program leaves its sums and its peak as they are.  What such a
    thread frees is counted out if it was traced; a thread that it starts is
-   hidden, too.  While the collector calls finalizers and callbacks of weak
-   references it is not: they are the program's.
+   hidden, too.  While the collector calls finalizers and callbacks it is not:
+   they are the program's.
 
    It costs the others nothing: a hidden thread has no shadow stack, so its
    captures come to where one would be made and find no node.  With a limit of

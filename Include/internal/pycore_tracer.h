@@ -171,9 +171,8 @@ extern void _PyTracer_CodeNew(void);
 
 /* A thread has been made by the current one, if that has a state. */
 extern void _PyTracer_ThreadNew(PyThreadState *tstate);
-/* Bracket what the collector calls, finalizers and callbacks of weak
-   references: what they allocate is the program's, though the thread may be
-   hidden.  Show tells
+/* Bracket what the collector calls, finalizers and callbacks: what they
+   allocate is the program's, though the thread may be hidden.  Show tells
    whether it was.  GIL held. */
 extern uint32_t _PyTracer_ShowThread(PyThreadState *tstate);
 extern void _PyTracer_HideAgain(PyThreadState *tstate, uint32_t hidden);

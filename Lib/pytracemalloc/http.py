@@ -313,8 +313,5 @@ _INDEX = ('<!DOCTYPE html><title>pprof</title><h1>Profiles</h1><ul>'
 
 def _snapshot(collect, traces=False):
     if collect:
-        # Finalizers are the program's.
-        hidden = _tracemalloc._hide_thread(False)
         gc.collect()
-        _tracemalloc._hide_thread(hidden)
     return tracemalloc.take_snapshot(traces=traces)

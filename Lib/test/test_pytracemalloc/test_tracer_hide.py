@@ -110,10 +110,14 @@ class Cycle:
     def __del__(self):
         made.append(({1, 2}, threading.get_ident()))
 
+def collecting(phase, info):
+    seen_phases[phase] = {phase}, threading.get_ident()
+
 def hidden():
     _tracemalloc._hide_thread(True)
     kept = [[] for i in range(100_000)]
     assert made
+    gc.callbacks.remove(collecting)
     own = {1, 2}
     traces.extend(map(tracemalloc.get_object_traceback, (own, made[0][0])))
     _tracemalloc._hide_thread(True)       # it still is
@@ -122,9 +126,11 @@ def hidden():
     seen.append(state())
 
 made, traces, seen = [], [], []
+seen_phases = {}
 tracemalloc.start(limit)
 thread = threading.Thread(target=hidden)
 gc.collect()
+gc.callbacks.append(collecting)
 Cycle()
 thread.start()
 ident = thread.ident
@@ -133,6 +139,11 @@ thread.join()
 assert ran_in == ident, (ran_in, ident)
 assert traces[0] is None and traces[1][-1].lineno == 19, traces
 assert seen[0] == seen[1], seen
+for phase in 'start', 'stop':
+    own, ran_in = seen_phases[phase]
+    assert ran_in == ident, (ran_in, ident)
+    trace = tracemalloc.get_object_traceback(own)
+    assert trace is not None and trace[-1].lineno == 22, (phase, trace)
 '''
 
 FORK = WORK + '''
@@ -212,7 +223,7 @@ class HiddenThreadTests(unittest.TestCase):
     def test_accounting(self):
         self.run_script(ACCOUNT)
 
-    def test_finalizers_are_left_to_the_program(self):
+    def test_finalizers_and_callbacks_are_the_program_s(self):
         self.run_script(COLLECTOR)
 
     def test_fork(self):
