@@ -8,7 +8,7 @@ import sys
 import tempfile
 
 from pytracemalloc.errors import CommandError, UsageError
-from pytracemalloc.options import make_filters
+from pytracemalloc.options import line_filters, make_filters
 from pytracemalloc.terminal import Progress, say
 from tracemalloc import whole_file
 from tracemalloc.printable import encodable, printable
@@ -38,16 +38,23 @@ def load_snapshot(path):
 
 
 def load_filtered(path, args):
-    """Return the snapshot of a file, as the options filter it."""
-    snapshot = load_snapshot(path)
+    """Return the snapshot of a file, and what of it passes the filters.
+
+    Those of lines that count what they call are left to Subject.filters.
+    """
+    snapshot = whole = load_snapshot(path)
     filters = make_filters(args)
+    lines = line_filters(args)
     if not filters:
-        return snapshot
+        return whole, whole
     with Progress(f'Filtering {os.path.basename(path)}'):
-        snapshot = snapshot.filter_traces(filters)
-    if not snapshot.statistics('filename', order='total_size'):
+        if not lines:
+            snapshot = whole.filter_traces(filters)
+        passing = snapshot.statistics('filename', bool(lines), 'total_size',
+                                      lines)
+    if not passing:
         say(f'{path}: no allocation passes the filters')
-    return snapshot
+    return whole, snapshot
 
 
 def write_report(subject, reporter, args, source, ending=''):

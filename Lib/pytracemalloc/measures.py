@@ -49,9 +49,10 @@ def find_measure(name):
                          f'{", ".join(MEASURES)}') from None
 
 
-def compare(old, new, key_type, cumulative, measure):
+def compare(old, new, key_type, cumulative, measure, filters=()):
     """Return the list of StatisticDiff of a measure, most changed first."""
-    changes = new._compare_to(old, key_type, cumulative, measure.size)
+    changes = new._compare_to(old, key_type, cumulative, measure.size,
+                              filters)
     if measure.order == measure.count:
         changes.sort(key=lambda change: -abs(change.count_diff))
     return changes

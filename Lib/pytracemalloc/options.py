@@ -36,10 +36,11 @@ def add_filters(parser):
     parser.add_argument('--include', metavar='PATTERN[:LINE]', default=[],
                         action='append', type=place,
                         help='only blocks of files that match, as the shell '
-                             'matches; may be repeated')
+                             'matches, or with --cumulative only these lines; '
+                             'may be repeated')
     parser.add_argument('--exclude', metavar='PATTERN[:LINE]', default=[],
                         action='append', type=place,
-                        help='not blocks of these files')
+                        help='not those of these files')
     parser.add_argument('--all-frames', action='store_true',
                         help='filters look at every line of a traceback, '
                              'not only at the most recent')
@@ -52,6 +53,13 @@ def make_filters(args):
             for inclusive, places in ((True, args.include),
                                       (False, args.exclude))
             for pattern, line in places]
+
+
+def line_filters(args):
+    """Return those that pick lines, not blocks: a line that passes counts
+    what it calls as well, wherever that was allocated."""
+    return (make_filters(args) if args.cumulative and not args.all_frames
+            else [])
 
 
 def make_subject(args):
@@ -69,7 +77,7 @@ def make_subject(args):
                              f'out')
     subject = Subject(None, title=args.title or '', by=by,
                       measure=measure, count=args.top,
-                      cumulative=args.cumulative,
+                      cumulative=args.cumulative, filters=line_filters(args),
                       width=None if args.output else width_of(sys.stdout))
     return subject, reporter
 

@@ -111,12 +111,33 @@ def _passes(filters, trace):
     return all([f._match(trace) for f in filters if not f.inclusive])
 
 
-def filter_traces(traces, filters):
-    """Filter a _tracemalloc_snapshot.Traces."""
+def _listed(filters):
     if not isinstance(filters, Iterable):
         raise TypeError("filters must be a list of filters, not %s"
                         % type(filters).__name__)
-    filters = list(filters)
+    return list(filters)
+
+
+def divide(traces, filters):
+    """Return (filters of whole blocks, what those of lines let pass).
+
+    The second are those that look at one file and line; where a block counts
+    for each line of its traceback, they say for which.  What they let pass is
+    an argument of Traces._group(), None if there are none.
+    """
+    filenames = traces._filenames()
+    blocks, lines = [], []
+    for filter in _listed(filters):
+        native = _native(filter, filenames)
+        by_line = (native is not None and native[1] is not None
+                   and not native[3] and native[4] is None)
+        (lines if by_line else blocks).append(native if by_line else filter)
+    return blocks, traces._filter_lines(lines) if lines else None
+
+
+def filter_traces(traces, filters):
+    """Filter a _tracemalloc_snapshot.Traces."""
+    filters = _listed(filters)
     if not filters:
         return traces.copy()
     filenames = traces._filenames()

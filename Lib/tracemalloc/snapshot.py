@@ -5,7 +5,7 @@ from operator import attrgetter
 import os
 import time
 
-from tracemalloc.filters import filter_traces
+from tracemalloc.filters import divide, filter_traces
 from tracemalloc.frames import Traceback
 from tracemalloc.legacy import LegacyMethods
 from tracemalloc.modules import module_of
@@ -172,18 +172,32 @@ class Snapshot(LegacyMethods):
                 raise ValueError("order %r is not known for key type %r: use "
                                  "'size' or 'count'" % (order, key_type))
 
-    def _rows(self, key_type, cumulative, order='size'):
+    def _reached(self, filters):
+        """Make a snapshot of the blocks that statistics(cumulative=True) with
+        these filters counts at any group."""
+        blocks, lines = divide(self.traces._traces, filters)
+        traces = filter_traces(self.traces._traces, blocks)
+        return self._with_traces(traces if lines is None
+                                 else traces._select_lines(lines))
+
+    def _rows(self, key_type, cumulative, order='size', filters=()):
         self._check(key_type, cumulative, order)
         traces = self.traces._traces
+        lines = None
+        if cumulative:
+            filters, lines = divide(traces, filters)
+        if filters:
+            traces = filter_traces(traces, filters)
         if key_type == 'module':
             names = [None if name is None else module_of(name)
                      for name in traces._filenames()]
             traces = traces._rename(names)
             key_type = 'filename'
         return traces._group(key_type, bool(cumulative),
-                             MEASURES.index(order))
+                             MEASURES.index(order), lines)
 
-    def statistics(self, key_type, cumulative=False, order='size'):
+    def statistics(self, key_type, cumulative=False, order='size',
+                   filters=()):
         """Group the blocks; return a list of Statistic, largest first.
 
         By address, a sequence that makes them when they are asked for.
@@ -192,11 +206,17 @@ class Snapshot(LegacyMethods):
         'type', 'type+lineno', 'domain' or 'address'.  *cumulative*: count a
         block at each group in its traceback, once.  *order*: an attribute of
         Statistic; groups for which its count is zero are left out.
+
+        *filters*: as those of filter_traces(), but if cumulative a Filter of
+        the most recent frame keeps, or leaves out, lines: each frame of a
+        traceback that passes counts the block.
         """
         if key_type == 'address':
             self._check(key_type, cumulative, order)
-            return BlockStatistics(self.traces._traces)
-        stats = statistics(key_type, self._rows(key_type, cumulative, order))
+            return BlockStatistics(filter_traces(self.traces._traces,
+                                                 filters))
+        stats = statistics(key_type, self._rows(key_type, cumulative, order,
+                                                filters))
         if key_type != 'traceback':       # these are sorted already
             stats.sort(reverse=True, key=Statistic._sort_key)
             if order != 'size':
@@ -207,11 +227,14 @@ class Snapshot(LegacyMethods):
         """Compare with an older snapshot; return a list of StatisticDiff."""
         return self._compare_to(old_snapshot, key_type, cumulative, 'size')
 
-    def _compare_to(self, old_snapshot, key_type, cumulative, order):
-        """compare_to() of another size: *order* as in statistics()."""
-        return compare(key_type,
-                       old_snapshot._rows(key_type, cumulative, order),
-                       self._rows(key_type, cumulative, order), order)
+    def _compare_to(self, old_snapshot, key_type, cumulative, order,
+                    filters=()):
+        """compare_to() of another size: *order* and *filters* as in
+        statistics()."""
+        return compare(
+            key_type,
+            old_snapshot._rows(key_type, cumulative, order, filters),
+            self._rows(key_type, cumulative, order, filters), order)
 
     def call_tree(self):
         """Return the CallTree."""

@@ -17,6 +17,7 @@ from tracemalloc.printable import printable
 from tracemalloctext.display_blocks import display_block, display_blocks
 from tracemalloctext.display_top import DisplayTop
 from tracemalloc.grouped_stats import GROUPS
+from tracemalloc.grouping import group_snapshot
 from tracemalloctext.look import Look
 from tracemalloctext.reader import read_snapshots
 from tracemalloctext.text import Palette, wants_color
@@ -59,7 +60,8 @@ def _display(options):
     found = False
     for filename, snapshot in read_snapshots(options.filenames):
         try:
-            if filters:
+            single = options.block is not None or options.traceback
+            if filters and single:
                 snapshot.apply_filters(filters)
             if options.block is not None:
                 found |= display_block(snapshot, options.block,
@@ -68,9 +70,10 @@ def _display(options):
                 display_blocks(snapshot, options.number,
                                _make_look(display_top), sys.stdout)
             else:
-                display_top.display_snapshot(snapshot, options.number,
-                                             options.group_by,
-                                             options.cumulative)
+                display_top.display_top_stats(
+                    group_snapshot(snapshot, options.group_by,
+                                   options.cumulative, filters),
+                    options.number)
         except ValueError as exc:
             raise CommandError("%s: %s" % (filename, exc)) from None
     if options.block is not None and not found:

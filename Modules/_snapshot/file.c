@@ -56,8 +56,11 @@ parse_filter(TracesObject *self, PyObject *args,
     return 0;
 }
 
-PyObject *
-_PyTracemalloc_Filter(TracesObject *self, PyObject *filters)
+/* Call `use` with the filters of a sequence. */
+static PyObject *
+with_filters(TracesObject *self, PyObject *filters,
+             PyObject *(*use)(TracesObject *, const struct snapshot_filter *,
+                              size_t))
 {
     PyObject *items = PySequence_Tuple(filters);
     if (items == NULL) {
@@ -75,12 +78,56 @@ _PyTracemalloc_Filter(TracesObject *self, PyObject *filters)
             goto done;
         }
     }
-    result = with_info(self, _PySnapshot_Filter(self->data, parsed,
-                                                (size_t)n));
+    result = use(self, parsed, (size_t)n);
 done:
     PyMem_Free(parsed);
     Py_DECREF(items);
     return result;
+}
+
+static PyObject *
+filter_blocks(TracesObject *self, const struct snapshot_filter *filters,
+              size_t n)
+{
+    return with_info(self, _PySnapshot_Filter(self->data, filters, n));
+}
+
+PyObject *
+_PyTracemalloc_Filter(TracesObject *self, PyObject *filters)
+{
+    return with_filters(self, filters, filter_blocks);
+}
+
+static PyObject *
+filter_lines(TracesObject *self, const struct snapshot_filter *filters,
+             size_t n)
+{
+    PyObject *lines = PyBytes_FromStringAndSize(
+        NULL, (Py_ssize_t)self->data->nlocations);
+    if (lines != NULL
+        && _PySnapshot_FilterLines(self->data, filters, n,
+                                   (uint8_t *)PyBytes_AS_STRING(lines)) < 0)
+    {
+        Py_CLEAR(lines);
+        PyErr_NoMemory();
+    }
+    return lines;
+}
+
+/* _filter_lines(filters): one byte for each location: does it pass? */
+PyObject *
+_PyTracemalloc_FilterLines(TracesObject *self, PyObject *filters)
+{
+    return with_filters(self, filters, filter_lines);
+}
+
+/* _select_lines(lines): the blocks that have one of them in their path. */
+PyObject *
+_PyTracemalloc_SelectLines(TracesObject *self, PyObject *lines)
+{
+    const uint8_t *wanted = _PyTracemalloc_GetLines(self, lines);
+    return wanted == NULL ? NULL : with_info(
+        self, _PySnapshot_SelectLines(self->data, wanted));
 }
 
 PyObject *

@@ -13,8 +13,9 @@ match_location(const struct tracer_snapshot *s,
                const struct snapshot_filter *filter, uint32_t location)
 {
     const struct snapshot_location *l = &s->locations[location];
-    return filter->filenames[l->filename]
-           && (filter->line < 0 || filter->line == l->line);
+    return filter->filenames == NULL
+           || (filter->filenames[l->filename]
+               && (filter->line < 0 || filter->line == l->line));
 }
 
 /* matches[i]: the file and line of a frame that the filter looks at match. */
@@ -24,11 +25,8 @@ match_nodes(const struct tracer_snapshot *s,
 {
     for (uint32_t i = 0; i < s->nnodes; i++) {
         const struct snapshot_node *node = &s->nodes[i];
-        matches[i] = filter->filenames == NULL
-                     || match_location(s, filter, node->location);
-        if (filter->filenames != NULL && filter->all_frames
-            && node->parent != SNAPSHOT_NONE)
-        {
+        matches[i] = (uint8_t)match_location(s, filter, node->location);
+        if (filter->all_frames && node->parent != SNAPSHOT_NONE) {
             matches[i] |= matches[node->parent];
         }
     }
@@ -107,25 +105,27 @@ _PySnapshot_Select(struct tracer_snapshot *s, const uint8_t *keep)
     return result;
 }
 
-/* Whole nodes pass or not. */
-static void
-drop_nodes(struct tracer_snapshot *s, const struct snapshot_filter *filters,
-           size_t nfilters, const uint8_t *matches)
+/* A copy with the nodes of which keep[i] != 0: whole nodes pass or not. */
+static struct tracer_snapshot *
+copy_nodes(struct tracer_snapshot *s, const uint8_t *keep)
 {
+    struct tracer_snapshot *copy = _PySnapshot_Copy(s, 1);
+    if (copy == NULL) {
+        return NULL;
+    }
     uint64_t n = 0;
-    for (uint64_t i = 0; i < s->nblocks; i++) {
-        if (passes_all(filters, nfilters, matches + s->blocks[i].node,
-                       s->nnodes, 0))
-        {
-            s->blocks[n++] = s->blocks[i];
+    for (uint64_t i = 0; i < copy->nblocks; i++) {
+        if (keep[copy->blocks[i].node]) {
+            copy->blocks[n++] = copy->blocks[i];
         }
     }
-    s->nblocks = n;
-    for (uint32_t i = 0; i < s->nnodes; i++) {
-        if (!passes_all(filters, nfilters, matches + i, s->nnodes, 0)) {
-            s->nodes[i].measures = 0;
+    copy->nblocks = n;
+    for (uint32_t i = 0; i < copy->nnodes; i++) {
+        if (!keep[i]) {
+            copy->nodes[i].measures = 0;
         }
     }
+    return copy;
 }
 
 static struct tracer_snapshot *
@@ -172,9 +172,45 @@ _PySnapshot_Filter(struct tracer_snapshot *s,
     if (by_domain) {
         return filter_by_domain(s, filters, nfilters, matches);
     }
-    struct tracer_snapshot *result = _PySnapshot_Copy(s, 1);
-    if (result != NULL) {
-        drop_nodes(result, filters, nfilters, matches);
+    for (uint32_t i = 0; i < s->nnodes; i++) {
+        matches[i] = (uint8_t)passes_all(filters, nfilters, matches + i,
+                                         s->nnodes, 0);
     }
-    return result;
+    return copy_nodes(s, matches);
+}
+
+int
+_PySnapshot_FilterLines(const struct tracer_snapshot *s,
+                        const struct snapshot_filter *filters,
+                        size_t nfilters, uint8_t *lines)
+{
+    g_autofree uint8_t *matches = _PySnapshot_Array(nfilters, 1);
+    if (matches == NULL) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < s->nlocations; i++) {
+        for (size_t f = 0; f < nfilters; f++) {
+            matches[f] = (uint8_t)match_location(s, &filters[f], i);
+        }
+        lines[i] = (uint8_t)passes_all(filters, nfilters, matches, 1, 0);
+    }
+    return 0;
+}
+
+struct tracer_snapshot *
+_PySnapshot_SelectLines(struct tracer_snapshot *s, const uint8_t *lines)
+{
+    if (_PySnapshot_Truncate(s) < 0) {
+        return NULL;
+    }
+    g_autofree uint8_t *keep = _PySnapshot_Array(s->nnodes, 1);
+    if (keep == NULL) {
+        return NULL;
+    }
+    for (uint32_t i = 0; i < s->nnodes; i++) {
+        const struct snapshot_node *node = &s->nodes[i];
+        keep[i] = lines[node->location]
+            || (node->parent != SNAPSHOT_NONE && keep[node->parent]);
+    }
+    return copy_nodes(s, keep);
 }

@@ -102,6 +102,7 @@ struct walk {
     uint32_t *next;               // sibling
     uint32_t *above;              // nodes of a group on the path, by label
     uint64_t (*sums)[SNAPSHOT_NMEASURES];     // of the subtrees
+    const uint8_t *lines;         // of each location: meets its group
 };
 
 static int
@@ -133,13 +134,20 @@ prepare_walk(const struct tracer_snapshot *s, uint32_t nlabels,
     return 0;
 }
 
+static int
+is_counted(const struct tracer_snapshot *s, const struct walk *walk,
+           uint32_t node)
+{
+    return walk->lines == NULL || walk->lines[s->nodes[node].location];
+}
+
 static void
 walk_from(const struct tracer_snapshot *s, struct walk *walk, uint32_t root,
           const uint32_t *labels, struct snapshot_group *groups)
 {
     uint32_t node = root;
     for (;;) {
-        if (walk->above[labels[node]]++ == 0) {
+        if (is_counted(s, walk, node) && walk->above[labels[node]]++ == 0) {
             add(groups[labels[node]].measures, walk->sums[node]);
         }
         if (walk->first_child[node] != SNAPSHOT_NONE) {
@@ -147,7 +155,9 @@ walk_from(const struct tracer_snapshot *s, struct walk *walk, uint32_t root,
             continue;
         }
         for (;;) {
-            walk->above[labels[node]]--;
+            if (is_counted(s, walk, node)) {
+                walk->above[labels[node]]--;
+            }
             if (node == root) {
                 return;
             }
@@ -162,9 +172,10 @@ walk_from(const struct tracer_snapshot *s, struct walk *walk, uint32_t root,
 
 static int
 sum_subtrees(const struct tracer_snapshot *s, const uint32_t *labels,
-             uint32_t nlabels, struct snapshot_group *groups)
+             uint32_t nlabels, const uint8_t *lines,
+             struct snapshot_group *groups)
 {
-    struct walk walk = {0};
+    struct walk walk = {.lines = lines};
     int result = prepare_walk(s, nlabels, &walk);
     for (uint32_t i = 0; result == 0 && i < s->nnodes; i++) {
         if (s->nodes[i].parent == SNAPSHOT_NONE) {
@@ -256,7 +267,7 @@ name_paths(const struct tracer_snapshot *s, const uint32_t *labels,
 
 static int
 group_nodes(struct tracer_snapshot *s, enum snapshot_key key, int cumulative,
-            struct snapshot_groups *result)
+            const uint8_t *lines, struct snapshot_groups *result)
 {
     int paths = (cumulative || key == SNAPSHOT_BY_TRACEBACK
                  || key == SNAPSHOT_BY_PATH);
@@ -282,7 +293,7 @@ group_nodes(struct tracer_snapshot *s, enum snapshot_key key, int cumulative,
         }
     }
     if (status == 0 && cumulative) {
-        status = sum_subtrees(s, labels, n, groups);
+        status = sum_subtrees(s, labels, n, lines, groups);
     }
     if (status == 0 && key == SNAPSHOT_BY_LINENO) {
         status = name_lines(s, labels, groups);
@@ -433,7 +444,8 @@ _PySnapshot_GroupByType(struct tracer_snapshot *s,
 
 int
 _PySnapshot_Group(struct tracer_snapshot *s, enum snapshot_key key,
-                  int cumulative, struct snapshot_groups *result)
+                  int cumulative, const uint8_t *lines,
+                  struct snapshot_groups *result)
 {
     if (key == SNAPSHOT_BY_ADDRESS) {
         /* Rows show whole tracebacks. */
@@ -443,5 +455,5 @@ _PySnapshot_Group(struct tracer_snapshot *s, enum snapshot_key key,
     if (key >= SNAPSHOT_BY_TYPE) {
         return _PySnapshot_Unpack(s) < 0 ? -1 : group_blocks(s, key, result);
     }
-    return group_nodes(s, key, cumulative, result);
+    return group_nodes(s, key, cumulative, lines, result);
 }

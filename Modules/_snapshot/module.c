@@ -383,7 +383,7 @@ static PyGetSetDef traces_getset[] = {
 };
 
 PyDoc_STRVAR(group_doc,
-"_group($self, key, cumulative, measure, /)\n--\n\n"
+"_group($self, key, cumulative, measure, lines=None, /)\n--\n\n"
 "Return the groups that have blocks by that measure, or None.");
 
 PyDoc_STRVAR(write_doc,
@@ -404,6 +404,8 @@ static PyMethodDef traces_methods[] = {
     METHOD("_pinned_arenas", _PyTracemalloc_PinnedArenas, METH_O, NULL),
     METHOD("_rename", _PyTracemalloc_Rename, METH_O, NULL),
     METHOD("_filter", _PyTracemalloc_Filter, METH_O, NULL),
+    METHOD("_filter_lines", _PyTracemalloc_FilterLines, METH_O, NULL),
+    METHOD("_select_lines", _PyTracemalloc_SelectLines, METH_O, NULL),
     METHOD("_select", _PyTracemalloc_Select, METH_O, NULL),
     METHOD("_write", _PyTracemalloc_Write, METH_VARARGS, write_doc),
     {NULL}

@@ -210,17 +210,41 @@ rows_unordered(TracesObject *self, enum snapshot_key key,
     return rows;
 }
 
-/* _group(key: str, cumulative: bool, measure: int): list of
-   (key, frames, size, count, total_size, ...) for the groups that have blocks
-   by that measure; None: not known by block.  Those by traceback are sorted,
-   largest first. */
+/* One byte for each location, or NULL with an exception.  Borrows the
+   bytes. */
+const uint8_t *
+_PyTracemalloc_GetLines(TracesObject *self, PyObject *lines)
+{
+    if (!PyBytes_Check(lines)
+        || (uint64_t)PyBytes_GET_SIZE(lines) != self->data->nlocations)
+    {
+        PyErr_SetString(PyExc_ValueError, "one byte needed for each line");
+        return NULL;
+    }
+    return (const uint8_t *)PyBytes_AS_STRING(lines);
+}
+
+/* _group(key: str, cumulative: bool, measure: int, lines: bytes or None):
+   list of (key, frames, size, count, total_size, ...) for the groups that have
+   blocks by that measure; None: not known by block.  Those by traceback are
+   sorted, largest first.  lines: of _filter_lines(), for cumulative. */
 PyObject *
 _PyTracemalloc_Group(TracesObject *self, PyObject *args)
 {
     const char *name;
     int cumulative, measure;
-    if (!PyArg_ParseTuple(args, "spi:_group", &name, &cumulative, &measure)) {
+    PyObject *given = Py_None;
+    const uint8_t *lines = NULL;
+    if (!PyArg_ParseTuple(args, "spi|O:_group", &name, &cumulative, &measure,
+                          &given))
+    {
         return NULL;
+    }
+    if (given != Py_None) {
+        lines = _PyTracemalloc_GetLines(self, given);
+        if (lines == NULL) {
+            return NULL;
+        }
     }
     size_t k = 0;
     while (k < Py_ARRAY_LENGTH(keys) && strcmp(keys[k].name, name) != 0) {
@@ -233,7 +257,9 @@ _PyTracemalloc_Group(TracesObject *self, PyObject *args)
         return NULL;
     }
     struct snapshot_groups groups;
-    if (_PySnapshot_Group(self->data, keys[k].key, cumulative, &groups) < 0) {
+    if (_PySnapshot_Group(self->data, keys[k].key, cumulative, lines,
+                          &groups) < 0)
+    {
         return PyErr_NoMemory();
     }
     PyObject *rows = keys[k].key == SNAPSHOT_BY_TRACEBACK
@@ -366,7 +392,7 @@ _PyTracemalloc_CallTree(TracesObject *self, PyObject *Py_UNUSED(args))
     struct tracer_snapshot *s = self->data;
     struct snapshot_groups groups;
     uint32_t n;
-    if (_PySnapshot_Group(s, SNAPSHOT_BY_PATH, 0, &groups) < 0) {
+    if (_PySnapshot_Group(s, SNAPSHOT_BY_PATH, 0, NULL, &groups) < 0) {
         return PyErr_NoMemory();
     }
     PyObject *result = NULL;

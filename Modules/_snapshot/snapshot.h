@@ -130,9 +130,11 @@ extern int _PySnapshot_Label(const struct tracer_snapshot *s,
                              uint32_t *labels, uint32_t *nlabels);
 /* Sum by `key`.  Keys of blocks fill SIZE and COUNT alone.  `cumulative`: a
    block counts at each group that its path meets, once; for keys of nodes
-   but the traceback. */
+   but the traceback.  `lines`, then: one per location, or NULL: those with 0
+   meet no group. */
 extern int _PySnapshot_Group(struct tracer_snapshot *s, enum snapshot_key key,
-                             int cumulative, struct snapshot_groups *result);
+                             int cumulative, const uint8_t *lines,
+                             struct snapshot_groups *result);
 /* Live bytes and blocks by label (in `node`) and name of the class. */
 extern int _PySnapshot_GroupByType(struct tracer_snapshot *s,
                                    const uint32_t *labels,
@@ -162,6 +164,13 @@ struct snapshot_filter {
 extern struct tracer_snapshot *_PySnapshot_Filter(
     struct tracer_snapshot *s, const struct snapshot_filter *filters,
     size_t nfilters);
+/* lines[i], one per location: the last frame of a path would pass. */
+extern int _PySnapshot_FilterLines(const struct tracer_snapshot *s,
+                                   const struct snapshot_filter *filters,
+                                   size_t nfilters, uint8_t *lines);
+/* The blocks with a frame of which lines[location] != 0. */
+extern struct tracer_snapshot *_PySnapshot_SelectLines(
+    struct tracer_snapshot *s, const uint8_t *lines);
 /* The blocks with keep[i] != 0. */
 extern struct tracer_snapshot *_PySnapshot_Select(
     struct tracer_snapshot *s, const uint8_t *keep);

@@ -37,6 +37,8 @@ extern PyObject *_PyTracemalloc_FromLines(PyObject *module, PyObject *lines);
 extern PyObject *_PyTracemalloc_Rename(TracesObject *self, PyObject *names);
 
 /* --- rows.c, arenas.c */
+extern const uint8_t *_PyTracemalloc_GetLines(TracesObject *self,
+                                              PyObject *lines);
 extern PyObject *_PyTracemalloc_Group(TracesObject *self, PyObject *args);
 extern PyObject *_PyTracemalloc_OrderBlocks(TracesObject *self,
                                             PyObject *unused);
@@ -47,6 +49,10 @@ extern PyObject *_PyTracemalloc_PinnedArenas(TracesObject *self,
 
 /* --- file.c: methods of Traces and of the module */
 extern PyObject *_PyTracemalloc_Filter(TracesObject *self, PyObject *filters);
+extern PyObject *_PyTracemalloc_FilterLines(TracesObject *self,
+                                            PyObject *filters);
+extern PyObject *_PyTracemalloc_SelectLines(TracesObject *self,
+                                            PyObject *lines);
 extern PyObject *_PyTracemalloc_Select(TracesObject *self, PyObject *keep);
 extern PyObject *_PyTracemalloc_Write(TracesObject *self, PyObject *args);
 extern PyObject *_PyTracemalloc_Read(PyObject *module, PyObject *image);

@@ -18,12 +18,19 @@ static void
 group(struct tracer_snapshot *s, size_t choice)
 {
     enum snapshot_key key = choice / 2 % (SNAPSHOT_BY_ADDRESS + 1);
+    int cumulative = choice % 2 && key < SNAPSHOT_BY_TRACEBACK;
+    uint8_t *lines = calloc((size_t)s->nlocations + 1, 1);
+    for (uint32_t i = 0; lines != NULL && i < s->nlocations; i++) {
+        lines[i] = i % 3 != 0;
+    }
     struct snapshot_groups result;
-    if (_PySnapshot_Group(s, key, choice % 2 && key < SNAPSHOT_BY_TRACEBACK,
+    if (_PySnapshot_Group(s, key, cumulative, cumulative ? lines : NULL,
                           &result) == 0)
     {
         free(result.groups);
     }
+    _PySnapshot_Free(lines == NULL ? NULL : _PySnapshot_SelectLines(s, lines));
+    free(lines);
 }
 
 static void
@@ -31,7 +38,7 @@ order(struct tracer_snapshot *s)
 {
     struct snapshot_groups groups;
     uint32_t n;
-    if (_PySnapshot_Group(s, SNAPSHOT_BY_TRACEBACK, 0, &groups) == 0) {
+    if (_PySnapshot_Group(s, SNAPSHOT_BY_TRACEBACK, 0, NULL, &groups) == 0) {
         free(_PySnapshot_Order(s, &groups, SNAPSHOT_SIZE, &n));
         free(groups.groups);
     }

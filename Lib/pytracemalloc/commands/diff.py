@@ -30,8 +30,8 @@ def add_arguments(parser):
 
 def run(args):
     subject, reporter = make_subject(args)
-    subject.old = load_filtered(args.old, args)
-    subject.new = load_filtered(args.new, args)
+    subject.whole_old, subject.old = load_filtered(args.old, args)
+    subject.whole, subject.new = load_filtered(args.new, args)
     limits = subject.old.traceback_limit, subject.new.traceback_limit
     if limits[0] != limits[1]:
         raise CommandError(

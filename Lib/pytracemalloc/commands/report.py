@@ -29,6 +29,6 @@ def add_arguments(parser):
 
 def run(args):
     subject, reporter = make_subject(args)
-    subject.new = load_filtered(args.file, args)
+    subject.whole, subject.new = load_filtered(args.file, args)
     subject.title = subject.title or args.file
     write_report(subject, reporter, args, args.file)

@@ -22,14 +22,25 @@ class Subject:
     measure: Measure = field(default=MEASURES['size'])
     count: int = 10
     cumulative: bool = False
+    filters: list = ()            # as those of Snapshot.statistics()
+    whole: object = None          # new and old as they were
+    whole_old: object = None      #   before others left blocks out
     width: int | None = None      # columns of the terminal, if it is one
     track: Callable = iter        # yields the items of a list, shows how far
 
     def tree(self):
         from pytracemalloc.tree import Tree
         if self.old is not None:
-            return Tree.from_difference(self.old, self.new, self.track)
-        return Tree.from_snapshot(self.new, self.track)
+            return Tree.from_difference(self._filtered(self.old),
+                                        self._filtered(self.new), self.track)
+        return Tree.from_snapshot(self._filtered(self.new), self.track)
+
+    def _filtered(self, snapshot):
+        """Return the blocks that the rows of statistics() have."""
+        if not self.filters:
+            return snapshot
+        return (snapshot._reached(self.filters) if self.cumulative
+                else snapshot.filter_traces(self.filters))
 
     def statistics(self, every=False):
         """Group, largest first: Statistic, or StatisticDiff if `old`.
@@ -42,12 +53,12 @@ class Subject:
         try:
             if self.old is not None:
                 return compare(self.old, self.new, key_type, self.cumulative,
-                               self.measure)
+                               self.measure, self.filters)
             if not every or self.by in BLOCK_KEYS:
-                return self.new.statistics(key_type, self.cumulative,
-                                           order=order)
+                return self.new.statistics(key_type, self.cumulative, order,
+                                           self.filters)
             groups = self.new.statistics(key_type, self.cumulative,
-                                         order='total_size')
+                                         'total_size', self.filters)
         except ValueError as exc:
             raise CommandError(f'{self.title}: {exc}') from None
         groups.sort(key=attrgetter(order), reverse=True)

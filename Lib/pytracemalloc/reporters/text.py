@@ -2,7 +2,7 @@
 
 import itertools
 
-from pytracemalloc.measures import find_key
+from pytracemalloc.measures import compare, find_key
 from pytracemalloc.reporters import Reporter
 from pytracemalloc.reporters.rows import key_text
 from pytracemalloc.terminal import shorten
@@ -12,6 +12,7 @@ from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
 from tracemalloc.source_lines import read_lines
 
+_LEFT_OUT = 'left out by the filters'
 _NARROW = 50                      # below it only the first column is left
 
 
@@ -86,11 +87,20 @@ def _rows(subject):
             size_shown, count_shown = _sums(shown, measure)
             rows.append(row(size - size_shown, count - count_shown,
                             f'{len(stats) - len(shown):,} more'))
+        if _is_filtered(subject):
+            whole = _sums(subject.whole.statistics(
+                'filename', order=measure.order), measure)
+            rows.append(row(whole[0] - size, whole[1] - count, _LEFT_OUT))
+            size, count = whole
         rows.append(row(size, count, 'total'))
     columns = ['size', 'count', 'average']
     if measure.order == measure.count:
         columns[:2] = 'count', 'size'
     return rows, columns
+
+
+def _is_filtered(subject):
+    return subject.whole not in (None, subject.new)
 
 
 def _sums(stats, measure):
@@ -121,7 +131,13 @@ def _difference_rows(subject):
         others = stats[len(changed):]
         if others:
             rows.append(row(*total(others), f'{len(others):,} more'))
-        rows.append(row(*total(stats), 'total'))
+        sums = [*total(stats)]
+        if _is_filtered(subject):
+            whole = [*total(compare(subject.whole_old, subject.whole,
+                                    'filename', False, subject.measure))]
+            rows.append(row(*map(int.__sub__, whole, sums), _LEFT_OUT))
+            sums = whole
+        rows.append(row(*sums, 'total'))
     columns = ['change', 'size', 'change', 'count']
     return rows, columns[2:] + columns[:2] if by_count else columns
 

@@ -130,13 +130,23 @@ class TotalsTest(CommandCase):
     def output(self, format):
         return ['-f', '-o', 'out'] if format == 'pprof' else []
 
-    def check_text(self, measure, totals, *args):
-        *_, last = self.report(*args).splitlines()
-        cells = format_size(totals[0]), format_count(totals[1])
+    def check_text(self, measure, totals, name, *args):
+        *_, before, last = self.report(name, *args).splitlines()
+        whole = self.totals(name, [])[measure.name]
+        self.check_row(measure, whole, last, 'total')
+        if set(args) & {'--include', '--exclude'}:
+            self.check_row(measure, map(int.__sub__, whole, totals), before,
+                           'left out by the filters')
+        else:
+            self.assertEqual(totals, whole)
+
+    def check_row(self, measure, values, line, name):
+        size, count = values
+        cells = format_size(size), format_count(count)
         if measure.name == 'count':
             cells = cells[::-1]
-        self.assertRegex(last, rf'^ *{re.escape(cells[0])} +'
-                               rf'{re.escape(cells[1])} .*  total$')
+        self.assertRegex(line, rf'^ *{re.escape(cells[0])} +'
+                               rf'{re.escape(cells[1])} .*  {name}$')
 
     def check_csv(self, measure, totals, *args):
         rows = self.rows(*args)

@@ -118,6 +118,20 @@ class OptionTests(Case):
                           "average=2533 B", lines)
             self.assertNotIn("Traced", "".join(lines))
 
+    def test_filters_of_cumulative_keep_lines(self):
+        # b.py:1 was called by main.py, which alone is shown, with all of it.
+        for options in ["-i", "*/main.py"], ["-x", "*/[ab].py"]:
+            lines = self.display("-c", "-g", "line", *options, "new.pickle")
+            self.assertEqual(lines[1:], [
+                "#1: .../lib/app/main.py:9: size=5000 B, count=1, "
+                "average=5000 B",
+                "#2: .../lib/app/main.py:7: size=66 B, count=1, "
+                "average=66 B"])
+        # What looks at the whole traceback chooses blocks, as ever.
+        lines = self.display("-c", "-g", "line", "-I", "*/b.py", "new.pickle")
+        self.assertIn("b.py:1: size=66 B", "".join(lines))
+        self.assertNotIn("main.py:9", "".join(lines))
+
     def write_real_snapshot(self):
         """Write own.pickle; return the address of its biggest block."""
         tracemalloc.start(2)
