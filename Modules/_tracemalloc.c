@@ -10,7 +10,6 @@
 #include "pycore_tracemalloc.h"   // _PyTraceMalloc_IsTracing()
 #include "pycore_tracer.h"
 #include "pycore_tracer_freelist.h"
-#include "pycore_tracer_hide.h"
 #include "pycore_tracer_location.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
@@ -234,18 +233,6 @@ set_nomemory(PyObject *Py_UNUSED(module), PyObject *args)
     return PyLong_FromLong(calls);
 }
 
-PyDoc_STRVAR(hide_thread_doc,
-"_hide_thread($module, hide, /)\n--\n\n"
-"Leave what this thread allocates from now on out of the traces, with all\n"
-"threads that it starts, or do so no more.  True if it was left out before.\n"
-"Nothing is allocated for the call.");
-
-static PyObject *
-hide_thread(PyObject *Py_UNUSED(module), PyObject *hide)
-{
-    return PyBool_FromLong(_PyTracer_HideThread(hide == Py_True));
-}
-
 PyDoc_STRVAR(prune_soon_doc,
 "_prune_soon($module, /)\n--\n\n"
 "For tests: prune the call tree, whatever its size, once a node is made.");
@@ -298,7 +285,6 @@ static PyMethodDef methods[] = {
     {"_set_nomemory", set_nomemory, METH_VARARGS, set_nomemory_doc},
     {"_set_page_size", set_page_size, METH_O, set_page_size_doc},
     {"_prune_soon", prune_soon, METH_NOARGS, prune_soon_doc},
-    {"_hide_thread", hide_thread, METH_O, hide_thread_doc},
     {NULL, NULL, 0, NULL}
 };
 
@@ -322,7 +308,8 @@ PyInit__tracemalloc(void)
             || _PyTracemalloc_AddMeasure(module) < 0
             || _PyTracemalloc_AddMetrics(module) < 0
             || _PyTracemalloc_AddArenas(module) < 0
-            || _PyTracemalloc_AddTake(module) < 0))
+            || _PyTracemalloc_AddTake(module) < 0
+            || _PyTracemalloc_AddHide(module) < 0))
     {
         Py_CLEAR(module);
     }

@@ -18,7 +18,7 @@ import stat
 import sys
 import time
 
-import _tracemalloc
+from _tracemalloc import _hidden
 import tracemalloc
 from pytracemalloc import unix_socket
 from pytracemalloc.loop import Loop
@@ -49,6 +49,7 @@ class ControlServer(Loop):
             raise
         atexit.register(self.close)
 
+    @_hidden
     def close(self):
         """Stop serving and remove the socket."""
         if self._closing:         # or this is the child of a fork
@@ -88,19 +89,16 @@ class ControlServer(Loop):
         }[kind]})
 
 
+@_hidden                          # and so is the thread that serves
 def serve(path):
     """Serve a control socket at *path* from a thread; return its server.
 
     *path* may be a directory: then the socket is PID.sock in it.  Raise
     OSError if it cannot be made, as with too long a path.
     """
-    hidden = _tracemalloc._hide_thread(True)  # and so is the one that serves
-    try:
-        if os.path.isdir(path):
-            path = os.path.join(path, f'{os.getpid()}.sock')
-        return ControlServer(path)
-    finally:
-        _tracemalloc._hide_thread(hidden)
+    if os.path.isdir(path):
+        path = os.path.join(path, f'{os.getpid()}.sock')
+    return ControlServer(path)
 
 
 def serve_at_startup(path):

@@ -19,7 +19,7 @@ import socket
 import threading
 import urllib.parse
 
-import _tracemalloc
+from _tracemalloc import _hidden
 import tracemalloc
 from pytracemalloc.loop import Loop
 
@@ -70,6 +70,7 @@ class Server(Loop):
         self._making = threading.Lock()
         super().__init__(listener, 'tracemalloc-http')
 
+    @_hidden
     def close(self):
         """Stop serving; return when the port is free."""
         super().close()
@@ -210,6 +211,7 @@ class Server(Loop):
                           subtract=old is not None)
 
 
+@_hidden                          # and so are the threads that serve
 def serve(port=0, host='127.0.0.1', hosts=()):
     """Serve profiles of this process from a thread; return the Server.
 
@@ -223,11 +225,7 @@ def serve(port=0, host='127.0.0.1', hosts=()):
     """
     if isinstance(hosts, str):
         raise TypeError('hosts must be a list of names, not one')
-    hidden = _tracemalloc._hide_thread(True)  # and so are those that serve
-    try:
-        return Server(port, host, hosts)
-    finally:
-        _tracemalloc._hide_thread(hidden)
+    return Server(port, host, hosts)
 
 
 def _plain(name):

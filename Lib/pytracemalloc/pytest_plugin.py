@@ -1,14 +1,16 @@
 """The pytest plugin: limits on the memory of a test, and a summary.
 
 pytest finds it by the entry point of this interpreter's own distribution.
-What is measured is the test itself, not the set-up of its fixtures.
+What is measured is the test itself, not the set-up of its fixtures.  The thread
+is hidden while a test is run, but for the test's own function, so what pytest
+and its plugins allocate does not count.
 """
 
 import gc
-import os.path
+import inspect
+import unittest
 
-import _pytest
-import pluggy
+from _tracemalloc import _hidden, _hide_thread, _shown
 import pytest
 
 import tracemalloc
@@ -19,11 +21,6 @@ from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
 
 _SITES = 5                        # shown with a failure
-
-# What runs a test allocates too: it is not the test.
-_OWN = tuple(os.path.dirname(path) + os.sep for path in
-             (_pytest.__file__, pluggy.__file__, tracemalloc.__file__,
-              __file__))
 
 
 def _is_number(value):
@@ -110,9 +107,11 @@ class Measurement:
 
     complete = False              # False too if the test stopped the tracing
 
-    def __init__(self, test):
-        self._test = test
+    def __init__(self, item):
+        self._test = item.runtest if _is_function(item) else _shown(
+            item.runtest)
 
+    @_hidden
     def run(self):
         self.start()
         try:
@@ -125,60 +124,62 @@ class Measurement:
         self._started = not tracemalloc.is_tracing()
         if self._started:
             tracemalloc.start()
-        self._before = _Values(tracemalloc.take_snapshot(traces=False))
-        tracemalloc.reset_peak()
+        self._before = tracemalloc.take_snapshot(traces=False)
+        self._measure = tracemalloc.measure()
+        self._measure.__enter__()
 
     def stop(self):
         """Return False if the test has stopped the tracing."""
         if not tracemalloc.is_tracing():
             return False
+        self._measure.__exit__(None, None, None)
         after = tracemalloc.take_snapshot(traces=False)
         gc.collect()
         collected = tracemalloc.take_snapshot(traces=False)
         if self._started:
             tracemalloc.stop()
-        before = self._before
-        after, collected = _Values(after), _Values(collected)
+        self.peak = self._measure.peak
+        self.allocations = self._measure.total_count
+        # What is traced beside the tests may have been higher before.
+        peaks = [snapshot.traced_memory[1]
+                 for snapshot in (self._before, after)]
+        at_peak = peaks[0] < peaks[1]
+        before = _by_line(self._before)
+        after, collected = _by_line(after), _by_line(collected)
         self.sites = {
-            'peak': _grown(before, 'size', 'count',
-                           after, 'peak_size', 'peak_count'),
+            'peak': _grown(before, 'size', 'count', after, 'peak_size',
+                           'peak_count') if at_peak else [],
             'leak': _grown(before, 'size', 'count',
                            collected, 'size', 'count'),
             'allocations': _grown(before, 'total_count', 'total_size',
                                   after, 'total_count', 'total_size')}
-        self.peak = max(0, sum(
-            after.get(line, 'peak_size') - before.get(line, 'size')
-            for line in before.lines.keys() | after.lines.keys()))
         self.leak = self.sites['leak'][0][0] if self.sites['leak'] else 0
-        self.allocations = sum(site[0] for site in self.sites['allocations'])
         return True
 
 
-class _Values:
-    """The statistics of a snapshot by line, without those of pytest.
+def _is_function(item):
+    """True if pytest_pyfunc_call() will call the test."""
+    return isinstance(item, pytest.Function) and not (
+        item.cls and issubclass(item.cls, unittest.TestCase))
 
-    By the order of what was ever allocated, or the lines of which nothing is
-    left would be missing.
-    """
 
-    def __init__(self, snapshot):
-        self.lines = {
-            (frame.filename, frame.lineno): stat
+def _by_line(snapshot):
+    # By the order of what was ever allocated, or the lines of which nothing is
+    # left would be missing.
+    return {(frame.filename, frame.lineno): stat
             for stat in snapshot.statistics('lineno', order='total_count')
-            if not (frame := stat.traceback[-1]).filename.startswith(_OWN)}
-
-    def get(self, line, name):
-        stat = self.lines.get(line)
-        return getattr(stat, name) if stat else 0
+            for frame in stat.traceback}
 
 
 def _grown(before, old, old_second, after, new, new_second):
     """Return [(growth of value, growth of second value, where)]."""
     sites = []
-    for line, stat in after.lines.items():
-        value = getattr(stat, new) - before.get(line, old)
+    for line, stat in after.items():
+        was = before.get(line)
+        value = getattr(stat, new) - (getattr(was, old) if was else 0)
         if value > 0:
-            second = getattr(stat, new_second) - before.get(line, old_second)
+            second = (getattr(stat, new_second)
+                      - (getattr(was, old_second) if was else 0))
             frame = stat.traceback[-1]
             where = name_place(frame.filename, frame.lineno, frame.function)
             sites.append((value, second, printable(where)))
@@ -192,7 +193,7 @@ def pytest_runtest_call(item):
         yield
         return
     # Not the whole hook: pytest's own work in it is not the test's.
-    measurement = Measurement(item.runtest)
+    measurement = Measurement(item)
     item.runtest = measurement.run
     outcome = yield
     del item.runtest
@@ -208,6 +209,23 @@ def pytest_runtest_call(item):
                 pytest.fail.Exception('\n'.join(problems), pytrace=False))
 
 
+@pytest.hookimpl(hookwrapper=True, trylast=True)
+def pytest_pyfunc_call(pyfuncitem):
+    if 'runtest' not in vars(pyfuncitem):
+        yield                     # it is not measured
+        return
+    function = pyfuncitem.obj
+    if inspect.iscoroutinefunction(function):
+        # Whoever runs it has to see what it is.
+        hidden = _hide_thread(False)
+        yield
+        _hide_thread(hidden)
+        return
+    pyfuncitem.obj = _shown(function)
+    yield
+    pyfuncitem.obj = function
+
+
 def _problem(marker, measurement):
     """Return the text of a failure, None if the limit was kept."""
     limit = _limit_of(marker)
@@ -219,7 +237,10 @@ def _problem(marker, measurement):
              'leak': 'a line left {} behind, limit {}',
              'allocations': 'the test allocated {} blocks, limit {}'}[name]
     lines = [f'{marker.name}: {title.format(show(value), show(limit))}']
-    for value, second, where in measurement.sites[name][:_SITES]:
+    sites = measurement.sites[name]
+    if not sites:
+        lines.append('where is not known: traced memory was higher before')
+    for value, second, where in sites[:_SITES]:
         figures = ((value, second) if name != 'allocations'
                    else (second, value))
         lines.append(f'{format_size(figures[0]):>10} '

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 
-import _tracemalloc
+from _tracemalloc import _hidden
 import tracemalloc
 import tracemalloc.task           # its handler of forks comes before ours
 from tracemalloc.printable import printable
@@ -90,13 +90,10 @@ class Recording:
             return
         _say(f'serving {server.url}debug/pprof/')
 
+    @_hidden
     def take_numbered(self):
-        hidden = _tracemalloc._hide_thread(True)
-        try:
-            with self.endings:
-                self._take_numbered()
-        finally:
-            _tracemalloc._hide_thread(hidden)
+        with self.endings:
+            self._take_numbered()
 
     def _take_numbered(self):
         try:
@@ -106,15 +103,12 @@ class Recording:
         except Exception as exc:
             _say(f'no snapshot: {self._reason(exc)}')
 
+    @_hidden
     def finish(self, at_exit=False):
         """Take the last snapshot, once a process."""
-        hidden = _tracemalloc._hide_thread(True)
-        try:
-            if self.pid == os.getpid():
-                with self.endings:
-                    self._finish(at_exit)
-        finally:
-            _tracemalloc._hide_thread(hidden)
+        if self.pid == os.getpid():
+            with self.endings:
+                self._finish(at_exit)
 
     def _finish(self, at_exit):
         if self.finished:
@@ -178,6 +172,7 @@ class Recording:
         suspects.look_at(snapshot)
         return suspects
 
+    @_hidden
     def forked(self):
         """In the child: record on, in a file of its own, or not at all."""
         tracemalloc.stop()

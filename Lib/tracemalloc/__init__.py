@@ -19,7 +19,7 @@ import linecache
 # Functions implemented in C.
 import _tracemalloc
 from _tracemalloc import (
-    _get_object_traceback, clear_traces, get_freelist_stats,
+    _get_object_traceback, _hidden, clear_traces, get_freelist_stats,
     get_arena_stats, get_traceback_limit, get_traced_memory,
     get_tracemalloc_memory, get_tracer_stats, get_unicode_interned, is_tracing,
     measure, reset_peak, stop)
@@ -71,6 +71,7 @@ __all__ = [
     'reset_peak', 'start', 'stop', 'take_snapshot', *_LATER, *_LEGACY]
 
 
+@_hidden
 def __getattr__(name):
     if name in _LATER or name in _HIDDEN:
         module = _LATER.get(name) or _HIDDEN[name]
@@ -85,6 +86,7 @@ def __getattr__(name):
     return globals()[name]
 
 
+@_hidden
 def _prepare():
     """Import what a program may ask for while it is traced, for the import
     would be traced, too."""
@@ -115,6 +117,7 @@ if is_tracing():
     load_files()
 
 
+@_hidden
 def get_object_traceback(obj):
     """Get the Traceback where the Python object *obj* was allocated.
 
@@ -128,6 +131,7 @@ def _get_traces(blocks=True):
     return load_traces().get_traces(blocks)
 
 
+@_hidden
 def take_snapshot(traces=True):
     """Take a Snapshot of the memory blocks allocated by Python.
 

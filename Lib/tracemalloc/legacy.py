@@ -6,7 +6,7 @@ plain lists and numbers, so that it is written with it.
 """
 
 from _tracemalloc import (
-    get_traceback_limit, get_tracemalloc_memory, is_tracing)
+    _hidden, _shown, get_traceback_limit, get_tracemalloc_memory, is_tracing)
 from tracemalloc.filters import Filter
 
 
@@ -19,6 +19,7 @@ class LegacyMethods:
     """Methods that Snapshot has from earlier generations of its API."""
 
     @classmethod
+    @_hidden
     def create(cls, traces=False, metrics=True, *, user_data_callback=None):
         """Take a snapshot.
 
@@ -40,7 +41,8 @@ class LegacyMethods:
         metadata["process_memory"] = get_process_memory()
         metadata["tracemalloc_memory"] = get_tracemalloc_memory()
         if user_data_callback is not None:
-            metadata["user_data"] = _check_user_data(user_data_callback())
+            metadata["user_data"] = _check_user_data(
+                _shown(user_data_callback)())
         if metrics:
             from tracemalloc.metrics import add_metrics
             add_metrics(snapshot)
@@ -53,6 +55,7 @@ class LegacyMethods:
     # --- 0.9.1
 
     @property
+    @_hidden
     def stats(self):
         """Statistics as {filename: {lineno: (size, count)}}."""
         stats = {}
@@ -91,6 +94,7 @@ class LegacyMethods:
         self.apply_filters([Filter(bool(include), pattern)
                             for pattern in patterns])
 
+    @_hidden
     def display(self, display_top, show_pid=False):
         """Display the snapshot as *display_top*, a DisplayTop, says."""
         display_top.display_snapshot(self, show_pid=show_pid)
@@ -118,6 +122,7 @@ class LegacyMethods:
         return default if metric is None else metric.value
 
     @property
+    @_hidden
     def metrics(self):
         """Metrics as {name: Metric}, in the order of their names."""
         from tracemalloc.metric import Metric
@@ -128,6 +133,7 @@ class LegacyMethods:
                 OverflowError):
             raise _damaged("metrics") from None
 
+    @_hidden
     def top_by(self, group_by, cumulative=False):
         """Group the blocks; return a GroupedStats.
 

@@ -5,6 +5,7 @@ from operator import attrgetter
 import os
 import time
 
+from _tracemalloc import _hidden
 from tracemalloc.filters import divide, filter_traces
 from tracemalloc.frames import Traceback
 from tracemalloc.legacy import LegacyMethods
@@ -15,6 +16,7 @@ from tracemalloc.statistic import (
 _files = _traces = None
 
 
+@_hidden
 def load_files():
     """Import what writes and reads files, but not while tracing, nor when the
     interpreter ends, if that can be helped."""
@@ -25,6 +27,7 @@ def load_files():
     return _files
 
 
+@_hidden
 def load_traces():
     """Import what snapshots consist of, as load_files() does."""
     global _traces
@@ -65,6 +68,8 @@ class Snapshot(LegacyMethods):
     __module__ = 'tracemalloc'
 
     def __init__(self, traces, traceback_limit):
+        # No values in the object: to let go of those allocates.
+        self.__dict__ = {}
         self.traces = load_traces()._Traces(traces)
         self.traceback_limit = traceback_limit
         self.timestamp = time.time()
@@ -116,7 +121,7 @@ class Snapshot(LegacyMethods):
 
     def _with_traces(self, traces):
         other = Snapshot.__new__(type(self))
-        other.__dict__.update(self.__dict__)
+        other.__dict__ = dict(self.__dict__)
         other.metadata = dict(self.metadata)
         other.traces = load_traces()._Traces(traces)
         return other
@@ -125,6 +130,7 @@ class Snapshot(LegacyMethods):
         """Take over the traces of another snapshot."""
         self.traces = other.traces
 
+    @_hidden
     def dump(self, filename, format='native'):
         """Write the snapshot into a file, whole or not at all.
 
@@ -133,6 +139,7 @@ class Snapshot(LegacyMethods):
         load_files().dump(self, filename, format)
 
     @staticmethod
+    @_hidden
     def load(filename):
         """Load a snapshot from a file of any format: see dump().
 
@@ -141,6 +148,7 @@ class Snapshot(LegacyMethods):
         return load_files().load(filename, Snapshot)
 
     @property
+    @_hidden
     def peak(self):
         """The call sites when traced memory was at its peak.
 
@@ -148,6 +156,7 @@ class Snapshot(LegacyMethods):
         """
         return self._with_traces(self.traces._traces._peak())
 
+    @_hidden
     def filter_traces(self, filters):
         """Make a snapshot of the traces that pass the filters.
 
@@ -196,6 +205,7 @@ class Snapshot(LegacyMethods):
         return traces._group(key_type, bool(cumulative),
                              MEASURES.index(order), lines)
 
+    @_hidden
     def statistics(self, key_type, cumulative=False, order='size',
                    filters=()):
         """Group the blocks; return a list of Statistic, largest first.
@@ -223,6 +233,7 @@ class Snapshot(LegacyMethods):
                 stats.sort(reverse=True, key=attrgetter(order))
         return stats
 
+    @_hidden
     def compare_to(self, old_snapshot, key_type, cumulative=False):
         """Compare with an older snapshot; return a list of StatisticDiff."""
         return self._compare_to(old_snapshot, key_type, cumulative, 'size')
@@ -236,10 +247,12 @@ class Snapshot(LegacyMethods):
             old_snapshot._rows(key_type, cumulative, order, filters),
             self._rows(key_type, cumulative, order, filters), order)
 
+    @_hidden
     def call_tree(self):
         """Return the CallTree."""
         return CallTree(self.traces._traces)
 
+    @_hidden
     def pinned_arenas(self, max_occupancy=0.1):
         """List the arenas of the allocator that are kept by few blocks.
 

@@ -4,14 +4,15 @@ A task is called when the traced memory has moved by more than a threshold, or
 after a delay.  The allocator notices either, so nothing polls and no thread is
 started; the call itself is made in the main thread, between two bytecode
 instructions.  The C side is a trigger that fires once (_tracemalloc._Trigger);
-repetition, cancelling and errors are handled here.
+repetition, cancelling and errors are handled here, by hidden calls: only what
+the task's function allocates is traced.
 """
 
 import atexit
 import functools
 import os
 
-from _tracemalloc import _Trigger, is_tracing
+from _tracemalloc import _Trigger, _hidden, _shown, is_tracing
 
 # Far beyond any use, far from an overflow of the C side.
 _MAX_DELAY = 10 ** 9
@@ -80,6 +81,7 @@ class Task:
     def is_scheduled(self):
         return any(task is self for task in _scheduled)
 
+    @_hidden
     def schedule(self, repeat=None):
         """Schedule the task *repeat* times, or until it is cancelled."""
         if repeat is not None:
@@ -103,6 +105,7 @@ class Task:
             _scheduled.append(self)
         self._arm()
 
+    @_hidden
     def cancel(self):
         """Cancel the task; do nothing if it is not scheduled."""
         self._trigger.disarm()
@@ -151,6 +154,7 @@ class Task:
     def _arm(self):
         self._trigger.arm(self._threshold, self._delay)
 
+    @_hidden
     def _run(self):
         """Called by the allocator, which has disarmed the trigger."""
         if self._repeat is not None:
@@ -158,7 +162,7 @@ class Task:
             if not self._repeat:
                 self.cancel()
         try:
-            self.call()
+            _shown(self.call)()
         except BaseException:
             self.cancel()
             raise

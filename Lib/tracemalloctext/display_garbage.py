@@ -4,7 +4,7 @@ import gc
 import reprlib
 import sys
 
-from _tracemalloc import _get_object_trace
+from _tracemalloc import _get_object_trace, _hidden
 from tracemalloc.printable import printable
 from tracemalloc.switch import enable
 from tracemalloctext.text import (
@@ -27,6 +27,7 @@ class DisplayGarbage:
         enable()
         gc.collect()
 
+    @_hidden
     def display(self):
         """Display objects added to gc.garbage since the last call."""
         gc.collect()

@@ -2,6 +2,7 @@
 
 import sys
 
+from _tracemalloc import _hidden, _shown
 from tracemalloc.printable import printable
 from tracemalloc import Snapshot
 from tracemalloc.grouped_stats import GROUPS, comparable, needs_traces
@@ -24,6 +25,7 @@ class DisplayTop:
         self.compare_to_previous = True
         self.previous_top_stats = None
 
+    @_hidden
     def display(self, count=10, group_by="line", cumulative=False, file=None,
                 callback=None):
         """Take a snapshot and display it; return the snapshot.
@@ -33,16 +35,18 @@ class DisplayTop:
         snapshot = Snapshot.create(traces=needs_traces(group_by),
                                    metrics=self.metrics)
         if callback is not None:
-            callback(snapshot)
+            _shown(callback)(snapshot)
         self.display_snapshot(snapshot, count, group_by, cumulative, file)
         return snapshot
 
+    @_hidden
     def display_snapshot(self, snapshot, count=10, group_by="line",
                          cumulative=False, file=None):
         """Display the top *count* groups of a snapshot."""
         self.display_top_stats(group_snapshot(snapshot, group_by, cumulative),
                                count, file)
 
+    @_hidden
     def display_top_stats(self, top_stats, count=10, file=None):
         """Display the top *count* groups of a GroupedStats.
 

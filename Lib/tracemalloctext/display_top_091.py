@@ -2,6 +2,7 @@
 
 import sys
 
+from _tracemalloc import _hidden
 from tracemalloc import Snapshot
 from tracemalloc.printable import printable
 from tracemalloc.timer import start_timer, stop_timer
@@ -42,11 +43,13 @@ class DisplayTop:
             filename = filename[:-1]
         return shorten_filename(filename, self.filename_parts)
 
+    @_hidden
     def display(self):
         """Take a snapshot and display it."""
         self.display_snapshot(Snapshot.create(
             metrics=False, user_data_callback=self.user_data_callback))
 
+    @_hidden
     def display_snapshot(self, snapshot, show_pid=False):
         """Display a snapshot, compared to the one displayed before."""
         old = self._previous

@@ -1,5 +1,6 @@
 """Write snapshots into files from time to time: pytracemalloc 0.9.1."""
 
+from _tracemalloc import _hidden
 from tracemalloc import Snapshot
 from tracemalloc.timer import start_timer, stop_timer
 from tracemalloctext.filename_template import fill_template
@@ -21,6 +22,7 @@ class TakeSnapshot:
         """Stop what start() started."""
         stop_timer()
 
+    @_hidden
     def take_snapshot(self):
         """Take a snapshot, write it; return (snapshot, filename)."""
         snapshot = Snapshot.create(

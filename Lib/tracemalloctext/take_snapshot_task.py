@@ -1,5 +1,6 @@
 """Task that writes snapshots into files."""
 
+from _tracemalloc import _hidden, _shown
 from tracemalloc import Snapshot
 from tracemalloc.task import Task
 from tracemalloctext.filename_template import fill_template
@@ -22,11 +23,12 @@ class TakeSnapshotTask(Task):
         """Name the next file: fill the template."""
         return fill_template(self.filename_template, snapshot, self.counter)
 
+    @_hidden
     def take_snapshot(self):
         """Take a snapshot, write it; return (snapshot, filename)."""
         snapshot = Snapshot.create(traces=self.traces, metrics=self.metrics)
         if self.callback is not None:
-            self.callback(snapshot)
+            _shown(self.callback)(snapshot)
         filename = self.create_filename(snapshot)
         snapshot.write(filename)
         self.counter += 1

@@ -27,10 +27,12 @@ MODULE = re.compile(r'\.\. (?:current)?module:: ([\w.]+)$')
 DIRECTIVE = re.compile(r'( *)(\.\. (function|class|method|staticmethod|'
                        r'classmethod|attribute|data):: )(\w+)(\(.*\))?$')
 FOLLOWING = re.compile(r'( +)(\w+)(\(.*\))?$')
+# A function that hides the thread while it runs.
+HIDDEN = type(tracemalloc.take_snapshot)
 KINDS = {
     'class': type,
-    'function': (types.FunctionType, types.BuiltinFunctionType),
-    'method': types.FunctionType,
+    'function': (types.FunctionType, types.BuiltinFunctionType, HIDDEN),
+    'method': (types.FunctionType, HIDDEN),
     'staticmethod': staticmethod,
     'classmethod': classmethod,
     'attribute': (property, types.MemberDescriptorType,

@@ -25,13 +25,13 @@ class PluginTest(unittest.TestCase):
     def setUpClass(cls):
         cls.python = python_with_pytest()
 
-    def run_pytest(self, text, *options):
+    def run_pytest(self, text, *options, python=()):
         with tempfile.TemporaryDirectory() as directory:
             path = os.path.join(directory, 'test_it.py')
             with open(path, 'w') as file:
                 file.write('import pytest\n' + textwrap.dedent(text))
             process = subprocess.run(
-                [self.python, '-m', 'pytest', '-p', 'no:cacheprovider',
+                [self.python, *python, '-m', 'pytest', '-p', 'no:cacheprovider',
                  '--strict-markers', *options, path], capture_output=True,
                 text=True, cwd=directory, timeout=120)
         self.assertNotIn('Traceback', process.stderr)
@@ -364,6 +364,49 @@ class PluginTest(unittest.TestCase):
         self.assertIn('--tracemalloc-top=N', self.run_pytest('', '--help')[1])
         self.assertIn('@pytest.mark.limit_leaks(limit)',
                       self.run_pytest('', '--markers')[1])
+
+    def test_nothing_is_left_out_by_its_name(self):
+        status, output = self.run_pytest('''\
+            import pluggy
+            kept = []
+
+            @pytest.mark.limit_leaks(1000)
+            @pytest.mark.limit_allocations(100)
+            def test_it():
+                for name in range(100):
+                    kept.append(pluggy.HookimplMarker(str(name)))
+                    with pytest.raises(KeyError):
+                        {}[1]
+            ''')
+        self.assertEqual(status, 1, output)
+        self.assertIn('limit_leaks: a line left', output)
+        self.assertRegex(output, r'_pytest.raises\.py:|_pytest.python_api\.py:'
+                                 r'|_pytest._code.code\.py:')
+
+    def test_a_traced_session_keeps_its_peak(self):
+        status, output = self.run_pytest('''\
+            import tracemalloc
+
+            def test_highest():
+                bytes(50_000_000)
+
+            @pytest.mark.limit_memory('1 MB')
+            def test_beyond():
+                bytes(3_000_000)
+
+            def test_peak():
+                assert tracemalloc.get_traced_memory()[1] > 50_000_000
+
+            @pytest.mark.limit_memory('1 MB')
+            def test_above():
+                bytes(100_000_000)
+            ''', '--tracemalloc', python=['-X', 'tracemalloc'])
+        self.assertEqual(status, 1)
+        self.assertIn('2 failed, 2 passed', output)
+        self.assertRegex(output, r'the test used 2\.9 MiB, limit 1\.0 MiB\n'
+                                 r'where is not known')
+        self.assertRegex(output, r'the test used 95\.4 MiB, limit 1\.0 MiB\n'
+                                 r' *95\.4 MiB +\d+  .*:16 in test_above')
 
     def test_nothing_is_traced_unasked(self):
         status, _ = self.run_pytest('''\

@@ -166,6 +166,169 @@ end.set()
 thread.join()
 '''
 
+# Each way to look from inside of the program.
+LOOKS = WORK + '''
+import io, os, tempfile
+from tracemalloc import Filter, Snapshot
+from tracemalloctext import DisplayTop, TakeSnapshotTask
+gc.disable()
+
+def callback(snapshot):
+    called.append({1, 2})
+
+called = []
+filters = [Filter(True, "*")]
+stream = io.StringIO()
+path = os.path.join(tempfile.mkdtemp(), "a.tracemalloc")
+display = DisplayTop()
+task = TakeSnapshotTask(path)
+task.set_memory_threshold(1 << 40)
+tracemalloc.start(limit)
+kept = work()
+snapshot = tracemalloc.take_snapshot()
+looks = {
+    "take_snapshot": lambda: tracemalloc.take_snapshot(),
+    "traces=False": lambda: tracemalloc.take_snapshot(traces=False),
+    "statistics": lambda: snapshot.statistics("traceback"),
+    "cumulative": lambda: snapshot.statistics("lineno", cumulative=True),
+    "type": lambda: snapshot.statistics("type+lineno"),
+    "compare_to": lambda: snapshot.compare_to(snapshot, "lineno"),
+    "filter_traces": lambda: snapshot.filter_traces(filters),
+    "peak": lambda: snapshot.peak,
+    "call_tree": lambda: snapshot.call_tree(),
+    "pinned_arenas": lambda: snapshot.pinned_arenas(),
+    "dump": lambda: snapshot.dump(path),
+    "load": lambda: Snapshot.load(path),
+    "create": Snapshot.create,
+    "top_by": lambda: snapshot.top_by("line"),
+    "stats": lambda: snapshot.stats,
+    "metrics": lambda: snapshot.metrics,
+    "get_object_traceback": lambda: tracemalloc.get_object_traceback(kept),
+    "display": lambda: display.display(file=stream),
+    "task": lambda: task.take_snapshot(),
+    "schedule": lambda: task.schedule(),
+    "cancel": lambda: task.cancel(),
+}
+def changes(look):
+    with tracemalloc.measure() as change:
+        seen = look()
+        del seen
+    return (change.current, change.peak, change.total_size,
+            change.total_count)
+
+nothing = [changes(lambda: None) for i in range(2)][1]
+for name, look in looks.items():
+    for i in range(2):            # the first may import, and fill caches
+        change = changes(look)
+        assert change == nothing, (name, i, change, nothing)
+
+# What a look calls is the program's.
+display.display(file=stream, callback=callback)
+Snapshot.create(user_data_callback=lambda: called.append({3}) or [])
+for made in called:
+    assert tracemalloc.get_object_traceback(made) is not None, called
+assert len(called) == 2, called
+os.unlink(path)
+os.rmdir(os.path.dirname(path))
+'''
+
+TASK = WORK + '''
+from tracemalloc import Task
+
+def called():
+    made.append(({1, 2}, threading.get_ident()))
+
+made = []
+task = Task(called)
+tracemalloc.start(limit)
+task.set_memory_threshold(10_000)
+task.schedule(1)
+kept = work()
+[(own, ran_in)] = made
+assert ran_in == threading.get_ident()
+trace = tracemalloc.get_object_traceback(own)
+assert trace is not None and trace[-1].lineno == 18, trace
+'''
+
+SIGNAL = WORK + '''
+import signal
+
+def handle(number, frame):
+    made.append({1, 2})
+
+made = []
+signal.signal(signal.SIGUSR1, handle)
+tracemalloc.start(limit)
+_tracemalloc._hide_thread(True)
+signal.raise_signal(signal.SIGUSR1)
+own = {1, 2}
+trace = tracemalloc.get_object_traceback(made[0])
+assert trace is not None and trace[-1].lineno == 18, trace
+assert tracemalloc.get_object_traceback(own) is None
+'''
+
+CALLABLES = WORK + '''
+import copy, inspect, pickle
+from _tracemalloc import _hidden, _shown
+
+class Class:
+    @_hidden
+    def method(self, n=1):
+        "Text."
+        return self, n, _tracemalloc._hide_thread(True)
+
+    @staticmethod
+    @_hidden
+    def static(*args, **kwargs):
+        return args, kwargs, _tracemalloc._hide_thread(True)
+
+def is_hidden():
+    hidden = _tracemalloc._hide_thread(True)
+    _tracemalloc._hide_thread(hidden)
+    return hidden
+
+def fail():
+    raise KeyError(is_hidden())
+
+one = Class()
+for i in range(3):
+    assert one.method() == (one, 1, True)
+    assert one.method(n=5) == (one, 5, True)
+    assert Class.method(one, 6) == (one, 6, True)
+    assert Class.static(1, *[2], a=3, **{"b": 4}) \\
+        == ((1, 2), {"a": 3, "b": 4}, True)
+    assert not is_hidden()
+assert Class.method.__doc__ == "Text." and Class.method.__name__ == "method"
+assert str(inspect.signature(one.method)) == "(n=1)"
+assert inspect.isroutine(Class.method)
+assert pickle.loads(pickle.dumps(one.method)).__self__.__class__ is Class
+assert pickle.loads(pickle.dumps(tracemalloc.take_snapshot)) \\
+    is tracemalloc.take_snapshot
+assert repr(Class.method).startswith("<function Class.method")
+for decorate, hidden in (_hidden, True), (_shown, False):
+    assert decorate(is_hidden)() is hidden
+    assert not is_hidden()
+    try:
+        decorate(fail)()
+    except KeyError as exc:
+        assert exc.args == (hidden,)
+    assert not is_hidden()
+assert not _hidden(_shown(is_hidden))()
+assert _shown(_hidden(is_hidden))()
+try:
+    _hidden(3)()
+except TypeError:
+    pass
+else:
+    assert False
+cycle = Class()
+cycle.call = _hidden(cycle.method)
+ref = __import__("weakref").ref(cycle)
+del cycle
+gc.collect()
+assert ref() is None
+'''
+
 # What it allocates depends on nothing but its input.  It is looked at while it
 # waits for that.
 PROGRAM = '''
@@ -225,6 +388,19 @@ class HiddenThreadTests(unittest.TestCase):
 
     def test_finalizers_and_callbacks_are_the_program_s(self):
         self.run_script(COLLECTOR)
+
+    @unittest.skipUnless(TRACKS, 'what was on a free list is traced')
+    def test_looks_from_inside(self):
+        self.run_script(LOOKS)
+
+    def test_functions_of_tasks_are_the_program_s(self):
+        self.run_script(TASK)
+
+    def test_signal_handlers_are_the_program_s(self):
+        self.run_script(SIGNAL)
+
+    def test_callables(self):
+        self.run_script(CALLABLES)
 
     def test_fork(self):
         self.run_script(FORK)
