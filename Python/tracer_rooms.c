@@ -22,7 +22,7 @@ make_room(struct tracer_room *room, size_t size)
 {
     /* Without `p`, what it says of huge pages holds. */
     void *p = room->p == NULL ? _PySnapshot_Room(size, 1)
-                              : realloc(room->p, size);
+                              : _PySnapshot_Resize(room->p, size, 1);
     if (p == NULL) {
         return -1;
     }
@@ -78,7 +78,7 @@ _PyTracer_TakeRoom(struct tracer_rooms *rooms, enum tracer_room_of which,
                    size_t size)
 {
     struct tracer_room *room = &rooms->list[which];
-    void *p = size < room->size ? realloc(room->p, Py_MAX(size, 1)) : NULL;
+    void *p = size < room->size ? _PySnapshot_Resize(room->p, size, 1) : NULL;
     p = p == NULL ? room->p : p;
     *room = (struct tracer_room){NULL};
     return p;
@@ -88,6 +88,6 @@ void
 _PyTracer_FreeRooms(struct tracer_rooms *rooms)
 {
     for (int i = 0; i < TRACER_NROOMS; i++) {
-        free(rooms->list[i].p);
+        _PySnapshot_Release(rooms->list[i].p);
     }
 }

@@ -170,7 +170,8 @@ add_to_arena(struct copier *c, const struct tracer_pool *pool)
     if (s->narenas == 0 || s->arenas[s->narenas - 1].address != pool->arena) {
         if (s->narenas == c->arenas_size) {
             uint32_t size = c->arenas_size == 0 ? 64 : c->arenas_size * 2;
-            void *p = realloc(s->arenas, size * sizeof(*s->arenas));
+            void *p = _PySnapshot_Resize(s->arenas, size,
+                                         sizeof(*s->arenas));
             if (p == NULL) {
                 return -1;
             }

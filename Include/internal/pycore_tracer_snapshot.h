@@ -3,8 +3,7 @@
    This header is all that the tracer and the module _tracemalloc_snapshot
    have in common, and needs nothing of CPython.  _take_snapshot() of the
    module _tracemalloc fills the arrays and puts them into a capsule; who takes
-   them out owns them.  Each array is of malloc()'s memory, which nobody
-   traces. */
+   them out owns them.  Nobody traces them. */
 
 #ifndef Py_INTERNAL_TRACER_SNAPSHOT_H
 #define Py_INTERNAL_TRACER_SNAPSHOT_H
@@ -20,7 +19,7 @@ extern "C" {
 
 /* Name of the capsule.  The number changes with anything below: a module that
    was built with another one is refused. */
-#define SNAPSHOT_CAPSULE "tracemalloc snapshot 1"
+#define SNAPSHOT_CAPSULE "tracemalloc snapshot 2"
 
 #define SNAPSHOT_NONE UINT32_MAX
 
@@ -149,54 +148,160 @@ struct tracer_snapshot {
     size_t coded_size;
 };
 
-/* --- Memory */
+/* --- Memory
+
+   Large arrays are mappings of their own.  glibc's malloc() takes the size of
+   the first one that is freed for a common one (M_MMAP_THRESHOLD): the next
+   would come from the program's heap and leave it large, and the program's own
+   large blocks, too.  In front of each array is what it takes to give it
+   back. */
 
 #if defined(__linux__) && !defined(MADV_HUGEPAGE)
 #  error "define _GNU_SOURCE, as Python.h does, before any other header"
 #endif
 #define SNAPSHOT_HUGE_PAGE ((size_t)2 << 20)
+#define SNAPSHOT_LARGE ((size_t)64 << 10)
+#define SNAPSHOT_FRONT 64         // bytes: a cache line
+#define SNAPSHOT_PAGE ((size_t)64 << 10)   // or a part of it, anywhere
 
-/* Most of the time that a large copy takes would go into page faults, so large
-   arrays ask for huge pages, but for the first `small` bytes. */
-static inline void *
-_PySnapshot_Allocate(uint64_t n, size_t size, size_t small)
+struct snapshot_front {
+    size_t size;                  // of all
+    size_t mapped;                // of the mapping; 0: of malloc()
+};
+
+static inline struct snapshot_front *
+_PySnapshot_Front(void *array)
 {
-    if (n > PTRDIFF_MAX / size) {
+    return (struct snapshot_front *)((char *)array - SNAPSHOT_FRONT);
+}
+
+/* Large arrays ask for huge pages, but for the first `small` bytes: most of
+   the time that a large copy takes would go into page faults. */
+static inline void *
+_PySnapshot_Map(size_t size, size_t small)
+{
+    size_t huge = size >= 2 * SNAPSHOT_HUGE_PAGE ? SNAPSHOT_HUGE_PAGE : 0;
+    char *p = (char *)mmap(NULL, size + huge, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == (char *)MAP_FAILED) {
         return NULL;
     }
 #ifdef MADV_HUGEPAGE
-    if (n * size >= 2 * SNAPSHOT_HUGE_PAGE) {
-        void *array;
-        size_t huge = n * size / SNAPSHOT_HUGE_PAGE * SNAPSHOT_HUGE_PAGE;
-        if (posix_memalign(&array, SNAPSHOT_HUGE_PAGE, n * size) != 0) {
-            return NULL;
+    if (huge) {
+        size_t before = -(uintptr_t)p & (huge - 1);
+        if (before != 0) {
+            munmap(p, before);
         }
-        madvise((char *)array + small, huge - small, MADV_HUGEPAGE);
-        return array;
+        p += before;
+        munmap(p + size, huge - before);
+        size_t end = size / huge * huge;
+        madvise(p + small, end - small, MADV_HUGEPAGE);
     }
 #endif
-    return malloc(n == 0 ? 1 : n * size);
+    return p;
 }
 
-/* An array of n items of `size` bytes, never NULL for n == 0. */
 static inline void *
-_PySnapshot_Array(uint64_t n, size_t size)
+_PySnapshot_Allocate(uint64_t n, size_t item, size_t small)
 {
-    return _PySnapshot_Allocate(n, size, 0);
+    if (n > (PTRDIFF_MAX - SNAPSHOT_HUGE_PAGE) / 2 / item) {
+        return NULL;
+    }
+    size_t size = (size_t)n * item + SNAPSHOT_FRONT;
+    size_t mapped = 0;
+    char *p;
+    if (size < SNAPSHOT_LARGE) {
+        p = (char *)malloc(size);
+    }
+    else {
+        mapped = size = (size + SNAPSHOT_PAGE - 1) & ~(SNAPSHOT_PAGE - 1);
+        p = (char *)_PySnapshot_Map(size, small);
+    }
+    if (p == NULL) {
+        return NULL;
+    }
+    *(struct snapshot_front *)p = (struct snapshot_front){size, mapped};
+    return p + SNAPSHOT_FRONT;
+}
+
+/* An array of n items, never NULL for n == 0. */
+static inline void *
+_PySnapshot_Array(uint64_t n, size_t item)
+{
+    return _PySnapshot_Allocate(n, item, 0);
 }
 
 /* The same for at most n items: what is not written costs nothing.  To find a
    huge page takes milliseconds, and a few small ones may do. */
 static inline void *
-_PySnapshot_Room(uint64_t n, size_t size)
+_PySnapshot_Room(uint64_t n, size_t item)
 {
-    return _PySnapshot_Allocate(n, size, SNAPSHOT_HUGE_PAGE);
+    return _PySnapshot_Allocate(n, item, SNAPSHOT_HUGE_PAGE);
+}
+
+static inline void *
+_PySnapshot_Zeroed(uint64_t n, size_t item)
+{
+    void *array = _PySnapshot_Allocate(n, item, 0);
+    if (array != NULL && _PySnapshot_Front(array)->mapped == 0) {
+        memset(array, 0, (size_t)n * item);
+    }
+    return array;
+}
+
+static inline void
+_PySnapshot_Release(void *array)
+{
+    if (array == NULL) {
+        return;
+    }
+    struct snapshot_front *front = _PySnapshot_Front(array);
+    if (front->mapped != 0) {
+        munmap(front, front->mapped);
+    }
+    else {
+        free(front);
+    }
+}
+
+/* Make it larger or smaller; NULL: no memory, and it is as it was. */
+static inline void *
+_PySnapshot_Resize(void *array, uint64_t n, size_t item)
+{
+    if (array == NULL) {
+        return _PySnapshot_Array(n, item);
+    }
+    struct snapshot_front *front = _PySnapshot_Front(array);
+    if (n > (PTRDIFF_MAX - SNAPSHOT_HUGE_PAGE) / 2 / item) {
+        return NULL;
+    }
+#ifdef MREMAP_MAYMOVE
+    size_t size = ((size_t)n * item + SNAPSHOT_FRONT + SNAPSHOT_PAGE - 1)
+                  & ~(SNAPSHOT_PAGE - 1);
+    if (front->mapped != 0 && size >= SNAPSHOT_LARGE) {
+        void *p = mremap(front, front->mapped, size, MREMAP_MAYMOVE);
+        if (p == MAP_FAILED) {
+            return NULL;
+        }
+        *(struct snapshot_front *)p = (struct snapshot_front){size, size};
+        return (char *)p + SNAPSHOT_FRONT;
+    }
+#endif
+    void *copy = _PySnapshot_Array(n, item);
+    if (copy == NULL) {
+        return NULL;
+    }
+    size_t old = front->size - SNAPSHOT_FRONT;
+    memcpy(copy, array, (size_t)n * item < old ? (size_t)n * item : old);
+    _PySnapshot_Release(array);
+    return copy;
 }
 
 static inline struct tracer_snapshot *
 _PySnapshot_New(void)
 {
-    return calloc(1, sizeof(struct tracer_snapshot));
+    return (struct tracer_snapshot *)_PySnapshot_Zeroed(
+        1, sizeof(struct tracer_snapshot));
 }
 
 static inline void
@@ -205,19 +310,19 @@ _PySnapshot_Free(struct tracer_snapshot *s)
     if (s == NULL) {
         return;
     }
-    free(s->text);
-    free(s->strings);
-    free(s->locations);
-    free(s->nodes);
-    free(s->measures);
-    free(s->classes);
-    free(s->arenas);
-    free(s->blocks);
-    free(s->packed);
-    free(s->runs);
-    free(s->others);
-    free(s->coded);
-    free(s);
+    _PySnapshot_Release(s->text);
+    _PySnapshot_Release(s->strings);
+    _PySnapshot_Release(s->locations);
+    _PySnapshot_Release(s->nodes);
+    _PySnapshot_Release(s->measures);
+    _PySnapshot_Release(s->classes);
+    _PySnapshot_Release(s->arenas);
+    _PySnapshot_Release(s->blocks);
+    _PySnapshot_Release(s->packed);
+    _PySnapshot_Release(s->runs);
+    _PySnapshot_Release(s->others);
+    _PySnapshot_Release(s->coded);
+    _PySnapshot_Release(s);
 }
 
 /* Append a text; its index, or NONE: no memory. */
@@ -225,13 +330,13 @@ static inline uint32_t
 _PySnapshot_AddString(struct tracer_snapshot *s, const char *utf8,
                       uint32_t length)
 {
-    void *p = realloc(s->strings,
-                      ((size_t)s->nstrings + 1) * sizeof(*s->strings));
+    void *p = _PySnapshot_Resize(s->strings, (uint64_t)s->nstrings + 1,
+                                 sizeof(*s->strings));
     if (p == NULL) {
         return SNAPSHOT_NONE;
     }
     s->strings = p;
-    p = realloc(s->text, s->text_size + length + 1);
+    p = _PySnapshot_Resize(s->text, s->text_size + length + 1, 1);
     if (p == NULL) {
         return SNAPSHOT_NONE;
     }

@@ -189,7 +189,8 @@ class Snapshot(LegacyMethods):
         return self._with_traces(traces if lines is None
                                  else traces._select_lines(lines))
 
-    def _rows(self, key_type, cumulative, order='size', filters=()):
+    def _rows(self, key_type, cumulative, order='size', filters=(), most=-1):
+        """Return (number of groups, rows of the *most* largest)."""
         self._check(key_type, cumulative, order)
         traces = self.traces._traces
         lines = None
@@ -203,7 +204,7 @@ class Snapshot(LegacyMethods):
             traces = traces._rename(names)
             key_type = 'filename'
         return traces._group(key_type, bool(cumulative),
-                             MEASURES.index(order), lines)
+                             MEASURES.index(order), lines, most)
 
     @_hidden
     def statistics(self, key_type, cumulative=False, order='size',
@@ -221,17 +222,23 @@ class Snapshot(LegacyMethods):
         the most recent frame keeps, or leaves out, lines: each frame of a
         traceback that passes counts the block.
         """
+        return self._largest(key_type, cumulative, order, filters)[1]
+
+    def _largest(self, key_type, cumulative=False, order='size', filters=(),
+                 most=-1):
+        """Return (number of groups, the *most* largest of statistics())."""
         if key_type == 'address':
             self._check(key_type, cumulative, order)
-            return BlockStatistics(filter_traces(self.traces._traces,
-                                                 filters))
-        stats = statistics(key_type, self._rows(key_type, cumulative, order,
-                                                filters))
+            stats = BlockStatistics(filter_traces(self.traces._traces,
+                                                  filters))
+            return len(stats), stats if most < 0 else stats[:most]
+        number, rows = self._rows(key_type, cumulative, order, filters, most)
+        stats = statistics(key_type, rows)
         if key_type != 'traceback':       # these are sorted already
             stats.sort(reverse=True, key=Statistic._sort_key)
             if order != 'size':
                 stats.sort(reverse=True, key=attrgetter(order))
-        return stats
+        return number, stats if most < 0 else stats[:most]
 
     @_hidden
     def compare_to(self, old_snapshot, key_type, cumulative=False):
@@ -244,8 +251,8 @@ class Snapshot(LegacyMethods):
         statistics()."""
         return compare(
             key_type,
-            old_snapshot._rows(key_type, cumulative, order, filters),
-            self._rows(key_type, cumulative, order, filters), order)
+            old_snapshot._rows(key_type, cumulative, order, filters)[1],
+            self._rows(key_type, cumulative, order, filters)[1], order)
 
     @_hidden
     def call_tree(self):

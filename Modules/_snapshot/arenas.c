@@ -3,8 +3,6 @@
 
 #include "traces.h"
 
-#include <glib.h>                 // g_autofree
-
 static int
 compare_addresses(const void *a, const void *b)
 {
@@ -121,7 +119,7 @@ _PyTracemalloc_PinnedArenas(TracesObject *self, PyObject *occupancy)
     if (limit == -1.0 && PyErr_Occurred()) {
         return NULL;
     }
-    g_autofree struct snapshot_arena *arenas =
+    SNAPSHOT_AUTO struct snapshot_arena *arenas =
         _PySnapshot_Array(s->narenas, sizeof(*arenas));
     if (arenas == NULL || _PySnapshot_Truncate(s) < 0
         || _PySnapshot_Unpack(s) < 0)

@@ -3,7 +3,6 @@
 
 #include "snapshot.h"
 
-#include <glib.h>
 #include <stdio.h>
 
 int
@@ -11,7 +10,7 @@ _PySnapshot_Grow(void *array, uint32_t *size, uint32_t needed, size_t item)
 {
     uint64_t grown = needed < 512 ? 1024 : (uint64_t)needed * 2;
     void *p = grown >= SNAPSHOT_NONE
-        ? NULL : g_try_realloc_n(*(void **)array, grown, item);
+        ? NULL : _PySnapshot_Resize(*(void **)array, grown, item);
     if (p == NULL) {
         return -1;
     }
@@ -71,9 +70,9 @@ _PySnapshot_Unpack(struct tracer_snapshot *s)
         next = unpack_run(s, &s->runs[i], next);
     }
     memcpy(next, s->others, (s->nblocks - s->nsmall) * sizeof(*next));
-    free(s->packed);
-    free(s->runs);
-    free(s->others);
+    _PySnapshot_Release(s->packed);
+    _PySnapshot_Release(s->runs);
+    _PySnapshot_Release(s->others);
     s->packed = NULL;
     s->runs = NULL;
     s->others = NULL;
@@ -150,8 +149,8 @@ add_domain(struct tracer_snapshot *s, struct snapshot_pairs *domains,
     if (block->class_ < s->nclasses) {
         return 0;
     }
-    void *p = realloc(s->classes,
-                      ((size_t)s->nclasses + 1) * sizeof(*s->classes));
+    void *p = _PySnapshot_Resize(s->classes, (uint64_t)s->nclasses + 1,
+                                 sizeof(*s->classes));
     if (p == NULL) {
         return -1;
     }

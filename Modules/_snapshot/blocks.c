@@ -6,7 +6,7 @@
 
 #include "traces.h" // TracesObject
 
-#include <glib.h>
+#include <glib.h>                 // MIN()
 
 /* The snapshot of an argument, whose blocks can be read and whose paths are
    cut to the limit; NULL with an exception. */
@@ -118,8 +118,8 @@ get_biggest_blocks(PyObject *Py_UNUSED(module), PyObject *args)
         return NULL;
     }
     size_t n = count < 0 ? 0 : MIN((uint64_t)count, s->nblocks);
-    g_autofree const struct snapshot_block **heap =
-        g_try_malloc_n(n + 1, sizeof(*heap));
+    SNAPSHOT_AUTO const struct snapshot_block **heap =
+        _PySnapshot_Array(n + 1, sizeof(*heap));
     if (heap == NULL) {
         return PyErr_NoMemory();
     }

@@ -162,7 +162,8 @@ class_number(struct builder *b, uint32_t domain)
     uint32_t number = _PySnapshot_Pair(&b->domains, 0, domain);
     if (number == s->nclasses) {
         struct snapshot_class *classes =
-            realloc(s->classes, ((size_t)number + 1) * sizeof(*classes));
+            _PySnapshot_Resize(s->classes, (uint64_t)number + 1,
+                               sizeof(*classes));
         if (classes == NULL) {
             number = SNAPSHOT_NONE;
         }
@@ -295,7 +296,7 @@ finish(struct builder *b, int result)
     _PySnapshot_PathsFree(&b->paths);
     _PySnapshot_PairsFree(&b->tuples);
     _PySnapshot_PairsFree(&b->domains);
-    free(b->tuple_paths);
+    _PySnapshot_Release(b->tuple_paths);
     Py_XDECREF(b->filenames);
     Py_XDECREF(b->frames);
     return b->s;

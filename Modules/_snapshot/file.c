@@ -164,7 +164,8 @@ _PyTracemalloc_Write(TracesObject *self, PyObject *args)
     result = _PySnapshot_Write(self->data, fd, meta, (size_t)size);
     Py_END_ALLOW_THREADS
     if (result < 0) {
-        return PyErr_SetFromErrno(PyExc_OSError);
+        return errno == ENOMEM ? PyErr_NoMemory()
+                               : PyErr_SetFromErrno(PyExc_OSError);
     }
     Py_RETURN_NONE;
 }

@@ -195,8 +195,8 @@ read_nodes(struct reader *r, struct tracer_snapshot *s)
     s->nodes = get_array32(r, 2, sizeof(*s->nodes), &s->nnodes);
     s->measures = _PySnapshot_Room((uint64_t)s->nnodes + 1,
                                    sizeof(*s->measures));
-    g_autofree struct snapshot_last *last = g_try_new0(
-        struct snapshot_last, (size_t)s->nlocations + SNAPSHOT_MORE_LASTS);
+    SNAPSHOT_AUTO struct snapshot_last *last = _PySnapshot_Zeroed(
+        (uint64_t)s->nlocations + SNAPSHOT_MORE_LASTS, sizeof(*last));
     if (s->measures == NULL || last == NULL) {
         fail(r, NULL);
         return;
@@ -286,8 +286,8 @@ check_sums(struct reader *r, struct tracer_snapshot *s,
 static void
 free_tally(struct tally *tally)
 {
-    free(tally->last);
-    free(tally->sums);
+    _PySnapshot_Release(tally->last);
+    _PySnapshot_Release(tally->sums);
 }
 
 static int
@@ -300,8 +300,8 @@ prepare_tally(struct tracer_snapshot *s, struct tally *tally)
             s->nodes[i].measures = s->nmeasures++;
         }
     }
-    tally->last = g_try_new0(struct snapshot_block,
-                             (size_t)s->nlocations + 1);
+    tally->last = _PySnapshot_Zeroed((uint64_t)s->nlocations + 1,
+                                     sizeof(*tally->last));
     tally->sums = _PySnapshot_Array(s->nmeasures, sizeof(*tally->sums));
     if (tally->last == NULL || tally->sums == NULL) {
         free_tally(tally);
@@ -339,12 +339,12 @@ _PySnapshot_Decode(struct tracer_snapshot *s)
     if (result == 0) {
         read_each_block(&r, s, &tally, blocks);
         free_tally(&tally);
-        free(s->coded);
+        _PySnapshot_Release(s->coded);
         s->coded = NULL;
         s->blocks = blocks;
     }
     else {
-        free(blocks);
+        _PySnapshot_Release(blocks);
     }
     return result;
 }

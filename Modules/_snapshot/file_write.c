@@ -194,8 +194,8 @@ write_locations(struct writer *w, const struct tracer_snapshot *s)
 static void *
 new_table(struct writer *w, const struct tracer_snapshot *s, size_t item)
 {
-    void *table = g_try_malloc0_n((size_t)s->nlocations + SNAPSHOT_MORE_LASTS,
-                                  item);
+    void *table = _PySnapshot_Zeroed(
+        (uint64_t)s->nlocations + SNAPSHOT_MORE_LASTS, item);
     if (table == NULL) {
         errno = ENOMEM;
         w->failed = 1;
@@ -285,7 +285,7 @@ write_node(struct writer *w, const struct tracer_snapshot *s, uint32_t i,
 static void
 write_nodes(struct writer *w, const struct tracer_snapshot *s)
 {
-    g_autofree struct snapshot_last *last = new_table(w, s, sizeof(*last));
+    SNAPSHOT_AUTO struct snapshot_last *last = new_table(w, s, sizeof(*last));
     if (last == NULL) {
         return;
     }
@@ -352,7 +352,8 @@ write_block(struct writer *w, const struct snapshot_block *block,
 static void
 write_blocks(struct writer *w, const struct tracer_snapshot *s)
 {
-    g_autofree struct snapshot_block *likes = new_table(w, s, sizeof(*likes));
+    SNAPSHOT_AUTO struct snapshot_block *likes =
+        new_table(w, s, sizeof(*likes));
     if (likes == NULL) {
         return;
     }
@@ -429,7 +430,7 @@ int
 _PySnapshot_Write(const struct tracer_snapshot *s, int fd,
                   const char *meta, size_t meta_size)
 {
-    struct writer *w = malloc(sizeof(*w));
+    struct writer *w = _PySnapshot_Array(1, sizeof(*w));
     if (w == NULL) {
         errno = ENOMEM;
         return -1;
@@ -444,8 +445,8 @@ _PySnapshot_Write(const struct tracer_snapshot *s, int fd,
         write_sections(w, s, meta, meta_size);
     }
     int failed = w->failed;
-    free(w->order);
-    free(w->numbers);
-    free(w);
+    _PySnapshot_Release(w->order);
+    _PySnapshot_Release(w->numbers);
+    _PySnapshot_Release(w);
     return failed ? -1 : 0;
 }

@@ -95,8 +95,8 @@ struct tracer_snapshot *
 _PySnapshot_Select(struct tracer_snapshot *s, const uint8_t *keep)
 {
     struct tracer_snapshot *result = _PySnapshot_Copy(s, 1);
-    g_autofree uint64_t (*sums)[2] = g_try_malloc0_n((size_t)s->nnodes + 1,
-                                                     sizeof(*sums));
+    SNAPSHOT_AUTO uint64_t (*sums)[2] =
+        _PySnapshot_Zeroed((uint64_t)s->nnodes + 1, sizeof(*sums));
     if (result == NULL || sums == NULL) {
         _PySnapshot_Free(result);
         return NULL;
@@ -133,7 +133,7 @@ filter_by_domain(struct tracer_snapshot *s,
                  const struct snapshot_filter *filters, size_t nfilters,
                  const uint8_t *matches)
 {
-    g_autofree uint8_t *keep = _PySnapshot_Unpack(s) < 0
+    SNAPSHOT_AUTO uint8_t *keep = _PySnapshot_Unpack(s) < 0
         ? NULL : _PySnapshot_Array(s->nblocks, 1);
     if (keep == NULL) {
         return NULL;
@@ -162,7 +162,7 @@ _PySnapshot_Filter(struct tracer_snapshot *s,
     if (!g_size_checked_mul(&n, s->nnodes, nfilters)) {
         return NULL;
     }
-    g_autofree uint8_t *matches = _PySnapshot_Array(n, 1);
+    SNAPSHOT_AUTO uint8_t *matches = _PySnapshot_Array(n, 1);
     if (matches == NULL) {
         return NULL;
     }
@@ -184,7 +184,7 @@ _PySnapshot_FilterLines(const struct tracer_snapshot *s,
                         const struct snapshot_filter *filters,
                         size_t nfilters, uint8_t *lines)
 {
-    g_autofree uint8_t *matches = _PySnapshot_Array(nfilters, 1);
+    SNAPSHOT_AUTO uint8_t *matches = _PySnapshot_Array(nfilters, 1);
     if (matches == NULL) {
         return -1;
     }
@@ -203,7 +203,7 @@ _PySnapshot_SelectLines(struct tracer_snapshot *s, const uint8_t *lines)
     if (_PySnapshot_Truncate(s) < 0) {
         return NULL;
     }
-    g_autofree uint8_t *keep = _PySnapshot_Array(s->nnodes, 1);
+    SNAPSHOT_AUTO uint8_t *keep = _PySnapshot_Array(s->nnodes, 1);
     if (keep == NULL) {
         return NULL;
     }

@@ -10,8 +10,6 @@
 
 #include "snapshot.h"
 
-#include <glib.h>
-
 /* Number of the (file, line), or of the function, of each location. */
 static int
 label_locations(const struct tracer_snapshot *s, enum snapshot_key key,
@@ -61,8 +59,8 @@ _PySnapshot_Label(const struct tracer_snapshot *s, enum snapshot_key key,
 {
     int whole_path = key == SNAPSHOT_BY_TRACEBACK || key == SNAPSHOT_BY_PATH;
     struct snapshot_pairs pairs = {0};
-    g_autofree uint32_t *places = _PySnapshot_Array(s->nlocations,
-                                                    sizeof(uint32_t));
+    SNAPSHOT_AUTO uint32_t *places = _PySnapshot_Array(s->nlocations,
+                                                       sizeof(uint32_t));
     int result = -1;
     if (places == NULL || _PySnapshot_PairsInit(&pairs) < 0
         || label_locations(s, key, places) < 0)
@@ -111,7 +109,7 @@ prepare_walk(const struct tracer_snapshot *s, uint32_t nlabels,
 {
     walk->first_child = _PySnapshot_Array(s->nnodes, sizeof(uint32_t));
     walk->next = _PySnapshot_Array(s->nnodes, sizeof(uint32_t));
-    walk->above = g_try_new0(uint32_t, (size_t)nlabels + 1);
+    walk->above = _PySnapshot_Zeroed((uint64_t)nlabels + 1, sizeof(uint32_t));
     walk->sums = _PySnapshot_Array(s->nnodes, sizeof(*walk->sums));
     if (walk->first_child == NULL || walk->next == NULL
         || walk->above == NULL || walk->sums == NULL)
@@ -182,10 +180,10 @@ sum_subtrees(const struct tracer_snapshot *s, const uint32_t *labels,
             walk_from(s, &walk, i, labels, groups);
         }
     }
-    free(walk.first_child);
-    free(walk.next);
-    free(walk.above);
-    free(walk.sums);
+    _PySnapshot_Release(walk.first_child);
+    _PySnapshot_Release(walk.next);
+    _PySnapshot_Release(walk.above);
+    _PySnapshot_Release(walk.sums);
     return result;
 }
 
@@ -221,8 +219,8 @@ static int
 name_lines(const struct tracer_snapshot *s, const uint32_t *labels,
            struct snapshot_group *groups)
 {
-    g_autofree struct share *shares = g_try_new0(struct share,
-                                                 (size_t)s->nlocations + 1);
+    SNAPSHOT_AUTO struct share *shares =
+        _PySnapshot_Zeroed((uint64_t)s->nlocations + 1, sizeof(*shares));
     if (shares == NULL) {
         return -1;
     }
@@ -274,8 +272,8 @@ group_nodes(struct tracer_snapshot *s, enum snapshot_key key, int cumulative,
     if (paths && _PySnapshot_Truncate(s) < 0) {
         return -1;
     }
-    g_autofree uint32_t *labels = _PySnapshot_Array(s->nnodes,
-                                                    sizeof(uint32_t));
+    SNAPSHOT_AUTO uint32_t *labels = _PySnapshot_Array(s->nnodes,
+                                                       sizeof(uint32_t));
     uint32_t n;
     if (labels == NULL || _PySnapshot_Label(s, key, labels, &n) < 0) {
         return -1;
@@ -302,7 +300,7 @@ group_nodes(struct tracer_snapshot *s, enum snapshot_key key, int cumulative,
         name_paths(s, labels, groups);
     }
     if (status < 0) {
-        free(groups);
+        _PySnapshot_Release(groups);
         return -1;
     }
     result->groups = groups;
@@ -370,7 +368,7 @@ finish(struct collector *c, int status, struct snapshot_groups *result)
     result->ngroups = c->pairs.used;
     _PySnapshot_PairsFree(&c->pairs);
     if (status < 0) {
-        free(c->groups);
+        _PySnapshot_Release(c->groups);
     }
     return status;
 }
@@ -380,8 +378,8 @@ group_blocks(const struct tracer_snapshot *s, enum snapshot_key key,
              struct snapshot_groups *result)
 {
     struct collector c = {.groups = NULL};
-    g_autofree uint32_t *lines = _PySnapshot_Array(s->nlocations,
-                                                   sizeof(uint32_t));
+    SNAPSHOT_AUTO uint32_t *lines = _PySnapshot_Array(s->nlocations,
+                                                      sizeof(uint32_t));
     int status = -1;
     if (lines == NULL || _PySnapshot_PairsInit(&c.pairs) < 0
         || label_locations(s, SNAPSHOT_BY_LINENO, lines) < 0)

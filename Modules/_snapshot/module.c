@@ -66,7 +66,7 @@ static PyObject *
 cached(PyObject ***cache, uint32_t n, uint32_t i)
 {
     if (*cache == NULL) {
-        *cache = calloc((size_t)n + 1, sizeof(PyObject *));
+        *cache = _PySnapshot_Zeroed((size_t)n + 1, sizeof(PyObject *));
         if (*cache == NULL) {
             PyErr_NoMemory();
             return NULL;
@@ -81,7 +81,7 @@ clear_cache(PyObject **cache, uint32_t n)
     for (uint32_t i = 0; cache != NULL && i < n; i++) {
         Py_XDECREF(cache[i]);
     }
-    free(cache);
+    _PySnapshot_Release(cache);
 }
 
 PyObject *
@@ -383,8 +383,8 @@ static PyGetSetDef traces_getset[] = {
 };
 
 PyDoc_STRVAR(group_doc,
-"_group($self, key, cumulative, measure, lines=None, /)\n--\n\n"
-"Return the groups that have blocks by that measure, or None.");
+"_group($self, key, cumulative, measure, lines=None, most=-1, /)\n--\n\n"
+"Return how many groups have blocks by that measure, and these groups.");
 
 PyDoc_STRVAR(write_doc,
 "_write($self, fd, meta, /)\n--\n\n"

@@ -7,8 +7,6 @@
 
 #include "snapshot.h"
 
-#include <glib.h>                 // g_autofree
-
 /* --- Locations in the order of file name and line */
 
 struct place {
@@ -40,8 +38,8 @@ compare_places(const void *a, const void *b)
 static uint32_t
 rank_places(const struct tracer_snapshot *s, uint32_t *ranks)
 {
-    g_autofree struct place *places = _PySnapshot_Array(s->nlocations,
-                                                        sizeof(*places));
+    SNAPSHOT_AUTO struct place *places = _PySnapshot_Array(s->nlocations,
+                                                           sizeof(*places));
     if (places == NULL) {
         return SNAPSHOT_NONE;
     }
@@ -81,14 +79,14 @@ struct ranking {
 static void
 free_ranking(struct ranking *r)
 {
-    free(r->labels);
-    free(r->places);
-    free(r->caller);
-    free(r->place);
-    free(r->by_place);
-    free(r->sorted);
-    free(r->start);
-    free(r->subtree);
+    _PySnapshot_Release(r->labels);
+    _PySnapshot_Release(r->places);
+    _PySnapshot_Release(r->caller);
+    _PySnapshot_Release(r->place);
+    _PySnapshot_Release(r->by_place);
+    _PySnapshot_Release(r->sorted);
+    _PySnapshot_Release(r->start);
+    _PySnapshot_Release(r->subtree);
 }
 
 /* Sort n paths, given in the order `from` (NULL: of their numbers), by
@@ -218,8 +216,8 @@ new_items(const struct tracer_snapshot *s, uint64_t most, uint32_t **ranks)
         ? NULL : _PySnapshot_Array(most, sizeof(*items));
     *ranks = _PySnapshot_Array(s->nnodes, sizeof(uint32_t));
     if (items == NULL || *ranks == NULL || rank_nodes(s, *ranks) < 0) {
-        free(items);
-        free(*ranks);
+        _PySnapshot_Release(items);
+        _PySnapshot_Release(*ranks);
         return NULL;
     }
     return items;
@@ -229,13 +227,13 @@ new_items(const struct tracer_snapshot *s, uint64_t most, uint32_t **ranks)
 static uint32_t *
 sort_items(struct item *items, uint32_t *ranks, uint32_t n)
 {
-    free(ranks);
+    _PySnapshot_Release(ranks);
     qsort(items, n, sizeof(*items), compare_items);
     uint32_t *order = _PySnapshot_Array(n, sizeof(*order));
     for (uint32_t i = 0; order != NULL && i < n; i++) {
         order[i] = items[i].group;
     }
-    free(items);
+    _PySnapshot_Release(items);
     return order;
 }
 

@@ -18,8 +18,8 @@ _PySnapshot_PairsInit(struct snapshot_pairs *pairs)
 {
     pairs->used = 0;
     pairs->mask = INITIAL_PAIRS - 1;
-    pairs->keys = malloc(INITIAL_PAIRS * sizeof(*pairs->keys));
-    pairs->numbers = malloc(INITIAL_PAIRS * sizeof(*pairs->numbers));
+    pairs->keys = _PySnapshot_Array(INITIAL_PAIRS, sizeof(*pairs->keys));
+    pairs->numbers = _PySnapshot_Array(INITIAL_PAIRS, sizeof(*pairs->numbers));
     if (pairs->keys == NULL || pairs->numbers == NULL) {
         return -1;
     }
@@ -34,8 +34,8 @@ _PySnapshot_PairsInit(struct snapshot_pairs *pairs)
 void
 _PySnapshot_PairsFree(struct snapshot_pairs *pairs)
 {
-    free(pairs->keys);
-    free(pairs->numbers);
+    _PySnapshot_Release(pairs->keys);
+    _PySnapshot_Release(pairs->numbers);
 }
 
 static uint32_t
@@ -59,8 +59,8 @@ pairs_grow(struct snapshot_pairs *pairs)
     if (size > UINT32_MAX) {
         return -1;
     }
-    pairs->keys = malloc(size * sizeof(*pairs->keys));
-    pairs->numbers = malloc(size * sizeof(*pairs->numbers));
+    pairs->keys = _PySnapshot_Array(size, sizeof(*pairs->keys));
+    pairs->numbers = _PySnapshot_Array(size, sizeof(*pairs->numbers));
     if (pairs->keys == NULL || pairs->numbers == NULL) {
         _PySnapshot_PairsFree(pairs);
         *pairs = old;

@@ -6,8 +6,6 @@
 
 #include "snapshot.h"
 
-#include <glib.h>                 // g_autofree
-
 int
 _PySnapshot_PathsInit(struct snapshot_paths *paths)
 {
@@ -31,10 +29,10 @@ _PySnapshot_PathsFree(struct snapshot_paths *paths)
 {
     _PySnapshot_PairsFree(&paths->paths);
     _PySnapshot_PairsFree(&paths->ends);
-    free(paths->path_nodes);
-    free(paths->end_nodes);
-    free(paths->nodes);
-    free(paths->measures);
+    _PySnapshot_Release(paths->path_nodes);
+    _PySnapshot_Release(paths->end_nodes);
+    _PySnapshot_Release(paths->nodes);
+    _PySnapshot_Release(paths->measures);
 }
 
 /* A caller's stack has one frame less.  Nobody sees that of a node without
@@ -56,8 +54,8 @@ void
 _PySnapshot_PathsMove(struct snapshot_paths *paths, struct tracer_snapshot *s)
 {
     count_frames(paths);
-    free(s->nodes);
-    free(s->measures);
+    _PySnapshot_Release(s->nodes);
+    _PySnapshot_Release(s->measures);
     s->nodes = paths->nodes;
     s->nnodes = paths->nnodes;
     s->measures = paths->measures;
@@ -141,9 +139,9 @@ int
 _PySnapshot_Preorder(const struct tracer_snapshot *s, uint32_t *order)
 {
     uint32_t n = s->nnodes;
-    g_autofree uint32_t *first = _PySnapshot_Array((uint64_t)n + 1,
-                                                   sizeof(*first));
-    g_autofree uint32_t *next = _PySnapshot_Array(n, sizeof(*next));
+    SNAPSHOT_AUTO uint32_t *first = _PySnapshot_Array((uint64_t)n + 1,
+                                                      sizeof(*first));
+    SNAPSHOT_AUTO uint32_t *next = _PySnapshot_Array(n, sizeof(*next));
     if (first == NULL || next == NULL) {
         return -1;
     }

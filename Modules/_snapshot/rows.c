@@ -3,8 +3,6 @@
 
 #include "traces.h"
 
-#include <glib.h>                 // g_autofree
-
 #define ROW_SIZE (2 + SNAPSHOT_NMEASURES)
 #define TREE_HEAD 5
 
@@ -171,16 +169,18 @@ make_row(TracesObject *self, enum snapshot_key by,
 
 static PyObject *
 rows_in_order(TracesObject *self, const struct snapshot_groups *groups,
-              int measure)
+              int measure, uint64_t most, uint64_t *n)
 {
-    uint32_t n;
-    g_autofree uint32_t *order = _PySnapshot_Order(self->data, groups, measure,
-                                                   &n);
+    uint32_t found;
+    SNAPSHOT_AUTO uint32_t *order =
+        _PySnapshot_Order(self->data, groups, measure, &found);
     if (order == NULL) {
         return PyErr_NoMemory();
     }
-    PyObject *rows = PyList_New(n);
-    for (uint32_t i = 0; rows != NULL && i < n; i++) {
+    *n = found;
+    Py_ssize_t shown = (Py_ssize_t)Py_MIN(found, most);
+    PyObject *rows = PyList_New(shown);
+    for (Py_ssize_t i = 0; rows != NULL && i < shown; i++) {
         PyObject *row = make_row(self, SNAPSHOT_BY_TRACEBACK,
                                  &groups->groups[order[i]]);
         if (row == NULL) {
@@ -192,16 +192,54 @@ rows_in_order(TracesObject *self, const struct snapshot_groups *groups,
     return rows;
 }
 
+/* What groups are sorted by, before their names. */
+struct rank {
+    uint64_t by[3];
+    uint64_t group;
+};
+
+static int
+compare_ranks(const void *a, const void *b)
+{
+    const struct rank *x = a;
+    const struct rank *y = b;
+    int result = 0;
+    for (int i = 0; i < 3 && result == 0; i++) {
+        result = (x->by[i] < y->by[i]) - (x->by[i] > y->by[i]);
+    }
+    return result;
+}
+
+/* With `most`, the largest ones, and all that are as large as the last. */
 static PyObject *
 rows_unordered(TracesObject *self, enum snapshot_key key,
-               const struct snapshot_groups *groups, int measure)
+               const struct snapshot_groups *groups, int measure,
+               uint64_t most, uint64_t *n)
 {
-    PyObject *rows = PyList_New(0);
-    for (uint64_t i = 0; rows != NULL && i < groups->ngroups; i++) {
-        if (groups->groups[i].measures[measure | 1] == 0) {
-            continue;
+    SNAPSHOT_AUTO struct rank *ranks =
+        _PySnapshot_Array(groups->ngroups, sizeof(*ranks));
+    if (ranks == NULL) {
+        return PyErr_NoMemory();
+    }
+    *n = 0;
+    for (uint64_t i = 0; i < groups->ngroups; i++) {
+        const uint64_t *m = groups->groups[i].measures;
+        if (m[measure | 1] != 0) {
+            ranks[(*n)++] = (struct rank){
+                {m[measure], m[SNAPSHOT_SIZE], m[SNAPSHOT_COUNT]}, i};
         }
-        PyObject *row = make_row(self, key, &groups->groups[i]);
+    }
+    if (most < *n) {
+        qsort(ranks, *n, sizeof(*ranks), compare_ranks);
+    }
+    PyObject *rows = PyList_New(0);
+    for (uint64_t i = 0; rows != NULL && i < *n; i++) {
+        if (i >= most
+            && (i == 0 || compare_ranks(&ranks[i - 1], &ranks[i]) != 0))
+        {
+            break;
+        }
+        PyObject *row = make_row(self, key, &groups->groups[ranks[i].group]);
         if (row == NULL || PyList_Append(rows, row) < 0) {
             Py_CLEAR(rows);
         }
@@ -224,10 +262,12 @@ _PyTracemalloc_GetLines(TracesObject *self, PyObject *lines)
     return (const uint8_t *)PyBytes_AS_STRING(lines);
 }
 
-/* _group(key: str, cumulative: bool, measure: int, lines: bytes or None):
-   list of (key, frames, size, count, total_size, ...) for the groups that have
-   blocks by that measure; None: not known by block.  Those by traceback are
-   sorted, largest first.  lines: of _filter_lines(), for cumulative. */
+/* _group(key: str, cumulative: bool, measure: int, lines: bytes or None, most:
+   int): how many groups have blocks by that measure, and a list of (key,
+   frames, size, count, total_size, ...) for them; None: not known by block.
+   Those by traceback are sorted, largest first.  lines: of _filter_lines(),
+   for cumulative.  most: only for so many of the largest, and those that are as
+   large as the last. */
 PyObject *
 _PyTracemalloc_Group(TracesObject *self, PyObject *args)
 {
@@ -235,8 +275,9 @@ _PyTracemalloc_Group(TracesObject *self, PyObject *args)
     int cumulative, measure;
     PyObject *given = Py_None;
     const uint8_t *lines = NULL;
-    if (!PyArg_ParseTuple(args, "spi|O:_group", &name, &cumulative, &measure,
-                          &given))
+    unsigned long long most = UINT64_MAX;
+    if (!PyArg_ParseTuple(args, "spi|OK:_group", &name, &cumulative, &measure,
+                          &given, &most))
     {
         return NULL;
     }
@@ -262,11 +303,13 @@ _PyTracemalloc_Group(TracesObject *self, PyObject *args)
     {
         return PyErr_NoMemory();
     }
+    uint64_t n = 0;
     PyObject *rows = keys[k].key == SNAPSHOT_BY_TRACEBACK
-        ? rows_in_order(self, &groups, measure)
-        : rows_unordered(self, keys[k].key, &groups, measure);
-    free(groups.groups);
-    return rows;
+        ? rows_in_order(self, &groups, measure, most, &n)
+        : rows_unordered(self, keys[k].key, &groups, measure, most, &n);
+    _PySnapshot_Release(groups.groups);
+    return rows == NULL ? NULL
+        : Py_BuildValue("KN", (unsigned long long)n, rows);
 }
 
 /* _order_blocks(): numbers of all blocks, the largest first, as the bytes of
@@ -274,7 +317,7 @@ _PyTracemalloc_Group(TracesObject *self, PyObject *args)
 PyObject *
 _PyTracemalloc_OrderBlocks(TracesObject *self, PyObject *Py_UNUSED(args))
 {
-    g_autofree uint32_t *order = _PySnapshot_OrderBlocks(self->data);
+    SNAPSHOT_AUTO uint32_t *order = _PySnapshot_OrderBlocks(self->data);
     if (order == NULL) {
         return PyErr_NoMemory();
     }
@@ -381,7 +424,7 @@ type_rows(TracesObject *self, const uint32_t *labels)
         }
         PyList_SET_ITEM(rows, (Py_ssize_t)i, row);
     }
-    free(types.groups);
+    _PySnapshot_Release(types.groups);
     return rows;
 }
 
@@ -396,8 +439,8 @@ _PyTracemalloc_CallTree(TracesObject *self, PyObject *Py_UNUSED(args))
         return PyErr_NoMemory();
     }
     PyObject *result = NULL;
-    g_autofree uint32_t *labels = _PySnapshot_Array(s->nnodes,
-                                                    sizeof(uint32_t));
+    SNAPSHOT_AUTO uint32_t *labels = _PySnapshot_Array(s->nnodes,
+                                                       sizeof(uint32_t));
     if (labels == NULL
         || _PySnapshot_Label(s, SNAPSHOT_BY_PATH, labels, &n) < 0)
     {
@@ -408,6 +451,6 @@ _PyTracemalloc_CallTree(TracesObject *self, PyObject *Py_UNUSED(args))
         PyObject *types = nodes == NULL ? NULL : type_rows(self, labels);
         result = Py_BuildValue("NN", nodes, types);
     }
-    free(groups.groups);
+    _PySnapshot_Release(groups.groups);
     return result;
 }

@@ -6,9 +6,9 @@
    _PySnapshot_Truncate() only rewrites how.  Functions that can run out of
    memory return -1 or NULL without an exception.
 
-   Of GLib, only that is used which may fail or needs no memory: all this runs
-   inside the traced program, and g_malloc() and what is made with it, GLib's
-   containers, end the process where there is no memory.
+   Of GLib, only that is used which needs no memory: all this runs inside the
+   traced program, and g_malloc() and what is made with it, GLib's containers,
+   end the process where there is no memory.
 
    Included before any other header but Python.h. */
 
@@ -20,6 +20,14 @@
 #endif
 
 #include "pycore_tracer_snapshot.h"
+
+/* Of a variable: the array goes when it does. */
+static inline void
+_PySnapshot_ReleaseAt(void *variable)
+{
+    _PySnapshot_Release(*(void **)variable);
+}
+#define SNAPSHOT_AUTO __attribute__((cleanup(_PySnapshot_ReleaseAt)))
 
 static inline uint64_t *
 _PySnapshot_Measures(const struct tracer_snapshot *s, uint32_t node)

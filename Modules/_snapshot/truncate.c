@@ -8,8 +8,6 @@
 
 #include "snapshot.h"
 
-#include <glib.h>                 // g_autofree
-
 /* Give the measures of an old node to its new one; `buffer` has room for a
    path. */
 static uint32_t
@@ -45,8 +43,8 @@ move_nodes(const struct tracer_snapshot *s, struct snapshot_paths *paths,
            uint32_t *moved)
 {
     uint32_t longest = s->limit < s->nnodes ? s->limit : s->nnodes;
-    g_autofree uint32_t *buffer = _PySnapshot_Array(longest,
-                                                    sizeof(uint32_t));
+    SNAPSHOT_AUTO uint32_t *buffer = _PySnapshot_Array(longest,
+                                                       sizeof(uint32_t));
     int result = buffer == NULL ? -1 : 0;
     for (uint32_t id = 0; result == 0 && id < s->nnodes; id++) {
         moved[id] = SNAPSHOT_NONE;
@@ -66,8 +64,8 @@ must_cut(const struct tracer_snapshot *s)
     if (s->truncate) {
         return 1;
     }
-    g_autofree uint32_t *length = _PySnapshot_Array(s->nnodes,
-                                                    sizeof(uint32_t));
+    SNAPSHOT_AUTO uint32_t *length = _PySnapshot_Array(s->nnodes,
+                                                       sizeof(uint32_t));
     if (length == NULL) {
         return -1;
     }
@@ -95,8 +93,8 @@ _PySnapshot_Truncate(struct tracer_snapshot *s)
         return -1;
     }
     struct snapshot_paths paths;
-    g_autofree uint32_t *moved = _PySnapshot_Array(s->nnodes,
-                                                   sizeof(uint32_t));
+    SNAPSHOT_AUTO uint32_t *moved = _PySnapshot_Array(s->nnodes,
+                                                      sizeof(uint32_t));
     result = _PySnapshot_PathsInit(&paths);
     if (moved == NULL || (result == 0 && move_nodes(s, &paths, moved) < 0)) {
         result = -1;

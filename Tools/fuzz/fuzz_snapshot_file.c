@@ -27,7 +27,7 @@ group(struct tracer_snapshot *s, size_t choice)
     if (_PySnapshot_Group(s, key, cumulative, cumulative ? lines : NULL,
                           &result) == 0)
     {
-        free(result.groups);
+        _PySnapshot_Release(result.groups);
     }
     _PySnapshot_Free(lines == NULL ? NULL : _PySnapshot_SelectLines(s, lines));
     free(lines);
@@ -39,10 +39,10 @@ order(struct tracer_snapshot *s)
     struct snapshot_groups groups;
     uint32_t n;
     if (_PySnapshot_Group(s, SNAPSHOT_BY_TRACEBACK, 0, NULL, &groups) == 0) {
-        free(_PySnapshot_Order(s, &groups, SNAPSHOT_SIZE, &n));
-        free(groups.groups);
+        _PySnapshot_Release(_PySnapshot_Order(s, &groups, SNAPSHOT_SIZE, &n));
+        _PySnapshot_Release(groups.groups);
     }
-    free(_PySnapshot_OrderBlocks(s));
+    _PySnapshot_Release(_PySnapshot_OrderBlocks(s));
 }
 
 static void

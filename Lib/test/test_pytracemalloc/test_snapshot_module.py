@@ -165,8 +165,9 @@ class StockTests(ModuleCase):
                  self.write('sums', 5, traces=False)[0]]
         ours = read(sys.executable, '', files)
         sizes = [line for line in ours if line.startswith('lineno ')]
-        rows = eval(sizes[0].partition(' ')[2],
-                    {'_tracemalloc': Frames})
+        number, rows = eval(sizes[0].partition(' ')[2],
+                            {'_tracemalloc': Frames})
+        self.assertEqual(number, len(rows))
         self.assertEqual(sum(row[2] for row in rows),
                          snapshot.traced_memory[0])
         self.assertEqual({(row[0][0], row[0][1]): row[2] for row in rows},
@@ -199,8 +200,8 @@ class BuildTests(ModuleCase):
         header = 'Include/internal/pycore_tracer_snapshot.h'
         (top / header).parent.mkdir(parents=True)
         text = (TOP / header).read_text()
-        self.assertEqual(text.count('"tracemalloc snapshot 1"'), 1)
-        (top / header).write_text(text.replace('snapshot 1"', 'snapshot 0"'))
+        self.assertEqual(text.count('"tracemalloc snapshot 2"'), 1)
+        (top / header).write_text(text.replace('snapshot 2"', 'snapshot 0"'))
         done = build(top / 'Tools/snapshot-module', sys.executable,
                      self.folder)
         self.assertEqual((done.returncode, done.stderr), (0, ''))
@@ -211,7 +212,7 @@ class BuildTests(ModuleCase):
         self.assertEqual(done.stderr.splitlines()[-1],
                          'ImportError: _tracemalloc_snapshot is of another '
                          'build than this interpreter (tracemalloc snapshot '
-                         '0, not tracemalloc snapshot 1): install both from '
+                         '0, not tracemalloc snapshot 2): install both from '
                          'one build')
 
     def names(self):

@@ -1,0 +1,135 @@
+"""A process that is looked at by its socket beside one that is not.
+
+Looked at each 100 ms for a minute if PYTRACEMALLOC_SLOW=1, else some times in a
+row.  What the program allocates depends on nothing but its input.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+import unittest
+
+from pytracemalloc.client import Client
+from test.test_pytracemalloc.helpers import (
+    DEBUG_HOOKS, FLAVOUR, SANITIZED, SLOW)
+
+LOOKS = 600 if SLOW else 24
+INTERVAL = 0.1 if SLOW else 0     # seconds
+
+PROGRAM = '''
+import gc, os, tracemalloc
+gc.disable()
+
+def deep(n, i):
+    return deep(n - 1, i) if n else [i, {i: str(i)}, bytearray(20)]
+
+def work(n):
+    for i in range(n):
+        kept.append([i, float(i), {i: str(i)}, bytearray(i), deep(i % 40, i)])
+        temporary = [bytearray(900), {i}, "a" * i]
+    del kept[::2]
+
+def measure():
+    tracemalloc.reset_peak()
+    with tracemalloc.measure() as looking:
+        given = os.read(0, 100)
+    looks.append((looking.current, looking.peak, looking.total_size,
+                  looking.total_count))
+    return given
+
+kept, looks = [], []
+base = [deep(i % 50, i) for i in range(200_000)]
+os.write(1, b"ready\\n")
+while given := measure():
+    work(int(given))
+    os.write(1, b"done\\n")
+for look in looks:
+    print(*look)
+'''
+KEYS = 'lineno', 'traceback', 'type', 'function', 'type+lineno', 'domain'
+# What the interpreter's cache of attributes alone has kept since start-up.
+CACHED = 2000
+
+
+def resident_memory(process):
+    with open(f'/proc/{process}/statm') as file:
+        return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
+
+@unittest.skipIf(FLAVOUR == 'ignore', 'what was on a free list is traced')
+class LookingTest(unittest.TestCase):
+    def setUp(self):
+        self.directory = self.enterContext(tempfile.TemporaryDirectory())
+        self.path = os.path.join(self.directory, 'seen.tracemalloc')
+
+    def run_program(self, limit, look):
+        """Return what the program says, its resident memory, and the peak
+        before and after all looks of the second half."""
+        socket = os.path.join(self.directory, 'c.sock')
+        with subprocess.Popen(
+                [sys.executable, f'-Xtracemalloc={limit}',
+                 f'-Xtracemalloc_control={socket}', '-c', PROGRAM], text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                env=os.environ | {'PYTHONHASHSEED': '0'}) as process:
+            self.addCleanup(process.kill)
+            self.assertEqual(process.stdout.readline(), 'ready\n')
+            with Client(socket) as client:
+                for number in range(LOOKS):
+                    if look:
+                        look(client, number)
+                        time.sleep(INTERVAL)
+                    process.stdin.write('200')
+                    process.stdin.flush()
+                    self.assertEqual(process.stdout.readline(), 'done\n')
+                resident = resident_memory(process.pid)
+                peaks = [self.peak(client) for _ in range(2)]
+            said = process.communicate()[0].splitlines()
+        self.assertEqual(process.returncode, 0)
+        return said, resident, peaks
+
+    def look(self, client, number):
+        client.ask('status')
+        client.ask('statistics', key=KEYS[number % len(KEYS)])
+        if number % 10 == 0:
+            client.ask('snapshot', path=self.path, force=True)
+
+    def peak(self, client):
+        """The report of the peak, before and after more looks."""
+        client.ask('snapshot', path=self.path, force=True)
+        snapshot = tracemalloc.Snapshot.load(self.path)
+        for number in range(len(KEYS)):
+            self.look(client, number)
+        return snapshot.traced_memory[1], [
+            (stat.traceback, stat.peak_size, stat.peak_count)
+            for stat in snapshot.statistics('traceback', order='peak_size')]
+
+    def test_nothing_changes(self):
+        for limit in ('1', '25') if SLOW else ('25',):
+            with self.subTest(limit=limit):
+                alone, resident, _ = self.run_program(limit, None)
+                seen, resident_seen, peaks = self.run_program(limit, self.look)
+                self.compare(seen, alone)
+                self.assertEqual(*peaks)
+                if SLOW:
+                    print(f'{limit} frames: {resident} and {resident_seen} '
+                          f'bytes resident')
+                if not DEBUG_HOOKS and not SANITIZED:
+                    self.assertLess(resident_seen, resident * 1.01)
+                    self.assertGreater(resident_seen, resident * 0.99)
+
+    def compare(self, seen, alone):
+        self.assertEqual(len(seen), LOOKS + 1)
+        lost = []
+        for new, old in zip(seen, alone, strict=True):
+            new_size, *new = map(int, new.split())
+            old_size, *old = map(int, old.split())
+            self.assertEqual(new, old)
+            lost.append(old_size - new_size)
+        self.assertLess(sum(map(abs, lost)), CACHED)
+
+
+if __name__ == '__main__':
+    unittest.main()
