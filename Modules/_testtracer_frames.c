@@ -1,6 +1,6 @@
 /* Frames that an extension makes with its own copy of CPython's initialiser,
-   as it was compiled before the tracer had a byte in a frame: that byte stays
-   what it was.  There are two kinds: a function that evaluates frames (PEP
+   as it was compiled before the tracer had a byte in a frame: in 3.13 that byte
+   stays what it was.  There are two kinds: a function that evaluates frames (PEP
    523) gives the interpreter another frame than it got, and compiled code
    links frames in by hand, which the interpreter never runs. */
 
@@ -9,12 +9,44 @@
 #endif
 
 #include "Python.h"
-#include "pycore_frame.h"         // _PyInterpreterFrame
+#include "pycore_tracer_compat.h"
 #include "pycore_interp.h"        // _PyEval_EvalFrameDefault()
 #include "pycore_pystate.h"       // _PyThreadState_GET()
 #include "_testtracer.h"
 
-/* What _PyFrame_Initialize() sets. */
+/* What CPython's initialiser sets, with new references.  From 3.14 on, it
+   clears the mark. */
+#ifdef _PyTracer_STACKREFS
+
+#define COUNTED_NULL PyStackRef_NULL
+
+static void
+initialize(_PyInterpreterFrame *frame, PyObject *func, PyObject *locals)
+{
+    PyCodeObject *code = (PyCodeObject *)((PyFunctionObject *)func)->func_code;
+    _PyFrame_Initialize(_PyThreadState_GET(), frame,
+                        PyStackRef_FromPyObjectNew(func), locals, code,
+                        code->co_nlocalsplus, NULL);
+}
+
+static PyObject *
+function_of(_PyInterpreterFrame *frame)
+{
+    return PyStackRef_AsPyObjectBorrow(frame->f_funcobj);
+}
+
+static void
+clear(_PyInterpreterFrame *frame)
+{
+    Py_XDECREF(frame->f_locals);
+    PyStackRef_CLOSE(frame->f_funcobj);
+    PyStackRef_CLOSE(frame->f_executable);
+}
+
+#else
+
+#define COUNTED_NULL NULL
+
 static void
 initialize(_PyInterpreterFrame *frame, PyObject *func, PyObject *locals)
 {
@@ -32,6 +64,22 @@ initialize(_PyInterpreterFrame *frame, PyObject *func, PyObject *locals)
     frame->owner = FRAME_OWNED_BY_THREAD;
 }
 
+static PyObject *
+function_of(_PyInterpreterFrame *frame)
+{
+    return frame->f_funcobj;
+}
+
+static void
+clear(_PyInterpreterFrame *frame)
+{
+    Py_XDECREF(frame->f_locals);
+    Py_DECREF(frame->f_funcobj);
+    Py_DECREF(frame->f_executable);
+}
+
+#endif
+
 /* NULL: there is no room in this piece of the stack. */
 static _PyInterpreterFrame *
 push(PyThreadState *tstate, int size)
@@ -39,9 +87,9 @@ push(PyThreadState *tstate, int size)
     if (!_PyThreadState_HasStackSpace(tstate, size)) {
         return NULL;
     }
-    PyObject **frame = tstate->datastack_top;
+    void *frame = tstate->datastack_top;
     tstate->datastack_top += size;
-    return (_PyInterpreterFrame *)frame;
+    return frame;
 }
 
 /* End a frame that nobody has run. */
@@ -49,9 +97,7 @@ static void
 pop(PyThreadState *tstate, _PyInterpreterFrame *frame)
 {
     assert(frame->frame_obj == NULL);
-    Py_XDECREF(frame->f_locals);
-    Py_DECREF(frame->f_funcobj);
-    Py_DECREF(frame->f_executable);
+    clear(frame);
     _PyThreadState_PopFrame(tstate, frame);
 }
 
@@ -70,11 +116,11 @@ evaluate(PyThreadState *tstate, _PyInterpreterFrame *frame, int throwflag)
         return _PyEval_EvalFrameDefault(tstate, frame, throwflag);
     }
     evaluated++;
-    initialize(ours, frame->f_funcobj, frame->f_locals);
+    initialize(ours, function_of(frame), frame->f_locals);
     frame->f_locals = NULL;
     for (int i = 0; i < _PyFrame_GetCode(frame)->co_nlocalsplus; i++) {
         ours->localsplus[i] = frame->localsplus[i];
-        frame->localsplus[i] = NULL;
+        frame->localsplus[i] = COUNTED_NULL;
     }
     PyObject *result = _PyEval_EvalFrameDefault(tstate, ours, 0);
     pop(tstate, frame);
@@ -118,7 +164,7 @@ call_below(PyObject *Py_UNUSED(module), PyObject *const *args,
     }
     initialize(frame, function, NULL);
     for (int i = 0; i < code->co_nlocalsplus; i++) {
-        frame->localsplus[i] = NULL;
+        frame->localsplus[i] = COUNTED_NULL;
     }
     frame->instr_ptr += code->_co_firsttraceable;
     frame->previous = tstate->current_frame;

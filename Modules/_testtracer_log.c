@@ -20,7 +20,7 @@
 
 #undef NDEBUG
 #include "Python.h"
-#include "pycore_frame.h"         // _PyFrame_IsIncomplete()
+#include "pycore_tracer_compat.h"
 #include "pycore_object.h"        // _PyType_PreHeaderSize()
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_visit.h"

@@ -15,7 +15,7 @@
 #include "pycore_genobject.h"     // PyAsyncGenASend
 #include "pycore_interp.h"        // PyInterpreterState
 #include "pycore_obmalloc.h"      // struct pool_header
-#include "pycore_tracer.h"        // enum _PyTracer_freelist
+#include "pycore_tracer_compat.h" // _PyTracer_LISTS()
 #include "_testtracer.h"
 
 struct walk {
@@ -50,7 +50,31 @@ walk_memory_errors(struct walk *w, PyInterpreterState *interp)
     }
 }
 
-#ifdef WITH_FREELISTS
+#ifdef _PyTracer_LISTS
+static void
+walk_list(struct walk *w, const struct _Py_freelist *list,
+          enum _PyTracer_freelist kind, size_t header)
+{
+    for (void *op = list->freelist; op != NULL; op = *(void **)op) {
+        found(w, (const char *)op - header, kind);
+    }
+}
+
+/* All lists, each by the name of its field. */
+static void
+walk_lists(struct walk *w, const struct _Py_freelists *lists)
+{
+#define WALK(FIELD, KIND, HEADER)                                       \
+    for (size_t i = 0; i < sizeof(lists->FIELD)                         \
+                           / sizeof(struct _Py_freelist); i++)          \
+    {                                                                   \
+        walk_list(w, (const struct _Py_freelist *)&lists->FIELD + i,    \
+                  _PyTracer_##KIND, HEADER);                            \
+    }
+    _PyTracer_LISTS(WALK)
+#undef WALK
+}
+#elif defined(WITH_FREELISTS)
 static void
 walk_tuples(struct walk *w, const struct _Py_tuple_freelist *tuples)
 {
@@ -109,7 +133,9 @@ _TestTracer_WalkFreelists(struct parked_block *blocks, size_t n)
     struct walk w = {blocks, n, 0};
     PyInterpreterState *interp = PyInterpreterState_Get();
     walk_memory_errors(&w, interp);
-#ifdef WITH_FREELISTS
+#ifdef _PyTracer_LISTS
+    walk_lists(&w, &interp->object_state.freelists);
+#elif defined(WITH_FREELISTS)
     const struct _Py_object_freelists *lists = &interp->object_state.freelists;
     walk_tuples(&w, &lists->tuples);
     walk_linked(&w, lists);

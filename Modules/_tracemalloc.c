@@ -18,6 +18,7 @@
 #include "pycore_tracer_text.h"
 #include "pycore_tracer_lookup.h"
 #include "pycore_tracer_start.h"
+#include "pycore_unicodeobject.h" // _PyUnicode_EqualToASCIIString()
 #include "_tracemalloc.h"
 
 PyDoc_STRVAR(is_tracing_doc,
@@ -175,7 +176,7 @@ get_freelist_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
 {
     uint64_t stats[_PyTracer_NFREELISTS][2] = {{0}};
     _PyTracer_Lock();
-    for (int i = 0; _PyTracer.tracing && i < _PyTracer_NFREELISTS; i++) {
+    for (int i = 0; _PyTracer.tracing && i < _PyTracer_HAS_FREELISTS; i++) {
         _PyTracer_GetParked(i, &stats[i][0], &stats[i][1]);
     }
     _PyTracer_Unlock();

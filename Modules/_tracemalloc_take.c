@@ -8,6 +8,7 @@
 #endif
 
 #include "Python.h"
+#include "pycore_tracer_compat.h"
 #include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_take.h"
 #include "_tracemalloc.h"
@@ -27,7 +28,7 @@ _PyTracemalloc_ParkedDict(uint64_t (*parked)[2])
 #undef NAME
     };
     PyObject *dict = PyDict_New();
-    for (int i = 0; dict != NULL && i < _PyTracer_NFREELISTS; i++) {
+    for (int i = 0; dict != NULL && i < _PyTracer_HAS_FREELISTS; i++) {
         PyObject *value = Py_BuildValue(
             "KK", (unsigned long long)parked[i][0],
             (unsigned long long)parked[i][1]);

@@ -21,4 +21,9 @@ tracer_free_in_pool(OMState *state, poolp pool, void *block)
 #include "tracer_pymalloc_fused.c.h"
 #include "tracer_pymalloc_short.c.h"
 #include "tracer_pymalloc_freelists.c.h"
+#ifdef _PyTracer_LISTS
+#  include "tracer_pymalloc_generic.c.h"
+#else
+#  include "tracer_pymalloc_named.c.h"
+#endif
 #include "tracer_pymalloc_install.c.h"

@@ -94,7 +94,9 @@ shrink(void)
 }
 
 /* What the cache knows of dead instructions does no harm until new ones may
-   stand at their addresses.  Code objects die in crowds, so this is rare. */
+   stand at their addresses.  Code objects die in crowds, so this is rare.  An
+   empty line has no node: a frame may have no instruction (the lowest of a
+   thread, from 3.15 on). */
 void
 _PyTracer_CodeNew(void)
 {
@@ -109,7 +111,7 @@ _PyTracer_CodeNew(void)
     for (size_t i = 0; i < cache_size.lines; i++) {
         struct tracer_cache_line *line = &_PyTracer_cache[i];
         if ((uintptr_t)line->instr - low < length) {
-            line->instr = NULL;
+            *line = (struct tracer_cache_line){NULL, 0, TRACER_NODE_NONE};
         }
     }
     _PyTracer_codes.dead_high = 0;

@@ -26,6 +26,8 @@ kind_of(enum _PyTracer_freelist list)
     case _PyTracer_DICT_KEYS:
     case _PyTracer_DEQUE_BLOCK:
     case _PyTracer_PROFILER:
+    case _PyTracer_UNICODE_WRITER:
+    case _PyTracer_BYTES_WRITER:
         return TRACER_MEMORY;
     case _PyTracer_OBJECT_STACK:
         return TRACER_RAW;
@@ -38,9 +40,11 @@ static void
 move_small(enum _PyTracer_freelist list, void *block, uint32_t *entry,
            size_t block_size, size_t size, uint32_t node)
 {
-    uint32_t domain = *entry == 0 || *entry == TRACER_ENTRY_MAPPED
-                      ? kind_of(list) != TRACER_OBJECT
-                      : TRACER_ENTRY_DOMAIN(*entry);
+    uint32_t domain = kind_of(list) != TRACER_OBJECT;
+    if (*entry != 0 && *entry != TRACER_ENTRY_MAPPED) {
+        domain = TRACER_ENTRY_DOMAIN(*entry);
+        size = TRACER_ENTRY_SIZE(*entry);       // an int may have another
+    }
     _PyTracer_DropEntry(entry, (uintptr_t)block);
     if (node == TRACER_NODE_NONE) {
         (void)_PyTracer_CountUntraced();
@@ -72,7 +76,7 @@ move_locked(enum _PyTracer_freelist list, void *block, size_t size,
             uint32_t node)
 {
     _PyTracer_ASSERT_LOCKED();
-    assert(list < _PyTracer_NFREELISTS && block != NULL);
+    assert(list < _PyTracer_HAS_FREELISTS && block != NULL);
     size_t block_size;
     uint32_t *entry = _PyTracer_Entry(block, 1, &block_size);
     if (entry != NULL) {

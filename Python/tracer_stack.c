@@ -1,14 +1,13 @@
 /* Capture of the Python stack in O(what changed).
 
    Each thread has a shadow stack: an entry (frame, instruction, node) for
-   each frame of the last capture, oldest first.  The byte tracer_mark of a
-   frame says that it has been put there; it is cleared when a frame is
-   created, and when a generator's or coroutine's is suspended.  A capture
-   walks from the top frame down to the first marked frame that is found on
-   the shadow stack.  That one may have moved to another instruction;
-   everything below it is suspended in a call and cannot have changed.  A
-   marked frame that is not found (a greenlet swaps whole stacks) counts as
-   unmarked.
+   each frame of the last capture, oldest first.  The mark of a frame says that
+   it has been put there; it is cleared when a frame is created, and when a
+   generator's or coroutine's is suspended.  A capture walks from the top frame
+   down to the first marked frame that is found on the shadow stack.  That one
+   may have moved to another instruction; everything below it is suspended in a
+   call and cannot have changed.  A marked frame that is not found (a greenlet
+   swaps whole stacks) counts as unmarked.
 
    Where generators or coroutines are nested, all their frames are suspended
    and resumed at once.  Their entries are still there, and most of the time
@@ -318,7 +317,7 @@ static void
 unmark(_PyInterpreterFrame *frame, const _PyInterpreterFrame *end)
 {
     for (; frame != end; frame = frame->previous) {
-        frame->tracer_mark = 0;
+        _PyTracer_Mark(frame, 0);
     }
 }
 
@@ -337,7 +336,7 @@ resume_frames(struct tracer_stack *s, _PyInterpreterFrame *top)
     const struct entry *live_end = s->entries + s->depth;
     size_t depth = (size_t)(e - s->entries) + 1;
     uint32_t parent = e->parent;
-    top->tracer_mark = 1;
+    _PyTracer_Mark(top, 1);
     _PyInterpreterFrame *frame = top->previous;
     for (; frame != NULL && e > s->entries; frame = frame->previous) {
         if (e[-1].frame != frame) {
@@ -362,7 +361,7 @@ resume_frames(struct tracer_stack *s, _PyInterpreterFrame *top)
             }
             return 1;
         }
-        frame->tracer_mark = 1;
+        _PyTracer_Mark(frame, 1);
         parent = e->parent;
     }
     unmark(top, frame);
@@ -460,7 +459,7 @@ push_frames(struct tracer_stack *s, size_t n)
         }
         assert(last_site(e)->instr == frame->instr_ptr
                && last_site(e)->node != TRACER_NODE_NONE);
-        frame->tracer_mark = 1;
+        _PyTracer_Mark(frame, 1);
         parent = last_site(e)->node;
     }
     assert(depth <= s->trusted && depth <= s->capacity);
@@ -555,7 +554,7 @@ pop_one(struct _PyTracer_top *top, const _PyInterpreterFrame *frame)
     if (e->frame != frame || (site = known_site(e)) == NULL) {
         return TRACER_NODE_NONE;
     }
-    assert(frame->tracer_mark && site->node != TRACER_NODE_NONE);
+    assert(_PyTracer_IsMarked(frame) && site->node != TRACER_NODE_NONE);
     s->depth--;
     top->frame = e->frame;
     top->parent = e->parent;

@@ -359,7 +359,7 @@ copy_totals(struct tracer_totals *totals)
     totals->untraced = _PyTracer.untraced;
     totals->folded = _PyTracer_tree.folded;
     totals->pruned = _PyTracer_tree.pruned;
-    for (int i = 0; i < _PyTracer_NFREELISTS; i++) {
+    for (int i = 0; i < _PyTracer_HAS_FREELISTS; i++) {
         _PyTracer_GetParked(i, &totals->parked[i][0], &totals->parked[i][1]);
     }
 }

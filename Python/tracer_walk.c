@@ -51,15 +51,14 @@ find_reason(const PyThreadState *tstate)
     if (tstate == NULL) {
         return UNKNOWN;
     }
-    switch (tstate->_whence) {
-    case _PyThreadState_WHENCE_THREADING:
+    if (_PyTracer_IsPythonThread(tstate)) {
         return THREAD_START;
-    case _PyThreadState_WHENCE_GILSTATE:
-        return C_THREAD;
-    default:
-        return _Py_IsMainInterpreter(tstate->interp) ? MAIN_PROGRAM
-                                                     : SUBINTERPRETER;
     }
+    if (_PyTracer_IsCThread(tstate)) {
+        return C_THREAD;
+    }
+    return _Py_IsMainInterpreter(tstate->interp) ? MAIN_PROGRAM
+                                                 : SUBINTERPRETER;
 }
 
 static uint32_t

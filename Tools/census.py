@@ -1,16 +1,19 @@
 """Compare the free lists and hooks of a CPython tree with the census.
 
-Two things are counted in the C sources: every call of a free-list hook, with
-its file, function and kind; and every identifier that looks like a free list
-(`numfree`, `freelist`, ...), file by file. patches/SERIES/census.txt holds
-what is expected, one line each:
+Counted in the C sources are: every call of a free-list hook, with its file,
+function and kind; every field of the structure of all free lists, where
+CPython has one; every identifier that looks like a free list of another kind
+(`numfree`, `freelist`, ...), file by file; and whatever reads the byte of
+frames that the tracer has for its mark where that is CPython's own field.
+patches/SERIES/census.txt holds what is expected, one line each:
 
     hook FILE FUNCTION HOOK KIND
+    list FIELD
     seen FILE IDENTIFIER,IDENTIFIER,... REMARK
 
-A hook too few or too many, a file that only parks or only unparks, and an
-identifier that the census does not know (a free list that a new release adds,
-perhaps) is a problem. `--update` rewrites the census from the tree; remarks
+A hook too few or too many, a file that only parks or only unparks, a list or
+an identifier that the census does not know (a free list that a new release
+adds, perhaps), and a reader of the mark is a problem. `--update` rewrites the census from the tree; remarks
 stay, new identifiers get the remark "?", which is itself a problem until
 somebody has looked.
 """
@@ -20,7 +23,7 @@ import re
 import sys
 
 DIRECTORIES = ('Include', 'Modules', 'Objects', 'Parser', 'Python')
-HOOK = re.compile(r'_PyTracer_((?:UN)?PARK(?:_GC|_HOT)?)\((\w+)')
+HOOK = re.compile(r'_PyTracer_((?:UN)?PARK(?:_GC|_HOT|_LISTED)?)\((\w+)')
 FUNCTION = re.compile(r'^(?:[A-Za-z_][\w *]* \*?)?(\w+)\(')
 LOOKS_FREE = re.compile(r'\b\w*(?:free_?list|num_?free|free_?blocks|freeslot'
                         r'|slice_cache)\w*\b', re.IGNORECASE)
@@ -29,7 +32,14 @@ NO_LIST = re.compile(r'WITH_FREELISTS|pycore_freelist|Py_INTERNAL_FREELIST_H'
                      r'|\w*ClearFreeLists?|\w*ClearAllFreeLists'
                      r'|_Py_object_freelists|_Py_object_freelists_GET'
                      r'|freelists|from_freelist|to_freelist|\w*MAX\w*'
-                     r'|\w*_NFREELISTS|PyCode_GetNumFree')
+                     r'|\w*_NFREELISTS|PyCode_GetNumFree'
+                     # One structure has them all.
+                     r'|_Py_freelists?|_Py_freelists_GET|pycore_freelist_state'
+                     r'|Py_INTERNAL_FREELIST_STATE_H|_Py_FREELIST_\w+'
+                     r'|_PyFreeList_\w+|_PyTracer_\w+')
+LIST = re.compile(r'^    struct _Py_freelist (\w+)', re.MULTILINE)
+LISTS = 'Include/internal/pycore_freelist_state.h'
+MARK = re.compile(r'(?:->|\.)visited\b(?! = 0;)')
 COMMENT = re.compile(r'//[^\n]*|/\*.*?\*/', re.DOTALL)
 
 
@@ -46,12 +56,17 @@ def blank(match):
 
 
 def look(tree):
-    """The census of the tree: (hook lines, {file: identifiers})."""
-    hooks, seen = [], {}
+    """The census of the tree: (hook lines, list lines, {file: identifiers},
+    places that read the mark)."""
+    hooks, lists, seen, readers = [], [], {}, []
     for path in sources(tree):
         name = path.relative_to(tree).as_posix()
         function = '?'
         text = COMMENT.sub(blank, path.read_text(encoding='utf-8'))
+        if name == LISTS:
+            lists = [f'list {field}' for field in LIST.findall(text)]
+        readers += [f'{name}:{text.count(chr(10), 0, match.start()) + 1}'
+                    for match in MARK.finditer(text)]
         for line in text.splitlines():
             if match := FUNCTION.match(line):
                 function = match.group(1)
@@ -60,26 +75,35 @@ def look(tree):
             for word in LOOKS_FREE.findall(line):
                 if not NO_LIST.fullmatch(word):
                     seen.setdefault(name, set()).add(word)
-    return sorted(hooks), seen
+    return sorted(hooks), sorted(lists), seen, readers
 
 
 def read(path):
-    """The census file: (hook lines, {file: (identifiers, remark)})."""
-    hooks, seen = [], {}
+    """The census file: (hook lines, list lines, {file: (identifiers,
+    remark)})."""
+    hooks, lists, seen = [], [], {}
     for line in path.read_text().splitlines():
         if line.startswith('hook '):
             hooks.append(line.strip())
+        elif line.startswith('list '):
+            lists.append(line.strip())
         elif line.startswith('seen '):
             _, name, words, remark = line.split(None, 3)
             seen[name] = set(words.split(',')), remark
-    return sorted(hooks), seen
+    return sorted(hooks), sorted(lists), seen
 
 
 def check(tree, path):
     """What differs between the tree and the census, one string each."""
-    hooks, seen = look(tree)
-    known_hooks, known = read(path)
-    problems = []
+    hooks, lists, seen, readers = look(tree)
+    known_hooks, known_lists, known = read(path)
+    problems = [f'{where}: reads the byte of frames that is the mark of the'
+                f' tracer; give it one of its own' for where in readers]
+    problems += [f'{LISTS}: {line.removeprefix("list ")} is a free list that'
+                 f' {path.name} does not know; put it into _PyTracer_LISTS()'
+                 for line in set(lists) - set(known_lists)]
+    problems += [f'{LISTS}: {line.removeprefix("list ")} is gone'
+                 for line in set(known_lists) - set(lists)]
     for line in set(hooks) | set(known_hooks):
         have, want = hooks.count(line), known_hooks.count(line)
         if have != want:
@@ -99,11 +123,12 @@ def check(tree, path):
 
 
 def update(tree, path):
-    hooks, seen = look(tree)
-    old = read(path)[1] if path.exists() else {}
+    hooks, lists, seen, _ = look(tree)
+    old = read(path)[2] if path.exists() else {}
     lines = ['# Written by Tools/census.py --update, but for the remarks at',
              '# the end: what it is that looks like a free list there.', '']
     lines += hooks + ['']
+    lines += [*lists, ''] if lists else []
     for name, words in sorted(seen.items()):
         known_words, remark = old.get(name, (set(), '?'))
         remark = remark if words <= known_words else '?'
@@ -127,9 +152,9 @@ def main():
     for problem in problems:
         print(f'census: {problem}', file=sys.stderr)
     if not problems:
-        hooks, seen = look(options.src)
-        print(f'census: {len(hooks)} hooks, {len(seen)} files with free lists,'
-              f' all known')
+        hooks, lists, seen, _ = look(options.src)
+        print(f'census: {len(hooks)} hooks, {len(lists)} generic lists,'
+              f' {len(seen)} files with others, all known')
     return 1 if problems else 0
 
 

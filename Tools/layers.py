@@ -45,7 +45,8 @@ TRACER = {
         ('record', 'freelist'),
     'allocator functions':
         ('hooks', 'pymalloc', 'pymalloc_head', 'pymalloc_fused',
-         'pymalloc_short', 'pymalloc_freelists', 'pymalloc_install'),
+         'pymalloc_short', 'pymalloc_freelists', 'pymalloc_named',
+         'pymalloc_generic', 'pymalloc_install'),
     'control: start, stop, alarms':
         ('tracemalloc', 'start', 'startup', 'services', 'install', 'hide',
          'alarm', 'gils', 'tasks', 'lookup', 'visit'),

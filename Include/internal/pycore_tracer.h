@@ -12,6 +12,10 @@
        `block` has just been put on a free list: it is neither live nor freed.
    _PyTracer_UNPARK(kind, block, size)
        `block` has just been taken off a free list: it is allocated here, now.
+   _PyTracer_PARK_LISTED(list, op)
+   _PyTracer_UNPARK_LISTED(list, op)
+       The same where CPython has one structure for all free lists: which list
+       it is tells the rest, see pycore_tracer_compat.h.
    A block that leaves a free list for the allocator (a drain) needs no hook:
    the allocator's own free ends it. */
 
@@ -28,7 +32,9 @@ extern "C" {
 #include <limits.h>               // INT_MAX
 #include <stdint.h>               // uint32_t
 
-/* Free lists of the CPython tree: enum suffix, name in reports. */
+/* Free lists of CPython: enum suffix, name in reports.  Those that a series
+   brings come after those of the series before: each has the first
+   _PyTracer_HAS_FREELISTS of them (pycore_tracer_compat.h). */
 #define _PyTracer_FREELISTS(X)          \
     X(FLOAT, "float")                   \
     X(TUPLE, "tuple")                   \
@@ -43,7 +49,18 @@ extern "C" {
     X(MEMORY_ERROR, "memory_error")     \
     X(FUTURE_ITER, "future_iter")       \
     X(DEQUE_BLOCK, "deque_block")       \
-    X(PROFILER, "profiler")
+    X(PROFILER, "profiler")             \
+    X(INT, "int")                       \
+    X(LIST_ITER, "list_iter")           \
+    X(TUPLE_ITER, "tuple_iter")         \
+    X(RANGE, "range")                   \
+    X(RANGE_ITER, "range_iter")         \
+    X(UNICODE_WRITER, "unicode_writer") \
+    X(C_FUNCTION, "c_function")         \
+    X(C_METHOD, "c_method")             \
+    X(METHOD, "method")                 \
+    X(COMPLEX, "complex")               \
+    X(BYTES_WRITER, "bytes_writer")
 
 enum _PyTracer_freelist {
 #define _PyTracer_FREELIST_ENUM(NAME, TEXT) _PyTracer_##NAME,
@@ -76,11 +93,19 @@ extern void _PyTracer_Unpark_DICT_KEYS(void *op);
 extern void _PyTracer_Park_SLICE(void *op);
 extern void _PyTracer_Unpark_SLICE(void *op);
 
+struct _Py_freelist;
+PyAPI_FUNC(void) _PyTracer_ParkListed(const struct _Py_freelist *list,
+                                      void *op);
+PyAPI_FUNC(void) _PyTracer_UnparkListed(const struct _Py_freelist *list,
+                                        void *op);
+
 #ifdef PYTRACEMALLOC_FREELISTS_IGNORE
 #  define _PyTracer_PARK(KIND, BLOCK, SIZE) ((void)0)
 #  define _PyTracer_UNPARK(KIND, BLOCK, SIZE) ((void)0)
 #  define _PyTracer_PARK_HOT(KIND, OP) ((void)0)
 #  define _PyTracer_UNPARK_HOT(KIND, OP) ((void)0)
+#  define _PyTracer_PARK_LISTED(LIST, OP) ((void)0)
+#  define _PyTracer_UNPARK_LISTED(LIST, OP) ((void)0)
 #else
 #  define _PyTracer_PARK_HOT(KIND, OP)                                  \
     do {                                                                \
@@ -106,6 +131,26 @@ extern void _PyTracer_Unpark_SLICE(void *op);
             _PyTracer_Unpark(_PyTracer_##KIND, (BLOCK), (SIZE));        \
         }                                                               \
     } while (0)
+#  define _PyTracer_PARK_LISTED(LIST, OP)                               \
+    do {                                                                \
+        if (__builtin_expect(_PyTracer_enabled, 0)) {                   \
+            _PyTracer_ParkListed((LIST), (OP));                         \
+        }                                                               \
+    } while (0)
+#  define _PyTracer_UNPARK_LISTED(LIST, OP)                             \
+    do {                                                                \
+        if (__builtin_expect(_PyTracer_enabled, 0)) {                   \
+            _PyTracer_UnparkListed((LIST), (OP));                       \
+        }                                                               \
+    } while (0)
+#endif
+
+/* Does anything go to the lists that one structure serves?  In the flavour
+   "disable" nothing does; where CPython has an option for that, it is given. */
+#ifdef PYTRACEMALLOC_FREELISTS_DISABLE
+#  define _PyTracer_KEEPS_FREELISTS 0
+#else
+#  define _PyTracer_KEEPS_FREELISTS 1
 #endif
 
 /* The same for an object with a GC header in front. */
@@ -133,7 +178,7 @@ extern void _PyTracer_Unpark_SLICE(void *op);
    looks.  A tuple too large for one, which realloc() would leave where it is,
    gets a new block when it shrinks to a size that is parked.  0, or -1 with an
    exception and *tuple NULL, as _PyTuple_Resize(). */
-#ifdef WITH_FREELISTS
+#if _PyTracer_KEEPS_FREELISTS
 #  define _PyTracer_SHRINKS(OLD_SIZE, NEW_SIZE)                         \
        ((OLD_SIZE) > PyTuple_MAXSAVESIZE && (NEW_SIZE) <= PyTuple_MAXSAVESIZE)
 #else

@@ -11,7 +11,7 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
-#include "pycore_frame.h"                 // _PyInterpreterFrame
+#include "pycore_tracer_compat.h"
 #include "pycore_tracer_index.h"
 #include "pycore_tracer_tree.h"
 

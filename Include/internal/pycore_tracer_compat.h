@@ -22,11 +22,18 @@ extern "C" {
 #include "pycore_lock.h"          // PyMutex_LockFast()
 #include "pycore_runtime.h"       // _PyRuntime
 
-#if PY_VERSION_HEX < 0x030d0000 || PY_VERSION_HEX >= 0x030e0000
-#  error "the tracer knows CPython 3.13"
+#if PY_VERSION_HEX < 0x030d0000 || PY_VERSION_HEX >= 0x03100000
+#  error "the tracer knows CPython 3.13 to 3.15"
 #endif
 #ifdef Py_GIL_DISABLED
 #  error "the tracer relies on the GIL"
+#endif
+
+#if PY_VERSION_HEX >= 0x030e0000
+#  include "pycore_bytesobject.h"         // PyBytesWriter of 3.15
+#  include "pycore_freelist_state.h"      // struct _Py_freelists
+#  include "pycore_interpframe.h"         // _PyFrame_GetBytecode()
+#  include "pycore_object_stack.h"        // _PyObjectStackChunk
 #endif
 
 /* --- Frames and code objects.  GIL, or the frames of this thread. */
@@ -36,6 +43,36 @@ _PyTracer_TopFrame(const PyThreadState *tstate)
 {
     return tstate->current_frame;
 }
+
+/* The mark of the tracer.  From 3.14 on it is a field that CPython clears in
+   each new frame, extensions' own copies of its initialiser too, and that
+   nothing reads.  In 3.13 it is a field of ours. */
+#if PY_VERSION_HEX >= 0x030e0000
+
+#define _PyTracer_MARK visited
+#define _PyTracer_STACKREFS       // what a frame refers to are _PyStackRefs
+
+static inline Py_ALWAYS_INLINE int
+_PyTracer_RunsMarked(const _PyInterpreterFrame *frame)
+{
+    return frame->visited;
+}
+
+static inline int
+_PyTracer_IsMarked(const _PyInterpreterFrame *frame)
+{
+    return frame->visited;
+}
+
+static inline _Py_CODEUNIT *
+_PyTracer_FirstInstr(_PyInterpreterFrame *frame)
+{
+    return _PyFrame_GetBytecode(frame);
+}
+
+#else
+
+#define _PyTracer_MARK tracer_mark
 
 /* Frames that an extension has made with its own copy of CPython's initialiser
    begin with any mark.  Their other fields say that the interpreter does not
@@ -55,11 +92,25 @@ _PyTracer_IsMarked(const _PyInterpreterFrame *frame)
            && (frame->stacktop < 0 || frame->return_offset != 0);
 }
 
+static inline _Py_CODEUNIT *
+_PyTracer_FirstInstr(_PyInterpreterFrame *frame)
+{
+    return _PyCode_CODE(_PyFrame_GetCode(frame));
+}
+
+#endif
+
+static inline Py_ALWAYS_INLINE void
+_PyTracer_Mark(_PyInterpreterFrame *frame, int mark)
+{
+    frame->_PyTracer_MARK = mark;
+}
+
 /* Number of the code unit at which the frame is. */
 static inline int
 _PyTracer_InstrOffset(_PyInterpreterFrame *frame)
 {
-    return (int)(frame->instr_ptr - _PyCode_CODE(_PyFrame_GetCode(frame)));
+    return (int)(frame->instr_ptr - _PyTracer_FirstInstr(frame));
 }
 
 /* Where the instructions are: [*low, *high). */
@@ -70,13 +121,40 @@ _PyTracer_InstrRange(PyCodeObject *code, uintptr_t *low, uintptr_t *high)
     *high = (uintptr_t)(_PyCode_CODE(code) + Py_SIZE(code));
 }
 
+/* --- Who made a thread: Python code, or C code that has asked for the GIL */
+
+static inline int
+_PyTracer_IsPythonThread(const PyThreadState *tstate)
+{
+#if PY_VERSION_HEX >= 0x030f0000
+    if (tstate->_whence == _PyThreadState_WHENCE_THREADING_DAEMON) {
+        return 1;
+    }
+#endif
+    return tstate->_whence == _PyThreadState_WHENCE_THREADING;
+}
+
+static inline int
+_PyTracer_IsCThread(const PyThreadState *tstate)
+{
+#if PY_VERSION_HEX >= 0x030f0000
+    return tstate->_whence == _PyThreadState_WHENCE_C_API;
+#else
+    return tstate->_whence == _PyThreadState_WHENCE_GILSTATE;
+#endif
+}
+
 /* --- Locks and pending calls */
 
 /* 0: somebody has it. */
 static inline int
 _PyTracer_TryMutex(PyMutex *mutex)
 {
+#if PY_VERSION_HEX >= 0x030e0000
+    return PyMutex_LockFast(mutex);
+#else
     return PyMutex_LockFast(&mutex->_bits);
+#endif
 }
 
 /* Of the pending calls of the main thread. */
@@ -140,10 +218,15 @@ _PyTracer_SetTable(const PyObject *op)
     return set->table == set->smalltable ? NULL : set->table;
 }
 
+/* From 3.15 on a bytes object, which is a block of its own. */
 static inline const void *
 _PyTracer_BytearrayBuffer(const PyObject *op)
 {
+#if PY_VERSION_HEX >= 0x030f0000
+    return ((const PyByteArrayObject *)op)->ob_bytes_object;
+#else
     return ((const PyByteArrayObject *)op)->ob_bytes;
+#endif
 }
 
 /* Keys that new instances of a class share, or NULL. */
@@ -153,6 +236,69 @@ _PyTracer_CachedKeys(const PyObject *op)
     return ((const PyTypeObject *)op)->tp_flags & Py_TPFLAGS_HEAPTYPE
            ? ((const PyHeapTypeObject *)op)->ht_cached_keys : NULL;
 }
+
+/* --- Free lists: the first so many of enum _PyTracer_freelist are there. */
+
+#if PY_VERSION_HEX >= 0x030f0000
+#  define _PyTracer_HAS_FREELISTS (_PyTracer_BYTES_WRITER + 1)
+#elif PY_VERSION_HEX >= 0x030e0000
+#  define _PyTracer_HAS_FREELISTS (_PyTracer_METHOD + 1)
+#else
+#  define _PyTracer_HAS_FREELISTS (_PyTracer_PROFILER + 1)
+#endif
+
+/* From 3.14 on most of them are fields of one structure: field, kind, how much
+   is in front of what it is given.  (tuples is an array.) */
+#if PY_VERSION_HEX >= 0x030f0000
+#  define _PyTracer_LISTS_OF_315(X)                             \
+    X(complexes, COMPLEX, 0)                                    \
+    X(bytes_writers, BYTES_WRITER, 0)
+#else
+#  define _PyTracer_LISTS_OF_315(X)
+#endif
+#if PY_VERSION_HEX >= 0x030e0000
+#  define _PyTracer_LISTS(X)                                    \
+    X(floats, FLOAT, 0)                                         \
+    X(ints, INT, 0)                                             \
+    X(tuples, TUPLE, _PyTracer_GC_HEADER)                       \
+    X(lists, LIST, _PyTracer_GC_HEADER)                         \
+    X(list_iters, LIST_ITER, _PyTracer_GC_HEADER)               \
+    X(tuple_iters, TUPLE_ITER, _PyTracer_GC_HEADER)             \
+    X(dicts, DICT, _PyTracer_GC_HEADER)                         \
+    X(dictkeys, DICT_KEYS, 0)                                   \
+    X(slices, SLICE, _PyTracer_GC_HEADER)                       \
+    X(ranges, RANGE, 0)                                         \
+    X(range_iters, RANGE_ITER, 0)                               \
+    X(contexts, CONTEXT, _PyTracer_GC_HEADER)                   \
+    X(async_gens, ASYNC_GEN, _PyTracer_GC_HEADER)               \
+    X(async_gen_asends, ASYNC_GEN_ASEND, _PyTracer_GC_HEADER)   \
+    X(futureiters, FUTURE_ITER, _PyTracer_GC_HEADER)            \
+    X(object_stack_chunks, OBJECT_STACK, 0)                     \
+    X(unicode_writers, UNICODE_WRITER, 0)                       \
+    X(pycfunctionobject, C_FUNCTION, _PyTracer_GC_HEADER)       \
+    X(pycmethodobject, C_METHOD, _PyTracer_GC_HEADER)           \
+    X(pymethodobjects, METHOD, _PyTracer_GC_HEADER)             \
+    _PyTracer_LISTS_OF_315(X)
+
+static inline const struct _Py_freelist *
+_PyTracer_FirstList(const PyInterpreterState *interp)
+{
+    return (const struct _Py_freelist *)&interp->object_state.freelists;
+}
+
+/* Size of what is not an object. */
+static inline size_t
+_PyTracer_WriterSize(enum _PyTracer_freelist kind)
+{
+#if PY_VERSION_HEX >= 0x030f0000
+    if (kind == _PyTracer_BYTES_WRITER) {
+        return sizeof(PyBytesWriter);
+    }
+#endif
+    assert(kind == _PyTracer_UNICODE_WRITER);
+    return sizeof(_PyUnicodeWriter);
+}
+#endif
 
 #ifdef __cplusplus
 }

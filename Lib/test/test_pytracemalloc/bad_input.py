@@ -69,7 +69,7 @@ def start():
 def tracebacks():
     made = [object(), Index(), bytearray(9), Type('T', (), {})]
     for anything in (None, 1, -5, 1 << 99, 'x', (), type, len, sys,
-                     [].append, ..., NotImplemented, int, Type, start, *made):
+                     int.__add__, ..., NotImplemented, int, Type, start, *made):
         print(type(anything).__name__,
               tracemalloc.get_object_traceback(anything))
 

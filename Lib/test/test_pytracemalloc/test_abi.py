@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import sysconfig
 import tempfile
 import unittest
@@ -34,16 +35,24 @@ SOURCE = '''
 #include <stddef.h>
 '''
 
+# The header of frames, and how it ends but for the locals.
+if sys.version_info >= (3, 14):
+    FRAMES = 'internal/pycore_interpframe_structs.h'
+    FUNCTION = '    _PyStackRef f_funcobj;'
+    MARK = '    char owner;'
+    PATCHED = 'internal/pycore_freelist.h'
+else:
+    FRAMES = PATCHED = 'internal/pycore_frame.h'
+    FUNCTION = '    PyObject *f_funcobj;'
+    MARK = '    char owner;\n    char tracer_mark;'
+
 # What a patch must not do: a header, a line, what it becomes, what moves.
 BROKEN = (
-    ('internal/pycore_frame.h',
-     '    PyObject *f_funcobj;', '    int moved; PyObject *f_funcobj;',
+    (FRAMES, FUNCTION, '    int moved;' + FUNCTION,
      {'sizeof(struct _PyInterpreterFrame)',
       'offsetof(struct _PyInterpreterFrame, f_funcobj)',
       'offsetof(struct _PyInterpreterFrame, localsplus)'}),
-    ('internal/pycore_frame.h',
-     '    char owner;\n    char tracer_mark;',
-     '    char tracer_mark;\n    char owner;',
+    (FRAMES, MARK, '    char tracer_mark;\n    char owner;',
      {'offsetof(struct _PyInterpreterFrame, owner)'}),
     ('cpython/listobject.h',
      '    Py_ssize_t allocated;', '    Py_ssize_t allocated, longer;',
@@ -171,9 +180,9 @@ class LayoutTests(unittest.TestCase):
                 if found[question] != expected[question]}
 
     def test_stock_headers_are_not_ours(self):
-        patched = self.source.parent / 'patched' / 'Include'
+        patched = self.source.parent / 'patched/Include'
         names = [path.relative_to(patched) for path in patched.rglob('*.h')]
-        self.assertIn(pathlib.Path('internal/pycore_frame.h'), names)
+        self.assertIn(pathlib.Path(PATCHED), names)
         for name in names:
             self.assertEqual((self.include / name).read_bytes(),
                              (patched / name).read_bytes(), name)

@@ -70,7 +70,7 @@ assert "_tracemalloc_snapshot" in sys.modules
 
 # Where a module could register something, before and after its use.
 REGISTERED = '''
-import atexit, codecs, copyreg, gc, os, pickle, signal, sys, threading
+import atexit, codecs, copyreg, gc, os, pickle, re, signal, sys, threading
 def registered():
     return (atexit._ncallbacks(), dict(copyreg.dispatch_table),
             gc.callbacks[:], sys.meta_path[:], sys.path_hooks[:],

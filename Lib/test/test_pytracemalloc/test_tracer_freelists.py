@@ -4,19 +4,29 @@ import cProfile
 import collections
 import contextvars
 import gc
+import re
 import sys
 import tracemalloc
 import unittest
 import warnings
 
+from test.support import import_helper
 from test.test_pytracemalloc.helpers import FLAVOUR, Tracing, live_at, line_of
+
+_testtracer = import_helper.import_module('_testtracer')
 
 N = 80
 
 # CPython has these even when it is built without free lists.
-ALWAYS = {'memory_error', 'future_iter', 'deque_block', 'profiler'}
+ALWAYS = {'memory_error', 'deque_block', 'profiler'}
+if sys.version_info < (3, 14):
+    ALWAYS.add('future_iter')
 # How many of N each keeps.
-KEPT = {'slice': 1, 'memory_error': 16, 'deque_block': 16}
+KEPT = {'slice': 1, 'memory_error': 16, 'deque_block': 16, 'list_iter': 10,
+        'tuple_iter': 10, 'range': 6, 'range_iter': 6, 'c_function': 16,
+        'c_method': 16, 'method': 20}
+# What they hold is never the program's for longer than a call.
+INNER = {'tuple', 'profiler', 'object_stack', 'unicode_writer', 'bytes_writer'}
 GC_HEADER = 16
 
 
@@ -184,6 +194,82 @@ def make_asend_again(i):
     return GENERATOR.asend(None)
 
 
+def make_int(i):
+    return BIG + i
+
+
+def make_int_again(i):
+    return BIG + i
+
+
+def make_shrunk_int(i):
+    return HUGE - (HUGE - BIG - i)
+
+
+def make_list_iter(i):
+    return iter(LIST)
+
+
+def make_list_iter_again(i):
+    return iter(LIST)
+
+
+def make_tuple_iter(i):
+    return iter(TUPLE)
+
+
+def make_tuple_iter_again(i):
+    return iter(TUPLE)
+
+
+def make_range(i):
+    return range(i)
+
+
+def make_range_again(i):
+    return range(i)
+
+
+def make_range_iter(i):
+    return iter(RANGE)
+
+
+def make_range_iter_again(i):
+    return iter(RANGE)
+
+
+def make_c_function(i):
+    return LIST.append
+
+
+def make_c_function_again(i):
+    return LIST.append
+
+
+def make_c_method(i):
+    return PATTERN.match
+
+
+def make_c_method_again(i):
+    return PATTERN.match
+
+
+def make_method(i):
+    return GUESS.__next__
+
+
+def make_method_again(i):
+    return GUESS.__next__
+
+
+def make_complex(i):
+    return ONE + IMAGINARY
+
+
+def make_complex_again(i):
+    return ONE + IMAGINARY
+
+
 async def make_wrapper():
     while True:
         yield None
@@ -211,6 +297,14 @@ class NoLoop:
 
 FUTURE = asyncio.Future(loop=NoLoop())
 GENERATOR = make_wrapper()
+BIG = 1000
+HUGE = 1 << 10_000
+LIST = [1, 2]
+TUPLE = 1, 2
+RANGE = range(3)
+PATTERN = re.compile('x')
+GUESS = Guess(1)
+ONE, IMAGINARY = 1 + 0j, 1j
 
 CASES = {
     'float': (Kept(make_float), Kept(make_float_again)),
@@ -225,6 +319,19 @@ CASES = {
     'async_gen': (Yielded(make_wrapper), Yielded(make_wrapper_again)),
     'deque_block': (Blocks(extend), Blocks(extend_again)),
 }
+if sys.version_info >= (3, 14):
+    CASES |= {
+        'int': (Kept(make_int), Kept(make_int_again)),
+        'list_iter': (Kept(make_list_iter), Kept(make_list_iter_again)),
+        'tuple_iter': (Kept(make_tuple_iter), Kept(make_tuple_iter_again)),
+        'range': (Kept(make_range), Kept(make_range_again)),
+        'range_iter': (Kept(make_range_iter), Kept(make_range_iter_again)),
+        'c_function': (Kept(make_c_function), Kept(make_c_function_again)),
+        'c_method': (Kept(make_c_method), Kept(make_c_method_again)),
+        'method': (Kept(make_method), Kept(make_method_again)),
+    }
+if sys.version_info >= (3, 15):
+    CASES['complex'] = Kept(make_complex), Kept(make_complex_again)
 # Bytes of one.
 SIZES = {
     'float': float.__basicsize__,
@@ -235,6 +342,14 @@ SIZES = {
     'memory_error': MemoryError.__basicsize__ + GC_HEADER,
     'future_iter': type(iter(FUTURE)).__basicsize__ + GC_HEADER,
     'deque_block': (64 + 2) * 8,
+    'list_iter': type(iter([])).__basicsize__ + GC_HEADER,
+    'tuple_iter': type(iter(())).__basicsize__ + GC_HEADER,
+    'range': range.__basicsize__,
+    'range_iter': type(iter(range(1))).__basicsize__,
+    'c_function': type([].append).__basicsize__ + GC_HEADER,
+    'c_method': type([].append).__basicsize__ + 8 + GC_HEADER,
+    'method': type(GUESS.__next__).__basicsize__ + GC_HEADER,
+    'complex': complex.__basicsize__,
 }
 
 
@@ -306,7 +421,44 @@ class FreelistTests(unittest.TestCase):
     def test_each_list_has_a_test(self):
         with Tracing():
             names = set(tracemalloc.get_freelist_stats())
-        self.assertEqual(names, {*CASES, 'tuple', 'profiler', 'object_stack'})
+        self.assertEqual(names - INNER, {*CASES})
+        self.assertEqual(names & INNER, INNER - {
+            *(['unicode_writer'] if sys.version_info < (3, 14) else []),
+            *(['bytes_writer'] if sys.version_info < (3, 15) else [])})
+
+    def test_writers(self):
+        # One at a time, which is parked when its text is done.
+        with Tracing():
+            before = tracemalloc.get_freelist_stats()
+            text = repr({i: i for i in range(N)})
+            stats = tracemalloc.get_freelist_stats()
+        self.assertGreater(len(text), N)
+        if 'unicode_writer' in stats:
+            self.assertEqual(stats['unicode_writer'][0],
+                             int(FLAVOUR == 'track'), before)
+        if 'bytes_writer' in stats:
+            self.assertLessEqual(stats['bytes_writer'][0], 1)
+
+    @unittest.skipIf(sys.version_info < (3, 14), 'no free list of ints')
+    def test_ints_that_no_pool_holds(self):
+        # They had many digits once, and are parked with their whole blocks.
+        self.check('int', Kept(make_shrunk_int), Kept(make_int_again))
+        held = [make_int(i) for i in range(2 * N)]      # the list is empty
+        with Tracing():
+            kept = [make_shrunk_int(i) for i in range(N)]
+            del kept
+            blocks, size = tracemalloc.get_freelist_stats()['int']
+            used = [make_int(i) for i in range(N)]
+            wrong, live, current = _testtracer.check_counters(
+                tracemalloc.get_traced_memory)
+            del used
+        del held
+        self.assertEqual(wrong, 0)
+        self.assertEqual(live, current)
+        if stays('int'):
+            self.assertGreater(size, (N - N // 10) * HUGE.bit_length() // 8)
+        else:
+            self.assertEqual((blocks, size), (0, 0))
 
     def test_profiler_contexts(self):
         # Its blocks live as long as the calls that they are made for.

@@ -130,7 +130,8 @@ EXACT = """if 1:
 def live(line):
     """Blocks, by the traces and by the counters."""
     snapshot = tracemalloc.take_snapshot()
-    place = tracemalloc.Frame(('<string>', line))
+    name = '<script>' if sys.version_info >= (3, 14) else '<string>'
+    place = tracemalloc.Frame((name, line))
     yield sum(trace.traceback[-1] == place for trace in snapshot.traces)
     yield sum(stat.count for stat in snapshot.statistics('lineno')
               if stat.traceback[0] == place)
@@ -159,7 +160,7 @@ _interpreters.destroy(interpreter)
 assert [*live(3)] == [0, 0], [*live(3)]
 
 # What CPython leaves behind with an interpreter, 2753 blocks with stock 3.13.5
-# as well, none in a debug build, is still allocated, counted and traced.
+# as well, none in a debug build and few in 3.14, is still allocated, counted and traced.
 def left():
     blocks = sys.getallocatedblocks()
     snapshot = tracemalloc.take_snapshot()
@@ -174,7 +175,8 @@ for i in range(3):
 after = left()
 blocks, traced = after[0] - before[0], after[1] - before[1]
 assert abs(blocks - traced) < 50, (blocks, traced)
-assert traced > 1000 or hasattr(sys, 'gettotalrefcount')
+assert (traced > 1000 or hasattr(sys, 'gettotalrefcount')
+        or sys.version_info >= (3, 14))
 assert tracemalloc.get_tracer_stats()['untraced'] == 0
 '''
 
