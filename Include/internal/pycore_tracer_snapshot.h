@@ -19,7 +19,7 @@ extern "C" {
 
 /* Name of the capsule.  The number changes with anything below: a module that
    was built with another one is refused. */
-#define SNAPSHOT_CAPSULE "tracemalloc snapshot 2"
+#define SNAPSHOT_CAPSULE "tracemalloc snapshot 3"
 
 #define SNAPSHOT_NONE UINT32_MAX
 
@@ -134,7 +134,7 @@ struct tracer_snapshot {
     uint64_t (*measures)[SNAPSHOT_NMEASURES];     // the first ones are zero
     struct snapshot_class *classes;
     struct snapshot_arena *arenas;
-    struct snapshot_block *blocks;    // NULL: still packed or coded
+    struct snapshot_block *blocks;    // NULL: still packed, coded or elsewhere
     /* First come the packed ones, then those that no pool held. */
     struct snapshot_packed *packed;
     struct snapshot_run *runs;
@@ -143,6 +143,13 @@ struct tracer_snapshot {
     uint64_t nsmall;              // blocks
     struct snapshot_block *others;
     uint64_t nexternal;           // the last others: class_ is a domain
+    /* Of each node where its blocks were allocated, NONE: there.  NULL: all
+       were, or nobody knows. */
+    uint32_t *origins;
+    /* Of folded ones: who has the blocks, and the new node of each of its
+       nodes. */
+    struct tracer_snapshot *source;
+    uint32_t *moved;
     /* Of a file: the records of its section. */
     uint8_t *coded;
     size_t coded_size;
@@ -321,6 +328,8 @@ _PySnapshot_Free(struct tracer_snapshot *s)
     _PySnapshot_Release(s->packed);
     _PySnapshot_Release(s->runs);
     _PySnapshot_Release(s->others);
+    _PySnapshot_Release(s->origins);
+    _PySnapshot_Release(s->moved);
     _PySnapshot_Release(s->coded);
     _PySnapshot_Release(s);
 }

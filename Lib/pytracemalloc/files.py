@@ -6,13 +6,19 @@ import os
 import stat
 import sys
 import tempfile
+from collections import namedtuple
 
 from pytracemalloc.errors import CommandError, UsageError
-from pytracemalloc.options import line_filters, make_filters
+from pytracemalloc.options import (line_filters, make_filters,
+                                   view_options)
 from pytracemalloc.terminal import Progress, say
 from tracemalloc import whole_file
 from tracemalloc.printable import encodable, printable
+from tracemalloc.views import view_of
 from tracemalloc.whole_file import is_special, open_special
+
+# A snapshot as it is, as it is folded, and what of that passes the filters.
+Loaded = namedtuple('Loaded', 'unfolded whole passing')
 
 _GIVE = 'give a file written by `pytracemalloc run` or Snapshot.dump()'
 
@@ -37,16 +43,17 @@ def load_snapshot(path):
                            f'again or take a new one') from None
 
 
-def load_filtered(path, args):
-    """Return the snapshot of a file, and what of it passes the filters.
+def load_view(path, args):
+    """Return a Loaded.
 
-    Those of lines that count what they call are left to Subject.filters.
+    Filters of lines that count what they call are left to Subject.filters.
     """
-    snapshot = whole = load_snapshot(path)
+    unfolded = load_snapshot(path)
+    snapshot = whole = view_of(unfolded, **view_options(args))
     filters = make_filters(args)
     lines = line_filters(args)
     if not filters:
-        return whole, whole
+        return Loaded(unfolded, whole, whole)
     with Progress(f'Filtering {os.path.basename(path)}'):
         if not lines:
             snapshot = whole.filter_traces(filters)
@@ -54,7 +61,7 @@ def load_filtered(path, args):
                                       lines)
     if not passing:
         say(f'{path}: no allocation passes the filters')
-    return whole, snapshot
+    return Loaded(unfolded, whole, snapshot)
 
 
 def write_report(subject, reporter, args, source, ending=''):

@@ -24,12 +24,35 @@ def add_report_options(parser):
                         help='number of rows of the text (default: 10)')
     parser.add_argument('--cumulative', action='store_true',
                         help='count a block for every line of its traceback')
+    add_view(parser)
     add_filters(parser)
     parser.add_argument('--title', help='heading of the report')
     parser.add_argument('-o', '--output', metavar='OUT',
                         help='write to this file, - for standard output')
     parser.add_argument('-f', '--force', action='store_true',
                         help='overwrite OUT if it exists')
+
+
+def add_view(parser):
+    parser.add_argument('--unfold', action='store_true',
+                        help='show the import system and the interpreter; '
+                             'else imports count for the line that imports')
+    parser.add_argument('--my-code', action='store_true',
+                        help='charge each block to the innermost line outside '
+                             'of the standard library and site-packages')
+    parser.add_argument('--mine', metavar='PATTERN', default=[],
+                        action='append',
+                        help='--my-code where files that match are mine too '
+                             'or, after a !, are not; may be repeated')
+
+
+def view_options(args):
+    """Return the arguments of views.view_of(), plain data."""
+    if args.unfold and (args.my_code or args.mine):
+        raise UsageError('--unfold shows what --my-code and --mine fold; '
+                         'leave one out')
+    return {'unfold': args.unfold, 'my_code': args.my_code or bool(args.mine),
+            'mine': args.mine}
 
 
 def add_filters(parser):
@@ -78,6 +101,7 @@ def make_subject(args):
     subject = Subject(None, title=args.title or '', by=by,
                       measure=measure, count=args.top,
                       cumulative=args.cumulative, filters=line_filters(args),
+                      view=view_options(args),
                       width=None if args.output else width_of(sys.stdout))
     return subject, reporter
 

@@ -1,49 +1,39 @@
-"""What a file name says about the code in it: where it comes from."""
+"""Names of files without the directories that they share."""
 
-import functools
 import os
 import re
-import sysconfig
 
-_PROGRAM, _INSTALLED, _STDLIB, _INTERPRETER = range(4)
+from tracemalloc.views import INTERPRETER, LIBRARY, PACKAGE, PROGRAM
 
-
-@functools.cache
-def _library():
-    return tuple({path + os.sep for path in
-                  (sysconfig.get_path('stdlib'),
-                   sysconfig.get_path('platstdlib'),
-                   os.path.dirname(os.__file__)) if path})
+# On any machine.
+_PACKAGES = re.compile(r'(?:site|dist)-packages/')
+_LIBRARY = re.compile(r'/python\d+\.\d+/')
 
 
-def category_of(filename):
-    """Return 0 program, 1 installed package, 2 library, 3 interpreter."""
-    if filename.startswith('<'):
-        return (_INTERPRETER if filename.startswith(('<frozen', '<unknown'))
-                else _PROGRAM)
-    if 'site-packages' in filename or 'dist-packages' in filename:
-        return _INSTALLED
-    return _STDLIB if filename.startswith(_library()) else _PROGRAM
-
-
-def short_names(filenames):
+def short_names(filenames, files):
     """Return the names without the directory that files of a kind share:
 
     the program's common directory, site-packages, the standard library's.
+    *files*: tracemalloc.views.Files, which knows the kinds.
     """
-    categories = list(map(category_of, filenames))
+    categories = list(map(files.category, filenames))
     places = [os.path.dirname(name) for name, category
               in zip(filenames, categories)
-              if category == _PROGRAM and os.path.isabs(name)]
-    roots = _library()
+              if category == PROGRAM and os.path.isabs(name)]
+    roots = [os.path.join(path, '') for path in files.library]
     if places:
-        roots += os.path.join(os.path.commonpath(places), ''),
-    return [_without(name, roots) if category != _INSTALLED
-            else re.split(r'(?:site|dist)-packages/', name)[-1]
+        roots.append(os.path.join(os.path.commonpath(places), ''))
+    return [_shorten(name, category, roots)
             for name, category in zip(filenames, categories)]
 
 
-def _without(name, roots):
+def _shorten(name, category, roots):
+    if category == INTERPRETER:
+        return name
+    if category == PACKAGE:
+        return _PACKAGES.split(name)[-1]
     root = max((root for root in roots if name.startswith(root)), key=len,
                default='')
+    if not root and category == LIBRARY:
+        return _LIBRARY.split(name)[-1]
     return name[len(root):] or name

@@ -12,13 +12,29 @@ import pickle
 import stat
 
 from _tracemalloc_snapshot import _from_lines, _read_pickle, _read_traces
+from tracemalloc import views
 from tracemalloc.printable import printable
 from tracemalloc.whole_file import create, is_special, open_special
 
 MAGIC = b'\x89TRM'
 
+
+class _NoMemo:
+    """Instead of a dictionary, whose setdefault() goes on without memory."""
+
+    @staticmethod
+    def setdefault(key, default):
+        return key
+
+
+def _parse_object(start, strict, scan_once, hook, pairs_hook, memo):
+    return json.decoder.JSONObject(start, strict, scan_once, hook, pairs_hook,
+                                   _NoMemo)
+
+
 # The scanner in C may crash when there is no memory.
 _decoder = json.JSONDecoder()
+_decoder.parse_object = _parse_object
 _decoder.scan_once = json.scanner.py_make_scanner(_decoder)
 
 _CONSTANTS = {'None': 'null', 'True': 'true', 'False': 'false',
@@ -26,7 +42,7 @@ _CONSTANTS = {'None': 'null', 'True': 'true', 'False': 'false',
 
 # Attributes of a snapshot that have a place of their own in the file.
 _OWN = ('traces', 'traceback_limit', 'timestamp', 'pid', 'metadata',
-        'traced_memory', 'freelists')
+        'traced_memory', 'freelists', 'program')
 
 
 def dump(snapshot, filename, format='native'):
@@ -121,6 +137,7 @@ def _describe(snapshot):
         'metadata': snapshot.metadata,
         'traced_memory': snapshot.traced_memory,
         'freelists': snapshot.freelists,
+        'program': snapshot.program,
         'attributes': attributes,
     })
 
@@ -192,6 +209,8 @@ def _make_snapshot(kind, traces, values, attributes):
     snapshot.freelists = {
         name: _pair(value)
         for name, value in _typed(values, 'freelists', dict).items()}
+    # Files did not always have it.
+    snapshot.program = views.check_process(values.get('program'))
     for name in attributes:
         if name in _OWN or hasattr(kind, name):
             raise ValueError("attribute %r cannot be set" % name)

@@ -8,10 +8,15 @@ it was, which stands in place of a function (see Python/tracer_walk.c).
 """
 
 _FILE = '<unknown>'               # with line 0
+# The files of what a view does not show, see views.py; with line 0.
+IMPORTS = '<interpreter and imports>'
+NOT_MINE = '<no line of my code>'
 _NO_FRAME = 'interpreter, no Python frame'
 
 
 def name_place(filename, lineno, function=None):
+    if filename in (IMPORTS, NOT_MINE):
+        return name_file(filename)
     if filename == _FILE and not lineno:
         return _NO_FRAME + _reason(function)
     text = f'{filename}:{lineno}'
@@ -19,12 +24,14 @@ def name_place(filename, lineno, function=None):
 
 
 def name_file(filename):
+    if filename in (IMPORTS, NOT_MINE):
+        return filename.strip('<>')
     return _NO_FRAME if filename == _FILE else filename
 
 
 def name_parts(filename, lineno, function):
     """Return what graphs show of a frame: its file, and its function."""
-    if filename == _FILE and not lineno:
+    if filename in (_FILE, IMPORTS, NOT_MINE) and not lineno:
         return name_place(filename, lineno, function), None
     return filename, function
 
@@ -32,6 +39,15 @@ def name_parts(filename, lineno, function):
 def name_line(file, lineno):
     """Return file:lineno; *file* may be what name_parts() has returned."""
     return f'{file}:{lineno}' if lineno else file
+
+
+def name_origin(stat):
+    """Name the line that allocated for a group of my code, as the end of the
+    group's name; '' if the group did itself."""
+    if stat.origin is None:
+        return ''
+    return ' > ' + name_place(stat.origin.filename, stat.origin.lineno,
+                              stat.origin.function)
 
 
 def name_group(stat, key):

@@ -75,6 +75,7 @@ class Snapshot(LegacyMethods):
         self.timestamp = time.time()
         self.pid = os.getpid()
         self.metadata = {}
+        self.program = None
         info = self.traces._traces._info or {}
         self.traced_memory = info.get('traced_memory', (0, 0))
         self.freelists = info.get('freelists', {})
@@ -91,13 +92,16 @@ class Snapshot(LegacyMethods):
                                "allocations to take a snapshot")
         # Without an argument where none is needed, as stock does.
         taken = get_traces() if traces else get_traces(False)
-        return cls(taken, get_traceback_limit())
+        snapshot = cls(taken, get_traceback_limit())
+        snapshot.program = load_files().views.describe_process()
+        return snapshot
 
     def __setstate__(self, state):
         # A pickle of the standard library knows the first two attributes.
         self.timestamp = None
         self.pid = None
         self.metadata = {}
+        self.program = None
         self.traced_memory = (0, 0)
         self.freelists = {}
         self.__dict__.update(state)
@@ -180,6 +184,37 @@ class Snapshot(LegacyMethods):
             if order not in ('size', 'count'):
                 raise ValueError("order %r is not known for key type %r: use "
                                  "'size' or 'count'" % (order, key_type))
+
+    @_hidden
+    def fold_imports(self):
+        """Make a snapshot without frames of the import system.
+
+        What they allocate counts for the line that imports.  What has no such
+        line, and what the interpreter does before and after the program, is at
+        one place, the file '<interpreter and imports>'.
+        """
+        views = load_files().views
+        return self._fold(views.Files(self.program).import_kind,
+                          views.IMPORTS, origins=False)
+
+    @_hidden
+    def my_code(self, patterns=()):
+        """Make a snapshot that charges each block to the innermost line of the
+        program: outside of the standard library and of site-packages.
+
+        *patterns*: file names (fnmatch) that are the program's or, after '!',
+        are not.  Blocks without such a line are at one place, the file
+        '<no line of my code>'.  Statistic.origin is where they were allocated.
+        """
+        views = load_files().views
+        return self._fold(views.Files(self.program, patterns).code_kind,
+                          views.NOT_MINE, origins=True)
+
+    def _fold(self, kind, rest, origins):
+        traces = self.traces._traces
+        kinds = bytes([0 if name is None else kind(name)
+                       for name in traces._filenames()])
+        return self._with_traces(traces._fold(kinds, rest, origins))
 
     def _reached(self, filters):
         """Make a snapshot of the blocks that statistics(cumulative=True) with

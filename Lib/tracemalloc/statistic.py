@@ -3,7 +3,7 @@
 from collections import namedtuple
 from collections.abc import Sequence
 
-from tracemalloc.frames import Traceback, _format_size
+from tracemalloc.frames import Frame, Traceback, _format_size
 
 # In the order of the rows of Traces._group().
 MEASURES = ('size', 'count', 'total_size', 'total_count',
@@ -51,13 +51,16 @@ class Statistic:
     size, count: live blocks; total_size, total_count: ever allocated;
     peak_size, peak_count: live at the peak of traced memory; garbage_size,
     garbage_count: freed by the cyclic collector.  None where it is not known.
+    origin: of a snapshot of Snapshot.my_code(), the Frame that allocated most
+    of it, None if that is of the group itself.
     """
     __module__ = 'tracemalloc'
-    __slots__ = ('traceback', 'key') + MEASURES
+    __slots__ = ('traceback', 'key', 'origin') + MEASURES
 
     def __init__(self, traceback, size, count, total_size=None,
                  total_count=None, peak_size=None, peak_count=None,
-                 garbage_size=None, garbage_count=None, key=None):
+                 garbage_size=None, garbage_count=None, key=None,
+                 origin=None):
         self.traceback = traceback
         self.size = size
         self.count = count
@@ -68,6 +71,7 @@ class Statistic:
         self.garbage_size = garbage_size
         self.garbage_count = garbage_count
         self.key = traceback if key is None else key
+        self.origin = origin
 
     def __hash__(self):
         return hash((self.traceback, self.size, self.count))
@@ -122,24 +126,29 @@ class BlockStatistics(Sequence):
         return list, (list(self),)
 
     def _make(self, number):
-        address, frames, size = self._traces._block(number)
-        return Statistic(Traceback(frames), size, 1, key=address)
+        address, frames, size, origin = self._traces._block(number)
+        return Statistic(Traceback(frames), size, 1, key=address,
+                         origin=_frame(origin))
 
 
 class StatisticDiff:
-    """Difference of the live blocks of one group in two snapshots."""
+    """Difference of the live blocks of one group in two snapshots.
+
+    origin: as that of Statistic, of the newer snapshot that has it.
+    """
     __module__ = 'tracemalloc'
     __slots__ = ('traceback', 'size', 'size_diff', 'count', 'count_diff',
-                 'key')
+                 'key', 'origin')
 
     def __init__(self, traceback, size, size_diff, count, count_diff,
-                 key=None):
+                 key=None, origin=None):
         self.traceback = traceback
         self.size = size
         self.size_diff = size_diff
         self.count = count
         self.count_diff = count_diff
         self.key = traceback if key is None else key
+        self.origin = origin
 
     def __hash__(self):
         return hash((self.traceback, self.size, self.size_diff,
@@ -171,6 +180,10 @@ class StatisticDiff:
                 abs(self.count_diff), self.count, self.traceback._frames)
 
 
+def _frame(frame):
+    return None if frame is None else Frame(frame)
+
+
 def _describe(key_type, key, frames):
     """The traceback and the key of a group."""
     if key_type in ('type', 'domain', 'module'):
@@ -186,9 +199,9 @@ def _describe(key_type, key, frames):
 def statistics(key_type, rows):
     """Make Statistics of rows of Traces._group()."""
     stats = []
-    for key, frames, *measures in rows:
+    for key, frames, *measures, origin in rows:
         traceback, key = _describe(key_type, key, frames)
-        stats.append(Statistic(traceback, *measures, key))
+        stats.append(Statistic(traceback, *measures, key, _frame(origin)))
     return stats
 
 
@@ -215,6 +228,7 @@ def compare(key_type, old_rows, new_rows, order='size'):
         size, count = new[place:place + 2] if new else (0, 0)
         traceback, key = _describe(key_type, key, (new or old)[1])
         diffs.append(StatisticDiff(traceback, size, size - old_size,
-                                   count, count - old_count, key))
+                                   count, count - old_count, key,
+                                   _frame((new or old)[-1])))
     diffs.sort(reverse=True, key=StatisticDiff._sort_key)
     return diffs

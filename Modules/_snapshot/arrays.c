@@ -52,9 +52,32 @@ unpack_run(const struct tracer_snapshot *s, const struct snapshot_run *run,
     return block;
 }
 
+/* Make the blocks of a folded snapshot. */
+static int
+fetch_blocks(struct tracer_snapshot *s)
+{
+    struct snapshot_block *blocks = _PySnapshot_Unpack(s->source) < 0
+        ? NULL : _PySnapshot_Array(s->nblocks, sizeof(*blocks));
+    if (blocks == NULL) {
+        return -1;
+    }
+    for (uint64_t i = 0; i < s->nblocks; i++) {
+        blocks[i] = s->source->blocks[i];
+        blocks[i].node = s->moved[blocks[i].node];
+    }
+    _PySnapshot_Release(s->moved);
+    s->moved = NULL;
+    s->source = NULL;
+    s->blocks = blocks;
+    return 0;
+}
+
 int
 _PySnapshot_Unpack(struct tracer_snapshot *s)
 {
+    if (s->moved != NULL) {
+        return fetch_blocks(s);
+    }
     if (s->coded != NULL) {
         return _PySnapshot_Decode(s);
     }
@@ -94,6 +117,9 @@ _PySnapshot_Copy(struct tracer_snapshot *s, int with_blocks)
     copy->runs = NULL;
     copy->others = NULL;
     copy->coded = NULL;
+    copy->origins = NULL;
+    copy->source = NULL;
+    copy->moved = NULL;
     if (!with_blocks) {
         copy->has_blocks = 0;
         copy->nblocks = 0;
@@ -108,10 +134,15 @@ _PySnapshot_Copy(struct tracer_snapshot *s, int with_blocks)
     copy->classes = copy_array(s->classes, s->nclasses, sizeof(*s->classes));
     copy->arenas = copy_array(s->arenas, s->narenas, sizeof(*s->arenas));
     copy->blocks = copy_array(s->blocks, copy->nblocks, sizeof(*s->blocks));
+    if (s->origins != NULL) {
+        copy->origins = copy_array(s->origins, s->nnodes,
+                                   sizeof(*s->origins));
+    }
     if (copy->text == NULL || copy->strings == NULL || copy->locations == NULL
         || copy->nodes == NULL || copy->measures == NULL
         || copy->classes == NULL || copy->arenas == NULL
-        || copy->blocks == NULL)
+        || copy->blocks == NULL
+        || (s->origins != NULL && copy->origins == NULL))
     {
         _PySnapshot_Free(copy);
         return NULL;

@@ -1,4 +1,5 @@
-/* Filtering, writing and reading of snapshots: arguments in, objects out. */
+/* Filtering, folding, writing and reading of snapshots: arguments in, objects
+   out. */
 
 #include "traces.h"
 
@@ -141,6 +142,34 @@ _PyTracemalloc_Select(TracesObject *self, PyObject *keep)
     }
     return with_info(self, _PySnapshot_Select(
         self->data, (const uint8_t *)PyBytes_AS_STRING(keep)));
+}
+
+/* _fold(kinds, rest: str, origins: bool): one byte for each text, what becomes
+   of frames of a file with that name: 0 shown, 1 hidden, 2 hidden unless it is
+   the outermost. */
+PyObject *
+_PyTracemalloc_Fold(TracesObject *self, PyObject *args)
+{
+    const uint8_t *kinds;
+    const char *rest;
+    Py_ssize_t nkinds, length;
+    int origins;
+    if (!PyArg_ParseTuple(args, "y#s#p:_fold", &kinds, &nkinds, &rest,
+                          &length, &origins))
+    {
+        return NULL;
+    }
+    if ((uint64_t)nkinds != self->data->nstrings) {
+        PyErr_SetString(PyExc_ValueError, "one byte needed for each text");
+        return NULL;
+    }
+    PyObject *traces = with_info(
+        self, _PySnapshot_Fold(self->data, kinds, rest, (size_t)length,
+                               origins));
+    if (traces != NULL) {
+        ((TracesObject *)traces)->source = Py_NewRef(self);
+    }
+    return traces;
 }
 
 /* _write(fd: int, metadata: str): to a new, empty file. */

@@ -198,6 +198,7 @@ new_groups(uint64_t n)
         groups[i].node = SNAPSHOT_NONE;
         groups[i].location = SNAPSHOT_NONE;
         groups[i].class_ = SNAPSHOT_NONE;
+        groups[i].origin = SNAPSHOT_NONE;
     }
     return groups;
 }
@@ -263,6 +264,65 @@ name_paths(const struct tracer_snapshot *s, const uint32_t *labels,
     }
 }
 
+/* Where most of a group was allocated, by label and location of the origin. */
+struct origin {
+    uint32_t label;
+    uint32_t location;            // NONE: at a line of the group itself
+    struct share share;
+};
+
+static int
+add_origins(const struct tracer_snapshot *s, const uint32_t *labels,
+            struct snapshot_pairs *pairs, struct origin **origins)
+{
+    uint32_t size = 0;
+    for (uint32_t i = 0; i < s->nnodes; i++) {
+        if (s->nodes[i].measures == 0) {
+            continue;
+        }
+        uint32_t known = pairs->used;
+        uint32_t at = _PySnapshot_Pair(pairs, labels[i], s->origins[i] + 1);
+        if (at == SNAPSHOT_NONE
+            || _PySnapshot_Reserve(origins, &size, at + 1,
+                                   sizeof(**origins)) < 0)
+        {
+            return -1;
+        }
+        if (at == known) {
+            (*origins)[at] = (struct origin){labels[i], s->origins[i],
+                                             {0, 0}};
+        }
+        struct share share = share_of(s, i);
+        (*origins)[at].share.live += share.live;
+        (*origins)[at].share.total += share.total;
+    }
+    return 0;
+}
+
+static int
+name_origins(const struct tracer_snapshot *s, const uint32_t *labels,
+             uint32_t nlabels, struct snapshot_group *groups)
+{
+    struct snapshot_pairs pairs = {0};
+    struct origin *origins = NULL;
+    SNAPSHOT_AUTO struct share *most =
+        _PySnapshot_Zeroed((uint64_t)nlabels + 1, sizeof(*most));
+    int result = most == NULL ? -1 : _PySnapshot_PairsInit(&pairs);
+    if (result == 0) {
+        result = add_origins(s, labels, &pairs, &origins);
+    }
+    for (uint32_t i = 0; result == 0 && i < pairs.used; i++) {
+        const struct origin *origin = &origins[i];
+        if (is_larger(origin->share, most[origin->label])) {
+            most[origin->label] = origin->share;
+            groups[origin->label].origin = origin->location;
+        }
+    }
+    _PySnapshot_PairsFree(&pairs);
+    _PySnapshot_Release(origins);
+    return result;
+}
+
 static int
 group_nodes(struct tracer_snapshot *s, enum snapshot_key key, int cumulative,
             const uint8_t *lines, struct snapshot_groups *result)
@@ -295,6 +355,9 @@ group_nodes(struct tracer_snapshot *s, enum snapshot_key key, int cumulative,
     }
     if (status == 0 && key == SNAPSHOT_BY_LINENO) {
         status = name_lines(s, labels, groups);
+    }
+    if (status == 0 && s->origins != NULL && !cumulative) {
+        status = name_origins(s, labels, n, groups);
     }
     if (status == 0 && key == SNAPSHOT_BY_TRACEBACK) {
         name_paths(s, labels, groups);
@@ -335,6 +398,7 @@ collect(struct collector *c, uint32_t a, uint32_t b)
         c->groups[label].node = SNAPSHOT_NONE;
         c->groups[label].location = SNAPSHOT_NONE;
         c->groups[label].class_ = SNAPSHOT_NONE;
+        c->groups[label].origin = SNAPSHOT_NONE;
     }
     return &c->groups[label];
 }
@@ -352,6 +416,8 @@ group_addresses(const struct tracer_snapshot *s,
         groups[i].node = block->node;
         groups[i].location = s->nodes[block->node].location;
         groups[i].class_ = block->class_;
+        groups[i].origin = s->origins == NULL ? SNAPSHOT_NONE
+                                              : s->origins[block->node];
         groups[i].address = block->address;
         groups[i].measures[SNAPSHOT_SIZE] = block->size;
         groups[i].measures[SNAPSHOT_COUNT] = 1;

@@ -194,6 +194,7 @@ _PyTracemalloc_NewTraces(struct tracer_snapshot *data)
     }
     self->data = data;
     self->info = NULL;
+    self->source = NULL;
     self->strings = NULL;
     self->frames = NULL;
     self->tracebacks = NULL;
@@ -224,6 +225,7 @@ traces_dealloc(TracesObject *self)
     clear_cache(self->tracebacks, self->data->nnodes);
     _PySnapshot_Free(self->data);
     Py_XDECREF(self->info);
+    Py_XDECREF(self->source);
     PyObject_Free(self);
 }
 
@@ -407,6 +409,7 @@ static PyMethodDef traces_methods[] = {
     METHOD("_filter_lines", _PyTracemalloc_FilterLines, METH_O, NULL),
     METHOD("_select_lines", _PyTracemalloc_SelectLines, METH_O, NULL),
     METHOD("_select", _PyTracemalloc_Select, METH_O, NULL),
+    METHOD("_fold", _PyTracemalloc_Fold, METH_VARARGS, NULL),
     METHOD("_write", _PyTracemalloc_Write, METH_VARARGS, write_doc),
     {NULL}
 };

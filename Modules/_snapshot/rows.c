@@ -3,7 +3,7 @@
 
 #include "traces.h"
 
-#define ROW_SIZE (2 + SNAPSHOT_NMEASURES)
+#define ROW_SIZE (2 + SNAPSHOT_NMEASURES + 1)
 #define TREE_HEAD 5
 
 static const struct { const char *name; enum snapshot_key key; } keys[] = {
@@ -145,6 +145,13 @@ describe(TracesObject *self, enum snapshot_key by,
 }
 
 static PyObject *
+frame_or_none(TracesObject *self, uint32_t location)
+{
+    return location == SNAPSHOT_NONE ? Py_NewRef(Py_None)
+                                     : _PyTracemalloc_GetFrame(self, location);
+}
+
+static PyObject *
 make_row(TracesObject *self, enum snapshot_key by,
          const struct snapshot_group *group)
 {
@@ -160,8 +167,10 @@ make_row(TracesObject *self, enum snapshot_key by,
     }
     PyTuple_SET_ITEM(row, 0, key);
     PyTuple_SET_ITEM(row, 1, frames);
+    PyObject *origin = frame_or_none(self, group->origin);
+    PyTuple_SET_ITEM(row, ROW_SIZE - 1, origin);
     int known = by >= SNAPSHOT_BY_TYPE ? 2 : SNAPSHOT_NMEASURES;
-    if (set_measures(row, 2, group->measures, known) < 0) {
+    if (origin == NULL || set_measures(row, 2, group->measures, known) < 0) {
         Py_CLEAR(row);
     }
     return row;
@@ -264,10 +273,11 @@ _PyTracemalloc_GetLines(TracesObject *self, PyObject *lines)
 
 /* _group(key: str, cumulative: bool, measure: int, lines: bytes or None, most:
    int): how many groups have blocks by that measure, and a list of (key,
-   frames, size, count, total_size, ...) for them; None: not known by block.
-   Those by traceback are sorted, largest first.  lines: of _filter_lines(),
-   for cumulative.  most: only for so many of the largest, and those that are as
-   large as the last. */
+   frames, size, count, total_size, ..., origin) for them; None: not known by
+   block.  Those by traceback are sorted, largest first.  lines: of
+   _filter_lines(), for cumulative.  origin: the frame that allocated most, None:
+   one of the group.  most: only for so many of the largest, and those that are
+   as large as the last. */
 PyObject *
 _PyTracemalloc_Group(TracesObject *self, PyObject *args)
 {
@@ -326,7 +336,7 @@ _PyTracemalloc_OrderBlocks(TracesObject *self, PyObject *Py_UNUSED(args))
         (Py_ssize_t)(self->data->nblocks * sizeof(*order)));
 }
 
-/* _block(i): (address, frames, size) */
+/* _block(i): (address, frames, size, origin) */
 PyObject *
 _PyTracemalloc_Block(TracesObject *self, PyObject *number)
 {
@@ -343,9 +353,12 @@ _PyTracemalloc_Block(TracesObject *self, PyObject *number)
         return PyErr_NoMemory();
     }
     const struct snapshot_block *block = &s->blocks[i];
-    return Py_BuildValue("KNK", (unsigned long long)block->address,
+    uint32_t origin = s->origins == NULL ? SNAPSHOT_NONE
+                                         : s->origins[block->node];
+    return Py_BuildValue("KNKN", (unsigned long long)block->address,
                          _PyTracemalloc_GetFrames(self, block->node),
-                         (unsigned long long)block->size);
+                         (unsigned long long)block->size,
+                         frame_or_none(self, origin));
 }
 
 /* --- Call tree */

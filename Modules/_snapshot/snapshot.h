@@ -104,6 +104,21 @@ extern void _PySnapshot_PathsMove(struct snapshot_paths *paths,
    before paths are looked at; the first call does the work. */
 extern int _PySnapshot_Truncate(struct tracer_snapshot *s);
 
+/* --- fold.c */
+enum snapshot_fold {
+    SNAPSHOT_SHOW,
+    SNAPSHOT_HIDE,
+    SNAPSHOT_HIDE_CALLED,         // hidden unless it is outermost
+    SNAPSHOT_NFOLDS
+};
+/* A copy without nodes for frames of files that are hidden: kinds[i], one per
+   string.  What no shown frame allocated belongs to a file called `rest`.
+   `origins`: remember who allocated what counts for a caller.  `s` must stay
+   as long as the copy, which has its blocks from there. */
+extern struct tracer_snapshot *_PySnapshot_Fold(
+    struct tracer_snapshot *s, const uint8_t *kinds, const char *rest,
+    size_t length, int origins);
+
 /* --- group.c */
 enum snapshot_key {
     SNAPSHOT_BY_FILENAME,
@@ -121,6 +136,7 @@ struct snapshot_group {
     uint32_t node;                // a node of the group, or NONE
     uint32_t location;            // a location of the group, or NONE
     uint32_t class_;              // a class of the group, or NONE
+    uint32_t origin;              // location that allocated most, or NONE
     uint64_t address;
     uint64_t measures[SNAPSHOT_NMEASURES];
 };

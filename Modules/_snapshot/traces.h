@@ -14,6 +14,7 @@ typedef struct {
     PyObject_HEAD
     struct tracer_snapshot *data;
     PyObject *info;               // dict: what the tracer said beside
+    PyObject *source;             // Traces that this one has its blocks from
     PyObject **strings;           // str, one per string
     PyObject **frames;            // FrameInfo, one per location
     PyObject **tracebacks;        // tuple of FrameInfo, one per node
@@ -53,6 +54,7 @@ extern PyObject *_PyTracemalloc_FilterLines(TracesObject *self,
                                             PyObject *filters);
 extern PyObject *_PyTracemalloc_SelectLines(TracesObject *self,
                                             PyObject *lines);
+extern PyObject *_PyTracemalloc_Fold(TracesObject *self, PyObject *args);
 extern PyObject *_PyTracemalloc_Select(TracesObject *self, PyObject *keep);
 extern PyObject *_PyTracemalloc_Write(TracesObject *self, PyObject *args);
 extern PyObject *_PyTracemalloc_Read(PyObject *module, PyObject *image);

@@ -63,6 +63,23 @@ filter(struct tracer_snapshot *s, size_t choice)
 }
 
 static void
+fold(struct tracer_snapshot *s, size_t choice)
+{
+    uint8_t *kinds = calloc((size_t)s->nstrings + 1, 1);
+    for (uint32_t i = 0; kinds != NULL && i < s->nstrings; i++) {
+        kinds[i] = (uint8_t)((i + choice) % SNAPSHOT_NFOLDS);
+    }
+    struct tracer_snapshot *folded =
+        kinds == NULL ? NULL : _PySnapshot_Fold(s, kinds, "rest", 4,
+                                                choice % 2);
+    if (folded != NULL) {
+        group(folded, choice);
+    }
+    _PySnapshot_Free(folded);
+    free(kinds);
+}
+
+static void
 check(int right)
 {
     if (!right) {
@@ -192,6 +209,7 @@ read_image(const uint8_t *data, size_t size)
         break;
     case 3:
         filter(s, size / 5);
+        fold(s, size / 7);
         break;
     case 4:
         s->limit = 2;

@@ -3,7 +3,7 @@
 import os.path
 
 from pytracemalloc.errors import CommandError
-from pytracemalloc.files import load_filtered, write_report
+from pytracemalloc.files import load_view, write_report
 from pytracemalloc.options import add_report_options, make_subject
 
 HELP = 'show what has grown between two snapshots'
@@ -30,8 +30,7 @@ def add_arguments(parser):
 
 def run(args):
     subject, reporter = make_subject(args)
-    subject.whole_old, subject.old = load_filtered(args.old, args)
-    subject.whole, subject.new = load_filtered(args.new, args)
+    subject.load(load_view(args.new, args), load_view(args.old, args))
     limits = subject.old.traceback_limit, subject.new.traceback_limit
     if limits[0] != limits[1]:
         raise CommandError(

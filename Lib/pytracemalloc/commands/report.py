@@ -1,6 +1,6 @@
 """pytracemalloc report: show one snapshot."""
 
-from pytracemalloc.files import load_filtered, write_report
+from pytracemalloc.files import load_view, write_report
 from pytracemalloc.options import add_report_options, make_subject
 
 HELP = 'show a snapshot: text, HTML, flame graph, pprof and more'
@@ -29,6 +29,6 @@ def add_arguments(parser):
 
 def run(args):
     subject, reporter = make_subject(args)
-    subject.whole, subject.new = load_filtered(args.file, args)
+    subject.load(load_view(args.file, args))
     subject.title = subject.title or args.file
     write_report(subject, reporter, args, args.file)

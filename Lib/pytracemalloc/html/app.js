@@ -4,7 +4,7 @@
 const $ = id => document.getElementById(id);
 const model = loadModel($('data').textContent);
 const view = Object.assign(
-  { measure: 'live', unit: 'bytes', icicle: true, reversed: false, merged: false, imports: false, by: 'line' },
+  { measure: 'live', unit: 'bytes', icicle: true, reversed: false, merged: false, fold: 'imports', by: 'line' },
   model.raw.view);
 const graph = new Graph(model, $('graph'), $('scroller'), $('canvas-room'));
 const table = new Table($('table-head'), $('table-body'), $('table-room'));
@@ -47,7 +47,7 @@ function choices(id, options, chosen, choose) {
 }
 
 function currentTree() {
-  const key = [view.measure, view.unit, view.reversed, view.merged, view.imports].join();
+  const key = [view.measure, view.unit, view.reversed, view.merged, view.fold].join();
   if (!trees.has(key)) {
     if (trees.size > 8) {
       trees.clear();
@@ -67,7 +67,8 @@ function showGraph() {
   }
   $('reversed').checked = view.reversed;
   $('by-function').checked = view.merged;
-  $('hide-imports').checked = !view.imports;
+  $('unfold').checked = view.fold === 'none';
+  $('my-code').checked = view.fold === 'code';
   showLegend(tree.change !== null);
   $('selected').textContent = 'Select a box or a row to see its source line and types.';
   showSource(-1);
@@ -91,7 +92,7 @@ function countRows() {
 function change(update) {
   Object.assign(view, update);
   showGraph();
-  if ('measure' in update || 'unit' in update || 'imports' in update) {
+  if ('measure' in update || 'unit' in update || 'fold' in update) {
     showTable();
   }
 }
@@ -237,11 +238,6 @@ function selectRow(row) {
   }
   const { keys } = grouping(model, view.by);
   const wanted = frame => keys[frame] === row.key;
-  if (!view.imports && model.imports.some((hidden, frame) => hidden && wanted(frame))) {
-    view.imports = true;
-    graph.show(currentTree(), view.icicle, view.merged);
-    $('hide-imports').checked = false;
-  }
   showSource(view.by === 'line' ? row.key : -1);
   showParts(typesAt(key => key === row.key, keys));
   const frames = new Uint8Array(model.frameCount);
@@ -268,6 +264,10 @@ graph.onHover = (node, event) => {
     tip.style.top = (event.clientY + 18 + height > innerHeight ? event.clientY - height - 8 : event.clientY + 18) + 'px';
   }
 };
+
+function toggleFold(fold) {
+  change({ fold: view.fold === fold ? 'imports' : fold });
+}
 
 function zoomOut() {
   graph.zoom(0);
@@ -307,7 +307,8 @@ const SHORTCUTS = {
   Escape: zoomOut, 0: zoomOut,
   r: () => change({ reversed: !view.reversed }),
   m: () => change({ merged: !view.merged }),
-  h: () => change({ imports: !view.imports }),
+  f: () => toggleFold('none'),
+  c: () => toggleFold('code'),
   i: () => change({ icicle: !view.icicle }),
   u: () => change({ unit: view.unit === 'bytes' ? 'blocks' : 'bytes' }),
   t: flipTheme,
@@ -386,7 +387,8 @@ choices('keys', model.types ? GROUPS : Object.fromEntries(Object.entries(GROUPS)
   });
 $('reversed').addEventListener('change', event => change({ reversed: event.target.checked }));
 $('by-function').addEventListener('change', event => change({ merged: event.target.checked }));
-$('hide-imports').addEventListener('change', event => change({ imports: !event.target.checked }));
+$('unfold').addEventListener('change', () => toggleFold('none'));
+$('my-code').addEventListener('change', () => toggleFold('code'));
 $('search').addEventListener('input', debounce(search));
 $('row-filter').addEventListener('input', debounce(() => {
   table.filter($('row-filter').value);

@@ -32,8 +32,10 @@ function loadModel(text) {
     types: raw.types,
   };
   model.frameCount = model.file.length;
-  model.imports = Uint8Array.from({ length: model.frameCount }, (_, i) =>
-    frameFile(model, i).startsWith('<frozen importlib'));
+  const ofFiles = kinds => Uint8Array.from(model.file, file => kinds[file]);
+  model.kinds = { none: new Uint8Array(model.frameCount),
+    imports: ofFiles(raw.file_imports), code: ofFiles(raw.file_code) };
+  model.rest = { imports: model.frameCount - 2, code: model.frameCount - 1 };
   model.lineKeys = Int32Array.from({ length: model.frameCount }, (_, i) => i);
   model.functionKeys = keysOf(model, i =>
     model.file[i] + ' ' + model.functions[i] + ' ' + model.first[i]);
@@ -85,19 +87,30 @@ function nameOf(model, frame, merged, file) {
   return name === '<module>' ? place + '  ' + name : name ? name + '  ' + place : place;
 }
 
-/* Frame of each node, as the view shows it: what is hidden is its caller's. */
-function shownFrames(model, view) {
-  if (view.imports) {
-    return model.frames;
-  }
+/* How a view folds: of each node the frame that its values count for, and
+   whether that is of a caller. What is allocated in a frame that is folded
+   counts for the next caller that is not, or else for the place of the rest.
+   Kinds are those of Traces._fold(): 1 is folded, 2 if it has a caller. */
+function foldedFrames(model, view) {
+  const kinds = model.kinds[view.fold];
   const shown = model.frames.slice();
+  const folded = new Uint8Array(model.count);
+  const called = new Uint8Array(model.count);
   for (let node = 0; node < model.count; node++) {
     const parent = model.parents[node];
-    if (model.imports[shown[node]] && parent >= 0 && !model.imports[shown[parent]]) {
-      shown[node] = shown[parent];
+    const below = parent >= 0 ? called[parent] : 0;
+    const kind = kinds[model.frames[node]];
+    folded[node] = kind === 1 || (kind === 2 && parent >= 0);
+    called[node] = folded[node] ? below : 1;
+    if (folded[node]) {
+      shown[node] = below ? shown[parent] : model.rest[view.fold];
     }
   }
-  return shown;
+  return { shown, folded, rest: model.rest[view.fold] };
+}
+
+function shownFrames(model, view) {
+  return foldedFrames(model, view).shown;
 }
 
 /* Weights of the source nodes: {width, change}.  In a difference a node is
@@ -115,11 +128,11 @@ function weightsOf(model, measure, unit) {
   };
 }
 
-/* Frames that are hidden have no nodes: what is theirs is their caller's. */
+/* Frames that are folded have no nodes: what is theirs is their caller's. */
 class TreeBuilder {
-  constructor(keys, hidden) {
+  constructor(keys, fold) {
     this.keys = keys;
-    this.hidden = hidden;
+    this.fold = fold;
     this.index = new Map();
     this.parent = [-1];
     this.frame = [-1];
@@ -149,9 +162,10 @@ class TreeBuilder {
     for (let node = 0; node < model.count; node++) {
       const parent = model.parents[node];
       const caller = parent < 0 ? 0 : place[parent];
-      const here = this.hidden[model.frames[node]] ? caller
-        : this.child(caller, model.frames[node]);
-      place[node] = here;
+      place[node] = this.fold.folded[node] ? caller : this.child(caller, model.frames[node]);
+      // The rest is outermost, and calls nothing.
+      const rest = place[node] === 0 && weights.width[node];
+      const here = rest ? this.child(0, this.fold.rest) : place[node];
       this.own[here] += weights.width[node];
       this.value[here] += weights.width[node];
       this.change[here] += weights.change ? weights.change[node] : 0;
@@ -167,16 +181,18 @@ class TreeBuilder {
      not be seen, and there may be millions of them. */
   addReversed(model, weights) {
     const visible = node => {
-      while (node >= 0 && this.hidden[model.frames[node]]) {
+      while (node >= 0 && this.fold.folded[node]) {
         node = model.parents[node];
       }
       return node;
     };
+    const REST = model.count;
     const all = Array.from(weights.width.keys()).filter(node => weights.width[node] > 0);
     const least = sum(weights.width) / 20000;
     this.value[0] = sum(weights.width);
     this.change[0] = weights.change ? sum(weights.change) : 0;
-    const todo = [{ node: 0, at: all.map(visible), origin: all }];
+    const first = all.map(visible).map(node => (node < 0 ? REST : node));
+    const todo = [{ node: 0, at: first, origin: all }];
     while (todo.length) {
       const { node, at, origin } = todo.pop();
       const callers = new Map();
@@ -184,12 +200,12 @@ class TreeBuilder {
         if (here < 0) {
           return;
         }
-        const child = this.child(node, model.frames[here]);
+        const child = this.child(node, here === REST ? this.fold.rest : model.frames[here]);
         this.addOrigin(child, weights, origin[i], node === 0);
         if (!callers.has(child)) {
           callers.set(child, { node: child, at: [], origin: [] });
         }
-        callers.get(child).at.push(visible(model.parents[here]));
+        callers.get(child).at.push(here === REST ? -1 : visible(model.parents[here]));
         callers.get(child).origin.push(origin[i]);
       });
       for (const entry of callers.values()) {
@@ -293,7 +309,7 @@ function firstAfter(tree, depth, value) {
 function buildTree(model, view) {
   const weights = weightsOf(model, view.measure, view.unit);
   const builder = new TreeBuilder(view.merged ? model.functionKeys : model.lineKeys,
-    view.imports ? new Uint8Array(model.frameCount) : model.imports);
+    foldedFrames(model, view));
   if (view.reversed) {
     builder.addReversed(model, weights);
   } else {

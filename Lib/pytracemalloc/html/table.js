@@ -33,7 +33,8 @@ function groupRows(model, view, by) {
     return typeRows(model);
   }
   const { keys, label } = grouping(model, by);
-  const frames = shownFrames(model, view);
+  const fold = foldedFrames(model, view);
+  const frames = fold.shown;
   const size = keys.reduce((most, key) => Math.max(most, key), -1) + 1;
   const { bytes, blocks, signed } = MEASURES[view.measure];
   const add = column => {
@@ -47,14 +48,15 @@ function groupRows(model, view, by) {
   if (signed) {
     columns.push(add(model.old[bytes]), add(model.old[blocks]));
   } else {
-    columns.push(withCallees(model, frames, keys, size, model.values[MEASURES[view.measure][view.unit]]));
+    columns.push(withCallees(model, fold, keys, size, model.values[MEASURES[view.measure][view.unit]]));
   }
+  const origins = view.fold === 'code' ? originsOf(model, fold, keys, size, model.values[bytes]) : [];
   const rows = [];
   for (let key = 0; key < size; key++) {
     if (columns.some(column => column[key] !== 0)) {
       const own = columns.map(column => column[key]);
       rows.push({
-        key, label: label(key),
+        key, label: label(key) + (origins[key] >= 0 ? '  > ' + shortLabel(model, origins[key], false) : ''),
         values: signed
           ? [own[0] - own[2], own[0], own[2], own[1] - own[3], own[1]]
           : [own[0], own[1], own[1] ? own[0] / own[1] : 0, own[2]],
@@ -78,8 +80,29 @@ function typeRows(model) {
   }));
 }
 
+/* The frame that allocated most of what counts for each key; -1: one of the
+   key's own. */
+function originsOf(model, { shown, folded }, keys, size, column) {
+  const sums = new Map();
+  for (let node = 0; node < model.count; node++) {
+    const origin = folded[node] ? model.frames[node] : -1;
+    const at = keys[shown[node]] * (model.frameCount + 1) + origin + 1;
+    sums.set(at, (sums.get(at) || 0) + column[node]);
+  }
+  const most = new Float64Array(size);
+  const origins = new Int32Array(size).fill(-1);
+  for (const [at, sum] of sums) {
+    const key = Math.floor(at / (model.frameCount + 1));
+    if (sum > most[key]) {
+      most[key] = sum;
+      origins[key] = at % (model.frameCount + 1) - 1;
+    }
+  }
+  return origins;
+}
+
 /* Sum over the subtrees of a key's outermost nodes: recursion counts once. */
-function withCallees(model, frames, keys, size, column) {
+function withCallees(model, { shown, rest }, keys, size, column) {
   const subtree = column.slice();
   for (let node = model.count - 1; node >= 0; node--) {
     if (model.parents[node] >= 0) {
@@ -96,14 +119,18 @@ function withCallees(model, frames, keys, size, column) {
   while (todo.length) {
     const node = todo.pop();
     if (node < 0) {
-      active[keys[frames[~node]]]--;
+      active[keys[shown[~node]]]--;
       continue;
     }
-    const key = keys[frames[node]];
-    if (active[key]++ === 0) {
-      sums[key] += subtree[node];
+    const key = keys[shown[node]];
+    if (shown[node] === rest) {
+      sums[key] += column[node];
+    } else {
+      if (active[key]++ === 0) {
+        sums[key] += subtree[node];
+      }
+      todo.push(~node);
     }
-    todo.push(~node);
     for (let child = first[node]; child >= 0; child = next[child]) {
       todo.push(child);
     }

@@ -23,17 +23,40 @@ class Subject:
     count: int = 10
     cumulative: bool = False
     filters: list = ()            # as those of Snapshot.statistics()
-    whole: object = None          # new and old as they were
-    whole_old: object = None      #   before others left blocks out
+    view: dict = field(default_factory=dict)      # of views.view_of()
+    whole: object = None          # new and old before filters left blocks
+    whole_old: object = None      #   out; they are the same if there were none
+    unfolded: object = None       # the same before they were folded
+    unfolded_old: object = None
     width: int | None = None      # columns of the terminal, if it is one
     track: Callable = iter        # yields the items of a list, shows how far
 
+    def load(self, new, old=None):
+        """Take over what has been loaded from files."""
+        self.unfolded, self.whole, self.new = new
+        if old is not None:
+            self.unfolded_old, self.whole_old, self.old = old
+
+    @property
+    def is_filtered(self):
+        return bool(self.filters) or self.whole not in (None, self.new)
+
     def tree(self):
+        return self._tree(self.new, self.old)
+
+    def unfolded_tree(self):
+        """Return all frames, for who folds them himself; what filters leave
+        is folded, for they look at that."""
+        if self.is_filtered or self.unfolded is None:
+            return self.tree()
+        return self._tree(self.unfolded, self.unfolded_old)
+
+    def _tree(self, new, old):
         from pytracemalloc.tree import Tree
-        if self.old is not None:
-            return Tree.from_difference(self._filtered(self.old),
-                                        self._filtered(self.new), self.track)
-        return Tree.from_snapshot(self._filtered(self.new), self.track)
+        if old is not None:
+            return Tree.from_difference(self._filtered(old),
+                                        self._filtered(new), self.track)
+        return Tree.from_snapshot(self._filtered(new), self.track)
 
     def _filtered(self, snapshot):
         """Return the blocks that the rows of statistics() have."""

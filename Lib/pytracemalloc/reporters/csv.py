@@ -17,16 +17,17 @@ class CsvReporter(Reporter):
     def write(self, subject, file):
         columns, attributes = value_columns(subject)
         writer = csv.writer(file, lineterminator='\n')
-        writer.writerow((*key_fields(subject.by), *columns))
+        writer.writerow((*key_fields(subject), *columns))
         for stat in subject.track(subject.statistics(every=True)):
-            writer.writerow((*map(_harmless, _cells(stat, subject.by)),
+            writer.writerow((*map(_harmless, _cells(stat, subject)),
                              *(getattr(stat, name) for name in attributes)))
 
 
-def _cells(stat, by):
-    if by == 'traceback':         # of any length
-        return (key_text(stat, by),)
-    return key_values(stat, by)
+def _cells(stat, subject):
+    cells = key_values(stat, subject)
+    if subject.by == 'traceback':         # of any length
+        return (key_text(stat, subject.by), *cells[1:])
+    return cells
 
 
 def _harmless(value):

@@ -9,6 +9,7 @@ from pytracemalloc.units import format_count
 from tracemalloc.places import name_line, name_parts
 from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
+from tracemalloc.views import Files
 
 _WIDTH = 1200
 _ROW = 17
@@ -47,7 +48,7 @@ class FlameGraphReporter(Reporter):
         title = printable(f'{subject.title}: {subject.measure.title}')
         file.write(f'<text class="title" x="6" y="20">{escape(title)}'
                    f'</text>\n')
-        labels = _labels(tree)
+        labels = _labels(tree, Files(subject.new.program))
         for box in boxes:
             file.write(_box(tree, box, labels, height, show, total))
         file.write('</svg>\n')
@@ -91,11 +92,11 @@ def _layout(tree, column):
     return boxes
 
 
-def _labels(tree):
+def _labels(tree, files):
     """Return (label of the box, whole name) of each frame."""
     names = list(map(itemgetter(0), tree.frame_table))
     labels = []
-    for short, frame in zip(short_names(names), tree.frame_table):
+    for short, frame in zip(short_names(names, files), tree.frame_table):
         filename, lineno, function, _ = frame
         file, name = name_parts(filename, lineno, function)
         where = name_line(short if file == filename else file, lineno)

@@ -12,13 +12,14 @@ import json
 from importlib import resources
 
 from tracemalloc.modules import module_of
-from tracemalloc.places import name_file, name_parts
+from tracemalloc.places import IMPORTS, NOT_MINE, name_file, name_parts
 from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
 from tracemalloc.source_lines import read_lines
+from tracemalloc.views import Files
 
 from pytracemalloc.reporters import Reporter
-from pytracemalloc.sources import category_of, short_names
+from pytracemalloc.sources import short_names
 from pytracemalloc.units import format_count
 
 _SCRIPTS = ('model.js', 'graph.js', 'table.js', 'app.js')
@@ -62,17 +63,21 @@ def _hash(text):
 
 def page_data(subject):
     """Return what model.js reads; see the names there."""
-    tree = subject.tree()
+    tree = subject.unfolded_tree()
     strings = _Strings()
-    table = tree.frame_table
+    # What the page leaves out has a place, see model.js.
+    table = [*tree.frame_table, *((name, 0, None, 0) for name in
+                                  (IMPORTS, NOT_MINE))]
+    judge = Files(subject.new.program, subject.view.get('mine', ()))
     parts = [name_parts(*frame[:3]) for frame in table]
     # What is shown of a file: its name, once each.
     files = {file: frame[0] for (file, _), frame in zip(parts, table)}
     file_index = {file: index for index, file in enumerate(files)}
     shorts = [short if file == name else file for short, (file, name)
-              in zip(short_names(list(files.values())), files.items())]
+              in zip(short_names(list(files.values()), judge),
+                     files.items())]
     lines = read_lines(frame[:2] for frame in table)
-    view = dict(_VIEWS[subject.measure.name])
+    view = dict(_VIEWS[subject.measure.name], fold=_fold(subject.view))
     if subject.old is not None and subject.measure.name in ('size', 'count'):
         view['measure'] = 'difference'
     if subject.by in _TABLES and (subject.by != 'type' or tree.types):
@@ -85,7 +90,9 @@ def page_data(subject):
         'short_files': [strings[short] for short in shorts],
         'file_modules': [strings[name_file(module_of(name))]
                          for name in files.values()],
-        'file_categories': [category_of(name) for name in files.values()],
+        'file_categories': list(map(judge.category, files.values())),
+        'file_imports': list(map(judge.import_kind, files.values())),
+        'file_code': list(map(judge.code_kind, files.values())),
         'frame_files': [file_index[file] for file, _ in parts],
         'frame_lines': [frame[1] for frame in table],
         'frame_functions': [strings[function or ''] for _, function in parts],
@@ -99,6 +106,12 @@ def page_data(subject):
         'types': _types(tree),
         'strings': list(strings.index),
     }
+
+
+def _fold(view):
+    if view.get('my_code'):
+        return 'code'
+    return 'none' if view.get('unfold') else 'imports'
 
 
 class _Strings:

@@ -10,7 +10,7 @@ from pytracemalloc.reporters import Reporter
 from pytracemalloc.reporters.rows import (key_fields, key_values,
                                           value_columns)
 
-VERSION = 1
+VERSION = 2
 
 
 class JsonReporter(Reporter):
@@ -22,18 +22,25 @@ class JsonReporter(Reporter):
                     'snapshot': describe(subject.new)}
         if subject.old is not None:
             document['old'] = describe(subject.old)
+        document['view'] = _view(subject)
         document['by'] = subject.by
         head = json.dumps(document, indent=1, default=str)
         # One at a time: there may be millions.
         file.write(head.removesuffix('\n}') + ',\n "statistics": [')
         groups = subject.statistics(every=True)
-        names = [*key_fields(subject.by), *columns]
+        names = [*key_fields(subject), *columns]
         for index, stat in enumerate(subject.track(groups)):
-            values = [*key_values(stat, subject.by),
+            values = [*key_values(stat, subject),
                       *(getattr(stat, name) for name in attributes)]
             file.write((',\n  ' if index else '\n  ')
                        + json.dumps(dict(zip(names, values)), default=str))
         file.write('\n ]\n}\n')
+
+
+def _view(subject):
+    if subject.view.get('my_code'):
+        return 'my code'
+    return 'unfolded' if subject.view.get('unfold', True) else 'folded'
 
 
 def describe(snapshot):

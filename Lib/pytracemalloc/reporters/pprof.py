@@ -25,7 +25,10 @@ class PprofReporter(Reporter):
     def write(self, subject, file):
         default = ('alloc_space' if subject.measure.name == 'total'
                    else 'inuse_space')
-        file.write(encode(subject.tree(), default,
+        # Its tools leave frames out themselves.
+        tree = (subject.tree() if subject.view.get('my_code')
+                else subject.unfolded_tree())
+        file.write(encode(tree, default,
                           time=subject.new.timestamp,
                           track=subject.track))
 

@@ -11,6 +11,7 @@ _FRAME = ('filename', 'lineno', 'function')
 _FIELDS = {'line': _FRAME, 'file': ('filename',),
            'function': ('filename', 'function', 'first_lineno'),
            'type+line': ('type', 'filename', 'lineno')}
+_ORIGIN = tuple(f'origin_{name}' for name in _FRAME)
 
 
 def key_text(stat, by):
@@ -18,13 +19,22 @@ def key_text(stat, by):
     return name_group(stat, KEYS[by])
 
 
-def key_fields(by):
+def key_fields(subject):
     """Return the names of the fields."""
-    return _FIELDS.get(by, (by,))
+    fields = _FIELDS.get(subject.by, (subject.by,))
+    return (*fields, *_ORIGIN) if subject.view.get('my_code') else fields
 
 
-def key_values(stat, by):
+def key_values(stat, subject):
     """Return the values of the fields, as JSON can hold them."""
+    values = _key_values(stat, subject.by)
+    if not subject.view.get('my_code'):
+        return values
+    return (*values, *(_frame(stat.origin) if stat.origin else
+                       [None] * len(_ORIGIN)))
+
+
+def _key_values(stat, by):
     if by == 'line':
         return _frame(stat.traceback[-1])
     if by == 'traceback':

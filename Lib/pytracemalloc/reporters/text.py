@@ -7,12 +7,14 @@ from pytracemalloc.reporters import Reporter
 from pytracemalloc.reporters.rows import key_text
 from pytracemalloc.terminal import shorten
 from pytracemalloc.units import format_count, format_losses
-from tracemalloc.places import name_place
+from tracemalloc.places import NOT_MINE, name_origin, name_place
 from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
 from tracemalloc.source_lines import read_lines
 
 _LEFT_OUT = 'left out by the filters'
+_ALL_FRAMES = 65535
+_MUCH = .1
 _NARROW = 50                      # below it only the first column is left
 
 
@@ -40,6 +42,7 @@ def _heading(subject):
         yield (f'Traced memory: {format_size(current)} '
                f'({format_size(current - before, sign=True)}), '
                f'peak {format_size(peak)}')
+        yield from _view(subject)
         yield (f'Top {subject.count} {plural} by change of '
                f'{_what(subject)}:')
         return
@@ -49,7 +52,26 @@ def _heading(subject):
     if parked:
         yield f'On free lists: {format_size(parked)}'
     yield from format_losses(snapshot)
+    yield from _view(subject)
     yield f'Top {subject.count} {plural} by {_what(subject)}:'
+
+
+def _view(subject):
+    """Say what is not shown where it was allocated, and how to see it."""
+    if subject.view.get('my_code'):
+        yield 'Charged to the innermost line of my code'
+        limit = subject.new.traceback_limit
+        if limit < _ALL_FRAMES and _not_mine(subject.whole) > _MUCH:
+            yield (f'Much has no line of my code in its {limit} frames; '
+                   f'record more with -n')
+    elif not subject.view.get('unfold', True):
+        yield 'Imports count for the line that imports; --unfold shows them'
+
+
+def _not_mine(snapshot):
+    """Return the part of the memory that no line of my code allocated."""
+    sizes = {stat.key: stat.size for stat in snapshot.statistics('filename')}
+    return sizes.get(NOT_MINE, 0) / max(1, sum(sizes.values()))
 
 
 def _what(subject):
@@ -60,7 +82,7 @@ def _what(subject):
 def _text(stat, subject):
     # A traceback has lines of its own.
     return ('' if subject.by == 'traceback'
-            else printable(key_text(stat, subject.by)))
+            else printable(key_text(stat, subject.by) + name_origin(stat)))
 
 
 def _rows(subject):
@@ -87,7 +109,7 @@ def _rows(subject):
             size_shown, count_shown = _sums(shown, measure)
             rows.append(row(size - size_shown, count - count_shown,
                             f'{len(stats) - len(shown):,} more'))
-        if _is_filtered(subject):
+        if subject.is_filtered:
             whole = _sums(subject.whole.statistics(
                 'filename', order=measure.order), measure)
             rows.append(row(whole[0] - size, whole[1] - count, _LEFT_OUT))
@@ -97,10 +119,6 @@ def _rows(subject):
     if measure.order == measure.count:
         columns[:2] = 'count', 'size'
     return rows, columns
-
-
-def _is_filtered(subject):
-    return subject.whole not in (None, subject.new)
 
 
 def _sums(stats, measure):
@@ -132,7 +150,7 @@ def _difference_rows(subject):
         if others:
             rows.append(row(*total(others), f'{len(others):,} more'))
         sums = [*total(stats)]
-        if _is_filtered(subject):
+        if subject.is_filtered:
             whole = [*total(compare(subject.whole_old, subject.whole,
                                     'filename', False, subject.measure))]
             rows.append(row(*map(int.__sub__, whole, sums), _LEFT_OUT))
@@ -159,14 +177,20 @@ def _table(rows, titles, width):
 def _tracebacks(table, rows):
     """Put each traceback, most recent call last, under its figures."""
     sources = read_lines((frame.filename, frame.lineno)
-                         for _, _, stat in rows
-                         for frame in (stat.traceback if stat else ()))
+                         for _, _, stat in rows for frame in _frames(stat))
     yield table[0]
     for line, (_, _, stat) in zip(table[1:], rows):
         yield line
-        for frame in stat.traceback if stat else ():
+        for frame in _frames(stat):
             where = name_place(frame.filename, frame.lineno, frame.function)
             yield f'    {where}'
             source = sources.get((frame.filename, frame.lineno))
             if source:
                 yield f'        {source}'
+
+
+def _frames(stat):
+    """Return the frames of a traceback; of my code, and who allocated."""
+    if stat is None:
+        return ()
+    return (*stat.traceback, *((stat.origin,) if stat.origin else ()))

@@ -40,6 +40,21 @@ def rows_of(snapshot):
     return rows
 
 
+def fold(rows, kind_of, rest):
+    """Return Rows without the frames of which kind_of(file name) is 'hidden'
+    or, unless it is the outermost, 'made'."""
+    folded = []
+    for path, values, types in rows:
+        shown = []
+        for place, frame in enumerate(path[::-1]):
+            kind = kind_of(frame.filename)
+            if kind == 'shown' or (kind == 'made' and not place):
+                shown.insert(0, frame)
+        folded.append(Row(tuple(shown) or (Frame(rest, 0, None, 0),), values,
+                          types))
+    return folded
+
+
 class Filters:
     """Patterns as of the command line: (pattern, line or None)."""
 
@@ -83,7 +98,8 @@ def _matches(frame, places):
 KEYS = {
     'line': lambda frame: frame[:2],
     'file': lambda frame: frame[:1],
-    'function': lambda frame: (frame.filename, frame.function, frame.first),
+    'function': lambda frame: (frame.filename, frame.function,
+                               max(frame.first, 0)),
     'module': lambda frame: (module_of(frame.filename),),
 }
 

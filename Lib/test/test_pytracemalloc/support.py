@@ -68,6 +68,7 @@ class Snapshot:
                               sum(node[9] for node in nodes))
         self.freelists = {'float': (10, 240)}
         self.metadata = {'gc.objects': 5}
+        self.program = None
 
     def call_tree(self):
         return CallTree(self.nodes, self.types)

@@ -61,7 +61,7 @@ class ReportTest(CommandCase):
 
     def test_csv_adds_up(self):
         rows = list(csv.DictReader(io.StringIO(self.ok(
-            'report', 'new.tracemalloc', '--format', 'csv'))))
+            'report', 'new.tracemalloc', '--format', 'csv', '--unfold'))))
         stats = self.snapshot.statistics('lineno', order='total_size')
         self.assertEqual(sum(int(row['size']) for row in rows),
                          sum(stat.size for stat in stats))
@@ -118,7 +118,7 @@ class ReportTest(CommandCase):
 
     def test_diff(self):
         output = self.ok('diff', 'old.tracemalloc', 'new.tracemalloc')
-        self.assertRegex(output.splitlines()[4],
+        self.assertRegex(output.splitlines()[5],
                          r'^\+.* MiB .*app\.py:4 in load$')
         for name in ('html', 'flamegraph', 'pprof', 'speedscope', 'csv',
                      'json', 'collapsed'):

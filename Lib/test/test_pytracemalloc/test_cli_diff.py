@@ -88,10 +88,10 @@ class DiffTest(CommandCase):
                                            'old.tracemalloc')
                 self.assertRegex(lines[1], r'^Traced memory: .* \(\+.*\), '
                                            r'peak \d')
-                self.assertEqual(lines[2], f'Top 10 lines by change of '
+                self.assertEqual(lines[3], f'Top 10 lines by change of '
                                            f'{TITLES[measure]}:')
-                self.assertRegex(lines[4], rf'app\.py:{line} in \w+$')
-                self.assertEqual(lines[3].split(), (
+                self.assertRegex(lines[5], rf'app\.py:{line} in \w+$')
+                self.assertEqual(lines[4].split(), (
                     ['change', 'count', 'change', 'size'] if
                     measure == 'count' else
                     ['change', 'size', 'change', 'count']))

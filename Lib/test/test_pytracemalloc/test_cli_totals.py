@@ -12,7 +12,7 @@ import unittest
 
 from pytracemalloc.measures import BLOCK_KEYS, KEYS, MEASURES
 from pytracemalloc.reporters.rows import key_fields
-from pytracemalloc.reporters import FORMATS
+from pytracemalloc.reporters import FORMATS, Subject
 from pytracemalloc.units import format_count
 from tracemalloc.sizes import format_size
 from test.test_pytracemalloc.command_case import CommandCase, command
@@ -227,7 +227,7 @@ class TotalsTest(CommandCase):
              sum(int(row[measure.count]) for row in rows)), totals)
         self.check_json(measure, totals, name, 'json', *args)
         self.check_text(measure, totals, name, 'text', *args)
-        keys = [(*map(row.get, key_fields(by)),) for row in rows]
+        keys = [(*map(row.get, key_fields(Subject(None, by=by))),) for row in rows]
         self.assertEqual(len(keys), len(set(keys)))
 
     def test_every_group_is_in_a_table_for_programs(self):
@@ -254,11 +254,11 @@ class TotalsTest(CommandCase):
                 args = '--by', by, '--what', measure.name, '--cumulative'
                 own = self.rows('full', 'csv', *args[:-1])
                 rows = self.rows('full', 'csv', *args)
-                sizes = {(*map(row.get, key_fields(by)),):
+                sizes = {(*map(row.get, key_fields(Subject(None, by=by))),):
                          int(row[measure.size]) for row in rows}
                 with self.subTest(by=by, what=measure.name):
                     for row in own:
-                        key = (*map(row.get, key_fields(by)),)
+                        key = (*map(row.get, key_fields(Subject(None, by=by))),)
                         self.assertGreaterEqual(sizes[key],
                                                 int(row[measure.size]))
                     self.assertGreaterEqual(sum(sizes.values()),

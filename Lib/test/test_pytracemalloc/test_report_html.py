@@ -74,7 +74,7 @@ class BrowserTest(PageCase):
             return found; })()''')
         self.assertEqual(tree, {'Shop.load  shop.py:7': 3000,
                                 'Shop.load  shop.py:9': 2007,
-                                '_run_code  <frozen runpy>:88': 900,
+                                'interpreter and imports': 900,
                                 'main.py:30  <module>': 100})
 
     def test_values(self):
@@ -129,10 +129,10 @@ class BrowserTest(PageCase):
         self.open(support.Snapshot())
         for by, column, rows in (
                 ('function', 4, ['Shop.load  shop.py',
-                                 '_run_code  <frozen runpy>',
+                                 'interpreter and imports',
                                  'main.py  <module>',
                                  'main  main.py']),
-                ('module', 4, ['shop', 'runpy', 'main']),
+                ('module', 4, ['shop', 'interpreter and imports', 'main']),
                 ('type', 3, ['dict', 'list', 'str'])):
             self.press_button(f'#keys [data-name={by}]')
             self.assertEqual(self.column(column), rows)
@@ -177,7 +177,7 @@ class BrowserTest(PageCase):
         self.assertFalse(self.browser.run("$('nothing').hidden"))
         self.press_button('#reversed')
 
-    def test_hide_imports(self):
+    def test_imports_are_folded(self):
         self.open(support.Snapshot(support.IMPORTS,
                                    [(2, 'str', 1000, 10)]))
         boxes = '''Array.from(graph.tree.order, node =>
@@ -196,18 +196,42 @@ class BrowserTest(PageCase):
         self.assertEqual(self.browser.run(boxes), [
             ['all', 1007], ['main.py:2  <module>', 1000],
             ['shop.py:1  <module>', 7], ['main.py:2  <module>', 7]])
-        self.browser.press('h')
+        self.browser.press('f')
         self.assertIn('get_code  <frozen importlib._bootstrap_external>:900',
                       str(self.browser.run(boxes)))
         self.assertIn('get_code', self.column(4)[0])
 
-    def test_row_of_a_hidden_frame_shows_it(self):
-        # No line imports it: the traceback was cut.
+    def test_what_no_line_imports_is_one_place(self):
+        # The traceback was cut.
         self.open(support.Snapshot([(-1, *support.IMPORTS[2][1:])], ()))
         self.press_button('#table-room [role=row]')
-        self.assertIn('get_code', self.text('#selected'))
-        self.assertFalse(self.browser.run("$('hide-imports').checked"))
+        self.assertIn('interpreter and imports', self.text('#selected'))
         self.assertEqual(self.browser.run('sum(graph.matches)'), 1)
+        self.press_button('#reversed')
+        self.assertEqual(self.browser.run('graph.tree.count'), 2)
+        self.press_button('#unfold')
+        self.assertIn('get_code', self.column(4)[0])
+
+    def test_my_code(self):
+        nodes = [(-1, '/app/main.py', 3, 'main', 1, 1, 1, 1, 1, 1, 1, 0, 0),
+                 (0, '/usr/lib/python3.13/json/decoder.py', 4, 'decode', 3,
+                  500, 5, 500, 5, 500, 5, 0, 0),
+                 (1, '/app/hook.py', 5, 'hook', 4, 70, 7, 70, 7, 70, 7, 0, 0),
+                 (-1, '/v/site-packages/x.py', 6, 'serve', 4,
+                  900, 9, 900, 9, 900, 9, 0, 0),
+                 (2, '<string>', 1, '__init__', 1, 8, 1, 8, 1, 8, 1, 0, 0)]
+        self.open(support.Snapshot(nodes, ()), view={'my_code': True})
+        self.assertTrue(self.browser.run("$('my-code').checked"))
+        self.assertEqual(self.column(4), [
+            'no line of my code  > serve  x.py:6',
+            'main  main.py:3  > decode  json/decoder.py:4',
+            'hook  hook.py:5'])
+        self.assertEqual(self.browser.run(
+            'table.rows.map(row => row.values)'),
+            [[900, 9, 100, 900], [501, 6, 83.5, 579], [78, 8, 9.75, 78]])
+        self.assertEqual(self.browser.run('graph.tree.value[0]'), 1479)
+        self.press_button('#my-code')
+        self.assertIn('decode  json/decoder.py:4', self.column(4))
 
     def check_boxes(self):
         """What lies in the middle of each box that is drawn is that box."""

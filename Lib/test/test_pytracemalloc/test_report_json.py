@@ -67,7 +67,7 @@ class JsonTests(CommandCase):
         path = os.path.join(self.source, 'new')
         wrong = []
         for change in (
-                lambda document: document.update(version=2),
+                lambda document: document.update(version=1),
                 lambda document: document.update(more=1),
                 lambda document: document.pop('by'),
                 lambda document: document['snapshot'].pop('pid'),

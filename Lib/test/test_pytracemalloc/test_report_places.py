@@ -95,7 +95,8 @@ class ReportTests(unittest.TestCase):
         output = self.path + '.out'
         said = io.StringIO()
         with contextlib.redirect_stderr(said):
-            status = main(['report', *args, '-f', '-o', output, self.path])
+            status = main(['report', '--unfold', *args, '-f', '-o', output,
+                           self.path])
         self.assertEqual(status, 0, said.getvalue())
         with open(output, 'rb') as file:
             return file.read()

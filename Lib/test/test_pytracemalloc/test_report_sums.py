@@ -21,9 +21,10 @@ from test.test_pytracemalloc.command_case import CommandCase
 from test.test_pytracemalloc.test_pprof import Profile
 
 # A library that calls back, recursion through two files, lines that two
-# functions share, and memory that is freed: few enough blocks to count slowly.
+# functions share, code that was made, an import, and memory that is freed: few
+# enough blocks to count slowly.
 PROGRAM = '''\
-import gc, json, sys, threading, tracemalloc
+import collections, gc, json, sys, threading, tracemalloc
 sys.path.insert(0, sys.argv[2])
 import shop.monthly, shop.orders
 import warnings
@@ -37,10 +38,12 @@ def main():
     thread.start()
     thread.join()
     shop.orders.cycles()
+    kept.append([Point(float(number), 2) for number in range(5)])
     gc.collect()
     [bytes(999) for number in range(9)]
 
 kept = []
+Point = collections.namedtuple('Point', 'x y')
 tracemalloc.start('full')
 main()
 snapshot = tracemalloc.take_snapshot()
@@ -63,6 +66,7 @@ class Order:
     def __init__(self): self.other, self.number = self, 1.5
 
 def load(depth, kept):
+    import colorsys
     kept.append(json.dumps([depth]))
     kept.append(monthly.report(depth - 1) if depth else Order())
     return kept
@@ -105,16 +109,37 @@ class SumsTest(CommandCase):
         cls.snapshot = os.path.join(cls.source, 'app')
         subprocess.run([sys.executable, path, cls.snapshot, cls.source],
                        check=True)
-        cls.rows = slow_model.rows_of(
+        cls.unfolded = slow_model.rows_of(
             tracemalloc.Snapshot.load(cls.snapshot))
+
+    def kind_of_import(self, filename):
+        return ('hidden' if filename.startswith('<frozen importlib')
+                or filename == '<unknown>' else 'shown')
+
+    def kind_of_code(self, filename):
+        return ('shown' if filename.startswith(self.source) else
+                'made' if filename == '<string>' else 'hidden')
+
+    def views(self):
+        """Set the rows of each view; yield its options and its filters."""
+        self.rows = self.unfolded
+        yield ['--unfold'], FILTERS[1:3]
+        self.rows = slow_model.fold(self.unfolded, self.kind_of_import,
+                                    '<interpreter and imports>')
+        yield [], FILTERS
+        self.rows = slow_model.fold(self.unfolded, self.kind_of_code,
+                                    '<no line of my code>')
+        yield ['--my-code'], FILTERS[:2]
 
     def combinations(self):
         """Yield the arguments of a report, and what the model knows."""
-        for (include, exclude), all_frames, cumulative in itertools.product(
-                FILTERS, (False, True), (False, True)):
-            yield (options_of(include, exclude, all_frames, cumulative),
-                   slow_model.Filters(include, exclude, all_frames),
-                   cumulative)
+        for options, filters in self.views():
+            for (include, exclude), all_frames, cumulative in \
+                    itertools.product(filters, (False, True), (False, True)):
+                yield (options + options_of(include, exclude, all_frames,
+                                            cumulative),
+                       slow_model.Filters(include, exclude, all_frames),
+                       cumulative)
 
     def report(self, format, what, *options):
         status, output, errors = self.call(
@@ -125,6 +150,15 @@ class SumsTest(CommandCase):
 
     def test_something_of_everything(self):
         # Or the tests below prove little.
+        self.rows = self.unfolded
+        views = [self.rows for _ in self.views()]
+        self.assertEqual([sum(row.values[0] for row in rows) for rows in views],
+                         [sum(row.values[0] for row in self.unfolded)] * 3)
+        paths = [{row.path for row in rows} for rows in views]
+        self.assertEqual(len(set(map(frozenset, paths))), 3)
+        for rows in views[1:]:
+            self.assertTrue([row for row in rows if row.path[0].lineno == 0])
+        self.rows = self.unfolded
         for name in MEASURES:
             column = COLUMNS.index(MEASURES[name].order)
             self.assertTrue(any(row.values[column] for row in self.rows))
@@ -249,8 +283,8 @@ class SumsTest(CommandCase):
         wanted = collections.Counter()
         for path, value in self.values_of(expected, measure.order).items():
             wanted[';'.join(f'{frame.function} ({frame.filename}:'
-                            f'{frame.lineno})' for frame in path[::-1])
-                   ] += value
+                            f'{frame.lineno})' if frame.lineno else
+                            _name(frame) for frame in path[::-1])] += value
         self.assertEqual(found, wanted)
 
     def check_speedscope(self, measure, expected, options):
@@ -263,10 +297,12 @@ class SumsTest(CommandCase):
         found = collections.Counter()
         for stack, weight in zip(profile['samples'], profile['weights']):
             found[tuple(frames[index] for index in stack)] += weight
-        self.assertEqual(found, {
-            tuple(frame[:3] for frame in path[::-1]): value
-            for path, value in self.values_of(expected,
-                                              measure.order).items()})
+        wanted = collections.Counter()
+        for path, value in self.values_of(expected, measure.order).items():
+            wanted[tuple(frame[:3] if frame.lineno else
+                         (_name(frame), 0, _name(frame))
+                         for frame in path[::-1])] += value
+        self.assertEqual(found, wanted)
 
     def check_html(self, measure, expected, options):
         text = self.report('html', measure.name, *options)
@@ -283,8 +319,13 @@ class SumsTest(CommandCase):
             if value := data['values'][measure.order][node]:
                 found[paths[-1]] += value
         wanted = collections.Counter()
+        if not {'--include', '--exclude'} & {*options}:
+            # The page folds by itself.
+            expected = slow_model.stacks(self.unfolded, False,
+                                         slow_model.Filters())
         for path, value in self.values_of(expected, measure.order).items():
-            wanted[tuple(frame[:2] for frame in path)] += value
+            wanted[tuple(frame[:2] if frame.lineno else (_name(frame), 0)
+                         for frame in path)] += value
         self.assertEqual(found, wanted)
 
     def check_pprof(self, measure, expected, options):
@@ -305,6 +346,14 @@ class SumsTest(CommandCase):
         total = sum(self.values_of(expected, measure.order).values())
         found = re.search(r'<title>all: (.*?), ', text)
         self.assertEqual(found and found[1], show(total) if total else None)
+
+
+def _name(frame):
+    """What people see of what has no line."""
+    if frame.filename == '<unknown>':
+        return (f'interpreter, no Python frame '
+                f'({frame.function.strip("<>")})')
+    return frame.filename.strip('<>')
 
 
 def _key(row, by):

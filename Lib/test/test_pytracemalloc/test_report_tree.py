@@ -9,7 +9,7 @@ import xml.etree.ElementTree
 
 from pytracemalloc.measures import MEASURES
 from pytracemalloc.reporters import FORMATS, Subject, find_reporter
-from pytracemalloc.sources import category_of
+from tracemalloc.views import Files
 from pytracemalloc.tree import Tree
 from test.test_pytracemalloc import support
 
@@ -175,10 +175,11 @@ class FlameGraphTest(unittest.TestCase):
 
 class SourcesTest(unittest.TestCase):
     def test_categories(self):
-        self.assertEqual(category_of('/x/app.py'), 0)
-        self.assertEqual(category_of('/v/site-packages/rich/table.py'), 1)
-        self.assertEqual(category_of(json.__file__), 2)
-        self.assertEqual(category_of('<frozen importlib._bootstrap>'), 3)
+        category = Files(None).category
+        self.assertEqual(category('/x/app.py'), 0)
+        self.assertEqual(category('/v/site-packages/rich/table.py'), 1)
+        self.assertEqual(category(json.__file__), 2)
+        self.assertEqual(category('<frozen importlib._bootstrap>'), 3)
 
 
 class FormatsTest(unittest.TestCase):

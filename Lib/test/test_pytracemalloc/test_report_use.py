@@ -29,7 +29,7 @@ class KeyboardTest(PageCase):
         seen = self.tab('Metrics')
         self.assertEqual(seen, [
             'theme', 'help-button', 'Live', 'Bytes', 'Icicle', 'reversed',
-            'by-function', 'hide-imports', 'search', 'graph', 'Line',
+            'by-function', 'unfold', 'my-code', 'search', 'graph', 'Line',
             'row-filter', 'Bytes ▾', 'Blocks', 'Average', 'With callees',
             'Line', 'table-body', 'Metrics'])
         for name in reversed(seen[:-1]):
@@ -59,7 +59,7 @@ class KeyboardTest(PageCase):
         self.open(support.Snapshot())
         self.tab('graph')
         steps = [('ArrowDown', '/app/main.py:30'),
-                 ('ArrowRight', '_run_code'),
+                 ('ArrowRight', 'interpreter and imports'),
                  ('ArrowLeft', '/app/main.py:30'), ('ArrowDown', 'main'),
                  ('ArrowDown', 'Shop.load'), ('ArrowUp', 'main'),
                  ('ArrowUp', '/app/main.py:30'), ('ArrowUp', 'all')]
@@ -99,8 +99,9 @@ class KeyboardTest(PageCase):
         self.tab('table-body')
         self.browser.press('ArrowDown')
         self.browser.press('ArrowDown')
-        self.assertIn('_run_code', self.text('[aria-selected=true]'))
-        self.assertIn('_run_code', self.text('#selected'))
+        name = 'interpreter and imports'
+        self.assertIn(name, self.text('[aria-selected=true]'))
+        self.assertIn(name, self.text('#selected'))
         self.browser.press('ArrowUp')
         self.assertIn('Shop.load', self.text('#selected'))
 

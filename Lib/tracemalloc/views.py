@@ -1,0 +1,142 @@
+"""What a view of a snapshot does not show: the import system and the
+interpreter or, of *my code*, all that is not the program's.
+
+What is allocated there counts for the line that called it, in C (see
+Traces._fold()); what no shown line called is one place, so that sums stay what
+they are.  Files are judged for the process that was traced, which a snapshot
+describes: it may be looked at where Python lies elsewhere.
+"""
+
+import fnmatch
+import os.path
+import re
+import sys
+
+from tracemalloc.places import IMPORTS, NOT_MINE
+
+PROGRAM, PACKAGE, LIBRARY, INTERPRETER = range(4)
+
+# What becomes of the frames of a file, as C has it: shown, hidden, hidden unless
+# it is the outermost frame.
+SHOWN, HIDDEN, HIDDEN_IF_CALLED = range(3)
+
+_PACKAGES = re.compile(r'.*(?:^|[/\\])(?:site|dist)-packages[/\\]')
+# Of a snapshot that does not describe its process.
+_ANY_LIBRARY = re.compile(r'(?:^|.*[/\\])[Ll]ib(?:64)?[/\\]python\d+\.\d+[/\\]')
+# Frozen or, with -X frozen_modules=off, files of the standard library.
+_IMPORT_SYSTEM = re.compile(r'<frozen (?:importlib\.|zipimport|runpy)')
+_IMPORT_FILES = ('importlib/__init__.py', 'importlib/_bootstrap.py',
+                 'importlib/_bootstrap_external.py', 'runpy.py',
+                 'zipimport.py')
+# Code that a person has typed; other names such as '<string>' stand for code
+# that was made, by whoever called it.
+_TYPED = re.compile(r'<(?:stdin|console|ipython-input|python-input|doctest)')
+
+
+def describe_process():
+    """Return what tells files of the program from others, as plain data."""
+    try:
+        directory = os.getcwd()
+    except OSError:               # it was removed
+        directory = None
+    # At the interpreter's end, sys has nothing.
+    paths = getattr(sys, 'path', None) or ()
+    arguments = getattr(sys, 'argv', None) or ()
+    return {'library': _library(),
+            'packages': [path for path in paths if isinstance(path, str)
+                         and _PACKAGES.match(os.path.join(path, ''))],
+            'directory': directory,
+            'command': list(arguments[:1]) == ['-c']}
+
+
+def _library():
+    paths = getattr(sys, '_stdlib_dir', None), os.path.dirname(os.__file__)
+    return sorted({path for path in paths if path})
+
+
+def check_process(value):
+    """Return a description that a file has; TypeError if it is none."""
+    if value is None:
+        return None
+    # Lists, for a generator may crash when there is no memory.
+    if (isinstance(value, dict)
+            and all([_is_list_of_texts(value.get(name))
+                     for name in ('library', 'packages')])
+            and isinstance(value.get('directory'), (str, type(None)))
+            and isinstance(value.get('command'), bool)):
+        return value
+    raise TypeError("program is no description of a process")
+
+
+def _is_list_of_texts(value):
+    return (isinstance(value, list)
+            and all([isinstance(path, str) for path in value]))
+
+
+def view_of(snapshot, unfold=False, my_code=False, mine=()):
+    """Return what reports show of a snapshot, by their options."""
+    if my_code or mine:
+        return snapshot.my_code(mine)
+    return snapshot if unfold else snapshot.fold_imports()
+
+
+class Files:
+    """Judges files by their names.
+
+    *program*: of describe_process(), or None.  *patterns*: of fnmatch, for
+    files that are the program's, or with '!' before them are not; of those
+    that match, the last decides.
+    """
+
+    def __init__(self, program, patterns=()):
+        self._described = program is not None
+        self._command = self._described and program['command']
+        self._patterns = [(pattern.removeprefix('!'), pattern[:1] != '!')
+                          for pattern in patterns]
+        self.library = program['library'] if self._described else _library()
+        roots = [(path, LIBRARY) for path in self.library]
+        if self._described:
+            roots += [(path, PACKAGE) for path in program['packages']]
+            if program['directory']:
+                roots.append((program['directory'], PROGRAM))
+        # The longest decides and, of the same, the program's.
+        self._roots = sorted(((os.path.join(path, ''), category)
+                              for path, category in roots),
+                             key=lambda root: (-len(root[0]), root[1]))
+
+    def category(self, filename):
+        """Return PROGRAM, PACKAGE, LIBRARY or INTERPRETER."""
+        if filename.startswith('<'):
+            made = not filename.startswith(('<frozen ', '<unknown>', IMPORTS,
+                                            NOT_MINE))
+            return PROGRAM if made else INTERPRETER
+        root, category = next(
+            (root for root in self._roots if filename.startswith(root[0])),
+            ('', PROGRAM))
+        found = _PACKAGES.match(filename)
+        if found and found.end() > len(root):
+            return PACKAGE
+        if not self._described and _ANY_LIBRARY.match(filename):
+            return LIBRARY
+        return category
+
+    def import_kind(self, filename):
+        """Return HIDDEN for the import system, and for what has no frame."""
+        if filename.startswith('<'):
+            hidden = filename == '<unknown>' or _IMPORT_SYSTEM.match(filename)
+        else:
+            hidden = any(filename == os.path.join(root, name)
+                         for root in self.library for name in _IMPORT_FILES)
+        return HIDDEN if hidden else SHOWN
+
+    def code_kind(self, filename):
+        """Return HIDDEN for what is not the program's."""
+        for pattern, mine in reversed(self._patterns):
+            if fnmatch.fnmatch(filename, pattern):
+                return SHOWN if mine else HIDDEN
+        if self.category(filename) != PROGRAM:
+            return HIDDEN
+        if not filename.startswith('<') or _TYPED.match(filename):
+            return SHOWN
+        return (SHOWN if self._command and filename == '<string>'
+                else HIDDEN_IF_CALLED)
