@@ -25,14 +25,17 @@ services_are_asked_for(const PyConfig *config)
 static void
 run_services(const PyConfig *config)
 {
-    PyObject *module = PyImport_ImportModule("pytracemalloc.services");
+    PyObject *known = PyDict_Keys(PyImport_GetModuleDict());
+    PyObject *module = known == NULL
+        ? NULL : PyImport_ImportModule("pytracemalloc.services");
     PyObject *result = NULL;
     if (module != NULL) {
         /* "u" makes None of NULL. */
-        result = PyObject_CallMethod(module, "run", "uu", config->run_module,
-                                     config->run_filename);
+        result = PyObject_CallMethod(module, "run", "uuO", config->run_module,
+                                     config->run_filename, known);
         Py_DECREF(module);
     }
+    Py_XDECREF(known);
     if (result == NULL) {
         PyErr_WriteUnraisable(NULL);
     }

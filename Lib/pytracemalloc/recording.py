@@ -17,6 +17,7 @@ import tracemalloc.task           # its handler of forks comes before ours
 from tracemalloc.printable import printable
 
 from pytracemalloc import endings, summary
+from pytracemalloc.private import PrivateModules
 from pytracemalloc.terminal import Progress, width_of
 
 VARIABLE = 'PYTRACEMALLOC_RUN'
@@ -47,6 +48,7 @@ class Recording:
         self.tasks = []
         self.finished = False
         self.endings = None
+        self.modules = PrivateModules(sys.modules)
         if self.pid != options['pid']:
             self._name_child()
 
@@ -92,7 +94,7 @@ class Recording:
 
     @_hidden
     def take_numbered(self):
-        with self.endings:
+        with self.endings, self.modules.visible():
             self._take_numbered()
 
     def _take_numbered(self):
@@ -107,7 +109,7 @@ class Recording:
     def finish(self, at_exit=False):
         """Take the last snapshot, once a process."""
         if self.pid == os.getpid():
-            with self.endings:
+            with self.endings, self.modules.visible():
                 self._finish(at_exit)
 
     def _finish(self, at_exit):
@@ -189,13 +191,19 @@ class Recording:
         self.schedule()
 
 
-def start():
-    """Record this process as the variable says."""
+def start(known):
+    """Record this process as the variable says.
+
+    *known*: modules that the program may find, None for all.
+    """
     try:
         options = json.loads(os.environ[VARIABLE])
         if not options['follow']:
             del os.environ[VARIABLE]
-        Recording(options).start()
+        recording = Recording(options)
+        recording.start()
+        if known is not None and not options.get('http'):
+            recording.modules = PrivateModules(known)
     except Exception as exc:
         _say(f'cannot record: {VARIABLE}: {exc!r}')
 

@@ -5,10 +5,11 @@ import os
 import sys
 
 
-def run(module, script):
+def run(module, script, known):
     """Start what is asked for; never raise.
 
     *module*, *script*: what the interpreter is going to run, or None.
+    *known*: the modules that it has imported.
     """
     environment = {} if sys.flags.ignore_environment else os.environ
     path = sys._xoptions.get('tracemalloc_control',
@@ -16,9 +17,10 @@ def run(module, script):
     if path and path is not True and not _is_command(module, script):
         from pytracemalloc import control
         control.serve_at_startup(path)
+        known = None              # its thread needs what it imports
     if 'PYTRACEMALLOC_RUN' in environment:
         from pytracemalloc import recording
-        recording.start()
+        recording.start(known)
 
 
 def _is_command(module, script):

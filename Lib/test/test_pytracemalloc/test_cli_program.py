@@ -291,12 +291,11 @@ for number in signal.SIGTERM, signal.SIGHUP:
     def test_signal_while_the_report_is_written(self):
         # The second signal comes in the midst of what the first one caused.
         process = self.start('''\
-import tracemalloc
-dump = tracemalloc.Snapshot.dump
-def slow(self, *args):
+fsync = os.fsync
+def slow(number):
     os.kill(os.getpid(), signal.SIGHUP)
-    dump(self, *args)
-tracemalloc.Snapshot.dump = slow
+    fsync(number)
+os.fsync = slow
 print('ready', flush=True)
 time.sleep(60)
 ''')
@@ -308,12 +307,12 @@ time.sleep(60)
     def test_signal_while_a_numbered_snapshot_is_written(self):
         process = command('run', '-o', 'a.tracemalloc', '--on-growth', '1 MB',
                           '-c', '''\
-import os, signal, tracemalloc
-dump = tracemalloc.Snapshot.dump
-def slow(self, *args):
+import os, signal
+fsync = os.fsync
+def slow(number):
     os.kill(os.getpid(), signal.SIGTERM)
-    dump(self, *args)
-tracemalloc.Snapshot.dump = slow
+    fsync(number)
+os.fsync = slow
 kept = []
 while True:
     kept.append(bytes(100_000))

@@ -186,6 +186,42 @@ class RunTest(CommandCase):
         self.assertGreater(len(self.numbered()), 10)
         self.assertLess(own, 8_000)
 
+    # Its first line, and then all that it allocates.
+    ADDED = """\
+        import sys
+        modules = sorted(sys.modules)
+        import _tracemalloc
+        with _tracemalloc.measure() as change:
+            import json, datetime, threading
+            kept = [json.loads('[1, 2, {"a": "b"}]') for i in range(1000)]
+        print(modules)
+        print(change.current, change.peak, change.total_size,
+              change.total_count)
+        import datetime, json, tracemalloc
+        assert tracemalloc.get_tasks() == []
+        """
+
+    def test_nothing_is_added_to_the_program(self):
+        path = self.write('app.py', self.ADDED)
+        plain = subprocess.run(
+            [sys.executable, '-X', 'tracemalloc=10', path],
+            capture_output=True, text=True)
+        self.assertEqual(plain.stderr, '')
+        modules, figures = plain.stdout.splitlines()
+        for options in [], ['--follow'], ['--every', '60'], \
+                ['--on-growth', '100 KB']:
+            with self.subTest(options):
+                ran, _ = self.run_program('-f', *options, path)
+                ours, figures_ran = ran.stdout.splitlines()
+                self.assertEqual(ours, modules)
+                self.assertNotIn('json', ours)
+                # Names that the command has interned are not made again.
+                for new, old, more in zip(map(int, figures_ran.split()),
+                                          map(int, figures.split()),
+                                          (10 << 10,) * 3 + (100,),
+                                          strict=True):
+                    self.assertLess(new - old, more, figures_ran)
+
     def test_whole_tracebacks(self):
         path = self.write('app.py', self.GROWS)
         for frames, expected in (('1', 1), ('5', 5), ('full', 43)):
