@@ -16,6 +16,7 @@ TOOLS = TOP / 'Tools'
 SERIES = sysconfig.get_python_version()
 QUEUE = TOP / 'patches' / SERIES
 DEQUE = 'Modules/_collectionsmodule.c'
+LISTS = 'Include/internal/pycore_freelist_state.h'
 BUILD = pathlib.Path(sysconfig.get_config_h_filename()).parents[1]
 
 # In a tree with hooks: a file, a text, what it becomes, the complaints.
@@ -117,8 +118,10 @@ class NoticeTests(unittest.TestCase):
 
     def tree(self):
         """A tree of the files that the queue touches, not patched yet, with
-        tools and a queue of its own."""
-        self.copy_queues()
+        tools and a queue of its own, the only one."""
+        for other in self.copy_queues().glob('*/series'):
+            if other.parent.name != SERIES:
+                shutil.rmtree(other.parent)
         shutil.copytree(TOOLS, self.folder / 'Tools', symlinks=True,
                         ignore=lambda *names: ['corpus', '__pycache__'])
         shutil.copytree(BUILD / 'stock', self.folder / 'build' / 'src')
@@ -266,6 +269,61 @@ class NoticeTests(unittest.TestCase):
         hunks = re.split('(?m)^@@.*\n', patch.read_text(encoding='utf-8'))[1:]
         self.assertEqual([[line[0] for line in hunk.splitlines()]
                           for hunk in hunks], [[*' + ']] * 2)
+
+    def release_directory(self, *edits):
+        """A directory with a release that the lock does not have."""
+        source = self.folder / 'source'
+        shutil.copytree(BUILD / 'stock', source)
+        for name in ('Include/patchlevel.h', LISTS):
+            if (BUILD / 'src' / name).exists():
+                shutil.copy(BUILD / 'src' / name, source / name)
+        text = (source / 'Include/patchlevel.h').read_text()
+        version = re.search('define PY_VERSION *"(.*)"', text)[1]
+        replace(source / 'Include/patchlevel.h', f'"{version}"',
+                f'"{SERIES}.99"')
+        for name, old, new in edits:
+            replace(source / name, old, new)
+        return source
+
+    def vouch(self, *edits):
+        """What the steps up to the census say of such a release."""
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+        build = self.tree()
+        shutil.rmtree(build / 'src')
+        source = self.release_directory(*edits)
+        said = []
+        for tool, *arguments in (('unpack', SERIES, build, source),
+                                 ('apply', SERIES, build),
+                                 ('vouch', SERIES, build)):
+            result = self.run_tool(tool, *map(str, arguments))
+            said.append(result.stdout + result.stderr)
+            if result.returncode:
+                return result.returncode, result.stderr
+        # The second time it is known.
+        self.assertEqual(self.run_tool('vouch', SERIES, build).stdout, '')
+        return 0, said[-1]
+
+    def test_a_release_that_is_not_in_the_lock(self):
+        name = f'CPython {SERIES}.99 is not in patches/{SERIES}/upstream.lock'
+        status, said = self.vouch()
+        self.assertEqual(status, 0, said)
+        self.assertEqual(said.count('\n'), 1)
+        self.assertIn(f'note: {name}; all patches apply and the census agrees',
+                      said)
+        status, said = self.vouch((DEQUE, 'numfreeblocks++',
+                                   'numfreeblocks += 1'))
+        self.assertEqual(status, 1)
+        self.assertEqual(
+            said, f'pytracemalloc: error: patches/common/hook-deque.patch: '
+            f'{DEQUE}, hunk 2 does not apply; adapt the patch to this '
+            f'CPython\n')
+        status, said = self.vouch((DEQUE, '\ndeque_pop_impl(',
+                                   '\nint bag_numfree;\ndeque_pop_impl('))
+        self.assertEqual(status, 1)
+        self.assertEqual(said.count('\n'), 1)
+        self.assertIn(f'error: {name}, and the census: {DEQUE}: bag_numfree '
+                      f'looks like a free list', said)
 
     def test_generated_files(self):
         tree = self.folder / 'src'
