@@ -54,7 +54,7 @@ CASES = (
     ('report new --by traceback --cumulative', 2, 'no --cumulative; leave'),
     ('report new --top 0', 2, 'must be a positive integer .*report --help'),
     ('report bare --by type', 1, 'bare: the snapshot has no traces'),
-    ('completion tcsh', 2, 'choose from bash, zsh, fish'),
+    ('completion tcsh', 2, "choose from '?bash'?, '?zsh'?, '?fish"),
     ('run -n 0 app.py', 2, '-n 0: give a number from 1 to 65535, or full'),
     ('run -n 65536 app.py', 2, '-n 65536: give a number from 1 to'),
     ('run -n many app.py', 2, '-n many: give a number'),
