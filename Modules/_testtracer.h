@@ -28,7 +28,8 @@ struct block {
     uint64_t path;                // hash of its frames; 0: not known
     uint64_t place;               // of the most recent one
     uint8_t kind;                 // enum tracer_kind
-    uint8_t old;                  // from before the oracle
+    uint8_t old;                  // from before the oracle, or of a hidden
+                                  //   thread: the tracer need not have it
     uint8_t seen;                 // for compare()
 };
 
@@ -37,6 +38,7 @@ struct books {
     uint32_t limit;               // frames of a path
     Py_ssize_t unknown_freed;     // big blocks from before the oracle, of the
                                   //   object and memory domains, freed since
+    int hidden;                   // a hidden thread has allocated something
 };
 
 extern struct books _TestTracer_Books;

@@ -95,6 +95,14 @@ is_keys(const struct block *block)
                              + 5 * sizeof(PyDictUnicodeEntry);
 }
 
+/* A hidden thread may have taken keys from their free list, and what it makes
+   is not traced. */
+static int
+may_be_hidden(const struct block *block)
+{
+    return books->hidden && is_keys(block);
+}
+
 /* Lists that a walk does not see. */
 static int
 is_private(uint32_t kind)
@@ -182,7 +190,7 @@ compare_rest(const struct comparison *c)
     for (size_t i = 0; i < BOOKS_SIZE; i++) {
         struct block *block = &books->blocks[i];
         if (block->address != 0 && !block->seen) {
-            if (block->size != UNKNOWN_SIZE) {
+            if (block->size != UNKNOWN_SIZE && !may_be_hidden(block)) {
                 c->d->missing++;
             }
             else {
@@ -310,7 +318,8 @@ count_untraced(struct count *count)
 {
     for (size_t i = 0; i < BOOKS_SIZE; i++) {
         struct block *b = &books->blocks[i];
-        count->untraced += b->address != 0 && b->old && !b->seen;
+        count->untraced += b->address != 0 && !b->seen
+                           && (b->old || may_be_hidden(b));
         b->seen = 0;
     }
 }

@@ -106,15 +106,19 @@ hash_place(uint64_t hash, const char *filename, int line)
     return (hash ^ (uint64_t)line) * 0x100000001b3u;
 }
 
+static PyThreadState *
+current_thread(void)
+{
+    PyThreadState *tstate = PyThreadState_GetUnchecked();
+    return tstate != NULL ? tstate : PyGILState_GetThisThreadState();
+}
+
 /* The frames of the calling thread, as sys._getframe() would show them.
    Places need ASCII file names. */
 static uint32_t
 current_path(struct tracer_place *places, uint32_t n)
 {
-    PyThreadState *tstate = PyThreadState_GetUnchecked();
-    if (tstate == NULL) {
-        tstate = PyGILState_GetThisThreadState();
-    }
+    PyThreadState *tstate = current_thread();
     uint32_t found = 0;
     _PyInterpreterFrame *frame = tstate ? tstate->current_frame : NULL;
     for (; frame != NULL && found < n; frame = frame->previous) {
@@ -150,6 +154,18 @@ set_path(struct block *block, const struct tracer_place *places, uint32_t n)
     block->place = _TestTracer_HashPath(places, 1);
 }
 
+/* What a hidden thread makes is not traced. */
+static void
+mark_hidden(struct block *block)
+{
+    PyThreadState *tstate = current_thread();
+    if (tstate != NULL && _PyTracer_IS_HIDDEN(tstate)) {
+        block->size = UNKNOWN_SIZE;
+        block->old = 1;
+        books->hidden = 1;
+    }
+}
+
 /* --- The allocator */
 
 static void
@@ -159,6 +175,7 @@ log_alloc(void *p, size_t size, enum tracer_kind kind)
     struct block block = {.address = (uintptr_t)p, .size = size,
                           .kind = (uint8_t)kind};
     set_path(&block, places, current_path(places, books->limit));
+    mark_hidden(&block);
     pthread_mutex_lock(&log_lock);
     add(block);
     pthread_mutex_unlock(&log_lock);
@@ -251,6 +268,7 @@ log_object(PyObject *op, PyRefTracerEvent event, void *Py_UNUSED(data))
             (uintptr_t)op - _PyType_PreHeaderSize(Py_TYPE(op)));
         if (block->address != 0) {
             set_path(block, places, n);
+            mark_hidden(block);
         }
         pthread_mutex_unlock(&log_lock);
     }
@@ -290,6 +308,7 @@ begin_books(void)
     (void)_PyTracer_VisitBlocks(visit_old, NULL);
     _TestTracer_WalkPools(visit_small, NULL);
     books->unknown_freed = 0;
+    books->hidden = 0;
 }
 
 /* install(nframe): from now on keep books, of nframe frames. */

@@ -10,6 +10,7 @@
 
 #define POOL_SIZE 16384
 #define POOL_HEADER 48
+#define BALLAST 5000
 
 enum {
     STEP_MALLOC,                  // of `size` bytes, by the current functions
@@ -140,7 +141,7 @@ static int
 take_steps(struct step *steps, Py_ssize_t n, int domain, void **blocks,
            PyObject *get_traced_memory, PyObject *check)
 {
-    /* The first calls fill free lists. */
+    /* The first calls fill free lists, with ints as well. */
     for (int i = 0; i < 3; i++) {
         steps[0].traced = traced_memory(get_traced_memory);
         steps[0].wrong = wrong_counters(check, get_traced_memory);
@@ -208,8 +209,10 @@ run_orders(PyObject *Py_UNUSED(module), PyObject *args)
     Py_ssize_t n = PyList_GET_SIZE(list);
     struct step *steps = calloc((size_t)n + 1, sizeof(*steps));
     void **blocks = calloc((size_t)nblocks, sizeof(*blocks));
+    /* So that traced memory is never a small int, which needs no block. */
+    void *ballast = PyMem_RawMalloc(BALLAST);
     PyObject *results = NULL;
-    if (steps == NULL || blocks == NULL) {
+    if (steps == NULL || blocks == NULL || ballast == NULL) {
         PyErr_NoMemory();
     }
     else if (parse_steps(list, steps) == 0
@@ -218,6 +221,7 @@ run_orders(PyObject *Py_UNUSED(module), PyObject *args)
     {
         results = results_object(steps, n);
     }
+    PyMem_RawFree(ballast);
     free(blocks);
     free(steps);
     return results;
