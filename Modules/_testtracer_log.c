@@ -161,6 +161,7 @@ mark_hidden(struct block *block)
     PyThreadState *tstate = current_thread();
     if (tstate != NULL && _PyTracer_IS_HIDDEN(tstate)) {
         block->size = UNKNOWN_SIZE;
+        block->path = 0;
         block->old = 1;
         books->hidden = 1;
     }
