@@ -9,6 +9,7 @@
 
 #include "Python.h"
 #include "pycore_tracer_compat.h"
+#include "pycore_tracer_growth.h"
 #include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_take.h"
 #include "_tracemalloc.h"
@@ -42,17 +43,77 @@ _PyTracemalloc_ParkedDict(uint64_t (*parked)[2])
     return dict;
 }
 
-static PyObject *
-build_info(struct tracer_totals *totals)
+static const struct snapshot_location *
+location_of(const struct tracer_snapshot *s,
+            const struct tracer_growth *growth, uint32_t site)
 {
-    return Py_BuildValue("{s(KK)sKsKsKsN}", "traced_memory",
+    return &s->locations[growth->sites[site].location];
+}
+
+static char *
+put(char *p, const void *from, size_t size)
+{
+    memcpy(p, from, size);
+    return p + size;
+}
+
+static char *
+put_text(char *p, const struct tracer_snapshot *s, uint32_t string)
+{
+    return put(p, s->text + s->strings[string].offset,
+               s->strings[string].length);
+}
+
+/* All in one object, of which Lib/tracemalloc/growth.py makes lists. */
+static PyObject *
+build_growth(const struct tracer_snapshot *s,
+             const struct tracer_growth *growth)
+{
+    if (growth == NULL) {
+        return Py_NewRef(Py_None);
+    }
+    const size_t nsizes = growth->nmoments * sizeof(uint64_t);
+    size_t size = 2 * sizeof(uint32_t)
+                  + growth->nmoments * sizeof(growth->moments[0]);
+    for (uint32_t i = 0; i < growth->nsites; i++) {
+        const struct snapshot_location *at = location_of(s, growth, i);
+        size += 3 * sizeof(uint32_t) + nsizes + s->strings[at->filename].length
+                + s->strings[at->function].length;
+    }
+    PyObject *packed = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    if (packed == NULL) {
+        return NULL;
+    }
+    const uint32_t head[] = {growth->nmoments, growth->nsites};
+    char *p = put(PyBytes_AS_STRING(packed), head, sizeof(head));
+    p = put(p, growth->moments,
+            growth->nmoments * sizeof(growth->moments[0]));
+    for (uint32_t i = 0; i < growth->nsites; i++) {
+        const struct snapshot_location *at = location_of(s, growth, i);
+        const uint32_t site[] = {(uint32_t)at->line,
+                                 s->strings[at->filename].length,
+                                 s->strings[at->function].length};
+        p = put(p, site, sizeof(site));
+        p = put(p, growth->sites[i].sizes, nsizes);
+        p = put_text(p, s, at->filename);
+        p = put_text(p, s, at->function);
+    }
+    assert(p == PyBytes_AS_STRING(packed) + size);
+    return packed;
+}
+
+static PyObject *
+build_info(const struct tracer_snapshot *s, struct tracer_totals *totals)
+{
+    return Py_BuildValue("{s(KK)sKsKsKsNsN}", "traced_memory",
                          (unsigned long long)totals->current,
                          (unsigned long long)totals->peak,
                          "untraced", (unsigned long long)totals->untraced,
                          "folded", (unsigned long long)totals->folded,
                          "pruned", (unsigned long long)totals->pruned,
                          "freelists",
-                         _PyTracemalloc_ParkedDict(totals->parked));
+                         _PyTracemalloc_ParkedDict(totals->parked),
+                         "growth", build_growth(s, totals->growth));
 }
 
 /* Who takes the snapshot out takes away the name. */
@@ -84,9 +145,12 @@ take_snapshot(PyObject *Py_UNUSED(module), PyObject *blocks)
     PyObject *capsule = PyCapsule_New(s, SNAPSHOT_CAPSULE, free_capsule);
     if (capsule == NULL) {
         _PySnapshot_Free(s);
-        return NULL;
     }
-    return Py_BuildValue("NN", capsule, build_info(&totals));
+    else {
+        capsule = Py_BuildValue("NN", capsule, build_info(s, &totals));
+    }
+    free(totals.growth);
+    return capsule;
 }
 
 static PyMethodDef take_functions[] = {

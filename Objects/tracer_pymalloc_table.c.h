@@ -10,6 +10,7 @@
    floor(x / k) == x * ceil(2**15 / k) >> 15. */
 
 #include "pycore_tracer_blocks.h"
+#include "pycore_tracer_growth.h"
 #include "pycore_tracer_interp.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
@@ -89,6 +90,7 @@ tracer_first_table(poolp pool)
 {
     _PyTracer_Lock();
     uint32_t *table = tracer_make_table(pool);
+    _PyTracer_TickGrowth(TRACER_GROWTH_EVERY);
     _PyTracer_Unlock();
     return table;
 }

@@ -18,6 +18,7 @@
 #include "pycore_tracer_code.h"
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_gils.h"
+#include "pycore_tracer_growth.h"
 #include "pycore_tracer_hooks.h"
 #include "pycore_tracer_install.h"
 #include "pycore_tracer_lines.h"
@@ -71,6 +72,7 @@ clear_tables(void)
     _PyTracer_ASSERT_LOCKED();
     _PyTracer_ForgetPools();
     _PyTracer_ForgetStacks();
+    _PyTracer_ClearGrowth();
     _PyTracer_MapClear();
     _PyTracer_TreeClear();
     _PyTracer_CodeClear();

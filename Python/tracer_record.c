@@ -8,6 +8,7 @@
 #include "Python.h"
 #include "pycore_tracer_blocks.h"
 #include "pycore_tracer_count.h"
+#include "pycore_tracer_growth.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_mapped.h"
@@ -98,8 +99,11 @@ _PyTracer_Record(void *block, size_t size, enum tracer_kind kind)
             node = _PyTracer_CaptureLocked(tstate);
         }
         (void)_PyTracer_RecordNode(block, size, kind, node);
-        if (kind != TRACER_RAW && _PyTracer.watched) {
-            _PyTracer_Watch();
+        if (kind != TRACER_RAW) {
+            if (_PyTracer.watched) {
+                _PyTracer_Watch();
+            }
+            _PyTracer_TickGrowth(1);
         }
     }
     else {

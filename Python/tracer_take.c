@@ -20,6 +20,7 @@
 #include "pycore_tracer_buffers.h"
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_freelist.h"
+#include "pycore_tracer_growth.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_snapshot.h"
@@ -362,6 +363,7 @@ copy_totals(struct tracer_totals *totals)
     for (int i = 0; i < _PyTracer_HAS_FREELISTS; i++) {
         _PyTracer_GetParked(i, &totals->parked[i][0], &totals->parked[i][1]);
     }
+    totals->growth = _PyTracer_CopyGrowth();
 }
 
 /* The moment. */
@@ -457,6 +459,7 @@ _PyTracer_TakeSnapshot(int with_blocks, struct tracer_totals *totals)
     int result = c.s == NULL ? -1 : take(&c, with_blocks, totals);
     _PyTracer_FreeTypes(&c.types);
     if (result < 0) {
+        free(totals->growth);
         _PySnapshot_Free(c.s);
         return NULL;
     }

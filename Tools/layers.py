@@ -38,7 +38,7 @@ TRACER = {
     'capture of the stack':
         ('code', 'cache', 'walk', 'stack'),
     'the ledger: counters, the map, tables of pools':
-        ('count', 'map', 'mapped', 'blocks', 'pymalloc_table'),
+        ('count', 'growth', 'map', 'mapped', 'blocks', 'pymalloc_table'),
     'care for all of that: validity, pruning':
         ('valid', 'prune'),
     'what is recorded of a block':

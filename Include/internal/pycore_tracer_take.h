@@ -20,6 +20,7 @@ struct tracer_totals {
     uint64_t folded;              // frames
     uint64_t pruned;              // nodes
     uint64_t parked[_PyTracer_NFREELISTS][2];     // blocks, bytes
+    struct tracer_growth *growth; // or NULL; to be freed
 };
 
 /* GIL held, not locked; it is given back before and after the moment that the

@@ -21,7 +21,6 @@ from pytracemalloc.private import PrivateModules
 from pytracemalloc.terminal import Progress, width_of
 
 VARIABLE = 'PYTRACEMALLOC_RUN'
-_LOOKED_AT = 8                    # numbered snapshots, to find leaks
 
 
 def numbered(output, number):
@@ -147,11 +146,11 @@ class Recording:
         if self.options['quiet']:
             return
         if self.pid != self.options['pid']:
-            _write_error([summary.make_line(snapshot, name)])
+            _write_error(summary.make_short(snapshot, self.options['top'],
+                                            name))
             return
-        _write_error(summary.make(
-            snapshot, self._find_suspects(snapshot), self.options['top'],
-            name, width_of(sys.__stderr__)))
+        _write_error(summary.make(snapshot, self.options['top'], name,
+                                  width_of(sys.__stderr__)))
 
     def _reason(self, exc):
         """What to say of an exception, which may have no text."""
@@ -159,20 +158,6 @@ class Recording:
             advice = '; --no-traces needs less' * self.options['traces']
             return 'not enough memory' + advice
         return getattr(exc, 'strerror', None) or str(exc) or repr(exc)
-
-    def _find_suspects(self, snapshot):
-        """Compare with numbered snapshots, now that nothing is traced: in
-        the program's memory there is nothing of them."""
-        suspects = summary.Suspects()
-        step = -(-self.number // _LOOKED_AT) or 1
-        for number in range(1, self.number + 1, step):
-            try:
-                suspects.look_at(tracemalloc.Snapshot.load(
-                    numbered(self.output, number)))
-            except (OSError, ValueError):
-                pass              # moved away by now
-        suspects.look_at(snapshot)
-        return suspects
 
     @_hidden
     def forked(self):

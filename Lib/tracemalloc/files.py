@@ -42,7 +42,7 @@ _CONSTANTS = {'None': 'null', 'True': 'true', 'False': 'false',
 
 # Attributes of a snapshot that have a place of their own in the file.
 _OWN = ('traces', 'traceback_limit', 'timestamp', 'pid', 'metadata',
-        'traced_memory', 'freelists', 'program')
+        'traced_memory', 'freelists', 'program', '_growth')
 
 
 def dump(snapshot, filename, format='native'):
@@ -138,6 +138,7 @@ def _describe(snapshot):
         'traced_memory': snapshot.traced_memory,
         'freelists': snapshot.freelists,
         'program': snapshot.program,
+        'growth': snapshot.growth,
         'attributes': attributes,
     })
 
@@ -226,8 +227,10 @@ def _load_native(image, kind):
         values = _decoder.decode(text)
         timestamp = _typed(values, 'timestamp', str, type(None))
         values['timestamp'] = timestamp and datetime.fromisoformat(timestamp)
-        return _make_snapshot(kind, traces, values,
-                              _typed(values, 'attributes', dict))
+        snapshot = _make_snapshot(kind, traces, values,
+                                  _typed(values, 'attributes', dict))
+        snapshot._growth = values.get('growth')
+        return snapshot
     except (ValueError, TypeError, KeyError, AttributeError,
             RecursionError) as error:
         raise ValueError("damaged metadata at offset 32: %s: %s"

@@ -79,6 +79,7 @@ class Snapshot(LegacyMethods):
         info = self.traces._traces._info or {}
         self.traced_memory = info.get('traced_memory', (0, 0))
         self.freelists = info.get('freelists', {})
+        self._growth = info.get('growth')
         for loss in ('untraced', 'folded', 'pruned'):
             if info.get(loss):
                 self.metadata[loss] = info[loss]
@@ -104,10 +105,13 @@ class Snapshot(LegacyMethods):
         self.program = None
         self.traced_memory = (0, 0)
         self.freelists = {}
+        self._growth = None
         self.__dict__.update(state)
 
     def __getstate__(self):
-        return self.__dict__ | {'timestamp': self.timestamp}
+        state = self.__dict__ | {'timestamp': self.timestamp}
+        del state['_growth']      # nobody else knows it
+        return state
 
     @property
     def timestamp(self):
@@ -122,6 +126,14 @@ class Snapshot(LegacyMethods):
     @timestamp.setter
     def timestamp(self, value):
         self.__dict__['timestamp'] = value
+
+    @property
+    def growth(self):
+        """How the lines that grew most have done so: [moments, sites]."""
+        if isinstance(self._growth, bytes):
+            # Packed until it is asked for, as little memory as can be.
+            return load_traces().unpack_growth(self._growth)
+        return self._growth
 
     def _with_traces(self, traces):
         other = Snapshot.__new__(type(self))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from _tracemalloc import _take_snapshot
 from _tracemalloc_snapshot import Traces, _adopt
 from tracemalloc.frames import Trace
+from tracemalloc.growth import unpack as unpack_growth
 
 
 def get_traces(blocks=True):

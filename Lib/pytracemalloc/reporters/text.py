@@ -2,6 +2,7 @@
 
 import itertools
 
+from pytracemalloc import suspects
 from pytracemalloc.measures import compare, find_key
 from pytracemalloc.reporters import Reporter
 from pytracemalloc.reporters.rows import key_text
@@ -27,7 +28,8 @@ class TextReporter(Reporter):
                        subject.width)
         if subject.by == 'traceback':
             table = _tracebacks(table, rows)
-        for line in itertools.chain(_heading(subject), table):
+        for line in itertools.chain(_heading(subject), table,
+                                    _suspects(subject)):
             file.write(printable(line)[:subject.width] + '\n')
 
 
@@ -72,6 +74,16 @@ def _not_mine(snapshot):
     """Return the part of the memory that no line of my code allocated."""
     sizes = {stat.key: stat.size for stat in snapshot.statistics('filename')}
     return sizes.get(NOT_MINE, 0) / max(1, sum(sizes.values()))
+
+
+def _suspects(subject):
+    """Of two snapshots, where the report is of live memory."""
+    if subject.old is None or subject.measure.name != 'size':
+        return []
+    new, old = subject.new, subject.old
+    if not subject.is_filtered and subject.unfolded is not None:
+        new, old = subject.unfolded, subject.unfolded_old
+    return suspects.lines(new, subject.count, subject.width, old)
 
 
 def _what(subject):

@@ -1,0 +1,354 @@
+/* How the call sites have grown since tracing started.
+
+   What leaks grows with the work that the program does, and does not stop.
+   One snapshot cannot show that, so the live bytes of each location are noted
+   at some moments of the run: 32 at most, spread evenly over the work.  That
+   is the blocks ever allocated and their bytes, each as a part of all until
+   now; the time in which a service waits is no work.
+
+   Nobody's allocation is slowed down for it.  Memory cannot grow without new
+   pools or big blocks; who takes one has come by a slow way already, and
+   counts it here.  A pool, or the fourth big block, looks at the clock.  A
+   moment is noted when the run has become longer by 1/64, or traced memory
+   has moved by 1/32; but never before 500 times as long as the last one took
+   has passed, 100 times in the first seconds, which have to do for short
+   programs.  So all of them together take one part in 500 of the time at
+   most.
+
+   When there is no room for one more, the moment goes that lies closest
+   between its neighbours, in work.  Only locations that hold a part in 2048
+   of traced memory or more are noted: the moments together take 512 KiB at
+   most, mostly less than a tenth of it, in memory from the C library. */
+
+#include "Python.h"
+#include "pycore_tracer_count.h"
+#include "pycore_tracer_growth.h"
+#include "pycore_tracer_location.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_memory.h"
+#include "pycore_tracer_tree.h"
+
+#include <math.h>                 // INFINITY
+#include <stdlib.h>
+#include <time.h>                 // clock_gettime()
+
+#define NS_PER_S INT64_C(1000000000)
+#define LEAST_INTERVAL 250000     // ns
+#define LEAST_STEP 32768          // bytes
+#define LEAST_SIZE 512            // bytes of a site
+#define LEAST_GROWTH 4096         // bytes of one that a snapshot is told of
+#define UNIT 16                   // bytes, of a row
+
+struct tracer_growth_row {
+    uint32_t location;
+    uint32_t size;                // in units
+};
+
+struct tracer_growths _PyTracer_growths;
+
+static int64_t
+now(clockid_t clock)
+{
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
+/* --- Noting a moment */
+
+static size_t
+rows_size(const struct tracer_moment *moment)
+{
+    return moment->nrows * sizeof(*moment->rows);
+}
+
+static void
+forget_moment(struct tracer_moment *moment)
+{
+    _PyTracer_memory.total -= rows_size(moment);
+    free(moment->rows);
+}
+
+/* What each location holds. */
+static void
+sum_locations(struct tracer_moment *moment, uint64_t *sums)
+{
+    for (uint32_t id = TRACER_NODE_FIRST; id < _PyTracer_tree.nnodes; id++) {
+        const struct tracer_node *node = _PyTracer_Node(id);
+        if (node->alloc_blocks == 0 && node->rare == 0
+            && !_PyTracer_chunk_spilled[id >> TRACER_CHUNK_BITS])
+        {
+            continue;             // it stands for calls alone
+        }
+        struct tracer_counts counts = _PyTracer_Counts(id);
+        moment->blocks += counts.alloc_blocks;
+        moment->bytes += counts.alloc_bytes;
+        sums[node->location] += _PyTracer_Live(&counts).bytes;
+        if (node->rare != 0) {
+            const struct tracer_rare *rare = _PyTracer_Rare(id);
+            moment->blocks += rare->counts.alloc_blocks;
+            moment->bytes += rare->counts.alloc_bytes;
+            sums[node->location] += _PyTracer_Live(&rare->counts).bytes;
+        }
+    }
+}
+
+static int
+write_rows(struct tracer_moment *moment, const uint64_t *sums, uint32_t n)
+{
+    uint32_t nrows = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        nrows += sums[i] >= moment->floor;
+    }
+    moment->rows = malloc((nrows + 1) * sizeof(*moment->rows));
+    if (moment->rows == NULL) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        if (sums[i] >= moment->floor) {
+            moment->rows[moment->nrows++] = (struct tracer_growth_row){
+                i, (uint32_t)Py_MIN(sums[i] / UNIT, UINT32_MAX)};
+        }
+    }
+    _PyTracer_memory.total += rows_size(moment);
+    return 0;
+}
+
+static int
+note_moment(struct tracer_moment *moment)
+{
+    _PyTracer_ASSERT_LOCKED();
+    uint32_t n = _PyTracer_places.nlocations;
+    uint64_t *sums = calloc((size_t)n + 1, sizeof(*sums));
+    if (sums == NULL) {
+        return -1;
+    }
+    int64_t traced = _PyTracer_Current();
+    *moment = (struct tracer_moment){
+        .time = now(CLOCK_MONOTONIC), .traced = traced,
+        .floor = Py_MAX((uint64_t)Py_MAX(traced, 0) / 2048, LEAST_SIZE),
+    };
+    sum_locations(moment, sums);
+    int result = write_rows(moment, sums, n);
+    free(sums);
+    return result;
+}
+
+/* The part of all work until `last` that lies between two moments, doubled. */
+static double
+work_between(const struct tracer_moment *from, const struct tracer_moment *to,
+             const struct tracer_moment *last)
+{
+    return (double)(to->blocks - from->blocks) / (double)(last->blocks + 1)
+           + (double)(to->bytes - from->bytes) / (double)(last->bytes + 1);
+}
+
+/* Forget the moment that lies closest between its neighbours; the first one
+   and the last stay. */
+static void
+make_room(struct tracer_growths *g)
+{
+    const struct tracer_moment *m = g->moments;
+    uint32_t closest = 1;
+    double least = INFINITY;
+    for (uint32_t i = 1; i + 1 < g->nmoments; i++) {
+        double gap = work_between(&m[i - 1], &m[i + 1],
+                                  &m[g->nmoments - 1]);
+        if (gap < least) {
+            least = gap;
+            closest = i;
+        }
+    }
+    forget_moment(&g->moments[closest]);
+    g->nmoments--;
+    memmove(&g->moments[closest], &g->moments[closest + 1],
+            (g->nmoments - closest) * sizeof(*g->moments));
+}
+
+static void
+set_next_time(struct tracer_growths *g, int64_t cost)
+{
+    int64_t end = now(CLOCK_MONOTONIC);
+    int64_t age = g->nmoments == 0 ? 0 : end - g->moments[0].time;
+    int64_t pause = Py_MIN(500 * cost, Py_MAX(100 * cost, age / 32));
+    g->earliest = end + Py_MAX(pause, LEAST_INTERVAL);
+    g->next = Py_MAX(g->earliest, end + age / 64);
+}
+
+static int
+has_moved(const struct tracer_growths *g)
+{
+    if (g->nmoments == 0) {
+        return 1;
+    }
+    int64_t before = g->moments[g->nmoments - 1].traced;
+    int64_t moved = _PyTracer_Current() - before;
+    return Py_ABS(moved) > Py_MAX(before / 32, LEAST_STEP);
+}
+
+Py_NO_INLINE void
+_PyTracer_LookAtGrowth(void)
+{
+    struct tracer_growths *g = &_PyTracer_growths;
+    g->ticks = TRACER_GROWTH_EVERY;
+    int64_t time = now(CLOCK_MONOTONIC);
+    if (time < g->next && (time < g->earliest || !has_moved(g))) {
+        return;
+    }
+    /* Of this thread: others may run meanwhile. */
+    int64_t begin = now(CLOCK_THREAD_CPUTIME_ID);
+    if (g->nmoments == TRACER_MOMENTS) {
+        make_room(g);
+    }
+    if (note_moment(&g->moments[g->nmoments]) == 0) {
+        g->nmoments++;
+    }
+    set_next_time(g, now(CLOCK_THREAD_CPUTIME_ID) - begin);
+}
+
+void
+_PyTracer_ClearGrowth(void)
+{
+    struct tracer_growths *g = &_PyTracer_growths;
+    while (g->nmoments > 0) {
+        forget_moment(&g->moments[--g->nmoments]);
+    }
+    g->ticks = 0;
+    g->next = g->earliest = 0;
+}
+
+/* --- For a snapshot */
+
+/* Sizes by site and moment, of all sites that any moment has noted. */
+struct table {
+    uint32_t nsites, nmoments;
+    uint32_t first;               // moment that growth is counted from
+    const struct tracer_moment *moments[TRACER_MOMENTS + 1];
+    uint32_t *sites;              // by location, from 1; 0: none
+    uint64_t (*sizes)[TRACER_MOMENTS + 1];
+};
+
+static int
+number_sites(struct table *t)
+{
+    t->sites = calloc((size_t)_PyTracer_places.nlocations + 1,
+                      sizeof(*t->sites));
+    if (t->sites == NULL) {
+        return -1;
+    }
+    for (uint32_t i = t->first; i < t->nmoments; i++) {
+        for (uint32_t row = 0; row < t->moments[i]->nrows; row++) {
+            uint32_t *site = &t->sites[t->moments[i]->rows[row].location];
+            if (*site == 0) {
+                *site = ++t->nsites;
+            }
+        }
+    }
+    t->sizes = calloc((size_t)t->nsites + 1, sizeof(*t->sizes));
+    return t->sizes == NULL ? -1 : 0;
+}
+
+/* A site without a row has less than the floor: as much as before, as far as
+   anybody knows. */
+static void
+fill_sizes(struct table *t)
+{
+    for (uint32_t i = 0; i < t->nmoments; i++) {
+        const struct tracer_moment *moment = t->moments[i];
+        for (uint32_t site = 1; i > 0 && site <= t->nsites; site++) {
+            t->sizes[site][i] = Py_MIN(t->sizes[site][i - 1], moment->floor);
+        }
+        for (uint32_t row = 0; row < moment->nrows; row++) {
+            uint32_t site = t->sites[moment->rows[row].location];
+            t->sizes[site][i] = (uint64_t)moment->rows[row].size * UNIT;
+        }
+    }
+}
+
+static uint64_t
+grown(const struct table *t, uint32_t site)
+{
+    const uint64_t *sizes = t->sizes[site];
+    uint64_t most = 0;
+    for (uint32_t i = t->first; i < t->nmoments; i++) {
+        most = Py_MAX(most, sizes[i]);
+    }
+    return most - sizes[t->first];
+}
+
+/* The sites that grew most, in no order. */
+static void
+choose_sites(struct tracer_growth *growth, const struct table *t)
+{
+    uint64_t of_chosen[TRACER_GROWN_SITES];
+    for (uint32_t loc = 0; loc < _PyTracer_places.nlocations; loc++) {
+        uint32_t site = t->sites[loc];
+        uint64_t size = site == 0 ? 0 : grown(t, site);
+        if (size < LEAST_GROWTH) {
+            continue;
+        }
+        uint32_t place = growth->nsites;
+        if (place == TRACER_GROWN_SITES) {
+            place = 0;
+            for (uint32_t i = 1; i < TRACER_GROWN_SITES; i++) {
+                if (of_chosen[i] < of_chosen[place]) {
+                    place = i;
+                }
+            }
+            if (of_chosen[place] >= size) {
+                continue;
+            }
+        }
+        else {
+            growth->nsites++;
+        }
+        of_chosen[place] = size;
+        growth->sites[place].location = loc;
+        memcpy(growth->sites[place].sizes, t->sizes[site],
+               sizeof(t->sizes[site]));
+    }
+}
+
+static struct tracer_growth *
+copy_table(const struct table *t)
+{
+    struct tracer_growth *growth = calloc(1, sizeof(*growth));
+    if (growth == NULL) {
+        return NULL;
+    }
+    double since = (double)(now(CLOCK_REALTIME) - now(CLOCK_MONOTONIC));
+    growth->nmoments = t->nmoments;
+    for (uint32_t i = 0; i < t->nmoments; i++) {
+        const struct tracer_moment *moment = t->moments[i];
+        growth->moments[i].time = (since + (double)moment->time) / NS_PER_S;
+        growth->moments[i].traced = moment->traced;
+        growth->moments[i].blocks = moment->blocks;
+        growth->moments[i].bytes = moment->bytes;
+    }
+    choose_sites(growth, t);
+    return growth;
+}
+
+struct tracer_growth *
+_PyTracer_CopyGrowth(void)
+{
+    const struct tracer_growths *g = &_PyTracer_growths;
+    struct table t = {.nmoments = g->nmoments + 1, .first = g->nmoments / 3};
+    struct tracer_moment last;
+    struct tracer_growth *growth = NULL;
+    if (note_moment(&last) < 0) {
+        return NULL;
+    }
+    for (uint32_t i = 0; i < g->nmoments; i++) {
+        t.moments[i] = &g->moments[i];
+    }
+    t.moments[g->nmoments] = &last;
+    if (number_sites(&t) == 0) {
+        fill_sizes(&t);
+        growth = copy_table(&t);
+    }
+    free(t.sites);
+    free(t.sizes);
+    forget_moment(&last);
+    return growth;
+}
