@@ -23,9 +23,10 @@ import tracemalloc
 from pytracemalloc import unix_socket
 from pytracemalloc.loop import Loop
 from tracemalloc import files     # now: the thread that serves must not
-from tracemalloc.places import name_group
+from tracemalloc.places import name_group, name_origin
 from tracemalloc.printable import printable
 from tracemalloc.process import read_statm
+from tracemalloc.views import view_of
 from tracemalloc.whole_file import create
 
 _MAX_ANSWER = 1 << 23             # bytes
@@ -258,26 +259,34 @@ def _mode_of(path):
 
 
 def _statistics(key='lineno', order='size', limit=50, cumulative=False,
-                include=()):
+                include=(), unfold=False, my_code=False, mine=()):
     """Send the top of Snapshot.statistics(), and the status."""
     if not 0 <= limit <= _MAX_ROWS:
         raise ValueError(f'limit must be a number from 0 to {_MAX_ROWS}')
-    if len(include) > _MAX_PATTERNS or not all(
-            isinstance(pattern, str) and len(pattern) <= _MAX_PATTERN
-            for pattern in include):
-        raise ValueError(f'include must be a list of up to {_MAX_PATTERNS} '
-                         f'strings of up to {_MAX_PATTERN} characters')
+    _check_patterns('include', include)
+    _check_patterns('mine', mine)
     by_block = key in ('type', 'type+lineno', 'domain', 'address')
     snapshot = tracemalloc.take_snapshot(traces=by_block)
+    shown = view_of(snapshot, unfold, my_code, mine)
     filters = [tracemalloc.Filter(True, name) for name in include]
     # No more objects than rows: of the program's memory they take none for
     # good.
-    groups, stats = snapshot._largest(key, cumulative, order, filters, limit)
+    groups, stats = shown._largest(key, cumulative, order, filters, limit)
+    # The rows add up to what was traced at the same moment.
+    current, peak = snapshot.traced_memory
     return _status() | {
-        'groups': groups,
-        'rows': [[name_group(stat, key), stat.size, stat.count,
-                  stat.total_size, stat.total_count, stat.peak_size]
-                 for stat in stats]}
+        'current': current, 'peak': peak, 'groups': groups,
+        'rows': [[name_group(stat, key) + name_origin(stat), stat.size,
+                  stat.count, stat.total_size, stat.total_count,
+                  stat.peak_size] for stat in stats]}
+
+
+def _check_patterns(name, patterns):
+    if len(patterns) > _MAX_PATTERNS or not all(
+            isinstance(pattern, str) and len(pattern) <= _MAX_PATTERN
+            for pattern in patterns):
+        raise ValueError(f'{name} must be a list of up to {_MAX_PATTERNS} '
+                         f'strings of up to {_MAX_PATTERN} characters')
 
 
 # Name -> (function, types of its arguments).
@@ -291,5 +300,6 @@ COMMANDS = {
                              'force': (bool,)}),
     'statistics': (_statistics, {'key': (str,), 'order': (str,),
                                  'limit': (int,), 'cumulative': (bool,),
-                                 'include': (list,)}),
+                                 'include': (list,), 'unfold': (bool,),
+                                 'my_code': (bool,), 'mine': (list,)}),
 }

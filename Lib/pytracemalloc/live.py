@@ -20,8 +20,9 @@ _KEPT_ROWS = 1000                 # asked for, so that growth can be sorted
 _HISTORY = 600
 _FIGURES = 46                     # columns before a sparkline
 _ALL_FRAMES = 65535
-_HELP = 's sort  g group  / filter  p pause  r reset peak  w snapshot  ' \
-        't trace  q quit'
+_FOLDED = {'unfold': False, 'my_code': False, 'mine': []}
+_HELP = 's sort  g group  f unfold  c my code  / filter  p pause  r peak  ' \
+        'w write  t trace  q quit'
 
 
 # Rows at a moment: complete if there are no others.
@@ -31,8 +32,9 @@ _Sample = namedtuple('_Sample', 'subject time sizes complete')
 class View:
     """State of the view; refresh() asks the program, page() lays it out."""
 
-    def __init__(self, client, interval):
+    def __init__(self, client, interval, view=_FOLDED):
         self.client = client
+        self.view = view          # arguments of views.view_of()
         self.interval = interval
         self.group = 'line'
         self.order = 'size'
@@ -63,7 +65,8 @@ class View:
         answer = self.client.ask(
             'statistics', key=find_key(self.group)[0], limit=_KEPT_ROWS,
             order=_ORDERS[self.shown_order()],
-            include=[f'*{self.filter}*'] if self.filter else [])
+            include=[f'*{self.filter}*'] if self.filter else [],
+            **self.view)
         self.status = {key: answer[key] for key in self.status}
         self.groups = answer['groups']
         self.rows = answer['rows']
@@ -91,7 +94,7 @@ class View:
     def _set_rates(self, now):
         """Compare with the rows of at least an interval ago."""
         samples = self._samples
-        subject = self.group, self.order, self.filter
+        subject = self.group, self.order, self.filter, *self.view.values()
         if samples and samples[-1].subject != subject:
             samples.clear()
         sizes = {row[0]: row[1] for row in self.rows}
@@ -114,7 +117,8 @@ class View:
         """Return the lines of one page; None: no limit."""
         lines = self._head(width)
         self.titles = len(lines)
-        room = 40 if height is None else max(0, height - len(lines) - 1)
+        # Titles come before the rows, and help after them.
+        room = 40 if height is None else max(0, height - len(lines) - 2)
         lines += self._table(width, room)
         if height is not None:
             lines = lines[:height - 1]
@@ -132,6 +136,10 @@ class View:
         state = f'{self.groups:,} {noun} by {self.shown_order()}'
         state += (f', {_frames(status["traceback_limit"])}'
                   if status['tracing'] else ', not tracing: press t')
+        if self.view['my_code']:
+            state += ', my code'
+        elif self.view['unfold']:
+            state += ', unfolded'
         if self.filter:
             state += f', files like *{self.filter}*'
         if self.paused:
@@ -157,7 +165,11 @@ class View:
     def _table(self, width, room):
         titles = ['size', 'rate/s', 'count', 'total', 'peak']
         table = [(titles, '')]
-        for name, size, count, total, _, peak in self.rows[:room]:
+        shown = self.rows[:room]
+        rest = len(shown) < self.groups or bool(self.filter)
+        if len(shown) == room:
+            shown = shown[:room - rest]
+        for name, size, count, total, _, peak in shown:
             rate = round(self.rates.get(name, 0))
             cells = [format_size(size),
                      format_size(rate, sign=True) if rate else '',
@@ -165,12 +177,17 @@ class View:
                      '' if total is None else format_size(total),
                      '' if peak is None else format_size(peak)]
             table.append((cells, printable(name)))
+        if rest and self.status['tracing']:
+            table.append(([format_size(self.status['current']
+                                       - sum(row[1] for row in shown))],
+                          'all others'))
         # The name has 40 columns or more, or else most of the width.
-        shown = len(titles)
+        columns = len(titles)
         if width is not None:
-            shown = max(1, min(shown, (width - 24) // 14))
+            columns = max(1, min(columns, (width - 24) // 14))
         for cells, name in table:
-            line = ' '.join(cell.rjust(10) for cell in cells[:shown])
+            cells += [''] * (columns - len(cells))
+            line = ' '.join(cell.rjust(10) for cell in cells[:columns])
             if width is not None:
                 name = shorten(name, max(1, width - len(line) - 2))
             yield f'{line}  {name}'.rstrip()
@@ -180,12 +197,14 @@ class View:
         self.message = ''
         if key in ('q', '\x03', '\x04'):
             return False
-        if key in 'sg/rt':
+        if key in 'sgfc/rt':
             self._changed = True
         if key == 's':
             self.order = _next(tuple(_ORDERS), self.order)
         elif key == 'g':
             self.group = _next(_GROUPS, self.group)
+        elif key in 'fc':
+            self._change_view('unfold' if key == 'f' else 'my_code')
         elif key == '/':
             self.filter = ask('filter: ')
         elif key == 'p':
@@ -200,6 +219,10 @@ class View:
         elif key in ('?', 'h'):
             self.message = _HELP
         return True
+
+    def _change_view(self, name):
+        self.view = {**self.view, 'unfold': False, 'my_code': False,
+                     name: not self.view[name]}
 
     def _write(self):
         pid = self.status['pid']
@@ -232,10 +255,10 @@ def _next(choices, current):
 _BOLD, _FAINT, _REVERSE = (f'\x1b[{number}m' for number in (1, 2, 7))
 
 
-def watch(client, interval):
+def watch(client, interval, view):
     """Show the view on the terminal until q."""
     from pytracemalloc.screen import RESIZED, Screen
-    view = View(client, interval)
+    view = View(client, interval, view)
     with Screen() as screen:
         view.refresh()
         while True:

@@ -16,7 +16,7 @@ import pytest
 import tracemalloc
 from pytracemalloc.arguments import positive
 from pytracemalloc.units import format_count, parse_size
-from tracemalloc.places import name_place
+from tracemalloc.places import name_origin, name_place
 from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
 
@@ -60,6 +60,13 @@ def pytest_addoption(parser):
                     help='trace every test and show the largest at the end')
     group.addoption('--tracemalloc-top', metavar='N', type=positive,
                     default=10, help='number of tests shown (default: 10)')
+    group.addoption('--tracemalloc-my-code', action='store_true',
+                    help='failures charge memory to the innermost line '
+                         'outside of the standard library and site-packages')
+    group.addoption('--tracemalloc-mine', metavar='PATTERN', default=[],
+                    action='append',
+                    help='--tracemalloc-my-code where files that match are '
+                         'mine too or, after a !, are not')
 
 
 def pytest_configure(config):
@@ -108,6 +115,9 @@ class Measurement:
     complete = False              # False too if the test stopped the tracing
 
     def __init__(self, item):
+        self._mine = item.config.getoption('--tracemalloc-mine')
+        self._my_code = bool(self._mine) or item.config.getoption(
+            '--tracemalloc-my-code')
         self._test = item.runtest if _is_function(item) else _shown(
             item.runtest)
 
@@ -123,7 +133,7 @@ class Measurement:
         gc.collect()
         self._started = not tracemalloc.is_tracing()
         if self._started:
-            tracemalloc.start()
+            tracemalloc.start('full' if self._my_code else 1)
         self._before = tracemalloc.take_snapshot(traces=False)
         self._measure = tracemalloc.measure()
         self._measure.__enter__()
@@ -144,8 +154,14 @@ class Measurement:
         peaks = [snapshot.traced_memory[1]
                  for snapshot in (self._before, after)]
         at_peak = peaks[0] < peaks[1]
-        before = _by_line(self._before)
-        after, collected = _by_line(after), _by_line(collected)
+        snapshots = self._before, after, collected
+        before, after, collected = map(_by_line, snapshots)
+        leaks = _grown(before, 'size', 'count', collected, 'size', 'count')
+        self.leak = leaks[0][0] if leaks else 0
+        if self._my_code:
+            before, after, collected = [
+                _by_line(snapshot.my_code(self._mine))
+                for snapshot in snapshots]
         self.sites = {
             'peak': _grown(before, 'size', 'count', after, 'peak_size',
                            'peak_count') if at_peak else [],
@@ -153,7 +169,6 @@ class Measurement:
                            collected, 'size', 'count'),
             'allocations': _grown(before, 'total_count', 'total_size',
                                   after, 'total_count', 'total_size')}
-        self.leak = self.sites['leak'][0][0] if self.sites['leak'] else 0
         return True
 
 
@@ -182,6 +197,7 @@ def _grown(before, old, old_second, after, new, new_second):
                       - (getattr(was, old_second) if was else 0))
             frame = stat.traceback[-1]
             where = name_place(frame.filename, frame.lineno, frame.function)
+            where += name_origin(stat)
             sites.append((value, second, printable(where)))
     return sorted(sites, reverse=True)
 

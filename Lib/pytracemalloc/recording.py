@@ -150,7 +150,8 @@ class Recording:
                                             name))
             return
         _write_error(summary.make(snapshot, self.options['top'], name,
-                                  width_of(sys.__stderr__)))
+                                  width_of(sys.__stderr__),
+                                  self.options['view']))
 
     def _reason(self, exc):
         """What to say of an exception, which may have no text."""

@@ -4,9 +4,10 @@ suspected leaks."""
 from pytracemalloc import suspects
 from pytracemalloc.terminal import shorten
 from pytracemalloc.units import format_count, format_losses
-from tracemalloc.places import name_place
+from tracemalloc.places import name_origin, name_place
 from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
+from tracemalloc.views import view_of
 
 # The collector frees most of what such a site allocates, and that is much.
 _MIN_COUNT = 50
@@ -14,22 +15,24 @@ _MIN_SHARE = 0.01                 # of the live memory
 _MIN_GARBAGE = 0.5
 
 
-def make(snapshot, count, output, width=None):
+def make(snapshot, count, output, width=None, view={}):
     """Return the summary of a snapshot, as lines.
 
     *output*: the file that it has been dumped to, None for no file.
     *width*: columns of the terminal that it is for, None for no terminal.
+    *view*: arguments of views.view_of(), for what is listed.
     """
-    stats = snapshot.statistics('lineno')
+    shown = view_of(snapshot, **view)
     lines = [f'pytracemalloc: {_figures(snapshot)}']
     lines += format_losses(snapshot)
-    lines += _top('Live at the end:', stats[:count], 'size', 'count', width)
-    at_peak = snapshot.statistics('lineno', order='peak_size')
-    lines += _top('At the peak:', at_peak[:count], 'peak_size', 'peak_count',
-                  width)
-    if cycles := _find_cycles(snapshot)[:count]:
+    lines += _top('Live at the end:', shown.statistics('lineno'), 'size',
+                  'count', count, width)
+    lines += _top('At the peak:', shown.statistics('lineno',
+                                                   order='peak_size'),
+                  'peak_size', 'peak_count', count, width)
+    if cycles := _find_cycles(shown)[:count]:
         lines += _top('Freed by the cyclic collector:', cycles,
-                      'garbage_size', 'garbage_count', width)
+                      'garbage_size', 'garbage_count', count, width)
     lines += suspects.lines(snapshot, count, width)
     lines = [line[:width] for line in lines]
     if output:
@@ -63,16 +66,26 @@ def _figures(snapshot):
             f'{format_count(allocated)} blocks allocated')
 
 
-def _top(title, stats, size, count, width):
-    return [title] + [_line(stat, getattr(stat, size), getattr(stat, count),
-                            width) for stat in stats]
+def _top(title, stats, size, count, number, width):
+    """Return the largest lines, and one for all others."""
+    values = [(getattr(stat, size), getattr(stat, count)) for stat in stats]
+    lines = [_line(stat, *pair, width)
+             for stat, pair in zip(stats[:number], values)]
+    if others := values[number:]:
+        figures = _write_figures(*map(sum, zip(*others)))
+        lines.append(f'{figures}{len(others):,} more')
+    return [title, *lines]
+
+
+def _write_figures(size, count):
+    return f'{format_size(size):>10} {format_count(count):>10}  '
 
 
 def _line(stat, size, count, width):
-    figures = f'{format_size(size):>10} {format_count(count):>10}  '
+    figures = _write_figures(size, count)
     frame = stat.traceback[-1]
     where = printable(name_place(frame.filename, frame.lineno,
-                                 frame.function))
+                                 frame.function) + name_origin(stat))
     if width is not None:
         where = shorten(where, max(1, width - len(figures)))
     return figures + where

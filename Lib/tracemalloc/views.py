@@ -75,7 +75,7 @@ def _is_list_of_texts(value):
 
 def view_of(snapshot, unfold=False, my_code=False, mine=()):
     """Return what reports show of a snapshot, by their options."""
-    if my_code or mine:
+    if my_code:
         return snapshot.my_code(mine)
     return snapshot if unfold else snapshot.fold_imports()
 

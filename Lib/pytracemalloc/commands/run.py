@@ -5,6 +5,7 @@ import os
 from pytracemalloc.errors import UsageError
 from pytracemalloc.files import check_absent, check_output
 from pytracemalloc.arguments import positive
+from pytracemalloc.options import add_view, view_options
 from pytracemalloc.program import (add_program_arguments, check_program,
                                    execute)
 from pytracemalloc.recording import numbered
@@ -54,10 +55,12 @@ def add_arguments(parser):
                              'without addresses and types')
     parser.add_argument('-q', '--quiet', action='store_true',
                         help='no summary')
+    add_view(parser)
     add_program_arguments(parser)
 
 
 def run(args):
+    view = view_options(args)
     name = check_program(args.command_line)
     output = args.output
     if output is None:
@@ -72,7 +75,7 @@ def run(args):
         'frames': args.frames, 'output': os.path.abspath(output),
         'name': output, 'every': args.every, 'growth': args.on_growth,
         'top': args.top, 'follow': args.follow, 'traces': args.traces,
-        'quiet': args.quiet})
+        'quiet': args.quiet, 'view': view})
 
 
 def frames_option(text):

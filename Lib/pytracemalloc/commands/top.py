@@ -4,6 +4,7 @@ import sys
 
 from pytracemalloc.client import Client
 from pytracemalloc.arguments import positive
+from pytracemalloc.options import add_view, view_options
 
 HELP = 'watch the memory of a running program'
 DESCRIPTION = """\
@@ -13,6 +14,7 @@ Watch the memory of a program that was started with a control socket, by
 EPILOG = """\
 keys:
   s  sort: size, count, total, peak, growth    g  group: line, file, ...
+  f  unfold imports and interpreter            c  my code
   /  filter by file name                       p  pause      r  reset the peak
   w  write a snapshot                          t  start or stop tracing
   q  quit
@@ -33,15 +35,17 @@ def add_arguments(parser):
     parser.add_argument('--once', action='store_true',
                         help='print one page and end; what is done anyway '
                              'if the output is not a terminal')
+    add_view(parser)
 
 
 def run(args):
+    shown = view_options(args)
     with Client.of(args.target) as client:
         from pytracemalloc import live
         if args.once or not (sys.stdout.isatty() and sys.stdin.isatty()):
-            view = live.View(client, args.interval)
+            view = live.View(client, args.interval, shown)
             view.refresh()
             # At once, or "| head" is gone before the last line is written.
             sys.stdout.write('\n'.join([*view.page(None, None), '']))
             return
-        live.watch(client, args.interval)
+        live.watch(client, args.interval, shown)

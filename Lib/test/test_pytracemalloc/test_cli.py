@@ -119,7 +119,7 @@ class ReportTest(CommandCase):
     def test_diff(self):
         output = self.ok('diff', 'old.tracemalloc', 'new.tracemalloc')
         self.assertRegex(output.splitlines()[5],
-                         r'^\+.* MiB .*app\.py:4 in load$')
+                         r'^ *\+.* MiB .*app\.py:4 in load$')
         for name in ('html', 'flamegraph', 'pprof', 'speedscope', 'csv',
                      'json', 'collapsed'):
             self.ok('diff', 'old.tracemalloc', 'new.tracemalloc',

@@ -230,7 +230,11 @@ class RunTest(CommandCase):
             peak = peak.partition('Suspected leaks:\n')[0]
             self.assertEqual((live.count('\n'), peak.count('\n')
                               - peak.count('Snapshot:')),
-                             (int(top), int(top)))
+                             (int(top) + 1, int(top) + 1))
+            # What is not listed is one line.
+            for lines in live, peak.partition('Snapshot:')[0]:
+                self.assertRegex(lines,
+                                 r'\n *\S+ \S+ +[\d,]+  [\d,]+ more\n\Z')
             self.assertRegex(live, r'\A *4\.8 MiB +202 .*app\.py:7 in cache')
 
     def test_peak_has_its_own_sites(self):

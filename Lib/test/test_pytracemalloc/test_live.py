@@ -14,6 +14,7 @@ from pytracemalloc import live
 from pytracemalloc.client import Client
 from pytracemalloc.live import View
 from pytracemalloc.terminal import sparkline
+from tracemalloc.sizes import format_size
 from test.test_pytracemalloc.terminal import Terminal
 
 PROGRAM = '''\
@@ -100,9 +101,11 @@ class TopTest(unittest.TestCase):
             terminal.type('/x\x7fapp.py\r')
             page = terminal.wait_for(r'files like \*app\.py\*')
             rows = [line for line in page[5:-1] if line]
+            *rows, rest = rows
             self.assertTrue(rows)
             for row in rows:
                 self.assertIn('app.py:', row)
+            self.assertRegex(rest, '[KM]iB +all others$')
             terminal.type('/\x1b')
             terminal.wait_for('ABCMeta')
 
@@ -260,6 +263,7 @@ class Program:
                   'peak': 5000, 'tracer': 99, 'process': current + 1000,
                   'time': self.now}
         if command == 'statistics':
+            self.asked = arguments
             rows = sorted(self.rows.items(), key=lambda item: -item[1])
             answer['groups'] = len(rows)
             answer['rows'] = [[name, size, 1, size, 1, size]
@@ -286,6 +290,32 @@ class ViewTest(unittest.TestCase):
         self.assertRegex(page[5], r'^ +2\.9 KiB +\+1\.0 KiB +1 +2\.9 KiB  a$')
         self.look(4, a=1000, b=700)
         self.assertEqual(self.view.rates, {'a': -500, 'b': 50})
+
+    def test_rows_add_up(self):
+        rows = {f'{number:02}': 100 + number for number in range(50)}
+        page = self.look(0, **rows)
+        *shown, rest = [line for line in page[5:-1] if line]
+        self.assertGreater(len(shown), 10)
+        self.assertRegex(shown[0], r'^ +149 B .*  49$')
+        others = sum(range(100, 150 - len(shown)))
+        self.assertEqual(rest.split(), [*format_size(others).split(), 'all',
+                                        'others'])
+        # Here is room for all.
+        page = self.look(2, a=1000)
+        self.assertNotIn('all others', '\n'.join(page))
+
+    def test_views(self):
+        self.look(0, a=1000)
+        asked = []
+        for key, state in (('f', ', unfolded'), ('c', ', my code'),
+                           ('c', ''), ('f', ', unfolded'), ('f', '')):
+            self.view.obey(key, None)
+            page = self.look(1, a=1000)
+            self.assertRegex(page[3], rf'by size, \w+ frames?{state}$')
+            asked.append([self.program.asked[name]
+                          for name in ('unfold', 'my_code')])
+        self.assertEqual(asked, [[True, False], [False, True], [False, False],
+                                 [True, False], [False, False]])
 
     def test_keys_between_two_looks_leave_the_rates_alone(self):
         self.look(0, a=1000)

@@ -55,6 +55,26 @@ class PluginTest(unittest.TestCase):
         self.assertRegex(output, r'2\.9 MiB +\d  .*test_it\.py:9 in '
                                  r'test_beyond')
 
+    def test_my_code(self):
+        text = '''\
+            import json
+
+            @pytest.mark.limit_memory('10 KB')
+            def test_beyond():
+                kept = json.loads('[' + '1.5,' * 2000 + '2.5]')
+            '''
+        status, output = self.run_pytest(text)
+        self.assertEqual(status, 1)
+        self.assertNotRegex(output, r'test_it\.py:6 in test_beyond >')
+        for option in '--tracemalloc-my-code', '--tracemalloc-mine=!*/x.py':
+            status, output = self.run_pytest(text, option)
+            self.assertEqual(status, 1)
+            self.assertRegex(output, r'KiB +[\d,]+  .*test_it\.py:6 in '
+                                     r'test_beyond > .*/json/\w+\.py:\d+ in ')
+        status, output = self.run_pytest(text,
+                                         '--tracemalloc-mine=!*/test_it.py')
+        self.assertRegex(output, r'KiB +[\d,]+  no line of my code > ')
+
     def test_limit_leaks(self):
         status, output = self.run_pytest('''\
             kept = []

@@ -28,7 +28,7 @@ tracemalloc.take_snapshot().dump(sys.argv[1])
 ROWS = '''
 import json, pytracemalloc.control
 ask, types = pytracemalloc.control.COMMANDS['statistics']
-print(json.dumps(ask('lineno', limit=10_000)['rows']))
+print(json.dumps(ask('lineno', limit=10_000, unfold=True)['rows']))
 '''
 
 # So does what starts with a thread.
@@ -155,7 +155,7 @@ class ReportTests(unittest.TestCase):
         with open(program, 'w') as file:
             file.write(THREADS)
         result = subprocess.run(
-            [sys.executable, '-m', 'pytracemalloc', 'run', '-o',
+            [sys.executable, '-m', 'pytracemalloc', 'run', '--unfold', '-o',
              self.path + '.run', program],
             capture_output=True, text=True)
         self.assertEqual(result.returncode, 0, result.stderr)

@@ -14,6 +14,8 @@ from tracemalloc.places import IMPORTS, NOT_MINE
 from tracemalloc.views import (HIDDEN, HIDDEN_IF_CALLED, INTERPRETER, LIBRARY,
                                PACKAGE, PROGRAM, SHOWN, Files,
                                describe_process)
+from pytracemalloc.client import Client
+from pytracemalloc.errors import CommandError
 from test.test_pytracemalloc.command_case import CommandCase, command
 
 # Of a process on another machine.
@@ -186,6 +188,90 @@ class FileTest(unittest.TestCase):
                 sum(trace.size for trace in snapshot.traces),
                 sum(stat.size for stat in snapshot.statistics('lineno')))
         del kept
+
+
+class RunTest(CommandCase):
+    def summary(self, *options):
+        path = self.write('app.py', PROGRAM_TEXT)
+        done = command('run', '-f', '-n', 'full', '--top', '9', '-o', 'out',
+                       *options, path, check=True)
+        return done.stderr
+
+    def test_imports_are_folded(self):
+        text = self.summary()
+        self.assertNotIn('<frozen importlib', text)
+        self.assertNotIn('interpreter, no Python frame', text)
+        self.assertIn('  interpreter and imports\n', text)
+        self.assertIn('app.py:1 in <module>\n', text)
+        text = self.summary('--unfold')
+        self.assertIn('<frozen importlib._bootstrap_external>', text)
+        # The snapshot is whole.
+        frames = {frame.filename for trace in
+                  tracemalloc.Snapshot.load('out').traces
+                  for frame in trace.traceback}
+        self.assertIn('<frozen importlib._bootstrap_external>', frames)
+
+    def test_my_code(self):
+        for options in ['--my-code'], ['--mine', '*/nowhere/*']:
+            text = self.summary(*options)
+            self.assertRegex(text, r'app\.py:6 in load > .*decoder\.py:\d+ in '
+                                   r'JSONDecoder\.raw_decode\n')
+            self.assertIn('  no line of my code', text)
+        self.refused(2, '--unfold shows what --my-code', 'run', '--unfold',
+                     '--my-code', 'x.py')
+
+
+class TopTest(CommandCase):
+    """What lies in a library that the command uses too is shown."""
+
+    def setUp(self):
+        super().setUp()
+        text = PROGRAM_TEXT.replace('load(100)', 'load(3000)')
+        path = self.write('app.py',
+                          f'{text}\nprint("ready", flush=True)\ninput()\n')
+        program = subprocess.Popen(
+            [sys.executable, '-X', 'tracemalloc=25', path],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {'PYTRACEMALLOC_CONTROL': 'c.sock'})
+        self.addCleanup(program.communicate, '\n')
+        program.stdout.readline()
+
+    def rows(self, *options):
+        """Return what is above the table, and its rows."""
+        lines = self.ok('top', '--once', 'c.sock', *options).splitlines()
+        titles = next(number for number, line in enumerate(lines)
+                      if line.split()[:2] == ['size', 'rate/s'])
+        return '\n'.join(lines[:titles]), '\n'.join(lines[titles + 1:])
+
+    def ask(self, **arguments):
+        with Client('c.sock') as client:
+            return client.ask('statistics', **arguments)
+
+    def test_views(self):
+        head, rows = self.rows()
+        self.assertRegex(rows, r'\A.*json/decoder\.py:\d+ in JSONDecoder')
+        self.assertNotIn('<frozen importlib', rows)
+        self.assertRegex(rows, r'all others\Z')
+        head, rows = self.rows('--my-code')
+        self.assertIn(', my code', head)
+        self.assertRegex(rows, r'\A.*app\.py:6 in load > .*decoder\.py:')
+        head, rows = self.rows('--unfold')
+        self.assertIn(', unfolded', head)
+        self.assertIn('<frozen importlib', rows)
+        head, rows = self.rows('--mine', '!*/app.py')
+        self.assertRegex(rows, r'\A.*no line of my code > .*decoder\.py:')
+
+    def test_rows_add_up(self):
+        for view in {}, {'unfold': True}, {'my_code': True}:
+            answer = self.ask(limit=5000, **view)
+            self.assertEqual(len(answer['rows']), answer['groups'])
+            self.assertEqual(sum(row[1] for row in answer['rows']),
+                             answer['current'])
+
+    def test_bad_patterns(self):
+        for mine in [5], ['x' * 1025], ['x'] * 65:
+            with self.assertRaisesRegex(CommandError, 'mine must be a list'):
+                self.ask(mine=mine)
 
 
 class ViewTest(CommandCase):
