@@ -60,8 +60,12 @@ class VersionTests(unittest.TestCase):
 
     def test_platform_understands_sys_version(self):
         self.assertEqual(platform.python_implementation(), 'CPython')
+        level = {'alpha': 'a', 'beta': 'b', 'candidate': 'rc'}.get(
+            sys.version_info.releaselevel)
         self.assertEqual(platform.python_version(),
-                         '%d.%d.%d' % sys.version_info[:3])
+                         '%d.%d.%d' % sys.version_info[:3]
+                         + (f'{level}{sys.version_info.serial}' if level
+                            else ''))
         number, date = platform.python_build()
         self.assertTrue(number.startswith('pytracemalloc '), number)
         self.assertTrue(re.match(r'\w{3} +\d+ \d{4} [\d:]{8}$', date), date)
@@ -121,10 +125,13 @@ class EmbeddingTests(unittest.TestCase):
              '-o', 'program', f'-L{build}', f'-Wl,-rpath,{build}',
              f'-lpython{get("VERSION")}{sys.abiflags}',
              *shlex.split(libraries)], cwd=folder, check=True)
+        # Without a home it would look for one where nothing is installed.
+        library = folder / sys.platlibdir / f'python{get("VERSION")}'
+        library.parent.mkdir()
+        library.symlink_to(pathlib.Path(os.__file__).parent)
         result = subprocess.run(
             [folder / 'program', '-c', 'import tracemalloc as t; t.start();'
              'kept = bytes(5000); print(t.take_snapshot().traced_memory[0])'],
-            # Without a home it would look for one where nothing is installed.
             env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path),
                  'PYTHONHOME': str(folder)},
             capture_output=True, text=True)
