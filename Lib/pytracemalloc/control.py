@@ -78,7 +78,7 @@ class ControlServer(Loop):
         try:
             data = _encode(message)
         except Exception as exc:  # no memory, or values that are not ours
-            data = _encode({'error': _one_line(exc) or 'no memory'})
+            data = _encode({'error': _one_line(exc)})
         self.answer(client, data)
 
     def problem(self, kind):
@@ -151,7 +151,8 @@ def answer(line):
 
 
 def _one_line(exc):
-    return ' '.join(str(exc).split())[:_MAX_PROBLEM]
+    # An exception may have no text.
+    return ' '.join(str(exc).split())[:_MAX_PROBLEM] or type(exc).__name__
 
 
 def _encode(message):

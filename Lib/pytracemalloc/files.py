@@ -154,6 +154,7 @@ def check_output(path, force):
     try:
         with tempfile.TemporaryFile(dir=directory):
             pass
+        whole_file.remove_abandoned(path)
     except OSError as exc:
         raise CommandError(f'{path}: {exc.strerror or exc}; choose another '
                            f'place with -o') from None

@@ -18,7 +18,9 @@ from tracemalloc.printable import printable
 
 from pytracemalloc import endings, summary
 from pytracemalloc.private import PrivateModules
+from pytracemalloc.reserve import Reserve
 from pytracemalloc.terminal import Progress, width_of
+from tracemalloc.sizes import format_size
 
 VARIABLE = 'PYTRACEMALLOC_RUN'
 
@@ -48,6 +50,9 @@ class Recording:
         self.finished = False
         self.endings = None
         self.modules = PrivateModules(sys.modules)
+        self.reserve = Reserve()
+        self.figures = None       # (current, peak) at the end
+        self.written = False      # the last snapshot
         if self.pid != options['pid']:
             self._name_child()
 
@@ -97,12 +102,30 @@ class Recording:
             self._take_numbered()
 
     def _take_numbered(self):
+        path = numbered(self.output, self.number + 1)
         try:
-            snapshot = tracemalloc.take_snapshot(self.options['traces'])
-            self.number += 1
-            snapshot.dump(numbered(self.output, self.number))
+            for traces in self._kinds():
+                with self._falls_back(traces, path):
+                    tracemalloc.take_snapshot(traces).dump(path)
+                    self.number += 1
+                    return
         except Exception as exc:
             _say(f'no snapshot: {self._reason(exc)}')
+
+    def _kinds(self):
+        """Yield what snapshots to try."""
+        return (True, False) if self.options['traces'] else (False,)
+
+    @contextlib.contextmanager
+    def _falls_back(self, traces, path):
+        """Go on if there is no memory for single blocks."""
+        try:
+            yield
+        except MemoryError:
+            if not traces:
+                raise
+            _say(f'{path}: not enough memory for single blocks; trying the '
+                 f'call tree alone, as with --no-traces')
 
     @_hidden
     def finish(self, at_exit=False):
@@ -118,9 +141,16 @@ class Recording:
         try:
             self._report(at_exit)
         except Exception as exc:
-            _say(f'{self.output}: no snapshot: {self._reason(exc)}')
+            missing = 'summary' if self.written else 'snapshot'
+            _say(f'{self.output}: no {missing}: {self._reason(exc)}')
+            self._say_figures()
         except KeyboardInterrupt:
             _say(f'{self.output}: interrupted before it was written')
+
+    def _say_figures(self):
+        if self.figures is not None and not self.options['quiet']:
+            current, peak = map(format_size, self.figures)
+            _say(f'{current} live, {peak} at the peak')
 
     def _report(self, at_exit):
         for task in self.tasks:
@@ -128,21 +158,11 @@ class Recording:
         if not tracemalloc.is_tracing():
             _say('no snapshot: the program has stopped tracing')
             return
-        snapshot = tracemalloc.take_snapshot(self.options['traces'])
+        self.figures = tracemalloc.get_traced_memory()
+        self.reserve.release()
+        snapshot, name = self._take_last(at_exit)
+        self.written = name is not None
         tracemalloc.stop()
-        output = self.output
-        name = self.name if output != os.devnull else None
-        if name:
-            # A signal may have come while a thread was started.
-            bar = (Progress(f'Writing {os.path.basename(output)}',
-                            sys.__stderr__) if at_exit
-                   else contextlib.nullcontext())
-            try:
-                with bar:
-                    snapshot.dump(output)
-            except OSError as exc:
-                _say(f'{output}: no snapshot: {self._reason(exc)}')
-                name = None
         if self.options['quiet']:
             return
         if self.pid != self.options['pid']:
@@ -153,11 +173,41 @@ class Recording:
                                   width_of(sys.__stderr__),
                                   self.options['view']))
 
+    def _take_last(self, at_exit):
+        """Return the last snapshot and its name, None if it has no file."""
+        for traces in self._kinds():
+            with self._falls_back(traces, self.output):
+                snapshot = tracemalloc.take_snapshot(traces)
+                try:
+                    return snapshot, self._dump_last(snapshot, at_exit)
+                except MemoryError as exc:
+                    if not traces:
+                        _say(f'{self.output}: no snapshot: '
+                             f'{self._reason(exc)}')
+                        return snapshot, None
+                    del snapshot
+                    raise
+
+    def _dump_last(self, snapshot, at_exit):
+        output = self.output
+        if output == os.devnull:
+            return None
+        # A signal may have come while a thread was started.
+        bar = (Progress(f'Writing {os.path.basename(output)}',
+                        sys.__stderr__) if at_exit
+               else contextlib.nullcontext())
+        try:
+            with bar:
+                snapshot.dump(output)
+        except OSError as exc:
+            _say(f'{output}: no snapshot: {self._reason(exc)}')
+            return None
+        return self.name
+
     def _reason(self, exc):
         """What to say of an exception, which may have no text."""
         if isinstance(exc, MemoryError):
-            advice = '; --no-traces needs less' * self.options['traces']
-            return 'not enough memory' + advice
+            return 'not enough memory'
         return getattr(exc, 'strerror', None) or str(exc) or repr(exc)
 
     @_hidden

@@ -1,8 +1,10 @@
 """Files that appear whole, for snapshots and reports.
 
-A file is written under a name that nobody else has, in the directory of its
-own, and renamed.  What is at its name is replaced, be it a link: who can make
-one in a directory for everybody must not decide which file is overwritten.
+A file is written without a name, in the directory of its own, so that nothing
+stays behind if the process is killed; where the file system has no such files,
+under a name that nobody else has, which remove_abandoned() finds.  Then it is
+renamed.  What is at its name is replaced, be it a link: who can make one in a
+directory for everybody must not decide which file is overwritten.
 
 Written to, not replaced, is what is no file: a pipe or device of one's own or
 of root, and all that names in /dev and /proc stand for, such as /dev/stdout.
@@ -10,10 +12,14 @@ On a pipe of somebody else one could wait for ever.
 """
 
 import os
+import re
 import stat
 from contextlib import contextmanager, suppress
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_UNNAMED = getattr(os, 'O_TMPFILE', 0)
+_OPEN_FILES = '/proc/self/fd'
+_TEMPORARY = re.compile(r'(.+)\.[0-9a-f]{16}\.tmp', re.DOTALL)
 _DIRECTORY = getattr(os, 'O_PATH', os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -77,12 +83,19 @@ def create(path, replace=True):
     try:
         start = os.fsdecode(os.fsencode(name)[:200])
         temporary = f'{start}.{os.urandom(8).hex()}.tmp'
-        number = os.open(temporary, _NEW, 0o666, dir_fd=folder)
+        number = _open_unnamed(folder)
+        named = number is None
+        if named:
+            number = _open_named(temporary, folder)
         try:
             try:
                 yield number
                 _keep_mode(number, name, folder)
                 os.fsync(number)
+                if not named:
+                    os.link(f'{_OPEN_FILES}/{number}', temporary,
+                            dst_dir_fd=folder)
+                    named = True
             finally:
                 os.close(number)
             if not replace:       # nor a link that leads nowhere
@@ -90,10 +103,67 @@ def create(path, replace=True):
             os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             with suppress(OSError):
-                os.unlink(temporary, dir_fd=folder)
+                if named:
+                    os.unlink(temporary, dir_fd=folder)
             raise
     finally:
         os.close(folder)
+
+
+def _open_unnamed(folder):
+    """Return a descriptor, or None where there are no files without a name."""
+    if _UNNAMED and os.path.isdir(_OPEN_FILES):
+        with suppress(OSError):
+            return os.open('.', _UNNAMED | os.O_RDWR | os.O_CLOEXEC, 0o666,
+                           dir_fd=folder)
+    return None
+
+
+def _open_named(temporary, folder):
+    number = os.open(temporary, _NEW, 0o666, dir_fd=folder)
+    _lock(number)
+    return number
+
+
+def _lock(number):
+    """Return whether nobody else writes to the file; None: not known."""
+    try:
+        import fcntl
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return None
+    return True
+
+
+def remove_abandoned(path):
+    """Remove what processes that were killed have left of *path*, or of any
+    snapshot beside it."""
+    directory, name = os.path.split(os.fsdecode(path))
+    with suppress(OSError):
+        folder = os.open(directory or os.curdir, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            for temporary in os.listdir(folder):
+                match = _TEMPORARY.fullmatch(temporary)
+                if match and (match[1] == name
+                              or match[1].endswith('.tracemalloc')):
+                    _remove_if_abandoned(temporary, folder)
+        finally:
+            os.close(folder)
+
+
+def _remove_if_abandoned(temporary, folder):
+    with suppress(OSError):
+        number = os.open(temporary, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
+                         | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            status = os.fstat(number)
+            if (stat.S_ISREG(status.st_mode)
+                    and status.st_uid == os.geteuid() and _lock(number)):
+                os.unlink(temporary, dir_fd=folder)
+        finally:
+            os.close(number)
 
 
 def _keep_mode(number, name, folder):

@@ -1,5 +1,6 @@
 """pytracemalloc run: run a program under the tracer."""
 
+import itertools
 import os
 
 from pytracemalloc.errors import UsageError
@@ -71,11 +72,21 @@ def run(args):
             raise UsageError('--every and --on-growth need a file for their '
                              'names; give one with -o')
         check_absent(numbered(output, 1), args.force)
+        _remove_numbered(output)
     execute(args.command_line, {
         'frames': args.frames, 'output': os.path.abspath(output),
         'name': output, 'every': args.every, 'growth': args.on_growth,
         'top': args.top, 'follow': args.follow, 'traces': args.traces,
         'quiet': args.quiet, 'view': view})
+
+
+def _remove_numbered(output):
+    """Remove the files of a run before: this one may write fewer."""
+    for number in itertools.count(1):
+        try:
+            os.unlink(numbered(output, number))
+        except OSError:
+            return
 
 
 def frames_option(text):

@@ -13,6 +13,13 @@ from test.support import check_sanitizer
 from test.test_pytracemalloc.command_case import PROGRAM, CommandCase, command
 
 
+limits_memory = unittest.skipIf(
+    not os.path.exists('/proc/self/statm')
+    or check_sanitizer(address=True, memory=True, thread=True),
+    "needs Linux's count of virtual memory, and no sanitizer, which takes "
+    "address space of its own")
+
+
 class RunTest(CommandCase):
     def run_program(self, *args, **options):
         """Return (process, snapshot) of a run with the output a.tracemalloc."""
@@ -329,25 +336,133 @@ os.fsync = interrupt
         self.assertIn('Live at the end:', process.stderr)
         self.assertNotIn('Traceback', process.stderr)
 
-    @unittest.skipUnless(os.path.exists('/proc/self/statm'),
-                         "needs Linux's count of virtual memory")
-    @unittest.skipIf(check_sanitizer(address=True, memory=True, thread=True),
-                     'a sanitizer takes address space of its own')
-    def test_no_memory_for_a_snapshot(self):
-        # A snapshot of so many blocks does not fit into what is left.
-        path = self.write('app.py', '''\
-            import resource
+    def run_without_memory(self, left, *options):
+        """Run a program that may have *left* bytes more at its end."""
+        path = self.write('app.py', """\
+            import resource, sys
             kept = [[i] for i in range(500_000)]
             with open('/proc/self/statm') as file:
                 size = int(file.read().split()[0]) * resource.getpagesize()
-            resource.setrlimit(resource.RLIMIT_AS, (size + (1 << 20),) * 2)
-            ''')
-        process = command('run', '-o', 'a.tracemalloc', path)
+            resource.setrlimit(resource.RLIMIT_AS,
+                               (max(0, size + int(sys.argv[1])),) * 2)
+            kept.append(sys.argv)
+            """)
+        return command('run', '-f', '-o', 'a.tracemalloc', *options, path,
+                       str(left))
+
+    def check_summary(self, process):
         self.assertEqual(process.returncode, 0, process.stderr)
-        self.assertIn(f'pytracemalloc: {os.getcwd()}/a.tracemalloc: no '
-                      f'snapshot: not enough memory; --no-traces needs less\n',
-                      process.stderr)
-        self.assertFalse(os.path.exists('a.tracemalloc'))
+        self.assertRegex(process.stderr, r'(?m)^pytracemalloc: .* live, .* at '
+                                         r'the peak')
+        self.assertNotRegex(process.stderr, r'(?m): $')
+        self.assertNotIn('Traceback', process.stderr)
+        self.assertEqual(glob.glob('*.tmp'), [])
+
+    @limits_memory
+    def test_no_memory_left(self):
+        # What is set aside is enough for all.
+        process = self.run_without_memory(0)
+        self.check_summary(process)
+        self.assertIn('Snapshot: a.tracemalloc\n', process.stderr)
+        self.assertNotIn('not enough', process.stderr)
+        snapshot = tracemalloc.Snapshot.load('a.tracemalloc')
+        self.assertGreater(len(snapshot.traces), 500_000)
+
+    @limits_memory
+    def test_no_memory_for_single_blocks(self):
+        for options in [], ['--no-traces']:
+            process = self.run_without_memory(-(60 << 20), *options)
+            self.check_summary(process)
+            self.assertIn('Live at the end:', process.stderr)
+            self.assertIn('app.py:2 in <module>', process.stderr)
+            self.assertIn('Snapshot: a.tracemalloc\n', process.stderr)
+            self.assertEqual(
+                f'pytracemalloc: {os.getcwd()}/a.tracemalloc: not enough '
+                f'memory for single blocks; trying the call tree alone, '
+                f'as with --no-traces\n' in process.stderr, not options)
+            snapshot = tracemalloc.Snapshot.load('a.tracemalloc')
+            self.assertGreater(snapshot.traced_memory[0], 40_000_000)
+            self.assertEqual(len(snapshot.traces), 0)
+
+    @limits_memory
+    def test_no_memory_for_a_snapshot(self):
+        process = self.run_without_memory(-(1 << 40))
+        self.check_summary(process)
+
+    @limits_memory
+    def test_error_without_memory(self):
+        path = self.write('app.py', """\
+            import resource
+            with open('/proc/self/statm') as file:
+                size = int(file.read().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (size + (100 << 20),) * 2)
+            kept = []
+            while True:
+                kept.append([bytes(10_000)])
+            """)
+        process = command('run', '-o', 'a.tracemalloc', path)
+        self.assertEqual(process.returncode, 1)
+        self.assertIn('MemoryError', process.stderr)
+        self.assertIn('Live at the end:', process.stderr)
+        self.assertIn('app.py:7 in <module>', process.stderr)
+        tracemalloc.Snapshot.load('a.tracemalloc')
+
+    def test_killed_while_it_is_written(self):
+        process = command('run', '--on-growth', '1 MB', '-o', 'a.tracemalloc',
+                          '-c', """\
+import os
+fsync = os.fsync
+written = []
+def kill(number):
+    fsync(number)
+    written.append(1)
+    if len(written) == 3:
+        os.kill(os.getpid(), 9)
+os.fsync = kill
+kept = []
+while True:
+    kept.append(bytes(10_000))
+""")
+        self.assertEqual(process.returncode, -signal.SIGKILL)
+        self.assertEqual(sorted(os.listdir()), ['a.0001.tracemalloc',
+                                                'a.0002.tracemalloc'])
+        # The next run begins anew.
+        process = command('run', '--on-growth', '1 GB', '-o', 'a.tracemalloc',
+                          '-c', '1')
+        self.assertEqual(process.returncode, 1)
+        self.assertIn('a.0001.tracemalloc exists', process.stderr)
+        self.run_program('--on-growth', '1 GB', '-f', '-c', '1')
+        self.assertEqual(os.listdir(), ['a.tracemalloc'])
+
+    def test_what_was_left_behind_is_removed(self):
+        # As where the file system has no files without a name.
+        kill = '''if True:
+            import os, sys
+            from tracemalloc import whole_file
+            whole_file._UNNAMED = 0
+            with whole_file.create(sys.argv[1]) as number:
+                print(os.listdir(), flush=True)
+                if sys.argv[2:]:
+                    sys.stdin.read()
+                os.kill(os.getpid(), 9)
+            '''
+        writer = subprocess.Popen(
+            [sys.executable, '-c', kill, 'b.tracemalloc', 'wait'], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.addCleanup(writer.communicate)
+        writer.stdout.readline()
+        busy, = os.listdir()
+        for name in 'a.0001.tracemalloc', 'mine':
+            subprocess.run([sys.executable, '-c', kill, name],
+                           stdout=subprocess.DEVNULL)
+        others = 'x.tmp', f'mine.{"0" * 15}g.tmp', f'other.{"0" * 16}.tmp'
+        for name in others:
+            self.write(name, '')
+        self.assertEqual(len(os.listdir()), 6)
+        process = command('run', '-o', 'mine', '-c', '1')
+        self.assertEqual(process.returncode, 0)
+        self.assertEqual(sorted(os.listdir()),
+                         sorted([*others, busy, 'mine']))
 
 
 if __name__ == '__main__':
