@@ -20,9 +20,12 @@ PROGRAM, PACKAGE, LIBRARY, INTERPRETER = range(4)
 # it is the outermost frame.
 SHOWN, HIDDEN, HIDDEN_IF_CALLED = range(3)
 
-_PACKAGES = re.compile(r'.*(?:^|[/\\])(?:site|dist)-packages[/\\]')
+_PACKAGES = re.compile(r'.*(?:^|[/\\])(?:site|dist)-packages[/\\]', re.DOTALL)
 # Of a snapshot that does not describe its process.
-_ANY_LIBRARY = re.compile(r'(?:^|.*[/\\])[Ll]ib(?:64)?[/\\]python\d+\.\d+[/\\]')
+_ANY_LIBRARY = re.compile(r'(?:^|.*[/\\])[Ll]ib(?:64)?[/\\]python\d+\.\d+[/\\]',
+                          re.DOTALL)
+# Each file is compared with each of them, and a snapshot may be hostile.
+_MOST_FOLDERS = 64
 # Frozen or, with -X frozen_modules=off, files of the standard library.
 _IMPORT_SYSTEM = re.compile(r'<frozen (?:importlib\.|zipimport|runpy)')
 _IMPORT_FILES = ('importlib/__init__.py', 'importlib/_bootstrap.py',
@@ -42,9 +45,9 @@ def describe_process():
     # At the interpreter's end, sys has nothing.
     paths = getattr(sys, 'path', None) or ()
     arguments = getattr(sys, 'argv', None) or ()
-    return {'library': _library(),
-            'packages': [path for path in paths if isinstance(path, str)
-                         and _PACKAGES.match(os.path.join(path, ''))],
+    packages = [path for path in paths if isinstance(path, str)
+                and _PACKAGES.match(os.path.join(path, ''))]
+    return {'library': _library(), 'packages': packages[:_MOST_FOLDERS],
             'directory': directory,
             'command': list(arguments[:1]) == ['-c']}
 
@@ -69,7 +72,7 @@ def check_process(value):
 
 
 def _is_list_of_texts(value):
-    return (isinstance(value, list)
+    return (isinstance(value, list) and len(value) <= _MOST_FOLDERS
             and all([isinstance(path, str) for path in value]))
 
 
@@ -103,6 +106,9 @@ class Files:
         self._roots = sorted(((os.path.join(path, ''), category)
                               for path, category in roots),
                              key=lambda root: (-len(root[0]), root[1]))
+        self._import_files = {os.path.join(path, name)
+                              for path in self.library
+                              for name in _IMPORT_FILES}
 
     def category(self, filename):
         """Return PROGRAM, PACKAGE, LIBRARY or INTERPRETER."""
@@ -125,8 +131,7 @@ class Files:
         if filename.startswith('<'):
             hidden = filename == '<unknown>' or _IMPORT_SYSTEM.match(filename)
         else:
-            hidden = any(filename == os.path.join(root, name)
-                         for root in self.library for name in _IMPORT_FILES)
+            hidden = filename in self._import_files
         return HIDDEN if hidden else SHOWN
 
     def code_kind(self, filename):

@@ -64,8 +64,9 @@ def _view(subject):
         yield 'Charged to the innermost line of my code'
         limit = subject.new.traceback_limit
         if limit < _ALL_FRAMES and _not_mine(subject.whole) > _MUCH:
-            yield (f'Much has no line of my code in its {limit} frames; '
-                   f'record more with -n')
+            yield (f'Much has no line of my code in its '
+                   f'{limit} frame{"s" if limit != 1 else ""}; record more '
+                   f'with -n')
     elif not subject.view.get('unfold', True):
         yield 'Imports count for the line that imports; --unfold shows them'
 

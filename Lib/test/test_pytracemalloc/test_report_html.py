@@ -1,9 +1,14 @@
 """The HTML report in a real browser: it draws, zooms, searches and sorts."""
 
+import json
+import sys
+import threading
+import tracemalloc
 import unittest
 
 from test.test_pytracemalloc import support
 from test.test_pytracemalloc.report_page import PageCase, render
+from tracemalloc.views import view_of
 
 
 class PageTest(unittest.TestCase):
@@ -211,6 +216,48 @@ class BrowserTest(PageCase):
         self.assertEqual(self.browser.run('graph.tree.count'), 2)
         self.press_button('#unfold')
         self.assertIn('get_code', self.column(4)[0])
+
+    def test_folds_as_the_model_does(self):
+        # A real program: imports, threads, a library that calls back.
+        keys = []
+
+        def key(text):
+            keys.append(text * 9)
+            return text
+
+        def work():
+            kept.append(bytes(99))
+
+        self.addCleanup(tracemalloc.stop)
+        tracemalloc.start(25)
+        sys.modules.pop('colorsys', None)
+        import colorsys
+        kept = [sorted('ba', key=key) for _ in range(20)]
+        kept += [json.loads('[1.5, {"a": "b"}]') for _ in range(20)]
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        unfolded = tracemalloc.take_snapshot()
+        tracemalloc.stop()
+        for view in ({'unfold': True}, {}, {'my_code': True,
+                                            'mine': ['*/test_report_html.py']}):
+            snapshot = view_of(unfolded, **view)
+            self.open(snapshot, unfolded=unfolded, whole=snapshot, view=view)
+            stats = snapshot.statistics('lineno')
+            found = self.browser.run('table.rows.map(row => row.values)')
+            self.assertEqual(
+                sorted(row[:2] for row in found if row[1]),
+                sorted([stat.size, stat.count] for stat in stats))
+            own = snapshot.statistics('lineno', cumulative=True)
+            self.assertEqual(
+                sorted(row[3] for row in found if row[3]),
+                sorted(stat.size for stat in own if stat.size))
+            labels = ' '.join(self.browser.run(
+                'table.rows.map(row => row.label)'))
+            for stat in stats:
+                if stat.origin is not None:
+                    self.assertIn(f':{stat.origin.lineno}', labels)
+            self.assertEqual('  > ' in labels, 'my_code' in view)
 
     def test_my_code(self):
         nodes = [(-1, '/app/main.py', 3, 'main', 1, 1, 1, 1, 1, 1, 1, 0, 0),

@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import tracemalloc
 import unittest
 
 from tracemalloc.places import IMPORTS, NOT_MINE
 from tracemalloc.views import (HIDDEN, HIDDEN_IF_CALLED, INTERPRETER, LIBRARY,
-                               PACKAGE, PROGRAM, SHOWN, Files,
+                               PACKAGE, PROGRAM, SHOWN, Files, check_process,
                                describe_process)
+from test.support import swap_attr
+
 from pytracemalloc.client import Client
 from pytracemalloc.errors import CommandError
 from test.test_pytracemalloc.command_case import CommandCase, command
@@ -115,6 +118,26 @@ class FilesTest(unittest.TestCase):
         self.assertEqual(files.category(json.__file__), LIBRARY)
         self.assertEqual(files.category(os.path.abspath('x.py')), PROGRAM)
 
+    def test_hostile_names(self):
+        # None takes more than the time that it takes to read it.
+        names = ['lib/python' + '1' * 10**6, '/' * 10**6, '<' * 10**6,
+                 'lib/python3' * 10**5, 'site-packages' * 10**5,
+                 'x\n/site-packages/' * 10**5]
+        start = time.perf_counter()
+        for program in None, OTHER, {**OTHER, 'library': ['/' * 10**6] * 64}:
+            files = Files(program)
+            for name in names:
+                files.code_kind(name)
+                files.import_kind(name)
+        self.assertLess(time.perf_counter() - start, 5)
+        self.assertEqual(Files(OTHER).category('x\n/site-packages/y.py'),
+                         PACKAGE)
+
+    def test_long_path(self):
+        with swap_attr(sys, 'path', [f'/{number}/site-packages'
+                                     for number in range(99)]):
+            check_process(describe_process())
+
     def test_directory_that_was_removed(self):
         code = ('import os, tempfile, tracemalloc, json\n'
                 'os.chdir(folder := tempfile.mkdtemp())\n'
@@ -167,6 +190,7 @@ class FileTest(unittest.TestCase):
     def test_damaged(self):
         for program in (5, [], {}, {**OTHER, 'library': 'x'},
                         {**OTHER, 'packages': [5]},
+                        {**OTHER, 'packages': ['/x'] * 65},
                         {**OTHER, 'directory': 5}, {**OTHER, 'command': 1}):
             with self.assertRaisesRegex(ValueError, 'program'):
                 self.load(self.snapshot(program=program))
@@ -379,7 +403,7 @@ class ViewTest(CommandCase):
 
     def test_too_few_frames_to_know(self):
         text = self.ok('report', self.short, '--my-code')
-        self.assertIn('Much has no line of my code in its 1 frames', text)
+        self.assertIn('Much has no line of my code in its 1 frame; ', text)
         self.assertNotIn('Much has no line',
                          self.ok('report', self.new, '--my-code'))
         folded = self.rows(self.short)
