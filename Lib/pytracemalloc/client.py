@@ -21,6 +21,7 @@ _MAX_ANSWER = 1 << 23             # bytes
 _MAX_PROBLEM = 1000               # characters of an error that are shown
 _MAX_VARIABLES = 1 << 23          # bytes of a program's environment
 _MAX_LINKS = 40
+_SIGN = '/memfd:tracemalloc-control:'         # as control.py names it
 _OPT_IN = ('start it with -X tracemalloc_control=PATH or '
            'PYTRACEMALLOC_CONTROL=PATH')
 
@@ -62,6 +63,10 @@ class Client:
 
     def __exit__(self, *exc_info):
         self._socket.close()
+
+    def each(self):
+        """Return the clients that this one consists of."""
+        return [self]
 
     def _error(self, text):
         return CommandError(f'{self.path}: {text}')
@@ -246,7 +251,7 @@ def find_socket(pid):
     process id.
     """
     try:
-        path = _option_of(pid) or _variable_of(pid)
+        path = _listens_at(pid) or _option_of(pid) or _variable_of(pid)
         root = f'/proc/{pid}/root'
         if os.path.samefile(root, '/') and os.path.samefile(
                 f'/proc/{pid}/ns/mnt', '/proc/self/ns/mnt'):
@@ -257,7 +262,8 @@ def find_socket(pid):
         raise CommandError(f'process {pid} belongs to another user; be that '
                            f'user or root') from None
     if path is None:
-        raise CommandError(f'process {pid} has no control socket; {_OPT_IN}')
+        raise CommandError(f'process {pid} has no control socket; {_OPT_IN}, '
+                           f'or let it call pytracemalloc.control.serve()')
     if os.path.isabs(path):
         path = root + path
     else:
@@ -285,6 +291,25 @@ def _status_of(pid, name):
     return []
 
 
+def _listens_at(pid):
+    """Return the path of a control socket that the process has open, None if
+    there is none.  It says by the name of another file that it is one."""
+    links = []
+    for number in os.listdir(f'/proc/{pid}/fd'):
+        with contextlib.suppress(FileNotFoundError):
+            links.append(os.readlink(f'/proc/{pid}/fd/{number}'))
+    signs = {link[len(_SIGN):].split()[0] for link in links
+             if link.startswith(_SIGN)}
+    # Num RefCount Protocol Flags Type St Inode Path
+    for line in _read(f'/proc/{pid}/net/unix', b'\n'):
+        words = line.split(maxsplit=7)
+        if (len(words) == 8 and words[7].startswith(b'/')
+                and words[6].decode() in signs
+                and f'socket:[{words[6].decode()}]' in links):
+            return os.fsdecode(words[7])
+    return None
+
+
 def _option_of(pid):
     prefix = b'tracemalloc_control='
     arguments = _read(f'/proc/{pid}/cmdline')
@@ -304,6 +329,6 @@ def _variable_of(pid):
     return None
 
 
-def _read(path):
+def _read(path, end=b'\0'):
     with open(path, 'rb') as file:
-        return file.read(_MAX_VARIABLES).split(b'\0')
+        return file.read(_MAX_VARIABLES).split(end)

@@ -11,6 +11,7 @@ What the thread allocates is not traced.
 
 import atexit
 import errno
+import functools
 import io
 import os
 import socket
@@ -34,6 +35,7 @@ _MAX_INTEGER = 1 << 31
 _MAX_ROWS = 10_000
 _MAX_PATTERNS, _MAX_PATTERN = 64, 1024
 _MAX_PROBLEM = 1000               # characters of an error
+SIGN = 'tracemalloc-control:'     # and the inode of the socket
 
 
 class ControlServer(Loop):
@@ -43,11 +45,16 @@ class ControlServer(Loop):
         self.path = os.path.abspath(path)
         listener, self._identity = unix_socket.listen(self.path,
                                                       self.max_clients)
+        # By its name in /proc the socket is found, whoever has made it.
+        self._sign = os.memfd_create(
+            f'{SIGN}{os.fstat(listener.fileno()).st_ino}')
         try:
             super().__init__(listener, 'tracemalloc-control')
         except BaseException:
+            os.close(self._sign)
             unix_socket.remove(self.path, self._identity)
             raise
+        _servers[self.path] = self
         atexit.register(self.close)
 
     @_hidden
@@ -56,6 +63,8 @@ class ControlServer(Loop):
         if self._closing:         # or this is the child of a fork
             return
         unix_socket.remove(self.path, self._identity)
+        _servers.pop(self.path, None)
+        os.close(self._sign)
         super().close()
         atexit.unregister(self.close)
 
@@ -90,24 +99,65 @@ class ControlServer(Loop):
         }[kind]})
 
 
+_servers = {}                     # of this process, by path
+_leave = os._exit
+
+
 @_hidden                          # and so is the thread that serves
 def serve(path):
     """Serve a control socket at *path* from a thread; return its server.
 
-    *path* may be a directory: then the socket is PID.sock in it.  Raise
+    *path* may be a directory: then the socket is PID.sock in it, the one that
+    is there if this process has it already.  Dead ones are removed.  Raise
     OSError if it cannot be made, as with too long a path.
     """
     if os.path.isdir(path):
-        path = os.path.join(path, f'{os.getpid()}.sock')
+        unix_socket.sweep(path)
+        path = os.path.join(os.path.abspath(path), f'{os.getpid()}.sock')
+        if path in _servers:
+            return _servers[path]
+    _watch_exit()
     return ControlServer(path)
+
+
+def _watch_exit():
+    """os._exit(), the end of many children, calls nothing of atexit."""
+    global _leave
+    if os._exit is not _exit:
+        _leave, os._exit = os._exit, _exit
+
+
+def _exit(status):
+    for server in list(_servers.values()):
+        server.close()
+    _leave(status)
+
+
+@_hidden
+def _leave_to_parent():
+    """In the child of a fork: the sockets are those of the parent."""
+    for server in _servers.values():
+        os.close(server._sign)
+    _servers.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def serve_at_startup(path):
     """serve(), but a problem is one line on stderr.
 
     None where the socket is that of a process above: *path*, if it is no
-    directory, is meant for the first of them.
+    directory, is meant for the first of them.  In a directory, the children
+    that the program forks have sockets of their own, too.
     """
+    if os.path.isdir(path):
+        os.register_at_fork(after_in_child=functools.partial(
+            _serve_or_say, os.path.abspath(path)))
+    _serve_or_say(path)
+
+
+def _serve_or_say(path):
     try:
         serve(path)
     except (OSError, ValueError, RuntimeError) as exc:

@@ -20,6 +20,7 @@ _KEPT_ROWS = 1000                 # asked for, so that growth can be sorted
 _HISTORY = 600
 _FIGURES = 46                     # columns before a sparkline
 _ALL_FRAMES = 65535
+_SHOWN_WORKERS = 8                # on a terminal
 _FOLDED = {'unfold': False, 'my_code': False, 'mine': []}
 _HELP = 's sort  g group  f unfold  c my code  / filter  p pause  r peak  ' \
         'w write  t trace  q quit'
@@ -127,9 +128,7 @@ class View:
 
     def _head(self, width):
         status = self.status
-        interpreter, *arguments = status['argv'] or ['']
-        program = ' '.join([os.path.basename(interpreter), *arguments])
-        lines = [f'{status["pid"]}  {program}',
+        lines = [*_name_programs(status, width),
                  *self._meter('current', 'traced', 'peak', width),
                  *self._meter('process', 'process', 'tracer', width)]
         noun = self.group if self.groups == 1 else find_key(self.group)[1]
@@ -225,21 +224,52 @@ class View:
                      name: not self.view[name]}
 
     def _write(self):
-        pid = self.status['pid']
-        stamp = time.strftime('%Y%m%d-%H%M%S')
-        # The program writes it; from another root it has our /tmp at most,
-        # where others could take a name that they foresee.
-        if self.client.root:
-            path = f'/tmp/{pid}-{stamp}-{os.urandom(4).hex()}.tracemalloc'
-        else:
-            path = os.path.join(os.getcwd(), f'{pid}-{stamp}.tracemalloc')
         try:
-            answer = self.client.ask('snapshot', path=path)
+            written = [_write(client, worker['pid']) for client, worker in zip(
+                self.client.each(), self.status.get('workers',
+                                                    [self.status]))]
         except CommandError as exc:
             self.message = str(exc)
             return
-        self.message = (f'wrote {self.client.root}{path}, '
-                        f'{format_size(answer["size"])}')
+        self.message = f'wrote {", ".join(written)}'
+
+
+def _write(client, pid):
+    """Have a program write a snapshot; return what was written, as text."""
+    stamp = time.strftime('%Y%m%d-%H%M%S')
+    # The program writes it; from another root it has our /tmp at most, where
+    # others could take a name that they foresee.
+    if client.root:
+        path = f'/tmp/{pid}-{stamp}-{os.urandom(4).hex()}.tracemalloc'
+    else:
+        path = os.path.join(os.getcwd(), f'{pid}-{stamp}.tracemalloc')
+    answer = client.ask('snapshot', path=path)
+    return f'{client.root}{path}, {format_size(answer["size"])}'
+
+
+def _name_programs(status, width):
+    """Return a line for the program, or for all and for each of them."""
+    def name(program):
+        interpreter, *arguments = program['argv'] or ['']
+        return ' '.join([os.path.basename(interpreter), *arguments])
+
+    workers = status.get('workers')
+    if workers is None:
+        return [f'{status["pid"]}  {name(status)}']
+    noun = 'process' if len(workers) == 1 else 'processes'
+    lines = [f'{len(workers)} {noun}, the largest first',
+             f'{"pid":>10} {"traced":>10} {"peak":>10} {"process":>10}']
+    largest = sorted(workers, key=lambda worker: -worker['current'])
+    for worker in largest[:None if width is None else _SHOWN_WORKERS]:
+        process = worker['process']
+        process = 'unknown' if process is None else format_size(process)
+        traced = (format_size(worker['current']) if worker['tracing']
+                  else 'off')
+        lines.append(f'{worker["pid"]:>10} {traced:>10} '
+                     f'{format_size(worker["peak"]):>10} {process:>10}  '
+                     f'{name(worker)}')
+    hidden = len(workers) + 2 - len(lines)
+    return lines + [f'{hidden:>10} more'] * bool(hidden)
 
 
 def _frames(limit):

@@ -16,6 +16,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import socket
 import stat
 import struct
@@ -23,6 +24,8 @@ import time
 
 _PEER = struct.Struct('iII')      # SO_PEERCRED: process, user, group
 _LOCK_TIME = 2.0                  # seconds to wait for another program
+_NAME = re.compile(r'[0-9]{1,10}\.sock')
+_MOST_NAMES = 10_000              # of a directory that are looked at
 # Follows no link, and waits for nobody to open a FIFO.
 _NOTHING_ELSE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -87,6 +90,26 @@ def remove(path, identity):
             os.unlink(path)
 
 
+def sweep(directory):
+    """Remove the sockets PID.sock of this user that nobody listens at."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(directory)[:_MOST_NAMES]:
+            if _NAME.fullmatch(name):
+                with contextlib.suppress(OSError):
+                    _sweep_away(os.path.join(directory, name))
+
+
+def _sweep_away(path):
+    lock = f'{path}.lock'
+    number = _try_lock(lock)
+    if number is None:            # somebody is just making or removing it
+        return
+    try:
+        _make_way(path)
+    finally:
+        _unlock(lock, number)
+
+
 def _identity(status):
     return status.st_dev, status.st_ino
 
@@ -125,9 +148,13 @@ def _locked(path):
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-        os.close(number)
+        _unlock(path, number)
+
+
+def _unlock(path, number):
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+    os.close(number)
 
 
 def _try_lock(path):

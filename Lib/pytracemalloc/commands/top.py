@@ -1,5 +1,6 @@
 """pytracemalloc top: watch a running program."""
 
+import os
 import sys
 
 from pytracemalloc.client import Client
@@ -9,7 +10,9 @@ from pytracemalloc.options import add_view, view_options
 HELP = 'watch the memory of a running program'
 DESCRIPTION = """\
 Watch the memory of a program that was started with a control socket, by
--X tracemalloc_control=PATH or PYTRACEMALLOC_CONTROL=PATH.
+-X tracemalloc_control=PATH or PYTRACEMALLOC_CONTROL=PATH, or that has called
+pytracemalloc.control.serve(PATH). Of a directory, watch all that have a socket
+there.
 """
 EPILOG = """\
 keys:
@@ -24,12 +27,14 @@ examples:
   %(prog)s /run/app.sock
   %(prog)s 1234 --interval 5
   %(prog)s 1234 --once | head -20
+  %(prog)s /run/shop                  all processes with a socket there
 """
 
 
 def add_arguments(parser):
-    parser.add_argument('target', metavar='PID|SOCKET',
-                        help='process id, or path of the control socket')
+    parser.add_argument('target', metavar='PID|SOCKET|DIRECTORY',
+                        help='process id, path of the control socket, or of '
+                             'a directory with those of several processes')
     parser.add_argument('--interval', metavar='S', type=positive, default=2,
                         help='seconds between two looks (default: 2)')
     parser.add_argument('--once', action='store_true',
@@ -40,7 +45,7 @@ def add_arguments(parser):
 
 def run(args):
     shown = view_options(args)
-    with Client.of(args.target) as client:
+    with _connect(args.target) as client:
         from pytracemalloc import live
         if args.once or not (sys.stdout.isatty() and sys.stdin.isatty()):
             view = live.View(client, args.interval, shown)
@@ -49,3 +54,10 @@ def run(args):
             sys.stdout.write('\n'.join([*view.page(None, None), '']))
             return
         live.watch(client, args.interval, shown)
+
+
+def _connect(target):
+    if os.path.isdir(target):
+        from pytracemalloc.workers import Workers
+        return Workers(target)
+    return Client.of(target)

@@ -87,7 +87,8 @@ class ExampleTest(CommandCase):
         with socket.create_server(('127.0.0.1', 0)) as probe:
             port = probe.getsockname()[1]
         replaced = {'1234': str(self.start_watched()), '6060': str(port),
-                    '/run/app.sock': 'c.sock'}
+                    '/run/app.sock': 'c.sock',
+                    '/run/shop': '.'}
         environment = os.environ | {
             'HOME': self.directory,
             'PATH': f'{self.directory}/bin:{os.environ["PATH"]}'}

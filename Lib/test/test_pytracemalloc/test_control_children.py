@@ -2,13 +2,14 @@
 the command `pytracemalloc` has none."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import textwrap
 import unittest
 
-from pytracemalloc.client import Client
+from pytracemalloc.client import Client, find_socket
 
 
 class ChildrenCase(unittest.TestCase):
@@ -203,6 +204,123 @@ class DirectoryTest(ChildrenCase):
             assert os.path.exists(master)
             ''', self.path, sockets)
         self.assertFalse(os.path.exists(self.path))
+
+
+    # Each has its kind of blocks; they end when standard input does.
+    FORKS = '''
+        import os, sys, warnings
+        warnings.simplefilter('ignore')
+        kept = []
+        def work(number):
+            for _ in range(1000):
+                kept.append(bytes(1000 * number))
+            os.write(1, f'{os.getpid()}\\n'.encode())
+            sys.stdin.buffer.read()
+        for number in 1, 2, 3:
+            if not os.fork():
+                work(number)
+                os._exit(0)
+        for _ in range(3):
+            os.wait()
+        '''
+
+    def start_workers(self, **options):
+        """Return (process, directory of the sockets, ids of the workers)."""
+        sockets = os.path.join(self.directory, 'sockets')
+        os.mkdir(sockets)
+        process = self.start('-X', 'tracemalloc=5', self.write(self.FORKS),
+                             control=sockets, **options)
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        workers = {int(process.stdout.readline()) for _ in range(3)}
+        return process, sockets, workers
+
+    def top(self, target):
+        return subprocess.run(
+            [sys.executable, '-m', 'pytracemalloc', 'top', '--once',
+             str(target)], capture_output=True, text=True, timeout=120)
+
+    def test_forked_children_have_sockets(self):
+        process, sockets, workers = self.start_workers()
+        self.assertEqual(set(os.listdir(sockets)), {
+            f'{worker}.sock' for worker in {*workers, process.pid}})
+        for worker in workers:
+            self.assertEqual(
+                int(self.top(worker).stdout.split()[0]), worker)
+        # They end by os._exit().
+        process.communicate()
+        self.assertEqual(os.listdir(sockets), [])
+
+    def test_top_shows_all(self):
+        process, sockets, workers = self.start_workers()
+        page = self.top(sockets)
+        self.assertEqual((page.returncode, page.stderr), (0, ''))
+        lines = page.stdout.splitlines()
+        self.assertEqual(lines[0], '4 processes, the largest first')
+        self.assertEqual({int(line.split()[0]) for line in lines[2:6]},
+                         {*workers, process.pid})
+        # 1 + 2 + 3 million bytes, and a header of each block.
+        self.assertRegex(page.stdout, r'\n +5\.\d MiB +3,0\d\d .*'
+                                      r'program\.py:\d in work\n')
+        self.assertRegex(lines[6], r'traced +\d')
+
+    def test_top_passes_over_the_dead_and_the_next_start_removes_them(self):
+        process, sockets, workers = self.start_workers()
+        dead = workers.pop()
+        os.kill(dead, signal.SIGKILL)
+        self.assertTrue(os.path.exists(f'{sockets}/{dead}.sock'))
+        self.assertIn('3 processes', self.wait_for_top(sockets, dead))
+        self.start('-c', '', control=sockets).communicate()
+        self.assertEqual(set(os.listdir(sockets)), {
+            f'{worker}.sock' for worker in {*workers, process.pid}})
+
+    def wait_for_top(self, sockets, dead):
+        """The kernel needs a moment to end a process."""
+        for _ in range(100):
+            page = self.top(sockets).stdout
+            if f' {dead} ' not in page:
+                return page
+        self.fail(page)
+
+    def test_top_of_a_directory_without_sockets(self):
+        for target in self.directory, self.write(''):
+            page = self.top(target)
+            self.assertEqual(page.returncode, 1)
+            self.assertEqual(page.stderr.count('\n'), 1, page.stderr)
+        self.assertIn('PYTRACEMALLOC_CONTROL=', self.top(
+            self.directory).stderr)
+
+    def test_child_may_ask_for_what_it_has(self):
+        sockets = os.path.join(self.directory, 'sockets')
+        os.mkdir(sockets)
+        self.run_program('''
+            import os, sys, warnings
+            import pytracemalloc.control
+            warnings.simplefilter('ignore')
+            if not os.fork():
+                server = pytracemalloc.control.serve(sys.argv[1])
+                assert pytracemalloc.control.serve(sys.argv[1]) is server
+                os._exit(0)
+            assert os.wait()[1] == 0
+            ''', sockets, control=sockets)
+
+    def test_socket_that_the_program_made_is_found(self):
+        process = self.start('-c', '''if 1:
+            import os, socket, sys
+            other = socket.socket(socket.AF_UNIX)
+            other.bind('other.sock')
+            other.listen()
+            import pytracemalloc.control
+            pytracemalloc.control.serve(sys.argv[1])
+            del os.environ['PYTRACEMALLOC_CONTROL']
+            print('ready', flush=True)
+            sys.stdin.read()''', f'{self.directory}/own.sock',
+            control='/nowhere/c.sock')
+        self.addCleanup(process.communicate)
+        process.stdout.readline()
+        self.assertEqual(find_socket(process.pid),
+                         (f'{self.directory}/own.sock', ''))
+        self.assertEqual(self.top(process.pid).returncode, 0)
 
 
 class CommandTest(ChildrenCase):
