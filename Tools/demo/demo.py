@@ -55,6 +55,8 @@ def size_of(size):
 def place_of(statistic):
     """The line as "file:number", and its source."""
     frame = statistic.traceback[0]
+    if not frame.lineno:
+        return frame.filename.strip('<>'), ''
     path = pathlib.Path(frame.filename)
     if frame.filename.startswith('<frozen '):
         module = frame.filename.removeprefix('<frozen ').removesuffix('>')
@@ -68,9 +70,10 @@ def place_of(statistic):
 
 
 def print_top(snapshot, count):
+    """Imports count for the line that imports."""
     print(f'Top {count} lines by live memory')
     print(f'{"size":>12} {"blocks":>8}  line')
-    for statistic in snapshot.statistics('lineno')[:count]:
+    for statistic in snapshot.fold_imports().statistics('lineno')[:count]:
         place, source = place_of(statistic)
         print(f'{size_of(statistic.size):>12} {statistic.count:>8,}  {place}')
         if source:
