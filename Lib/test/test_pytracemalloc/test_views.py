@@ -1,6 +1,7 @@
 """Views of a snapshot: imports folded, and my code."""
 
 import csv
+import glob
 import io
 import json
 import os
@@ -243,6 +244,39 @@ class RunTest(CommandCase):
             self.assertIn('  no line of my code', text)
         self.refused(2, '--unfold shows what --my-code', 'run', '--unfold',
                      '--my-code', 'x.py')
+
+
+class EnvironmentTest(CommandCase):
+    """A virtual environment in the current directory, as projects have it."""
+
+    def test_packages_and_editable_installs(self):
+        subprocess.run([sys.executable, '-m', 'venv', '--without-pip',
+                        '.venv'], check=True)
+        [packages] = glob.glob('.venv/lib/python*/site-packages')
+        text = 'import json\ndef make(): return json.loads("[1.5, 2.5]")\n'
+        for folder in 'src/acme', f'{packages}/wheel':
+            os.makedirs(folder)
+            with open(f'{folder}/__init__.py', 'w') as file:
+                file.write(text)
+        # As pip install -e leaves it.
+        with open(f'{packages}/__editable__.acme.pth', 'w') as file:
+            file.write(os.path.abspath('src') + '\n')
+        self.write('app.py', '''\
+            import acme, wheel
+            first = [acme.make() for number in range(100)]
+            second = [wheel.make() for number in range(200)]
+            ''')
+        subprocess.run(
+            [os.path.abspath('.venv/bin/python'), '-m', 'pytracemalloc',
+             'run', '-q', '-n', 'full', '-o', 'out', 'app.py'], check=True)
+        rows = json.loads(self.ok('report', 'out', '--my-code', '--format',
+                                  'json'))['statistics']
+        counts = {(os.path.relpath(row['filename']), row['lineno']):
+                  row['count'] for row in rows
+                  if row['filename'].endswith('.py')}
+        self.assertGreaterEqual(counts['src/acme/__init__.py', 2], 300)
+        self.assertGreaterEqual(counts['app.py', 3], 600)
+        self.assertFalse([name for name, _ in counts if 'wheel' in name])
 
 
 class TopTest(CommandCase):
