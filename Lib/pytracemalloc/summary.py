@@ -3,7 +3,8 @@ suspected leaks."""
 
 from pytracemalloc import suspects
 from pytracemalloc.terminal import shorten
-from pytracemalloc.units import format_count, format_losses
+from pytracemalloc.units import format_count
+from pytracemalloc.words import format_losses
 from tracemalloc.places import name_origin, name_place
 from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size

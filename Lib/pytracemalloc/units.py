@@ -29,17 +29,6 @@ def size_option(text):
         raise UsageError(str(exc)) from None
 
 
-def format_losses(snapshot):
-    """Return what the tracer had to leave out, as lines."""
-    texts = {'untraced': 'Not traced, for want of memory: {} blocks',
-             'folded': 'Recursion folded: {} frames',
-             'pruned': 'Stacks without live blocks forgotten, '
-                       'not what their lines allocated: {}'}
-    return [text.format(format_count(number)) for name, text in texts.items()
-            if isinstance(number := snapshot.metadata.get(name), int)
-            and number]
-
-
 def format_count(count, sign=False):
     """Return '12,345'; with *sign*, '+12,345'."""
     return f'{count:{"+" if sign else ""},d}'

@@ -21,6 +21,7 @@ from tracemalloc.views import Files
 from pytracemalloc.reporters import Reporter
 from pytracemalloc.sources import short_names
 from pytracemalloc.units import format_count
+from pytracemalloc.words import LOSSES
 
 _SCRIPTS = ('model.js', 'graph.js', 'table.js', 'app.js')
 _VIEWS = {'size': {}, 'count': {'unit': 'blocks'},
@@ -161,6 +162,7 @@ def _metrics(snapshot):
              f'{format_count(count)} block{"s" if count != 1 else ""}')
             for name, (count, size) in sorted(snapshot.freelists.items())
             if count]
-    rows += [(printable(str(name)), printable(str(value)), '')
+    rows += [(printable(str(name)), printable(str(value)),
+              LOSSES.get(name, ''))
              for name, value in sorted(snapshot.metadata.items(), key=str)]
     return rows

@@ -7,7 +7,8 @@ from pytracemalloc.measures import compare, find_key
 from pytracemalloc.reporters import Reporter
 from pytracemalloc.reporters.rows import key_text
 from pytracemalloc.terminal import shorten
-from pytracemalloc.units import format_count, format_losses
+from pytracemalloc.units import format_count
+from pytracemalloc.words import explain, format_losses
 from tracemalloc.places import NOT_MINE, name_origin, name_place
 from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
@@ -28,7 +29,8 @@ class TextReporter(Reporter):
                        subject.width)
         if subject.by == 'traceback':
             table = _tracebacks(table, rows)
-        for line in itertools.chain(_heading(subject), table,
+        words = explain([text for _, text, _ in rows], subject.by)
+        for line in itertools.chain(_heading(subject), table, words,
                                     _suspects(subject)):
             file.write(printable(line)[:subject.width] + '\n')
 

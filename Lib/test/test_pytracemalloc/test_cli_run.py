@@ -272,10 +272,36 @@ class RunTest(CommandCase):
         made = '\n'.join(summary.make(snapshot, 0, None))
         snapshot.dump('losses.tracemalloc')
         for text in made, self.ok('report', 'losses.tracemalloc'):
-            self.assertIn('\nNot traced, for want of memory: 1,234 blocks\n'
-                          'Recursion folded: 56 frames\n'
-                          'Stacks without live blocks forgotten, not what '
-                          'their lines allocated: 789\n', text)
+            self.assertRegex(
+                text, r'\nUntraced: 1,234 blocks; .*\nFolded: 56 frames; .*\n'
+                r'Pruned: 789 stacks without live blocks; .*\n'
+                r'More on these words: man pytracemalloc, Names in reports\n')
+            self.assertTrue(all(len(line) < 80 for line in text.splitlines()
+                                if line.startswith(('Untraced', 'Folded',
+                                                    'Pruned', 'More'))))
+        page = self.ok('report', 'losses.tracemalloc', '--format', 'html',
+                       '-o', '-')
+        self.assertIn('there was no memory to trace them', page)
+
+    def test_names_explain_themselves(self):
+        path = self.write('app.py', '''\
+            import itertools
+            kept = [itertools.tee(range(n)) for n in range(100)]
+            text = ['%d' % n for n in range(100)]
+            kept += [{n: text} for n in range(100)]
+            ''')
+        self.run_program(path)
+        by_type = self.ok('report', 'a.tracemalloc', '--by', 'type',
+                          '--top', '100')
+        self.assertRegex(by_type, r'(?m)B  <dict keys>$')
+        self.assertRegex(by_type, r'(?m)^<dict keys>: of a dictionary')
+        self.assertRegex(by_type, r'(?m)^<memory>: no object, and of no owner')
+        self.assertIn('man pytracemalloc, Names in reports\n', by_type)
+        lines = self.ok('report', 'a.tracemalloc', '--unfold', '--top', '500')
+        self.assertRegex(lines, r'(?m)^interpreter, no Python frame: alloc')
+        self.assertNotIn('<memory>', lines)
+        app = self.ok('report', 'a.tracemalloc', '--include', '*/app.py')
+        self.assertNotIn('More on these words', app)
 
     def test_no_snapshot(self):
         process = command('run', '--follow', '-o', os.devnull, '-c',

@@ -1,0 +1,52 @@
+"""What reports say of their own words: names that are of no file and no type,
+and what the tracer has left out."""
+
+from pytracemalloc.units import format_count
+
+_PAGE = 'More on these words: man pytracemalloc, Names in reports'
+
+LOSSES = {
+    'untraced': 'there was no memory to trace them, they are in no row',
+    'folded': 'deep recursion, charged to the nearest frame of that line',
+    'pruned': 'totals stay with the line alone',
+}
+_UNITS = {'untraced': 'blocks', 'folded': 'frames',
+          'pruned': 'stacks without live blocks'}
+
+_TYPES = {
+    '<memory>': 'no object, and of no owner that is known',
+    '<raw>': 'no object, of the allocators that need no GIL',
+    '<domain ': 'no object, registered by an extension',
+    '<dict keys>': 'of a dictionary, beside the object itself',
+    '<dict values>': 'of the attributes of an object',
+    '<list items>': 'of a list, beside the object itself',
+    '<set table>': 'of a set, beside the object itself',
+    '<bytearray buffer>': 'of a bytearray, beside the object itself',
+}
+_PLACES = {
+    'interpreter, no Python frame':
+        'allocated at start-up, or by C code that no Python code has called',
+}
+
+
+def format_losses(snapshot):
+    """Return what the tracer had to leave out, as lines."""
+    lines = [f'{name.capitalize()}: {format_count(number)} {_UNITS[name]}; '
+             f'{text}' for name, text in LOSSES.items()
+             if isinstance(number := snapshot.metadata.get(name), int)
+             and number]
+    return [*lines, _PAGE] if lines else []
+
+
+def explain(names, by):
+    """Return lines on those *names* of rows that need one; *by*: the key of
+    the rows."""
+    words = _TYPES if by in ('type', 'type+line') else _PLACES
+    lines = []
+    for word, text in words.items():
+        for name in names:
+            if name.startswith(word):
+                shown = word if word[-1] != ' ' else f'{word}N>'
+                lines.append(f'{shown}: {text}')
+                break
+    return [*lines, _PAGE] if lines else []
