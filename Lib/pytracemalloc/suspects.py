@@ -92,9 +92,10 @@ def find(snapshot, earlier=None):
     traced = max(moments[index].traced for index in chosen)
     least = max(_LEAST_GROWTH, _LEAST_SHARE * traced)
     found = []
+    files = Files(snapshot.program)
     for filename, lineno, function, *sizes in _by_line(sites):
         sizes = [sizes[index] for index in chosen]
-        if not filename.startswith('<frozen') and _is_suspect(sizes, least):
+        if _is_suspect(sizes, least) and not files.is_import_system(filename):
             found.append(Suspect((filename, lineno, function),
                                  _describe(sizes, times)))
     if found:

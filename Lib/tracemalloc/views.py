@@ -126,12 +126,13 @@ class Files:
             return LIBRARY
         return category
 
+    def is_import_system(self, filename):
+        return (_IMPORT_SYSTEM.match(filename) is not None
+                or filename in self._import_files)
+
     def import_kind(self, filename):
         """Return HIDDEN for the import system, and for what has no frame."""
-        if filename.startswith('<'):
-            hidden = filename == '<unknown>' or _IMPORT_SYSTEM.match(filename)
-        else:
-            hidden = filename in self._import_files
+        hidden = filename == '<unknown>' or self.is_import_system(filename)
         return HIDDEN if hidden else SHOWN
 
     def code_kind(self, filename):

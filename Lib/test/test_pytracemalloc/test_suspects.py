@@ -75,6 +75,14 @@ class RuleTest(unittest.TestCase):
     def suspect(self, sizes):
         return suspects.find(Grown(sizes))
 
+    def test_no_library_is_left_out_by_its_name(self):
+        sizes = range(0, 37 * 100_000, 100_000)
+        for filename in ('<frozen posixpath>', '<unknown>',
+                         '/usr/lib/python3.13/json/decoder.py'):
+            found = suspects.find(Grown(sizes, (filename, 90, 'join')))
+            self.assertEqual([suspect.place for suspect in found],
+                             [(filename, 90, 'join')])
+
     def test_reason_has_figures(self):
         suspect, = self.suspect(range(0, 37 * 100_000, 100_000))
         self.assertRegex(
