@@ -86,6 +86,7 @@ _PyTracer_NoteBuffers(struct tracer_buffers *buffers,
 
 struct finder {
     struct tracer_snapshot *s;
+    uint32_t bytearray_class;     // that the buffer of a bytearray may have
     uint32_t *pools;              // run + 1 by address; 0: empty
     uint32_t mask;
 };
@@ -156,13 +157,22 @@ find_small(const struct finder *f, const struct snapshot_run *run,
     return NULL;
 }
 
+/* Is a block of this class what the note says, if nobody knows better? */
+static int
+may_be_buffer(const struct finder *f, uint32_t class_, uint32_t noted)
+{
+    return class_ == TRACER_CLASS_MEMORY
+           || (noted == TRACER_CLASS_BYTEARRAY_BUFFER
+               && class_ == f->bytearray_class);
+}
+
 static void
 mark_small(const struct finder *f, const struct snapshot_run *run,
            uintptr_t address, uint32_t class_)
 {
     struct snapshot_packed *packed = find_small(f, run, address);
     if (packed != NULL
-        && SNAPSHOT_PACKED_CLASS(packed->place) == TRACER_CLASS_MEMORY)
+        && may_be_buffer(f, SNAPSHOT_PACKED_CLASS(packed->place), class_))
     {
         packed->place = (packed->place & ~SNAPSHOT_PACKED_NONE) | class_;
     }
@@ -179,15 +189,17 @@ compare_notes(const void *a, const void *b)
 /* The others are many, and so may their buffers be: an index of either would
    take more memory than the snapshot. */
 static void
-mark_others(uintptr_t *notes, size_t n, struct snapshot_block *others,
-            uint64_t nothers)
+mark_others(const struct finder *f, uintptr_t *notes, size_t n,
+            struct snapshot_block *others, uint64_t nothers)
 {
     if (n == 0) {
         return;                   // notes may be NULL
     }
     qsort(notes, n, sizeof(*notes), compare_notes);
     for (uint64_t i = 0; i < nothers; i++) {
-        if (others[i].class_ == TRACER_CLASS_MEMORY) {
+        if (others[i].class_ == TRACER_CLASS_MEMORY
+            || others[i].class_ == f->bytearray_class)
+        {
             size_t low = 0;
             size_t high = n;
             while (low < high) {
@@ -199,8 +211,11 @@ mark_others(uintptr_t *notes, size_t n, struct snapshot_block *others,
                     high = middle;
                 }
             }
-            if (low < n && (notes[low] & ~CLASS_MASK) == others[i].address) {
-                others[i].class_ = (uint32_t)(notes[low] & CLASS_MASK);
+            uint32_t noted = low < n ? (uint32_t)(notes[low] & CLASS_MASK) : 0;
+            if (low < n && (notes[low] & ~CLASS_MASK) == others[i].address
+                && may_be_buffer(f, others[i].class_, noted))
+            {
+                others[i].class_ = noted;
             }
         }
     }
@@ -208,9 +223,13 @@ mark_others(uintptr_t *notes, size_t n, struct snapshot_block *others,
 
 int
 _PyTracer_MarkBuffers(struct tracer_buffers *buffers,
-                      struct tracer_snapshot *s, uint64_t nothers)
+                      struct tracer_snapshot *s, uint64_t nothers,
+                      uint32_t bytearray_class)
 {
-    struct finder f = {.s = s};
+    struct finder f = {
+        .s = s,
+        .bytearray_class = bytearray_class != SNAPSHOT_NONE
+                           ? bytearray_class : TRACER_CLASS_MEMORY};
     if (index_runs(&f) < 0) {
         return -1;
     }
@@ -231,6 +250,6 @@ _PyTracer_MarkBuffers(struct tracer_buffers *buffers,
         }
     }
     free(f.pools);
-    mark_others(buffers->notes, nleft, s->others, nothers);
+    mark_others(&f, buffers->notes, nleft, s->others, nothers);
     return 0;
 }

@@ -420,7 +420,10 @@ finish(struct copier *c)
     }
     assert(!s->has_blocks || s->nblocks == count_live(s));
     return !s->has_blocks
-           || (_PyTracer_MarkBuffers(&c->buffers, s, c->nothers) == 0
+           || (_PyTracer_MarkBuffers(
+                   &c->buffers, s, c->nothers,
+                   _PyTracer_ClassOfType(&c->types,
+                                         _PyTracer_BytearrayBufferType())) == 0
                && name_fixed_classes(s) == 0)
            ? 0 : -1;
 }

@@ -218,7 +218,7 @@ _PyTracer_SetTable(const PyObject *op)
     return set->table == set->smalltable ? NULL : set->table;
 }
 
-/* From 3.15 on a bytes object, which is a block of its own. */
+/* From 3.15 on it is an object; of which type, or NULL. */
 static inline const void *
 _PyTracer_BytearrayBuffer(const PyObject *op)
 {
@@ -226,6 +226,16 @@ _PyTracer_BytearrayBuffer(const PyObject *op)
     return ((const PyByteArrayObject *)op)->ob_bytes_object;
 #else
     return ((const PyByteArrayObject *)op)->ob_bytes;
+#endif
+}
+
+static inline const PyTypeObject *
+_PyTracer_BytearrayBufferType(void)
+{
+#if PY_VERSION_HEX >= 0x030f0000
+    return &PyBytes_Type;
+#else
+    return NULL;
 #endif
 }
 

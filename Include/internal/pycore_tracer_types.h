@@ -83,6 +83,14 @@ _PyTracer_TypeSlot(const struct tracer_types *types, const void *p)
     return i;
 }
 
+/* SNAPSHOT_NONE: no block is one. */
+static inline uint32_t
+_PyTracer_ClassOfType(const struct tracer_types *types, const void *type)
+{
+    uint32_t i = types->index[_PyTracer_TypeSlot(types, type)];
+    return i != 0 ? types->list[i - 1].class_ : SNAPSHOT_NONE;
+}
+
 static inline int
 _PyTracer_MayBeType(const struct tracer_types *types, const void *p)
 {

@@ -127,8 +127,8 @@ class EmbeddingTests(unittest.TestCase):
              *shlex.split(libraries)], cwd=folder, check=True)
         # Without a home it would look for one where nothing is installed.
         library = folder / sys.platlibdir / f'python{get("VERSION")}'
-        library.parent.mkdir()
-        library.symlink_to(pathlib.Path(os.__file__).parent)
+        (library / 'lib-dynload').mkdir(parents=True)
+        (library / 'os.py').symlink_to(os.__file__)
         result = subprocess.run(
             [folder / 'program', '-c', 'import tracemalloc as t; t.start();'
              'kept = bytes(5000); print(t.take_snapshot().traced_memory[0])'],
