@@ -10,6 +10,9 @@ FLAVOUR = sysconfig.get_config_var('PYTRACEMALLOC_FREELISTS')
 DEBUG_HOOKS = Py_DEBUG or sys.flags.dev_mode
 # Its figures of resident memory and of the stack are not ours.
 SANITIZED = check_sanitizer(address=True, memory=True, thread=True)
+# CPython 3.15.0rc1 gives up a reference too many where a dictionary cannot be
+# made, and crashes a bit later: under its own tracemalloc, too.
+CRASHES_WITHOUT_MEMORY = (3, 15) <= sys.version_info < (3, 15, 0, 'final')
 SLOW = os.environ.get('PYTRACEMALLOC_SLOW') == '1'
 
 

@@ -30,7 +30,7 @@ APPLICATION = """
             return [bytes(1000), str(number + 1000)]
 
     cache = Cache()
-    cache.fill(500)
+    cache.fill(850)
 """
 
 LINE = r"\S.*:\d+: size=[\d.]+ (Ki|Mi)?B, count=\d+, average=[\d.]+ (Ki|Mi)?B"
@@ -68,8 +68,8 @@ class ExampleTests(unittest.TestCase):
         for line in lines:
             self.assertRegex(line, f"^{LINE}$")
         self.assertRegex(
-            lines[0], rf"^{re.escape(self.path)}:\d+: size=5\d\d KiB, "
-                      r"count=2000, average=\d+ B$")
+            lines[0], rf"^{re.escape(self.path)}:\d+: size=9\d\d KiB, "
+                      r"count=3400, average=\d+ B$")
 
     def test_differences(self):
         title, *lines = self.run_program("""
@@ -111,10 +111,10 @@ class ExampleTests(unittest.TestCase):
             for line in stat.traceback.format():
                 print(line)
             """)
-        self.assertRegex(title, r"^\d+ memory blocks: 5\d\d\.\d KiB$")
+        self.assertRegex(title, r"^\d+ memory blocks: 9\d\d\.\d KiB$")
         # The oldest frame first.
         self.assertEqual([line.strip() for line in lines[1::2]],
-                         ["cache.fill(500)",
+                         ["cache.fill(850)",
                           "self.pages[number] = self.make(number)",
                           "return [bytes(1000), str(number + 1000)]"])
         for line in lines[::2]:
@@ -159,7 +159,7 @@ class ExampleTests(unittest.TestCase):
             """)
         self.assertEqual(lines[0], "Top 10 lines")
         self.assertRegex(lines[1], rf"^#1: {re.escape(self.path)}:\d+: "
-                                   r"5\d\d\.\d KiB$")
+                                   r"9\d\d\.\d KiB$")
         self.assertEqual(lines[2],
                          "    return [bytes(1000), str(number + 1000)]")
         ranks = [line.split(':')[0] for line in lines if line[0] == '#']

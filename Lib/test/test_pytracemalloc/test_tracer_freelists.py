@@ -297,7 +297,7 @@ class NoLoop:
 
 FUTURE = asyncio.Future(loop=NoLoop())
 GENERATOR = make_wrapper()
-BIG = 1000
+BIG = 5000
 HUGE = 1 << 10_000
 LIST = [1, 2]
 TUPLE = 1, 2

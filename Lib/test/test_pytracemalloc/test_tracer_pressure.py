@@ -4,7 +4,8 @@ import unittest
 
 import _tracemalloc
 from test.support import import_helper, script_helper
-from test.test_pytracemalloc.helpers import Tracing, program
+from test.test_pytracemalloc.helpers import (
+    CRASHES_WITHOUT_MEMORY, Tracing, program)
 
 _testcapi = import_helper.import_module('_testcapi')
 _testtracer = import_helper.import_module('_testtracer')
@@ -125,6 +126,7 @@ class OwnMemoryTests(PressureCase):
         script_helper.assert_python_ok('-c', NO_TABLE, PYTHONMALLOC='pymalloc')
 
 
+@unittest.skipIf(CRASHES_WITHOUT_MEMORY, 'CPython 3.15.0rc1 crashes there')
 class ProgramMemoryTests(PressureCase):
     """The program gets no memory: from the tracer, or from below it."""
 
