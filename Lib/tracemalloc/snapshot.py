@@ -11,7 +11,8 @@ from tracemalloc.frames import Traceback
 from tracemalloc.legacy import LegacyMethods
 from tracemalloc.modules import module_of
 from tracemalloc.statistic import (
-    KEYS, MEASURES, BlockStatistics, Statistic, compare, statistics)
+    KEYS, MEASURES, BlockStatistics, Statistic, changed_most, compare,
+    statistics)
 
 _files = _traces = None
 
@@ -236,7 +237,8 @@ class Snapshot(LegacyMethods):
         return self._with_traces(traces if lines is None
                                  else traces._select_lines(lines))
 
-    def _rows(self, key_type, cumulative, order='size', filters=(), most=-1):
+    def _rows(self, key_type, cumulative, order='size', filters=(), most=-1,
+              by_origin=False):
         """Return (number of groups, rows of the *most* largest)."""
         self._check(key_type, cumulative, order)
         traces = self.traces._traces
@@ -251,7 +253,7 @@ class Snapshot(LegacyMethods):
             traces = traces._rename(names)
             key_type = 'filename'
         return traces._group(key_type, bool(cumulative),
-                             MEASURES.index(order), lines, most)
+                             MEASURES.index(order), lines, most, by_origin)
 
     @_hidden
     def statistics(self, key_type, cumulative=False, order='size',
@@ -296,10 +298,15 @@ class Snapshot(LegacyMethods):
                     filters=()):
         """compare_to() of another size: *order* and *filters* as in
         statistics()."""
-        return compare(
-            key_type,
-            old_snapshot._rows(key_type, cumulative, order, filters)[1],
-            self._rows(key_type, cumulative, order, filters)[1], order)
+        snapshots = old_snapshot, self
+        arguments = key_type, cumulative, order, filters
+        old, new = [snapshot._rows(*arguments)[1] for snapshot in snapshots]
+        origins = {}
+        if [row for row in (*old, *new) if row[-1] is not None]:
+            origins = changed_most(order, *[
+                snapshot._rows(*arguments, by_origin=True)[1]
+                for snapshot in snapshots])
+        return compare(key_type, old, new, order, origins)
 
     @_hidden
     def call_tree(self):

@@ -134,7 +134,7 @@ class BlockStatistics(Sequence):
 class StatisticDiff:
     """Difference of the live blocks of one group in two snapshots.
 
-    origin: as that of Statistic, of the newer snapshot that has it.
+    origin: as that of Statistic, but the one that has changed most.
     """
     __module__ = 'tracemalloc'
     __slots__ = ('traceback', 'size', 'size_diff', 'count', 'count_diff',
@@ -215,10 +215,25 @@ def paired(old, new):
             yield key, value, None
 
 
-def compare(key_type, old_rows, new_rows, order='size'):
+def changed_most(order, old_rows, new_rows):
+    """Return {key: origin} of the rows of each key whose size has changed
+    most, in the direction of all of them; *rows*: by key and origin."""
+    place = 2 + MEASURES.index(order)
+    changes = {}
+    for sign, rows in (-1, old_rows), (1, new_rows):
+        for row in rows:
+            change = changes.setdefault(row[0], {})
+            origin = row[-1]
+            change[origin] = change.get(origin, 0) + sign * row[place]
+    return {key: (min if sum(change.values()) < 0 else max)(
+                change, key=change.get) for key, change in changes.items()}
+
+
+def compare(key_type, old_rows, new_rows, order='size', origins={}):
     """Make the StatisticDiffs of two lists of rows, largest first.
 
     *order*: of MEASURES, the size that is compared, with its count.
+    *origins*: of changed_most().
     """
     place = 2 + MEASURES.index(order)
     diffs = []
@@ -229,6 +244,6 @@ def compare(key_type, old_rows, new_rows, order='size'):
         traceback, key = _describe(key_type, key, (new or old)[1])
         diffs.append(StatisticDiff(traceback, size, size - old_size,
                                    count, count - old_count, key,
-                                   _frame((new or old)[-1])))
+                                   _frame(origins.get(key))))
     diffs.sort(reverse=True, key=StatisticDiff._sort_key)
     return diffs

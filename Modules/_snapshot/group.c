@@ -323,9 +323,26 @@ name_origins(const struct tracer_snapshot *s, const uint32_t *labels,
     return result;
 }
 
+/* Number the nodes by their label and where their blocks come from. */
+static int
+divide_labels(const struct tracer_snapshot *s, uint32_t *labels,
+              uint32_t *nlabels)
+{
+    struct snapshot_pairs pairs = {0};
+    int result = _PySnapshot_PairsInit(&pairs);
+    for (uint32_t i = 0; result == 0 && i < s->nnodes; i++) {
+        labels[i] = _PySnapshot_Pair(&pairs, labels[i], s->origins[i] + 1);
+        result = labels[i] == SNAPSHOT_NONE ? -1 : 0;
+    }
+    *nlabels = pairs.used;
+    _PySnapshot_PairsFree(&pairs);
+    return result;
+}
+
 static int
 group_nodes(struct tracer_snapshot *s, enum snapshot_key key, int cumulative,
-            const uint8_t *lines, struct snapshot_groups *result)
+            const uint8_t *lines, int by_origin,
+            struct snapshot_groups *result)
 {
     int paths = (cumulative || key == SNAPSHOT_BY_TRACEBACK
                  || key == SNAPSHOT_BY_PATH);
@@ -335,7 +352,10 @@ group_nodes(struct tracer_snapshot *s, enum snapshot_key key, int cumulative,
     SNAPSHOT_AUTO uint32_t *labels = _PySnapshot_Array(s->nnodes,
                                                        sizeof(uint32_t));
     uint32_t n;
-    if (labels == NULL || _PySnapshot_Label(s, key, labels, &n) < 0) {
+    if (labels == NULL || _PySnapshot_Label(s, key, labels, &n) < 0
+        || (by_origin && s->origins != NULL
+            && divide_labels(s, labels, &n) < 0))
+    {
         return -1;
     }
     struct snapshot_group *groups = new_groups(n);
@@ -508,7 +528,7 @@ _PySnapshot_GroupByType(struct tracer_snapshot *s,
 
 int
 _PySnapshot_Group(struct tracer_snapshot *s, enum snapshot_key key,
-                  int cumulative, const uint8_t *lines,
+                  int cumulative, const uint8_t *lines, int by_origin,
                   struct snapshot_groups *result)
 {
     if (key == SNAPSHOT_BY_ADDRESS) {
@@ -519,5 +539,5 @@ _PySnapshot_Group(struct tracer_snapshot *s, enum snapshot_key key,
     if (key >= SNAPSHOT_BY_TYPE) {
         return _PySnapshot_Unpack(s) < 0 ? -1 : group_blocks(s, key, result);
     }
-    return group_nodes(s, key, cumulative, lines, result);
+    return group_nodes(s, key, cumulative, lines, by_origin, result);
 }

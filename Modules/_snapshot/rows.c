@@ -277,7 +277,7 @@ _PyTracemalloc_GetLines(TracesObject *self, PyObject *lines)
    block.  Those by traceback are sorted, largest first.  lines: of
    _filter_lines(), for cumulative.  origin: the frame that allocated most, None:
    one of the group.  most: only for so many of the largest, and those that are
-   as large as the last. */
+   as large as the last.  by_origin: a row for each frame that allocated. */
 PyObject *
 _PyTracemalloc_Group(TracesObject *self, PyObject *args)
 {
@@ -286,8 +286,9 @@ _PyTracemalloc_Group(TracesObject *self, PyObject *args)
     PyObject *given = Py_None;
     const uint8_t *lines = NULL;
     unsigned long long most = UINT64_MAX;
-    if (!PyArg_ParseTuple(args, "spi|OK:_group", &name, &cumulative, &measure,
-                          &given, &most))
+    int by_origin = 0;
+    if (!PyArg_ParseTuple(args, "spi|OKp:_group", &name, &cumulative, &measure,
+                          &given, &most, &by_origin))
     {
         return NULL;
     }
@@ -309,7 +310,7 @@ _PyTracemalloc_Group(TracesObject *self, PyObject *args)
     }
     struct snapshot_groups groups;
     if (_PySnapshot_Group(self->data, keys[k].key, cumulative, lines,
-                          &groups) < 0)
+                          by_origin, &groups) < 0)
     {
         return PyErr_NoMemory();
     }
@@ -448,7 +449,7 @@ _PyTracemalloc_CallTree(TracesObject *self, PyObject *Py_UNUSED(args))
     struct tracer_snapshot *s = self->data;
     struct snapshot_groups groups;
     uint32_t n;
-    if (_PySnapshot_Group(s, SNAPSHOT_BY_PATH, 0, NULL, &groups) < 0) {
+    if (_PySnapshot_Group(s, SNAPSHOT_BY_PATH, 0, NULL, 0, &groups) < 0) {
         return PyErr_NoMemory();
     }
     PyObject *result = NULL;

@@ -155,10 +155,11 @@ extern int _PySnapshot_Label(const struct tracer_snapshot *s,
 /* Sum by `key`.  Keys of blocks fill SIZE and COUNT alone.  `cumulative`: a
    block counts at each group that its path meets, once; for keys of nodes
    but the traceback.  `lines`, then: one per location, or NULL: those with 0
-   meet no group. */
+   meet no group.  `by_origin`, else: a group for each location that allocated,
+   as a folded snapshot knows it. */
 extern int _PySnapshot_Group(struct tracer_snapshot *s, enum snapshot_key key,
                              int cumulative, const uint8_t *lines,
-                             struct snapshot_groups *result);
+                             int by_origin, struct snapshot_groups *result);
 /* Live bytes and blocks by label (in `node`) and name of the class. */
 extern int _PySnapshot_GroupByType(struct tracer_snapshot *s,
                                    const uint32_t *labels,

@@ -25,7 +25,7 @@ group(struct tracer_snapshot *s, size_t choice)
     }
     struct snapshot_groups result;
     if (_PySnapshot_Group(s, key, cumulative, cumulative ? lines : NULL,
-                          &result) == 0)
+                          choice % 3 == 0, &result) == 0)
     {
         _PySnapshot_Release(result.groups);
     }
@@ -38,7 +38,7 @@ order(struct tracer_snapshot *s)
 {
     struct snapshot_groups groups;
     uint32_t n;
-    if (_PySnapshot_Group(s, SNAPSHOT_BY_TRACEBACK, 0, NULL, &groups) == 0) {
+    if (_PySnapshot_Group(s, SNAPSHOT_BY_TRACEBACK, 0, NULL, 0, &groups) == 0) {
         _PySnapshot_Release(_PySnapshot_Order(s, &groups, SNAPSHOT_SIZE, &n));
         _PySnapshot_Release(groups.groups);
     }

@@ -435,6 +435,22 @@ class ViewTest(CommandCase):
         self.assertRegex(text, r'app\.py:6 in load > .*decoder\.py:\d+ in '
                                r'JSONDecoder\.raw_decode\n')
 
+    def test_diff_names_the_line_that_changed(self):
+        def snapshot(**sizes):
+            return tracemalloc.Snapshot(
+                [(0, size, ((f'/lib/python3.13/{name}.py', 3), ('app.py', 7)),
+                  2) for name, size in sizes.items()], 5).my_code()
+
+        large = snapshot(json=9000, wave=10, cgi=500)
+        for sizes, size, origin in (
+                ({'json': 9000, 'wave': 300}, -210, 'cgi'),
+                ({'json': 9000, 'wave': 300, 'cgi': 500}, 290, 'wave'),
+                ({'json': 8000, 'wave': 700, 'cgi': 500}, -310, 'json'),
+                ({}, -9510, 'json')):
+            diff, = snapshot(**sizes).compare_to(large, 'lineno')
+            self.assertEqual((diff.size_diff, diff.origin.filename),
+                             (size, f'/lib/python3.13/{origin}.py'))
+
     def test_too_few_frames_to_know(self):
         text = self.ok('report', self.short, '--my-code')
         self.assertIn('Much has no line of my code in its 1 frame; ', text)
