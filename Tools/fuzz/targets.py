@@ -73,8 +73,9 @@ class Guard:
     def is_inside(self, path):
         if isinstance(path, int):
             return True             # a descriptor: it was looked at as it came
-        return os.path.realpath(os.fsdecode(path)).startswith(
-            self.folder + os.sep)
+        # The folder itself is opened for a file without a name.
+        return os.path.join(os.path.realpath(os.fsdecode(path)),
+                            '').startswith(self.folder + os.sep)
 
     def __enter__(self):
         self.found.clear()
