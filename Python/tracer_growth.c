@@ -8,7 +8,7 @@
 
    Nobody's allocation is slowed down for it.  Memory cannot grow without new
    pools or big blocks; who takes one has come by a slow way already, and
-   counts it here.  A pool, or the fourth big block, looks at the clock.  A
+   counts it here.  A pool, or the eighth big block, looks at the clock.  A
    moment is noted when the run has become longer by 1/64, or traced memory
    has moved by 1/32; but never before 500 times as long as the last one took
    has passed, 100 times in the first seconds, which have to do for short

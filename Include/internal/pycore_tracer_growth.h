@@ -14,7 +14,7 @@ extern "C" {
 
 #define TRACER_MOMENTS 32         // that are kept, at most
 #define TRACER_GROWN_SITES 32     // that a snapshot is told of, at most
-#define TRACER_GROWTH_EVERY 4     // big blocks, then the clock is looked at
+#define TRACER_GROWTH_EVERY 8     // big blocks, then the clock is looked at
 
 /* A moment: what the sites held then. */
 struct tracer_moment {

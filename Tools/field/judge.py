@@ -17,7 +17,7 @@ FOLDER = pathlib.Path(__file__).parent / 'suspects'
 LAUNCHER = ('import subprocess, sys; '
             'sys.exit(subprocess.run([sys.executable, *sys.argv[1:]])'
             '.returncode)')
-SECONDS = 60
+SECONDS = 300
 
 
 class Failed(Exception):
@@ -71,7 +71,7 @@ def worker(python, path, folder):
 
 def every(python, path, folder):
     text = tool(python, 'run', '--every', '1', '--top', '20', '-o',
-                'every.tracemalloc', path, cwd=folder, FACTOR='6')
+                'every.tracemalloc', path, cwd=folder, FACTOR='4')
     yield '--every', suspects(text)
     files = sorted(pathlib.Path(folder).glob('every.0*.tracemalloc'))
     if len(files) > 2:

@@ -252,12 +252,15 @@ def check_tests(python):
 def check_suspects(python):
     """All programs, in all ways."""
     folder = judge.FOLDER
+    problems = []
     for path in sorted([*folder.glob('*_*.py'),
                         *folder.glob('packages/*.py')]):
         for way in judge.WAYS:
             for name, wrong in judge.judge(python, path, way):
                 if wrong:
-                    raise judge.Failed(f'{path.stem}, {name}: {wrong}')
+                    problems.append(f'{path.stem}, {name}: {wrong}')
+    if problems:
+        raise judge.Failed('\n'.join(problems))
 
 
 CASES = {
