@@ -115,9 +115,10 @@ class Snapshot(LegacyMethods):
         return state
 
     @property
+    @_hidden
     def timestamp(self):
         """When the snapshot was taken: a datetime, or None."""
-        # In seconds until it is asked for: an import would be traced.
+        # In seconds until it is asked for: few do.
         value = self.__dict__['timestamp']
         if isinstance(value, float):
             datetime = load_files().datetime
@@ -129,6 +130,7 @@ class Snapshot(LegacyMethods):
         self.__dict__['timestamp'] = value
 
     @property
+    @_hidden
     def growth(self):
         """How the lines that grew most have done so: [moments, sites]."""
         if isinstance(self._growth, bytes):
