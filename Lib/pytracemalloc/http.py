@@ -225,6 +225,8 @@ def serve(port=0, host='127.0.0.1', hosts=()):
     """
     if isinstance(hosts, str):
         raise TypeError('hosts must be a list of names, not one')
+    # Now: a look is not to leave modules behind.
+    import pytracemalloc.reporters.pprof
     return Server(port, host, hosts)
 
 

@@ -130,7 +130,9 @@ class HttpTest(unittest.TestCase):
             profiles = list(map(Profile, pool.map(self.get, paths)))
             self.assertLess(time.monotonic() - start, 30)
         for path, profile in zip(paths, profiles):
-            largest = max(values[3] for _, values, _ in profile.samples)
+            # In a second that was waited for, nothing may have changed.
+            largest = max((values[3] for _, values, _ in profile.samples),
+                          default=0)
             self.assertEqual(largest >= len(kept), 'seconds' not in path)
 
     def test_collector_that_goes_away(self):
