@@ -75,7 +75,7 @@ CASES = (
     ('analyse', 2, "invalid choice: 'analyse'.*--help"),
     ('report', 2, 'required: FILE .*report --help'),
     ('diff old', 2, 'required: NEW .*diff --help'),
-    ('top', 2, r'required: PID\|SOCKET .*top --help'),
+    ('top', 2, r'required: PID\|SOCKET\|DIRECTORY .*top --help'),
     ('completion', 2, 'required: .*completion --help'),
     ('run', 2, 'no program; give a script, -m MODULE or -c CODE'),
     ('run --', 2, 'no program; give'),
@@ -120,7 +120,7 @@ CASES = (
     ('top 999999999', 1, 'there is no process 999999999'),
     ('top nothing', 1, 'no such socket; .* start it with -X'),
     ('top text', 1, 'text: not a socket; give a process id or'),
-    ('top .', 1, 'not a socket; give a process id or'),
+    ('top .', 1, 'no program has a control socket there'),
     ('top dead.sock', 1, 'dead.sock: nobody listens; the program that made'),
     ('top ME', 1, 'process .* has no control socket; start it with -X'),
 )
