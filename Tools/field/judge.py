@@ -71,12 +71,13 @@ def worker(python, path, folder):
 
 def every(python, path, folder):
     text = tool(python, 'run', '--every', '1', '--top', '20', '-o',
-                'every.tracemalloc', path, cwd=folder, FACTOR='4')
+                'every.tracemalloc', path, cwd=folder, FACTOR='6')
     yield '--every', suspects(text)
     files = sorted(pathlib.Path(folder).glob('every.0*.tracemalloc'))
     if len(files) > 2:
-        text = tool(python, 'diff', files[len(files) // 3], files[-1],
-                    '--top', '20', cwd=folder)
+        # Neither of the beginning nor of the end of the program.
+        text = tool(python, 'diff', files[0], files[-2], '--top', '20',
+                    cwd=folder)
         yield 'two snapshots of --every', suspects(text)
 
 

@@ -18,8 +18,8 @@ async def main():
     for number in requests():
         background.add(asyncio.create_task(notify(number, stopped)))
         await asyncio.sleep(0)
-    for task in background:
-        task.cancel()
+    stopped.set()                 # cancelling them takes far longer
+    await asyncio.gather(*background)
 
 
 asyncio.run(main())
