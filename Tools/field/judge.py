@@ -3,7 +3,8 @@ found, and tells what the tool says of it.
 
 A program that leaks has lines that are marked `# leak`, or a comment `# leak:
 FILE` if it is a line of a library that allocates; one of them has to be among
-the suspects.  FILE is a regular expression.  A program without a mark must have no suspect.
+the suspects.  FILE is a regular expression.  A program without a mark must
+have no suspect.
 """
 
 import os
@@ -28,8 +29,8 @@ def call(python, *args, cwd, **variables):
     """Return what a command writes, both streams together."""
     process = subprocess.run(
         [python, *map(str, args)], cwd=cwd, timeout=SECONDS, text=True,
-        env={**os.environ, 'PYTHONPATH': str(FOLDER), **variables}, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT)
+        env={**os.environ, 'PYTHONPATH': str(FOLDER), **variables},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if process.returncode != 0:
         raise Failed(f'status {process.returncode}: {process.stdout[-2000:]}')
     return process.stdout

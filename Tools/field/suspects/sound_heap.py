@@ -7,7 +7,7 @@ from work import requests
 largest = []
 
 for number in requests():
-    order = (number * 7919 % 100_003, {'order': number, 'note': 'x' * 200})
+    order = (number * 7919 % 100_003, number, 'x' * 200 + str(number))
     if len(largest) < 100:
         heapq.heappush(largest, order)
     else:
