@@ -174,6 +174,21 @@ PyAPI_FUNC(void) _PyTracer_UnparkListed(const struct _Py_freelist *list,
         _Py_NewReference(OP);                   \
     } while (0)
 
+/* _Py_NewReference() without a call, unless somebody watches: what is saved pays
+   for the hooks of the list that the object comes from. */
+#if defined(Py_REF_DEBUG) || defined(Py_TRACE_REFS) || SIZEOF_VOID_P <= 4
+#  define _PyTracer_NEW_REFERENCE(OP) _Py_NewReference(OP)
+#else
+#  define _PyTracer_NEW_REFERENCE(OP)                                   \
+    do {                                                                \
+        (OP)->ob_refcnt_full = 1;                                       \
+        if (__builtin_expect(                                           \
+                _PyRuntime.ref_tracer.tracer_func != NULL, 0)) {        \
+            _Py_NewReference(OP);                                       \
+        }                                                               \
+    } while (0)
+#endif
+
 /* What may come to a free list is in a pool of pymalloc, where the short way
    looks.  A tuple too large for one, which realloc() would leave where it is,
    gets a new block when it shrinks to a size that is parked.  0, or -1 with an
