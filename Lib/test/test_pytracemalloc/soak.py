@@ -286,6 +286,9 @@ def main():
         import greenlet
         more_programs.append(greenlets)
     warnings.simplefilter('ignore', DeprecationWarning)   # fork with threads
+    # A child that is forked while another thread imports waits forever for the
+    # lock of the module, under stock as well.
+    tracemalloc._prepare()
     soak = Soak(mode, seed, more_programs)
     end = time.monotonic() + seconds
     rounds = 0
