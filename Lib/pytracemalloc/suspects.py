@@ -99,7 +99,7 @@ def find(snapshot, earlier=None):
             found.append(Suspect((filename, lineno, function),
                                  _describe(sizes, times)))
     if found:
-        found = _look_at_blocks(found, snapshot, earlier)
+        found = _look_at_blocks(found, snapshot, earlier, files)
     return sorted(found, key=lambda suspect: -suspect.growth.grown)
 
 
@@ -123,7 +123,7 @@ def _is_number(value):
     return type(value) in (int, float) and 0 <= value < 1 << 62
 
 
-def _look_at_blocks(found, snapshot, earlier):
+def _look_at_blocks(found, snapshot, earlier, files):
     """Leave out what is of imports, filtered or, in another run, as large;
     find out about the rest."""
     before = {} if earlier is None else {
@@ -138,7 +138,6 @@ def _look_at_blocks(found, snapshot, earlier):
             suspects.append(suspect)
     nodes = snapshot.call_tree().nodes
     imports = _under_imports(nodes)
-    files = Files(snapshot.program)
     callers = {suspect.place[:2]: Counter() for suspect in suspects}
     for index, node in enumerate(nodes):
         place = node[1:3]
