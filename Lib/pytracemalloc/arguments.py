@@ -1,6 +1,11 @@
-"""Types of command line arguments that several commands take."""
+"""Command line arguments that several commands take: types, texts of help."""
 
 import argparse
+
+MY_CODE_HELP = ('charge each block to the innermost line outside of the '
+                'standard library and site-packages')
+MINE_HELP = ('the same, where files that match are mine too or, after a !, '
+             'are not; may be repeated')
 
 
 def positive(text):

@@ -2,7 +2,8 @@
 
 import sys
 
-from pytracemalloc.arguments import place, positive
+from pytracemalloc.arguments import (MINE_HELP, MY_CODE_HELP, place,
+                                     positive)
 from pytracemalloc.errors import UsageError
 from pytracemalloc.measures import (BLOCK_KEYS, KEYS, find_measure,
                                     short_key)
@@ -38,12 +39,9 @@ def add_view(parser):
                         help='show the import system and the interpreter; '
                              'else imports count for the line that imports')
     parser.add_argument('--my-code', action='store_true',
-                        help='charge each block to the innermost line outside '
-                             'of the standard library and site-packages')
+                        help=MY_CODE_HELP)
     parser.add_argument('--mine', metavar='PATTERN', default=[],
-                        action='append',
-                        help='--my-code where files that match are mine too '
-                             'or, after a !, are not; may be repeated')
+                        action='append', help=MINE_HELP)
 
 
 def view_options(args):

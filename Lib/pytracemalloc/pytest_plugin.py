@@ -14,7 +14,7 @@ from _tracemalloc import _hidden, _hide_thread, _shown
 import pytest
 
 import tracemalloc
-from pytracemalloc.arguments import positive
+from pytracemalloc.arguments import MINE_HELP, MY_CODE_HELP, positive
 from pytracemalloc.units import format_count, parse_size
 from tracemalloc.places import name_origin, name_place
 from tracemalloc.printable import printable
@@ -61,12 +61,9 @@ def pytest_addoption(parser):
     group.addoption('--tracemalloc-top', metavar='N', type=positive,
                     default=10, help='number of tests shown (default: 10)')
     group.addoption('--tracemalloc-my-code', action='store_true',
-                    help='failures charge memory to the innermost line '
-                         'outside of the standard library and site-packages')
+                    help=f'in failures, {MY_CODE_HELP}')
     group.addoption('--tracemalloc-mine', metavar='PATTERN', default=[],
-                    action='append',
-                    help='--tracemalloc-my-code where files that match are '
-                         'mine too or, after a !, are not')
+                    action='append', help=MINE_HELP)
 
 
 def pytest_configure(config):
