@@ -15,6 +15,26 @@ SANITIZED = check_sanitizer(address=True, memory=True, thread=True)
 CRASHES_WITHOUT_MEMORY = (3, 15) <= sys.version_info < (3, 15, 0, 'final')
 SLOW = os.environ.get('PYTRACEMALLOC_SLOW') == '1'
 
+# The end of a program that calls its work(n) for each n that it reads, and
+# says at last what was traced while it waited for them.
+WORK_WHEN_TOLD = '''
+def measure():
+    tracemalloc.reset_peak()
+    with tracemalloc.measure() as looking:
+        given = os.read(0, 100)
+    looks.append((looking.current, looking.peak, looking.total_size,
+                  looking.total_count))
+    return given
+
+looks = []
+os.write(1, b"ready\\n")
+while given := measure():
+    work(int(given))
+    os.write(1, b"done\\n")
+for look in looks:
+    print(*look)
+'''
+
 
 def line_of(function, offset):
     """File and line number of the line `offset` below a function's def."""

@@ -15,7 +15,7 @@ import urllib.request
 
 from pytracemalloc.client import Client
 from test.test_pytracemalloc.helpers import (
-    DEBUG_HOOKS, FLAVOUR, SANITIZED, SLOW)
+    DEBUG_HOOKS, FLAVOUR, SANITIZED, SLOW, WORK_WHEN_TOLD)
 
 LOOKS = 600 if SLOW else 24
 PROFILES = 60 if SLOW else 5
@@ -34,23 +34,9 @@ def work(n):
         temporary = [bytearray(900), {i}, "a" * i]
     del kept[::2]
 
-def measure():
-    tracemalloc.reset_peak()
-    with tracemalloc.measure() as looking:
-        given = os.read(0, 100)
-    looks.append((looking.current, looking.peak, looking.total_size,
-                  looking.total_count))
-    return given
-
-kept, looks = [], []
+kept = []
 base = [deep(i % 50, i) for i in range(200_000)]
-os.write(1, b"ready\\n")
-while given := measure():
-    work(int(given))
-    os.write(1, b"done\\n")
-for look in looks:
-    print(*look)
-'''
+''' + WORK_WHEN_TOLD
 KEYS = 'lineno', 'traceback', 'type', 'function', 'type+lineno', 'domain'
 # What the interpreter's cache of attributes alone has kept since start-up.
 CACHED = 8000

@@ -8,7 +8,7 @@ import unittest
 
 from pytracemalloc.client import Client
 from test.support import script_helper, threading_helper
-from test.test_pytracemalloc.helpers import FLAVOUR
+from test.test_pytracemalloc.helpers import FLAVOUR, WORK_WHEN_TOLD
 
 # Runs work() in a hidden thread, or shows that it makes a difference.
 WORK = '''
@@ -346,24 +346,11 @@ def work(n):
         temporary = [bytearray(900), {i}, "a" * i]
     del kept[::2]
 
-def measure():
-    tracemalloc.reset_peak()
-    with tracemalloc.measure() as looking:
-        given = os.read(0, 100)
-    looks.append((looking.current, looking.peak, looking.total_size,
-                  looking.total_count))
-    return given
-
-kept, looks = [], []
+kept = []
 sys._clear_internal_caches()
-os.write(1, b"ready\\n")
-while given := measure():
-    work(int(given))
-    os.write(1, b"done\\n")
+''' + WORK_WHEN_TOLD + '''
 own = tracemalloc.Filter(True, "<string>")
 snapshot = tracemalloc.take_snapshot().filter_traces([own])
-for look in looks:
-    print(*look)
 for stat in snapshot.statistics("lineno"):
     print(stat.traceback[-1].lineno, stat.size, stat.count, stat.total_size,
           stat.total_count)
