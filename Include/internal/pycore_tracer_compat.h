@@ -218,7 +218,7 @@ _PyTracer_SetTable(const PyObject *op)
     return set->table == set->smalltable ? NULL : set->table;
 }
 
-/* From 3.15 on it is an object; of which type, or NULL. */
+/* From 3.15 on it is an object, of the type that the next function names. */
 static inline const void *
 _PyTracer_BytearrayBuffer(const PyObject *op)
 {
@@ -229,6 +229,7 @@ _PyTracer_BytearrayBuffer(const PyObject *op)
 #endif
 }
 
+/* NULL: it is no object. */
 static inline const PyTypeObject *
 _PyTracer_BytearrayBufferType(void)
 {
