@@ -13,9 +13,9 @@ patches/SERIES/census.txt holds what is expected, one line each:
 
 A hook too few or too many, a file that only parks or only unparks, a list or
 an identifier that the census does not know (a free list that a new release
-adds, perhaps), and a reader of the mark is a problem. `--update` rewrites the census from the tree; remarks
-stay, new identifiers get the remark "?", which is itself a problem until
-somebody has looked.
+adds, perhaps), and a reader of the mark is a problem. `--update` rewrites the
+census from the tree; remarks stay, new identifiers get the remark "?", which is
+itself a problem until somebody has looked.
 """
 import argparse
 import pathlib

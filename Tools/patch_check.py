@@ -20,7 +20,8 @@ import census
 
 TOOLS = pathlib.Path(__file__).parent
 FIELDS = ('Description', 'Author', 'Forwarded', 'Last-Update')
-PARK = re.compile(r'^\+.*_PyTracer_(?:UN)?PARK(?:_GC|_HOT|_LISTED)?\(', re.MULTILINE)
+PARK = re.compile(r'^\+.*_PyTracer_(?:UN)?PARK(?:_GC|_HOT|_LISTED)?\(',
+                  re.MULTILINE)
 INCLUDE = re.compile(r'^\+#include "pycore_tracer', re.MULTILINE)
 GENERATED = (
     # generator, file, further input

@@ -146,7 +146,8 @@ PyAPI_FUNC(void) _PyTracer_UnparkListed(const struct _Py_freelist *list,
 #endif
 
 /* Does anything go to the lists that one structure serves?  In the flavour
-   "disable" nothing does; where CPython has an option for that, it is given. */
+   "disable" nothing does; where CPython has an option for that, it is
+   given. */
 #ifdef PYTRACEMALLOC_FREELISTS_DISABLE
 #  define _PyTracer_KEEPS_FREELISTS 0
 #else
@@ -174,8 +175,8 @@ PyAPI_FUNC(void) _PyTracer_UnparkListed(const struct _Py_freelist *list,
         _Py_NewReference(OP);                   \
     } while (0)
 
-/* _Py_NewReference() without a call, unless somebody watches: what is saved pays
-   for the hooks of the list that the object comes from. */
+/* _Py_NewReference() without a call, unless somebody watches: what is saved
+   pays for the hooks of the list that the object comes from. */
 #if defined(Py_REF_DEBUG) || defined(Py_TRACE_REFS) || SIZEOF_VOID_P <= 4
 #  define _PyTracer_NEW_REFERENCE(OP) _Py_NewReference(OP)
 #else

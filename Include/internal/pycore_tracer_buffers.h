@@ -24,8 +24,8 @@ struct tracer_buffers {
 extern void _PyTracer_NoteBuffers(struct tracer_buffers *buffers,
                                   enum tracer_owner owner, PyObject *op);
 /* Give the noted blocks of a snapshot their classes; changes the notes, needs
-   no GIL.  The buffer of a bytearray may be an object of that class.  0, or -1:
-   no memory. */
+   no GIL.  The buffer of a bytearray may be an object of that class.  0, or
+   -1: no memory. */
 extern int _PyTracer_MarkBuffers(struct tracer_buffers *buffers,
                                  struct tracer_snapshot *s, uint64_t nothers,
                                  uint32_t bytearray_class);

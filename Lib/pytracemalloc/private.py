@@ -1,9 +1,9 @@
 """Modules that a program does not see.
 
-What a recording needs is imported before the program's first line, as there may
-be no memory or no file system for it later.  The program finds sys.modules as
-it would be without: an import that it has forgotten is not masked, and what it
-imports itself is traced.
+What a recording needs is imported before the program's first line, as there
+may be no memory or no file system for it later.  The program finds sys.modules
+as it would be without: an import that it has forgotten is not masked, and what
+it imports itself is traced.
 """
 
 import contextlib

@@ -1,9 +1,9 @@
 """The pytest plugin: limits on the memory of a test, and a summary.
 
 pytest finds it by the entry point of this interpreter's own distribution.
-What is measured is the test itself, not the set-up of its fixtures.  The thread
-is hidden while a test is run, but for the test's own function, so what pytest
-and its plugins allocate does not count.
+What is measured is the test itself, not the set-up of its fixtures.  The
+thread is hidden while a test is run, but for the test's own function, so what
+pytest and its plugins allocate does not count.
 """
 
 import gc

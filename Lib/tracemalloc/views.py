@@ -16,14 +16,14 @@ from tracemalloc.places import IMPORTS, NOT_MINE
 
 PROGRAM, PACKAGE, LIBRARY, INTERPRETER = range(4)
 
-# What becomes of the frames of a file, as C has it: shown, hidden, hidden unless
-# it is the outermost frame.
+# What becomes of the frames of a file, as C has it: shown, hidden, hidden
+# unless it is the outermost frame.
 SHOWN, HIDDEN, HIDDEN_IF_CALLED = range(3)
 
 _PACKAGES = re.compile(r'.*(?:^|[/\\])(?:site|dist)-packages[/\\]', re.DOTALL)
 # Of a snapshot that does not describe its process.
-_ANY_LIBRARY = re.compile(r'(?:^|.*[/\\])[Ll]ib(?:64)?[/\\]python\d+\.\d+[/\\]',
-                          re.DOTALL)
+_ANY_LIBRARY = re.compile(
+    r'(?:^|.*[/\\])[Ll]ib(?:64)?[/\\]python\d+\.\d+[/\\]', re.DOTALL)
 # Each file is compared with each of them, and a snapshot may be hostile.
 _MOST_FOLDERS = 64
 # Frozen or, with -X frozen_modules=off, files of the standard library.

@@ -2,8 +2,8 @@
 
     python Tools/fuzz/fuzz_python.py TARGET [libFuzzer's arguments]
 
-Bytes that are changed at random are seldom a pickle or a command line, so these
-two are changed operation by operation and word by word as well.
+Bytes that are changed at random are seldom a pickle or a command line, so
+these two are changed operation by operation and word by word as well.
 """
 import pickletools
 import random

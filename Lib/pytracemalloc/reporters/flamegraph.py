@@ -13,7 +13,7 @@ from tracemalloc.views import Files
 
 _WIDTH = 1200
 _ROW = 17
-_MIN_WIDTH = 0.3                  # narrower boxes, and what is on them: left out
+_MIN_WIDTH = 0.3                  # narrower boxes, and those on them: left out
 _CHAR = 6.6                       # width of one character at font-size 11
 _HEAD = 30
 

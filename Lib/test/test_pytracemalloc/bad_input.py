@@ -67,9 +67,10 @@ def start():
 
 
 def tracebacks():
-    made = [object(), Index(), bytearray(9), Type('T', (), {})]
+    made = object(), Index(), bytearray(9), Type('T', (), {})
     for anything in (None, 1, -5, 1 << 99, 'x', (), type, len, sys,
-                     int.__add__, ..., NotImplemented, int, Type, start, *made):
+                     int.__add__, ..., NotImplemented, int, Type, start,
+                     *made):
         print(type(anything).__name__,
               tracemalloc.get_object_traceback(anything))
 
