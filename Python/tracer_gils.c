@@ -111,22 +111,23 @@ go_back(void *Py_UNUSED(arg))
 }
 
 /* If there is no room for the call, the next interpreter that ends, or the
-   next start(), goes back. */
+   next start(), goes back.  Nobody asks at the end of the process: whatever is
+   pending then makes the runtime wait for all threads once more. */
 void
 _PyTracer_InterpreterEnd(PyInterpreterState *interp)
 {
+    PyInterpreterState *main_interp = _PyInterpreterState_Main();
     _PyTracer_Lock();
     _PyTracer_ForgetInterpreter(interp);
     int last = 0;
     if (interp->tracer_flags & _PyTracer_INTERP_OWN_GIL) {
         assert(_PyTracer.many_gils);
         count_interpreter(interp, -1);
-        last = own_gils == 0;
+        last = own_gils == 0 && _PyTracer.tracing;
     }
     _PyTracer_Unlock();
-    if (last) {
-        (void)_PyEval_AddPendingCall(_PyInterpreterState_Main(), go_back,
-                                     NULL, 0);
+    if (last && !_Py_atomic_load_int_relaxed(&main_interp->finalizing)) {
+        (void)_PyEval_AddPendingCall(main_interp, go_back, NULL, 0);
     }
 }
 

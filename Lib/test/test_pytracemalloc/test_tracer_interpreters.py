@@ -242,6 +242,15 @@ _interpreters.destroy(one)
 assert prunes()
 '''
 
+# The runtime waits for threads that never end, if it has more to do.
+END = '''
+import _interpreters, sys, threading, tracemalloc
+if limit := int(sys.argv[1]):
+    tracemalloc.start(limit)
+threading._shutdown = lambda: print('waits for threads', flush=True)
+left = _interpreters.create('isolated')
+'''
+
 # Threads with the one GIL allocate all the time.
 THREADS = '''
 import threading, _testtracer
@@ -366,6 +375,12 @@ class OneGilTests(unittest.TestCase):
     def test_interpreters_left_at_the_end(self):
         self.run_script("""tracemalloc.start('full')
 kept = [_interpreters.create('isolated') for i in range(3)]""")
+
+    def test_the_end_waits_for_threads_once(self):
+        for limit in '0', '1', '25':
+            with self.subTest(limit=limit):
+                out = script_helper.assert_python_ok('-c', END, limit).out
+                self.assertEqual(out.splitlines(), [b'waits for threads'])
 
 
 if __name__ == '__main__':
