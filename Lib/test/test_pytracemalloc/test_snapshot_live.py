@@ -116,7 +116,12 @@ class TypeTests(LiveCase):
                                     "keep = [Other() for _ in range(100)]")
             stats = {s.key: s.count for s in
                      take_snapshot().statistics('type')}
-            self.assertEqual(stats.get('Other'), 100)
+            if FLAVOUR == 'ignore':
+                # A dead bound method on a free list holds its class where
+                # the type of an object with a dictionary would be.
+                self.assertGreaterEqual(stats.get('Other'), 100)
+            else:
+                self.assertEqual(stats.get('Other'), 100)
         finally:
             interpreters.destroy(made)
 

@@ -15,12 +15,13 @@ NEVER = 1 << 30
 
 def objects(depth):
     """As program(), without the compiler: CPython's crashes, traced or not,
-    when a request of _PyInstructionSequence_Addop() fails."""
+    when a request of _PyInstructionSequence_Addop() fails.  Nor is anything
+    appended: a debug build of 3.14 ends the process if that fails."""
     keep = [depth + 0.5, {'key': [depth]}, bytearray(600 + depth), (depth,)]
-    keep.append({i: str(i) for i in range(1000, 1030)})
+    keep += [{i: str(i) for i in range(1000, 1030)}]
     keep[2] += bytes(3000)        # moves
     if depth:
-        keep.append(objects(depth - 1))
+        keep += [objects(depth - 1)]
     return keep
 
 
