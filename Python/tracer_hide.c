@@ -55,6 +55,26 @@ _PyTracer_HideThread(int hide)
     return hidden;
 }
 
+/* The name that Lib/pytracemalloc/remote.py gives its scripts. */
+int
+_PyTracer_BeginScript(const char *path, size_t size)
+{
+    static const char name[] = "/tracemalloc-request.py";
+    size_t length = strnlen(path, size);
+    size_t start = length - Py_MIN(length, sizeof(name) - 1);
+    int hidden = _PyTracer_HideThread(1);
+    if (strncmp(path + start, name, size - start) != 0) {
+        (void)_PyTracer_HideThread(hidden);
+    }
+    return hidden;
+}
+
+void
+_PyTracer_EndScript(int hidden)
+{
+    (void)_PyTracer_HideThread(hidden);
+}
+
 uint32_t
 _PyTracer_ShowThread(PyThreadState *tstate)
 {

@@ -238,6 +238,12 @@ extern void _PyTracer_ThreadNew(PyThreadState *tstate);
 extern uint32_t _PyTracer_ShowThread(PyThreadState *tstate);
 extern void _PyTracer_HideAgain(PyThreadState *tstate, uint32_t hidden);
 
+/* Around a script of sys.remote_exec(), which the interpreter reads from a
+   file: if it is that of a command of ours, the thread is hidden.  The first
+   returns whether it was before, the second makes it so again.  GIL held. */
+extern int _PyTracer_BeginScript(const char *path, size_t size);
+extern void _PyTracer_EndScript(int hidden);
+
 /* Release the shadow stack of a thread that ends. */
 extern void _PyTracer_ThreadDealloc(PyThreadState *tstate);
 

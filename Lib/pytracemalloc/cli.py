@@ -19,6 +19,8 @@ examples:
   pytracemalloc report app.tracemalloc -o app.html
   pytracemalloc diff monday.tracemalloc friday.tracemalloc
   pytracemalloc top 1234                    watch a running program
+  pytracemalloc start 1234                  trace one that runs already
+  pytracemalloc snapshot 1234
 """
 
 

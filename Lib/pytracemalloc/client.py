@@ -14,36 +14,46 @@ import stat
 import time
 
 from pytracemalloc.errors import CommandError, UsageError
+from pytracemalloc.processes import (describe_denial, pid_inside,
+                                     read_entries, root_of, user_of)
 from pytracemalloc.unix_socket import is_peer, peer_of
 
 _TIMEOUT = 60.0                   # seconds to connect, and for each answer
 _MAX_ANSWER = 1 << 23             # bytes
 _MAX_PROBLEM = 1000               # characters of an error that are shown
-_MAX_VARIABLES = 1 << 23          # bytes of a program's environment
 _MAX_LINKS = 40
 _SIGN = '/memfd:tracemalloc-control:'         # as control.py names it
-_OPT_IN = ('start it with -X tracemalloc_control=PATH or '
-           'PYTRACEMALLOC_CONTROL=PATH')
+OPT_IN = ('start it with -X tracemalloc_control=PATH or '
+          'PYTRACEMALLOC_CONTROL=PATH')
+
+
+class NoSocket(CommandError):
+    """A process has no control socket of its own."""
 
 
 class Client:
     """A connection; a context manager.  Raises CommandError."""
 
-    def __init__(self, path, root='', process=None):
+    def __init__(self, path, root='', process=None, connection=None):
         """*root*: of the program, as its files are named from here.
-        *process*: its id; the socket must be that of this process."""
+        *process*: its id; the socket must be that of this process.
+        *connection*: that the process has made; *path* is a name for it."""
         self.path = path
         self.root = root
         self._received = bytearray()
+        if connection is not None:
+            self._socket, self.process = connection, process
+            return
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            owner = _user_of(process) if process else _owner_of(path)
+            owner = user_of(process) if process else _owner_of(path)
             self._connect(path)
             self.process, user = peer_of(self._socket)
             self._check_peer(process, user, owner)
         except OSError as exc:
             self._socket.close()
-            raise self._error(_reason(exc, path)) from None
+            kind = NoSocket if process and _is_gone(exc) else CommandError
+            raise kind(f'{path}: {_reason(exc, path)}') from None
         except BaseException:
             self._socket.close()
             raise
@@ -89,8 +99,8 @@ class Client:
         if process and self.process != process:
             other = (f'process {self.process}' if self.process
                      else 'a process that cannot be seen from here')
-            raise CommandError(f'process {process} has no control socket of '
-                               f'its own; {self.path} is that of {other}')
+            raise NoSocket(f'process {process} has no control socket of '
+                           f'its own; {self.path} is that of {other}')
         if not is_peer(self._socket, owner):
             raise self._error(f'user {user} listens there, and not user '
                               f'{owner}, whose socket it is')
@@ -194,6 +204,7 @@ _PROBLEM = {'error': _is_text}
 _ANSWERS = dict.fromkeys(('status', 'start', 'stop', 'clear', 'reset_peak'),
                          _STATUS)
 _ANSWERS |= {'snapshot': {'path': _is_text, 'size': _is_count},
+             'serve': {'path': _is_text},
              'statistics': _STATUS | {'groups': _is_count, 'rows': _is_rows}}
 
 
@@ -208,13 +219,6 @@ def _refuse(constant):
 
 
 # --- Whose a socket is, and where
-
-def _user_of(process):
-    """Return the user who runs a process."""
-    if users := _status_of(process, 'Uid'):
-        return int(users[1])
-    raise CommandError(f'there is no process {process}')
-
 
 def _owner_of(path):
     """Return whose socket it is; raise if anybody may have put it there."""
@@ -232,13 +236,17 @@ def _owner_of(path):
     return owner
 
 
+def _is_gone(exc):
+    return exc.errno in (errno.ECONNREFUSED, errno.ENOENT, errno.ENOTDIR)
+
+
 def _reason(exc, path):
     if os.path.exists(path) and not stat.S_ISSOCK(os.stat(path).st_mode):
         return 'not a socket; give a process id or the path of a socket'
     if exc.errno == errno.ECONNREFUSED:
         return 'nobody listens; the program that made this socket has ended'
     if exc.errno in (errno.ENOENT, errno.ENOTDIR):
-        return f'no such socket; is the program running? {_OPT_IN}'
+        return f'no such socket; is the program running? {OPT_IN}'
     if exc.errno == errno.EACCES:
         return 'permission denied: it is the socket of another user'
     return exc.strerror or str(exc)
@@ -252,43 +260,22 @@ def find_socket(pid):
     """
     try:
         path = _listens_at(pid) or _option_of(pid) or _variable_of(pid)
-        root = f'/proc/{pid}/root'
-        if os.path.samefile(root, '/') and os.path.samefile(
-                f'/proc/{pid}/ns/mnt', '/proc/self/ns/mnt'):
-            root = ''
+        root = root_of(pid)
     except FileNotFoundError:
         raise CommandError(f'there is no process {pid}') from None
     except PermissionError:
-        raise CommandError(f'process {pid} belongs to another user; be that '
-                           f'user or root') from None
+        raise CommandError(describe_denial(pid)) from None
     if path is None:
-        raise CommandError(f'process {pid} has no control socket; {_OPT_IN}, '
-                           f'or let it call pytracemalloc.control.serve()')
+        raise NoSocket(f'process {pid} has no control socket; {OPT_IN}, '
+                       f'or let it call pytracemalloc.control.serve()')
     if os.path.isabs(path):
         path = root + path
     else:
         link = f'/proc/{pid}/cwd'
         path = os.path.join(link if root else os.readlink(link), path)
     if os.path.isdir(path):
-        path = os.path.join(path, f'{_pid_inside(pid)}.sock')
+        path = os.path.join(path, f'{pid_inside(pid)}.sock')
     return path, root
-
-
-def _pid_inside(pid):
-    """Return the process id that a process has for itself."""
-    return int((_status_of(pid, 'NSpid') or [pid])[-1])
-
-
-def _status_of(pid, name):
-    """Return the words of a line of /proc/PID/status; [] if it has none."""
-    try:
-        with open(f'/proc/{pid}/status', 'rb') as file:
-            for line in file:
-                if line.startswith(b'%b:' % name.encode()):
-                    return line.split()[1:]
-    except OSError:
-        pass
-    return []
 
 
 def _listens_at(pid):
@@ -301,7 +288,7 @@ def _listens_at(pid):
     signs = {link[len(_SIGN):].split()[0] for link in links
              if link.startswith(_SIGN)}
     # Num RefCount Protocol Flags Type St Inode Path
-    for line in _read(f'/proc/{pid}/net/unix', b'\n'):
+    for line in read_entries(f'/proc/{pid}/net/unix', b'\n'):
         words = line.split(maxsplit=7)
         if (len(words) == 8 and words[7].startswith(b'/')
                 and words[6].decode() in signs
@@ -312,7 +299,7 @@ def _listens_at(pid):
 
 def _option_of(pid):
     prefix = b'tracemalloc_control='
-    arguments = _read(f'/proc/{pid}/cmdline')
+    arguments = read_entries(f'/proc/{pid}/cmdline')
     for before, argument in zip([b'', *arguments], arguments):
         if argument.startswith(b'-X' + prefix):
             return os.fsdecode(argument[2 + len(prefix):])
@@ -323,12 +310,7 @@ def _option_of(pid):
 
 def _variable_of(pid):
     prefix = b'PYTRACEMALLOC_CONTROL='
-    for entry in _read(f'/proc/{pid}/environ'):
+    for entry in read_entries(f'/proc/{pid}/environ'):
         if entry.startswith(prefix):
             return os.fsdecode(entry[len(prefix):])
     return None
-
-
-def _read(path, end=b'\0'):
-    with open(path, 'rb') as file:
-        return file.read(_MAX_VARIABLES).split(end)

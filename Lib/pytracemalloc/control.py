@@ -10,6 +10,7 @@ What the thread allocates is not traced.
 """
 
 import atexit
+import contextlib
 import errno
 import functools
 import io
@@ -30,6 +31,7 @@ from tracemalloc.process import read_statm
 from tracemalloc.views import view_of
 from tracemalloc.whole_file import create
 
+_LINK_TIME = 60.0                 # seconds to wait for a request
 _MAX_ANSWER = 1 << 23             # bytes
 _MAX_INTEGER = 1 << 31
 _MAX_ROWS = 10_000
@@ -83,12 +85,7 @@ class ControlServer(Loop):
         return line
 
     def serve(self, client, request):
-        message = answer(request)
-        try:
-            data = _encode(message)
-        except Exception as exc:  # no memory, or values that are not ours
-            data = _encode({'error': _one_line(exc)})
-        self.answer(client, data)
+        self.answer(client, _answer_bytes(request))
 
     def problem(self, kind):
         return _encode({'error': {
@@ -185,6 +182,33 @@ def _ancestors():
 
 # --- Commands
 
+@_hidden
+def answer_link(link):
+    """Answer who waits at the other end of a connection until it goes.
+
+    A socket of the module `socket` or of `_socket`, for this thread alone.
+    """
+    link.settimeout(_LINK_TIME)
+    received = bytearray()
+    with contextlib.suppress(OSError):        # it has gone, or sleeps
+        while data := link.recv(1 << 16):
+            received += data
+            while (end := received.find(b'\n')) >= 0:
+                line = bytes(received[:end])
+                del received[:end + 1]
+                link.sendall(_answer_bytes(line))
+            if len(received) > Loop.max_request:
+                return
+
+
+def _answer_bytes(line):
+    message = answer(line)
+    try:
+        return _encode(message)
+    except Exception as exc:      # no memory, or values that are not ours
+        return _encode({'error': _one_line(exc)})
+
+
 def answer(line):
     """Return the answer to one request; never raise."""
     try:
@@ -278,14 +302,24 @@ def _reset_peak():
     return _status()
 
 
+def _serve(path=''):
+    """Serve a control socket at *path*, an absolute name."""
+    _check_absolute(path)
+    return {'path': serve(path).path}
+
+
 def _snapshot(path='', traces=True, force=False):
     """Write a snapshot to *path*, an absolute name."""
-    if not os.path.isabs(path):
-        raise ValueError(f'{path!r} is not an absolute path')
+    _check_absolute(path)
     if not force and os.path.lexists(path):
         raise FileExistsError(f'{path} exists')
     snapshot = tracemalloc.take_snapshot(traces=traces)
     return {'path': path, 'size': _write(snapshot, path, force)}
+
+
+def _check_absolute(path):
+    if not os.path.isabs(path):
+        raise ValueError(f'{path!r} is not an absolute path')
 
 
 def _write(snapshot, path, force):
@@ -347,6 +381,7 @@ COMMANDS = {
     'stop': (_stop, {}),
     'clear': (_clear, {}),
     'reset_peak': (_reset_peak, {}),
+    'serve': (_serve, {'path': (str,)}),
     'snapshot': (_snapshot, {'path': (str,), 'traces': (bool,),
                              'force': (bool,)}),
     'statistics': (_statistics, {'key': (str,), 'order': (str,),

@@ -2,13 +2,13 @@
 
 import os
 import sys
-import time
 from collections import deque, namedtuple
 
 from pytracemalloc.errors import CommandError
 from pytracemalloc.measures import find_key
+from pytracemalloc.targets import write_snapshot
 from pytracemalloc.terminal import can_encode, shorten, sparkline
-from pytracemalloc.units import format_count
+from pytracemalloc.units import format_count, format_frames
 from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
 
@@ -19,7 +19,6 @@ _ORDERS = {'size': 'size', 'count': 'count', 'total': 'total_size',
 _KEPT_ROWS = 1000                 # asked for, so that growth can be sorted
 _HISTORY = 600
 _FIGURES = 46                     # columns before a sparkline
-_ALL_FRAMES = 65535
 _SHOWN_WORKERS = 8                # on a terminal
 _FOLDED = {'unfold': False, 'my_code': False, 'mine': []}
 _HELP = 's sort  g group  f unfold  c my code  / filter  p pause  r peak  ' \
@@ -133,7 +132,7 @@ class View:
                  *self._meter('process', 'process', 'tracer', width)]
         noun = self.group if self.groups == 1 else find_key(self.group)[1]
         state = f'{self.groups:,} {noun} by {self.shown_order()}'
-        state += (f', {_frames(status["traceback_limit"])}'
+        state += (f', {format_frames(status["traceback_limit"])}'
                   if status['tracing'] else ', not tracing: press t')
         if self.view['my_code']:
             state += ', my code'
@@ -225,26 +224,15 @@ class View:
 
     def _write(self):
         try:
-            written = [_write(client, worker['pid']) for client, worker in zip(
-                self.client.each(), self.status.get('workers',
-                                                    [self.status]))]
+            written = [write_snapshot(client, worker['pid'])
+                       for client, worker in zip(
+                           self.client.each(),
+                           self.status.get('workers', [self.status]))]
         except CommandError as exc:
             self.message = str(exc)
             return
-        self.message = f'wrote {", ".join(written)}'
-
-
-def _write(client, pid):
-    """Have a program write a snapshot; return what was written, as text."""
-    stamp = time.strftime('%Y%m%d-%H%M%S')
-    # The program writes it; from another root it has our /tmp at most, where
-    # others could take a name that they foresee.
-    if client.root:
-        path = f'/tmp/{pid}-{stamp}-{os.urandom(4).hex()}.tracemalloc'
-    else:
-        path = os.path.join(os.getcwd(), f'{pid}-{stamp}.tracemalloc')
-    answer = client.ask('snapshot', path=path)
-    return f'{client.root}{path}, {format_size(answer["size"])}'
+        self.message = 'wrote ' + ', '.join(
+            f'{path}, {format_size(size)}' for path, size in written)
 
 
 def _name_programs(status, width):
@@ -270,12 +258,6 @@ def _name_programs(status, width):
                      f'{name(worker)}')
     hidden = len(workers) + 2 - len(lines)
     return lines + [f'{hidden:>10} more'] * bool(hidden)
-
-
-def _frames(limit):
-    if limit == _ALL_FRAMES:
-        return 'all frames'
-    return f'{limit:,} frame{"s" if limit != 1 else ""}'
 
 
 def _next(choices, current):

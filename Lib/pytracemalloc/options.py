@@ -34,6 +34,15 @@ def add_report_options(parser):
                         help='overwrite OUT if it exists')
 
 
+def add_target(parser):
+    parser.add_argument('target', metavar='PID|SOCKET|DIRECTORY',
+                        help='process id, path of the control socket, or of '
+                             'a directory with those of several processes')
+    parser.add_argument('--wait', metavar='S', type=positive, default=10,
+                        help='seconds that a program without a socket has to '
+                             'come to the request (default: 10)')
+
+
 def add_view(parser):
     parser.add_argument('--unfold', action='store_true',
                         help='show the import system and the interpreter; '

@@ -4,6 +4,7 @@ import re
 
 from pytracemalloc.errors import UsageError
 
+_ALL_FRAMES = 65535
 _SIZE = re.compile(r'\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*', re.IGNORECASE)
 
 
@@ -32,3 +33,10 @@ def size_option(text):
 def format_count(count, sign=False):
     """Return '12,345'; with *sign*, '+12,345'."""
     return f'{count:{"+" if sign else ""},d}'
+
+
+def format_frames(limit):
+    """Return '1 frame', '25 frames', 'all frames' of a traceback limit."""
+    if limit == _ALL_FRAMES:
+        return 'all frames'
+    return f'{limit:,} frame{"s" if limit != 1 else ""}'

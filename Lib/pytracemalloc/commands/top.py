@@ -1,11 +1,10 @@
 """pytracemalloc top: watch a running program."""
 
-import os
 import sys
 
-from pytracemalloc.client import Client
 from pytracemalloc.arguments import positive
 from pytracemalloc.options import add_view, view_options
+from pytracemalloc.targets import connect
 
 HELP = 'watch the memory of a running program'
 DESCRIPTION = """\
@@ -45,7 +44,7 @@ def add_arguments(parser):
 
 def run(args):
     shown = view_options(args)
-    with _connect(args.target) as client:
+    with connect(args.target) as client:
         from pytracemalloc import live
         if args.once or not (sys.stdout.isatty() and sys.stdin.isatty()):
             view = live.View(client, args.interval, shown)
@@ -54,10 +53,3 @@ def run(args):
             sys.stdout.write('\n'.join([*view.page(None, None), '']))
             return
         live.watch(client, args.interval, shown)
-
-
-def _connect(target):
-    if os.path.isdir(target):
-        from pytracemalloc.workers import Workers
-        return Workers(target)
-    return Client.of(target)

@@ -88,6 +88,7 @@ class ExampleTest(CommandCase):
             port = probe.getsockname()[1]
         replaced = {'1234': str(self.start_watched()), '6060': str(port),
                     '/run/app.sock': 'c.sock',
+                    '/run/late.sock': '.config/late.sock',
                     '/run/shop': '.'}
         environment = os.environ | {
             'HOME': self.directory,

@@ -1,0 +1,56 @@
+"""pytracemalloc snapshot: take a snapshot of a program that runs."""
+
+from pytracemalloc.errors import CommandError, UsageError
+from pytracemalloc.files import check_absent
+from pytracemalloc.options import add_target
+from pytracemalloc.targets import reach, write_snapshot
+from tracemalloc.printable import printable
+from tracemalloc.sizes import format_size
+
+HELP = 'take a snapshot of a program that runs'
+DESCRIPTION = """\
+Have a program that runs, and is traced, write a snapshot of its memory. It
+needs no control socket where it and this command are Python 3.14 or later: it
+is reached by sys.remote_exec(), and so it must be of the same user, who may
+debug it.
+"""
+EPILOG = """\
+examples:
+  %(prog)s 1234
+  %(prog)s 1234 -o noon.tracemalloc
+  %(prog)s /run/shop                  of all with a socket there, a file each
+"""
+
+
+def add_arguments(parser):
+    add_target(parser)
+    parser.add_argument('-o', '--output', metavar='FILE',
+                        help='the snapshot, which the program writes '
+                             '(default: PID-DATE-TIME.tracemalloc)')
+    parser.add_argument('-f', '--force', action='store_true',
+                        help='overwrite FILE if it exists')
+    parser.add_argument('--no-traces', dest='traces', action='store_false',
+                        help='a smaller snapshot: the call tree alone, '
+                             'without addresses and types')
+
+
+def run(args):
+    with reach(args.target, args.wait) as clients:
+        each = clients.each()
+        if args.output is not None and len(each) > 1:
+            raise UsageError('-o is for one process; leave it out, and each '
+                             'has a file')
+        for client in each:
+            _take(client, args)
+
+
+def _take(client, args):
+    status = client.ask('status')
+    if not status['tracing']:
+        raise CommandError(f'process {status["pid"]} is not traced; start it '
+                           f'with: pytracemalloc start {status["pid"]}')
+    if args.output is not None and not client.root:
+        check_absent(args.output, args.force)
+    path, size = write_snapshot(client, status['pid'], args.output,
+                                args.force, args.traces)
+    print(f'Wrote {printable(path)}, {format_size(size)}')

@@ -1,0 +1,55 @@
+"""pytracemalloc start: trace a program that runs already."""
+
+import os
+
+from pytracemalloc.commands.run import frames_option
+from pytracemalloc.errors import UsageError
+from pytracemalloc.options import add_target
+from pytracemalloc.targets import reach
+from pytracemalloc.units import format_frames
+from tracemalloc.printable import printable
+
+HELP = 'start tracing in a program that runs'
+DESCRIPTION = """\
+Start tracing in a program that runs already. It needs no control socket where
+it and this command are Python 3.14 or later: it is reached by
+sys.remote_exec(), and so it must be of the same user, who may debug it.
+"""
+EPILOG = """\
+examples:
+  %(prog)s 1234
+  %(prog)s 1234 -n 25
+  %(prog)s 1234 --socket /run/late.sock    then: pytracemalloc top 1234
+"""
+
+
+def add_arguments(parser):
+    add_target(parser)
+    parser.add_argument('-n', metavar='N|full', dest='frames',
+                        type=frames_option, default=10, help='frames of each '
+                        'traceback that are kept, or full for all '
+                        '(default: 10)')
+    parser.add_argument('--socket', metavar='PATH',
+                        help='let the program serve a control socket there, '
+                             'for top and others')
+
+
+def run(args):
+    with reach(args.target, args.wait) as clients:
+        each = clients.each()
+        if args.socket is not None and len(each) > 1:
+            raise UsageError('--socket is for one process; they have theirs')
+        for client in each:
+            _start(client, args)
+
+
+def _start(client, args):
+    before = client.ask('status')
+    after = client.ask('start', frames=args.frames)
+    verb = 'was traced already' if before['tracing'] else 'is traced now'
+    print(f'Process {after["pid"]} {verb}, '
+          f'{format_frames(after["traceback_limit"])}')
+    if args.socket is not None:
+        path = os.path.abspath(args.socket)
+        answer = client.ask('serve', path=path)
+        print(f'It serves {printable(client.root + answer["path"])}')

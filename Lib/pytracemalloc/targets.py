@@ -1,0 +1,46 @@
+"""A running program, or several, as a command line names them."""
+
+import os
+import time
+
+from pytracemalloc.client import Client, NoSocket
+from pytracemalloc.workers import Workers
+
+
+def connect(target):
+    """Connect to a process id, the path of a socket or a directory of them."""
+    return Workers(target) if os.path.isdir(target) else Client.of(target)
+
+
+def reach(target, seconds):
+    """connect(), or without a socket through sys.remote_exec()."""
+    try:
+        return connect(target)
+    except NoSocket:
+        from pytracemalloc import remote
+        return remote.connect(int(target), seconds)
+
+
+def write_snapshot(client, pid, path=None, force=False, traces=True):
+    """Have a program write a snapshot; return (its name from here, size)."""
+    if path is None:
+        stamp = time.strftime('%Y%m%d-%H%M%S')
+        # The program writes it; from another root it has our /tmp at most,
+        # where others could take a name that they foresee.
+        if client.root:
+            path = f'/tmp/{pid}-{stamp}-{os.urandom(4).hex()}.tracemalloc'
+        else:
+            path = _new_name(f'{pid}-{stamp}', '.tracemalloc')
+    if not client.root:
+        path = os.path.abspath(path)
+    answer = client.ask('snapshot', path=path, force=force, traces=traces)
+    return client.root + path, answer['size']
+
+
+def _new_name(stem, suffix):
+    """Return a name that is not there: a second may have two snapshots."""
+    path, number = stem + suffix, 1
+    while os.path.lexists(path):
+        number += 1
+        path = f'{stem}-{number}{suffix}'
+    return path
