@@ -12,6 +12,8 @@ from tracemalloc.statistic import MEASURES
 _MAIN = 'MainThread'
 _STARTING = object()              # in threading, before the thread's function
 _THREADING = os.sep + 'threading.py'
+_ASYNCIO = f'{os.sep}asyncio{os.sep}'
+_EVENTS = _ASYNCIO + 'events.py'
 
 
 class Tree:
@@ -112,6 +114,24 @@ class Tree:
         return [None if thread == _STARTING
                 or thread == _MAIN and depth == self.limit else thread
                 for thread, depth in zip(threads, depths)]
+
+    def tasks(self):
+        """Return, for each node, what asyncio's loop runs: the name of a
+        task's coroutine function, or of a callback; None outside of it, and
+        for callbacks of asyncio itself."""
+        steps = {index for index, (filename, _, function, _)
+                 in enumerate(self.frame_table)
+                 if function == 'Handle._run' and filename.endswith(_EVENTS)}
+        tasks = []
+        for frame, parent in zip(self.frames, self.parents):
+            if parent < 0:
+                tasks.append(None)
+            elif self.frames[parent] in steps:
+                filename, _, function, _ = self.frame_table[frame]
+                tasks.append(None if _ASYNCIO in filename else function)
+            else:
+                tasks.append(tasks[parent])
+        return tasks
 
     def cumulative(self, column, values=None):
         """Return the column with each node's callees added to it."""

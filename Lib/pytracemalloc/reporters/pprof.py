@@ -50,8 +50,9 @@ def encode(tree, default='inuse_space', time=None, seconds=0,
     if subtract:
         for column, base in zip(new, old):
             column[:] = map(int.__sub__, column, base)
-    labels = [profile.label('thread', thread) if thread else b''
-              for thread in tree.threads()]
+    labels = [(profile.label('thread', thread) if thread else b'')
+              + (profile.label('task', task) if task else b'')
+              for thread, task in zip(tree.threads(), tree.tasks())]
     locations = list(map(_varint, range(1, len(tree.frame_table) + 1)))
     _add_samples(profile, tree, track(list(zip(*new))), locations,
                  None if subtract else tree.types, labels)
