@@ -282,9 +282,10 @@ class SumsTest(CommandCase):
             found[stack] += int(value)
         wanted = collections.Counter()
         for path, value in self.values_of(expected, measure.order).items():
-            wanted[';'.join(f'{frame.function} ({frame.filename}:'
-                            f'{frame.lineno})' if frame.lineno else
-                            _name(frame) for frame in path[::-1])] += value
+            wanted[';'.join(f'{os.path.basename(frame.filename)}:'
+                            f'{frame.function}:{frame.lineno}'
+                            if frame.lineno else _name(frame)
+                            for frame in path[::-1])] += value
         self.assertEqual(found, wanted)
 
     def check_speedscope(self, measure, expected, options):
