@@ -11,6 +11,7 @@
 #include "pycore_interp.h"        // PyInterpreterState
 #include "pycore_object.h"        // _PyType_PreHeaderSize()
 #include "pycore_pystate.h"       // _PyInterpreterState_GET()
+#include "pycore_tracer_compat.h" // _PyTracer_IsDictType()
 #include "pycore_tracer_lock.h"   // _PyTracer_LockHead()
 #include "pycore_typeobject.h"    // _PyStaticType_GetState()
 #include "pycore_tracer_types.h"
@@ -45,7 +46,7 @@ grow(struct tracer_types *types)
 static enum tracer_owner
 owner_of(PyTypeObject *type)
 {
-    if (type->tp_flags & Py_TPFLAGS_DICT_SUBCLASS) {
+    if (_PyTracer_IsDictType(type)) {
         return TRACER_OWNS_AS_DICT;
     }
     if (type->tp_flags & Py_TPFLAGS_LIST_SUBCLASS) {

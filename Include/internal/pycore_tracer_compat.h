@@ -192,6 +192,19 @@ _PyTracer_HasReferences(const PyObject *op)
     return op->ob_refcnt != 0;
 }
 
+/* Do its objects begin as a dict does?  From 3.15 on there is one more such
+   type, which is no subclass. */
+static inline int
+_PyTracer_IsDictType(PyTypeObject *type)
+{
+#if PY_VERSION_HEX >= 0x030f0000
+    if (PyType_IsSubtype(type, &PyFrozenDict_Type)) {
+        return 1;
+    }
+#endif
+    return PyType_HasFeature(type, Py_TPFLAGS_DICT_SUBCLASS);
+}
+
 static inline const void *
 _PyTracer_DictKeys(const PyObject *op)
 {

@@ -1,5 +1,6 @@
 """Snapshots of the running interpreter: types, peak, measures, arenas."""
 
+import builtins
 import gc
 import os
 import pickle
@@ -32,6 +33,12 @@ class Ints(int):
 
 class Lists(list):
     pass
+
+
+# Of 3.15.
+FROZEN_DICTS = [
+    (lambda i: builtins.frozendict(a=i), {'frozendict', '<dict keys>'}),
+] if hasattr(builtins, 'frozendict') else []
 
 
 class LiveCase(unittest.TestCase):
@@ -82,6 +89,7 @@ class TypeTests(LiveCase):
             (lambda i: threading.Lock(), {'_thread.lock'}),
             (lambda i: iter([]), {'list_iterator'}),
             (lambda i: tuple(range(200)), {'tuple'}),
+            *FROZEN_DICTS,
         ):
             with self.subTest(expected=expected):
                 found = self.types_of(make)
