@@ -325,6 +325,18 @@ class NoticeTests(unittest.TestCase):
         self.assertIn(f'error: {name}, and the census: {DEQUE}: bag_numfree '
                       f'looks like a free list', said)
 
+    def test_what_was_built_of_another_source_goes(self):
+        """The stock interpreter to compare with, too, which others share."""
+        build = self.tree()
+        shared = self.folder / 'shared'
+        shared.mkdir()
+        (build / 'unpatched').symlink_to(shared)
+        result = self.run_tool('unpack', SERIES, str(build),
+                               str(self.release_directory()))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertFalse(os.path.lexists(build / 'unpatched'))
+        self.assertTrue(shared.is_dir())
+
     def test_generated_files(self):
         tree = self.folder / 'src'
         names = {name for row in patch_check.GENERATED for name in row[1:]}
