@@ -4,7 +4,7 @@
 #
 # fetches the base, Debian's packages by the base's apt, and CPython's release:
 # from python.org or, where that is out of reach, out of Debian's source package.
-# Python-3.13.5.tar.xz is not fetched if it is in this directory. `make image`
+# Python-3.14.5.tar.xz is not fetched if it is in this directory. `make image`
 # does the same where there is no registry to get the base from.
 # Doc/howto/container.rst shows the uses.
 #
@@ -13,7 +13,8 @@
 #   OPTIMIZE    yes: guided by a profile, as a release should be; no: in a
 #               fraction of the time, and the same bytes wherever it is built
 #   FREELISTS   track, ignore or disable
-#   PYTHON_VERSION      CPython's release, one of patches/3.13/upstream.lock
+#   PYTHON_VERSION      CPython's release, one of patches/3.14/upstream.lock or
+#               of that of another series
 #   SOURCE      the URL that these files come from, for the label; without it
 #               the label names the release's archive
 #   REVISION    the commit, for the label
@@ -35,7 +36,7 @@ COPY . /source
 ARG FREELISTS=track
 ARG OPTIMIZE=yes
 ARG VERSION=1.0.0
-ARG PYTHON_VERSION=3.13.5
+ARG PYTHON_VERSION=3.14.5
 RUN /source/Tools/image/compile
 
 FROM ${BASE}
@@ -67,7 +68,7 @@ CMD ["python3"]
 ARG BASE
 ARG FREELISTS=track
 ARG VERSION=1.0.0
-ARG PYTHON_VERSION=3.13.5
+ARG PYTHON_VERSION=3.14.5
 ARG SOURCE=pytracemalloc-${VERSION}.tar.xz
 ARG REVISION
 LABEL org.opencontainers.image.title="pytracemalloc" \

@@ -138,7 +138,7 @@ class PromiseTests(unittest.TestCase):
     def test_licences(self):
         text = in_image(
             'cat', '/opt/mypython/share/pytracemalloc/LICENSE',
-            '/opt/mypython/lib/python3.13/LICENSE.txt')
+            '/opt/mypython/lib/python3.14/LICENSE.txt')
         self.assertIn('MIT License', text)
         self.assertIn('PYTHON SOFTWARE FOUNDATION LICENSE', text)
 
@@ -170,7 +170,7 @@ class PromiseTests(unittest.TestCase):
             '"from markupsafe import _speedups as c; import markupsafe as m;'
             ' print(c.__file__, m.escape(chr(60)))"', options=options)
         self.assertRegex(output.splitlines()[-1],
-                         r'/_speedups\.cpython-313-\S+\.so &lt;$')
+                         r'/_speedups\.cpython-314-\S+\.so &lt;$')
 
     def test_user_is_not_root(self):
         self.assertEqual(inspect(IMAGE)['Config']['User'], '1000:1000')

@@ -197,7 +197,7 @@ def parse_arguments(argv):
     add('--folder', type=pathlib.Path, default=pathlib.Path('build/suite'),
         help='where run.py has written (default: %(default)s)')
     add('--differences', type=pathlib.Path,
-        default=HERE.parents[2] / 'patches/3.13/suite-differences.txt',
+        default=HERE.parents[2] / 'patches/3.14/suite-differences.txt',
         help='the list of reasons')
     add('--doc', type=pathlib.Path, metavar='FILE',
         help='write the table there as well')

@@ -260,7 +260,7 @@ class CompareTests(SuiteTest):
         self.assertIn('has no stock.json', done.stderr)
 
     def test_list_in_the_repository(self):
-        queue = TOP / 'patches' / '3.13'
+        queue = TOP / 'patches' / '3.14'
         self.write('off', self.STOCK)
         done = self.tool('compare.py', '--folder', '.', '--differences',
                          queue / 'suite-differences.txt')
