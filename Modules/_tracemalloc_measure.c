@@ -72,38 +72,54 @@ measure_dealloc(MeasureObject *self)
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
-static PyObject *
-measure_enter(MeasureObject *self, PyObject *Py_UNUSED(args))
+static int
+begin(MeasureObject *self)
 {
     if (!_PyTracer.tracing) {
         PyErr_SetString(PyExc_RuntimeError,
                         "the tracemalloc module must be tracing memory "
                         "allocations to measure them");
-        return NULL;
+        return -1;
     }
     if (self->running) {
         PyErr_SetString(PyExc_RuntimeError,
                         "this measure is running already: make another one");
-        return NULL;
+        return -1;
     }
     _PyTracer_SumTotals(&self->base_size, &self->base_count);
     self->base = _PyTracer_BeginMeasure(&self->follow);
     self->running = 1;
-    return Py_NewRef(self);
+    return 0;
+}
+
+static PyObject *
+measure_enter(MeasureObject *self, PyObject *Py_UNUSED(args))
+{
+    int result;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    result = begin(self);
+    Py_END_CRITICAL_SECTION();
+    return result < 0 ? NULL : Py_NewRef(self);
 }
 
 static PyObject *
 measure_exit(MeasureObject *self, PyObject *Py_UNUSED(args))
 {
+    Py_BEGIN_CRITICAL_SECTION(self);
     end(self);
+    Py_END_CRITICAL_SECTION();
     Py_RETURN_NONE;
 }
 
 static PyObject *
 measure_get(MeasureObject *self, void *closure)
 {
+    int64_t value;
+    Py_BEGIN_CRITICAL_SECTION(self);
     update(self);
-    return PyLong_FromLongLong(*(int64_t *)((char *)self + (size_t)closure));
+    value = *(int64_t *)((char *)self + (size_t)closure);
+    Py_END_CRITICAL_SECTION();
+    return PyLong_FromLongLong(value);
 }
 
 #define RESULT(NAME, DOC)                                               \

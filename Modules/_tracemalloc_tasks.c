@@ -139,10 +139,10 @@ trigger_arm(TriggerObject *self, PyObject *args)
     if (delay < 0) {
         return NULL;
     }
-    if (!self->trigger.armed && !self->trigger.due) {
-        Py_INCREF(self);
+    Py_INCREF(self);
+    if (_PyTracer_ArmTrigger(&self->trigger, threshold, delay)) {
+        Py_DECREF(self);
     }
-    _PyTracer_ArmTrigger(&self->trigger, threshold, delay);
     Py_RETURN_NONE;
 }
 
@@ -154,8 +154,7 @@ PyDoc_STRVAR(trigger_disarm_doc,
 static PyObject *
 trigger_disarm(TriggerObject *self, PyObject *Py_UNUSED(unused))
 {
-    if (self->trigger.armed || self->trigger.due) {
-        _PyTracer_DisarmTrigger(&self->trigger);
+    if (_PyTracer_DisarmTrigger(&self->trigger)) {
         Py_DECREF(self);
     }
     Py_RETURN_NONE;

@@ -33,7 +33,7 @@ static_assert(0 _PyTracer_LISTS(TRACER_LIST) == TRACER_NLISTS,
 static inline Py_ALWAYS_INLINE struct tracer_list
 tracer_list_of(const PyThreadState *tstate, const struct _Py_freelist *list)
 {
-    size_t i = (size_t)(list - _PyTracer_FirstList(tstate->interp));
+    size_t i = (size_t)(list - _PyTracer_FirstList(tstate));
     assert(i < TRACER_NLISTS);
     return tracer_lists[i];
 }
@@ -77,13 +77,15 @@ tracer_move_listed(struct tracer_list list, void *op, uint32_t node,
                        tracer_listed_size(list, op), node, capture);
 }
 
+/* Without the GIL no pool has the block. */
 void
 _PyTracer_ParkListed(const struct _Py_freelist *fl, void *op)
 {
     PyThreadState *tstate = _PyThreadState_GET();
     struct tracer_list list = tracer_list_of(tstate, fl);
     void *block = (char *)op - list.header;
-    if (!tracer_list_in_pools(tstate->interp->obmalloc, list.kind, block)
+    if (!_PyTracer_HAS_GIL
+        || !tracer_list_in_pools(tstate->interp->obmalloc, list.kind, block)
         || UNLIKELY(!tracer_park(list.kind, block)))
     {
         tracer_move_listed(list, op, TRACER_NODE_PARKED + list.kind, 0);
@@ -114,6 +116,10 @@ _PyTracer_UnparkListed(const struct _Py_freelist *fl, void *op)
     PyThreadState *tstate = _PyThreadState_GET();
     struct tracer_list list = tracer_list_of(tstate, fl);
     void *block = (char *)op - list.header;
+    if (!_PyTracer_HAS_GIL) {
+        tracer_move_listed(list, op, TRACER_NODE_NONE, 1);
+        return;
+    }
     uint32_t id = _PyTracer_CaptureFast(tstate, _PyTracer.whole);
     if (UNLIKELY(id == TRACER_NODE_NONE)
         || !tracer_list_in_pools(tstate->interp->obmalloc, list.kind, block))

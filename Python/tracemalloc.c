@@ -88,6 +88,7 @@ static void
 lock_all(void)
 {
     _PyTracer_LockAllocators();
+    _PyTracer_StopWorld();
     _PyTracer_LockAll();
 }
 
@@ -95,6 +96,7 @@ static void
 unlock_all(void)
 {
     _PyTracer_UnlockAll();
+    _PyTracer_StartWorld();
     _PyTracer_UnlockAllocators();
 }
 
@@ -336,7 +338,7 @@ PyTraceMalloc_Track(unsigned int domain, uintptr_t ptr, size_t size)
     _PyTracer_Lock();
     if (_PyTracer.tracing) {
         if (!captured) {
-            node = _PyTracer_CaptureLocked(tstate);
+            node = _PyTracer_CaptureAlone(tstate);
         }
         result = track_locked(domain, ptr, size, node);
     }

@@ -104,7 +104,7 @@ _PyTracer_Reassign(enum _PyTracer_freelist list, void *block, size_t size,
     _PyTracer_Lock();
     if (_PyTracer.tracing) {      // stop() may have run in between
         if (capture && _PyTracer.many_gils) {
-            node = _PyTracer_CaptureLocked(tstate);
+            node = _PyTracer_CaptureAlone(tstate);
         }
         move_locked(list, block, size, node);
         if (capture && _PyTracer.watched) {

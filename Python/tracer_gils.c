@@ -1,9 +1,10 @@
-/* One GIL, or several.
+/* One GIL, or several, or none.
 
    While there is one GIL it protects most of the tracer's state, and the fused
    functions, the cache and the shadow stacks rely on it.  An interpreter with
    a GIL of its own ends that: before it is made, `many_gils` is set, the
    general functions are installed, and from then on the lock protects all.
+   In a free-threaded build it is so from the beginning, and stays so.
 
    When the last one has ended, a pending call of the main interpreter goes
    back.  Its thread is then the only one in the tracer, but for threads
@@ -87,7 +88,7 @@ _PyTracer_CountGils(void)
     _PyTracer_ASSERT_LOCKED();
     assert(_PyTracer.many_gils || own_gils == 0);
     if (own_gils == 0) {
-        _PyTracer.many_gils = 0;
+        _PyTracer.many_gils = !_PyTracer_HAS_GIL;
     }
 }
 
@@ -123,7 +124,7 @@ _PyTracer_InterpreterEnd(PyInterpreterState *interp)
     if (interp->tracer_flags & _PyTracer_INTERP_OWN_GIL) {
         assert(_PyTracer.many_gils);
         count_interpreter(interp, -1);
-        last = own_gils == 0 && _PyTracer.tracing;
+        last = own_gils == 0 && _PyTracer.tracing && _PyTracer_HAS_GIL;
     }
     _PyTracer_Unlock();
     if (last && !_Py_atomic_load_int_relaxed(&main_interp->finalizing)) {

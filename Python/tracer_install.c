@@ -102,7 +102,9 @@ install(PyMemAllocatorDomain domain, PyMemAllocatorEx functions, int again)
     PyMemAllocatorEx current;
     _PyTracer_GetAllocator(domain, &current);
     if (!again || is_same(&current, &installed[domain])) {
-        _PyTracer_SetAllocator(domain, &functions);
+        if (!is_same(&current, &functions)) {
+            _PyTracer_SetAllocator(domain, &functions);
+        }
         installed[domain] = functions;
     }
     return is_same(&functions, &installed[domain]);
@@ -114,7 +116,10 @@ _PyTracer_InstallAllocators(int again)
     assert(_PyTracer.tracing);
     _PyTracer.whole = _PyTracer.limit > 1 || _PyTracer_AnyHidden();
     int fused = _PyTracer_CanFuse() && !_PyTracer.many_gils;
-    _PyTracer.short_way = fused && !_PyTracer_small_fallback;
+    uint32_t short_way = fused && !_PyTracer_small_fallback;
+    if (_PyTracer.short_way != short_way) {
+        _PyTracer.short_way = short_way;      // else somebody may read it
+    }
     (void)install(PYMEM_DOMAIN_RAW, _PyTracer_General(PYMEM_DOMAIN_RAW),
                   again);
     int memory = install(PYMEM_DOMAIN_MEM,

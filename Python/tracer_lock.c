@@ -134,6 +134,22 @@ _PyTracer_WakeWaiter(void)
     }
 }
 
+/* --- The world */
+
+void
+_PyTracer_StopWorld(void)
+{
+    _PyTracer_EnterRank(TRACER_RANK_WORLD);
+    _PyEval_StopTheWorldAll(&_PyRuntime);
+}
+
+void
+_PyTracer_StartWorld(void)
+{
+    _PyEval_StartTheWorldAll(&_PyRuntime);
+    _PyTracer_LeaveRank(TRACER_RANK_WORLD);
+}
+
 /* --- Fork.  Not by _PyTracer_Lock(): the ranks are those of what was
    interrupted. */
 

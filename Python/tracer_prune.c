@@ -14,7 +14,7 @@
    are forgotten.
 
    A capture finds no node when it is time, and prunes before it looks again,
-   with the GIL.  All that may fail comes first: without memory, nothing is
+   with the GIL; where there is none, one under the lock looks first.  All that may fail comes first: without memory, nothing is
    changed. */
 
 #include "Python.h"
@@ -51,7 +51,8 @@ static int
 begin_pruning(struct pruning *p)
 {
     _PyTracer_ASSERT_LOCKED();
-    assert(!_PyTracer.many_gils && _PyTracer.tracing);
+    assert(_PyTracer.tracing);
+    assert(!_PyTracer.many_gils || !_PyTracer_HAS_GIL);
     p->nnodes = _PyTracer_tree.nnodes;
     p->nrares = _PyTracer_tree.nrares;
     p->nsaved = _PyTracer_tree.next_saved - _PyTracer.epoch;
@@ -409,4 +410,18 @@ _PyTracer_CaptureOrPrune(PyThreadState *tstate)
         node = _PyTracer_CaptureSlow(tstate);
     }
     return node;
+}
+
+/* Nobody else has a node in hand: without a GIL, all is done under the lock. */
+uint32_t
+_PyTracer_CaptureAlone(PyThreadState *tstate)
+{
+    if (!_PyTracer_HAS_GIL
+        && _PyTracer_tree.nnodes >= _PyTracer_tree.prune_at
+        && _PyTracer_TryLockHead())
+    {
+        prune_locked();
+        _PyTracer_UnlockTriedHead();
+    }
+    return _PyTracer_CaptureLocked(tstate);
 }

@@ -96,7 +96,7 @@ _PyTracer_Record(void *block, size_t size, enum tracer_kind kind)
     _PyTracer_Lock();
     if (_PyTracer.tracing) {
         if (!captured) {
-            node = _PyTracer_CaptureLocked(tstate);
+            node = _PyTracer_CaptureAlone(tstate);
         }
         (void)_PyTracer_RecordNode(block, size, kind, node);
         if (kind != TRACER_RAW) {

@@ -435,13 +435,15 @@ take(struct copier *c, int with_blocks, struct tracer_totals *totals)
     _PyTracer_PrepareRooms(&c->rooms, with_blocks ? TRACER_NROOMS
                                                   : TRACER_NROOMS_OF_SUMS);
     PyEval_RestoreThread(tstate);
-    if (with_blocks && _PyTracer_CollectTypes(&c->types) < 0) {
-        return -1;
+    _PyTracer_StopWorld();
+    int result = with_blocks ? _PyTracer_CollectTypes(&c->types) : 0;
+    if (result == 0) {
+        _PyTracer_LockAll();
+        result = copy_all(c, with_blocks, totals);
+        _PyTracer_UnlockAll();
+        _PyTracer_KeepTypes(&c->types);
     }
-    _PyTracer_LockAll();
-    int result = copy_all(c, with_blocks, totals);
-    _PyTracer_UnlockAll();
-    _PyTracer_KeepTypes(&c->types);
+    _PyTracer_StartWorld();
     tstate = PyEval_SaveThread();
     if (c->s->has_blocks) {
         take_arrays(c);

@@ -18,9 +18,11 @@
 #include "pycore_tracer_tasks.h"
 
 static struct {
-    struct tracer_trigger *first; // oldest first; GIL
+    PyMutex mutex;                // rank 0: nobody waits for it who holds a
+                                  //   lock; free while there is a GIL
+    struct tracer_trigger *first; // oldest first; mutex
     int (*call)(void *);          // GIL
-    int calling;                  // from a trigger taken to EndCall(); GIL
+    int calling;                  // from a trigger taken to EndCall(); mutex
     int rung;                     // alarm rang since sort_out(); atomic
     int asked;                    // a pending call is on its way; atomic
     int64_t lowest, highest;      // traced memory when it rang; atomic
@@ -114,9 +116,11 @@ set_alarm(void)
     _PyTracer_SetAlarm(low, high, deadline);
 }
 
-static void
+/* Was it in the list? */
+static int
 unlink_trigger(struct tracer_trigger *trigger)
 {
+    int listed = trigger->armed || trigger->due;
     struct tracer_trigger **link = &tasks.first;
     while (*link != NULL && *link != trigger) {
         link = &(*link)->next;
@@ -126,6 +130,7 @@ unlink_trigger(struct tracer_trigger *trigger)
     }
     trigger->next = NULL;
     trigger->armed = trigger->due = trigger->unbounded = 0;
+    return listed;
 }
 
 void
@@ -146,12 +151,13 @@ set_bounds(struct tracer_trigger *trigger)
     trigger->unbounded = tasks.calling;
 }
 
-void
+int
 _PyTracer_ArmTrigger(struct tracer_trigger *trigger,
                      int64_t threshold, int64_t delay)
 {
+    PyMutex_Lock(&tasks.mutex);
     sort_out();
-    unlink_trigger(trigger);
+    int listed = unlink_trigger(trigger);
     PyTime_t now;
     (void)PyTime_MonotonicRaw(&now);
     trigger->threshold = threshold;
@@ -164,36 +170,46 @@ _PyTracer_ArmTrigger(struct tracer_trigger *trigger,
     }
     *link = trigger;
     set_alarm();
+    PyMutex_Unlock(&tasks.mutex);
+    return listed;
 }
 
-void
+int
 _PyTracer_DisarmTrigger(struct tracer_trigger *trigger)
 {
+    PyMutex_Lock(&tasks.mutex);
     sort_out();
-    unlink_trigger(trigger);
-    set_alarm();
+    int listed = unlink_trigger(trigger);
+    if (listed) {
+        set_alarm();
+    }
+    PyMutex_Unlock(&tasks.mutex);
+    return listed;
 }
 
 struct tracer_trigger *
 _PyTracer_BeginCall(void)
 {
     _Py_atomic_store_int(&tasks.asked, 0);
+    PyMutex_Lock(&tasks.mutex);
     sort_out();
     struct tracer_trigger *trigger = tasks.first;
     while (trigger != NULL && !trigger->due) {
         trigger = trigger->next;
     }
     if (trigger != NULL) {
-        unlink_trigger(trigger);
+        (void)unlink_trigger(trigger);
         tasks.calling = 1;
     }
     set_alarm();
+    PyMutex_Unlock(&tasks.mutex);
     return trigger;
 }
 
 void
 _PyTracer_EndCall(void)
 {
+    PyMutex_Lock(&tasks.mutex);
     tasks.calling = 0;
     sort_out();
     int due = 0;
@@ -210,4 +226,5 @@ _PyTracer_EndCall(void)
         ask_call();
         _PyTracer_Unlock();
     }
+    PyMutex_Unlock(&tasks.mutex);
 }

@@ -4,6 +4,7 @@
 
 #include "Python.h"
 #include "pycore_tracer_blocks.h"
+#include "pycore_tracer_compat.h"
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_freelist.h"
 #include "pycore_tracer_lines.h"
@@ -76,6 +77,13 @@ _PyTracer_ShowPools(int (*visit)(const struct tracer_pool *pool, void *arg),
     _PyTracer_LockAll();
     (void)_PyTracer_VisitPools(visit, arg);
     _PyTracer_UnlockAll();
+}
+
+void
+_PyTracer_VisitHeaps(void (*visit)(uintptr_t address, void *arg), void *arg)
+{
+    struct _PyTracer_visitor visitor = {visit, arg};
+    _PyTracer_VisitHeapsOf(_PyInterpreterState_GET(), &visitor);
 }
 
 void

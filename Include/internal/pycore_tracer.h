@@ -154,8 +154,13 @@ PyAPI_FUNC(void) _PyTracer_UnparkListed(const struct _Py_freelist *list,
 #  define _PyTracer_KEEPS_FREELISTS 1
 #endif
 
-/* The same for an object with a GC header in front. */
-#define _PyTracer_GC_HEADER (2 * sizeof(uintptr_t))
+/* The same for an object with a GC header in front.  There is none where each
+   object has a thread that owns it, in builds without the GIL. */
+#ifdef _Py_UNOWNED_TID
+#  define _PyTracer_GC_HEADER 0
+#else
+#  define _PyTracer_GC_HEADER (2 * sizeof(uintptr_t))
+#endif
 #define _PyTracer_PARK_GC(KIND, OP, SIZE)                               \
     _PyTracer_PARK(KIND, (char *)(OP) - _PyTracer_GC_HEADER,            \
                    (SIZE) + _PyTracer_GC_HEADER)
@@ -177,7 +182,8 @@ PyAPI_FUNC(void) _PyTracer_UnparkListed(const struct _Py_freelist *list,
 
 /* _Py_NewReference() without a call, unless somebody watches: what is saved
    pays for the hooks of the list that the object comes from. */
-#if defined(Py_REF_DEBUG) || defined(Py_TRACE_REFS) || SIZEOF_VOID_P <= 4
+#if defined(Py_REF_DEBUG) || defined(Py_TRACE_REFS) || SIZEOF_VOID_P <= 4 \
+    || defined(_Py_UNOWNED_TID)
 #  define _PyTracer_NEW_REFERENCE(OP) _Py_NewReference(OP)
 #else
 #  define _PyTracer_NEW_REFERENCE(OP)                                   \

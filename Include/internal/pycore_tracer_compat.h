@@ -25,8 +25,16 @@ extern "C" {
 #if PY_VERSION_HEX < 0x030d0000 || PY_VERSION_HEX >= 0x03100000
 #  error "the tracer knows CPython 3.13 to 3.15"
 #endif
+#if defined(Py_GIL_DISABLED) && PY_VERSION_HEX < 0x030e0000
+#  error "the tracer knows the free-threaded build from 3.14 on"
+#endif
+
+/* Is there a GIL?  Without one, as where there are several, the tracer's lock
+   protects all that the GIL does otherwise. */
 #ifdef Py_GIL_DISABLED
-#  error "the tracer relies on the GIL"
+#  define _PyTracer_HAS_GIL 0
+#else
+#  define _PyTracer_HAS_GIL 1
 #endif
 
 #if PY_VERSION_HEX >= 0x030e0000
@@ -35,6 +43,18 @@ extern "C" {
 #  include "pycore_interpframe.h"         // _PyFrame_GetBytecode()
 #  include "pycore_object_stack.h"        // _PyObjectStackChunk
 #endif
+
+/* An import of the module, which has no slots, does not switch the GIL on. */
+static inline int
+_PyTracer_NeedsNoGil(PyObject *module)
+{
+#ifdef Py_GIL_DISABLED
+    return PyUnstable_Module_SetGIL(module, Py_MOD_GIL_NOT_USED);
+#else
+    (void)module;
+    return 0;
+#endif
+}
 
 /* --- Frames and code objects.  GIL, or the frames of this thread. */
 
@@ -189,7 +209,11 @@ _PyTracer_PushPendingCall(int (*function)(void *))
 static inline int
 _PyTracer_HasReferences(const PyObject *op)
 {
+#ifdef Py_GIL_DISABLED
+    return op->ob_ref_local != 0 || op->ob_ref_shared != 0;
+#else
     return op->ob_refcnt != 0;
+#endif
 }
 
 /* Do its objects begin as a dict does?  From 3.15 on there is one more such
@@ -217,10 +241,16 @@ _PyTracer_DictValues(const PyObject *op)
     return ((const PyDictObject *)op)->ma_values;
 }
 
+/* Without the GIL, the block of the items begins with how many there may be. */
 static inline const void *
 _PyTracer_ListItems(const PyObject *op)
 {
-    return ((const PyListObject *)op)->ob_item;
+    const char *items = (const char *)((const PyListObject *)op)->ob_item;
+#ifdef Py_GIL_DISABLED
+    return items == NULL ? NULL : items - sizeof(Py_ssize_t);
+#else
+    return items;
+#endif
 }
 
 /* NULL: it lies in the object. */
@@ -252,6 +282,54 @@ _PyTracer_BytearrayBufferType(void)
     return NULL;
 #endif
 }
+
+/* --- The heap, where CPython keeps its objects apart from others': blocks of
+   the object and memory domains of this interpreter.  World stopped. */
+
+struct _PyTracer_visitor {
+    void (*visit)(uintptr_t address, void *arg);
+    void *arg;
+};
+
+#ifdef Py_GIL_DISABLED
+static inline bool
+_PyTracer_VisitHeapBlock(const mi_heap_t *Py_UNUSED(heap),
+                         const mi_heap_area_t *Py_UNUSED(area), void *block,
+                         size_t Py_UNUSED(size), void *arg)
+{
+    const struct _PyTracer_visitor *visitor = arg;
+    if (block != NULL) {
+        visitor->visit((uintptr_t)block, visitor->arg);
+    }
+    return true;
+}
+
+static inline void
+_PyTracer_VisitHeapsOf(PyInterpreterState *interp,
+                       struct _PyTracer_visitor *visitor)
+{
+    _Py_FOR_EACH_TSTATE_BEGIN(interp, t) {
+        struct _mimalloc_thread_state *m =
+            &((_PyThreadStateImpl *)t)->mimalloc;
+        for (int i = 0; m->initialized && i < _Py_MIMALLOC_HEAP_COUNT; i++) {
+            (void)mi_heap_visit_blocks(&m->heaps[i], true,
+                                       _PyTracer_VisitHeapBlock, visitor);
+        }
+    }
+    _Py_FOR_EACH_TSTATE_END(interp);
+    for (uint8_t tag = 0; tag < _Py_MIMALLOC_HEAP_COUNT; tag++) {
+        (void)_mi_abandoned_pool_visit_blocks(
+            &interp->mimalloc.abandoned_pool, tag, true,
+            _PyTracer_VisitHeapBlock, visitor);
+    }
+}
+#else
+static inline void
+_PyTracer_VisitHeapsOf(PyInterpreterState *Py_UNUSED(interp),
+                       struct _PyTracer_visitor *Py_UNUSED(visitor))
+{
+}
+#endif
 
 /* Keys that new instances of a class share, or NULL. */
 static inline const void *
@@ -304,10 +382,17 @@ _PyTracer_CachedKeys(const PyObject *op)
     X(pymethodobjects, METHOD, _PyTracer_GC_HEADER)             \
     _PyTracer_LISTS_OF_315(X)
 
+/* Each thread has its own where there is no GIL. */
 static inline const struct _Py_freelist *
-_PyTracer_FirstList(const PyInterpreterState *interp)
+_PyTracer_FirstList(const PyThreadState *tstate)
 {
-    return (const struct _Py_freelist *)&interp->object_state.freelists;
+#ifdef Py_GIL_DISABLED
+    return (const struct _Py_freelist *)
+        &((const _PyThreadStateImpl *)tstate)->freelists;
+#else
+    return (const struct _Py_freelist *)
+        &tstate->interp->object_state.freelists;
+#endif
 }
 
 /* Size of what is not an object. */

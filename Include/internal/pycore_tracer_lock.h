@@ -21,9 +21,10 @@ extern "C" {
 
 enum tracer_lock_rank {
     TRACER_RANK_ALLOCATORS = 1,   // CPython's: what functions are installed
-    TRACER_RANK_HEAD = 2,         // HEAD_LOCK: interpreters and threads
-    TRACER_RANK_STATE = 4,        // the tracer's own
-    TRACER_RANK_LEAF = 8,         // CPython's: of the pending calls
+    TRACER_RANK_WORLD = 2,        // no lock: the world is stopped
+    TRACER_RANK_HEAD = 4,         // HEAD_LOCK: interpreters and threads
+    TRACER_RANK_STATE = 8,        // the tracer's own
+    TRACER_RANK_LEAF = 16,        // CPython's: of the pending calls
 };
 
 #ifdef Py_DEBUG
@@ -150,6 +151,13 @@ _PyTracer_UnlockAllocators(void)
     PyMutex_Unlock(&_PyRuntime.allocators.mutex);
     _PyTracer_LeaveRank(TRACER_RANK_ALLOCATORS);
 }
+
+/* Let no other thread run Python code, as the GIL does where there is one, and
+   this does nothing: for the allocator functions, and what objects are.  Who
+   stops the world waits for each thread to come to where it may stop, so
+   nobody does who holds the tracer's lock or is inside an allocation. */
+PyAPI_FUNC(void) _PyTracer_StopWorld(void);
+PyAPI_FUNC(void) _PyTracer_StartWorld(void);
 
 static inline void
 _PyTracer_LockHead(void)

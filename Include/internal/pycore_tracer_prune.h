@@ -18,6 +18,10 @@ extern "C" {
    locked. */
 extern uint32_t _PyTracer_CaptureOrPrune(PyThreadState *tstate);
 
+/* The same by a walk of the whole stack, see pycore_tracer_walk.h: locked,
+   with or without a GIL.  Where there is none, it prunes as well. */
+extern uint32_t _PyTracer_CaptureAlone(PyThreadState *tstate);
+
 /* Node of the current stack; NONE as above.  The one GIL held, not locked. */
 static inline Py_ALWAYS_INLINE uint32_t
 _PyTracer_Capture(PyThreadState *tstate)

@@ -15,7 +15,7 @@ extern "C" {
 #include <stdint.h>               // int64_t
 
 /* Embedded in its owner, zero-initialised.  Protected by the GIL of the main
-   interpreter. */
+   interpreter, and by a mutex where there is none. */
 struct tracer_trigger {
     int64_t low, high;            // traced memory, bytes: due outside of it
     int64_t deadline;             // monotonic, ns: due after it
@@ -32,11 +32,12 @@ extern void _PyTracer_SetTriggerCall(int (*call)(void *unused));
 
 /* Arm the trigger, or arm it anew: it will be due when the traced memory has
    moved by more than `threshold` bytes (0: never) from what it is now, or
-   `delay` ns (0: never) from now. */
-extern void _PyTracer_ArmTrigger(struct tracer_trigger *trigger,
-                                 int64_t threshold, int64_t delay);
+   `delay` ns (0: never) from now.  Was it armed, or due? */
+extern int _PyTracer_ArmTrigger(struct tracer_trigger *trigger,
+                                int64_t threshold, int64_t delay);
 
-extern void _PyTracer_DisarmTrigger(struct tracer_trigger *trigger);
+/* Was it armed, or due? */
+extern int _PyTracer_DisarmTrigger(struct tracer_trigger *trigger);
 
 /* Begin the call of the trigger that has been due for longest, which disarms
    it; NULL if there is none. */

@@ -49,6 +49,11 @@ struct tracer_pool;
 extern void _PyTracer_ShowPools(
     int (*visit)(const struct tracer_pool *pool, void *arg), void *arg);
 
+/* Call visit() for each block of the object and memory domains of this
+   interpreter, where that can be told; World stopped. */
+PyAPI_FUNC(void) _PyTracer_VisitHeaps(
+    void (*visit)(uintptr_t address, void *arg), void *arg);
+
 #ifdef __cplusplus
 }
 #endif
