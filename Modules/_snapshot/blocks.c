@@ -106,13 +106,8 @@ PyDoc_STRVAR(get_biggest_blocks_doc,
 "A row is (address, size, frames, most recent first).");
 
 static PyObject *
-get_biggest_blocks(PyObject *Py_UNUSED(module), PyObject *args)
+biggest_blocks(PyObject *traces, Py_ssize_t count)
 {
-    PyObject *traces;
-    Py_ssize_t count;
-    if (!PyArg_ParseTuple(args, "On:_get_biggest_blocks", &traces, &count)) {
-        return NULL;
-    }
     struct tracer_snapshot *s = get_blocks(traces);
     if (s == NULL) {
         return NULL;
@@ -143,6 +138,20 @@ get_biggest_blocks(PyObject *Py_UNUSED(module), PyObject *args)
     return Py_BuildValue("KKN", (unsigned long long)s->nblocks, total, rows);
 }
 
+static PyObject *
+get_biggest_blocks(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *traces, *result;
+    Py_ssize_t count;
+    if (!PyArg_ParseTuple(args, "On:_get_biggest_blocks", &traces, &count)) {
+        return NULL;
+    }
+    Py_BEGIN_CRITICAL_SECTION(traces);
+    result = biggest_blocks(traces, count);
+    Py_END_CRITICAL_SECTION();
+    return result;
+}
+
 /* --- By address */
 
 PyDoc_STRVAR(find_block_doc,
@@ -152,13 +161,8 @@ PyDoc_STRVAR(find_block_doc,
 "or None.");
 
 static PyObject *
-find_block(PyObject *Py_UNUSED(module), PyObject *args)
+block_at(PyObject *traces, unsigned long long address)
 {
-    PyObject *traces;
-    unsigned long long address;
-    if (!PyArg_ParseTuple(args, "OK:_find_block", &traces, &address)) {
-        return NULL;
-    }
     struct tracer_snapshot *s = get_blocks(traces);
     if (s == NULL) {
         return NULL;
@@ -171,13 +175,27 @@ find_block(PyObject *Py_UNUSED(module), PyObject *args)
     Py_RETURN_NONE;
 }
 
+static PyObject *
+find_block(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *traces, *result;
+    unsigned long long address;
+    if (!PyArg_ParseTuple(args, "OK:_find_block", &traces, &address)) {
+        return NULL;
+    }
+    Py_BEGIN_CRITICAL_SECTION(traces);
+    result = block_at(traces, address);
+    Py_END_CRITICAL_SECTION();
+    return result;
+}
+
 PyDoc_STRVAR(get_block_sizes_doc,
 "_get_block_sizes($module, traces, /)\n"
 "--\n\n"
 "Get all blocks as a dictionary {address: (size, 1)}.");
 
 static PyObject *
-get_block_sizes(PyObject *Py_UNUSED(module), PyObject *traces)
+block_sizes(PyObject *traces)
 {
     struct tracer_snapshot *s = get_blocks(traces);
     if (s == NULL) {
@@ -197,6 +215,16 @@ get_block_sizes(PyObject *Py_UNUSED(module), PyObject *traces)
         Py_XDECREF(value);
     }
     return sizes;
+}
+
+static PyObject *
+get_block_sizes(PyObject *Py_UNUSED(module), PyObject *traces)
+{
+    PyObject *result;
+    Py_BEGIN_CRITICAL_SECTION(traces);
+    result = block_sizes(traces);
+    Py_END_CRITICAL_SECTION();
+    return result;
 }
 
 static PyMethodDef blocks_functions[] = {

@@ -236,7 +236,7 @@ traces_length(TracesObject *self)
 }
 
 static PyObject *
-traces_item(TracesObject *self, Py_ssize_t i)
+make_item(TracesObject *self, Py_ssize_t i)
 {
     struct tracer_snapshot *s = self->data;
     if (i < 0 || (uint64_t)i >= s->nblocks) {
@@ -254,6 +254,16 @@ traces_item(TracesObject *self, Py_ssize_t i)
         PyLong_FromUnsignedLongLong(block->size),
         _PyTracemalloc_GetFrames(self, block->node),
         nframe == 0 ? Py_NewRef(Py_None) : PyLong_FromUnsignedLong(nframe));
+}
+
+static PyObject *
+traces_item(TracesObject *self, Py_ssize_t i)
+{
+    PyObject *item;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    item = make_item(self, i);
+    Py_END_CRITICAL_SECTION();
+    return item;
 }
 
 static PyObject *
@@ -392,25 +402,53 @@ PyDoc_STRVAR(write_doc,
 "_write($self, fd, meta, /)\n--\n\n"
 "Write a snapshot file to the descriptor.");
 
+/* Without the GIL, a thread has the traces to itself: what is asked for is
+   made, and kept, then. */
+#define LOCKED(FUNCTION)                                                \
+    static PyObject *                                                   \
+    locked_##FUNCTION(PyObject *self, PyObject *args)                   \
+    {                                                                   \
+        PyObject *result;                                               \
+        Py_BEGIN_CRITICAL_SECTION(self);                                \
+        result = FUNCTION((TracesObject *)self, args);                  \
+        Py_END_CRITICAL_SECTION();                                      \
+        return result;                                                  \
+    }
+LOCKED(traces_copy)
+LOCKED(traces_peak)
+LOCKED(traces_filenames)
+LOCKED(_PyTracemalloc_Group)
+LOCKED(_PyTracemalloc_OrderBlocks)
+LOCKED(_PyTracemalloc_Block)
+LOCKED(_PyTracemalloc_CallTree)
+LOCKED(_PyTracemalloc_PinnedArenas)
+LOCKED(_PyTracemalloc_Rename)
+LOCKED(_PyTracemalloc_Filter)
+LOCKED(_PyTracemalloc_FilterLines)
+LOCKED(_PyTracemalloc_SelectLines)
+LOCKED(_PyTracemalloc_Select)
+LOCKED(_PyTracemalloc_Fold)
+LOCKED(_PyTracemalloc_Write)
+
 #define METHOD(NAME, FUNCTION, FLAGS, DOC) \
     {NAME, (PyCFunction)(void (*)(void))FUNCTION, FLAGS, DOC}
 
 static PyMethodDef traces_methods[] = {
-    METHOD("copy", traces_copy, METH_NOARGS, copy_doc),
-    METHOD("_peak", traces_peak, METH_NOARGS, peak_doc),
-    METHOD("_filenames", traces_filenames, METH_NOARGS, filenames_doc),
-    METHOD("_group", _PyTracemalloc_Group, METH_VARARGS, group_doc),
-    METHOD("_order_blocks", _PyTracemalloc_OrderBlocks, METH_NOARGS, NULL),
-    METHOD("_block", _PyTracemalloc_Block, METH_O, NULL),
-    METHOD("_call_tree", _PyTracemalloc_CallTree, METH_NOARGS, NULL),
-    METHOD("_pinned_arenas", _PyTracemalloc_PinnedArenas, METH_O, NULL),
-    METHOD("_rename", _PyTracemalloc_Rename, METH_O, NULL),
-    METHOD("_filter", _PyTracemalloc_Filter, METH_O, NULL),
-    METHOD("_filter_lines", _PyTracemalloc_FilterLines, METH_O, NULL),
-    METHOD("_select_lines", _PyTracemalloc_SelectLines, METH_O, NULL),
-    METHOD("_select", _PyTracemalloc_Select, METH_O, NULL),
-    METHOD("_fold", _PyTracemalloc_Fold, METH_VARARGS, NULL),
-    METHOD("_write", _PyTracemalloc_Write, METH_VARARGS, write_doc),
+    METHOD("copy", locked_traces_copy, METH_NOARGS, copy_doc),
+    METHOD("_peak", locked_traces_peak, METH_NOARGS, peak_doc),
+    METHOD("_filenames", locked_traces_filenames, METH_NOARGS, filenames_doc),
+    METHOD("_group", locked__PyTracemalloc_Group, METH_VARARGS, group_doc),
+    METHOD("_order_blocks", locked__PyTracemalloc_OrderBlocks, METH_NOARGS, NULL),
+    METHOD("_block", locked__PyTracemalloc_Block, METH_O, NULL),
+    METHOD("_call_tree", locked__PyTracemalloc_CallTree, METH_NOARGS, NULL),
+    METHOD("_pinned_arenas", locked__PyTracemalloc_PinnedArenas, METH_O, NULL),
+    METHOD("_rename", locked__PyTracemalloc_Rename, METH_O, NULL),
+    METHOD("_filter", locked__PyTracemalloc_Filter, METH_O, NULL),
+    METHOD("_filter_lines", locked__PyTracemalloc_FilterLines, METH_O, NULL),
+    METHOD("_select_lines", locked__PyTracemalloc_SelectLines, METH_O, NULL),
+    METHOD("_select", locked__PyTracemalloc_Select, METH_O, NULL),
+    METHOD("_fold", locked__PyTracemalloc_Fold, METH_VARARGS, NULL),
+    METHOD("_write", locked__PyTracemalloc_Write, METH_VARARGS, write_doc),
     {NULL}
 };
 
@@ -559,7 +597,16 @@ PyInit__tracemalloc_snapshot(void)
         return PyErr_NoMemory();
     }
     PyObject *module = PyModule_Create(&module_def);
-    if (module != NULL && add_types(module) < 0) {
+    if (module == NULL) {
+        return NULL;
+    }
+#ifdef Py_GIL_DISABLED
+    if (PyUnstable_Module_SetGIL(module, Py_MOD_GIL_NOT_USED) < 0) {
+        Py_DECREF(module);
+        return NULL;
+    }
+#endif
+    if (add_types(module) < 0) {
         Py_CLEAR(module);
     }
     return module;

@@ -8,6 +8,11 @@
 #include "Python.h"
 #include "snapshot.h"
 
+#ifndef Py_BEGIN_CRITICAL_SECTION  // before CPython 3.13
+#  define Py_BEGIN_CRITICAL_SECTION(OP) {
+#  define Py_END_CRITICAL_SECTION() }
+#endif
+
 /* Python objects of texts, locations and nodes are made when first asked
    for, and kept, so that equal tracebacks are one tuple. */
 typedef struct {
