@@ -1,6 +1,11 @@
 /* Support of the tracer's tests, see _testtracer.h. */
 
+#ifndef Py_BUILD_CORE_BUILTIN
+#  define Py_BUILD_CORE_MODULE 1
+#endif
+
 #include "Python.h"
+#include "pycore_tracer_compat.h" // _PyTracer_NeedsNoGil()
 #include "_testtracer.h"
 
 static struct PyModuleDef module_def = {
@@ -23,6 +28,9 @@ PyInit__testtracer(void)
                             _TestTracer_FrameFunctions,
                             _TestTracer_WrapFunctions};
     PyObject *module = PyModule_Create(&module_def);
+    if (module != NULL && _PyTracer_NeedsNoGil(module) < 0) {
+        Py_CLEAR(module);
+    }
     for (size_t i = 0; module != NULL && i < Py_ARRAY_LENGTH(parts); i++) {
         if (PyModule_AddFunctions(module, parts[i]) < 0) {
             Py_CLEAR(module);

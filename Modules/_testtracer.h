@@ -53,10 +53,10 @@ extern uint64_t _TestTracer_HashPath(const struct tracer_place *places,
 
 #define MAX_FRAMES 1000           // of a path
 
-/* --- _testtracer_walk.c: CPython's free lists and pools.  GIL held; these
-   do not allocate. */
+/* --- _testtracer_walk.c: CPython's free lists and heap.  GIL held, or the
+   world stopped; these do not allocate. */
 
-/* A block that is on a free list of the main interpreter. */
+/* A block that is on a free list of this interpreter. */
 struct parked_block {
     uintptr_t address;
     int kind;                     // enum _PyTracer_freelist
@@ -66,8 +66,9 @@ struct parked_block {
 extern size_t _TestTracer_WalkFreelists(struct parked_block *blocks,
                                         size_t n);
 
-/* Call visit() for each small block that is allocated. */
-extern void _TestTracer_WalkPools(void (*visit)(uintptr_t address, void *arg),
-                                  void *arg);
+/* Call visit() for each block of a pool that is allocated; without the GIL for
+   each block of the object and memory domains. */
+extern void _TestTracer_WalkBlocks(void (*visit)(uintptr_t address, void *arg),
+                                   void *arg);
 
 #endif /* !TESTTRACER_H */

@@ -10,6 +10,7 @@
 #include "pycore_dict.h"          // PyDictKeysObject
 #include "pycore_tracer_compat.h" // _PyTracer_LISTS()
 #include "pycore_tracer_count.h"
+#include "pycore_tracer_lock.h"   // _PyTracer_StopWorld()
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_visit.h"
 #include "_testtracer.h"
@@ -85,14 +86,40 @@ compare_path(struct differences *d, const struct tracer_block *seen,
     }
 }
 
-/* The keys of a small dictionary are no object: nobody but the tracer sees
-   where they come from their free list. */
+#ifdef _PyTracer_LISTS
+static int
+is_writer(const struct block *block, enum _PyTracer_freelist kind)
+{
+    return kind < _PyTracer_HAS_FREELISTS && block->kind == TRACER_MEMORY
+           && block->size == _PyTracer_WriterSize(kind);
+}
+
+/* Stacks of the collector, and what makes strings. */
+static int
+is_other_memory(const struct block *block)
+{
+    return (block->kind == TRACER_RAW
+            && block->size == sizeof(_PyObjectStackChunk))
+           || is_writer(block, _PyTracer_UNICODE_WRITER)
+           || is_writer(block, _PyTracer_BYTES_WRITER);
+}
+#else
+static int
+is_other_memory(const struct block *Py_UNUSED(block))
+{
+    return 0;
+}
+#endif
+
+/* The keys of a small dictionary are no object, and there are others: nobody
+   but the tracer sees where they come from their free list. */
 static int
 is_keys(const struct block *block)
 {
-    return block->kind == TRACER_MEMORY
-           && block->size == sizeof(PyDictKeysObject) + 8
-                             + 5 * sizeof(PyDictUnicodeEntry);
+    return is_other_memory(block)
+           || (block->kind == TRACER_MEMORY
+               && block->size == sizeof(PyDictKeysObject) + 8
+                                 + 5 * sizeof(PyDictUnicodeEntry));
 }
 
 /* A hidden thread may have taken keys from their free list, and what it makes
@@ -223,6 +250,7 @@ differences_object(const struct differences *d)
 static PyObject *
 compare(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
 {
+    _PyTracer_StopWorld();
     struct differences d = {0};
     struct comparison c = {.d = &d, .nnodes = _PyTracer_CountNodes()};
     struct parked_block *parked = walk_freelists(&c.nparked);
@@ -238,6 +266,7 @@ compare(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
     free(c.blocks_of);
     free(c.matched);
     free(parked);
+    _PyTracer_StartWorld();
     if (!tracing) {
         PyErr_SetString(PyExc_RuntimeError, "tracing is off");
         return NULL;
@@ -269,6 +298,7 @@ tally_block(const struct tracer_block *block, void *arg)
 static PyObject *
 check_counters(PyObject *Py_UNUSED(module), PyObject *get_traced_memory)
 {
+    _PyTracer_StopWorld();
     struct differences d = {0};
     uint32_t nnodes = _PyTracer_CountNodes();
     struct tally t = {calloc(nnodes + 1, sizeof(int64_t)),
@@ -282,6 +312,7 @@ check_counters(PyObject *Py_UNUSED(module), PyObject *get_traced_memory)
     free(t.bytes_of);
     long long current, peak;
     PyObject *memory = PyObject_CallNoArgs(get_traced_memory);
+    _PyTracer_StartWorld();
     if (memory == NULL || !PyArg_ParseTuple(memory, "LL", &current, &peak)) {
         Py_XDECREF(memory);
         return NULL;
@@ -319,6 +350,7 @@ count_untraced(struct count *count)
     for (size_t i = 0; i < BOOKS_SIZE; i++) {
         struct block *b = &books->blocks[i];
         count->untraced += b->address != 0 && !b->seen
+                           && b->kind != TRACER_RAW
                            && (b->old || may_be_hidden(b));
         b->seen = 0;
     }
@@ -340,8 +372,10 @@ count_blocks(PyObject *Py_UNUSED(module), PyObject *getallocatedblocks)
     Py_ssize_t all = PyLong_AsSsize_t(number);
     Py_DECREF(number);
     struct count count = {0};
+    _PyTracer_StopWorld();
     (void)_PyTracer_VisitBlocks(count_block, &count);
     count_untraced(&count);
+    _PyTracer_StartWorld();
     return Py_BuildValue("nnnnn", all, count.live, count.parked,
                          count.untraced, books->unknown_freed);
 }

@@ -12,7 +12,8 @@
    tracer of references tells of the new object.
 
    Small blocks from before the oracle are in the books, too, by a walk of
-   pymalloc's pools: old, their size known if the tracer knows it. */
+   pymalloc's pools: old, their size known if the tracer knows it.  Without the
+   GIL so are big ones, by a walk of mimalloc's heaps. */
 
 #ifndef Py_BUILD_CORE_BUILTIN
 #  define Py_BUILD_CORE_MODULE 1
@@ -22,6 +23,7 @@
 #include "Python.h"
 #include "pycore_tracer_compat.h"
 #include "pycore_object.h"        // _PyType_PreHeaderSize()
+#include "pycore_tracer_lock.h"   // _PyTracer_StopWorld()
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_visit.h"
 #include "_testtracer.h"
@@ -301,15 +303,32 @@ visit_small(uintptr_t address, void *Py_UNUSED(arg))
     add_old(address, UNKNOWN_SIZE, TRACER_OBJECT);
 }
 
+/* Blocks of the raw domain may be on a free list: chunks of object stacks. */
+static void
+add_parked(void)
+{
+    size_t n = _TestTracer_WalkFreelists(NULL, 0);
+    struct parked_block *parked = malloc(n * sizeof(*parked) + 1);
+    assert(parked != NULL);
+    (void)_TestTracer_WalkFreelists(parked, n);
+    for (size_t i = 0; i < n; i++) {
+        add_old(parked[i].address, UNKNOWN_SIZE, TRACER_RAW);
+    }
+    free(parked);
+}
+
 static void
 begin_books(void)
 {
+    _PyTracer_StopWorld();
     memset(books->blocks, 0, BOOKS_SIZE * sizeof(struct block));
     used = 0;
     (void)_PyTracer_VisitBlocks(visit_old, NULL);
-    _TestTracer_WalkPools(visit_small, NULL);
+    _TestTracer_WalkBlocks(visit_small, NULL);
+    add_parked();
     books->unknown_freed = 0;
     books->hidden = 0;
+    _PyTracer_StartWorld();
 }
 
 /* install(nframe): from now on keep books, of nframe frames. */

@@ -1,9 +1,8 @@
-/* What is on CPython's free lists, and which blocks pymalloc has handed out,
-   by a walk of the lists and pools themselves.
+/* What is on CPython's free lists, and which blocks the allocator has handed
+   out, by a walk of the lists and of pymalloc's pools or mimalloc's heaps.
 
    Not here: the lists of a deque, of a profiler and of the asyncio module,
-   which are private to their modules.  HAMT nodes and the object stacks of the
-   free-threaded collector have no list in a build with the GIL. */
+   which are private to their modules. */
 
 #ifndef Py_BUILD_CORE_BUILTIN
 #  define Py_BUILD_CORE_MODULE 1
@@ -15,7 +14,9 @@
 #include "pycore_genobject.h"     // PyAsyncGenASend
 #include "pycore_interp.h"        // PyInterpreterState
 #include "pycore_obmalloc.h"      // struct pool_header
+#include "pycore_pystate.h"       // _Py_FOR_EACH_TSTATE_BEGIN()
 #include "pycore_tracer_compat.h" // _PyTracer_LISTS()
+#include "pycore_tracer_visit.h"
 #include "_testtracer.h"
 
 struct walk {
@@ -37,7 +38,7 @@ found(struct walk *w, const void *block, int kind)
 static void
 found_gc(struct walk *w, const void *op, int kind)
 {
-    found(w, (const char *)op - sizeof(PyGC_Head), kind);
+    found(w, (const char *)op - _PyTracer_GC_HEADER, kind);
 }
 
 static void
@@ -74,6 +75,23 @@ walk_lists(struct walk *w, const struct _Py_freelists *lists)
     _PyTracer_LISTS(WALK)
 #undef WALK
 }
+
+#if _PyTracer_HAS_GIL
+static void
+walk_all_lists(struct walk *w, PyInterpreterState *interp)
+{
+    walk_lists(w, &interp->object_state.freelists);
+}
+#else
+static void
+walk_all_lists(struct walk *w, PyInterpreterState *interp)
+{
+    _Py_FOR_EACH_TSTATE_BEGIN(interp, t) {
+        walk_lists(w, &((_PyThreadStateImpl *)t)->freelists);
+    }
+    _Py_FOR_EACH_TSTATE_END(interp);
+}
+#endif
 #elif defined(WITH_FREELISTS)
 static void
 walk_tuples(struct walk *w, const struct _Py_tuple_freelist *tuples)
@@ -134,7 +152,7 @@ _TestTracer_WalkFreelists(struct parked_block *blocks, size_t n)
     PyInterpreterState *interp = PyInterpreterState_Get();
     walk_memory_errors(&w, interp);
 #ifdef _PyTracer_LISTS
-    walk_lists(&w, &interp->object_state.freelists);
+    walk_all_lists(&w, interp);
 #elif defined(WITH_FREELISTS)
     const struct _Py_object_freelists *lists = &interp->object_state.freelists;
     walk_tuples(&w, &lists->tuples);
@@ -144,7 +162,7 @@ _TestTracer_WalkFreelists(struct parked_block *blocks, size_t n)
     return w.n;
 }
 
-/* --- Pools */
+/* --- Blocks */
 
 static void
 walk_pool(const struct pool_header *pool,
@@ -167,8 +185,8 @@ walk_pool(const struct pool_header *pool,
     }
 }
 
-void
-_TestTracer_WalkPools(void (*visit)(uintptr_t address, void *arg), void *arg)
+static void
+walk_pools(void (*visit)(uintptr_t address, void *arg), void *arg)
 {
     const struct _obmalloc_state *state = PyInterpreterState_Get()->obmalloc;
     for (size_t i = 0; i < state->mgmt.maxarenas; i++) {
@@ -180,5 +198,16 @@ _TestTracer_WalkPools(void (*visit)(uintptr_t address, void *arg), void *arg)
         for (; pool < (uintptr_t)arena->pool_address; pool += POOL_SIZE) {
             walk_pool((const struct pool_header *)pool, visit, arg);
         }
+    }
+}
+
+void
+_TestTracer_WalkBlocks(void (*visit)(uintptr_t address, void *arg), void *arg)
+{
+    if (_PyTracer_HAS_GIL) {
+        walk_pools(visit, arg);
+    }
+    else {
+        _PyTracer_VisitHeaps(visit, arg);
     }
 }

@@ -13,6 +13,12 @@ SANITIZED = check_sanitizer(address=True, memory=True, thread=True)
 # CPython 3.15.0rc1 gives up a reference too many where a dictionary cannot be
 # made, and crashes a bit later: under its own tracemalloc, too.
 CRASHES_WITHOUT_MEMORY = (3, 15) <= sys.version_info < (3, 15, 0, 'final')
+# Values of PYTHONMALLOC: where small objects are by default, and all others
+# that the build has.  Without the GIL they have to be in mimalloc's heaps.
+FREE_THREADED = bool(sysconfig.get_config_var('Py_GIL_DISABLED'))
+ALLOCATOR = 'mimalloc' if FREE_THREADED else 'pymalloc'
+ALLOCATORS = (('mimalloc', 'mimalloc_debug') if FREE_THREADED else
+              ('pymalloc', 'pymalloc_debug', 'malloc'))
 SLOW = os.environ.get('PYTRACEMALLOC_SLOW') == '1'
 
 # The end of a program that calls its work(n) for each n that it reads, and

@@ -9,7 +9,7 @@ import unittest
 import _tracemalloc
 from test.support import import_helper, script_helper
 from test.test_pytracemalloc import bad_input
-from test.test_pytracemalloc.helpers import Tracing
+from test.test_pytracemalloc.helpers import ALLOCATORS, Tracing
 
 
 STOCK = pathlib.Path(sys.executable).parents[1] / 'unpatched/obj/python'
@@ -103,7 +103,7 @@ class ArgumentTests(unittest.TestCase):
         # Who wrapped them while tracing was on puts them back, tracing off.
         import_helper.import_module('_testcapi')
         for nframe in '1', '25':
-            for malloc in 'pymalloc', 'malloc', 'debug':
+            for malloc in *ALLOCATORS, 'debug':
                 script_helper.assert_python_ok('-c', PUT_BACK, nframe,
                                                PYTHONMALLOC=malloc)
 

@@ -6,7 +6,7 @@ import sys
 import unittest
 
 from test.support import check_sanitizer, import_helper, requires_fork
-from test.test_pytracemalloc.helpers import SLOW
+from test.test_pytracemalloc.helpers import ALLOCATOR, SLOW
 
 import_helper.import_module('_testtracer')
 
@@ -124,7 +124,7 @@ class ForkTests(unittest.TestCase):
         # A watchdog of its own would be a second thread.
         process = subprocess.run(
             [sys.executable, '-c', BEGIN + code, str(SECONDS), *args],
-            env=os.environ | {'PYTHONMALLOC': 'pymalloc'}, text=True,
+            env=os.environ | {'PYTHONMALLOC': ALLOCATOR}, text=True,
             stderr=subprocess.PIPE, timeout=SECONDS + 60)
         self.assertEqual((process.returncode, process.stderr), (0, ''))
 

@@ -11,7 +11,8 @@ import unittest
 import warnings
 
 from test.support import import_helper
-from test.test_pytracemalloc.helpers import FLAVOUR, Tracing, live_at, line_of
+from test.test_pytracemalloc.helpers import (
+    FLAVOUR, FREE_THREADED, Tracing, line_of, live_at)
 
 _testtracer = import_helper.import_module('_testtracer')
 
@@ -27,7 +28,7 @@ KEPT = {'slice': 1, 'memory_error': 16, 'deque_block': 16, 'list_iter': 10,
         'c_method': 16, 'method': 20}
 # What they hold is never the program's for longer than a call.
 INNER = {'tuple', 'profiler', 'object_stack', 'unicode_writer', 'bytes_writer'}
-GC_HEADER = 16
+GC_HEADER = 0 if FREE_THREADED else 16
 
 
 class Kept:
@@ -500,6 +501,7 @@ class FreelistTests(unittest.TestCase):
         self.assertLess(max(used, again_used), 5)
         self.assertEqual(gone, 0)
 
+    @unittest.skipIf(FREE_THREADED, 'the collector has object stacks')
     def test_an_object_stack_and_hamt_have_nothing_parked(self):
         # The chunks of object stacks belong to the collector without the GIL,
         # and HAMT nodes have no free list in 3.13.

@@ -8,7 +8,8 @@ import unittest
 
 from pytracemalloc.client import Client
 from test.support import script_helper, threading_helper
-from test.test_pytracemalloc.helpers import FLAVOUR, WORK_WHEN_TOLD
+from test.test_pytracemalloc.helpers import (
+    ALLOCATORS, FLAVOUR, FREE_THREADED, WORK_WHEN_TOLD)
 
 # Runs work() in a hidden thread, or shows that it makes a difference.
 WORK = '''
@@ -367,7 +368,7 @@ class HiddenThreadTests(unittest.TestCase):
 
     def run_script(self, code):
         for limit in '1', '25', 'full':
-            for allocator in 'pymalloc', 'malloc', 'pymalloc_debug':
+            for allocator in ALLOCATORS:
                 with self.subTest(limit=limit, allocator=allocator):
                     script_helper.assert_python_ok(
                         '-c', code, limit, PYTHONMALLOC=allocator)
@@ -431,6 +432,8 @@ class LookingTests(unittest.TestCase):
                 client.ask('statistics', key=key)
             client.ask('snapshot', path=self.path, force=True)
 
+    @unittest.skipIf(FREE_THREADED, 'the stacks of the collector, 2 KiB each, '
+                     'are of the thread that happens to collect')
     def test_control_socket(self):
         directory = self.enterContext(tempfile.TemporaryDirectory())
         self.socket = os.path.join(directory, 'c.sock')
@@ -448,6 +451,8 @@ class LookingTests(unittest.TestCase):
         rows = [row.split() for row in said[STEPS + 1:]]
         return [row[1:] for row in rows if row[0] == line]
 
+    @unittest.skipIf(FREE_THREADED, 'the stacks of the collector, 2 KiB each, '
+                     'are of the thread that happens to collect')
     def test_what_serves_is_not_in_the_way(self):
         directory = self.enterContext(tempfile.TemporaryDirectory())
         for limit in '1', 'full':

@@ -2,7 +2,8 @@
 import unittest
 
 from test.support import import_helper, script_helper, threading_helper
-from test.test_pytracemalloc.helpers import SLOW
+from test.test_pytracemalloc.helpers import (
+    ALLOCATOR, ALLOCATORS, FREE_THREADED, SLOW)
 
 import_helper.import_module('_interpreters')
 
@@ -331,17 +332,17 @@ class ManyGilsTests(unittest.TestCase):
 
     def test_a_snapshot_while_an_interpreter_ends(self):
         script_helper.assert_python_ok('-c', LOOK, str(SECONDS),
-                                       PYTHONMALLOC='pymalloc')
+                                       PYTHONMALLOC=ALLOCATOR)
 
     def test_tables_do_not_outlive_their_interpreter(self):
         script_helper.assert_python_ok('-c', MEMORY,
                                        str(200 if SLOW else 30),
-                                       PYTHONMALLOC='pymalloc')
+                                       PYTHONMALLOC=ALLOCATOR)
 
     def test_what_is_left_behind(self):
         for config in 'isolated', 'shared', 'legacy':
             for limit in '1', '25', 'full':
-                for memory in 'pymalloc', 'pymalloc_debug', 'malloc':
+                for memory in ALLOCATORS:
                     with self.subTest(config=config, limit=limit,
                                       memory=memory):
                         script_helper.assert_python_ok(
@@ -349,7 +350,7 @@ class ManyGilsTests(unittest.TestCase):
 
     def test_alarms_and_measures_with_several_gils(self):
         script_helper.assert_python_ok('-c', RING, str(SECONDS),
-                                       PYTHONMALLOC='pymalloc')
+                                       PYTHONMALLOC=ALLOCATOR)
 
 
 @threading_helper.requires_working_threading()
@@ -358,7 +359,7 @@ class OneGilTests(unittest.TestCase):
 
     def run_script(self, code, *args):
         script_helper.assert_python_ok('-c', ONE_GIL + code, *args,
-                                       PYTHONMALLOC='pymalloc')
+                                       PYTHONMALLOC=ALLOCATOR)
 
     def test_time(self):
         self.run_script(TIME)
@@ -366,6 +367,7 @@ class OneGilTests(unittest.TestCase):
     def test_captures(self):
         self.run_script(CAPTURE)
 
+    @unittest.skipIf(FREE_THREADED, 'there is no GIL to count')
     def test_which_interpreters_count(self):
         self.run_script(COUNT)
 

@@ -12,7 +12,7 @@ import sys
 import unittest
 
 from test.support import import_helper
-from test.test_pytracemalloc.helpers import FLAVOUR, SLOW
+from test.test_pytracemalloc.helpers import ALLOCATOR, ALLOCATORS, FLAVOUR, SLOW
 
 import_helper.import_module('_testtracer')
 
@@ -97,7 +97,7 @@ def run(program, *args, options=(), **env):
     result = subprocess.run(
         [sys.executable, *options, '-c', program, *args], text=True,
         capture_output=True,
-        env=os.environ | {'PYTHONHASHSEED': '1', 'PYTHONMALLOC': 'pymalloc'}
+        env=os.environ | {'PYTHONHASHSEED': '1', 'PYTHONMALLOC': ALLOCATOR}
         | env)
     if result.returncode or result.stderr:
         raise AssertionError(result.stderr or f'exit {result.returncode}')
@@ -172,7 +172,7 @@ class BothWaysTests(unittest.TestCase):
         for nframe in 1, 25:
             fused, = run(COUNT, str(nframe))
             self.assertGreater(len(fused), 80)
-            for malloc in 'pymalloc_debug', 'malloc', 'malloc_debug':
+            for malloc in {*ALLOCATORS[1:], 'debug'}:
                 with self.subTest(nframe=nframe, malloc=malloc):
                     general, = run(COUNT, str(nframe), PYTHONMALLOC=malloc)
                     self.assertEqual(general, fused)

@@ -5,7 +5,7 @@ import unittest
 import _tracemalloc
 from test.support import import_helper, script_helper
 from test.test_pytracemalloc.helpers import (
-    CRASHES_WITHOUT_MEMORY, Tracing, program)
+    CRASHES_WITHOUT_MEMORY, FREE_THREADED, Tracing, program)
 
 _testcapi = import_helper.import_module('_testcapi')
 _testtracer = import_helper.import_module('_testtracer')
@@ -121,6 +121,7 @@ class OwnMemoryTests(PressureCase):
         self.assertGreater(untraced, 6000)
         self.assertGreater(more, untraced)
 
+    @unittest.skipIf(FREE_THREADED, 'mimalloc has no pools')
     def test_a_pool_without_a_table(self):
         # Its blocks are untraced, but for those that are tracked: these have
         # a record in the map, where their free looks.
@@ -179,6 +180,8 @@ class ProgramMemoryTests(PressureCase):
                            self.never_fail)
             _testcapi.remove_mem_hooks()
 
+    @unittest.skipIf(FREE_THREADED,
+                     'mimalloc asks nothing of the raw domain')
     def test_below_the_fused_functions(self):
         _testtracer.wrap_raw()
         for nframe in 1, 5, 'full':
@@ -208,6 +211,8 @@ class ProgramMemoryTests(PressureCase):
         return [trace for trace in tracemalloc._get_traces()
                 if trace[1] == size + 1 and trace[2][0][0] == __file__]
 
+    @unittest.skipIf(FREE_THREADED,
+                     'mimalloc asks nothing of the raw domain')
     def test_a_failed_realloc_is_undone(self):
         _testtracer.wrap_raw()
         for size in 2000, 300:
@@ -217,6 +222,8 @@ class ProgramMemoryTests(PressureCase):
                 self.assertEqual(len(before), 1)
                 self.assertEqual(before, after)
 
+    @unittest.skipIf(FREE_THREADED,
+                     'mimalloc asks nothing of the raw domain')
     def test_a_failed_realloc_while_traces_are_cleared(self):
         _testtracer.wrap_raw()
         with Tracing(2):
@@ -226,6 +233,7 @@ class ProgramMemoryTests(PressureCase):
         self.assertEqual(len(before), 1)
         self.assertEqual(after, [])
 
+    @unittest.skipIf(FREE_THREADED, 'mimalloc has no pools')
     def test_no_arena(self):
         # What pymalloc cannot serve comes from the raw domain: small blocks
         # that no pool holds.  For good, so in a process of its own.

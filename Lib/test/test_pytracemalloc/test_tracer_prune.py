@@ -7,7 +7,7 @@ import sys
 import unittest
 
 from test.support import import_helper
-from test.test_pytracemalloc.helpers import FLAVOUR, SLOW
+from test.test_pytracemalloc.helpers import ALLOCATOR, FLAVOUR, SLOW
 
 import_helper.import_module('_testtracer')
 
@@ -121,7 +121,7 @@ def run(script, *args, options=()):
     result = subprocess.run(
         [sys.executable, *options, '-c', script, *args], text=True,
         capture_output=True,
-        env=os.environ | {'PYTHONHASHSEED': '1', 'PYTHONMALLOC': 'pymalloc'})
+        env=os.environ | {'PYTHONHASHSEED': '1', 'PYTHONMALLOC': ALLOCATOR})
     if result.returncode or result.stderr:
         raise AssertionError(result.stderr or f'exit {result.returncode}')
     return json.loads(result.stdout)

@@ -5,7 +5,7 @@ import unittest
 from test.support import check_sanitizer, import_helper, script_helper
 from test.support import threading_helper
 from test.test_pytracemalloc.fetched import packages
-from test.test_pytracemalloc.helpers import SLOW
+from test.test_pytracemalloc.helpers import ALLOCATOR, SLOW
 
 import_helper.import_module('_testtracer')
 import_helper.import_module('_interpreters')
@@ -22,7 +22,7 @@ class SoakTests(unittest.TestCase):
             with self.subTest(seed=seed):
                 script_helper.assert_python_ok(
                     '-m', 'test.test_pytracemalloc.soak', mode, str(seed),
-                    str(SECONDS), *more, PYTHONMALLOC='pymalloc',
+                    str(SECONDS), *more, PYTHONMALLOC=ALLOCATOR,
                     **environment)
 
     def test_started_and_stopped(self):

@@ -6,7 +6,7 @@ import tracemalloc
 import unittest
 
 from test.support import import_helper, script_helper, threading_helper
-from test.test_pytracemalloc.helpers import SLOW
+from test.test_pytracemalloc.helpers import ALLOCATOR, SLOW
 
 _testtracer = import_helper.import_module('_testtracer')
 
@@ -190,11 +190,11 @@ class ThreadTests(unittest.TestCase):
     def test_start_stop_clear_fork_under_32_threads(self):
         seed = random.randrange(1 << 32)
         script_helper.assert_python_ok('-c', SWITCH, str(seed), str(SECONDS),
-                                       PYTHONMALLOC='pymalloc')
+                                       PYTHONMALLOC=ALLOCATOR)
 
     def test_interpreters_with_a_gil_of_their_own(self):
         import_helper.import_module('_interpreters')
-        script_helper.assert_python_ok('-c', OWN_GIL, PYTHONMALLOC='pymalloc')
+        script_helper.assert_python_ok('-c', OWN_GIL, PYTHONMALLOC=ALLOCATOR)
 
     def test_python_threads_start_and_stop(self):
         done = threading.Event()

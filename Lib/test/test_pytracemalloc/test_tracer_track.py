@@ -14,8 +14,8 @@ import unittest
 import _tracemalloc
 from test import support
 from test.support import import_helper, script_helper
-from test.test_pytracemalloc.helpers import (DEBUG_HOOKS, FLAVOUR,
-                                             Tracing)
+from test.test_pytracemalloc.helpers import (
+    ALLOCATOR, DEBUG_HOOKS, FLAVOUR, FREE_THREADED, Tracing)
 
 _testcapi = import_helper.import_module('_testcapi')
 _testinternalcapi = import_helper.import_module('_testinternalcapi')
@@ -211,10 +211,12 @@ class TrackTests(unittest.TestCase):
             support.wait_process(pid, exitcode=0)
             self.assertEqual(sizes(12_345), [12_345])
 
+    @unittest.skipIf(FREE_THREADED,
+                     'mimalloc asks nothing of the raw domain')
     def test_failed_realloc(self):
         # In a process of its own: raw requests are to fail.
         script_helper.assert_python_ok('-c', FAILED_REALLOC,
-                                       PYTHONMALLOC='pymalloc')
+                                       PYTHONMALLOC=ALLOCATOR)
 
     def test_no_memory(self):
         objects = [bytes(2 + i % 400) for i in range(5000)]
@@ -235,6 +237,7 @@ class TrackTests(unittest.TestCase):
             self.check_counters()
             self.assertEqual(sizes(12_345), [])
 
+    @unittest.skipIf(FREE_THREADED, 'mimalloc has no pools')
     @unittest.skipIf(DEBUG_HOOKS, 'debug hooks make blocks larger')
     def test_what_is_left_at_the_end_of_a_pool(self):
         # Too small for a block, but a multiple of their size from the first;
@@ -265,7 +268,7 @@ class TrackTests(unittest.TestCase):
         for gil in 'shared', 'own':
             with self.subTest(gil=gil):
                 script_helper.assert_python_ok('-c', OTHER_INTERPRETER, gil,
-                                               PYTHONMALLOC='pymalloc')
+                                               PYTHONMALLOC=ALLOCATOR)
 
 
 FAILED_REALLOC = '''

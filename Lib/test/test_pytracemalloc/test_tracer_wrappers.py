@@ -2,7 +2,7 @@
 import unittest
 
 from test.support import import_helper, script_helper
-from test.test_pytracemalloc.helpers import SLOW
+from test.test_pytracemalloc.helpers import ALLOCATOR, ALLOCATORS, SLOW
 
 import_helper.import_module('_testtracer')
 SECONDS = 10 if SLOW else 2
@@ -159,13 +159,13 @@ if what != 'switch':
 
 class WrapperTests(unittest.TestCase):
 
-    def run_script(self, code, *args, memory='pymalloc'):
+    def run_script(self, code, *args, memory=ALLOCATOR):
         script_helper.assert_python_ok('-c', BEGIN + code, *args,
                                        PYTHONMALLOC=memory)
 
     def test_put_back_after_stop(self):
         for domain in 'raw', 'mem', 'obj':
-            for memory in 'pymalloc', 'pymalloc_debug', 'malloc':
+            for memory in ALLOCATORS:
                 for limit in '1', '25':
                     with self.subTest(domain=domain, memory=memory,
                                       limit=limit):
@@ -174,7 +174,7 @@ class WrapperTests(unittest.TestCase):
 
     def test_below(self):
         for domain in 'raw', 'mem', 'obj':
-            for memory in 'pymalloc', 'pymalloc_debug', 'malloc':
+            for memory in ALLOCATORS:
                 with self.subTest(domain=domain, memory=memory):
                     self.run_script(BELOW, domain, memory=memory)
 
@@ -191,7 +191,7 @@ class WrapperTests(unittest.TestCase):
 
     def test_others_ask_what_is_installed(self):
         for what in 'switch', 'watch', 'interpreter':
-            for memory in 'pymalloc', 'malloc':
+            for memory in ALLOCATORS:
                 with self.subTest(what=what, memory=memory):
                     self.run_script(ASK, what, str(SECONDS), memory=memory)
 
