@@ -201,8 +201,7 @@ class ReferenceTests(unittest.TestCase):
         real = set(re.findall(r'AS_HELP_STRING\(\[(--[\w-]+\w)', source))
         real |= {f'--{kind.lower()}-{name}' for kind, name in re.findall(
             r'^CPYTHON_ARG_(ENABLE|WITH)\(\[([\w-]+)', source, re.M)}
-        # --disable-gil is there to be refused.
-        real -= {'--enable', '--with', '--disable-gil'}
+        real -= {'--enable', '--with'}
         readme = (TOP / 'README.md').read_text(encoding='utf-8')
         rows = re.findall(r'^\| (`--.+?) \|', readme, re.M)
         documented = set(OPTION_STRING.findall('\n'.join(rows)))
