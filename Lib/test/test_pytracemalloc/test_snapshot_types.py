@@ -1,6 +1,7 @@
 """Types whose layout changes from one series to the next: what belongs to an
 object is what sys.getsizeof() says, and nothing of it stays."""
 
+import builtins
 import sys
 import tracemalloc
 import unittest
@@ -74,6 +75,26 @@ class TypeTest(unittest.TestCase):
                 'bytes': (sys.getsizeof(taken), 1)})
             del made, taken
             self.assertEqual(sizes_of(make), {})
+
+    @unittest.skipUnless(hasattr(builtins, 'frozendict'),
+                         'frozendict is new in 3.15')
+    def test_frozendict(self):
+        given = {f'key {number}': number for number in range(100)}
+
+        def make():
+            return frozendict(given)                            # noqa: F821
+        self.check(make, 'frozendict', '<dict keys>')
+
+        def make():
+            return frozendict(given) | {1: 2}                   # noqa: F821
+        self.check(make, 'frozendict', '<dict keys>')
+
+        class Mine(frozendict):                                 # noqa: F821
+            __slots__ = ()
+
+        def make():
+            return Mine(given)
+        self.check(make, Mine.__qualname__, '<dict keys>')
 
 
 if __name__ == '__main__':
