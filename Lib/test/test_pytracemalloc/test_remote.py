@@ -85,6 +85,16 @@ class RemoteCase(CommandCase):
         self.assertEqual(process.stdout.readline(), 'ready\n')
         return process
 
+    def launch_blocked(self, code, *options):
+        """Return a process that waits in a system call by now."""
+        process = self.launch(code, *options)
+        state = None
+        while state != 'S':
+            time.sleep(0.01)
+            with open(f'/proc/{process.pid}/stat') as file:
+                state = file.read().rpartition(') ')[2][0]
+        return process
+
     def end(self, process):
         """Return what it says at its end, on standard output."""
         process.send_signal(signal.SIGUSR1)
@@ -218,7 +228,7 @@ class RemoteTest(RemoteCase):
         self.end(process)
 
     def test_blocked(self):
-        process = self.launch(BLOCKED)
+        process = self.launch_blocked(BLOCKED)
         self.refused(1, f'process {process.pid} has executed no Python code '
                         f'in its main thread for 1 s, so nothing was done, '
                         f'nor will be',
@@ -226,7 +236,7 @@ class RemoteTest(RemoteCase):
         self.assertEqual(process.communicate('x'), ('ended\n', ''))
 
     def test_blocked_for_a_while(self):
-        process = self.launch(BLOCKED + 'os.read(0, 1)')
+        process = self.launch_blocked(BLOCKED + 'os.read(0, 1)')
         with subprocess.Popen(
                 [sys.executable, '-m', 'pytracemalloc', 'start',
                  str(process.pid), '--wait', '60'], text=True,
@@ -255,7 +265,7 @@ class RemoteTest(RemoteCase):
         # By Control-C the request is withdrawn; after SIGKILL it comes to
         # nothing.
         for number, left in (signal.SIGINT, 0), (signal.SIGKILL, 1):
-            process = self.launch(BLOCKED, '-Xtracemalloc')
+            process = self.launch_blocked(BLOCKED, '-Xtracemalloc')
             with subprocess.Popen(
                     [sys.executable, '-m', 'pytracemalloc', 'snapshot',
                      str(process.pid), '-o', 'late.tracemalloc'],
@@ -270,7 +280,7 @@ class RemoteTest(RemoteCase):
         shutil.rmtree(directory)
 
     def test_only_the_user_can_read_the_request(self):
-        process = self.launch(BLOCKED)
+        process = self.launch_blocked(BLOCKED)
         with subprocess.Popen(
                 [sys.executable, '-m', 'pytracemalloc', 'start',
                  str(process.pid)], stderr=subprocess.PIPE,
@@ -284,7 +294,8 @@ class RemoteTest(RemoteCase):
         process.communicate('x')
 
     def test_ends_meanwhile(self):
-        process = self.launch(BLOCKED.replace('for', 'os._exit(0)\nfor'))
+        process = self.launch_blocked(
+            BLOCKED.replace('for', 'os._exit(0)\nfor'))
         with subprocess.Popen(
                 [sys.executable, '-m', 'pytracemalloc', 'start',
                  str(process.pid), '--wait', '60'], text=True,
