@@ -18,11 +18,8 @@
 static size_t last_used[TRACER_NROOMS];
 
 static int
-make_room(struct tracer_room *room, size_t size)
+set_room(struct tracer_room *room, void *p, size_t size)
 {
-    /* Without `p`, what it says of huge pages holds. */
-    void *p = room->p == NULL ? _PySnapshot_Room(size, 1)
-                              : _PySnapshot_Resize(room->p, size, 1);
     if (p == NULL) {
         return -1;
     }
@@ -40,7 +37,10 @@ _PyTracer_PrepareRooms(struct tracer_rooms *rooms, int n)
     _PyTracer_Unlock();
     for (int i = 0; i < n; i++) {
         struct tracer_room *room = &rooms->list[i];
-        if (used[i] != 0 && make_room(room, used[i] + used[i] / 8) == 0) {
+        size_t size = used[i] + used[i] / 8;
+        if (size != 0
+            && set_room(room, _PySnapshot_Array(size, 1), size) == 0)
+        {
             size_t touched = used[i] + used[i] / 32;
             for (size_t offset = 0; offset < touched; offset += PAGE) {
                 ((volatile char *)room->p)[offset] = 0;
@@ -58,12 +58,13 @@ _PyTracer_Room(struct tracer_rooms *rooms, enum tracer_room_of which,
         return NULL;
     }
     size_t size = n == 0 ? 1 : (size_t)n * item;
-    if (size > room->size
-        && make_room(room, Py_MAX(size, room->size * 2)) < 0)
-    {
-        return NULL;
+    if (size <= room->size) {
+        return room->p;
     }
-    return room->p;
+    size = Py_MAX(size, room->size * 2);
+    void *p = room->p == NULL ? _PySnapshot_Room(size, 1)
+                              : _PySnapshot_Resize(room->p, size, 1);
+    return set_room(room, p, size) < 0 ? NULL : p;
 }
 
 void

@@ -201,8 +201,7 @@ _PySnapshot_Map(size_t size, size_t small)
         }
         p += before;
         munmap(p + size, huge - before);
-        size_t end = size / huge * huge;
-        madvise(p + small, end - small, MADV_HUGEPAGE);
+        madvise(p + small, size - small, MADV_HUGEPAGE);
     }
 #endif
     return p;
@@ -287,11 +286,11 @@ _PySnapshot_Resize(void *array, uint64_t n, size_t item)
                   & ~(SNAPSHOT_PAGE - 1);
     if (front->mapped != 0 && size >= SNAPSHOT_LARGE) {
         void *p = mremap(front, front->mapped, size, MREMAP_MAYMOVE);
-        if (p == MAP_FAILED) {
-            return NULL;
+        if (p != MAP_FAILED) {
+            *(struct snapshot_front *)p = (struct snapshot_front){size, size};
+            return (char *)p + SNAPSHOT_FRONT;
         }
-        *(struct snapshot_front *)p = (struct snapshot_front){size, size};
-        return (char *)p + SNAPSHOT_FRONT;
+        /* What begins with small pages is two mappings to the kernel. */
     }
 #endif
     void *copy = _PySnapshot_Array(n, item);

@@ -397,6 +397,18 @@ class MemoryTests(unittest.TestCase):
             assert after > before
             """)
 
+    def test_large_heap_that_has_grown(self):
+        """Room for 4 MiB of each kind of record, and more of it."""
+        assert_python_ok('-X', 'tracemalloc', '-c', """if 1:
+            import tracemalloc
+            keep = [[None] for _ in range(600_000)]
+            tracemalloc.take_snapshot()
+            keep += [[None] for _ in range(300_000)]
+            s = tracemalloc.take_snapshot()
+            kinds = {t.key: t.count for t in s.statistics('type')}
+            assert kinds['<list items>'] >= 900_000, kinds
+            """)
+
     def test_heap_of_another_size_each_time(self):
         assert_python_ok('-X', 'tracemalloc=5', '-c', """if 1:
             import tracemalloc
