@@ -52,6 +52,89 @@ unpack_run(const struct tracer_snapshot *s, const struct snapshot_run *run,
     return block;
 }
 
+#define FEW 24                    // blocks that are not worth a table
+
+static void
+sort_few(struct snapshot_block *blocks, uint64_t n)
+{
+    for (uint64_t i = 1; i < n; i++) {
+        struct snapshot_block block = blocks[i];
+        uint64_t j = i;
+        for (; j > 0 && blocks[j - 1].address > block.address; j--) {
+            blocks[j] = blocks[j - 1];
+        }
+        blocks[j] = block;
+    }
+}
+
+/* Sort blocks by their addresses, which are equal above the byte at *shift*,
+   without memory: each byte puts them into 256 parts. */
+static void
+sort_blocks(struct snapshot_block *blocks, uint64_t n, int shift)
+{
+    if (n <= FEW) {
+        sort_few(blocks, n);
+        return;
+    }
+    uint64_t next[257] = {0};     // of each part, where one more belongs
+    uint64_t end[256];
+    for (uint64_t i = 0; i < n; i++) {
+        next[(blocks[i].address >> shift & 255) + 1]++;
+    }
+    for (int part = 0; part < 256; part++) {
+        next[part + 1] += next[part];
+        end[part] = next[part + 1];
+    }
+    for (int part = 0; part < 256; part++) {
+        while (next[part] < end[part]) {
+            struct snapshot_block block = blocks[next[part]];
+            for (int at; (at = block.address >> shift & 255) != part; ) {
+                struct snapshot_block other = blocks[next[at]];
+                blocks[next[at]++] = block;
+                block = other;
+            }
+            blocks[next[part]++] = block;
+        }
+    }
+    for (int part = 0; shift > 0 && part < 256; part++) {
+        uint64_t start = part == 0 ? 0 : end[part - 1];
+        sort_blocks(blocks + start, end[part] - start, shift - 8);
+    }
+}
+
+/* Blocks that no pool holds come in no order.  Neighbours are alike, and the
+   file is the smaller for it. */
+static void
+order_blocks(struct snapshot_block *blocks, uint64_t n)
+{
+    uint64_t differing = 0;
+    for (uint64_t i = 1; i < n; i++) {
+        differing |= blocks[i].address ^ blocks[0].address;
+    }
+    int shift = 0;
+    while (shift < 56 && differing >> shift > 255) {
+        shift += 8;
+    }
+    sort_blocks(blocks, n, shift);
+}
+
+/* Make one array of the blocks of pools and all others. */
+static int
+join_blocks(struct tracer_snapshot *s)
+{
+    s->blocks = _PySnapshot_Array(s->nblocks, sizeof(*s->blocks));
+    if (s->blocks == NULL) {
+        return -1;
+    }
+    struct snapshot_block *next = s->blocks;
+    for (uint32_t i = 0; i < s->nruns; i++) {
+        next = unpack_run(s, &s->runs[i], next);
+    }
+    memcpy(next, s->others, (s->nblocks - s->nsmall) * sizeof(*next));
+    _PySnapshot_Release(s->others);
+    return 0;
+}
+
 /* Make the blocks of a folded snapshot. */
 static int
 fetch_blocks(struct tracer_snapshot *s)
@@ -84,18 +167,15 @@ _PySnapshot_Unpack(struct tracer_snapshot *s)
     if (s->packed == NULL) {
         return 0;
     }
-    s->blocks = _PySnapshot_Array(s->nblocks, sizeof(*s->blocks));
-    if (s->blocks == NULL) {
+    if (s->nsmall == 0) {
+        order_blocks(s->others, s->nblocks);
+        s->blocks = s->others;
+    }
+    else if (join_blocks(s) < 0) {
         return -1;
     }
-    struct snapshot_block *next = s->blocks;
-    for (uint32_t i = 0; i < s->nruns; i++) {
-        next = unpack_run(s, &s->runs[i], next);
-    }
-    memcpy(next, s->others, (s->nblocks - s->nsmall) * sizeof(*next));
     _PySnapshot_Release(s->packed);
     _PySnapshot_Release(s->runs);
-    _PySnapshot_Release(s->others);
     s->packed = NULL;
     s->runs = NULL;
     s->others = NULL;

@@ -19,6 +19,8 @@ FREE_THREADED = bool(sysconfig.get_config_var('Py_GIL_DISABLED'))
 ALLOCATOR = 'mimalloc' if FREE_THREADED else 'pymalloc'
 ALLOCATORS = (('mimalloc', 'mimalloc_debug') if FREE_THREADED else
               ('pymalloc', 'pymalloc_debug', 'malloc'))
+# Those are no arenas: nobody can say which blocks keep one from being freed.
+HAS_ARENAS = not FREE_THREADED
 SLOW = os.environ.get('PYTRACEMALLOC_SLOW') == '1'
 
 # The end of a program that calls its work(n) for each n that it reads, and

@@ -51,7 +51,8 @@ from test.support import requires_subprocess
 
 from test.test_pytracemalloc.docs_blocks import blocks_of
 from test.test_pytracemalloc.docs_output import matches
-from test.test_pytracemalloc.helpers import FLAVOUR, SANITIZED
+from test.test_pytracemalloc.helpers import (
+    FLAVOUR, FREE_THREADED, SANITIZED)
 from test.test_pytracemalloc.pytest_environment import python_with_pytest
 
 BLOCKS_LEFT_OUT = 77
@@ -68,11 +69,11 @@ HAVE_PAGES = PAGES and sysconfig.is_python_build()
 # They show the resident memory of processes.
 RESIDENT = {TOP / 'Doc' / 'tutorial' / name
             for name in ('peak.rst', 'rss.rst')}
-# Sizes differ from one series to the next: these are of the one that is built
-# when nothing else is asked for.
+# Sizes differ from one series to the next, and without the GIL: these are of
+# what is built when nothing else is asked for.
 SERIES = (3, 14)
 AS_DESCRIBED = (FLAVOUR == 'track' and not hasattr(sys, 'gettotalrefcount')
-                and sys.version_info[:2] == SERIES)
+                and sys.version_info[:2] == SERIES and not FREE_THREADED)
 
 
 @functools.cache
@@ -110,7 +111,8 @@ def run_page(path):
 @requires_subprocess()
 @unittest.skipUnless(HAVE_PAGES, 'needs the repository and its build')
 @unittest.skipUnless(AS_DESCRIBED, 'the figures shown are not those of debug'
-                     ' builds, other free-list flavours or other series')
+                     ' builds, other free-list flavours, other series or'
+                     ' builds without the GIL')
 class PageTests(unittest.TestCase):
 
     @classmethod

@@ -155,8 +155,8 @@ class ReportTests(unittest.TestCase):
         with open(program, 'w') as file:
             file.write(THREADS)
         result = subprocess.run(
-            [sys.executable, '-m', 'pytracemalloc', 'run', '--unfold', '-o',
-             self.path + '.run', program],
+            [sys.executable, '-m', 'pytracemalloc', 'run', '--unfold',
+             '--top', '1000', '-o', self.path + '.run', program],
             capture_output=True, text=True)
         self.assertEqual(result.returncode, 0, result.stderr)
         self.check(result.stderr)

@@ -1,5 +1,6 @@
 """Snapshots made of given traces: grouping, comparing, filtering."""
 
+import gc
 import pickle
 import random
 import unittest
@@ -54,6 +55,7 @@ class GroupTests(unittest.TestCase):
                      'text = "".join(str(n) for n in range(999))\n'
                      'any(str(n) == "" for n in range(9999))\n',
                      'many.py', 'exec'), names)
+        gc.collect()              # without the GIL, functions wait for it
         snapshot = tracemalloc.take_snapshot()
         for order in 'size', 'peak_size', 'total_size':
             functions = {stat.key[1]: stat.traceback[0].function for stat

@@ -8,7 +8,7 @@ import threading
 import unittest
 from test.support import Py_DEBUG, check_sanitizer, import_helper
 from test.support.script_helper import assert_python_ok
-from test.test_pytracemalloc.helpers import FLAVOUR
+from test.test_pytracemalloc.helpers import FLAVOUR, HAS_ARENAS
 
 import tracemalloc
 from tracemalloc import Filter, measure, take_snapshot
@@ -281,6 +281,14 @@ class ArenaTests(LiveCase):
             stats['used'], sum(c['block_size'] * c['used_blocks']
                                for c in stats['size_classes']))
 
+    @unittest.skipIf(HAS_ARENAS, 'there are arenas')
+    def test_none(self):
+        stats = tracemalloc.get_arena_stats()
+        self.assertEqual(stats.pop('size_classes'), ())
+        self.assertEqual(set(stats.values()), {0})
+        self.assertEqual(take_snapshot().pinned_arenas(1), [])
+
+    @unittest.skipUnless(HAS_ARENAS, 'without the GIL there are no arenas')
     def test_pinned(self):
         blocks = [(i,) for i in range(200_000)]
         kept = blocks[100_000]

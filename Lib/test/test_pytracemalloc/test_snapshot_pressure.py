@@ -13,7 +13,7 @@ from tracemalloc import DomainFilter, Filter, Snapshot
 from test import support
 from test.support import import_helper
 from test.test_pytracemalloc.helpers import (
-    CRASHES_WITHOUT_MEMORY, FLAVOUR, SANITIZED, program)
+    CRASHES_WITHOUT_MEMORY, FLAVOUR, HAS_ARENAS, SANITIZED, program)
 
 _testcapi = import_helper.import_module('_testcapi')
 _testtracer = import_helper.import_module('_testtracer')
@@ -125,10 +125,12 @@ class RequestTests(PressureCase):
     def test_views(self):
         snapshot = self.take()
         tracemalloc.stop()
-        for operation in (lambda: list(snapshot.traces),
-                          lambda: snapshot.call_tree().by_type(),
-                          lambda: snapshot.pinned_arenas(1),
-                          lambda: snapshot.peak.statistics('lineno')):
+        operations = [lambda: list(snapshot.traces),
+                      lambda: snapshot.call_tree().by_type(),
+                      lambda: snapshot.peak.statistics('lineno')]
+        if HAS_ARENAS:
+            operations.append(lambda: snapshot.pinned_arenas(1))
+        for operation in operations:
             right = repr(operation())
 
             def check(result):

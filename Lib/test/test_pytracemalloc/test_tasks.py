@@ -9,6 +9,7 @@ import unittest
 import weakref
 from test.support import catch_unraisable_exception
 from test.support.script_helper import assert_python_ok
+from test.test_pytracemalloc.helpers import ALLOCATORS
 
 import tracemalloc
 from tracemalloctext import (DisplayTopTask, TakeSnapshotTask, Task,
@@ -462,7 +463,7 @@ class ProcessTests(unittest.TestCase):
                 [object() for _ in range(100)]
             print(*calls)
         """
-        for allocator in ("debug", "malloc", "pymalloc"):
+        for allocator in "debug", *ALLOCATORS:
             with self.subTest(allocator):
                 _, out, _ = assert_python_ok("-c", code,
                                              PYTHONMALLOC=allocator)
