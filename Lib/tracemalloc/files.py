@@ -32,8 +32,16 @@ def _parse_object(start, strict, scan_once, hook, pairs_hook, memo):
                                    _NoMemo)
 
 
+def _parse_float(text):
+    try:
+        return float(text)
+    except ValueError:
+        # It is a number, but CPython without the GIL had no memory for it.
+        raise MemoryError from None
+
+
 # The scanner in C may crash when there is no memory.
-_decoder = json.JSONDecoder()
+_decoder = json.JSONDecoder(parse_float=_parse_float)
 _decoder.parse_object = _parse_object
 _decoder.scan_once = json.scanner.py_make_scanner(_decoder)
 
