@@ -11,7 +11,7 @@ import unittest
 from pytracemalloc import summary
 from test.support import check_sanitizer
 from test.test_pytracemalloc.command_case import PROGRAM, CommandCase, command
-from test.test_pytracemalloc.helpers import DEBUG_HOOKS
+from test.test_pytracemalloc.helpers import DEBUG_HOOKS, FREE_THREADED
 
 
 limits_memory = unittest.skipIf(
@@ -165,12 +165,15 @@ class RunTest(CommandCase):
         self.assertNotIn('cache', leaks)
 
     def test_on_growth(self):
+        # Without the GIL a list has its items twice while it grows, and it is
+        # then that the bound is passed.
+        twice = 3000 * 8 if FREE_THREADED else 0
         path = self.write('app.py', self.GROWS)
         process, last = self.run_program('--on-growth', '5 MB', path, '400')
         sizes = [snapshot.traced_memory[0] for snapshot in self.numbered()]
         self.assertGreaterEqual(len(sizes), 7)
         for before, after in zip(sizes, sizes[1:]):
-            self.assertGreater(after - before, (5 << 20) - 10_000)
+            self.assertGreater(after - before, (5 << 20) - 10_000 - twice)
             self.assertLess(after - before, 6 << 20)
 
     def test_recording_does_not_show_itself(self):
