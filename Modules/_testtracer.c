@@ -5,7 +5,7 @@
 #endif
 
 #include "Python.h"
-#include "pycore_tracer_compat.h" // _PyTracer_NeedsNoGil()
+#include "pycore_tracer_compat.h" // _PyTracer_LeaveGilOff()
 #include "_testtracer.h"
 
 static struct PyModuleDef module_def = {
@@ -28,7 +28,7 @@ PyInit__testtracer(void)
                             _TestTracer_FrameFunctions,
                             _TestTracer_WrapFunctions};
     PyObject *module = PyModule_Create(&module_def);
-    if (module != NULL && _PyTracer_NeedsNoGil(module) < 0) {
+    if (module != NULL && _PyTracer_LeaveGilOff(module) < 0) {
         Py_CLEAR(module);
     }
     for (size_t i = 0; module != NULL && i < Py_ARRAY_LENGTH(parts); i++) {

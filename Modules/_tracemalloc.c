@@ -9,7 +9,7 @@
 #include "pycore_modsupport.h"    // _PyArg_CheckPositional()
 #include "pycore_tracemalloc.h"   // _PyTraceMalloc_IsTracing()
 #include "pycore_tracer.h"
-#include "pycore_tracer_compat.h" // _PyTracer_NeedsNoGil()
+#include "pycore_tracer_compat.h" // _PyTracer_LeaveGilOff()
 #include "pycore_tracer_freelist.h"
 #include "pycore_tracer_location.h"
 #include "pycore_tracer_lock.h"
@@ -306,7 +306,7 @@ PyInit__tracemalloc(void)
 {
     PyObject *module = PyModule_Create(&module_def);
     if (module != NULL
-        && (_PyTracer_NeedsNoGil(module) < 0
+        && (_PyTracer_LeaveGilOff(module) < 0
             || _PyTracemalloc_AddTasks(module) < 0
             || _PyTracemalloc_AddMeasure(module) < 0
             || _PyTracemalloc_AddMetrics(module) < 0

@@ -60,13 +60,11 @@ int
 _PyTracer_BeginScript(const char *path, size_t size)
 {
     static const char name[] = "/tracemalloc-request.py";
-    size_t length = strnlen(path, size);
-    size_t start = length - Py_MIN(length, sizeof(name) - 1);
-    int hidden = _PyTracer_HideThread(1);
-    if (strncmp(path + start, name, size - start) != 0) {
-        (void)_PyTracer_HideThread(hidden);
+    size_t length = strnlen(path, size), end = sizeof(name) - 1;
+    if (length >= end && memcmp(path + length - end, name, end) == 0) {
+        return _PyTracer_HideThread(1);
     }
-    return hidden;
+    return (int)_PyTracer_IS_HIDDEN(_PyThreadState_GET());
 }
 
 void

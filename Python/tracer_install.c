@@ -118,7 +118,7 @@ _PyTracer_InstallAllocators(int again)
     int fused = _PyTracer_CanFuse() && !_PyTracer.many_gils;
     uint32_t short_way = fused && !_PyTracer_small_fallback;
     if (_PyTracer.short_way != short_way) {
-        _PyTracer.short_way = short_way;      // else somebody may read it
+        _PyTracer.short_way = short_way;      // others read it if it stays
     }
     (void)install(PYMEM_DOMAIN_RAW, _PyTracer_General(PYMEM_DOMAIN_RAW),
                   again);

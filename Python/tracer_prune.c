@@ -13,8 +13,9 @@
    of the peak, rare counters, the index of children.  Caches and shadow stacks
    are forgotten.
 
-   A capture finds no node when it is time, and prunes before it looks again,
-   with the GIL; where there is none, one under the lock looks first.  All that may fail comes first: without memory, nothing is
+   A capture with the GIL that finds no node when it is time prunes before it
+   looks again; where there is no GIL, a capture that has taken the lock prunes
+   before it looks.  All that may fail comes first: without memory, nothing is
    changed. */
 
 #include "Python.h"

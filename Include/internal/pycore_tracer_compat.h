@@ -46,7 +46,7 @@ extern "C" {
 
 /* An import of the module, which has no slots, does not switch the GIL on. */
 static inline int
-_PyTracer_NeedsNoGil(PyObject *module)
+_PyTracer_LeaveGilOff(PyObject *module)
 {
 #ifdef Py_GIL_DISABLED
     return PyUnstable_Module_SetGIL(module, Py_MOD_GIL_NOT_USED);
@@ -241,7 +241,7 @@ _PyTracer_DictValues(const PyObject *op)
     return ((const PyDictObject *)op)->ma_values;
 }
 
-/* Without the GIL, the block of the items begins with how many there may be. */
+/* Without the GIL, the block of the items begins with their capacity. */
 static inline const void *
 _PyTracer_ListItems(const PyObject *op)
 {

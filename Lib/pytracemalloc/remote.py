@@ -1,4 +1,4 @@
-"""A running program that has no control socket, from 3.14 on: sys.remote_exec().
+"""A running program without a control socket, from 3.14 on: sys.remote_exec().
 
 The program is made to run a script at the next moment at which its main
 thread executes Python code.  The script connects to a socket that waits here,

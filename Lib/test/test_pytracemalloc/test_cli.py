@@ -99,7 +99,8 @@ class ReportTest(CommandCase):
 
     def test_suffix_says_the_format(self):
         for name, start in (('a.html', b'<!DOCTYPE html>'), ('a.svg', b'<?x'),
-                            ('a.pb.gz', b'\x1f\x8b'), ('a.csv', b'filename,lineno,'),
+                            ('a.pb.gz', b'\x1f\x8b'),
+                            ('a.csv', b'filename,lineno,'),
                             ('a.json', b'{\n "format": '),
                             ('a.speedscope.json', b'{"$schema"'),
                             ('a.txt', b'new.trace'), ('a', b'new.trace')):

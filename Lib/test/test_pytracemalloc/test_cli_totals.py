@@ -230,7 +230,8 @@ class TotalsTest(CommandCase):
              sum(int(row[measure.count]) for row in rows)), totals)
         self.check_json(measure, totals, name, 'json', *args)
         self.check_text(measure, totals, name, 'text', *args)
-        keys = [(*map(row.get, key_fields(Subject(None, by=by))),) for row in rows]
+        fields = key_fields(Subject(None, by=by))
+        keys = [(*map(row.get, fields),) for row in rows]
         self.assertEqual(len(keys), len(set(keys)))
 
     def test_every_group_is_in_a_table_for_programs(self):

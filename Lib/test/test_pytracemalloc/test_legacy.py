@@ -95,7 +95,8 @@ class ExampleTests(unittest.TestCase):
         self.assertRegex(lines[1], r"^#1: \.\.\./.*/script\.py: size=9 MiB, "
                                    r"count=\d+, average=\d+ (B|KiB)$")
         titles = [line for line in lines if "Top 25" in line]
-        self.assertRegex(titles[1], r"per file \(compared to [-\d]{10} [:\d]+\)")
+        self.assertRegex(titles[1],
+                         r"per file \(compared to [-\d]{10} [:\d]+\)")
         totals = [line for line in lines if line.startswith("Total ")]
         self.assertRegex(totals[0], r"^Total Python memory: size=9 MiB, count=")
         self.assertRegex(totals[1], r"^Total process memory: size=\d+ MiB "

@@ -28,7 +28,8 @@ def run(module, *args, user=None, **environ):
     """Return (exit status, lines of stdout, lines of stderr)."""
     process = subprocess.run(
         [sys.executable, "-m", module, *args], capture_output=True, text=True,
-        user=user, env={**os.environ, "NO_COLOR": "", "TERM": "xterm", **environ})
+        user=user,
+        env={**os.environ, "NO_COLOR": "", "TERM": "xterm", **environ})
     return (process.returncode, process.stdout.splitlines(),
             process.stderr.splitlines())
 

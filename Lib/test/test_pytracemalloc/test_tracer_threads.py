@@ -160,7 +160,8 @@ _interpreters.destroy(interpreter)
 assert [*live(3)] == [0, 0], [*live(3)]
 
 # What CPython leaves behind with an interpreter, 2753 blocks with stock 3.13.5
-# as well, none in a debug build and few in 3.14, is still allocated, counted and traced.
+# as well, none in a debug build and few in 3.14, is still allocated, counted
+# and traced.
 def left():
     blocks = sys.getallocatedblocks()
     snapshot = tracemalloc.take_snapshot()

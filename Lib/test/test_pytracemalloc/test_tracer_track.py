@@ -317,7 +317,8 @@ def run(code):
 
 def make():
     """Address of a new object of the interpreter."""
-    run(f'import os; obj = bytes(411)\\nos.write({write}, str(id(obj)).encode())')
+    run(f'import os; obj = bytes(411)\\n'
+        f'os.write({write}, str(id(obj)).encode())')
     return int(os.read(read, 100))
 
 def check(address, size):
