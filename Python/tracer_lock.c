@@ -28,6 +28,8 @@
 #define FOR_EVER INT64_MAX
 #define RETRY_FORK (SECOND / 20000)
 #define GIVE_WAY (SECOND / 1000)
+#define FIRST_PAUSES 64           // some microseconds
+#define LAST_PAUSES 1024
 
 uintptr_t _PyTracer_lock;
 int _PyTracer_abandoned;
@@ -48,6 +50,16 @@ static int waiting_forks;         // atomic
 static _Py_thread_local int own_waiting_forks;
 
 /* --- Waiting */
+
+static inline void
+pause_processor(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__) || defined(__arm__)
+    __asm__ volatile ("yield");
+#endif
+}
 
 /* The kernel compares the half of the word that has TRACER_LOCK_AWAITED. */
 static void
@@ -74,6 +86,25 @@ sleep_for(long ns)
     struct timespec time = {0, ns};
     (void)nanosleep(&time, NULL);
     errno = saved_errno;
+}
+
+/* Wait on the processor until the lock may be had: most hold it for a tenth of
+   a microsecond.  Each pause is twice as long as the one before, and reads
+   nothing: so who has the lock takes it many times from its own cache, which
+   is faster for all than to hand it over each time, or to call the kernel.
+   Return whether the lock was seen free. */
+static int
+spin(void)
+{
+    for (int pauses = FIRST_PAUSES; pauses <= LAST_PAUSES; pauses *= 2) {
+        for (int i = 0; i < pauses; i++) {
+            pause_processor();
+        }
+        if (_Py_atomic_load_uintptr_relaxed(&_PyTracer_lock) == 0) {
+            return 1;
+        }
+    }
+    return 0;
 }
 
 /* Wait until `holder` may have given the lock back.  A fork does not wait to
@@ -110,6 +141,9 @@ acquire(int64_t end)
         }
         if (end != FOR_EVER && now() >= end) {
             return KEPT;
+        }
+        if (spin()) {
+            continue;
         }
         wait_for(holder, end != FOR_EVER);
         /* Whether others wait as well is not known from here on. */
