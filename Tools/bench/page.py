@@ -7,6 +7,7 @@ import io
 import json
 import pathlib
 
+import contention
 import plot
 import table
 
@@ -63,6 +64,9 @@ def texts(data):
     if part := data.get('scaling'):
         found['scaling.txt'] = scaling_text(part, next(iter(
             part['start_up'])))
+    if part := data.get('threads'):
+        found['threads.txt'] = printed(table.print_threads, part,
+                                       contention.PAIRS)
     if part := data.get('instructions'):
         found['instructions.txt'] = printed(table.print_instructions, part)
     return found

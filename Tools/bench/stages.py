@@ -11,6 +11,7 @@ import pathlib
 import sys
 import time
 
+import contention
 import instructions
 import machine
 import measure
@@ -177,6 +178,20 @@ def measure_scaling(args, report):
     finally:
         part['growth'] = scaling.exponents(part['snapshots'])
         table.print_growth(part['snapshots'], part['growth'], sys.stdout)
+
+
+def measure_threads(args, report):
+    """Time threads that allocate: 'threads' of the report."""
+    known = [mode for pair in contention.PAIRS for mode in pair]
+    wanted = [dataclasses.replace(mode, rounds=None) for mode in report.modes
+              if mode.name in known]
+    say = Progress(report, len(list(contention.shapes())))
+    rows = report.data['threads'] = []
+    try:
+        contention.run(wanted, args.rounds or (5 if args.full else 3),
+                       default(args, args.timeout, TIMEOUT_S), rows, say)
+    finally:
+        table.print_threads(rows, contention.PAIRS, sys.stdout)
 
 
 def count_instructions(args, report):

@@ -126,6 +126,31 @@ def print_growth(report, growth, file):
                 grid(['step', *map(str, known), 'exponent'], rows, file)
 
 
+def print_threads(rows, pairs, file):
+    """Print what contention.run() found: what stock took, and ours to it."""
+    for stock, ours in pairs:
+        title = f'Threads that allocate: {stock} and {ours}'
+        print(f'\n{title}, wall clock', file=file)
+        shapes = {}
+        for workload, depth, threads, found in rows:
+            if stock in found and ours in found:
+                shapes.setdefault((workload, depth), {})[threads] = found
+        counts = sorted({threads for one in shapes.values()
+                         for threads in one})
+        grid(['workload', 'depth',
+              *(text for n in counts for text in (f'{stock}, {n}', 'ratio'))],
+             [[workload, str(depth),
+               *(text for n in counts
+                 for text in _thread_cells(one.get(n), stock, ours))]
+              for (workload, depth), one in shapes.items()], file)
+
+
+def _thread_cells(found, stock, ours):
+    walls = [(found or {}).get(mode, {}).get('wall') for mode in (stock, ours)]
+    return [quantity('wall', walls[0]),
+            cell(walls[1] / walls[0] if all(walls) else None)]
+
+
 def percent(ours, stock):
     return f'{(ours / stock - 1) * 100:+.2f} %' if ours and stock else '-'
 
