@@ -23,6 +23,7 @@
 #include "pycore_tracer_growth.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
+#include "pycore_tracer_mappings.h"
 #include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_take.h"
@@ -31,6 +32,7 @@
 
 #define PREFETCH 1024             // bytes to the blocks looked at soon
 #define AHEAD 16                  // records or blocks to those
+#define LOOKED_AT 4096            // bytes of a block, at most
 
 struct copier {
     struct tracer_snapshot *s;
@@ -40,6 +42,7 @@ struct copier {
     struct tracer_rooms rooms;
     struct tracer_tree_copy tree;
     struct tracer_buffers buffers;
+    struct tracer_mappings mappings;
     uint64_t nothers;             // but for those of other domains
 };
 
@@ -276,12 +279,18 @@ copy_pool(const struct tracer_pool *pool, void *arg)
     return 0;
 }
 
-/* What the block of a record is, if not of another domain. */
+/* What the block of a record is, if not of another domain.  If it was freed
+   past the tracer, it may be gone. */
 static uint32_t
 class_of_record(struct copier *c, const struct tracer_record *record)
 {
     switch (record->kind) {
     case TRACER_OBJECT:
+        if (!_PyTracer_IsMapped(&c->mappings, record->address,
+                                Py_MIN(record->size, LOOKED_AT)))
+        {
+            return TRACER_CLASS_OBJECT;
+        }
         return class_of_object(c, (const char *)record->address,
                                record->size);
     case TRACER_MEMORY:
@@ -434,6 +443,9 @@ take(struct copier *c, int with_blocks, struct tracer_totals *totals)
     PyThreadState *tstate = PyEval_SaveThread();
     _PyTracer_PrepareRooms(&c->rooms, with_blocks ? TRACER_NROOMS
                                                   : TRACER_NROOMS_OF_SUMS);
+    if (with_blocks) {
+        _PyTracer_ListMappings(&c->mappings);
+    }
     PyEval_RestoreThread(tstate);
     _PyTracer_StopWorld();
     int result = with_blocks ? _PyTracer_CollectTypes(&c->types) : 0;
@@ -445,6 +457,7 @@ take(struct copier *c, int with_blocks, struct tracer_totals *totals)
     }
     _PyTracer_StartWorld();
     tstate = PyEval_SaveThread();
+    _PyTracer_FreeMappings(&c->mappings);
     if (c->s->has_blocks) {
         take_arrays(c);
     }

@@ -51,7 +51,8 @@ TRACER = {
         ('tracemalloc', 'start', 'startup', 'services', 'install', 'hide',
          'alarm', 'gils', 'tasks', 'lookup', 'visit'),
     'taking snapshots':
-        ('snapshot', 'take', 'take_tree', 'types', 'buffers', 'rooms'),
+        ('snapshot', 'take', 'take_tree', 'types', 'buffers', 'rooms',
+         'mappings'),
 }
 # Modules that stand on all of it: each has a name and its files.
 MODULES = {

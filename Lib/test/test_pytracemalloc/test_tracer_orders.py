@@ -39,6 +39,23 @@ def last_block(address, size):
             + ((POOL - HEADER) // size - 1) * size)
 
 
+UNMAPPED = """if 1:
+    import ctypes, mmap, tracemalloc
+    tracemalloc.start()
+    malloc = ctypes.pythonapi.PyObject_Malloc
+    malloc.restype = ctypes.c_void_p
+    malloc.argtypes = [ctypes.c_size_t]
+    size = 40 << 20
+    block = malloc(size)
+    pages = block // mmap.PAGESIZE * mmap.PAGESIZE
+    unmap = ctypes.CDLL(None).munmap
+    unmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    assert unmap(pages, size) == 0
+    stat = tracemalloc.take_snapshot().statistics('type')[0]
+    print(stat.size >= size, stat.key)
+"""
+
+
 class Rule:
     """What is traced, by address."""
 
@@ -231,6 +248,15 @@ class OrderTests(unittest.TestCase):
             again = self.check(SMALL, domain)
             # What mimalloc gives out again is its own choice.
             self.assertIn(again, range(1, 7) if FREE_THREADED else [6])
+
+    @unittest.skipIf(check_sanitizer(address=True),
+                     'it counts what is mapped itself')
+    def test_memory_that_is_gone(self):
+        import_helper.import_module('ctypes')
+        done = subprocess.run([sys.executable, '-c', UNMAPPED],
+                              capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout, done.stderr),
+                         (0, 'True <memory>\n', ''))
 
     @unittest.skipIf(check_sanitizer(address=True),
                      'a snapshot looks at blocks that were freed past the '
