@@ -3,7 +3,7 @@
 The program is made to run a script at the next moment at which its main
 thread executes Python code.  The script connects to a socket that waits here,
 and a thread of the program answers there as a control socket does.  Where
-nobody waits any more, it does nothing.
+nobody waits any more, it removes what was left here.
 
 Script and socket are in a directory that both sides see at the same place,
 and that only the program's user may enter.
@@ -48,10 +48,20 @@ def answer(link):
 
 try:
     link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    link.connect(%a)
+    link.connect(%(socket)a)
     _thread.start_new_thread(answer, (link,))
 except OSError:
-    pass
+    # Who asked was killed, and has left this here.
+    import posix
+    for path in %(files)a:
+        try:
+            posix.unlink(path)
+        except OSError:
+            pass
+    try:
+        posix.rmdir(%(directory)a)
+    except OSError:
+        pass
 '''
 
 
@@ -126,7 +136,7 @@ class _Request:
         files.callback(os.close, number)
         self.script = os.path.join(directory, _SCRIPT)
         path = os.path.join(directory, _SOCKET)
-        self._write_script(number, os.fsencode(path))
+        self._write_script(number, directory)
         files.callback(_unlink, _SCRIPT, number)
         self._listener.bind(path)
         files.callback(_unlink, _SOCKET, number)
@@ -156,11 +166,15 @@ class _Request:
             f'which a request could be left; run the command in the '
             f'container of the process, or {OPT_IN}')
 
-    def _write_script(self, directory, path):
-        number = os.open(_SCRIPT, os.O_WRONLY | os.O_CREAT | os.O_EXCL
-                         | os.O_CLOEXEC, 0o400, dir_fd=directory)
-        with open(number, 'wb') as file:
-            file.write((_REQUEST % path).encode())
+    def _write_script(self, number, directory):
+        script = os.open(_SCRIPT, os.O_WRONLY | os.O_CREAT | os.O_EXCL
+                         | os.O_CLOEXEC, 0o400, dir_fd=number)
+        paths = [os.fsencode(os.path.join(directory, name))
+                 for name in (_SOCKET, _SCRIPT)]
+        text = _REQUEST % {'socket': paths[0], 'files': paths,
+                           'directory': os.fsencode(directory)}
+        with open(script, 'wb') as file:
+            file.write(text.encode())
 
     def send(self, seconds):
         """Return the connection that the process makes."""
