@@ -11,7 +11,6 @@ What the threads that serve allocate is not traced.
 """
 
 import email.utils
-import gc
 import http
 import ipaddress
 import re
@@ -22,6 +21,7 @@ import urllib.parse
 from _tracemalloc import _hidden
 import tracemalloc
 from pytracemalloc.loop import Loop
+from tracemalloc.process import collect_garbage
 
 _MAX_SECONDS = 600
 _MAX_PROFILES = 8                 # made at once, and as many differences
@@ -313,5 +313,5 @@ _INDEX = ('<!DOCTYPE html><title>pprof</title><h1>Profiles</h1><ul>'
 
 def _snapshot(collect, traces=False):
     if collect:
-        gc.collect()
+        collect_garbage()
     return tracemalloc.take_snapshot(traces=traces)

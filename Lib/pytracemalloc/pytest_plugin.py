@@ -6,7 +6,6 @@ thread is hidden while a test is run, but for the test's own function, so what
 pytest and its plugins allocate does not count.
 """
 
-import gc
 import inspect
 import unittest
 
@@ -18,6 +17,7 @@ from pytracemalloc.arguments import MINE_HELP, MY_CODE_HELP, positive
 from pytracemalloc.units import format_count, parse_size
 from tracemalloc.places import name_origin, name_place
 from tracemalloc.printable import printable
+from tracemalloc.process import collect_garbage
 from tracemalloc.sizes import format_size
 
 _SITES = 5                        # shown with a failure
@@ -127,7 +127,7 @@ class Measurement:
             self.complete = self.stop()
 
     def start(self):
-        gc.collect()
+        collect_garbage()
         self._started = not tracemalloc.is_tracing()
         if self._started:
             tracemalloc.start('full' if self._my_code else 1)
@@ -141,7 +141,7 @@ class Measurement:
             return False
         self._measure.__exit__(None, None, None)
         after = tracemalloc.take_snapshot(traces=False)
-        gc.collect()
+        collect_garbage()
         collected = tracemalloc.take_snapshot(traces=False)
         if self._started:
             tracemalloc.stop()

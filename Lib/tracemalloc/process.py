@@ -1,6 +1,23 @@
-"""Memory of the process, as the operating system counts it."""
+"""The process: its memory, as the operating system counts it, and its garbage.
+"""
 
+import gc
 import os
+import sys
+
+# Is it a build without the GIL?  An import or an option may switch one on there.
+FREE_THREADED = 't' in sys.abiflags
+
+
+def collect_garbage():
+    """Free what only the cyclic collector can.
+
+    Without the GIL, it leaves an object to the thread that has made it, which
+    may not run; the next collection takes it from there.
+    """
+    gc.collect()
+    if FREE_THREADED:
+        gc.collect()
 
 
 def get_memory_info():
