@@ -8,7 +8,7 @@ import sys
 import tracemalloc
 import unittest
 
-from pytracemalloc import summary
+from pytracemalloc import reserve, summary
 from test.support import check_sanitizer
 from test.test_pytracemalloc.command_case import PROGRAM, CommandCase, command
 from test.test_pytracemalloc.helpers import DEBUG_HOOKS, FREE_THREADED
@@ -190,7 +190,8 @@ class RunTest(CommandCase):
     ADDED = """\
         import sys
         modules = sorted(sys.modules)
-        import _tracemalloc
+        import _tracemalloc, gc
+        gc.disable()              # it needs memory itself, at any moment
         with _tracemalloc.measure() as change:
             import json, datetime, threading
             kept = [json.loads('[1, 2, {"a": "b"}]') for i in range(1000)]
@@ -404,7 +405,8 @@ os.fsync = interrupt
     @limits_memory
     def test_no_memory_for_single_blocks(self):
         for options in [], ['--no-traces']:
-            process = self.run_without_memory(-(60 << 20), *options)
+            process = self.run_without_memory((4 << 20) - reserve._SIZE,
+                                              *options)
             self.check_summary(process)
             self.assertIn('Live at the end:', process.stderr)
             self.assertIn('app.py:2 in <module>', process.stderr)
