@@ -72,6 +72,7 @@ tracer_malloc_at(uint32_t id, OMState *state, void *ctx, size_t nbytes,
         return tracer_malloc(ctx, nbytes, kind);
     }
     pymem_block *block = pool->freeblock;
+    assert(_PyTracer_IsLive(id) && nbytes <= INDEX2SIZE(pool->szidx));
     uint32_t *slot = &table[tracer_index(pool, block)];
     struct tracer_node *node = _PyTracer_Node(id);
     int64_t small_current = _PyTracer.small_current + (int64_t)nbytes;
@@ -165,8 +166,10 @@ tracer_short_free(void *ctx, void *block)
         tracer_free(ctx, block);
         return;
     }
+    assert(size <= INDEX2SIZE(pool->szidx));
     *slot = 0;
     _PyTracer.small_current -= size;
+    assert(_PyTracer.small_current >= 0);
     node->free_bytes += (uint32_t)size;
     node->free_blocks++;
     pymem_block *next = pool->freeblock;
@@ -175,6 +178,7 @@ tracer_short_free(void *ctx, void *block)
         tracer_pool_free(state, pool, block);
         return;
     }
+    assert(block != next);
     *(pymem_block **)block = next;
     pool->freeblock = block;
     pool->ref.count = count;

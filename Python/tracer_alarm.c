@@ -7,6 +7,7 @@
 #include "Python.h"
 #include "pycore_tracer_alarm.h"
 #include "pycore_tracer_count.h"
+#include "pycore_tracer_hooks.h"
 #include "pycore_tracer_install.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_state.h"
@@ -14,6 +15,7 @@
 void
 _PyTracer_SetAlarm(int64_t low, int64_t high, int64_t deadline)
 {
+    assert(_PyTracer_inside == 0);
     int may_install = _PyTracer_TryLockAllocators();
     _PyTracer_Lock();
     _PyTracer_bounds.alarm_low = low;
@@ -44,6 +46,7 @@ _PyTracer_SetAlarm(int64_t low, int64_t high, int64_t deadline)
 void
 _PyTracer_RearmAlarm(void)
 {
+    assert(_PyTracer_bounds.alarm_handler != NULL);
     _PyTracer_bounds.alarm_high = INT64_MIN;
     _PyTracer_SetBounds();
 }

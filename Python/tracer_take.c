@@ -243,6 +243,7 @@ copy_pool(const struct tracer_pool *pool, void *arg)
     if (run == NULL || packed == NULL) {
         return -1;
     }
+    assert(pool->nused <= pool->nblocks && pool->block_size > 0);
     const char *p = pool->blocks;
     const uint32_t *entries = pool->entries;
     const uint32_t nblocks = pool->nblocks;
@@ -258,6 +259,7 @@ copy_pool(const struct tracer_pool *pool, void *arg)
         if (_PyTracer_IsLive(id)) {
             __builtin_prefetch(p + PREFETCH);
             uint32_t size = TRACER_ENTRY_SIZE(entries[i]);
+            assert(size <= block_size);
             entry = SNAPSHOT_PACKED_ENTRY(_PyTracer_NodeNumber(id), size);
             class_ = class_of_small(c, p, entries[i], &guess);
             nsmall++;
@@ -324,6 +326,7 @@ copy_map(struct copier *c)
         struct snapshot_block *block = external
             ? &s->others[map->used - ++s->nexternal]
             : &s->others[c->nothers++];
+        assert(c->nothers + s->nexternal <= map->used);
         block->address = record->address;
         block->size = record->size;
         block->node = _PyTracer_NodeNumber(record->node);

@@ -41,6 +41,7 @@ add_pending_call(void)
     if (!_PyTracer_TryMutex(mutex)) {
         return -1;
     }
+    assert(tasks.call != NULL);
     _PyTracer_EnterRank(TRACER_RANK_LEAF);
     int pushed = _PyTracer_PushPendingCall(tasks.call);
     PyMutex_Unlock(mutex);
@@ -92,6 +93,7 @@ sort_out(void)
     int64_t now = _PyTracer_CoarseTime();
     struct tracer_trigger *trigger;
     for (trigger = tasks.first; trigger != NULL; trigger = trigger->next) {
+        assert(trigger->armed != trigger->due);
         if (trigger->armed && (low < trigger->low || high > trigger->high
                                || now >= trigger->deadline))
         {
@@ -125,7 +127,8 @@ unlink_trigger(struct tracer_trigger *trigger)
     while (*link != NULL && *link != trigger) {
         link = &(*link)->next;
     }
-    if (*link != NULL) {
+    assert(listed == (*link != NULL));
+    if (listed) {
         *link = trigger->next;
     }
     trigger->next = NULL;
@@ -144,6 +147,7 @@ _PyTracer_SetTriggerCall(int (*call)(void *))
 static void
 set_bounds(struct tracer_trigger *trigger)
 {
+    assert(trigger->armed);
     int64_t traced = _PyTracer_TracedMemory();
     int bounded = trigger->threshold && !tasks.calling;
     trigger->low = bounded ? traced - trigger->threshold : INT64_MIN;
@@ -155,6 +159,7 @@ int
 _PyTracer_ArmTrigger(struct tracer_trigger *trigger,
                      int64_t threshold, int64_t delay)
 {
+    assert(threshold >= 0 && delay >= 0 && (threshold || delay));
     PyMutex_Lock(&tasks.mutex);
     sort_out();
     int listed = unlink_trigger(trigger);
@@ -199,6 +204,7 @@ _PyTracer_BeginCall(void)
     }
     if (trigger != NULL) {
         (void)unlink_trigger(trigger);
+        assert(!tasks.calling);
         tasks.calling = 1;
     }
     set_alarm();
@@ -210,6 +216,7 @@ void
 _PyTracer_EndCall(void)
 {
     PyMutex_Lock(&tasks.mutex);
+    assert(tasks.calling);
     tasks.calling = 0;
     sort_out();
     int due = 0;

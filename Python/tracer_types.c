@@ -37,6 +37,7 @@ grow(struct tracer_types *types)
     types->index = index;
     types->size = size;
     types->mask = size * 2 - 1;
+    assert((types->mask & size * 2) == 0 && types->n < size);
     for (uint32_t i = 0; i < types->n; i++) {
         index[_PyTracer_TypeSlot(types, list[i].type)] = i + 1;
     }
@@ -72,6 +73,7 @@ add_type(struct tracer_types *types, PyTypeObject *type)
     if (types->n == types->size && grow(types) < 0) {
         return -1;
     }
+    assert(PyType_Check(type));
     uint32_t slot = _PyTracer_TypeSlot(types, type);
     if (types->index[slot] != 0) {
         return 0;
@@ -83,6 +85,7 @@ add_type(struct tracer_types *types, PyTypeObject *type)
     types->filter[bit / 64] |= (uint64_t)1 << (bit % 64);
     added->type = type;
     added->presize = (uint32_t)_PyType_PreHeaderSize(type);
+    assert(added->presize % 16 == 0 && added->presize <= 32);
     added->class_ = SNAPSHOT_NONE;
     added->owner = owner_of(type);
     return 0;
@@ -164,6 +167,7 @@ _PyTracer_FreeTypes(struct tracer_types *types)
 {
     for (uint32_t i = 0; types->kept && i < types->n; i++) {
         if (types->list[i].class_ != SNAPSHOT_NONE) {
+            assert(Py_REFCNT(types->list[i].type) > 0);
             Py_DECREF(types->list[i].type);
         }
     }
