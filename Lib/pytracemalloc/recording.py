@@ -130,6 +130,7 @@ class Recording:
     @_hidden
     def finish(self, at_exit=False):
         """Take the last snapshot, once a process."""
+        self.reserve.release()    # first: there may be no memory at all
         if self.pid == os.getpid():
             with self.endings, self.modules.visible():
                 self._finish(at_exit)
@@ -159,7 +160,6 @@ class Recording:
             _say('no snapshot: the program has stopped tracing')
             return
         self.figures = tracemalloc.get_traced_memory()
-        self.reserve.release()
         snapshot, name = self._take_last(at_exit)
         self.written = name is not None
         tracemalloc.stop()
