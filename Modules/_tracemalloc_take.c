@@ -103,9 +103,26 @@ build_growth(const struct tracer_snapshot *s,
 }
 
 static PyObject *
+build_moments(const struct tracer_moments *moments)
+{
+    PyObject *list = PyList_New(moments->n);
+    for (uint32_t i = 0; list != NULL && i < moments->n; i++) {
+        PyObject *moment = Py_BuildValue(
+            "dK", moments->list[i].time,
+            (unsigned long long)moments->list[i].size);
+        if (moment == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, i, moment);
+    }
+    return list;
+}
+
+static PyObject *
 build_info(const struct tracer_snapshot *s, struct tracer_totals *totals)
 {
-    return Py_BuildValue("{s(KK)sKsKsKsNsN}", "traced_memory",
+    return Py_BuildValue("{s(KK)sKsKsKsNsNsN}", "traced_memory",
                          (unsigned long long)totals->current,
                          (unsigned long long)totals->peak,
                          "untraced", (unsigned long long)totals->untraced,
@@ -113,7 +130,8 @@ build_info(const struct tracer_snapshot *s, struct tracer_totals *totals)
                          "pruned", (unsigned long long)totals->pruned,
                          "freelists",
                          _PyTracemalloc_ParkedDict(totals->parked),
-                         "growth", build_growth(s, totals->growth));
+                         "growth", build_growth(s, totals->growth),
+                         "peaks", build_moments(&totals->moments));
 }
 
 /* Who takes the snapshot out takes away the name. */

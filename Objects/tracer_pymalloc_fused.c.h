@@ -19,6 +19,7 @@
 #include "pycore_tracer_record.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_walk.h"
+#include "pycore_tracer_windows.h"
 
 /* What was traced at the address was freed past the tracer, or never was a
    block. */
@@ -135,6 +136,9 @@ tracer_big_free(OMState *state, void *block)
     _PyTracer_Drop(block, &dropped);
     _PyTracer_below.raw.free(_PyTracer_below.raw.ctx, block);
     raw_allocated_blocks--;
+    if (dropped.fallen) {
+        _PyTracer_LockAndEndWindow();
+    }
 }
 
 static Py_NO_INLINE void
@@ -152,6 +156,9 @@ tracer_free(void *Py_UNUSED(ctx), void *block)
     struct tracer_dropped dropped;
     (void)tracer_drop_small(pool, block, &dropped);
     tracer_free_in_pool(state, pool, block);
+    if (UNLIKELY(_PyTracer_HasFallen())) {
+        _PyTracer_LockAndEndWindow();
+    }
 }
 
 /* A block that grows or shrinks is a new block, made here, now; the old one

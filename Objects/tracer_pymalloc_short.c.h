@@ -11,6 +11,7 @@
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_stack.h"
 #include "pycore_tracer_state.h"
+#include "pycore_tracer_windows.h"
 
 /* Bytes of the map, which threads without the GIL change.  An atomic read
    could be no operand of an addition. */
@@ -55,6 +56,9 @@ static Py_NO_INLINE void
 tracer_pool_free(OMState *state, poolp pool, void *block)
 {
     tracer_free_in_pool(state, pool, block);
+    if (UNLIKELY(_PyTracer_HasFallen())) {
+        _PyTracer_LockAndEndWindow();
+    }
 }
 
 /* malloc() of at most 512 bytes, at the node. */

@@ -37,6 +37,7 @@
 #include "pycore_tracer_tree.h"
 #include "pycore_tracer_valid.h"
 #include "pycore_tracer_walk.h"
+#include "pycore_tracer_windows.h"
 
 #define MAX_NFRAME UINT16_MAX
 
@@ -73,6 +74,7 @@ clear_tables(void)
     _PyTracer_ForgetPools();
     _PyTracer_ForgetStacks();
     _PyTracer_ClearGrowth();
+    _PyTracer_ClearWindows();
     _PyTracer_MapClear();
     _PyTracer_TreeClear();
     _PyTracer_CodeClear();
@@ -297,6 +299,9 @@ drop_locked(unsigned int domain, uintptr_t ptr)
     }
     else {
         (void)_PyTracer_MapRemove(ptr, domain, &old);
+    }
+    if (_PyTracer_HasFallen()) {
+        _PyTracer_EndWindow();
     }
 }
 

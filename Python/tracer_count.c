@@ -10,6 +10,9 @@
    place of the old ones: memory is needed for those nodes alone that changed
    since a peak.
 
+   The peak here is the highest moment of the present window, see
+   tracer_windows.c.
+
    Counters of small blocks have 32 bits; before the sum of bytes would wrap,
    all of the node's are spilled to where there is more room.
 
@@ -22,9 +25,11 @@
 
 #include "Python.h"
 #include "pycore_tracer_count.h"
+#include "pycore_tracer_growth.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_tree.h"
+#include "pycore_tracer_windows.h"
 
 #include <time.h>                 // clock_gettime()
 
@@ -80,6 +85,7 @@ set_rising(uint32_t rising)
 static inline void
 set_epoch(uint32_t epoch)
 {
+    _PyTracer_tree.first_saved = epoch;
     _Py_atomic_store_uint32_relaxed(&_PyTracer.epoch, epoch);
 }
 
@@ -144,10 +150,11 @@ static void
 next_epoch(void)
 {
     assert_protected();
-    assert(_PyTracer_tree.next_saved >= _PyTracer.epoch);
+    assert(_PyTracer_tree.next_saved >= _PyTracer_tree.first_saved);
     _Py_atomic_store_uint32_relaxed(&_PyTracer_peaks.epoch_used, 0);
-    _PyTracer_tree.most_saved = Py_MAX(_PyTracer_tree.most_saved,
-                                  _PyTracer_tree.next_saved - _PyTracer.epoch);
+    _PyTracer_tree.most_saved = Py_MAX(
+        _PyTracer_tree.most_saved,
+        _PyTracer_tree.next_saved - _PyTracer_tree.first_saved);
     set_epoch(++_PyTracer_tree.next_saved);
     if (_PyTracer.epoch < TRACER_EVERY_FREE - TRACER_MAX_NODES) {
         return;
@@ -160,6 +167,23 @@ next_epoch(void)
     for (uint32_t number = 0; number < _PyTracer_tree.nrares; number++) {
         _PyTracer_tree.rares[number].peak_epoch = 0;
     }
+}
+
+void
+_PyTracer_VoidEpoch(void)
+{
+    assert(!_PyTracer.rising);
+    next_epoch();
+    _Py_atomic_store_uint32_relaxed(&_PyTracer.epoch, 0);
+}
+
+/* The window is as high as that. */
+static void
+set_traced(int64_t traced)
+{
+    _PyTracer_peaks.traced = traced;
+    _PyTracer_peaks.time = _PyTracer_growths.looked;
+    _PyTracer_SetLow();
 }
 
 static void
@@ -183,7 +207,7 @@ take_raw_peak(void)
                                                INT64_MIN);
     raise_measures(traced);
     if (traced > _PyTracer_peaks.traced) {
-        _PyTracer_peaks.traced = traced;
+        set_traced(traced);
         set_rising(0);
         next_epoch();
     }
@@ -197,7 +221,7 @@ end_rise(void)
     take_raw_peak();
     if (_PyTracer.rising) {
         int64_t current = _PyTracer_Current();
-        _PyTracer_peaks.traced = Py_MAX(_PyTracer_peaks.traced, current);
+        set_traced(Py_MAX(_PyTracer_peaks.traced, current));
         raise_measures(current);
         set_rising(0);
     }
@@ -209,7 +233,9 @@ _PyTracer_RoseAboveHigh(void)
     take_raw_peak();
     int64_t current = _PyTracer_Current();
     if (current > _PyTracer_peaks.traced && !_PyTracer.rising) {
-        if (_Py_atomic_load_uint32_relaxed(&_PyTracer_peaks.epoch_used)) {
+        if (_PyTracer.epoch == 0
+            || _Py_atomic_load_uint32_relaxed(&_PyTracer_peaks.epoch_used))
+        {
             next_epoch();
         }
         set_rising(1);
@@ -278,6 +304,9 @@ _PyTracer_Peak(void)
 {
     int64_t peak = Py_MAX(_PyTracer_peaks.traced,
                           _Py_atomic_load_int64_relaxed(&_PyTracer_peaks.raw));
+    if (_PyTracer_windows.nhighs > 0) {
+        peak = Py_MAX(peak, _PyTracer_windows.highs[0].size);
+    }
     return _PyTracer.rising ? Py_MAX(peak, _PyTracer_Current()) : peak;
 }
 
@@ -323,6 +352,18 @@ _PyTracer_AtPeak(uint32_t id)
     return _PyTracer_UnpackSaved(packed);
 }
 
+struct tracer_sum
+_PyTracer_AllAtPeak(uint32_t id)
+{
+    assert(_PyTracer.epoch != 0);
+    struct tracer_sum all = _PyTracer_AtPeak(id);
+    const struct tracer_rare *rare = _PyTracer_Rare(id);
+    struct tracer_sum mapped = rare->peak_epoch == _PyTracer.epoch
+                               ? rare->peak : _PyTracer_Live(&rare->counts);
+    return (struct tracer_sum){all.bytes + mapped.bytes,
+                               all.blocks + mapped.blocks};
+}
+
 void
 _PyTracer_Spill(uint32_t id)
 {
@@ -340,8 +381,11 @@ _PyTracer_ResetPeak(void)
 {
     _PyTracer_ASSERT_LOCKED();
     end_rise();
-    _PyTracer_peaks.traced = _PyTracer_Current();
+    _PyTracer_ForgetHighs();
+    set_traced(_PyTracer_Current());
+    _PyTracer_peaks.time = _PyTracer_CoarseTime();
     next_epoch();
+    _PyTracer_windows.began = _PyTracer_tree.next_saved;
     _PyTracer_SetBounds();
 }
 

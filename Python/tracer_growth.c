@@ -27,6 +27,7 @@
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_memory.h"
 #include "pycore_tracer_tree.h"
+#include "pycore_tracer_windows.h"
 
 #include <math.h>                 // INFINITY
 #include <stdlib.h>
@@ -192,6 +193,10 @@ _PyTracer_LookAtGrowth(void)
     struct tracer_growths *g = &_PyTracer_growths;
     g->ticks = TRACER_GROWTH_EVERY;
     int64_t time = now(CLOCK_MONOTONIC);
+    g->looked = time;
+    if (time >= _PyTracer_windows.rest) {
+        _PyTracer_EndRest();
+    }
     if (time < g->next && (time < g->earliest || !has_moved(g))) {
         return;
     }

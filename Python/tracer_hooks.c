@@ -11,6 +11,7 @@
 #include "pycore_tracer_record.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_tree.h"
+#include "pycore_tracer_windows.h"
 
 struct tracer_below _PyTracer_below;
 
@@ -115,6 +116,9 @@ traced_free(const struct domain *domain, void *block)
     below->free(below->ctx, block);
     releasing = NULL;
     _PyTracer_inside = inside;
+    if (dropped.fallen) {
+        _PyTracer_LockAndEndWindow();
+    }
 }
 
 /* Each domain has functions of its own, which do not look at their context,

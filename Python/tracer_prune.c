@@ -2,10 +2,11 @@
 
    A long run makes nodes whose blocks are all dead: stacks that were there
    once.  When the tree has grown to prune_at nodes, those that hold no live
-   block, held none at the peak, and have no such node below them, are given
-   back.  What was ever allocated there, and was garbage, stays with its line:
-   it is added to a stump, a node of the same location that has lost its
-   callers.  The number of nodes that went is reported.
+   block, held none at the peak or at another of the highest moments, and have
+   no such node below them, are given back.  What was ever allocated there, and
+   was garbage, stays with its line: it is added to a stump, a node of the same
+   location that has lost its callers.  The number of nodes that went is
+   reported.
 
    The nodes that are left move together, in their order, so that a parent
    still has a smaller number than its children; whoever names a node by its
@@ -30,6 +31,7 @@
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_tree.h"
 #include "pycore_tracer_valid.h"
+#include "pycore_tracer_windows.h"
 
 struct pruning {
     uint32_t *numbers;            // by old number: the new one, 0: it goes
@@ -56,7 +58,7 @@ begin_pruning(struct pruning *p)
     assert(!_PyTracer.many_gils || !_PyTracer_HAS_GIL);
     p->nnodes = _PyTracer_tree.nnodes;
     p->nrares = _PyTracer_tree.nrares;
-    p->nsaved = _PyTracer_tree.next_saved - _PyTracer.epoch;
+    p->nsaved = _PyTracer_tree.next_saved - _PyTracer_tree.first_saved;
     p->nlocations = _PyTracer_places.nlocations;
     p->numbers = _PyTracer_MemAlloc(p->nnodes * sizeof(*p->numbers));
     p->rares = _PyTracer_MemAlloc(p->nrares * sizeof(*p->rares));
@@ -87,9 +89,7 @@ is_needed(uint32_t id)
     return !has_parent(_PyTracer_Node(id))
            || _PyTracer_Live(&counts).blocks != 0
            || _PyTracer_Live(&rare->counts).blocks != 0
-           || _PyTracer_AtPeak(id).blocks != 0
-           || (rare->peak_epoch == _PyTracer.epoch
-               && rare->peak.blocks != 0);
+           || (_PyTracer.epoch != 0 && _PyTracer_AllAtPeak(id).blocks != 0);
 }
 
 static void
@@ -283,6 +283,9 @@ move_nodes(struct pruning *p)
 static void
 move_saved(struct pruning *p)
 {
+    if (_PyTracer.epoch == 0) {
+        return;
+    }
     uint32_t n = 0;
     for (uint32_t id = 0; id < _PyTracer_tree.nnodes; id++) {
         struct tracer_node *node = _PyTracer_Node(id);
@@ -375,8 +378,10 @@ prune_locked(void)
     _PyTracer_AssertValid("prune");
     _PyTracer_ForgetStacks();
     assert(_PyTracer.limit > 1);
+    _PyTracer_MarkHighs(p.numbers);
     choose_nodes(&p);
     move_nodes(&p);
+    _PyTracer_RenumberHighs(p.numbers);
     move_saved(&p);
     move_rares(&p);
     (void)_PyTracer_VisitPools(renumber_pool, &p);

@@ -16,6 +16,7 @@
 #include "pycore_tracer_record.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_walk.h"
+#include "pycore_tracer_windows.h"
 
 _Py_thread_local int _PyTracer_idle = 0;
 
@@ -103,7 +104,8 @@ _PyTracer_Record(void *block, size_t size, enum tracer_kind kind)
             if (_PyTracer.watched) {
                 _PyTracer_Watch();
             }
-            _PyTracer_TickGrowth(1);
+            _PyTracer_TickGrowth(size < TRACER_GROWTH_LARGE
+                                 ? 1 : TRACER_GROWTH_EVERY);
         }
     }
     else {
@@ -149,6 +151,7 @@ _PyTracer_Drop(void *block, struct tracer_dropped *dropped)
     {
         drop_entry(block, dropped);
     }
+    dropped->fallen = _PyTracer.tracing && _PyTracer_HasFallen();
     _PyTracer_Unlock();
 }
 

@@ -41,6 +41,7 @@ struct copier {
     uint32_t arenas_size;
     struct tracer_rooms rooms;
     struct tracer_tree_copy tree;
+    struct tracer_peaks_copy peaks;
     struct tracer_buffers buffers;
     struct tracer_mappings mappings;
     uint64_t nothers;             // but for those of other domains
@@ -389,7 +390,9 @@ copy_all(struct copier *c, int with_blocks, struct tracer_totals *totals)
     c->s->limit = _PyTracer.limit;
     _PyTracer_AssertValid("take_snapshot");
     copy_totals(totals);
-    if (_PyTracer_CopyTree(c->s, &c->tree, &c->rooms) < 0) {
+    if (_PyTracer_CopyPeaks(&c->peaks) < 0
+        || _PyTracer_CopyTree(c->s, &c->tree, &c->rooms) < 0)
+    {
         return -1;
     }
     return with_blocks ? copy_blocks(c) : 0;
@@ -421,13 +424,15 @@ count_live(const struct tracer_snapshot *s)
 
 /* Work out the rest from the copies, while other threads run. */
 static int
-finish(struct copier *c)
+finish(struct copier *c, struct tracer_moments *moments)
 {
     struct tracer_snapshot *s = c->s;
     if (c->tree.nnodes == 0) {
         return 0;                 // tracing is off
     }
-    if (_PyTracer_WriteTree(s, &c->tree, &c->rooms) < 0) {
+    if (_PyTracer_WriteTree(s, &c->tree, &c->rooms) < 0
+        || _PyTracer_WritePeaks(s, &c->tree, &c->peaks, moments) < 0)
+    {
         return -1;
     }
     assert(!s->has_blocks || s->nblocks == count_live(s));
@@ -465,8 +470,9 @@ take(struct copier *c, int with_blocks, struct tracer_totals *totals)
         take_arrays(c);
     }
     if (result == 0) {
-        result = finish(c);
+        result = finish(c, &totals->moments);
     }
+    _PyTracer_FreePeaks(&c->peaks);
     _PyTracer_FreeRooms(&c->rooms);
     PyEval_RestoreThread(tstate);
     return result < 0 ? -1 : _PyTracer_NameTypes(&c->types, c->s);

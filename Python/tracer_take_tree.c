@@ -120,12 +120,12 @@ _PyTracer_CopyTree(struct tracer_snapshot *s, struct tracer_tree_copy *tree,
 {
     _PyTracer_ASSERT_LOCKED();
     tree->nnodes = _PyTracer_tree.nnodes;
-    tree->epoch = _PyTracer.epoch;
+    tree->epoch = _PyTracer.epoch != 0 ? _PyTracer.epoch : UINT32_MAX;
     if (copy_strings(s, rooms) < 0 || copy_locations(s, rooms) < 0
         || copy_table(rooms, TRACER_ROOM_NODES, _PyTracer.nodes,
                       _PyTracer_tree.nnodes, sizeof(struct tracer_node)) < 0
         || copy_table(rooms, TRACER_ROOM_SAVED, _PyTracer_tree.saved,
-                      _PyTracer_tree.next_saved - _PyTracer.epoch,
+                      _PyTracer_tree.next_saved - _PyTracer_tree.first_saved,
                       sizeof(uint32_t)) < 0
         || copy_table(rooms, TRACER_ROOM_RARES, _PyTracer_tree.rares,
                       _PyTracer_tree.nrares, sizeof(struct tracer_rare)) < 0

@@ -124,7 +124,7 @@ size_t
 _PyTracer_TreeMemory(void)
 {
     const struct tracer_call_tree *tree = &_PyTracer_tree;
-    uint32_t saved = tree->next_saved - _PyTracer.epoch;
+    uint32_t saved = tree->next_saved - tree->first_saved;
     size_t size = tree->nnodes * item_sizes[NODES]
                   + tree->nrares * item_sizes[RARES]
                   + Py_MAX(saved, tree->most_saved) * item_sizes[SAVED];

@@ -19,6 +19,7 @@
 #include "pycore_tracer_text.h"
 #include "pycore_tracer_tree.h"
 #include "pycore_tracer_valid.h"
+#include "pycore_tracer_windows.h"
 
 #include <sys/mman.h>             // mmap()
 
@@ -190,6 +191,9 @@ peak_fault(void)
 {
     uint64_t bytes = 0;
     uint32_t nsaved = 0;
+    if (_PyTracer.epoch == 0) {
+        return NULL;
+    }
     for (uint32_t id = TRACER_NODE_UNKNOWN; id < _PyTracer_tree.nnodes; id++) {
         uint32_t saved = _PyTracer_Node(id)->saved;
         if (saved > _PyTracer_tree.next_saved) {
@@ -199,10 +203,7 @@ peak_fault(void)
         if (_PyTracer_IsParked(id)) {
             continue;
         }
-        const struct tracer_rare *rare = _PyTracer_Rare(id);
-        bytes += _PyTracer_AtPeak(id).bytes;
-        bytes += rare->peak_epoch == _PyTracer.epoch
-                 ? rare->peak.bytes : _PyTracer_Live(&rare->counts).bytes;
+        bytes += _PyTracer_AllAtPeak(id).bytes;
     }
     if (nsaved > _PyTracer_tree.next_saved - _PyTracer.epoch) {
         return "two nodes share a value of the peak";
@@ -224,6 +225,7 @@ _PyTracer_Fault(void)
     const char *(*const faults[])(void) = {
         _PyTracer_MemFault, _PyTracer_TextFault, _PyTracer_LocationFault,
         _PyTracer_TreeFault, _PyTracer_MapFault, ledger_fault, peak_fault,
+        _PyTracer_WindowsFault,
     };
     const char *fault = NULL;
     for (size_t i = 0; i < Py_ARRAY_LENGTH(faults) && fault == NULL; i++) {
@@ -245,7 +247,8 @@ struct tracer_parts
 _PyTracer_Parts(void)
 {
     return (struct tracer_parts){&_PyTracer, &_PyTracer_tree, &_PyTracer_map,
-                                 &_PyTracer_texts, &_PyTracer_places};
+                                 &_PyTracer_texts, &_PyTracer_places,
+                                 &_PyTracer_windows};
 }
 
 #ifdef Py_DEBUG

@@ -38,7 +38,8 @@ TRACER = {
     'capture of the stack':
         ('code', 'cache', 'walk', 'stack'),
     'the ledger: counters, the map, tables of pools':
-        ('count', 'growth', 'map', 'mapped', 'blocks', 'pymalloc_table'),
+        ('count', 'growth', 'windows', 'map', 'mapped', 'blocks',
+         'pymalloc_table'),
     'care for all of that: validity, pruning':
         ('valid', 'prune'),
     'what is recorded of a block':
@@ -51,8 +52,8 @@ TRACER = {
         ('tracemalloc', 'start', 'startup', 'services', 'install', 'hide',
          'alarm', 'gils', 'tasks', 'lookup', 'visit'),
     'taking snapshots':
-        ('snapshot', 'take', 'take_tree', 'types', 'buffers', 'rooms',
-         'mappings'),
+        ('snapshot', 'take', 'take_tree', 'take_peaks', 'types', 'buffers',
+         'rooms', 'mappings'),
 }
 # Modules that stand on all of it: each has a name and its files.
 MODULES = {

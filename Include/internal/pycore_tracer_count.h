@@ -21,7 +21,9 @@ struct tracer_measure {
 
 /* GIL, but `raw`. */
 struct tracer_peaks {
-    int64_t traced;               // highest traced memory, unless rising
+    int64_t traced;               // highest of the window, unless rising;
+                                  //   without an epoch, one begins above it
+    int64_t time;                 // when it was, about; ns, monotonic
     int64_t raw;                  // seen without the GIL; atomic
     uint32_t epoch_used;          // a node has saved a value of this epoch
     struct tracer_measure *measures;    // written with GIL and lock
@@ -79,8 +81,12 @@ extern void _PyTracer_SumTotals(uint64_t *size, uint64_t *count);
 extern void _PyTracer_ResetPeak(void);            // GIL and locked
 extern void _PyTracer_ClearCounters(void);        // GIL and locked
 extern void _PyTracer_SavePeak(uint32_t node);
-/* Live small blocks of the node at the peak; GIL. */
+/* Live small blocks of the node at the highest moment of the window, and all
+   of them; GIL, and there is an epoch. */
 extern struct tracer_sum _PyTracer_AtPeak(uint32_t node);
+extern struct tracer_sum _PyTracer_AllAtPeak(uint32_t node);
+/* No value is needed until traced memory is above the peak's; GIL. */
+extern void _PyTracer_VoidEpoch(void);
 /* A sum of bytes of the node would wrap. */
 extern void _PyTracer_Spill(uint32_t node);
 

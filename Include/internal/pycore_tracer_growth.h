@@ -15,6 +15,7 @@ extern "C" {
 #define TRACER_MOMENTS 32         // that are kept, at most
 #define TRACER_GROWN_SITES 32     // that a snapshot is told of, at most
 #define TRACER_GROWTH_EVERY 8     // big blocks, then the clock is looked at
+#define TRACER_GROWTH_LARGE 65536 // bytes of a block that counts for all
 
 /* A moment: what the sites held then. */
 struct tracer_moment {
@@ -43,6 +44,7 @@ struct tracer_growth {
 struct tracer_growths {
     int32_t ticks;                // until the next look at the clock
     uint32_t nmoments;
+    int64_t looked;               // ns: the clock when it was looked at last
     int64_t next, earliest;       // ns: when it is time, and never before
     struct tracer_moment moments[TRACER_MOMENTS];
 };

@@ -26,6 +26,8 @@ struct tracer_dropped {
     uint32_t *slot;               // of the entry of a small block, else NULL
     uint32_t entry;               // that was there
     uint64_t clears;              // _PyTracer.clears, then
+    int fallen;                   // traced memory is so low that its window is
+                                  //   over, see tracer_windows.c
 };
 extern void _PyTracer_Record(void *block, size_t size, enum tracer_kind kind);
 /* The same for a known node; locked. 0, or -1 and counted as untraced.  Of

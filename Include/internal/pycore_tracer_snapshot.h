@@ -19,7 +19,7 @@ extern "C" {
 
 /* Name of the capsule.  The number changes with anything below: a module that
    was built with another one is refused. */
-#define SNAPSHOT_CAPSULE "tracemalloc snapshot 3"
+#define SNAPSHOT_CAPSULE "tracemalloc snapshot 4"
 
 #define SNAPSHOT_NONE UINT32_MAX
 
@@ -120,6 +120,15 @@ struct snapshot_arena {
     uint64_t blocks;              // number of these
 };
 
+/* What a node held at one of the next highest moments of the run. */
+#define SNAPSHOT_NEXT_PEAKS 3
+struct snapshot_held {
+    uint32_t node;
+    uint32_t moment;              // from 0; the peak itself is not among them
+    uint64_t size;
+    uint64_t count;
+};
+
 struct tracer_snapshot {
     uint32_t limit;               // frames of a traceback
     uint32_t truncate;            // paths may be longer than that
@@ -132,6 +141,8 @@ struct tracer_snapshot {
     struct snapshot_location *locations;
     struct snapshot_node *nodes;
     uint64_t (*measures)[SNAPSHOT_NMEASURES];     // the first ones are zero
+    struct snapshot_held *held;   // in no order, perhaps several of a node
+    uint64_t nheld;
     struct snapshot_class *classes;
     struct snapshot_arena *arenas;
     struct snapshot_block *blocks;    // NULL: still packed, coded or elsewhere
@@ -321,6 +332,7 @@ _PySnapshot_Free(struct tracer_snapshot *s)
     _PySnapshot_Release(s->locations);
     _PySnapshot_Release(s->nodes);
     _PySnapshot_Release(s->measures);
+    _PySnapshot_Release(s->held);
     _PySnapshot_Release(s->classes);
     _PySnapshot_Release(s->arenas);
     _PySnapshot_Release(s->blocks);

@@ -39,7 +39,8 @@ struct tracer_state {
     int64_t map_current;          // live bytes of the map; atomic, lock
     int64_t high;                 // an allocation that rises above it looks,
                                   //   see tracer_count.c
-    uint32_t epoch;               // of the peak: number of its first value
+    uint32_t epoch;               // of the peak: number of its first value;
+                                  //   0: no value is needed
     uint32_t free_bound;          // a free at a node whose `saved` is less
                                   //   looks: epoch, or TRACER_EVERY_FREE
     uint32_t rising;              // each allocation is the peak

@@ -12,6 +12,7 @@ extern "C" {
 
 #include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_state.h"
+#include "pycore_tracer_take_peaks.h"
 
 /* What the tracer says beside the arrays. */
 struct tracer_totals {
@@ -21,6 +22,7 @@ struct tracer_totals {
     uint64_t pruned;              // nodes
     uint64_t parked[_PyTracer_NFREELISTS][2];     // blocks, bytes
     struct tracer_growth *growth; // or NULL; to be freed
+    struct tracer_moments moments;
 };
 
 /* GIL held, not locked; it is given back before and after the moment that the

@@ -16,7 +16,8 @@ extern "C" {
 
 /* The tables of the tree as they were at the moment; they lie in rooms. */
 struct tracer_tree_copy {
-    uint32_t nnodes, epoch;
+    uint32_t nnodes;
+    uint32_t epoch;               // UINT32_MAX: there is none
     const struct tracer_node *nodes;
     const uint32_t *saved;
     const struct tracer_rare *rares;

@@ -103,6 +103,7 @@ struct tracer_call_tree {
                                   //   lock
     uint32_t max_nodes;           // as many as the reserved range holds
     uint32_t nrares;              // lock
+    uint32_t first_saved;         // number of the first one of this epoch
     uint32_t next_saved;          // number of the next value to save; GIL
     uint32_t most_saved;          // values in one of the epochs before; GIL
     uint32_t *saved;              // by number - epoch; GIL

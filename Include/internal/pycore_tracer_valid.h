@@ -20,6 +20,7 @@ struct tracer_parts {
     struct tracer_map *map;
     struct tracer_texts *texts;
     struct tracer_places *places;
+    struct tracer_windows *windows;
 };
 
 /* What does not agree, in one line that lives for ever; NULL: all is right.

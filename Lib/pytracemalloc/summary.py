@@ -1,7 +1,7 @@
 """The summary at the end of a run: large sites, the peak, cyclic garbage,
 suspected leaks."""
 
-from pytracemalloc import suspects
+from pytracemalloc import moments, suspects
 from pytracemalloc.terminal import shorten
 from pytracemalloc.units import format_count
 from pytracemalloc.words import format_losses
@@ -31,6 +31,7 @@ def make(snapshot, count, output, width=None, view={}):
     lines += _top('At the peak:', shown.statistics('lineno',
                                                    order='peak_size'),
                   'peak_size', 'peak_count', count, width)
+    lines += moments.lines(shown, width)
     if cycles := _find_cycles(shown)[:count]:
         lines += _top('Freed by the cyclic collector:', cycles,
                       'garbage_size', 'garbage_count', count, width)

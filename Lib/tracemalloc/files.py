@@ -48,9 +48,11 @@ _decoder.scan_once = json.scanner.py_make_scanner(_decoder)
 _CONSTANTS = {'None': 'null', 'True': 'true', 'False': 'false',
               'nan': 'NaN', 'inf': 'Infinity', '-inf': '-Infinity'}
 
+_MOST_PEAKS = 4
+
 # Attributes of a snapshot that have a place of their own in the file.
 _OWN = ('traces', 'traceback_limit', 'timestamp', 'pid', 'metadata',
-        'traced_memory', 'freelists', 'program', '_growth')
+        'traced_memory', 'freelists', 'program', '_growth', '_peaks')
 
 
 def dump(snapshot, filename, format='native'):
@@ -147,6 +149,7 @@ def _describe(snapshot):
         'freelists': snapshot.freelists,
         'program': snapshot.program,
         'growth': snapshot.growth,
+        'peaks': snapshot._peaks,
         'attributes': attributes,
     })
 
@@ -229,6 +232,20 @@ def _make_snapshot(kind, traces, values, attributes):
 
 # --- Native
 
+def _check_peaks(peaks):
+    if len(peaks) > _MOST_PEAKS:
+        raise ValueError("more than %s peaks" % _MOST_PEAKS)
+    return [(_check_time(timestamp), _count(size))
+            for timestamp, size in peaks]
+
+
+def _check_time(timestamp):
+    if type(timestamp) is not float:
+        raise TypeError("time is of type %s" % type(timestamp).__name__)
+    datetime.fromtimestamp(timestamp)
+    return timestamp
+
+
 def _load_native(image, kind):
     traces, text = _read_traces(image)
     try:
@@ -238,6 +255,8 @@ def _load_native(image, kind):
         snapshot = _make_snapshot(kind, traces, values,
                                   _typed(values, 'attributes', dict))
         snapshot._growth = values.get('growth')
+        # Files did not always have them.
+        snapshot._peaks = _check_peaks(values.get('peaks', []))
         return snapshot
     except (ValueError, TypeError, KeyError, AttributeError,
             RecursionError) as error:

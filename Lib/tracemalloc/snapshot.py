@@ -81,6 +81,7 @@ class Snapshot(LegacyMethods):
         self.traced_memory = info.get('traced_memory', (0, 0))
         self.freelists = info.get('freelists', {})
         self._growth = info.get('growth')
+        self._peaks = info.get('peaks') or []
         for loss in ('untraced', 'folded', 'pruned'):
             if info.get(loss):
                 self.metadata[loss] = info[loss]
@@ -107,11 +108,12 @@ class Snapshot(LegacyMethods):
         self.traced_memory = (0, 0)
         self.freelists = {}
         self._growth = None
+        self._peaks = []
         self.__dict__.update(state)
 
     def __getstate__(self):
         state = self.__dict__ | {'timestamp': self.timestamp}
-        del state['_growth']      # nobody else knows it
+        del state['_growth'], state['_peaks']     # nobody else knows them
         return state
 
     @property
@@ -173,7 +175,28 @@ class Snapshot(LegacyMethods):
 
         A snapshot without traces: size and count are those of the peak.
         """
-        return self._with_traces(self.traces._traces._peak())
+        peak = self._with_traces(self.traces._traces._peak())
+        peak._peaks = self._peaks[:1]
+        return peak
+
+    @property
+    @_hidden
+    def peaks(self):
+        """The highest moments of the run: a list of snapshots as peak, with
+        the time and the size that it was.
+
+        The peak comes first; then up to three moments that were next highest
+        and consisted of something else.
+        """
+        peaks = []
+        for number, (timestamp, size) in enumerate(self._peaks):
+            peak = self.peak if number == 0 else self._with_traces(
+                self.traces._traces._next_peak(number - 1))
+            peak.timestamp = timestamp
+            peak.traced_memory = size, size
+            peak._peaks = [(timestamp, size)]
+            peaks.append(peak)
+        return peaks
 
     @_hidden
     def filter_traces(self, filters):

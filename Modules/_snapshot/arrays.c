@@ -211,6 +211,7 @@ _PySnapshot_Copy(struct tracer_snapshot *s, int with_blocks)
     copy->nodes = copy_array(s->nodes, s->nnodes, sizeof(*s->nodes));
     copy->measures = copy_array(s->measures, s->nmeasures,
                                 sizeof(*s->measures));
+    copy->held = copy_array(s->held, s->nheld, sizeof(*s->held));
     copy->classes = copy_array(s->classes, s->nclasses, sizeof(*s->classes));
     copy->arenas = copy_array(s->arenas, s->narenas, sizeof(*s->arenas));
     copy->blocks = copy_array(s->blocks, copy->nblocks, sizeof(*s->blocks));
@@ -220,6 +221,7 @@ _PySnapshot_Copy(struct tracer_snapshot *s, int with_blocks)
     }
     if (copy->text == NULL || copy->strings == NULL || copy->locations == NULL
         || copy->nodes == NULL || copy->measures == NULL
+        || copy->held == NULL
         || copy->classes == NULL || copy->arenas == NULL
         || copy->blocks == NULL
         || (s->origins != NULL && copy->origins == NULL))
@@ -230,6 +232,17 @@ _PySnapshot_Copy(struct tracer_snapshot *s, int with_blocks)
     return copy;
 }
 
+static void
+live_at_peak(struct tracer_snapshot *s)
+{
+    for (uint32_t i = 0; i < s->nmeasures; i++) {
+        uint64_t *m = s->measures[i];
+        m[SNAPSHOT_SIZE] = m[SNAPSHOT_PEAK_SIZE];
+        m[SNAPSHOT_COUNT] = m[SNAPSHOT_PEAK_COUNT];
+    }
+    s->nheld = 0;
+}
+
 struct tracer_snapshot *
 _PySnapshot_Peak(struct tracer_snapshot *s)
 {
@@ -237,12 +250,47 @@ _PySnapshot_Peak(struct tracer_snapshot *s)
     if (peak == NULL) {
         return NULL;
     }
+    live_at_peak(peak);
+    return peak;
+}
+
+/* What is live at one of the next highest moments becomes what is live, and
+   what was at the peak. */
+struct tracer_snapshot *
+_PySnapshot_NextPeak(struct tracer_snapshot *s, uint32_t moment)
+{
+    struct tracer_snapshot *peak = _PySnapshot_Copy(s, 0);
+    if (peak == NULL) {
+        return NULL;
+    }
     for (uint32_t i = 0; i < peak->nmeasures; i++) {
         uint64_t *m = peak->measures[i];
-        m[SNAPSHOT_SIZE] = m[SNAPSHOT_PEAK_SIZE];
-        m[SNAPSHOT_COUNT] = m[SNAPSHOT_PEAK_COUNT];
+        m[SNAPSHOT_PEAK_SIZE] = m[SNAPSHOT_PEAK_COUNT] = 0;
     }
+    for (uint64_t i = 0; i < peak->nheld; i++) {
+        const struct snapshot_held *held = &peak->held[i];
+        if (held->moment == moment && peak->nodes[held->node].measures != 0) {
+            uint64_t *m = _PySnapshot_Measures(peak, held->node);
+            m[SNAPSHOT_PEAK_SIZE] += held->size;
+            m[SNAPSHOT_PEAK_COUNT] += held->count;
+        }
+    }
+    live_at_peak(peak);
     return peak;
+}
+
+void
+_PySnapshot_MoveHeld(struct tracer_snapshot *s, const uint32_t *moved)
+{
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < s->nheld; i++) {
+        struct snapshot_held held = s->held[i];
+        held.node = moved[held.node];
+        if (held.node != SNAPSHOT_NONE) {
+            s->held[n++] = held;
+        }
+    }
+    s->nheld = n;
 }
 
 /* The class of each domain among the last n blocks, with a number of its own

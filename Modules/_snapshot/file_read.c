@@ -209,6 +209,20 @@ read_nodes(struct reader *r, struct tracer_snapshot *s)
 }
 
 static void
+read_held(struct reader *r, struct tracer_snapshot *s)
+{
+    struct snapshot_held held = {0};
+    s->held = get_array(r, 4, sizeof(*s->held), &s->nheld);
+    for (uint64_t i = 0; i < s->nheld && !r->failed; i++) {
+        held.moment = get_index(r, SNAPSHOT_NEXT_PEAKS, "no such moment");
+        held.node = get_near(r, held.node, s->nnodes, "no such node");
+        held.size = get(r);
+        held.count = get(r);
+        s->held[i] = held;
+    }
+}
+
+static void
 read_classes(struct reader *r, struct tracer_snapshot *s)
 {
     s->classes = get_array32(r, 3, sizeof(*s->classes), &s->nclasses);
@@ -408,8 +422,9 @@ open_section(struct reader *r, size_t size, uint32_t tag)
 }
 
 static void
-read_sections(struct reader *r, size_t size, struct tracer_snapshot *s,
-              const char **meta, size_t *meta_size)
+read_sections(struct reader *r, size_t size, uint64_t version,
+              struct tracer_snapshot *s, const char **meta,
+              size_t *meta_size)
 {
     static const uint32_t tags[] = {
 #define TAG(NAME, VALUE) VALUE,
@@ -421,6 +436,7 @@ read_sections(struct reader *r, size_t size, struct tracer_snapshot *s,
         [SNAPSHOT_SECTION_TEXT] = read_strings,
         [SNAPSHOT_SECTION_LOCS] = read_locations,
         [SNAPSHOT_SECTION_TREE] = read_nodes,
+        [SNAPSHOT_SECTION_NEXT] = read_held,
         [SNAPSHOT_SECTION_KIND] = read_classes,
         [SNAPSHOT_SECTION_ARNA] = read_arenas,
         [SNAPSHOT_SECTION_BLKS] = read_blocks,
@@ -430,6 +446,9 @@ read_sections(struct reader *r, size_t size, struct tracer_snapshot *s,
     *meta_size = (size_t)(r->end - r->p);
     check_utf8(r, r->p, r->end);
     for (int i = SNAPSHOT_SECTION_TEXT; i < SNAPSHOT_SECTION_DONE; i++) {
+        if (i == SNAPSHOT_SECTION_NEXT && version == SNAPSHOT_VERSION_READ) {
+            continue;
+        }
         if (!r->failed) {
             open_section(r, size, tags[i]);
         }
@@ -469,7 +488,8 @@ _PySnapshot_Read(const uint8_t *image, size_t size, const char **meta,
     }
     struct snapshot_file_header header;
     memcpy(&header, image, sizeof(header));
-    if (GUINT64_FROM_LE(header.version) != SNAPSHOT_VERSION) {
+    uint64_t version = GUINT64_FROM_LE(header.version);
+    if (version < SNAPSHOT_VERSION_READ || version > SNAPSHOT_VERSION) {
         fail_at(&r, image + SNAPSHOT_MAGIC_SIZE,
                 "other version of the format than "
                 TEXT_OF(SNAPSHOT_VERSION) " (take the snapshot again "
@@ -482,7 +502,7 @@ _PySnapshot_Read(const uint8_t *image, size_t size, const char **meta,
         return NULL;
     }
     s->limit = UINT32_MAX;
-    read_sections(&r, size, s, meta, meta_size);
+    read_sections(&r, size, version, s, meta, meta_size);
     if (r.failed) {
         _PySnapshot_Free(s);
         return NULL;

@@ -298,6 +298,22 @@ write_nodes(struct writer *w, const struct tracer_snapshot *s)
 }
 
 static void
+write_held(struct writer *w, const struct tracer_snapshot *s)
+{
+    uint32_t last = 0;
+    put(w, s->nheld);
+    for (uint64_t i = 0; i < s->nheld; i++) {
+        const struct snapshot_held *held = &s->held[i];
+        room(w);
+        put(w, held->moment);
+        put_difference(w, w->numbers[held->node], last);
+        put(w, held->size);
+        put(w, held->count);
+        last = w->numbers[held->node];
+    }
+}
+
+static void
 write_classes(struct writer *w, const struct tracer_snapshot *s)
 {
     put(w, s->nclasses);
@@ -383,6 +399,7 @@ write_sections(struct writer *w, const struct tracer_snapshot *s,
         [SNAPSHOT_SECTION_TEXT] = write_strings,
         [SNAPSHOT_SECTION_LOCS] = write_locations,
         [SNAPSHOT_SECTION_TREE] = write_nodes,
+        [SNAPSHOT_SECTION_NEXT] = write_held,
         [SNAPSHOT_SECTION_KIND] = write_classes,
         [SNAPSHOT_SECTION_ARNA] = write_arenas,
         [SNAPSHOT_SECTION_BLKS] = write_blocks,

@@ -77,6 +77,13 @@ drop_blocks(struct tracer_snapshot *s, const uint8_t *keep,
         }
     }
     s->nblocks = n;
+    for (uint64_t i = 0; i < s->nheld; i++) {
+        uint32_t node = s->held[i].node;
+        if (_PySnapshot_Measures(s, node)[SNAPSHOT_COUNT] != sums[node][1]) {
+            s->held[i].size = sums[node][0];
+            s->held[i].count = sums[node][1];
+        }
+    }
     for (uint32_t i = 0; i < s->nnodes; i++) {
         uint64_t *m = _PySnapshot_Measures(s, i);
         if (sums[i][1] == 0) {

@@ -116,6 +116,7 @@ finish(struct fold *fold, struct tracer_snapshot *to)
         }
         node->nframe = 0;
     }
+    _PySnapshot_MoveHeld(to, fold->moved);
     _PySnapshot_PathsMove(&fold->paths, to);
     _PySnapshot_Release(to->origins);
     to->origins = origins;

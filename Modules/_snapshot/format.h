@@ -11,7 +11,8 @@
 
 #define SNAPSHOT_MAGIC "\x89TRM\r\n\x1a\n"
 #define SNAPSHOT_MAGIC_SIZE 8
-#define SNAPSHOT_VERSION 3
+#define SNAPSHOT_VERSION 4
+#define SNAPSHOT_VERSION_READ 3          // the first that is
 #define SNAPSHOT_HEADER_SIZE 16
 #define SNAPSHOT_SECTION_SIZE 16
 
@@ -34,6 +35,7 @@ struct snapshot_section_header {
     X(TEXT, SNAPSHOT_TAG('T', 'E', 'X', 'T'))   \
     X(LOCS, SNAPSHOT_TAG('L', 'O', 'C', 'S'))   \
     X(TREE, SNAPSHOT_TAG('T', 'R', 'E', 'E'))   \
+    X(NEXT, SNAPSHOT_TAG('N', 'E', 'X', 'T'))   \
     X(KIND, SNAPSHOT_TAG('K', 'I', 'N', 'D'))   \
     X(ARNA, SNAPSHOT_TAG('A', 'R', 'N', 'A'))   \
     X(BLKS, SNAPSHOT_TAG('B', 'L', 'K', 'S'))   \

@@ -347,6 +347,21 @@ traces_peak(TracesObject *self, PyObject *Py_UNUSED(args))
     return _PyTracemalloc_NewTraces(_PySnapshot_Peak(self->data));
 }
 
+PyDoc_STRVAR(next_peak_doc,
+"_next_peak($self, number, /)\n--\n\n"
+"The same of one of the next highest moments, from 0.");
+
+static PyObject *
+traces_next_peak(TracesObject *self, PyObject *number)
+{
+    unsigned long moment = PyLong_AsUnsignedLong(number);
+    if (moment == (unsigned long)-1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    return _PyTracemalloc_NewTraces(_PySnapshot_NextPeak(
+        self->data, (uint32_t)Py_MIN(moment, SNAPSHOT_NONE)));
+}
+
 PyDoc_STRVAR(filenames_doc,
 "_filenames($self, /)\n--\n\n"
 "Return a list of file names and None: the texts of the snapshot.");
@@ -416,6 +431,7 @@ PyDoc_STRVAR(write_doc,
     }
 LOCKED(traces_copy)
 LOCKED(traces_peak)
+LOCKED(traces_next_peak)
 LOCKED(traces_filenames)
 LOCKED(_PyTracemalloc_Group)
 LOCKED(_PyTracemalloc_OrderBlocks)
@@ -436,6 +452,7 @@ LOCKED(_PyTracemalloc_Write)
 static PyMethodDef traces_methods[] = {
     METHOD("copy", locked_traces_copy, METH_NOARGS, copy_doc),
     METHOD("_peak", locked_traces_peak, METH_NOARGS, peak_doc),
+    METHOD("_next_peak", locked_traces_next_peak, METH_O, next_peak_doc),
     METHOD("_filenames", locked_traces_filenames, METH_NOARGS, filenames_doc),
     METHOD("_group", locked__PyTracemalloc_Group, METH_VARARGS, group_doc),
     METHOD("_order_blocks", locked__PyTracemalloc_OrderBlocks, METH_NOARGS, NULL),

@@ -52,6 +52,12 @@ extern int _PySnapshot_NameDomains(struct tracer_snapshot *s);
 extern struct tracer_snapshot *_PySnapshot_Copy(struct tracer_snapshot *s,
                                                 int with_blocks);
 extern struct tracer_snapshot *_PySnapshot_Peak(struct tracer_snapshot *s);
+/* The same of one of the next highest moments. */
+extern struct tracer_snapshot *_PySnapshot_NextPeak(struct tracer_snapshot *s,
+                                                    uint32_t moment);
+/* The nodes have other numbers: moved[i], NONE: no blocks. */
+extern void _PySnapshot_MoveHeld(struct tracer_snapshot *s,
+                                 const uint32_t *moved);
 /* Make `blocks` of the packed or coded ones, before blocks are looked at; the
    first call does the work. */
 extern int _PySnapshot_Unpack(struct tracer_snapshot *s);

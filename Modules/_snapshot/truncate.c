@@ -103,6 +103,7 @@ _PySnapshot_Truncate(struct tracer_snapshot *s)
         for (uint64_t i = 0; i < s->nblocks; i++) {
             s->blocks[i].node = moved[s->blocks[i].node];
         }
+        _PySnapshot_MoveHeld(s, moved);
         _PySnapshot_PathsMove(&paths, s);
         s->truncate = 0;
         s->limit = UINT32_MAX;

@@ -160,6 +160,17 @@ check_block(const struct tracer_snapshot *a, const struct tracer_snapshot *b,
 }
 
 static void
+check_held(const struct tracer_snapshot *a, const struct tracer_snapshot *b,
+           uint64_t i)
+{
+    const struct snapshot_held *x = &a->held[i];
+    const struct snapshot_held *y = &b->held[i];
+    check(x->moment == y->moment && x->size == y->size
+          && x->count == y->count);
+    check(a->nodes[x->node].location == b->nodes[y->node].location);
+}
+
+static void
 write_again(struct tracer_snapshot *s)
 {
     check(_PySnapshot_Unpack(s) == 0);
@@ -176,6 +187,10 @@ write_again(struct tracer_snapshot *s)
                  s->nlocations * sizeof(*s->locations)) == 0);
     for (uint64_t i = 0; i < s->nblocks; i++) {
         check_block(s, again, i);
+    }
+    check(again->nheld == s->nheld);
+    for (uint64_t i = 0; i < s->nheld; i++) {
+        check_held(s, again, i);
     }
     _PySnapshot_Free(again);
     free(image);
@@ -210,6 +225,7 @@ read_image(const uint8_t *data, size_t size)
     case 3:
         filter(s, size / 5);
         fold(s, size / 7);
+        _PySnapshot_Free(_PySnapshot_NextPeak(s, (uint32_t)(size / 5) % 4));
         break;
     case 4:
         s->limit = 2;

@@ -41,6 +41,10 @@ class Subject:
     def is_filtered(self):
         return bool(self.filters) or self.whole not in (None, self.new)
 
+    def shown(self):
+        """Return the new snapshot with what the filters leave."""
+        return self._filtered(self.new)
+
     def tree(self):
         return self._tree(self.new, self.old)
 

@@ -18,6 +18,7 @@ from tracemalloc.sizes import format_size
 from tracemalloc.source_lines import read_lines
 from tracemalloc.views import Files
 
+from pytracemalloc import moments
 from pytracemalloc.reporters import Reporter
 from pytracemalloc.sources import short_names
 from pytracemalloc.units import format_count
@@ -140,7 +141,9 @@ def _figures(subject):
     snapshot = subject.new
     current, peak = snapshot.traced_memory
     figures = [('Traced memory', format_size(current)),
-               ('Peak', format_size(peak))]
+               ('Peak', format_size(peak)),
+               *(('Next highest', moments.brief(moment, snapshot))
+                 for moment in moments.find(subject.shown()))]
     if subject.old is not None:
         before, _ = subject.old.traced_memory
         figures.insert(1, ('Change', format_size(current - before,

@@ -6,11 +6,12 @@ report.schema.json says what stands where; VERSION counts its changes.
 import json
 import math
 
+from pytracemalloc import moments
 from pytracemalloc.reporters import Reporter
 from pytracemalloc.reporters.rows import (key_fields, key_values,
                                           value_columns)
 
-VERSION = 2
+VERSION = 3
 
 
 class JsonReporter(Reporter):
@@ -19,7 +20,8 @@ class JsonReporter(Reporter):
     def write(self, subject, file):
         columns, attributes = value_columns(subject)
         document = {'format': 'pytracemalloc report', 'version': VERSION,
-                    'snapshot': describe(subject.new)}
+                    'snapshot': describe(subject.new)
+                    | {'next_peaks': _next_peaks(subject)}}
         if subject.old is not None:
             document['old'] = describe(subject.old)
         document['view'] = _view(subject)
@@ -41,6 +43,23 @@ def _view(subject):
     if subject.view.get('my_code'):
         return 'my code'
     return 'unfolded' if subject.view.get('unfold', True) else 'folded'
+
+
+def _next_peaks(subject):
+    if subject.old is not None:
+        return []
+    return [{'timestamp': moment.timestamp.isoformat(),
+             'traced_memory': moment.size,
+             'more': [_site(stat) for stat in moment.more[:subject.count]]}
+            for moment in moments.find(subject.shown())]
+
+
+def _site(stat):
+    frame = stat.traceback[-1]
+    return {'filename': frame.filename, 'lineno': frame.lineno,
+            'function': frame.function, 'size': stat.size,
+            'size_diff': stat.size_diff, 'count': stat.count,
+            'count_diff': stat.count_diff}
 
 
 def describe(snapshot):

@@ -2,7 +2,7 @@
 
 import itertools
 
-from pytracemalloc import suspects
+from pytracemalloc import moments, suspects
 from pytracemalloc.measures import compare, find_key
 from pytracemalloc.reporters import Reporter
 from pytracemalloc.reporters.rows import key_text
@@ -31,7 +31,7 @@ class TextReporter(Reporter):
             table = _tracebacks(table, rows)
         words = explain([text for _, text, _ in rows], subject.by)
         for line in itertools.chain(_heading(subject), table, words,
-                                    _suspects(subject)):
+                                    _moments(subject), _suspects(subject)):
             file.write(printable(line)[:subject.width] + '\n')
 
 
@@ -52,6 +52,8 @@ def _heading(subject):
         return
     yield (f'Traced memory: {format_size(current)}, '
            f'peak {format_size(peak)}')
+    for moment in moments.find(subject.shown()):
+        yield f'Next highest: {moments.brief(moment, snapshot)}'
     parked = sum(size for _, size in snapshot.freelists.values())
     if parked:
         yield f'On free lists: {format_size(parked)}'
@@ -77,6 +79,13 @@ def _not_mine(snapshot):
     """Return the part of the memory that no line of my code allocated."""
     sizes = {stat.key: stat.size for stat in snapshot.statistics('filename')}
     return sizes.get(NOT_MINE, 0) / max(1, sum(sizes.values()))
+
+
+def _moments(subject):
+    """With a report of the peak, the next highest moments."""
+    if subject.old is not None or subject.measure.name != 'peak':
+        return []
+    return moments.lines(subject.shown(), subject.width)
 
 
 def _suspects(subject):

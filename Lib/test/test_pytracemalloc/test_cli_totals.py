@@ -131,9 +131,9 @@ class TotalsTest(CommandCase):
         return ['-f', '-o', 'out'] if format == 'pprof' else []
 
     def check_text(self, measure, totals, name, *args):
-        # Behind the table there may be words on names.
-        *_, before, last = [line for line
-                            in self.report(name, *args).splitlines()
+        # Behind the table there may be words on names, and moments.
+        table, *_ = self.report(name, *args).split('\nNext highest moments')
+        *_, before, last = [line for line in table.splitlines()
                             if not line.startswith(('<', 'More', 'interp'))]
         whole = self.totals(name, [])[measure.name]
         self.check_row(measure, whole, last, 'total')

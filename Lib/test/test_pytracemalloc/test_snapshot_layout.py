@@ -45,7 +45,7 @@ class Section:
 
 def sections(image):
     magic, version = struct.unpack_from('<8sQ', image)
-    assert (magic, version) == (b'\x89TRM\r\n\x1a\n', 3)
+    assert (magic, version) == (b'\x89TRM\r\n\x1a\n', 4)
     at = 16
     while at < len(image):
         name, crc, length = struct.unpack_from('<4sIQ', image, at)
@@ -146,6 +146,19 @@ def read_nodes(section):
     return nodes
 
 
+def read_next(section):
+    """Return {(moment, node): [size, count]}."""
+    held = {}
+    node = 0
+    for _ in range(section.number()):
+        moment = section.number()
+        node += section.difference()
+        sums = held.setdefault((moment, node), [0, 0])
+        sums[0] += section.number()
+        sums[1] += section.number()
+    return held
+
+
 def read_blocks(section, nodes):
     assert section.number() == 1
     blocks = []
@@ -174,6 +187,7 @@ class File:
         self.texts = read_texts(found['TEXT'])
         self.locations = read_locations(found['LOCS'], self.texts)
         self.nodes = read_nodes(found['TREE'])
+        self.next = read_next(found['NEXT'])
         self.kinds = [(self.texts[found['KIND'].number()],
                        found['KIND'].number(), found['KIND'].number())
                       for _ in range(found['KIND'].number())]
@@ -218,6 +232,7 @@ class LayoutTests(unittest.TestCase):
             sorted((stat.key, stat.size)
                    for stat in again.statistics('address')))
         self.check_tree(found, again)
+        self.check_next(found, again)
 
     def check_tree(self, found, snapshot):
         sums = collections.Counter()
@@ -236,6 +251,30 @@ class LayoutTests(unittest.TestCase):
             for i, value in enumerate(row[5:]):
                 expected[path, i] += value
         self.assertEqual(+sums, +expected)
+
+    def check_next(self, found, snapshot):
+        for moment, peak in enumerate(snapshot.peaks[1:]):
+            sums = collections.defaultdict(lambda: [0, 0])
+            for (number, node), held in found.next.items():
+                if number == moment:
+                    line = sums[found.path(node)[0][:2]]
+                    line[0] += held[0]
+                    line[1] += held[1]
+            self.assertEqual(sums, {
+                stat.key: [stat.size, stat.count]
+                for stat in peak.statistics('lineno')})
+            self.assertGreater(len(sums), 0)
+
+    def test_next_peaks(self):
+        tracemalloc.start(3)
+        self.addCleanup(tracemalloc.stop)
+        [bytes(1000) for _ in range(200)]
+        [bytearray(1000) for _ in range(195)]
+        [str(i) * 500 for i in range(180)]
+        snapshot = tracemalloc.take_snapshot()
+        tracemalloc.stop()
+        self.assertEqual(len(snapshot.peaks), 3)
+        self.check(snapshot)
 
     def test_live(self):
         for nframe in 1, 3, 25:
