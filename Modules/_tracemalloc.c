@@ -312,7 +312,8 @@ PyInit__tracemalloc(void)
             || _PyTracemalloc_AddMetrics(module) < 0
             || _PyTracemalloc_AddArenas(module) < 0
             || _PyTracemalloc_AddTake(module) < 0
-            || _PyTracemalloc_AddHide(module) < 0))
+            || _PyTracemalloc_AddHide(module) < 0
+            || _PyTracemalloc_AddApart(module) < 0))
     {
         Py_CLEAR(module);
     }

@@ -11,6 +11,7 @@ extern int _PyTracemalloc_AddMeasure(PyObject *module);
 extern int _PyTracemalloc_AddArenas(PyObject *module);
 extern int _PyTracemalloc_AddTake(PyObject *module);
 extern int _PyTracemalloc_AddHide(PyObject *module);
+extern int _PyTracemalloc_AddApart(PyObject *module);
 
 /* {free list: (blocks, bytes)}; NULL with an exception. */
 extern PyObject *_PyTracemalloc_ParkedDict(uint64_t (*parked)[2]);

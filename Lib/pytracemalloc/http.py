@@ -7,7 +7,8 @@ A page in a browser of this machine can have its own name resolve to this
 address, and would then be allowed to read the answer; so requests are
 answered only if they name a host that is meant here.
 
-What the threads that serve allocate is not traced.
+What the threads that serve allocate is not traced, and most of the work is
+another process's: see apart.py.
 """
 
 import email.utils
@@ -20,6 +21,7 @@ import urllib.parse
 
 from _tracemalloc import _hidden
 import tracemalloc
+from pytracemalloc import apart
 from pytracemalloc.loop import Loop
 from tracemalloc.process import collect_garbage
 
@@ -68,6 +70,7 @@ class Server(Loop):
         self._names = {_plain(each) for each in (host, *hosts) if each}
         self._counts = {False: 0, True: 0}    # profiles, differences
         self._making = threading.Lock()
+        self._apart = apart.is_possible()
         super().__init__(listener, 'tracemalloc-http')
 
     @_hidden
@@ -205,6 +208,11 @@ class Server(Loop):
         with self._making:        # one at a time: they take memory
             # Types are known of what is alive, not of what has changed.
             new = _snapshot(collect, traces=not seconds)
+            if self._apart:
+                profile = apart.encode(new, old, default, seconds)
+                if profile is not None:
+                    return profile
+                self._apart = False           # and will not be later
             tree = (Tree.from_difference(old, new) if old
                     else Tree.from_snapshot(new))
             return encode(tree, default, new.timestamp, seconds,
@@ -227,6 +235,7 @@ def serve(port=0, host='127.0.0.1', hosts=()):
         raise TypeError('hosts must be a list of names, not one')
     # Now: a look is not to leave modules behind.
     import pytracemalloc.reporters.pprof
+    import tracemalloc.files
     return Server(port, host, hosts)
 
 

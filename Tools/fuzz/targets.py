@@ -157,6 +157,7 @@ def request(data):
     global server
     if server is None:
         server = http.serve()
+        server._apart = False       # no input is to start a program
     if b'seconds' in urllib.parse.unquote_to_bytes(data):
         return                      # it takes as long as it asks for
     tracemalloc.start()

@@ -1,4 +1,5 @@
-"""A process that is looked at by its socket beside one that is not.
+"""A process that is looked at by its socket, or over HTTP, beside one that is
+not.
 
 Looked at each 100 ms for a minute if PYTRACEMALLOC_SLOW=1, else some times in a
 row.  What the program allocates depends on nothing but its input.
@@ -79,12 +80,13 @@ class LookingTest(unittest.TestCase):
         return said, resident, peaks
 
     def run_http(self, looks):
-        """Return what a program says whose profile is asked for."""
+        """Return what a program says whose profile is asked for, and its
+        resident memory."""
         serve = ('from pytracemalloc import http\n'
                  'server = http.serve()\nprint(server.url, flush=True)\n')
         with subprocess.Popen(
                 [sys.executable, '-Xtracemalloc=25', '-c',
-                 serve + PROGRAM.replace('200_000', '2_000')], text=True,
+                 serve + PROGRAM], text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 env=os.environ | {'PYTHONHASHSEED': '0'}) as process:
             self.addCleanup(process.kill)
@@ -98,12 +100,16 @@ class LookingTest(unittest.TestCase):
                 process.stdin.write('200')
                 process.stdin.flush()
                 self.assertEqual(process.stdout.readline(), 'done\n')
+            resident = resident_memory(process.pid)
             said = process.communicate()[0].splitlines()
         self.assertEqual(process.returncode, 0)
-        return said
+        return said, resident
 
     def test_profiles_change_nothing(self):
-        self.compare(self.run_http(True), self.run_http(False))
+        alone, resident = self.run_http(False)
+        seen, resident_seen = self.run_http(True)
+        self.compare(seen, alone)
+        self.compare_resident(resident_seen, resident)
 
     def look(self, client, number):
         client.ask('status')
@@ -128,13 +134,14 @@ class LookingTest(unittest.TestCase):
                 seen, resident_seen, peaks = self.run_program(limit, self.look)
                 self.compare(seen, alone)
                 self.assertEqual(*peaks)
-                if SLOW:
-                    print(f'{limit} frames: {resident} and {resident_seen} '
-                          f'bytes resident')
-                if not DEBUG_HOOKS and not SANITIZED:
-                    self.assertLess(resident_seen,
-                                    resident * 1.01 + HEAPS_OF_A_THREAD)
-                    self.assertGreater(resident_seen, resident * 0.99)
+                self.compare_resident(resident_seen, resident)
+
+    def compare_resident(self, seen, alone):
+        if SLOW:
+            print(f'{self.id()}: {alone} and {seen} bytes resident')
+        if not DEBUG_HOOKS and not SANITIZED:
+            self.assertLess(seen, alone * 1.01 + HEAPS_OF_A_THREAD)
+            self.assertGreater(seen, alone * 0.99)
 
     def compare(self, seen, alone):
         self.assertGreater(len(seen), PROFILES)
