@@ -5,13 +5,10 @@ The page includes these files; what it says about them is written by hand.
 
 import io
 import json
-import pathlib
 
 import contention
 import plot
 import table
-
-FOLDER = pathlib.Path(__file__).resolve().parents[2] / 'Doc' / 'performance'
 
 
 def most_rounds(data):
@@ -73,7 +70,7 @@ def texts(data):
 
 
 def write(path, folder):
-    """Write the files; parts that the run did not have stay as they are."""
+    """Write the files of a series; parts that the run did not have stay as they are."""
     try:
         data = json.loads(path.read_text())
         found = texts(data)

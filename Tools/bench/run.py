@@ -15,7 +15,7 @@
                                                    snippet costs 0.5 % more
     run.py --stock S --ours O --check --before B   traced as well, beside ours
                                                    before a change
-    run.py --doc FILE.json                         write the figures of the
+    run.py --doc FILE.json --doc-dir DIR           write the figures of the
                                                    page Doc/performance.rst
     run.py --list                                  the workloads
 
@@ -92,8 +92,8 @@ def parse_arguments(argv):
     add('--json', metavar='FILE', help='write all measurements there')
     add('--doc', metavar='FILE.json',
         help='write text and plot of the page from an earlier run')
-    add('--doc-dir', metavar='DIR', default=page.FOLDER,
-        type=pathlib.Path, help='where to (default: Doc/performance)')
+    add('--doc-dir', metavar='DIR', type=pathlib.Path,
+        help='where to: a folder of Doc/performance')
     add('--list', action='store_true', help='list the workloads and stop')
     return parser.parse_args(argv)
 
@@ -130,6 +130,9 @@ def main(argv=None):
             print(f'{quick} {item.name:22} {item.about}')
         return 0
     if args.doc:
+        if args.doc_dir is None:
+            raise SystemExit('run.py: --doc: say where to by --doc-dir, '
+                             'Doc/performance/3.14')
         page.write(pathlib.Path(args.doc), args.doc_dir)
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -238,7 +238,8 @@ class OutputTests(BenchTest):
             source.write_text(text)
             with self.subTest(text), self.assertRaisesRegex(
                     SystemExit, 'not written by --json'):
-                self.bench.run.main(['--doc', str(source)])
+                self.bench.run.main(['--doc', str(source),
+                                     '--doc-dir', str(self.folder)])
 
     def test_files_that_the_page_includes_are_there(self):
         page = TOP / 'Doc' / 'performance.rst'
@@ -298,7 +299,9 @@ class OptionTests(BenchTest):
                 ([*ours, '--json', 'no/where'], 'no/where: no such directory'),
                 ([*ours, '--check'], 'give --stock and --ours'),
                 ([*ours, '--peers'], 'give it'),
-                (['--doc', 'nowhere'], 'nowhere: No such file')):
+                (['--doc', 'nowhere', '--doc-dir', 'page'],
+                 'nowhere: No such file'),
+                (['--doc', 'nowhere'], 'say where to by --doc-dir')):
             with self.subTest(arguments):
                 self.assertIn(message, self.error(*arguments))
 
