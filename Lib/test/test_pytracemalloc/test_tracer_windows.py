@@ -1,14 +1,18 @@
 """The highest moments of a run: the peak, and the next highest ones that
 consist of something else."""
 import datetime
+import json
 import os
 import random
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 import tracemalloc
 import unittest
 
+from _tracemalloc import _prune_soon
 from test.support import import_helper
 from test.test_pytracemalloc.helpers import SLOW, Tracing, line_of
 from test.test_pytracemalloc.test_tracer_peak import make_sites
@@ -247,6 +251,67 @@ class WindowTests(unittest.TestCase):
         self.check(snapshot)
 
 
+# With allocators of other kinds, with a GIL more, in the child of a fork.
+PROGRAM = '''
+import json, os, sys, tracemalloc
+from test.test_pytracemalloc import test_tracer_windows as windows
+
+def show():
+    windows._testtracer.set_window_credit(windows.UNLIMITED)
+    for make, n in phases:
+        make(n)
+    if windows._testtracer.fault() is None:
+        found = json.dumps([windows.place(peak) for peak
+                            in tracemalloc.take_snapshot().peaks])
+        os.write(1, f'{found}\\n'.encode())      # at once, as two write
+
+phases = ((windows.make_bytes, 1000), (windows.make_lists, 1200),
+          (windows.make_bytes, 900), (windows.make_strings, 1700))
+tracemalloc.start(int(sys.argv[2]))
+if sys.argv[1] == 'interpreter':
+    import _interpreters
+    interpreter = _interpreters.create('isolated')
+if sys.argv[1] == 'fork':
+    phases[0][0](phases[0][1])
+    child = os.fork()
+    show()
+    if child:
+        os.waitpid(child, 0)
+else:
+    show()
+if sys.argv[1] == 'interpreter':
+    _interpreters.destroy(interpreter)
+'''
+
+
+class ElsewhereTests(unittest.TestCase):
+
+    def run_program(self, how, **environment):
+        for nframe in '1', '25':
+            with self.subTest(how=how, nframe=nframe, **environment):
+                done = subprocess.run(
+                    [sys.executable, '-c', PROGRAM, how, nframe], text=True,
+                    capture_output=True, env=os.environ | environment)
+                self.assertEqual(done.stderr, '')
+                lines = done.stdout.splitlines()
+                self.assertEqual(len(lines), 2 if how == 'fork' else 1)
+                for found in lines:
+                    self.assertEqual(
+                        sorted(json.loads(found)),
+                        [line(make_bytes), line(make_strings),
+                         line(make_lists)])
+
+    def test_allocators(self):
+        for name in 'malloc', 'malloc_debug', 'pymalloc_debug':
+            self.run_program('plain', PYTHONMALLOC=name)
+
+    def test_interpreter_with_its_own_gil(self):
+        self.run_program('interpreter')
+
+    def test_fork(self):
+        self.run_program('fork')
+
+
 class ModelTests(unittest.TestCase):
     """Programs of up-and-down phases at random: each moment is what a log of
     all moments has."""
@@ -275,6 +340,8 @@ class ModelTests(unittest.TestCase):
         begin = _testtracer.get_log()
         self.play(1, seed)
         for _ in range(generator.randrange(2, 9)):
+            if generator.randrange(2):
+                _prune_soon()
             _testtracer.set_phase(10 * generator.randrange(4), 10,
                                   generator.randrange(900, 1800))
             self.play(4000)
