@@ -10,6 +10,7 @@
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_text.h"
 #include "pycore_tracer_valid.h"
+#include "pycore_tracer_windows.h"
 #include "_testtracer.h"
 
 #include <assert.h>
@@ -74,6 +75,8 @@ WHERE(rare_none, &PARTS.tree->rares[0].counts.alloc_blocks)
 WHERE(text_hash, &PARTS.texts->strings[1].hash)
 WHERE(function_name, &PARTS.places->functions[1].name)
 WHERE(location_function, &PARTS.places->locations[1].function)
+WHERE(number_of_highs, &PARTS.windows->nhighs)
+WHERE(high_size, &PARTS.windows->highs[0].size)
 #undef WHERE
 
 static const struct breakage breakages[] = {
@@ -95,6 +98,8 @@ static const struct breakage breakages[] = {
     {"string.hash", text_hash, 4, 1},
     {"function.name", function_name, 4, 1 << 21},
     {"location.function", location_function, 4, 1 << 21},
+    {"windows.nhighs", number_of_highs, 4, 8},
+    {"high.size", high_size, 8, UINT64_C(1) << 63},
 };
 
 static void

@@ -300,14 +300,19 @@ _PyTracer_RawPeak(int64_t traced)
 }
 
 int64_t
-_PyTracer_Peak(void)
+_PyTracer_PeakOfWindow(void)
 {
     int64_t peak = Py_MAX(_PyTracer_peaks.traced,
                           _Py_atomic_load_int64_relaxed(&_PyTracer_peaks.raw));
-    if (_PyTracer_windows.nhighs > 0) {
-        peak = Py_MAX(peak, _PyTracer_windows.highs[0].size);
-    }
     return _PyTracer.rising ? Py_MAX(peak, _PyTracer_Current()) : peak;
+}
+
+int64_t
+_PyTracer_Peak(void)
+{
+    const struct tracer_windows *w = &_PyTracer_windows;
+    int64_t peak = _PyTracer_PeakOfWindow();
+    return w->nhighs == 0 ? peak : Py_MAX(peak, w->highs[0].size);
 }
 
 void

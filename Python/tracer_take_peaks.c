@@ -31,14 +31,8 @@ _PyTracer_CopyPeaks(struct tracer_peaks_copy *peaks)
     const struct tracer_windows *w = &_PyTracer_windows;
     int64_t monotonic = now(CLOCK_MONOTONIC);
     peaks->since = now(CLOCK_REALTIME) - monotonic;
-    peaks->size = Py_MAX(
-        _PyTracer_peaks.traced,
-        _Py_atomic_load_int64_relaxed(&_PyTracer_peaks.raw));
-    peaks->time = _PyTracer_peaks.time;
-    if (_PyTracer.rising) {
-        peaks->size = Py_MAX(peaks->size, _PyTracer_Current());
-        peaks->time = monotonic;
-    }
+    peaks->size = _PyTracer_PeakOfWindow();
+    peaks->time = _PyTracer.rising ? monotonic : _PyTracer_peaks.time;
     for (uint32_t i = 0; i < w->nhighs; i++) {
         struct tracer_high *copy = &peaks->highs[i];
         *copy = w->highs[i];

@@ -191,24 +191,21 @@ peak_fault(void)
 {
     uint64_t bytes = 0;
     uint32_t nsaved = 0;
-    if (_PyTracer.epoch == 0) {
-        return NULL;
-    }
     for (uint32_t id = TRACER_NODE_UNKNOWN; id < _PyTracer_tree.nnodes; id++) {
         uint32_t saved = _PyTracer_Node(id)->saved;
         if (saved > _PyTracer_tree.next_saved) {
             return "a node has a value of the peak that was never saved";
         }
-        nsaved += saved >= _PyTracer.epoch;
-        if (_PyTracer_IsParked(id)) {
-            continue;
+        if (_PyTracer.epoch == 0 || _PyTracer_IsParked(id)) {
+            continue;             // without an epoch, no value counts
         }
+        nsaved += saved >= _PyTracer.epoch;
         bytes += _PyTracer_AllAtPeak(id).bytes;
     }
     if (nsaved > _PyTracer_tree.next_saved - _PyTracer.epoch) {
         return "two nodes share a value of the peak";
     }
-    if (bytes > (uint64_t)_PyTracer_Peak()) {
+    if (bytes > (uint64_t)_PyTracer_PeakOfWindow()) {
         return "the sites of the peak are larger than the peak";
     }
     return NULL;

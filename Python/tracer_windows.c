@@ -440,7 +440,7 @@ high_fault(const struct tracer_high *high)
         bytes += held.bytes;
         before = held.node;
     }
-    return bytes > (uint64_t)high->size
+    return high->size <= 0 || bytes > (uint64_t)high->size
            ? "the rows of one of the highest moments are larger than it"
            : NULL;
 }

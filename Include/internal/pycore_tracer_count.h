@@ -68,8 +68,9 @@ extern void _PyTracer_SetBounds(void);
 /* While `watched`, once for each allocation; locked if
    there are many GILs. */
 extern void _PyTracer_Watch(void);
-/* Highest traced memory up to now, bytes. */
+/* Highest traced memory up to now, and of the present window, bytes. */
 extern int64_t _PyTracer_Peak(void);
+extern int64_t _PyTracer_PeakOfWindow(void);
 /* Follow the peak from now on until EndMeasure().  Begin and look give the
    current traced memory. */
 extern int64_t _PyTracer_BeginMeasure(struct tracer_measure *measure);

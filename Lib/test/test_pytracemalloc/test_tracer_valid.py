@@ -40,6 +40,8 @@ class ValidTests(unittest.TestCase):
         for nframe in 1, 25, 'full':
             with self.subTest(nframe=nframe):
                 self.start(nframe)
+                _testtracer.set_window_credit(10 ** 15)
+                [bytes(1000) for _ in range(1000)]      # a window that ends
                 kept = workload.work(0.5, 100), bytearray(9999)
                 missed = [name for name, fault
                           in _testtracer.find_faults().items()
