@@ -128,7 +128,8 @@ class EmbeddingTests(unittest.TestCase):
              f'-lpython{get("VERSION")}{sys.abiflags}',
              *shlex.split(libraries)], cwd=folder, check=True)
         # Without a home it would look for one where nothing is installed.
-        library = folder / sys.platlibdir / f'python{get("VERSION")}'
+        library = (folder / sys.platlibdir
+                   / f'python{get("VERSION")}{"t" * FREE_THREADED}')
         (library / 'lib-dynload').mkdir(parents=True)
         (library / 'os.py').symlink_to(os.__file__)
         result = subprocess.run(
