@@ -15,7 +15,7 @@ from test.support.script_helper import assert_python_ok
 # What an application does: a module, lines that allocate, calls.
 APPLICATION = """
     import argparse
-    import decimal
+    import difflib
     import json
 
     class Cache:

@@ -94,7 +94,7 @@ class TypeTest(unittest.TestCase):
 
         def make():
             return Mine(given)
-        self.check(make, Mine.__qualname__, '<dict keys>')
+        self.check(make, f'{__name__}.{Mine.__qualname__}', '<dict keys>')
 
 
 if __name__ == '__main__':
