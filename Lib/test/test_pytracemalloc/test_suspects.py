@@ -174,7 +174,10 @@ class GrowthTest(unittest.TestCase):
         self.assertEqual(site[2], code.co_qualname)
         sizes = site[3:]
         self.assertEqual(len(sizes), len(moments))
-        self.assertEqual(sizes, sorted(sizes))
+        # Without the GIL a list has its items twice while it grows.
+        twice = sys.getsizeof(kept) if FREE_THREADED else 0
+        for before, after in zip(sizes, sizes[1:]):
+            self.assertGreaterEqual(after, before - twice)
         self.assertAlmostEqual(sizes[-1], 200_000 * sys.getsizeof([1]),
                                delta=16 * 10 ** 6)
 
