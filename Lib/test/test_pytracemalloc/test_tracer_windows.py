@@ -14,7 +14,8 @@ import unittest
 
 from _tracemalloc import _prune_soon
 from test.support import import_helper
-from test.test_pytracemalloc.helpers import SLOW, Tracing, line_of
+from test.test_pytracemalloc.helpers import (ALLOCATORS, SLOW, Tracing,
+                                             line_of)
 from test.test_pytracemalloc.test_tracer_peak import make_sites
 
 _testtracer = import_helper.import_module('_testtracer')
@@ -302,7 +303,7 @@ class ElsewhereTests(unittest.TestCase):
                          line(make_lists)])
 
     def test_allocators(self):
-        for name in 'malloc', 'malloc_debug', 'pymalloc_debug':
+        for name in ALLOCATORS:
             self.run_program('plain', PYTHONMALLOC=name)
 
     def test_interpreter_with_its_own_gil(self):
