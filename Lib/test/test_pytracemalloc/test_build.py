@@ -90,6 +90,10 @@ class VersionTests(unittest.TestCase):
             result.stdout.startswith(f'cp{self.SERIES}-cp{self.ABI}-'),
             result.stdout)
 
+    def test_decimal_is_compiled(self):
+        self.assertEqual(
+            sysconfig.get_config_var('MODULE__DECIMAL_STATE'), 'yes')
+
     def test_abi_tag_is_stock(self):
         self.assertTrue(sysconfig.get_config_var('SOABI').startswith(
             f'cpython-{self.ABI}-'))
