@@ -16,7 +16,7 @@ import urllib.request
 
 from pytracemalloc.client import Client
 from test.test_pytracemalloc.helpers import (
-    DEBUG_HOOKS, FLAVOUR, HEAPS_OF_A_THREAD, SANITIZED, SLOW, WORK_WHEN_TOLD)
+    DEBUG_HOOKS, FLAVOUR, HEAPS_OF_THREADS, SANITIZED, SLOW, WORK_WHEN_TOLD)
 
 LOOKS = 600 if SLOW else 24
 PROFILES = 60 if SLOW else 5
@@ -140,7 +140,7 @@ class LookingTest(unittest.TestCase):
         if SLOW:
             print(f'{self.id()}: {alone} and {seen} bytes resident')
         if not DEBUG_HOOKS and not SANITIZED:
-            self.assertLess(seen, alone * 1.01 + HEAPS_OF_A_THREAD)
+            self.assertLess(seen, alone * 1.01 + HEAPS_OF_THREADS)
             self.assertGreater(seen, alone * 0.99)
 
     def compare(self, seen, alone):
