@@ -272,6 +272,7 @@ tracemalloc.start(int(sys.argv[2]))
 if sys.argv[1] == 'interpreter':
     import _interpreters
     interpreter = _interpreters.create('isolated')
+    tracemalloc.clear_traces()    # it may take more memory than a phase
 if sys.argv[1] == 'fork':
     phases[0][0](phases[0][1])
     child = os.fork()
