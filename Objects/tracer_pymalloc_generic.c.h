@@ -10,33 +10,20 @@ struct tracer_list {
 
 #define TRACER_NLISTS                                                   \
     (sizeof(struct _Py_freelists) / sizeof(struct _Py_freelist))
-#define TRACER_LIST_AT(FIELD)                                           \
-    (offsetof(struct _Py_freelists, FIELD) / sizeof(struct _Py_freelist))
-#define TRACER_LIST_END(FIELD)                                          \
-    (TRACER_LIST_AT(FIELD) + sizeof(((struct _Py_freelists *)0)->FIELD) \
-     / sizeof(struct _Py_freelist))
 
 static const struct tracer_list tracer_lists[TRACER_NLISTS] = {
 #define TRACER_LIST(FIELD, KIND, HEADER)                                \
-    [TRACER_LIST_AT(FIELD) ... TRACER_LIST_END(FIELD) - 1] =            \
+    [_PyTracer_LIST_NUMBER(FIELD)                                       \
+     ... _PyTracer_LIST_NUMBER(FIELD) + _PyTracer_LIST_COUNT(FIELD) - 1] = \
         {_PyTracer_##KIND, HEADER},
     _PyTracer_LISTS(TRACER_LIST)
 #undef TRACER_LIST
 };
 
-#define TRACER_LIST(FIELD, KIND, HEADER)                                \
-    + TRACER_LIST_END(FIELD) - TRACER_LIST_AT(FIELD)
+#define TRACER_LIST(FIELD, KIND, HEADER) + _PyTracer_LIST_COUNT(FIELD)
 static_assert(0 _PyTracer_LISTS(TRACER_LIST) == TRACER_NLISTS,
               "CPython has a free list that _PyTracer_LISTS() does not name");
 #undef TRACER_LIST
-
-static inline Py_ALWAYS_INLINE struct tracer_list
-tracer_list_of(const PyThreadState *tstate, const struct _Py_freelist *list)
-{
-    size_t i = (size_t)(list - _PyTracer_FirstList(tstate));
-    assert(i < TRACER_NLISTS);
-    return tracer_lists[i];
-}
 
 /* An int that had more digits once can have any size, and the chunks of object
    stacks are of the raw domain: they need not be in a pool. */
@@ -78,14 +65,12 @@ tracer_move_listed(struct tracer_list list, void *op, uint32_t node,
 }
 
 /* Without the GIL no pool has the block. */
-void
-_PyTracer_ParkListed(const struct _Py_freelist *fl, void *op)
+static inline Py_ALWAYS_INLINE void
+tracer_park_listed(struct tracer_list list, void *op)
 {
-    PyThreadState *tstate = _PyThreadState_GET();
-    struct tracer_list list = tracer_list_of(tstate, fl);
     void *block = (char *)op - list.header;
     if (!_PyTracer_HAS_GIL
-        || !tracer_list_in_pools(tstate->interp->obmalloc, list.kind, block)
+        || !tracer_list_in_pools(get_state(), list.kind, block)
         || UNLIKELY(!tracer_park(list.kind, block)))
     {
         tracer_move_listed(list, op, TRACER_NODE_PARKED + list.kind, 0);
@@ -110,11 +95,10 @@ tracer_capture_listed(struct tracer_list list, void *op)
     }
 }
 
-void
-_PyTracer_UnparkListed(const struct _Py_freelist *fl, void *op)
+static inline Py_ALWAYS_INLINE void
+tracer_unpark_listed(struct tracer_list list, void *op)
 {
     PyThreadState *tstate = _PyThreadState_GET();
-    struct tracer_list list = tracer_list_of(tstate, fl);
     void *block = (char *)op - list.header;
     if (!_PyTracer_HAS_GIL) {
         tracer_move_listed(list, op, TRACER_NODE_NONE, 1);
@@ -130,3 +114,33 @@ _PyTracer_UnparkListed(const struct _Py_freelist *fl, void *op)
         tracer_move_listed(list, op, TRACER_NODE_NONE, 1);
     }
 }
+
+void
+_PyTracer_ParkListed(size_t number, void *op)
+{
+    assert(number < TRACER_NLISTS);
+    tracer_park_listed(tracer_lists[number], op);
+}
+
+void
+_PyTracer_UnparkListed(size_t number, void *op)
+{
+    assert(number < TRACER_NLISTS);
+    tracer_unpark_listed(tracer_lists[number], op);
+}
+
+/* The same for lists that every program lives on: what they are is known when
+   this is compiled, and address_in_range() is no call. */
+#define TRACER_HOT_LIST(FIELD, KIND, ...)                               \
+    __attribute__((flatten)) void                                       \
+    _PyTracer_Park_##KIND(void *op)                                     \
+    {                                                                   \
+        tracer_park_listed(tracer_lists[_PyTracer_LIST_NUMBER(FIELD)], op); \
+    }                                                                   \
+    __attribute__((flatten)) void                                       \
+    _PyTracer_Unpark_##KIND(void *op)                                   \
+    {                                                                   \
+        tracer_unpark_listed(tracer_lists[_PyTracer_LIST_NUMBER(FIELD)], op); \
+    }
+_PyTracer_HOT_LISTS(TRACER_HOT_LIST, _)
+#undef TRACER_HOT_LIST

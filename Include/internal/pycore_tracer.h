@@ -12,10 +12,11 @@
        `block` has just been put on a free list: it is neither live nor freed.
    _PyTracer_UNPARK(kind, block, size)
        `block` has just been taken off a free list: it is allocated here, now.
-   _PyTracer_PARK_LISTED(list, op)
-   _PyTracer_UNPARK_LISTED(list, op)
-       The same where CPython has one structure for all free lists: which list
-       it is tells the rest, see pycore_tracer_compat.h.
+   _PyTracer_PARK_LISTED(number, op)
+   _PyTracer_UNPARK_LISTED(number, op)
+       The same where CPython has one structure for all free lists: the number
+       of the list in it, mostly a constant, tells the rest, see
+       pycore_tracer_compat.h.
    A block that leaves a free list for the allocator (a drain) needs no hook:
    the allocator's own free ends it. */
 
@@ -78,34 +79,35 @@ PyAPI_FUNC(void) _PyTracer_Park(enum _PyTracer_freelist kind, void *block,
 PyAPI_FUNC(void) _PyTracer_Unpark(enum _PyTracer_freelist kind, void *block,
                                   size_t size);
 
-/* Those that every program lives on have functions of their own, that take
-   the object. */
-extern void _PyTracer_Park_FLOAT(void *op);
-extern void _PyTracer_Unpark_FLOAT(void *op);
-extern void _PyTracer_Park_TUPLE(void *op);
-extern void _PyTracer_Unpark_TUPLE(void *op);
-extern void _PyTracer_Park_LIST(void *op);
-extern void _PyTracer_Unpark_LIST(void *op);
-extern void _PyTracer_Park_DICT(void *op);
-extern void _PyTracer_Unpark_DICT(void *op);
-extern void _PyTracer_Park_DICT_KEYS(void *op);
-extern void _PyTracer_Unpark_DICT_KEYS(void *op);
-extern void _PyTracer_Park_SLICE(void *op);
-extern void _PyTracer_Unpark_SLICE(void *op);
+/* Those that every program lives on have functions of their own, that take the
+   object: field of the structure of 3.14, kind. */
+#define _PyTracer_HOT_LISTS(X, ...)         \
+    X(floats, FLOAT, __VA_ARGS__)           \
+    X(ints, INT, __VA_ARGS__)               \
+    X(tuples, TUPLE, __VA_ARGS__)           \
+    X(lists, LIST, __VA_ARGS__)             \
+    X(dicts, DICT, __VA_ARGS__)             \
+    X(dictkeys, DICT_KEYS, __VA_ARGS__)     \
+    X(slices, SLICE, __VA_ARGS__)           \
+    X(pymethodobjects, METHOD, __VA_ARGS__)
 
-struct _Py_freelist;
-PyAPI_FUNC(void) _PyTracer_ParkListed(const struct _Py_freelist *list,
-                                      void *op);
-PyAPI_FUNC(void) _PyTracer_UnparkListed(const struct _Py_freelist *list,
-                                        void *op);
+#define _PyTracer_DECLARE_HOT(FIELD, KIND, ...)         \
+    PyAPI_FUNC(void) _PyTracer_Park_##KIND(void *op);   \
+    PyAPI_FUNC(void) _PyTracer_Unpark_##KIND(void *op);
+_PyTracer_HOT_LISTS(_PyTracer_DECLARE_HOT, _)
+#undef _PyTracer_DECLARE_HOT
+
+/* The list with this number among all of the structure. */
+PyAPI_FUNC(void) _PyTracer_ParkListed(size_t number, void *op);
+PyAPI_FUNC(void) _PyTracer_UnparkListed(size_t number, void *op);
 
 #ifdef PYTRACEMALLOC_FREELISTS_IGNORE
 #  define _PyTracer_PARK(KIND, BLOCK, SIZE) ((void)0)
 #  define _PyTracer_UNPARK(KIND, BLOCK, SIZE) ((void)0)
 #  define _PyTracer_PARK_HOT(KIND, OP) ((void)0)
 #  define _PyTracer_UNPARK_HOT(KIND, OP) ((void)0)
-#  define _PyTracer_PARK_LISTED(LIST, OP) ((void)0)
-#  define _PyTracer_UNPARK_LISTED(LIST, OP) ((void)0)
+#  define _PyTracer_PARK_LISTED(NUMBER, OP) ((void)(NUMBER))
+#  define _PyTracer_UNPARK_LISTED(NUMBER, OP) ((void)(NUMBER))
 #else
 #  define _PyTracer_PARK_HOT(KIND, OP)                                  \
     do {                                                                \
@@ -131,19 +133,39 @@ PyAPI_FUNC(void) _PyTracer_UnparkListed(const struct _Py_freelist *list,
             _PyTracer_Unpark(_PyTracer_##KIND, (BLOCK), (SIZE));        \
         }                                                               \
     } while (0)
-#  define _PyTracer_PARK_LISTED(LIST, OP)                               \
+#  define _PyTracer_PARK_LISTED(NUMBER, OP)                             \
     do {                                                                \
         if (__builtin_expect(_PyTracer_enabled, 0)) {                   \
-            _PyTracer_ParkListed((LIST), (OP));                         \
+            _PyTracer_HOT_LISTS(_PyTracer_IF_LISTED, Park, (NUMBER), (OP)) \
+            {                                                           \
+                _PyTracer_ParkListed((NUMBER), (OP));                   \
+            }                                                           \
         }                                                               \
     } while (0)
-#  define _PyTracer_UNPARK_LISTED(LIST, OP)                             \
+#  define _PyTracer_UNPARK_LISTED(NUMBER, OP)                           \
     do {                                                                \
         if (__builtin_expect(_PyTracer_enabled, 0)) {                   \
-            _PyTracer_UnparkListed((LIST), (OP));                       \
+            _PyTracer_HOT_LISTS(_PyTracer_IF_LISTED, Unpark, (NUMBER), (OP)) \
+            {                                                           \
+                _PyTracer_UnparkListed((NUMBER), (OP));                 \
+            }                                                           \
         }                                                               \
     } while (0)
+#  define _PyTracer_IF_LISTED(FIELD, KIND, FUNCTION, NUMBER, OP)        \
+    if (_PyTracer_IS_LIST(FIELD, NUMBER)) {                             \
+        _PyTracer_##FUNCTION##_##KIND(OP);                              \
+    }                                                                   \
+    else
 #endif
+
+/* The number of a field of struct _Py_freelists, or of an item of one; of how
+   many lists a field is; whether the list with a number is one of them. */
+#define _PyTracer_LIST_NUMBER(FIELD)                                    \
+    (offsetof(struct _Py_freelists, FIELD) / sizeof(struct _Py_freelist))
+#define _PyTracer_LIST_COUNT(FIELD)                                     \
+    (sizeof(((struct _Py_freelists *)0)->FIELD) / sizeof(struct _Py_freelist))
+#define _PyTracer_IS_LIST(FIELD, NUMBER)                                \
+    ((NUMBER) - _PyTracer_LIST_NUMBER(FIELD) < _PyTracer_LIST_COUNT(FIELD))
 
 /* Does anything go to the lists that one structure serves?  In the flavour
    "disable" nothing does; where CPython has an option for that, it is

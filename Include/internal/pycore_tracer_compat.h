@@ -382,19 +382,6 @@ _PyTracer_CachedKeys(const PyObject *op)
     X(pymethodobjects, METHOD, _PyTracer_GC_HEADER)             \
     _PyTracer_LISTS_OF_315(X)
 
-/* Each thread has its own where there is no GIL. */
-static inline const struct _Py_freelist *
-_PyTracer_FirstList(const PyThreadState *tstate)
-{
-#ifdef Py_GIL_DISABLED
-    return (const struct _Py_freelist *)
-        &((const _PyThreadStateImpl *)tstate)->freelists;
-#else
-    return (const struct _Py_freelist *)
-        &tstate->interp->object_state.freelists;
-#endif
-}
-
 /* Size of what is not an object. */
 static inline size_t
 _PyTracer_WriterSize(enum _PyTracer_freelist kind)

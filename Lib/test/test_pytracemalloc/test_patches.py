@@ -36,7 +36,7 @@ FREE_LISTS = (
 # The same where one structure has all free lists.
 GENERIC_LISTS = (
     ('Include/internal/pycore_freelist.h', '_PyTracer_PARK_LISTED(',
-     'ignore(', 'pycore_freelist.h _PyFreeList_Push PARK_LISTED fl: 0 of 1',
+     'ignore(', 'pycore_freelist.h _PyFreeList_Push PARK_LISTED number: 0 of 1',
      'pycore_freelist.h: parks without unparking'),
     ('Include/internal/pycore_freelist_state.h',
      '    struct _Py_freelist floats;',
