@@ -205,9 +205,10 @@ class SumsTest(CommandCase):
         rows = json.loads(self.report('json', measure.name, *options))
         table = csv.DictReader(io.StringIO(
             self.report('csv', measure.name, *options)))
+        # JSON has the next highest moments apart, if there were such.
         self.assertEqual(
-            [[cell for name, cell in row.items() if name != 'traceback']
-             for row in table],
+            [[cell for name, cell in row.items() if name != 'traceback'
+              and not name.startswith('next_peak_')] for row in table],
             [['' if cell is None else str(cell) for name, cell in row.items()
               if name != 'traceback'] for row in rows['statistics']])
         text = self.report('text', measure.name, *options, '--top', '9999')
