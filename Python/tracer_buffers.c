@@ -20,6 +20,7 @@
 #define INITIAL_NOTES 4096
 #define CLASS_MASK ((uintptr_t)7)     // in the address of a buffer
 static_assert(TRACER_NCLASSES <= CLASS_MASK + 1, "a note holds a class");
+#define GROUP 8                       // notes that have one, about
 
 static void
 note(struct tracer_buffers *buffers, const void *p, enum tracer_class class_)
@@ -178,47 +179,86 @@ mark_small(const struct finder *f, const struct snapshot_run *run,
     }
 }
 
-static int
-compare_notes(const void *a, const void *b)
+/* Notes by the hash of their addresses, in groups of a few.  The others lie in
+   no order, so a search in sorted notes would wait for memory at each step; and
+   they are many, as their buffers may be: an index of single ones would take
+   more memory than the snapshot. */
+struct groups {
+    uintptr_t *notes;
+    uint32_t *begins;             // of each group, and the end of the last
+    uint32_t mask;
+};
+
+static uint32_t
+group_of(const struct groups *g, uintptr_t address)
 {
-    uintptr_t x = *(const uintptr_t *)a;
-    uintptr_t y = *(const uintptr_t *)b;
-    return (x > y) - (x < y);
+    return _PyTracer_Hash(address & ~CLASS_MASK) & g->mask;
 }
 
-/* The others are many, and so may their buffers be: an index of either would
-   take more memory than the snapshot. */
-static void
-mark_others(const struct finder *f, uintptr_t *notes, size_t n,
+static int
+group_notes(struct groups *g, const uintptr_t *notes, size_t n)
+{
+    uint64_t size = 1;
+    while (size < n / GROUP) {
+        size *= 2;
+    }
+    g->mask = (uint32_t)(size - 1);
+    g->begins = n < UINT32_MAX ? calloc(size + 1, sizeof(*g->begins)) : NULL;
+    g->notes = malloc(n * sizeof(*g->notes));
+    if (g->begins == NULL || g->notes == NULL) {
+        return -1;
+    }
+    for (size_t i = 0; i < n; i++) {
+        g->begins[group_of(g, notes[i])]++;
+    }
+    for (uint64_t i = 1; i <= size; i++) {
+        g->begins[i] += g->begins[i - 1];
+    }
+    /* The ends, which become the beginnings. */
+    for (size_t i = 0; i < n; i++) {
+        g->notes[--g->begins[group_of(g, notes[i])]] = notes[i];
+    }
+    return 0;
+}
+
+/* The lowest note of an address, or 0. */
+static uintptr_t
+find_note(const struct groups *g, uintptr_t address)
+{
+    uint32_t group = group_of(g, address);
+    uintptr_t found = 0;
+    for (uint32_t i = g->begins[group]; i < g->begins[group + 1]; i++) {
+        uintptr_t note = g->notes[i];
+        if ((note & ~CLASS_MASK) == address && (found == 0 || note < found)) {
+            found = note;
+        }
+    }
+    return found;
+}
+
+static int
+mark_others(const struct finder *f, const uintptr_t *notes, size_t n,
             struct snapshot_block *others, uint64_t nothers)
 {
     if (n == 0) {
-        return;                   // notes may be NULL
+        return 0;                 // notes may be NULL
     }
-    qsort(notes, n, sizeof(*notes), compare_notes);
-    for (uint64_t i = 0; i < nothers; i++) {
+    struct groups g = {NULL};
+    int grouped = group_notes(&g, notes, n);
+    for (uint64_t i = 0; grouped == 0 && i < nothers; i++) {
         if (others[i].class_ == TRACER_CLASS_MEMORY
             || others[i].class_ == f->bytearray_class)
         {
-            size_t low = 0;
-            size_t high = n;
-            while (low < high) {
-                size_t middle = low + (high - low) / 2;
-                if (notes[middle] < others[i].address) {
-                    low = middle + 1;
-                }
-                else {
-                    high = middle;
-                }
-            }
-            uint32_t noted = low < n ? (uint32_t)(notes[low] & CLASS_MASK) : 0;
-            if (low < n && (notes[low] & ~CLASS_MASK) == others[i].address
-                && may_be_buffer(f, others[i].class_, noted))
-            {
+            uintptr_t note = find_note(&g, others[i].address);
+            uint32_t noted = (uint32_t)(note & CLASS_MASK);
+            if (note != 0 && may_be_buffer(f, others[i].class_, noted)) {
                 others[i].class_ = noted;
             }
         }
     }
+    free(g.begins);
+    free(g.notes);
+    return grouped;
 }
 
 int
@@ -250,6 +290,5 @@ _PyTracer_MarkBuffers(struct tracer_buffers *buffers,
         }
     }
     free(f.pools);
-    mark_others(&f, buffers->notes, nleft, s->others, nothers);
-    return 0;
+    return mark_others(&f, buffers->notes, nleft, s->others, nothers);
 }
