@@ -180,8 +180,8 @@ mark_small(const struct finder *f, const struct snapshot_run *run,
 }
 
 /* Notes by the hash of their addresses, in groups of a few.  The others lie in
-   no order, so a search in sorted notes would wait for memory at each step; and
-   they are many, as their buffers may be: an index of single ones would take
+   no order, so a search in sorted notes would wait for memory at each step.
+   They are many, as their buffers may be: an index of single ones would take
    more memory than the snapshot. */
 struct groups {
     uintptr_t *notes;

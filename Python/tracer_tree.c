@@ -25,12 +25,21 @@
 #define FOLD_REPEATS 1000
 #define FOLD_MORE_NODES (1u << 17)
 #define FOLD_MORE_REPEATS 8
+#define NFOLDS 64                     // remembered
 #define INITIAL_BUCKETS 2048
 
 struct tracer_call_tree _PyTracer_tree = {.next_saved = 1};
 uint8_t _PyTracer_chunk_spilled[TRACER_MAX_CHUNKS];
 
 static struct tracer_index children;
+
+/* What was folded.  Without the GIL each capture walks the whole stack, and
+   asks for all of its frames again. */
+static struct fold {
+    uint32_t parent;
+    uint32_t location;            // 0: none
+    uint32_t target;
+} folds[NFOLDS];
 
 static_assert(TRACER_MAX_NODES == TRACER_INDEX_MAX, "nodes have numbers");
 
@@ -171,6 +180,7 @@ _PyTracer_TreeClear(void)
 {
     release_arrays();
     _PyTracer_IndexClear(&children);
+    memset(folds, 0, sizeof(folds));
     _PyTracer_tree.nnodes = 0;
     _PyTracer_tree.nrares = 0;
     _PyTracer_tree.most_saved = 0;
@@ -193,6 +203,7 @@ void
 _PyTracer_ReindexTree(void)
 {
     _PyTracer_IndexEmpty(&children);
+    memset(folds, 0, sizeof(folds));
     for (uint32_t id = TRACER_NODE_FIRST; id < _PyTracer_tree.nnodes; id++) {
         _PyTracer_IndexAdd(&children, hash_node(id), id);
     }
@@ -244,6 +255,21 @@ fold_target(uint32_t node, uint32_t location)
         }
     }
     return repeats >= fold_limit() ? nearest : TRACER_NODE_NONE;
+}
+
+/* The same, remembered: what is folded once stays so, as the tree grows. */
+static uint32_t
+find_fold(uint32_t node, uint32_t location, uint32_t hash)
+{
+    struct fold *fold = &folds[hash % NFOLDS];
+    if (fold->parent == node && fold->location == location) {
+        return fold->target;
+    }
+    uint32_t target = fold_target(node, location);
+    if (target != TRACER_NODE_NONE) {
+        *fold = (struct fold){node, location, target};
+    }
+    return target;
 }
 
 static uint32_t
@@ -314,7 +340,7 @@ _PyTracer_Child(uint32_t parent, uint32_t location)
         return id;
     }
     if (_PyTracer.limit == UINT32_MAX) {
-        uint32_t target = fold_target(parent, location);
+        uint32_t target = find_fold(parent, location, hash);
         if (target != TRACER_NODE_NONE) {
             _PyTracer_tree.folded++;
             return target;

@@ -145,6 +145,13 @@ grow_walk(void)
     return 0;
 }
 
+static int
+is_same_place(_PyInterpreterFrame *a, _PyInterpreterFrame *b)
+{
+    return a->instr_ptr == b->instr_ptr
+           && _PyFrame_GetCode(a) == _PyFrame_GetCode(b);
+}
+
 int
 _PyTracer_CountUntraced(void)
 {
@@ -196,9 +203,14 @@ _PyTracer_CaptureLocked(PyThreadState *tstate)
     }
     uint32_t node = _PyTracer_BaseParent(total - n);
     while (n > 0) {
-        node = _PyTracer_ChildOf(node, walk[--n]);
+        uint32_t parent = node;
+        node = _PyTracer_ChildOf(parent, walk[--n]);
         if (node == TRACER_NODE_NONE) {
             return TRACER_NODE_NONE;
+        }
+        /* A recursion that is folded: the same calls add nothing. */
+        while (node == parent && n > 0 && is_same_place(walk[n - 1], walk[n])) {
+            n--;
         }
     }
     return node;

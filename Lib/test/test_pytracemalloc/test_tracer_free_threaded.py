@@ -213,6 +213,34 @@ assert called
 tracemalloc.cancel_tasks()
 '''
 
+# Each allocation walks the whole stack.  What is folded there, at a place that
+# stands on it a thousand times, costs no more than what is not.
+DEEP = '''
+import sys, time, tracemalloc
+
+sys.setrecursionlimit(10_000)
+
+def one(n):
+    return n and one(n - 1)
+
+def even(n):
+    return n and odd(n - 1)
+
+def odd(n):
+    return n and even(n - 1)
+
+def seconds(limit):
+    tracemalloc.start(limit)
+    start = time.process_time()
+    one(2500)
+    even(3500)
+    tracemalloc.stop()
+    return time.process_time() - start
+
+folded, whole = seconds('full'), seconds(65535)
+assert folded < 4 * whole + 1, (folded, whole)
+'''
+
 
 @unittest.skipUnless(FREE_THREADED, 'this build has a GIL')
 class FreeThreadedTests(unittest.TestCase):
@@ -239,6 +267,9 @@ class FreeThreadedTests(unittest.TestCase):
 
     def test_tasks(self):
         self.run_script(TASKS)
+
+    def test_deep_recursion(self):
+        self.run_script(DEEP)
 
 
 if __name__ == '__main__':
