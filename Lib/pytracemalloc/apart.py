@@ -53,7 +53,10 @@ def encode(new, old, default, seconds):
 
 def _new_file(stack):
     number = os.memfd_create('tracemalloc', os.MFD_CLOEXEC)
-    return stack.enter_context(io.FileIO(number, 'r+'))
+    file = io.FileIO(number, 'r+')
+    # enter_context() would import inspect in 3.15, and leave it behind.
+    stack.callback(file.close)
+    return file
 
 
 def _store(snapshot, stack):

@@ -235,6 +235,7 @@ def serve(port=0, host='127.0.0.1', hosts=()):
         raise TypeError('hosts must be a list of names, not one')
     # Now: a look is not to leave modules behind.
     import pytracemalloc.reporters.pprof
+    import pytracemalloc.tree
     import tracemalloc.files
     return Server(port, host, hosts)
 

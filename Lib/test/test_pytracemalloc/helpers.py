@@ -33,19 +33,20 @@ SLOW = os.environ.get('PYTRACEMALLOC_SLOW') == '1'
 # The end of a program that calls its work(n) for each n that it reads, and
 # says at last what was traced while it waited for them.
 WORK_WHEN_TOLD = '''
-def measure():
+def measure(said):
     tracemalloc.reset_peak()
     with tracemalloc.measure() as looking:
+        os.write(1, said)
         given = os.read(0, 100)
     looks.append((looking.current, looking.peak, looking.total_size,
                   looking.total_count))
     return given
 
 looks = []
-os.write(1, b"ready\\n")
-while given := measure():
+said = b"ready\\n"
+while given := measure(said):
     work(int(given))
-    os.write(1, b"done\\n")
+    said = b"done\\n"
 for look in looks:
     print(*look)
 '''
