@@ -26,7 +26,8 @@ PyInit__testtracer(void)
                             _TestTracer_BreakFunctions,
                             _TestTracer_OrderFunctions,
                             _TestTracer_FrameFunctions,
-                            _TestTracer_WrapFunctions};
+                            _TestTracer_WrapFunctions,
+                            _TestTracer_HeapFunctions};
     PyObject *module = PyModule_Create(&module_def);
     if (module != NULL && _PyTracer_LeaveGilOff(module) < 0) {
         Py_CLEAR(module);

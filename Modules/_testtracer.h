@@ -16,6 +16,7 @@ extern PyMethodDef _TestTracer_BreakFunctions[];
 extern PyMethodDef _TestTracer_OrderFunctions[];
 extern PyMethodDef _TestTracer_FrameFunctions[];
 extern PyMethodDef _TestTracer_WrapFunctions[];
+extern PyMethodDef _TestTracer_HeapFunctions[];
 
 /* --- _testtracer_log.c: the books of the oracle.  GIL held. */
 

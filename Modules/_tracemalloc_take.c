@@ -8,6 +8,7 @@
 #endif
 
 #include "Python.h"
+#include "pycore_modsupport.h"    // _PyArg_CheckPositional()
 #include "pycore_tracer_compat.h"
 #include "pycore_tracer_growth.h"
 #include "pycore_tracer_snapshot.h"
@@ -144,19 +145,32 @@ free_capsule(PyObject *capsule)
 }
 
 PyDoc_STRVAR(take_snapshot_doc,
-"_take_snapshot($module, blocks, /)\n--\n\n"
+"_take_snapshot($module, blocks, references=0, /)\n--\n\n"
 "Take a snapshot: return (capsule, info), empty if tracing is off.\n\n"
-"Without blocks, only the sums of the call sites are taken.");
+"Without blocks, only the sums of the call sites are taken.  references:\n"
+"1, with blocks: who refers to whom; 2: with the texts of all keys.");
 
 static PyObject *
-take_snapshot(PyObject *Py_UNUSED(module), PyObject *blocks)
+take_snapshot(PyObject *Py_UNUSED(module), PyObject *const *args,
+              Py_ssize_t nargs)
 {
     struct tracer_totals totals;
-    int with_blocks = PyObject_IsTrue(blocks);
-    if (with_blocks < 0) {
+    if (!_PyArg_CheckPositional("_take_snapshot", nargs, 1, 2)) {
         return NULL;
     }
-    struct tracer_snapshot *s = _PyTracer_TakeSnapshot(with_blocks, &totals);
+    int with_blocks = PyObject_IsTrue(args[0]);
+    int references = nargs < 2 ? 0 : PyLong_AsInt(args[1]);
+    if (with_blocks < 0 || PyErr_Occurred()) {
+        return NULL;
+    }
+    if (references < TRACER_NO_REFERENCES
+        || references > TRACER_REFERENCES_AND_KEYS)
+    {
+        PyErr_SetString(PyExc_ValueError, "references must be 0, 1 or 2");
+        return NULL;
+    }
+    struct tracer_snapshot *s = _PyTracer_TakeSnapshot(
+        with_blocks, (enum tracer_references)references, &totals);
     if (s == NULL) {
         return PyErr_NoMemory();
     }
@@ -172,7 +186,8 @@ take_snapshot(PyObject *Py_UNUSED(module), PyObject *blocks)
 }
 
 static PyMethodDef take_functions[] = {
-    {"_take_snapshot", take_snapshot, METH_O, take_snapshot_doc},
+    {"_take_snapshot", _PyCFunction_CAST(take_snapshot), METH_FASTCALL,
+     take_snapshot_doc},
     {NULL}
 };
 

@@ -21,6 +21,7 @@
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_freelist.h"
 #include "pycore_tracer_growth.h"
+#include "pycore_tracer_heap.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_mappings.h"
@@ -44,6 +45,8 @@ struct copier {
     struct tracer_peaks_copy peaks;
     struct tracer_buffers buffers;
     struct tracer_mappings mappings;
+    enum tracer_references references;
+    struct tracer_heap heap;      // if references are asked for
     uint64_t nothers;             // but for those of other domains
 };
 
@@ -398,6 +401,21 @@ copy_all(struct copier *c, int with_blocks, struct tracer_totals *totals)
     return with_blocks ? copy_blocks(c) : 0;
 }
 
+/* The heap as a graph, at the same moment. */
+static int
+copy_heap(struct copier *c)
+{
+    if (c->references == TRACER_NO_REFERENCES || !c->s->has_blocks) {
+        return 0;
+    }
+    int keys = c->references == TRACER_REFERENCES_AND_KEYS;
+    if (_PyTracer_CaptureHeap(&c->heap, keys) < 0) {
+        return -1;
+    }
+    _PyTracer_AddUnreached(&c->heap, c->s, &c->types);
+    return c->heap.failed ? -1 : 0;
+}
+
 /* The arrays are the snapshot's from now on. */
 static void
 take_arrays(struct copier *c)
@@ -461,6 +479,7 @@ take(struct copier *c, int with_blocks, struct tracer_totals *totals)
         _PyTracer_LockAll();
         result = copy_all(c, with_blocks, totals);
         _PyTracer_UnlockAll();
+        result = result == 0 ? copy_heap(c) : result;
         _PyTracer_KeepTypes(&c->types);
     }
     _PyTracer_StartWorld();
@@ -472,6 +491,10 @@ take(struct copier *c, int with_blocks, struct tracer_totals *totals)
     if (result == 0) {
         result = finish(c, &totals->moments);
     }
+    if (result == 0 && c->heap.graph != NULL) {
+        result = _PyTracer_FinishHeap(&c->heap, c->s);
+    }
+    _PyTracer_FreeHeap(&c->heap);
     _PyTracer_FreePeaks(&c->peaks);
     _PyTracer_FreeRooms(&c->rooms);
     PyEval_RestoreThread(tstate);
@@ -479,9 +502,10 @@ take(struct copier *c, int with_blocks, struct tracer_totals *totals)
 }
 
 struct tracer_snapshot *
-_PyTracer_TakeSnapshot(int with_blocks, struct tracer_totals *totals)
+_PyTracer_TakeSnapshot(int with_blocks, enum tracer_references references,
+                       struct tracer_totals *totals)
 {
-    struct copier c = {.s = _PySnapshot_New()};
+    struct copier c = {.s = _PySnapshot_New(), .references = references};
     memset(totals, 0, sizeof(*totals));
     int result = c.s == NULL ? -1 : take(&c, with_blocks, totals);
     _PyTracer_FreeTypes(&c.types);

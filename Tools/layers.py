@@ -53,7 +53,8 @@ TRACER = {
          'alarm', 'gils', 'tasks', 'lookup', 'visit'),
     'taking snapshots':
         ('snapshot', 'take', 'take_tree', 'take_peaks', 'types', 'buffers',
-         'rooms', 'mappings'),
+         'rooms', 'mappings', 'graph', 'heap', 'heap_index', 'heap_shapes',
+         'heap_texts', 'heap_code', 'heap_walk', 'heap_roots'),
 }
 # Modules that stand on all of it: each has a name and its files.
 MODULES = {

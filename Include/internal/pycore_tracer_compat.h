@@ -20,6 +20,7 @@ extern "C" {
 #include "pycore_code.h"          // _PyCode_CODE()
 #include "pycore_frame.h"         // _PyInterpreterFrame
 #include "pycore_lock.h"          // PyMutex_LockFast()
+#include "pycore_gc.h"            // _PyGC_VisitObjectsWorldStopped()
 #include "pycore_runtime.h"       // _PyRuntime
 
 #if PY_VERSION_HEX < 0x030d0000 || PY_VERSION_HEX >= 0x03100000
@@ -42,6 +43,7 @@ extern "C" {
 #  include "pycore_freelist_state.h"      // struct _Py_freelists
 #  include "pycore_interpframe.h"         // _PyFrame_GetBytecode()
 #  include "pycore_object_stack.h"        // _PyObjectStackChunk
+#  include "pycore_stackref.h"            // PyStackRef_RefcountOnObject()
 #endif
 
 /* An import of the module, which has no slots, does not switch the GIL on. */
@@ -124,6 +126,64 @@ static inline Py_ALWAYS_INLINE void
 _PyTracer_Mark(_PyInterpreterFrame *frame, int mark)
 {
     frame->_PyTracer_MARK = mark;
+}
+
+/* What a frame refers to, where that counts; else NULL. */
+#ifdef _PyTracer_STACKREFS
+static inline PyObject *
+_PyTracer_CountedReference(_PyStackRef ref)
+{
+    return !PyStackRef_IsNullOrInt(ref) && PyStackRef_RefcountOnObject(ref)
+           ? PyStackRef_AsPyObjectBorrow(ref) : NULL;
+}
+#else
+static inline PyObject *
+_PyTracer_CountedReference(PyObject *op)
+{
+    return op;
+}
+#endif
+
+static inline PyObject *
+_PyTracer_FrameExecutable(const _PyInterpreterFrame *frame)
+{
+    return _PyTracer_CountedReference(frame->f_executable);
+}
+
+static inline PyObject *
+_PyTracer_FrameFunction(const _PyInterpreterFrame *frame)
+{
+    return _PyTracer_CountedReference(frame->f_funcobj);
+}
+
+/* The variables, and if it is known how large it is, the evaluation stack. */
+static inline int
+_PyTracer_FrameSlots(_PyInterpreterFrame *frame)
+{
+    int nvariables = _PyFrame_GetCode(frame)->co_nlocalsplus;
+#ifdef _PyTracer_STACKREFS
+    return frame->stackpointer == NULL
+           ? nvariables : (int)(frame->stackpointer - frame->localsplus);
+#else
+    return Py_MAX(frame->stacktop, nvariables);
+#endif
+}
+
+static inline PyObject *
+_PyTracer_FrameSlot(const _PyInterpreterFrame *frame, int i)
+{
+    return _PyTracer_CountedReference(frame->localsplus[i]);
+}
+
+static inline PyObject *
+_PyTracer_OverwrittenLocals(const PyFrameObject *f)
+{
+#ifdef _PyTracer_STACKREFS
+    return f->f_overwritten_fast_locals;
+#else
+    (void)f;
+    return NULL;
+#endif
 }
 
 /* Number of the code unit at which the frame is. */
@@ -213,6 +273,37 @@ _PyTracer_HasReferences(const PyObject *op)
     return op->ob_ref_local != 0 || op->ob_ref_shared != 0;
 #else
     return op->ob_refcnt != 0;
+#endif
+}
+
+/* How often an object is referred to. */
+#define _PyTracer_IMMORTAL (-1)
+#define _PyTracer_UNCOUNTED (-2)  // not all references count
+static inline Py_ssize_t
+_PyTracer_CountReferences(PyObject *op)
+{
+    if (_Py_IsImmortal(op)) {
+        return _PyTracer_IMMORTAL;
+    }
+#ifdef Py_GIL_DISABLED
+    if (_PyObject_HasDeferredRefcount(op) || PyType_Check(op)
+        || PyCode_Check(op))
+    {
+        return _PyTracer_UNCOUNTED;
+    }
+#endif
+    return Py_REFCNT(op);
+}
+
+/* All that the collector tracks, in the current interpreter.  World
+   stopped. */
+static inline void
+_PyTracer_VisitTracked(gcvisitobjects_t visit, void *arg)
+{
+#ifdef Py_GIL_DISABLED
+    _PyGC_VisitObjectsWorldStopped(PyInterpreterState_Get(), visit, arg);
+#else
+    PyUnstable_GC_VisitObjects(visit, arg);
 #endif
 }
 

@@ -17,9 +17,11 @@ extern "C" {
 #include <string.h>
 #include <sys/mman.h>
 
+#include "pycore_tracer_graph.h"
+
 /* Name of the capsule.  The number changes with anything below: a module that
    was built with another one is refused. */
-#define SNAPSHOT_CAPSULE "tracemalloc snapshot 4"
+#define SNAPSHOT_CAPSULE "tracemalloc snapshot 5"
 
 #define SNAPSHOT_NONE UINT32_MAX
 
@@ -164,6 +166,7 @@ struct tracer_snapshot {
     /* Of a file: the records of its section. */
     uint8_t *coded;
     size_t coded_size;
+    struct snapshot_graph *graph; // NULL: nobody asked for it
 };
 
 /* --- Memory
@@ -322,6 +325,20 @@ _PySnapshot_New(void)
 }
 
 static inline void
+_PySnapshot_FreeGraph(struct snapshot_graph *graph)
+{
+    if (graph == NULL) {
+        return;
+    }
+    _PySnapshot_Release(graph->objects);
+    _PySnapshot_Release(graph->references);
+    _PySnapshot_Release(graph->shapes);
+    _PySnapshot_Release(graph->names);
+    _PySnapshot_Release(graph->buffers);
+    _PySnapshot_Release(graph);
+}
+
+static inline void
 _PySnapshot_Free(struct tracer_snapshot *s)
 {
     if (s == NULL) {
@@ -342,6 +359,7 @@ _PySnapshot_Free(struct tracer_snapshot *s)
     _PySnapshot_Release(s->origins);
     _PySnapshot_Release(s->moved);
     _PySnapshot_Release(s->coded);
+    _PySnapshot_FreeGraph(s->graph);
     _PySnapshot_Release(s);
 }
 

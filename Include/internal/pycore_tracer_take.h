@@ -25,10 +25,18 @@ struct tracer_totals {
     struct tracer_moments moments;
 };
 
+/* Who refers to whom; also by which keys. */
+enum tracer_references {
+    TRACER_NO_REFERENCES,
+    TRACER_REFERENCES,
+    TRACER_REFERENCES_AND_KEYS,
+};
+
 /* GIL held, not locked; it is given back before and after the moment that the
    snapshot shows.  NULL without an exception: no memory. */
 extern struct tracer_snapshot *_PyTracer_TakeSnapshot(
-    int with_blocks, struct tracer_totals *totals);
+    int with_blocks, enum tracer_references references,
+    struct tracer_totals *totals);
 
 #ifdef __cplusplus
 }

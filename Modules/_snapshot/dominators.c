@@ -16,7 +16,7 @@
 #include "graph.h"
 
 struct walk {
-    const struct snapshot_graph *graph;
+    const struct snapshot_links *links;
     uint32_t n;                   // nodes reached
     uint32_t *nodes;              // by number
     uint32_t *numbers;            // by node, + 1; 0: not reached
@@ -39,7 +39,7 @@ enter(struct walk *w, uint32_t node, uint32_t parent)
 static void
 number_nodes(struct walk *w, uint64_t *next)
 {
-    const struct snapshot_graph *g = w->graph;
+    const struct snapshot_links *g = w->links;
     uint32_t number = 0;
     enter(w, 0, 0);
     next[0] = g->first[0];
@@ -69,7 +69,7 @@ number_nodes(struct walk *w, uint64_t *next)
 static int
 list_callers(struct walk *w)
 {
-    const struct snapshot_graph *g = w->graph;
+    const struct snapshot_links *g = w->links;
     w->first = _PySnapshot_Array((uint64_t)w->n + 2, sizeof(*w->first));
     if (w->first == NULL) {
         return -1;
@@ -102,7 +102,7 @@ list_callers(struct walk *w)
 static int
 walk_graph(struct walk *w)
 {
-    uint64_t n = w->graph->nnodes;
+    uint64_t n = w->links->nnodes;
     w->nodes = _PySnapshot_Array(n, sizeof(*w->nodes));
     w->parents = _PySnapshot_Array(n, sizeof(*w->parents));
     w->numbers = _PySnapshot_Array(n, sizeof(*w->numbers));
@@ -200,11 +200,11 @@ find_dominators(const struct walk *w, uint32_t *dominators)
 /* --- All of it */
 
 static void
-sum_retained(const struct snapshot_graph *graph,
+sum_retained(const struct snapshot_links *links,
              struct snapshot_dominators *found)
 {
     for (uint32_t i = 0; i < found->nreached; i++) {
-        found->retained[i] = graph->sizes[found->nodes[i]];
+        found->retained[i] = links->sizes[found->nodes[i]];
     }
     for (uint32_t i = found->nreached; --i > 0; ) {
         assert(found->dominators[i] < i);
@@ -213,12 +213,12 @@ sum_retained(const struct snapshot_graph *graph,
 }
 
 int
-_PySnapshot_Dominators(const struct snapshot_graph *graph,
+_PySnapshot_Dominators(const struct snapshot_links *links,
                        struct snapshot_dominators *found)
 {
-    struct walk w = {.graph = graph};
+    struct walk w = {.links = links};
     *found = (struct snapshot_dominators){0};
-    assert(graph->nnodes > 0);
+    assert(links->nnodes > 0);
     int result = walk_graph(&w);
     found->nodes = w.nodes;
     found->nreached = w.n;
@@ -233,7 +233,7 @@ _PySnapshot_Dominators(const struct snapshot_graph *graph,
         _PySnapshot_FreeDominators(found);
         return -1;
     }
-    sum_retained(graph, found);
+    sum_retained(links, found);
     return 0;
 }
 

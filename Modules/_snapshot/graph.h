@@ -1,16 +1,15 @@
-/* The heap as a graph: who refers to whom.
+/* What is worked out of a graph: who holds what.
 
    Node 0 is the root of all: it refers to what lives without being referred to
-   by a node.  Like a snapshot it consists of plain arrays, and what is worked
-   out of it needs no Python object and no GIL.  Functions that run out of
-   memory return -1. */
+   by a node.  Nothing here needs a Python object or the GIL.  Functions that
+   run out of memory return -1. */
 
 #ifndef TRACER_GRAPH_H
 #define TRACER_GRAPH_H
 
 #include "snapshot.h"
 
-struct snapshot_graph {
+struct snapshot_links {
     uint32_t nnodes;
     uint64_t *first;              // in targets, of each node and of the end
     uint32_t *targets;            // nodes that it refers to
@@ -27,7 +26,7 @@ struct snapshot_dominators {
                                   // through which all ways to it lead
     uint64_t *retained;           // by number: bytes that would go with it
 };
-extern int _PySnapshot_Dominators(const struct snapshot_graph *graph,
+extern int _PySnapshot_Dominators(const struct snapshot_links *links,
                                   struct snapshot_dominators *found);
 extern void _PySnapshot_FreeDominators(struct snapshot_dominators *found);
 

@@ -1,0 +1,369 @@
+/* The heap as a graph: all objects of an interpreter, and who refers to whom.
+
+   Objects are those that the collector tracks, and all that can be reached from
+   there or from the interpreter's state.  References are those that count: so a
+   mortal object has at least as many as lead to it, and what is left over is
+   held by code in C.
+
+   The walk is breadth first: an object gets its number when it is first seen,
+   and its references are written in the order of the numbers.  All of it is one
+   moment: memory comes from the kernel, no Python object is made, and texts of
+   names are copied at the end.  What the graph looks like, is said in
+   pycore_tracer_graph.h. */
+
+#include "Python.h"
+#include "pycore_object.h"        // _Py_IsImmortal()
+#include "pycore_tracer_heap.h"
+
+#define INITIAL_OBJECTS 65536
+#define INITIAL_REFERENCES 262144
+#define INITIAL_BUFFERS 16384
+
+/* --- Arrays */
+
+static int
+grow(struct tracer_heap *heap, void *array, uint64_t *size, uint64_t initial,
+     size_t item)
+{
+    void **p = array;
+    uint64_t wanted = *size == 0 ? initial : *size * 2;
+    void *grown = *p == NULL ? _PySnapshot_Room(wanted, item)
+                             : _PySnapshot_Resize(*p, wanted, item);
+    if (grown == NULL) {
+        heap->failed = 1;
+        return -1;
+    }
+    *p = grown;
+    *size = wanted;
+    return 0;
+}
+
+static uint32_t
+add_object(struct tracer_heap *heap, uintptr_t address)
+{
+    struct snapshot_graph *g = heap->graph;
+    /* One more, for the end. */
+    if (g->nobjects + (uint64_t)1 >= heap->objects_size
+        && (heap->objects_size >= SNAPSHOT_UNCOUNTED / 2
+            || grow(heap, &g->objects, &heap->objects_size, INITIAL_OBJECTS,
+                    sizeof(*g->objects)) < 0))
+    {
+        heap->failed = 1;
+        return 0;
+    }
+    g->objects[g->nobjects] = (struct snapshot_object){
+        .address = address, .text = SNAPSHOT_NONE};
+    return g->nobjects++;
+}
+
+uint32_t
+_PyTracer_NewHeapObject(struct tracer_heap *heap, const void *address)
+{
+    uint32_t *slot = _PyTracer_HeapSlot(&heap->index, (uintptr_t)address);
+    if (slot == NULL) {
+        heap->failed = 1;
+        return 0;
+    }
+    return *slot = add_object(heap, (uintptr_t)address);
+}
+
+uint32_t
+_PyTracer_HeapPseudo(struct tracer_heap *heap, const void *address,
+                     uint32_t shape)
+{
+    uint32_t number = _PyTracer_HeapObject(heap, address);
+    if (!heap->failed) {
+        heap->graph->objects[number].shape = shape;
+        heap->graph->objects[number].surplus = 1;     // this reference
+    }
+    return number;
+}
+
+int
+_PyTracer_MoreReferences(struct tracer_heap *heap)
+{
+    return grow(heap, &heap->graph->references, &heap->references_size,
+                INITIAL_REFERENCES, sizeof(*heap->graph->references));
+}
+
+int
+_PyTracer_HeapVisit(PyObject *op, void *heap)
+{
+    if (op != NULL) {
+        _PyTracer_HeapReference(heap, op);
+    }
+    return 0;
+}
+
+void
+_PyTracer_HeapBuffer(struct tracer_heap *heap, const void *address,
+                     uint32_t object)
+{
+    struct snapshot_graph *g = heap->graph;
+    if (address == NULL || heap->failed
+        || (g->nbuffers == heap->buffers_size
+            && grow(heap, &g->buffers, &heap->buffers_size, INITIAL_BUFFERS,
+                    sizeof(*g->buffers)) < 0))
+    {
+        return;
+    }
+    g->buffers[g->nbuffers++] = (struct snapshot_buffer){
+        .address = (uintptr_t)address, .object = object};
+}
+
+/* --- The walk */
+
+static uint32_t
+count_references(PyObject *op)
+{
+    Py_ssize_t n = _PyTracer_CountReferences(op);
+    return n == _PyTracer_IMMORTAL ? SNAPSHOT_IMMORTAL
+           : n == _PyTracer_UNCOUNTED ? SNAPSHOT_UNCOUNTED
+           : (uint32_t)Py_MIN(n, SNAPSHOT_UNCOUNTED - 1);
+}
+
+static int
+add_tracked(PyObject *op, void *arg)
+{
+    struct tracer_heap *heap = arg;
+    (void)_PyTracer_HeapObject(heap, op);
+    return !heap->failed;
+}
+
+static void
+walk_pseudo(struct tracer_heap *heap, const struct snapshot_object *object)
+{
+    if (heap->shapes.list[object->shape].kind == SNAPSHOT_THREAD) {
+        _PyTracer_WalkThread(heap, (PyThreadState *)object->address);
+    }
+    else {
+        _PyTracer_WalkFrame(heap, (_PyInterpreterFrame *)object->address);
+    }
+}
+
+/* Frames and threads have their shape, and a reference, from who refers to
+   them. */
+static void
+walk(struct tracer_heap *heap, uint32_t i)
+{
+    struct snapshot_graph *g = heap->graph;
+    g->objects[i].first = g->nreferences;
+    PyObject *op = (PyObject *)g->objects[i].address;
+    if (op == NULL) {
+        _PyTracer_WalkFixed(heap, i);
+    }
+    else if (g->objects[i].surplus != 0) {
+        walk_pseudo(heap, &g->objects[i]);
+    }
+    else {
+        g->objects[i].surplus = count_references(op);
+        uint32_t type = _PyTracer_HeapObject(heap, Py_TYPE(op));
+        g->objects[i].type = type;
+        _PyTracer_WalkObject(heap, i);
+    }
+}
+
+static void
+walk_all(struct tracer_heap *heap)
+{
+    for (uint32_t i = 0; i < SNAPSHOT_NFIXED; i++) {
+        (void)add_object(heap, 0);
+    }
+    if (!heap->failed) {
+        _PyTracer_VisitTracked(add_tracked, heap);
+    }
+    for (uint32_t i = 0; i < heap->graph->nobjects && !heap->failed; i++) {
+        walk(heap, i);
+    }
+}
+
+int
+_PyTracer_CaptureHeap(struct tracer_heap *heap, int keys)
+{
+    memset(heap, 0, sizeof(*heap));
+    heap->graph = _PySnapshot_Zeroed(1, sizeof(*heap->graph));
+    if (heap->graph == NULL || _PyTracer_InitHeapIndex(&heap->index) < 0
+        || _PyTracer_InitHeapShapes(heap) < 0)
+    {
+        return -1;
+    }
+    heap->graph->has_keys = keys != 0;
+    walk_all(heap);
+    if (!heap->failed) {
+        _PyTracer_CopyTexts(heap);
+    }
+    return heap->failed ? -1 : 0;
+}
+
+/* They may be half made: what they refer to is not followed. */
+static void
+add_unreached(struct tracer_heap *heap, const PyObject *op)
+{
+    uint32_t *slot = _PyTracer_HeapSlot(&heap->index, (uintptr_t)op);
+    if (slot == NULL) {
+        heap->failed = 1;
+    }
+    else if (*slot == 0) {
+        uint32_t number = *slot = add_object(heap, (uintptr_t)op);
+        uint32_t type = _PyTracer_HeapObject(heap, Py_TYPE(op));
+        if (!heap->failed) {
+            struct snapshot_object *object = &heap->graph->objects[number];
+            object->first = heap->graph->nreferences;
+            object->surplus = count_references((PyObject *)op);
+            object->type = type;
+        }
+    }
+}
+
+/* The bytes before the object, by class; 0xff: that class is no type. */
+static uint8_t *
+list_presizes(const struct tracer_snapshot *s,
+              const struct tracer_types *types)
+{
+    uint8_t *presizes = _PySnapshot_Array(s->nclasses, 1);
+    if (presizes != NULL) {
+        memset(presizes, 0xff, s->nclasses);
+        for (uint32_t i = 0; i < types->n; i++) {
+            uint32_t class_ = types->list[i].class_;
+            if (class_ != SNAPSHOT_NONE && class_ >= TRACER_NCLASSES) {
+                presizes[class_] = (uint8_t)types->list[i].presize;
+            }
+        }
+    }
+    return presizes;
+}
+
+static void
+add_unreached_of_run(struct tracer_heap *heap, const struct tracer_snapshot *s,
+                     const struct snapshot_run *run, const uint8_t *presizes)
+{
+    for (uint64_t i = run->first; i < run[1].first; i++) {
+        uint32_t place = s->packed[i].place;
+        uint32_t class_ = SNAPSHOT_PACKED_CLASS(place);
+        if (class_ == SNAPSHOT_PACKED_NONE || presizes[class_] == 0xff) {
+            continue;
+        }
+        uint32_t end = i + 1 < run[1].first
+            ? SNAPSHOT_PACKED_NUMBER(s->packed[i + 1].place) : run->nblocks;
+        for (uint32_t j = SNAPSHOT_PACKED_NUMBER(place); j < end; j++) {
+            add_unreached(heap, (const PyObject *)(
+                run->address + (uint64_t)j * run->block_size
+                + presizes[class_]));
+        }
+    }
+}
+
+void
+_PyTracer_AddUnreached(struct tracer_heap *heap,
+                       const struct tracer_snapshot *s,
+                       const struct tracer_types *types)
+{
+    uint8_t *presizes = list_presizes(s, types);
+    if (presizes == NULL) {
+        heap->failed = 1;
+        return;
+    }
+    for (uint32_t i = 0; i < s->nruns && !heap->failed; i++) {
+        add_unreached_of_run(heap, s, &s->runs[i], presizes);
+    }
+    for (uint64_t i = 0; i < s->nblocks - s->nsmall - s->nexternal; i++) {
+        uint32_t class_ = s->others[i].class_;
+        if (presizes[class_] != 0xff && !heap->failed) {
+            add_unreached(heap, (const PyObject *)(s->others[i].address
+                                                   + presizes[class_]));
+        }
+    }
+    _PySnapshot_Release(presizes);
+}
+
+/* --- After the moment */
+
+/* What is left over of the references. */
+static void
+count_surplus(struct snapshot_graph *g)
+{
+    for (uint64_t e = 0; e < g->nreferences; e++) {
+        struct snapshot_object *to = &g->objects[g->references[e]];
+        if (to->surplus < SNAPSHOT_UNCOUNTED) {
+            /* Below 0 would be a fault of ours, which a test looks for. */
+            to->surplus -= to->surplus != 0;
+        }
+    }
+}
+
+static uint32_t
+moved(uint32_t string, uint32_t first)
+{
+    return string == SNAPSHOT_NONE ? SNAPSHOT_NONE : string + first;
+}
+
+/* The texts come after those that the snapshot has. */
+static int
+move_texts(struct tracer_heap *heap, struct tracer_snapshot *s)
+{
+    uint32_t first = s->nstrings;
+    uint64_t offset = s->text_size;
+    if ((uint64_t)first + heap->nstrings >= TRACER_HEAP_WANTED) {
+        return -1;
+    }
+    void *p = _PySnapshot_Resize(s->strings, (uint64_t)first + heap->nstrings,
+                                 sizeof(*s->strings));
+    if (p == NULL) {
+        return -1;
+    }
+    s->strings = p;
+    p = _PySnapshot_Resize(s->text, offset + heap->text_used + 1, 1);
+    if (p == NULL) {
+        return -1;
+    }
+    s->text = p;
+    for (uint32_t i = 0; i < heap->nstrings; i++) {
+        s->strings[first + i] = heap->strings[i];
+        s->strings[first + i].offset += offset;
+    }
+    if (heap->text_used != 0) {
+        memcpy(s->text + offset, heap->text, heap->text_used);
+    }
+    s->nstrings += heap->nstrings;
+    s->text_size += heap->text_used;
+    struct snapshot_graph *g = heap->graph;
+    for (uint32_t i = 0; i < g->nobjects; i++) {
+        g->objects[i].text = moved(g->objects[i].text, first);
+    }
+    for (uint32_t i = 0; i < g->nnames; i++) {
+        g->names[i] = moved(g->names[i], first);
+    }
+    return 0;
+}
+
+int
+_PyTracer_FinishHeap(struct tracer_heap *heap, struct tracer_snapshot *s)
+{
+    struct snapshot_graph *g = heap->graph;
+    g->objects[g->nobjects] = (struct snapshot_object){
+        .first = g->nreferences, .text = SNAPSHOT_NONE};
+    g->shapes = heap->shapes.list;
+    g->nshapes = heap->shapes.n;
+    heap->shapes.list = NULL;
+    count_surplus(g);
+    if (move_texts(heap, s) < 0) {
+        return -1;
+    }
+    s->graph = g;
+    heap->graph = NULL;
+    return 0;
+}
+
+void
+_PyTracer_FreeHeap(struct tracer_heap *heap)
+{
+    _PySnapshot_FreeGraph(heap->graph);
+    _PyTracer_FreeHeapIndex(&heap->index);
+    _PySnapshot_Release(heap->shapes.list);
+    _PySnapshot_Release(heap->shapes.names);
+    _PySnapshot_Release(heap->shapes.keys);
+    _PySnapshot_Release(heap->shapes.numbers);
+    _PySnapshot_Release(heap->visited);
+    _PySnapshot_Release(heap->text);
+    _PySnapshot_Release(heap->strings);
+}

@@ -1,0 +1,182 @@
+/* What code, functions, frames and generators refer to.
+
+   A frame that a thread runs is no object, but one of the graph all the same:
+   it has the names of the variables.  A generator has a frame of its own.  What
+   a frame only borrows does not count. */
+
+#include "Python.h"
+#include "pycore_code.h"          // _PyCoCached
+#include "pycore_tracer_heap.h"
+
+#include <stdio.h>
+
+static inline void
+reference(struct tracer_heap *heap, const void *op)
+{
+    _PyTracer_HeapReference(heap, op);
+}
+
+static inline void
+set_shape(struct tracer_heap *heap, uint32_t object, uint32_t shape)
+{
+    heap->graph->objects[object].shape = shape;
+}
+
+/* --- Code and functions */
+
+static const char *const code_names[] = {
+    "co_name", "co_qualname", "co_filename", "co_consts", "co_names"};
+
+void
+_PyTracer_WalkCode(struct tracer_heap *heap, uint32_t object,
+                   PyCodeObject *code)
+{
+    set_shape(heap, object,
+              _PyTracer_ShapeOfNames(heap, SNAPSHOT_CODE, code_names,
+                                     Py_ARRAY_LENGTH(code_names)));
+    reference(heap, code->co_name);
+    reference(heap, code->co_qualname);
+    reference(heap, code->co_filename);
+    reference(heap, code->co_consts);
+    reference(heap, code->co_names);
+    reference(heap, code->co_exceptiontable);
+    reference(heap, code->co_localsplusnames);
+    reference(heap, code->co_localspluskinds);
+    reference(heap, code->co_linetable);
+    if (code->_co_cached != NULL) {
+        reference(heap, code->_co_cached->_co_code);
+        reference(heap, code->_co_cached->_co_varnames);
+        reference(heap, code->_co_cached->_co_cellvars);
+        reference(heap, code->_co_cached->_co_freevars);
+    }
+    _PyTracer_WantText(heap, code->co_qualname);
+    _PyTracer_WantText(heap, code->co_filename);
+}
+
+/* The tuple of its closure has the names of the variables. */
+void
+_PyTracer_NameClosure(struct tracer_heap *heap, PyFunctionObject *function)
+{
+    _PyTracer_WantText(heap, function->func_qualname);
+    _PyTracer_WantText(heap, function->func_module);
+    if (function->func_closure != NULL) {
+        uint32_t tuple = _PyTracer_HeapObject(heap, function->func_closure);
+        uint32_t shape = _PyTracer_ShapeOfCode(
+            heap, (PyCodeObject *)function->func_code, TRACER_HEAP_CLOSURES);
+        uint32_t n = heap->failed ? 0 : heap->shapes.list[shape].n;
+        if (n == (size_t)PyTuple_GET_SIZE(function->func_closure)) {
+            set_shape(heap, tuple, shape);
+        }
+    }
+}
+
+/* --- Frames */
+
+/* In the order of the names of the shape; `gen`: the frame is its own. */
+static void
+walk_frame(struct tracer_heap *heap, _PyInterpreterFrame *frame,
+           PyGenObject *gen)
+{
+    reference(heap, _PyTracer_FrameExecutable(frame));
+    reference(heap, _PyTracer_FrameFunction(frame));
+    reference(heap, frame->frame_obj);
+    reference(heap, frame->f_locals);
+    if (gen != NULL) {
+        reference(heap, gen->gi_name);
+        reference(heap, gen->gi_qualname);
+        reference(heap, gen->gi_exc_state.exc_value);
+    }
+    int nvariables = _PyFrame_GetCode(frame)->co_nlocalsplus;
+    int n = _PyTracer_FrameSlots(frame);
+    for (int i = 0; i < nvariables; i++) {
+        reference(heap, _PyTracer_FrameSlot(frame, i));
+    }
+    for (int i = nvariables; i < n; i++) {
+        (void)_PyTracer_HeapVisit(_PyTracer_FrameSlot(frame, i), heap);
+    }
+}
+
+void
+_PyTracer_WalkFrame(struct tracer_heap *heap, _PyInterpreterFrame *frame)
+{
+    walk_frame(heap, frame, NULL);
+}
+
+/* The line as text: nobody can tell it later. */
+static void
+note_line(struct tracer_heap *heap, uint32_t object,
+          _PyInterpreterFrame *frame)
+{
+    char line[16];
+    int length = snprintf(line, sizeof(line), "%d",
+                          PyUnstable_InterpreterFrame_GetLine(frame));
+    if (!heap->failed) {
+        heap->graph->objects[object].text =
+            _PyTracer_AddText(heap, line, (size_t)length);
+    }
+}
+
+uint32_t
+_PyTracer_HeapFrame(struct tracer_heap *heap, _PyInterpreterFrame *frame)
+{
+    if (frame->owner != FRAME_OWNED_BY_THREAD) {
+        return 0;
+    }
+    uint32_t shape = _PyTracer_ShapeOfCode(heap, _PyFrame_GetCode(frame),
+                                           TRACER_HEAP_FRAME);
+    uint32_t object = _PyTracer_HeapPseudo(heap, frame, shape);
+    note_line(heap, object, frame);
+    return object;
+}
+
+void
+_PyTracer_WalkFrameObject(struct tracer_heap *heap, uint32_t object,
+                          PyFrameObject *f)
+{
+    static const char *const names[] = {"f_back"};
+    if (f->f_frame->owner == FRAME_OWNED_BY_FRAME_OBJECT) {
+        set_shape(heap, object, _PyTracer_ShapeOfCode(
+            heap, _PyFrame_GetCode(f->f_frame), TRACER_HEAP_FRAME));
+        walk_frame(heap, f->f_frame, NULL);
+        note_line(heap, object, f->f_frame);
+        (void)_PyTracer_HeapVisit((PyObject *)f->f_back, heap);
+    }
+    else {
+        set_shape(heap, object, _PyTracer_ShapeOfNames(
+            heap, SNAPSHOT_PLAIN, names, Py_ARRAY_LENGTH(names)));
+        reference(heap, f->f_back);
+    }
+    (void)_PyTracer_HeapVisit(f->f_trace, heap);
+    (void)_PyTracer_HeapVisit(f->f_extra_locals, heap);
+    (void)_PyTracer_HeapVisit(f->f_locals_cache, heap);
+    (void)_PyTracer_HeapVisit(_PyTracer_OverwrittenLocals(f), heap);
+}
+
+/* --- Generators */
+
+void
+_PyTracer_WalkGenerator(struct tracer_heap *heap, uint32_t object,
+                        PyGenObject *gen)
+{
+    static const char *const names[] = {
+        "code", "__name__", "__qualname__", "exception"};
+    _PyInterpreterFrame *frame = (_PyInterpreterFrame *)&gen->gi_iframe;
+    if (gen->gi_frame_state != FRAME_CLEARED) {
+        set_shape(heap, object, _PyTracer_ShapeOfCode(
+            heap, _PyFrame_GetCode(frame), TRACER_HEAP_GENERATOR));
+        walk_frame(heap, frame, gen);
+        note_line(heap, object, frame);
+    }
+    else {
+        set_shape(heap, object, _PyTracer_ShapeOfNames(
+            heap, SNAPSHOT_PLAIN, names, Py_ARRAY_LENGTH(names)));
+        reference(heap, _PyTracer_FrameExecutable(frame));
+        reference(heap, gen->gi_name);
+        reference(heap, gen->gi_qualname);
+        reference(heap, gen->gi_exc_state.exc_value);
+    }
+    _PyTracer_WantText(heap, gen->gi_qualname);
+    if (!PyGen_CheckExact(gen)) {
+        (void)_PyTracer_HeapVisit(gen->gi_origin_or_finalizer, heap);
+    }
+}

@@ -1,0 +1,194 @@
+/* Texts of a graph: names, and what some objects are called.
+
+   At the end of the walk, the texts of str objects that somebody wants, and the
+   names of shapes, are copied as UTF-8: later, the objects may be gone.  No text
+   is longer than MAX_TEXT bytes. */
+
+#include "Python.h"
+#include "pycore_global_strings.h"        // _Py_ID()
+#include "pycore_runtime.h"       // _PyRuntime, for it
+#include "pycore_tracer_heap.h"
+
+#define INITIAL_TEXT 262144
+#define INITIAL_STRINGS 16384
+#define MAX_TEXT 512
+
+/* --- Strings */
+
+static int
+reserve(struct tracer_heap *heap, size_t length)
+{
+    while (heap->text_used + length > heap->text_size) {
+        uint64_t size = Py_MAX(heap->text_size * 2, INITIAL_TEXT);
+        void *p = _PySnapshot_Resize(heap->text, size, 1);
+        if (p == NULL) {
+            return -1;
+        }
+        heap->text = p;
+        heap->text_size = size;
+    }
+    if (heap->nstrings == heap->strings_size) {
+        uint64_t size = Py_MAX(heap->strings_size * 2, INITIAL_STRINGS);
+        void *p = size > UINT32_MAX / 2 ? NULL
+            : _PySnapshot_Resize(heap->strings, size, sizeof(*heap->strings));
+        if (p == NULL) {
+            return -1;
+        }
+        heap->strings = p;
+        heap->strings_size = size;
+    }
+    return 0;
+}
+
+uint32_t
+_PyTracer_AddText(struct tracer_heap *heap, const char *utf8, size_t length)
+{
+    length = Py_MIN(length, MAX_TEXT);
+    if (heap->failed || reserve(heap, length) < 0) {
+        heap->failed = 1;
+        return SNAPSHOT_NONE;
+    }
+    memcpy(heap->text + heap->text_used, utf8, length);
+    heap->strings[heap->nstrings] = (struct snapshot_string){
+        heap->text_used, (uint32_t)length};
+    heap->text_used += length;
+    return heap->nstrings++;
+}
+
+/* At most 4 bytes. */
+static size_t
+encode(char *p, Py_UCS4 c)
+{
+    if (c < 0x80) {
+        p[0] = (char)c;
+        return 1;
+    }
+    if (c < 0x800) {
+        p[0] = (char)(0xc0 | c >> 6);
+        p[1] = (char)(0x80 | (c & 0x3f));
+        return 2;
+    }
+    if (c < 0x10000) {
+        p[0] = (char)(0xe0 | c >> 12);
+        p[1] = (char)(0x80 | (c >> 6 & 0x3f));
+        p[2] = (char)(0x80 | (c & 0x3f));
+        return 3;
+    }
+    p[0] = (char)(0xf0 | c >> 18);
+    p[1] = (char)(0x80 | (c >> 12 & 0x3f));
+    p[2] = (char)(0x80 | (c >> 6 & 0x3f));
+    p[3] = (char)(0x80 | (c & 0x3f));
+    return 4;
+}
+
+/* Of a str, behind a prefix. */
+static uint32_t
+add_str(struct tracer_heap *heap, const char *prefix, const PyObject *str)
+{
+    char buffer[MAX_TEXT + 4];
+    size_t n = strlen(prefix);
+    memcpy(buffer, prefix, n);
+    int kind = PyUnicode_KIND(str);
+    const void *data = PyUnicode_DATA(str);
+    Py_ssize_t length = PyUnicode_GET_LENGTH(str);
+    for (Py_ssize_t i = 0; i < length && n + 4 <= MAX_TEXT; i++) {
+        n += encode(buffer + n, PyUnicode_READ(kind, data, i));
+    }
+    return _PyTracer_AddText(heap, buffer, n);
+}
+
+/* --- Names of shapes */
+
+static uint32_t
+add_name(struct tracer_heap *heap, const struct tracer_heap_name *name)
+{
+    static const char *const prefixes[] = {
+        [TRACER_HEAP_AS_IS] = "", [TRACER_HEAP_MEMBER] = ".",
+        [TRACER_HEAP_ATTRIBUTE] = ".", [TRACER_HEAP_LOCAL] = "local ",
+        [TRACER_HEAP_CLOSURE] = "closure "};
+    if (name->form != TRACER_HEAP_AS_IS && name->form != TRACER_HEAP_MEMBER) {
+        return PyUnicode_Check(name->text)
+               ? add_str(heap, prefixes[name->form], name->text)
+               : _PyTracer_AddText(heap, "?", 1);
+    }
+    char buffer[MAX_TEXT];
+    const char *text = name->text;
+    int special = strncmp(text, "__", 2) == 0;
+    int n = PyOS_snprintf(buffer, sizeof(buffer), "%s%s",
+                          special ? "" : prefixes[name->form], text);
+    return _PyTracer_AddText(heap, buffer, (size_t)Py_MIN(n, MAX_TEXT - 1));
+}
+
+static void
+copy_names(struct tracer_heap *heap)
+{
+    struct snapshot_graph *g = heap->graph;
+    g->names = _PySnapshot_Array(heap->shapes.nnames, sizeof(*g->names));
+    if (g->names == NULL) {
+        heap->failed = 1;
+        return;
+    }
+    g->nnames = heap->shapes.nnames;
+    for (uint32_t i = 0; i < g->nnames && !heap->failed; i++) {
+        g->names[i] = add_name(heap, &heap->shapes.names[i]);
+    }
+}
+
+/* --- Texts of objects */
+
+void
+_PyTracer_WantText(struct tracer_heap *heap, const void *str)
+{
+    if (str != NULL && PyUnicode_Check((PyObject *)str)) {
+        uint32_t object = _PyTracer_HeapObject(heap, str);
+        if (!heap->failed) {
+            heap->graph->objects[object].text = TRACER_HEAP_WANTED;
+        }
+    }
+}
+
+/* Keys of one dictionary, and the name of the module that a class has. */
+static void
+want_keys(struct tracer_heap *heap, uint32_t object, uint32_t names)
+{
+    const struct snapshot_graph *g = heap->graph;
+    uint64_t end = object + 1 < g->nobjects ? g->objects[object + 1].first
+                                            : g->nreferences;
+    for (uint64_t e = g->objects[object].first + names; e + 1 < end; e += 2) {
+        uint32_t key = g->references[e];
+        const void *address = (const void *)g->objects[key].address;
+        if (address == NULL) {
+            continue;
+        }
+        _PyTracer_WantText(heap, address);
+        if (address == &_Py_ID(__module__) && g->references[e + 1] != 0) {
+            _PyTracer_WantText(
+                heap,
+                (const void *)g->objects[g->references[e + 1]].address);
+        }
+    }
+}
+
+void
+_PyTracer_CopyTexts(struct tracer_heap *heap)
+{
+    struct snapshot_graph *g = heap->graph;
+    for (uint32_t i = 0; i < g->nobjects && !heap->failed; i++) {
+        const struct snapshot_shape *shape =
+            &heap->shapes.list[g->objects[i].shape];
+        if (shape->kind == SNAPSHOT_NAMESPACE
+            || (shape->kind == SNAPSHOT_DICT && g->has_keys))
+        {
+            want_keys(heap, i, shape->n);
+        }
+    }
+    for (uint32_t i = 0; i < g->nobjects && !heap->failed; i++) {
+        if (g->objects[i].text == TRACER_HEAP_WANTED) {
+            g->objects[i].text =
+                add_str(heap, "", (const PyObject *)g->objects[i].address);
+        }
+    }
+    if (!heap->failed) {
+        copy_names(heap);
+    }
+}

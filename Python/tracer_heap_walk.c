@@ -1,0 +1,435 @@
+/* What an object refers to.
+
+   tp_traverse tells what may be part of a cycle, which is most.  Not told are
+   the string keys of a dictionary, names, code objects, the state of a class
+   beyond its dictionary; and what a frame only borrows is told though it does
+   not count.  Those are walked here and in tracer_heap_code.c.
+
+   References that have names come first, in the order of the shape: where the
+   object has a field of that name, what tp_traverse has told is looked for. */
+
+#include "Python.h"
+#include "pycore_dict.h"          // DK_UNICODE_ENTRIES()
+#include "pycore_object.h"        // _PyObject_IS_GC()
+#include "pycore_pystate.h"       // _PyInterpreterState_GET()
+#include "pycore_tracer_heap.h"
+
+#define INITIAL_VISITED 4096
+#define LOOKED_AT 64              // for a name, of what tp_traverse has told
+
+static inline void
+reference(struct tracer_heap *heap, const void *op)
+{
+    _PyTracer_HeapReference(heap, op);
+}
+
+static inline void
+set_shape(struct tracer_heap *heap, uint32_t object, uint32_t shape)
+{
+    heap->graph->objects[object].shape = shape;
+}
+
+/* --- Dictionaries, lists, tuples */
+
+static void
+walk_unicode_pairs(struct tracer_heap *heap, PyDictKeysObject *keys)
+{
+    const PyDictUnicodeEntry *entries = DK_UNICODE_ENTRIES(keys);
+    for (Py_ssize_t i = 0; i < keys->dk_nentries; i++) {
+        if (entries[i].me_key != NULL) {
+            reference(heap, entries[i].me_key);
+            reference(heap, entries[i].me_value);
+        }
+    }
+}
+
+static void
+walk_pairs(struct tracer_heap *heap, PyDictKeysObject *keys)
+{
+    if (DK_IS_UNICODE(keys)) {
+        walk_unicode_pairs(heap, keys);
+        return;
+    }
+    const PyDictKeyEntry *entries = DK_ENTRIES(keys);
+    for (Py_ssize_t i = 0; i < keys->dk_nentries; i++) {
+        if (entries[i].me_value != NULL) {
+            reference(heap, entries[i].me_key);
+            reference(heap, entries[i].me_value);
+        }
+    }
+}
+
+/* The keys that are shared belong to the class. */
+static void
+walk_shared(struct tracer_heap *heap, uint32_t object, PyDictObject *dict)
+{
+    set_shape(heap, object, _PyTracer_ShapeOfKeys(heap, dict->ma_keys));
+    for (Py_ssize_t i = 0; i < dict->ma_keys->dk_nentries; i++) {
+        reference(heap, dict->ma_values->values[i]);
+    }
+    if (!dict->ma_values->embedded) {
+        _PyTracer_HeapBuffer(heap, dict->ma_values, object);
+    }
+}
+
+/* That it is a namespace may be known already. */
+static void
+walk_dict(struct tracer_heap *heap, uint32_t object, PyDictObject *dict)
+{
+    if (dict->ma_values != NULL) {
+        walk_shared(heap, object, dict);
+        return;
+    }
+    if (heap->graph->objects[object].shape == 0) {
+        set_shape(heap, object, SNAPSHOT_DICT);
+    }
+    walk_pairs(heap, dict->ma_keys);
+    _PyTracer_HeapBuffer(heap, dict->ma_keys, object);
+}
+
+static void
+walk_list(struct tracer_heap *heap, uint32_t object, PyListObject *list)
+{
+    set_shape(heap, object, SNAPSHOT_SEQUENCE);
+    for (Py_ssize_t i = 0; i < Py_SIZE(list); i++) {
+        reference(heap, list->ob_item[i]);
+    }
+    _PyTracer_HeapBuffer(heap, _PyTracer_ListItems((PyObject *)list), object);
+}
+
+/* That of closures has a shape from the function. */
+static void
+walk_tuple(struct tracer_heap *heap, uint32_t object, PyObject *tuple)
+{
+    if (heap->graph->objects[object].shape == 0) {
+        set_shape(heap, object, SNAPSHOT_SEQUENCE);
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); i++) {
+        reference(heap, PyTuple_GET_ITEM(tuple, i));
+    }
+}
+
+/* --- The general way */
+
+static int
+visit(PyObject *op, void *arg)
+{
+    struct tracer_heap *heap = arg;
+    if (heap->nvisited == heap->visited_size) {
+        uint64_t size = Py_MAX(heap->visited_size * 2, INITIAL_VISITED);
+        void *p = _PySnapshot_Resize(heap->visited, size,
+                                     sizeof(*heap->visited));
+        if (p == NULL) {
+            heap->failed = 1;
+            return 0;
+        }
+        heap->visited = p;
+        heap->visited_size = size;
+    }
+    heap->visited[heap->nvisited++] = op;
+    return 0;
+}
+
+/* Was that told, and has no other name?  Fields are mostly told in the order
+   of their names. */
+static int
+take(struct tracer_heap *heap, const PyObject *op, uint64_t *next)
+{
+    uint64_t n = Py_MIN(heap->nvisited, *next + LOOKED_AT);
+    for (int round = 0; round < 2; round++) {
+        for (uint64_t i = round ? 0 : *next; i < n; i++) {
+            if (heap->visited[i] == op) {
+                heap->visited[i] = NULL;
+                *next = round ? *next : i + 1;
+                return 1;
+            }
+        }
+        n = *next;
+    }
+    return 0;
+}
+
+static void
+name_references(struct tracer_heap *heap, PyObject *op, uint32_t shape)
+{
+    uint32_t first = heap->shapes.list[shape].first;
+    uint32_t n = heap->shapes.list[shape].n;
+    uint64_t next = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct tracer_heap_name *name = &heap->shapes.names[first + i];
+        const PyObject *field = *(PyObject **)((char *)op + name->offset);
+        reference(heap, field != NULL
+                        && (name->counted || take(heap, field, &next))
+                        ? field : NULL);
+    }
+}
+
+static void
+other_references(struct tracer_heap *heap)
+{
+    for (uint64_t i = 0; i < heap->nvisited; i++) {
+        if (heap->visited[i] != NULL) {
+            reference(heap, heap->visited[i]);
+        }
+    }
+}
+
+/* What a subclass of dict tells ends with values, and keys that are no str:
+   take them away, if so, to write them as pairs. */
+static int
+cut_pairs(struct tracer_heap *heap, PyDictObject *dict)
+{
+    PyDictKeysObject *keys = dict->ma_keys;
+    uint64_t n = heap->nvisited;
+    if (dict->ma_values != NULL) {
+        return 0;
+    }
+    if (DK_IS_UNICODE(keys)) {
+        for (Py_ssize_t i = keys->dk_nentries; i-- > 0; ) {
+            const PyObject *value = DK_UNICODE_ENTRIES(keys)[i].me_value;
+            if (value != NULL && (n == 0 || heap->visited[--n] != value)) {
+                return 0;
+            }
+        }
+    }
+    else {
+        for (Py_ssize_t i = keys->dk_nentries; i-- > 0; ) {
+            const PyDictKeyEntry *entry = &DK_ENTRIES(keys)[i];
+            if (entry->me_value != NULL
+                && (n < 2 || heap->visited[--n] != entry->me_key
+                    || heap->visited[--n] != entry->me_value))
+            {
+                return 0;
+            }
+        }
+    }
+    heap->nvisited = n;
+    return 1;
+}
+
+/* A dictionary of attributes has keys that are names. */
+static void
+mark_namespace(struct tracer_heap *heap, PyObject *op, PyTypeObject *type)
+{
+    PyObject *dict = NULL;
+    if (PyModule_Check(op)) {
+        dict = ((PyModuleObject *)op)->md_dict;
+    }
+    else if (PyType_Check(op)) {
+        dict = ((PyTypeObject *)op)->tp_dict;
+    }
+    else if (type->tp_flags & Py_TPFLAGS_MANAGED_DICT) {
+        dict = (PyObject *)_PyObject_ManagedDictPointer(op)->dict;
+    }
+    else if (type->tp_dictoffset > 0) {
+        dict = *(PyObject **)((char *)op + type->tp_dictoffset);
+    }
+    if (dict != NULL && PyDict_Check(dict)) {
+        uint32_t number = _PyTracer_HeapObject(heap, dict);
+        uint32_t *shape = &heap->graph->objects[number].shape;
+        if (!heap->failed && (*shape == 0 || *shape == SNAPSHOT_DICT)) {
+            *shape = SNAPSHOT_NAMESPACE;
+        }
+    }
+}
+
+/* Blocks of subclasses, and of types. */
+static void
+note_buffers(struct tracer_heap *heap, PyObject *op, uint32_t object)
+{
+    if (PyList_Check(op)) {
+        _PyTracer_HeapBuffer(heap, _PyTracer_ListItems(op), object);
+    }
+    else if (PyAnySet_Check(op)) {
+        _PyTracer_HeapBuffer(heap, _PyTracer_SetTable(op), object);
+    }
+    else if (PyType_Check(op)) {
+        _PyTracer_HeapBuffer(heap, _PyTracer_CachedKeys(op), object);
+    }
+    else if (_PyTracer_IsDictType(Py_TYPE(op))
+             && _PyTracer_DictValues(op) == NULL)
+    {
+        _PyTracer_HeapBuffer(heap, _PyTracer_DictKeys(op), object);
+    }
+}
+
+/* Beside what has names, and what tp_traverse tells. */
+static void
+walk_untold(struct tracer_heap *heap, PyObject *op, int pairs)
+{
+    if (_PyTracer_IsDictType(Py_TYPE(op))) {
+        PyDictKeysObject *keys = ((PyDictObject *)op)->ma_keys;
+        if (pairs) {
+            walk_pairs(heap, keys);
+        }
+        else if (_PyTracer_DictValues(op) == NULL && DK_IS_UNICODE(keys)) {
+            for (Py_ssize_t i = 0; i < keys->dk_nentries; i++) {
+                (void)_PyTracer_HeapVisit(DK_UNICODE_ENTRIES(keys)[i].me_key,
+                                          heap);
+            }
+        }
+    }
+    else if (PyType_Check(op)) {
+        PyDictKeysObject *keys = ((PyHeapTypeObject *)op)->ht_cached_keys;
+        for (Py_ssize_t i = 0; keys != NULL && i < keys->dk_nentries; i++) {
+            (void)_PyTracer_HeapVisit(DK_UNICODE_ENTRIES(keys)[i].me_key,
+                                      heap);
+        }
+    }
+}
+
+static void
+want_names(struct tracer_heap *heap, PyObject *op)
+{
+    if (PyType_Check(op)) {
+        _PyTracer_WantText(heap, ((PyHeapTypeObject *)op)->ht_name);
+        _PyTracer_WantText(heap, ((PyHeapTypeObject *)op)->ht_qualname);
+    }
+    else if (PyModule_Check(op)) {
+        _PyTracer_WantText(heap, ((PyModuleObject *)op)->md_name);
+    }
+    else if (PyFunction_Check(op)) {
+        _PyTracer_NameClosure(heap, (PyFunctionObject *)op);
+    }
+}
+
+static void
+walk_tracked(struct tracer_heap *heap, uint32_t object, PyObject *op,
+             PyTypeObject *type)
+{
+    uint32_t shape = _PyTracer_ShapeOfType(heap, type);
+    if (heap->failed) {
+        return;
+    }
+    set_shape(heap, object, shape);
+    uint32_t kind = heap->shapes.list[shape].kind;
+    int pairs = 0;
+    if (heap->shapes.list[shape].n == 0 && kind != SNAPSHOT_DICT) {
+        (void)type->tp_traverse(op, _PyTracer_HeapVisit, heap);
+    }
+    else {
+        heap->nvisited = 0;
+        (void)type->tp_traverse(op, visit, heap);
+        if (heap->failed) {
+            return;
+        }
+        pairs = kind == SNAPSHOT_DICT && cut_pairs(heap, (PyDictObject *)op);
+        name_references(heap, op, shape);
+        other_references(heap);
+    }
+    walk_untold(heap, op, pairs);
+    note_buffers(heap, op, object);
+    if (kind != SNAPSHOT_PLAIN || heap->shapes.list[shape].n != 0) {
+        want_names(heap, op);
+        mark_namespace(heap, op, type);
+    }
+}
+
+/* --- What the collector does not know */
+
+/* Those of the interpreter itself have dictionary and subclasses elsewhere. */
+static void
+walk_static_type(struct tracer_heap *heap, uint32_t object,
+                 PyTypeObject *type)
+{
+    static const char *const names[] = {
+        "__bases__", "__mro__", "__base__", "__dict__", "__subclasses__"};
+    int builtin = (type->tp_flags & _Py_TPFLAGS_STATIC_BUILTIN) != 0;
+    uint32_t shape = _PyTracer_ShapeOfNames(heap, SNAPSHOT_TYPE, names,
+                                            Py_ARRAY_LENGTH(names));
+    set_shape(heap, object, shape);
+    heap->graph->objects[object].text = _PyTracer_AddText(
+        heap, type->tp_name, strlen(type->tp_name));
+    reference(heap, type->tp_bases);
+    reference(heap, type->tp_mro);
+    reference(heap, type->tp_base);
+    reference(heap, builtin ? NULL : type->tp_dict);
+    reference(heap, builtin ? NULL : type->tp_subclasses);
+    (void)_PyTracer_HeapVisit(type->tp_cache, heap);
+    if (!builtin) {
+        mark_namespace(heap, (PyObject *)type, Py_TYPE(type));
+    }
+}
+
+struct range {                    // as in Objects/rangeobject.c
+    PyObject_HEAD
+    PyObject *start, *stop, *step, *length;
+};
+
+static void
+walk_range(struct tracer_heap *heap, const struct range *range)
+{
+    reference(heap, range->start);
+    reference(heap, range->stop);
+    reference(heap, range->step);
+    reference(heap, range->length);
+}
+
+static void
+walk_untracked(struct tracer_heap *heap, uint32_t object, PyObject *op,
+               PyTypeObject *type)
+{
+    if (PyType_Check(op)) {
+        walk_static_type(heap, object, (PyTypeObject *)op);
+        return;
+    }
+    if (type == &PyRange_Type) {
+        walk_range(heap, (struct range *)op);
+    }
+    else if (PyByteArray_Check(op)) {
+        if (_PyTracer_BytearrayBufferType() == NULL) {
+            _PyTracer_HeapBuffer(heap, _PyTracer_BytearrayBuffer(op), object);
+        }
+        else {
+            (void)_PyTracer_HeapVisit(
+                (PyObject *)_PyTracer_BytearrayBuffer(op), heap);
+        }
+    }
+    /* It holds its class, but for one that is made in great numbers. */
+    if ((type->tp_flags & Py_TPFLAGS_HEAPTYPE)
+        && strcmp(type->tp_name, "functools._lru_list_elem") != 0)
+    {
+        reference(heap, type);
+    }
+}
+
+/* --- All of them */
+
+void
+_PyTracer_WalkObject(struct tracer_heap *heap, uint32_t object)
+{
+    PyObject *op = (PyObject *)heap->graph->objects[object].address;
+    PyTypeObject *type = Py_TYPE(op);
+    /* The references of the table of interned strings do not count. */
+    if (heap->failed
+        || op == _PyInterpreterState_GET()->cached_objects.interned_strings)
+    {
+        return;
+    }
+    if (type == &PyDict_Type) {
+        walk_dict(heap, object, (PyDictObject *)op);
+    }
+    else if (type == &PyList_Type) {
+        walk_list(heap, object, (PyListObject *)op);
+    }
+    else if (type == &PyTuple_Type) {
+        walk_tuple(heap, object, op);
+    }
+    else if (type == &PyCode_Type) {
+        _PyTracer_WalkCode(heap, object, (PyCodeObject *)op);
+    }
+    else if (type == &PyFrame_Type) {
+        _PyTracer_WalkFrameObject(heap, object, (PyFrameObject *)op);
+    }
+    else if (PyGen_CheckExact(op) || PyCoro_CheckExact(op)
+             || PyAsyncGen_CheckExact(op))
+    {
+        _PyTracer_WalkGenerator(heap, object, (PyGenObject *)op);
+    }
+    else if (!_PyObject_IS_GC(op) || type->tp_traverse == NULL) {
+        walk_untracked(heap, object, op, type);
+    }
+    else {
+        walk_tracked(heap, object, op, type);
+    }
+}
