@@ -27,7 +27,8 @@ PyInit__testtracer(void)
                             _TestTracer_OrderFunctions,
                             _TestTracer_FrameFunctions,
                             _TestTracer_WrapFunctions,
-                            _TestTracer_HeapFunctions};
+                            _TestTracer_HeapFunctions,
+                            _TestTracer_MadeFunctions};
     PyObject *module = PyModule_Create(&module_def);
     if (module != NULL && _PyTracer_LeaveGilOff(module) < 0) {
         Py_CLEAR(module);

@@ -17,6 +17,7 @@ extern PyMethodDef _TestTracer_OrderFunctions[];
 extern PyMethodDef _TestTracer_FrameFunctions[];
 extern PyMethodDef _TestTracer_WrapFunctions[];
 extern PyMethodDef _TestTracer_HeapFunctions[];
+extern PyMethodDef _TestTracer_MadeFunctions[];
 
 /* --- _testtracer_log.c: the books of the oracle.  GIL held. */
 

@@ -12,49 +12,51 @@
    from the first to the last, the closest dominator is the first ancestor of
    the parent whose number is not above the semidominator. */
 
-#include "Python.h"
 #include "graph.h"
 
+#include <assert.h>
+
 struct walk {
-    const struct snapshot_links *links;
-    uint32_t n;                   // nodes reached
-    uint32_t *nodes;              // by number
-    uint32_t *numbers;            // by node, + 1; 0: not reached
+    const struct snapshot_heap *heap;
+    uint32_t n;                   // objects reached
+    uint32_t *objects;            // by number
+    uint32_t *numbers;            // by object, + 1; 0: not reached
     uint32_t *parents;            // by number: of the walk
-    uint64_t *first;              // by number: in callers
+    uint32_t *first;              // by number: in callers
     uint32_t *callers;            // numbers of those that refer to it
 };
 
 /* --- The walk */
 
 static void
-enter(struct walk *w, uint32_t node, uint32_t parent)
+enter(struct walk *w, uint32_t object, uint32_t parent)
 {
-    w->nodes[w->n] = node;
+    w->objects[w->n] = object;
     w->parents[w->n] = parent;
-    w->numbers[node] = ++w->n;
+    w->numbers[object] = ++w->n;
 }
 
-/* `next` has the next edge to look at of each node that is entered. */
+/* `next` has the next reference to look at of each object that is entered.
+   A NULL is the root's number, which is taken. */
 static void
-number_nodes(struct walk *w, uint64_t *next)
+number_objects(struct walk *w, uint32_t *next)
 {
-    const struct snapshot_links *g = w->links;
     uint32_t number = 0;
-    enter(w, 0, 0);
-    next[0] = g->first[0];
+    enter(w, SNAPSHOT_ROOT, 0);
+    next[0] = 0;
     for (;;) {
-        uint32_t node = w->nodes[number];
-        uint64_t edge = next[number];
-        while (edge < g->first[node + 1] && w->numbers[g->targets[edge]]) {
-            edge++;
+        uint32_t n;
+        const uint32_t *targets =
+            _PySnapshot_References(w->heap, w->objects[number], &n);
+        uint32_t i = next[number];
+        while (i < n && w->numbers[targets[i]]) {
+            i++;
         }
-        next[number] = edge + 1;
-        if (edge < g->first[node + 1]) {
-            uint32_t target = g->targets[edge];
-            enter(w, target, number);
+        next[number] = i + 1;
+        if (i < n) {
+            enter(w, targets[i], number);
             number = w->n - 1;
-            next[number] = g->first[target];
+            next[number] = 0;
         }
         else if (number == 0) {
             break;
@@ -65,35 +67,44 @@ number_nodes(struct walk *w, uint64_t *next)
     }
 }
 
-/* Turn the edges around. */
+/* Turn the references around. */
 static int
 list_callers(struct walk *w)
 {
-    const struct snapshot_links *g = w->links;
-    w->first = _PySnapshot_Array((uint64_t)w->n + 2, sizeof(*w->first));
+    w->first = _PySnapshot_Zeroed((uint64_t)w->n + 2, sizeof(*w->first));
     if (w->first == NULL) {
         return -1;
     }
-    memset(w->first, 0, ((size_t)w->n + 2) * sizeof(*w->first));
+    uint32_t n;
+    uint64_t all = 0;
     for (uint32_t i = 0; i < w->n; i++) {
-        uint32_t node = w->nodes[i];
-        for (uint64_t e = g->first[node]; e < g->first[node + 1]; e++) {
-            w->first[w->numbers[g->targets[e]] + 1]++;
+        const uint32_t *targets =
+            _PySnapshot_References(w->heap, w->objects[i], &n);
+        for (uint32_t j = 0; j < n; j++) {
+            w->first[w->numbers[targets[j]] + 1]++;
         }
+        all += n;
     }
+    if (all >= SNAPSHOT_NONE) {
+        return -1;
+    }
+    w->first[2] = 0;              // of NULLs
     for (uint32_t i = 2; i < w->n + 2; i++) {
         w->first[i] += w->first[i - 1];
     }
-    w->callers = _PySnapshot_Array(w->first[w->n + 1] + 1,
+    w->callers = _PySnapshot_Array((uint64_t)w->first[w->n + 1] + 1,
                                    sizeof(*w->callers));
     if (w->callers == NULL) {
         return -1;
     }
     /* first[i + 1] goes from the start of i to its end. */
     for (uint32_t i = 0; i < w->n; i++) {
-        uint32_t node = w->nodes[i];
-        for (uint64_t e = g->first[node]; e < g->first[node + 1]; e++) {
-            w->callers[w->first[w->numbers[g->targets[e]]]++] = i;
+        const uint32_t *targets =
+            _PySnapshot_References(w->heap, w->objects[i], &n);
+        for (uint32_t j = 0; j < n; j++) {
+            if (targets[j] != SNAPSHOT_ROOT) {
+                w->callers[w->first[w->numbers[targets[j]]]++] = i;
+            }
         }
     }
     return 0;
@@ -102,28 +113,18 @@ list_callers(struct walk *w)
 static int
 walk_graph(struct walk *w)
 {
-    uint64_t n = w->links->nnodes;
-    w->nodes = _PySnapshot_Array(n, sizeof(*w->nodes));
+    uint64_t n = w->heap->g->nobjects;
+    w->objects = _PySnapshot_Array(n, sizeof(*w->objects));
     w->parents = _PySnapshot_Array(n, sizeof(*w->parents));
-    w->numbers = _PySnapshot_Array(n, sizeof(*w->numbers));
-    SNAPSHOT_AUTO uint64_t *next = _PySnapshot_Array(n, sizeof(*next));
-    if (w->nodes == NULL || w->parents == NULL || w->numbers == NULL
+    w->numbers = _PySnapshot_Zeroed(n, sizeof(*w->numbers));
+    SNAPSHOT_AUTO uint32_t *next = _PySnapshot_Array(n, sizeof(*next));
+    if (w->objects == NULL || w->parents == NULL || w->numbers == NULL
         || next == NULL)
     {
         return -1;
     }
-    memset(w->numbers, 0, n * sizeof(*w->numbers));
-    number_nodes(w, next);
-    return list_callers(w);
-}
-
-static void
-end_walk(struct walk *w)
-{
-    _PySnapshot_Release(w->numbers);
-    _PySnapshot_Release(w->parents);
-    _PySnapshot_Release(w->first);
-    _PySnapshot_Release(w->callers);
+    number_objects(w, next);
+    return 0;
 }
 
 /* --- Semidominators */
@@ -162,13 +163,13 @@ find_semidominators(const struct walk *w, struct forest *f)
     }
     for (uint32_t i = w->n; --i > 0; ) {
         uint32_t semi = w->parents[i];
-        for (uint64_t e = w->first[i]; e < w->first[i + 1]; e++) {
+        for (uint32_t e = w->first[i]; e < w->first[i + 1]; e++) {
             uint32_t caller = w->callers[e];
             if (caller > i) {
                 compress(f, caller, i + 1);
                 caller = f->semi[f->labels[caller]];
             }
-            semi = Py_MIN(semi, caller);
+            semi = caller < semi ? caller : semi;
         }
         f->semi[i] = semi;
     }
@@ -200,48 +201,53 @@ find_dominators(const struct walk *w, uint32_t *dominators)
 /* --- All of it */
 
 static void
-sum_retained(const struct snapshot_links *links,
-             struct snapshot_dominators *found)
+end_walk(struct walk *w)
 {
-    for (uint32_t i = 0; i < found->nreached; i++) {
-        found->retained[i] = links->sizes[found->nodes[i]];
-    }
-    for (uint32_t i = found->nreached; --i > 0; ) {
-        assert(found->dominators[i] < i);
-        found->retained[found->dominators[i]] += found->retained[i];
-    }
+    _PySnapshot_Release(w->numbers);
+    _PySnapshot_Release(w->parents);
+    _PySnapshot_Release(w->first);
+    _PySnapshot_Release(w->callers);
+    w->numbers = w->parents = w->first = w->callers = NULL;
 }
 
-int
-_PySnapshot_Dominators(const struct snapshot_links *links,
-                       struct snapshot_dominators *found)
+/* From numbers to objects: `dominators` are by number. */
+static int
+name_dominators(struct snapshot_heap *heap, const uint32_t *dominators)
 {
-    struct walk w = {.links = links};
-    *found = (struct snapshot_dominators){0};
-    assert(links->nnodes > 0);
-    int result = walk_graph(&w);
-    found->nodes = w.nodes;
-    found->nreached = w.n;
-    if (result == 0) {
-        found->dominators = _PySnapshot_Array(w.n, 4);
-        found->retained = _PySnapshot_Array(w.n, sizeof(*found->retained));
-        result = found->dominators == NULL || found->retained == NULL
-                 ? -1 : find_dominators(&w, found->dominators);
-    }
-    end_walk(&w);
-    if (result < 0) {
-        _PySnapshot_FreeDominators(found);
+    uint64_t n = heap->g->nobjects;
+    heap->dominators = _PySnapshot_Array(n, sizeof(*heap->dominators));
+    heap->retained = _PySnapshot_Array(n, sizeof(*heap->retained));
+    if (heap->dominators == NULL || heap->retained == NULL) {
         return -1;
     }
-    sum_retained(links, found);
+    memset(heap->dominators, 0xff, n * sizeof(*heap->dominators));
+    memcpy(heap->retained, heap->sizes, n * sizeof(*heap->retained));
+    for (uint32_t i = 0; i < heap->nreached; i++) {
+        heap->dominators[heap->order[i]] = heap->order[dominators[i]];
+    }
+    for (uint32_t i = heap->nreached; --i > 0; ) {
+        assert(dominators[i] < i);
+        heap->retained[heap->order[dominators[i]]] +=
+            heap->retained[heap->order[i]];
+    }
     return 0;
 }
 
-void
-_PySnapshot_FreeDominators(struct snapshot_dominators *found)
+int
+_PySnapshot_Dominators(struct snapshot_heap *heap)
 {
-    _PySnapshot_Release(found->nodes);
-    _PySnapshot_Release(found->dominators);
-    _PySnapshot_Release(found->retained);
-    *found = (struct snapshot_dominators){0};
+    struct walk w = {.heap = heap};
+    int result = walk_graph(&w);
+    if (result == 0) {
+        result = list_callers(&w);
+    }
+    heap->order = w.objects;
+    heap->nreached = w.n;
+    _PySnapshot_Release(w.numbers);
+    w.numbers = NULL;
+    SNAPSHOT_AUTO uint32_t *dominators = result < 0
+        ? NULL : _PySnapshot_Array(w.n, sizeof(*dominators));
+    result = dominators == NULL ? -1 : find_dominators(&w, dominators);
+    end_walk(&w);
+    return result < 0 ? -1 : name_dominators(heap, dominators);
 }

@@ -7,6 +7,7 @@
    type is private to the package tracemalloc, but for its sequence face. */
 
 #include "traces.h"
+#include "graph.h"
 
 #include <stdlib.h>
 
@@ -198,6 +199,7 @@ _PyTracemalloc_NewTraces(struct tracer_snapshot *data)
     self->strings = NULL;
     self->frames = NULL;
     self->tracebacks = NULL;
+    self->heap = NULL;
     return (PyObject *)self;
 }
 
@@ -223,6 +225,7 @@ traces_dealloc(TracesObject *self)
     clear_cache(self->strings, self->data->nstrings);
     clear_cache(self->frames, self->data->nlocations);
     clear_cache(self->tracebacks, self->data->nnodes);
+    _PySnapshot_FreeHeap(self->heap);
     _PySnapshot_Free(self->data);
     Py_XDECREF(self->info);
     Py_XDECREF(self->source);
@@ -445,6 +448,11 @@ LOCKED(_PyTracemalloc_SelectLines)
 LOCKED(_PyTracemalloc_Select)
 LOCKED(_PyTracemalloc_Fold)
 LOCKED(_PyTracemalloc_Write)
+LOCKED(_PyTracemalloc_GraphTypes)
+LOCKED(_PyTracemalloc_Dominators)
+LOCKED(_PyTracemalloc_Retained)
+LOCKED(_PyTracemalloc_Holders)
+LOCKED(_PyTracemalloc_Why)
 
 #define METHOD(NAME, FUNCTION, FLAGS, DOC) \
     {NAME, (PyCFunction)(void (*)(void))FUNCTION, FLAGS, DOC}
@@ -466,6 +474,11 @@ static PyMethodDef traces_methods[] = {
     METHOD("_select", locked__PyTracemalloc_Select, METH_O, NULL),
     METHOD("_fold", locked__PyTracemalloc_Fold, METH_VARARGS, NULL),
     METHOD("_write", locked__PyTracemalloc_Write, METH_VARARGS, write_doc),
+    METHOD("_graph_types", locked__PyTracemalloc_GraphTypes, METH_NOARGS, NULL),
+    METHOD("_dominators", locked__PyTracemalloc_Dominators, METH_NOARGS, NULL),
+    METHOD("_retained", locked__PyTracemalloc_Retained, METH_O, NULL),
+    METHOD("_holders", locked__PyTracemalloc_Holders, METH_O, NULL),
+    METHOD("_why", locked__PyTracemalloc_Why, METH_VARARGS, NULL),
     {NULL}
 };
 

@@ -23,6 +23,7 @@ typedef struct {
     PyObject **strings;           // str, one per string
     PyObject **frames;            // FrameInfo, one per location
     PyObject **tracebacks;        // tuple of FrameInfo, one per node
+    struct snapshot_heap *heap;   // what was worked out of the graph, or NULL
 } TracesObject;
 
 /* --- module.c.  New references or NULL, exception set. */
@@ -52,6 +53,15 @@ extern PyObject *_PyTracemalloc_Block(TracesObject *self, PyObject *number);
 extern PyObject *_PyTracemalloc_CallTree(TracesObject *self, PyObject *unused);
 extern PyObject *_PyTracemalloc_PinnedArenas(TracesObject *self,
                                              PyObject *occupancy);
+
+/* --- graph_rows.c, graph_why.c: who holds what */
+extern PyObject *_PyTracemalloc_GraphTypes(TracesObject *self,
+                                           PyObject *unused);
+extern PyObject *_PyTracemalloc_Dominators(TracesObject *self,
+                                           PyObject *unused);
+extern PyObject *_PyTracemalloc_Retained(TracesObject *self, PyObject *args);
+extern PyObject *_PyTracemalloc_Holders(TracesObject *self, PyObject *least);
+extern PyObject *_PyTracemalloc_Why(TracesObject *self, PyObject *args);
 
 /* --- file.c: methods of Traces and of the module */
 extern PyObject *_PyTracemalloc_Filter(TracesObject *self, PyObject *filters);
