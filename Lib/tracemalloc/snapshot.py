@@ -14,7 +14,7 @@ from tracemalloc.statistic import (
     KEYS, MEASURES, BlockStatistics, Statistic, changed_most, compare,
     statistics)
 
-_files = _traces = None
+_files = _traces = _holders = None
 
 
 @_hidden
@@ -35,6 +35,15 @@ def load_traces():
     if _traces is None:
         from tracemalloc import traces as _traces
     return _traces
+
+
+@_hidden
+def load_holders():
+    """Import what says who holds what, when it is first asked for."""
+    global _holders
+    if _holders is None:
+        from tracemalloc import holders as _holders
+    return _holders
 
 
 PinnedArena = namedtuple('PinnedArena',
@@ -352,3 +361,35 @@ class Snapshot(LegacyMethods):
                 for block, type_name, block_size, frames in blocks])
             for address, size, used, count, blocks
             in self.traces._traces._pinned_arenas(max_occupancy)]
+
+    @_hidden
+    def retained(self, key_type):
+        """Say what groups of objects retain: what would be freed with them.
+
+        Return a list of Retained(key, count, size, retained), the one that
+        retains most first.  *key_type*: 'type', 'lineno', 'type+lineno',
+        'function', 'filename' or 'module'.
+        """
+        return load_holders().retained(self.traces._traces, key_type)
+
+    @_hidden
+    def holders(self, least=None):
+        """Return the tree of holders, a Holder.
+
+        *least*: leave out what retains fewer bytes; None: less than a
+        thousandth of all.
+        """
+        return load_holders().holders(self.traces._traces, least)
+
+    @_hidden
+    def why(self, *, site=None, type=None, address=None, most=3,
+            all_frames=False):
+        """Say why objects live; return a Why.
+
+        *site*: 'FILE:LINE' or (file, line), those that were allocated there;
+        *type*: the name of a type, with or without its module; *address*: the
+        one that is there.  *most*: shapes of ways to them that are listed.
+        *all_frames*: the line may be any of the traceback.
+        """
+        return load_holders().why(self.traces._traces, site, type, address,
+                                  most, all_frames)

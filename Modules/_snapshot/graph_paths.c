@@ -20,6 +20,7 @@ enum price {
     PRICE_ITEM,
     PRICE_ELEMENT,
     PRICE_OTHER = 12,
+    PRICE_STATE = 20,
     PRICE_STACK = 25,
     PRICE_INTERNAL = 40,
     PRICE_C_CODE = 60,
@@ -87,6 +88,9 @@ price_of(const struct search *p, uint32_t kind, uint32_t step)
         }
         if (kind == SNAPSHOT_TYPE && p->prices[step] != PRICE_PLAIN) {
             return PRICE_INTERNAL;
+        }
+        if (kind == SNAPSHOT_STATE && p->prices[step] != PRICE_PLAIN) {
+            return PRICE_STATE;
         }
         return p->prices[step];
     }

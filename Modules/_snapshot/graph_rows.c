@@ -221,10 +221,26 @@ label_of(const struct snapshot_heap *heap, enum snapshot_key key,
     return _PySnapshot_Pair(pairs, a, b);
 }
 
+/* sites: of each node of the call tree; files: numbers of file names, by
+   string, or NULL. */
+static int
+number_sites(const struct tracer_snapshot *s, enum snapshot_key key,
+             const uint32_t *files, uint32_t *sites)
+{
+    uint32_t nsites;
+    if (files == NULL) {
+        return _PySnapshot_Label(s, key, sites, &nsites);
+    }
+    for (uint32_t i = 0; i < s->nnodes; i++) {
+        sites[i] = files[s->locations[s->nodes[i].location].filename];
+    }
+    return 0;
+}
+
 /* The sums by a key, of objects that are traced; NULL: no memory. */
 static struct snapshot_retained *
 sum_retained(const struct snapshot_heap *heap, enum snapshot_key key,
-             uint32_t *n)
+             const uint32_t *files, uint32_t *n)
 {
     const struct tracer_snapshot *s = heap->s;
     SNAPSHOT_AUTO uint32_t *labels =
@@ -237,12 +253,11 @@ sum_retained(const struct snapshot_heap *heap, enum snapshot_key key,
     struct snapshot_retained *sums = NULL;
     enum snapshot_key place = key < SNAPSHOT_BY_TYPE ? key
                                                      : SNAPSHOT_BY_LINENO;
-    uint32_t nsites;
     if (labels == NULL || sites == NULL || types == NULL
         || _PySnapshot_PairsInit(&numbers) < 0
         || _PySnapshot_PairsInit(&pairs) < 0
         || number_types(heap, &numbers, types) < 0
-        || _PySnapshot_Label(s, place, sites, &nsites) < 0)
+        || number_sites(s, place, files, sites) < 0)
     {
         goto done;
     }
@@ -261,22 +276,32 @@ done:
     return sums;
 }
 
-/* _retained(key): a list of (object, count, size, retained), of one object of
-   each group. */
+/* _retained(key, files): a list of (object, count, size, retained), of one
+   object of each group.  files: None, or for key "filename" bytes of a 32-bit
+   number for each text: file names with equal ones are one. */
 PyObject *
-_PyTracemalloc_Retained(TracesObject *self, PyObject *name)
+_PyTracemalloc_Retained(TracesObject *self, PyObject *args)
 {
-    size_t k = 0;
-    while (k < Py_ARRAY_LENGTH(keys)
-           && !(PyUnicode_Check(name)
-                && PyUnicode_CompareWithASCIIString(name, keys[k].name) == 0))
-    {
-        k++;
-    }
-    if (k == Py_ARRAY_LENGTH(keys)) {
-        PyErr_SetString(PyExc_ValueError, "unknown key");
+    const char *name;
+    PyObject *files;
+    if (!PyArg_ParseTuple(args, "sO:_retained", &name, &files)) {
         return NULL;
     }
+    size_t k = 0;
+    while (k < Py_ARRAY_LENGTH(keys) && strcmp(name, keys[k].name) != 0) {
+        k++;
+    }
+    if (k == Py_ARRAY_LENGTH(keys)
+        || (files != Py_None
+            && (!PyBytes_Check(files)
+                || (uint64_t)PyBytes_GET_SIZE(files)
+                   != (uint64_t)self->data->nstrings * 4)))
+    {
+        PyErr_SetString(PyExc_ValueError, "unknown key, or wrong files");
+        return NULL;
+    }
+    const uint32_t *numbers = files == Py_None
+        ? NULL : (const uint32_t *)PyBytes_AS_STRING(files);
     const struct snapshot_heap *heap = _PyTracemalloc_GetHeap(self);
     if (heap == NULL) {
         return NULL;
@@ -284,7 +309,7 @@ _PyTracemalloc_Retained(TracesObject *self, PyObject *name)
     uint32_t n = 0;
     struct snapshot_retained *sums;
     Py_BEGIN_ALLOW_THREADS
-    sums = sum_retained(heap, keys[k].key, &n);
+    sums = sum_retained(heap, keys[k].key, numbers, &n);
     Py_END_ALLOW_THREADS
     if (sums == NULL) {
         return PyErr_NoMemory();
@@ -376,16 +401,18 @@ rest_row(const struct snapshot_heap *heap)
 
 /* _holders(least): (rows, rest).  A row: (row of the parent or -1, step,
    object, module or None, repeats, count, size, retained), of those that
-   retain so much. */
+   retain so many bytes; None: a thousandth of all. */
 PyObject *
 _PyTracemalloc_Holders(TracesObject *self, PyObject *least)
 {
-    unsigned long long bytes = PyLong_AsUnsignedLongLong(least);
-    if (PyErr_Occurred()) {
-        return NULL;
-    }
     const struct snapshot_heap *heap = _PyTracemalloc_GetHeap(self);
     if (heap == NULL) {
+        return NULL;
+    }
+    unsigned long long bytes = least == Py_None
+        ? heap->retained[SNAPSHOT_ROOT] / 1000 + 1
+        : PyLong_AsUnsignedLongLong(least);
+    if (PyErr_Occurred()) {
         return NULL;
     }
     struct snapshot_holders found;

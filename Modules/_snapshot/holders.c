@@ -30,6 +30,7 @@ struct tree {
     struct snapshot_pairs texts;
     struct snapshot_pairs dicts;  // of modules: (0, dict)
     uint32_t *dict_modules;       // their modules
+    uint32_t modules;             // sys.modules
     uint32_t dict_modules_size;
     struct snapshot_holder *holders;
     uint32_t nholders, holders_size;
@@ -210,15 +211,18 @@ module_with(struct tree *t, uint32_t dict)
     return number < n ? t->dict_modules[number] : 0;
 }
 
-/* Is it a module where modules are: held by the root, by the interpreter or by
-   its list of them? */
+/* What all modules are held by is nobody's in particular. */
+static int
+is_top(const struct tree *t, uint32_t object)
+{
+    return object < SNAPSHOT_NFIXED || object == t->modules;
+}
+
 static int
 is_module(const struct tree *t, uint32_t object)
 {
-    uint32_t holder = t->heap->dominators[object];
     return kind_of(t, object) == SNAPSHOT_MODULE
-           && (holder < SNAPSHOT_NFIXED
-               || t->heap->dominators[holder] < SNAPSHOT_NFIXED);
+           && is_top(t, t->heap->dominators[object]);
 }
 
 static uint32_t
@@ -235,13 +239,14 @@ place(struct tree *t, uint32_t object)
             return group_of_module(t, name, object);
         }
     }
-    if (holder == SNAPSHOT_ROOT) {
+    if (is_top(t, holder)) {
         uint32_t module = module_with(t, object);
         if (module != 0) {
             t->folds[object] = FOLD_ITSELF;
             return t->groups[module];
         }
         name = _PySnapshot_ModuleOf(heap, object);
+        parent = step == SNAPSHOT_STEP_SHARED ? 0 : parent;
     }
     if (name != SNAPSHOT_NONE) {
         /* A class or a function. */
@@ -275,7 +280,7 @@ find_module_dicts(struct tree *t)
         uint32_t dict = _PySnapshot_Named(heap, object, "__dict__");
         uint32_t name = _PySnapshot_NameOf(heap, object);
         if (name == SNAPSHOT_NONE || dict == 0
-            || heap->dominators[dict] != SNAPSHOT_ROOT)
+            || !is_top(t, heap->dominators[dict]))
         {
             continue;
         }
@@ -297,6 +302,7 @@ make_groups(struct tree *t)
 {
     const struct snapshot_heap *heap = t->heap;
     t->groups[SNAPSHOT_ROOT] = 0;
+    t->modules = _PySnapshot_Named(heap, SNAPSHOT_INTERPRETER, "sys.modules");
     t->holders[t->nholders++] = (struct snapshot_holder){
         .parent = SNAPSHOT_NONE, .step = SNAPSHOT_STEP_FIXED,
         .module = SNAPSHOT_NONE};

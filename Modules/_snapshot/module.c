@@ -476,7 +476,7 @@ static PyMethodDef traces_methods[] = {
     METHOD("_write", locked__PyTracemalloc_Write, METH_VARARGS, write_doc),
     METHOD("_graph_types", locked__PyTracemalloc_GraphTypes, METH_NOARGS, NULL),
     METHOD("_dominators", locked__PyTracemalloc_Dominators, METH_NOARGS, NULL),
-    METHOD("_retained", locked__PyTracemalloc_Retained, METH_O, NULL),
+    METHOD("_retained", locked__PyTracemalloc_Retained, METH_VARARGS, NULL),
     METHOD("_holders", locked__PyTracemalloc_Holders, METH_O, NULL),
     METHOD("_why", locked__PyTracemalloc_Why, METH_VARARGS, NULL),
     {NULL}
