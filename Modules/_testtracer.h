@@ -18,6 +18,7 @@ extern PyMethodDef _TestTracer_FrameFunctions[];
 extern PyMethodDef _TestTracer_WrapFunctions[];
 extern PyMethodDef _TestTracer_HeapFunctions[];
 extern PyMethodDef _TestTracer_MadeFunctions[];
+extern PyMethodDef _TestTracer_GraphFunctions[];
 
 /* --- _testtracer_log.c: the books of the oracle.  GIL held. */
 

@@ -84,6 +84,7 @@ struct snapshot_buffer {
 struct snapshot_graph {
     uint32_t nobjects, nshapes, nnames;
     uint32_t has_keys;            // texts of keys of all dicts, not only of names
+    uint32_t shared;              // by so many more snapshots
     uint64_t nreferences, nbuffers;
     struct snapshot_object *objects;      // one more, of which first is the end
     uint32_t *references;         // objects

@@ -324,10 +324,23 @@ _PySnapshot_New(void)
         1, sizeof(struct tracer_snapshot));
 }
 
+/* A graph is never changed, and belongs to all snapshots that are made of the
+   one that it was taken with. */
+static inline struct snapshot_graph *
+_PySnapshot_ShareGraph(struct snapshot_graph *graph)
+{
+    if (graph != NULL) {
+        __atomic_fetch_add(&graph->shared, 1, __ATOMIC_RELAXED);
+    }
+    return graph;
+}
+
 static inline void
 _PySnapshot_FreeGraph(struct snapshot_graph *graph)
 {
-    if (graph == NULL) {
+    if (graph == NULL
+        || __atomic_fetch_sub(&graph->shared, 1, __ATOMIC_ACQ_REL) != 0)
+    {
         return;
     }
     _PySnapshot_Release(graph->objects);

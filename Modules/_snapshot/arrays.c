@@ -200,6 +200,7 @@ _PySnapshot_Copy(struct tracer_snapshot *s, int with_blocks)
     copy->origins = NULL;
     copy->source = NULL;
     copy->moved = NULL;
+    copy->graph = with_blocks ? _PySnapshot_ShareGraph(s->graph) : NULL;
     if (!with_blocks) {
         copy->has_blocks = 0;
         copy->nblocks = 0;

@@ -14,13 +14,6 @@
 #define STRINGIFY(X) #X
 #define TEXT_OF(X) STRINGIFY(X)
 
-/* A fuzzer would never get past a checksum or a sum. */
-#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
-#  define FUZZING 1
-#else
-#  define FUZZING 0
-#endif
-
 static void
 check_utf8(struct reader *r, const uint8_t *p, const uint8_t *end)
 {
@@ -440,13 +433,16 @@ read_sections(struct reader *r, size_t size, uint64_t version,
         [SNAPSHOT_SECTION_KIND] = read_classes,
         [SNAPSHOT_SECTION_ARNA] = read_arenas,
         [SNAPSHOT_SECTION_BLKS] = read_blocks,
+        [SNAPSHOT_SECTION_HEAP] = _PySnapshot_ReadGraph,
     };
     open_section(r, size, tags[SNAPSHOT_SECTION_META]);
     *meta = (const char *)r->p;
     *meta_size = (size_t)(r->end - r->p);
     check_utf8(r, r->p, r->end);
     for (int i = SNAPSHOT_SECTION_TEXT; i < SNAPSHOT_SECTION_DONE; i++) {
-        if (i == SNAPSHOT_SECTION_NEXT && version == SNAPSHOT_VERSION_READ) {
+        if ((i == SNAPSHOT_SECTION_NEXT && version < SNAPSHOT_VERSION_NEXT)
+            || (i == SNAPSHOT_SECTION_HEAP && version < SNAPSHOT_VERSION_HEAP))
+        {
             continue;
         }
         if (!r->failed) {

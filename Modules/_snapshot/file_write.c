@@ -4,27 +4,12 @@
    Sections are streamed through one buffer; the header of a section, with its
    length and checksum, is filled in when the section ends. */
 
-#include "format.h"
+#include "writer.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define BUFFER_SIZE (256 * 1024)
-#define MAX_RECORD 128            // bytes of the longest record
-
-struct writer {
-    int fd;
-    int failed;                   // errno is set
-    uint64_t offset;              // in the file, of the buffer
-    uint64_t section;             // offset of its header
-    uint32_t crc;
-    uint32_t *order;              // nodes as they are written
-    uint32_t *numbers;            // of the nodes in the file
-    size_t used;
-    uint8_t buffer[BUFFER_SIZE];
-};
 
 static void
 write_all(struct writer *w, const void *data, size_t size, uint64_t offset)
@@ -46,45 +31,13 @@ write_all(struct writer *w, const void *data, size_t size, uint64_t offset)
     }
 }
 
-static void
-flush(struct writer *w)
+void
+_PySnapshot_Flush(struct writer *w)
 {
     w->crc = _PySnapshot_CRC(w->crc, w->buffer, w->used);
     write_all(w, w->buffer, w->used, w->offset);
     w->offset += w->used;
     w->used = 0;
-}
-
-/* Room for one record. */
-static inline void
-room(struct writer *w)
-{
-    if (w->used > BUFFER_SIZE - MAX_RECORD) {
-        flush(w);
-    }
-}
-
-static inline void
-put_byte(struct writer *w, unsigned byte)
-{
-    w->buffer[w->used++] = (uint8_t)byte;
-}
-
-static inline void
-put(struct writer *w, uint64_t value)
-{
-    while (value >= 0x80) {
-        put_byte(w, (value & 0x7f) | 0x80);
-        value >>= 7;
-    }
-    put_byte(w, (unsigned)value);
-}
-
-/* The difference of two numbers. */
-static inline void
-put_difference(struct writer *w, uint64_t value, uint64_t last)
-{
-    put(w, _PySnapshot_ZigZag(value - last));
 }
 
 static void
@@ -96,7 +49,7 @@ put_line(struct writer *w, int32_t line)
 static void
 put_bytes(struct writer *w, const char *data, uint64_t size)
 {
-    flush(w);
+    _PySnapshot_Flush(w);
     w->crc = _PySnapshot_CRC(w->crc, data, size);
     write_all(w, data, size, w->offset);
     w->offset += size;
@@ -113,7 +66,7 @@ begin(struct writer *w)
 static void
 end(struct writer *w, uint32_t tag)
 {
-    flush(w);
+    _PySnapshot_Flush(w);
     struct snapshot_section_header header = {
         .tag = GUINT32_TO_LE(tag),
         .crc = GUINT32_TO_LE(w->crc),
@@ -403,6 +356,7 @@ write_sections(struct writer *w, const struct tracer_snapshot *s,
         [SNAPSHOT_SECTION_KIND] = write_classes,
         [SNAPSHOT_SECTION_ARNA] = write_arenas,
         [SNAPSHOT_SECTION_BLKS] = write_blocks,
+        [SNAPSHOT_SECTION_HEAP] = _PySnapshot_WriteGraph,
     };
     struct snapshot_file_header header = {
         .magic = SNAPSHOT_MAGIC, .version = GUINT64_TO_LE(SNAPSHOT_VERSION),

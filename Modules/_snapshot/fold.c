@@ -124,6 +124,7 @@ finish(struct fold *fold, struct tracer_snapshot *to)
     to->blocks = NULL;
     to->has_blocks = fold->s->has_blocks;
     to->nblocks = fold->s->nblocks;
+    to->graph = _PySnapshot_ShareGraph(fold->s->graph);
     to->source = fold->s;
     to->moved = fold->moved;
     fold->moved = NULL;

@@ -11,8 +11,10 @@
 
 #define SNAPSHOT_MAGIC "\x89TRM\r\n\x1a\n"
 #define SNAPSHOT_MAGIC_SIZE 8
-#define SNAPSHOT_VERSION 4
+#define SNAPSHOT_VERSION 5
 #define SNAPSHOT_VERSION_READ 3          // the first that is
+#define SNAPSHOT_VERSION_NEXT 4          // the first that has this section
+#define SNAPSHOT_VERSION_HEAP 5
 #define SNAPSHOT_HEADER_SIZE 16
 #define SNAPSHOT_SECTION_SIZE 16
 
@@ -39,6 +41,7 @@ struct snapshot_section_header {
     X(KIND, SNAPSHOT_TAG('K', 'I', 'N', 'D'))   \
     X(ARNA, SNAPSHOT_TAG('A', 'R', 'N', 'A'))   \
     X(BLKS, SNAPSHOT_TAG('B', 'L', 'K', 'S'))   \
+    X(HEAP, SNAPSHOT_TAG('H', 'E', 'A', 'P'))   \
     X(DONE, SNAPSHOT_TAG('D', 'O', 'N', 'E'))
 enum snapshot_section {
 #define SNAPSHOT_SECTION_ENUM(NAME, TAG) SNAPSHOT_SECTION_##NAME,

@@ -8,6 +8,13 @@
 
 #include "format.h"
 
+/* A fuzzer would never get past a checksum or a sum. */
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+#  define FUZZING 1
+#else
+#  define FUZZING 0
+#endif
+
 struct reader {
     const uint8_t *image;
     const uint8_t *p;             // next byte
@@ -15,6 +22,9 @@ struct reader {
     struct snapshot_error *error;
     int failed;
 };
+
+/* --- graph_read.c */
+extern void _PySnapshot_ReadGraph(struct reader *r, struct tracer_snapshot *s);
 
 static inline void
 fail_at(struct reader *r, const uint8_t *where, const char *reason)

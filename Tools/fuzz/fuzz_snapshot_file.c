@@ -170,6 +170,68 @@ check_held(const struct tracer_snapshot *a, const struct tracer_snapshot *b,
     check(a->nodes[x->node].location == b->nodes[y->node].location);
 }
 
+/* A graph is read as it was written, place by place. */
+static void
+check_graph(const struct tracer_snapshot *s,
+            const struct tracer_snapshot *again)
+{
+    const struct snapshot_graph *a = s->graph;
+    const struct snapshot_graph *b = again->graph;
+    check((a == NULL) == (b == NULL));
+    if (a == NULL) {
+        return;
+    }
+    check(a->nobjects == b->nobjects && a->nreferences == b->nreferences
+          && a->nshapes == b->nshapes && a->nnames == b->nnames
+          && a->nbuffers == b->nbuffers && a->has_keys == b->has_keys);
+    check(memcmp(a->objects, b->objects,
+                 ((size_t)a->nobjects + 1) * sizeof(*a->objects)) == 0);
+    check(memcmp(a->references, b->references,
+                 a->nreferences * sizeof(*a->references)) == 0);
+    check(memcmp(a->shapes, b->shapes, a->nshapes * sizeof(*a->shapes)) == 0);
+    check(memcmp(a->names, b->names, a->nnames * sizeof(*a->names)) == 0);
+    for (uint64_t i = 0; i < a->nbuffers; i++) {
+        check(a->buffers[i].address == b->buffers[i].address
+              && a->buffers[i].object == b->buffers[i].object);
+    }
+}
+
+/* What a graph that was read promises: all numbers are of something. */
+static void
+check_numbers(const struct tracer_snapshot *s)
+{
+    const struct snapshot_graph *graph = s->graph;
+    check(graph->nobjects >= SNAPSHOT_NFIXED && graph->objects[0].first == 0);
+    check(graph->objects[graph->nobjects].first == graph->nreferences);
+    for (uint32_t i = 0; i < graph->nobjects; i++) {
+        const struct snapshot_object *object = &graph->objects[i];
+        check(object->type < graph->nobjects
+              && object->shape < graph->nshapes
+              && (object->text < s->nstrings
+                  || object->text == SNAPSHOT_NONE)
+              && object[1].first >= object->first
+              && object[1].first - object->first
+                 >= graph->shapes[object->shape].n);
+    }
+    for (uint64_t i = 0; i < graph->nreferences; i++) {
+        check(graph->references[i] < graph->nobjects);
+    }
+    for (uint32_t i = 0; i < graph->nshapes; i++) {
+        const struct snapshot_shape *shape = &graph->shapes[i];
+        check(shape->kind < SNAPSHOT_NOBJECT_KINDS
+              && shape->first <= graph->nnames
+              && shape->n <= graph->nnames - shape->first
+              && (i >= SNAPSHOT_NFIXED_SHAPES
+                  || (shape->kind == i && shape->n == 0)));
+    }
+    for (uint32_t i = 0; i < graph->nnames; i++) {
+        check(graph->names[i] < s->nstrings);
+    }
+    for (uint64_t i = 0; i < graph->nbuffers; i++) {
+        check(graph->buffers[i].object < graph->nobjects);
+    }
+}
+
 static void
 write_again(struct tracer_snapshot *s)
 {
@@ -192,6 +254,7 @@ write_again(struct tracer_snapshot *s)
     for (uint64_t i = 0; i < s->nheld; i++) {
         check_held(s, again, i);
     }
+    check_graph(s, again);
     _PySnapshot_Free(again);
     free(image);
 }
@@ -212,6 +275,9 @@ read_image(const uint8_t *data, size_t size)
         return;
     }
     check_strings(s);
+    if (s->graph != NULL) {
+        check_numbers(s);
+    }
     switch (size % 5) {
     case 0:
         write_again(s);

@@ -199,9 +199,11 @@ class BuildTests(ModuleCase):
         shutil.copytree(TOP / 'Modules/_snapshot', top / 'Modules/_snapshot')
         header = 'Include/internal/pycore_tracer_snapshot.h'
         (top / header).parent.mkdir(parents=True)
+        graph = header.replace('snapshot.h', 'graph.h')
+        shutil.copy(TOP / graph, top / graph)
         text = (TOP / header).read_text()
-        self.assertEqual(text.count('"tracemalloc snapshot 4"'), 1)
-        (top / header).write_text(text.replace('snapshot 4"', 'snapshot 0"'))
+        self.assertEqual(text.count('"tracemalloc snapshot 5"'), 1)
+        (top / header).write_text(text.replace('snapshot 5"', 'snapshot 0"'))
         done = build(top / 'Tools/snapshot-module', sys.executable,
                      self.folder)
         self.assertEqual((done.returncode, done.stderr), (0, ''))
@@ -212,7 +214,7 @@ class BuildTests(ModuleCase):
         self.assertEqual(done.stderr.splitlines()[-1],
                          'ImportError: _tracemalloc_snapshot is of another '
                          'build than this interpreter (tracemalloc snapshot '
-                         '0, not tracemalloc snapshot 4): install both from '
+                         '0, not tracemalloc snapshot 5): install both from '
                          'one build')
 
     def names(self):

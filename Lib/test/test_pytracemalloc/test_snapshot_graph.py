@@ -1,0 +1,372 @@
+"""The graph of references of a snapshot: in files, copies, filters."""
+
+import os
+import pickle
+import random
+import struct
+import subprocess
+import sys
+import tempfile
+import textwrap
+import unittest
+import zlib
+
+import tracemalloc
+from test.test_pytracemalloc.heap_graphs import (
+    IMMORTAL, NFIXED, UNCOUNTED, _testtracer, get_graph, make_snapshot,
+    random_graph)
+from test.test_pytracemalloc.load_memory import check_memory, counts_memory
+from tracemalloc import DomainFilter, Filter, Snapshot
+
+# The root and the other three that are no objects; a type, an instance of a
+# shape with two names, a list of a string and nothing else.
+FIXED = [(0, 0, 0, 0, None, ()), (0, 0, 5, 0, None, (4,)),
+         (0, 0, 0, 0, None, ()), (0, 0, 0, 0, None, ())]
+SMALL = FIXED + [
+    (0x1000, 4, 6, IMMORTAL, 'Basket', ()),
+    (0x1040, 4, 7, 2, None, (6, 0, 5)),
+    (0x1080, 4, 3, 0, None, (7, 7)),
+    (0x10c8, 4, 0, UNCOUNTED, 'price', ())]
+SHAPES = [(13, ('sys.modules',)), (7, ()), (0, ('.items', '__dict__'))]
+BUFFERS = [(0x2000, 6), (0xf000, 5)]
+
+
+def sections(image):
+    offset = 16
+    while offset < len(image):
+        tag, crc, length = struct.unpack_from('<4sIQ', image, offset)
+        yield tag, image[offset + 16:offset + 16 + length]
+        offset += 16 + length
+
+
+def join(contents, version=5):
+    """A file of sections with these contents, all sums right."""
+    image = b'\x89TRM\r\n\x1a\n' + struct.pack('<Q', version)
+    contents = [(tag, data) for tag, data in contents if tag != b'DONE']
+    size = 16 + sum(16 + len(data) for _, data in contents) + 24
+    for tag, data in [*contents, (b'DONE', struct.pack('<Q', size))]:
+        image += tag + struct.pack('<IQ', zlib.crc32(data), len(data)) + data
+    return image
+
+
+def number(value):
+    data = bytearray()
+    while value > 127:
+        data.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*data, value])
+
+
+def number_of(data):
+    """The number at the start."""
+    value = 0
+    for i, byte in enumerate(data):
+        value |= (byte & 127) << 7 * i
+        if byte < 128:
+            return value
+
+
+def difference(value):
+    return number(2 * value if value >= 0 else -2 * value - 1)
+
+
+@unittest.skipIf(_testtracer is None, 'needs _testtracer')
+class GraphCase(unittest.TestCase):
+
+    def setUp(self):
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        self.path = os.path.join(folder, 'x.tracemalloc')
+
+    def image(self, snapshot):
+        snapshot.dump(self.path)
+        with open(self.path, 'rb') as file:
+            return file.read()
+
+    def load(self, image):
+        with open(self.path, 'wb') as file:
+            file.write(image)
+        return Snapshot.load(self.path)
+
+    def small(self):
+        return make_snapshot(SMALL, SHAPES, BUFFERS)
+
+
+class FileTests(GraphCase):
+
+    def check(self, *graph):
+        snapshot = make_snapshot(*graph)
+        self.assertEqual(get_graph(snapshot), graph)
+        snapshot.dump(self.path)
+        again = Snapshot.load(self.path)
+        self.assertEqual(get_graph(again), graph)
+        self.assertEqual(again.traces, snapshot.traces)
+
+    def test_small(self):
+        self.check(SMALL, SHAPES, BUFFERS, False)
+        self.check(SMALL, SHAPES, BUFFERS, True)
+        self.check(FIXED[:1] * NFIXED, [], [], False)
+
+    def test_random(self):
+        for seed in range(60):
+            with self.subTest(seed):
+                rng = random.Random(seed)
+                self.check(*random_graph(rng, rng.randrange(NFIXED + 1, 300)))
+
+    def test_larger_than_the_buffer_of_the_writer(self):
+        rng = random.Random(7)
+        self.check(*random_graph(rng, 60_000))
+        self.assertGreater(os.path.getsize(self.path), 600_000)
+
+    def test_extremes(self):
+        top = 2 ** 64 - 1
+        objects = FIXED[:1] * NFIXED + [
+            (top, 7, 0, UNCOUNTED - 1, None, (7,) * 1000),
+            (1, 0, 5, 0, None, (0,) * 300),
+            (top - 1, 6, 5, IMMORTAL, 'x', (4,) * 300),
+            (2 ** 63, 4, 0, 1, None, ())]
+        self.check(objects, [(13, tuple(map(str, range(300))))],
+                   [(top, 5), (0, 4), (1, 7)], True)
+
+    def test_no_references(self):
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for traces in True, False:
+            snapshot = tracemalloc.take_snapshot(traces)
+            found = dict(sections(self.image(snapshot)))
+            self.assertEqual(found[b'HEAP'], b'\0')
+            self.assertIsNone(get_graph(Snapshot.load(self.path)))
+
+    def test_older_versions(self):
+        snapshot = self.small()
+        found = dict(sections(self.image(snapshot)))
+        for version, missing in (3, (b'HEAP', b'NEXT')), (4, (b'HEAP',)):
+            again = self.load(join([item for item in found.items()
+                                    if item[0] not in missing], version))
+            self.assertEqual(again.traces, snapshot.traces)
+            self.assertIsNone(get_graph(again))
+        with self.assertRaisesRegex(ValueError, "not the section"):
+            self.load(join(found.items(), 4))
+
+    def test_layout(self):
+        """The section is as the documentation says."""
+        snapshot = self.small()
+        found = dict(sections(self.image(snapshot)))
+        # The texts came last: of three names, and of two objects.
+        first = number_of(found[b'TEXT']) - 5
+        self.assertEqual(found[b'HEAP'], b''.join([
+            bytes([1, 3]),              # no keys, addresses / 8
+            bytes([3, 3]),              # names, shapes
+            bytes([13, 1]), difference(first),
+            bytes([7, 0]),
+            bytes([0, 2]), difference(1), difference(1),
+            bytes([6, 8]),              # references, objects
+            # The root; the interpreter of shape 5, without a type, with one
+            # reference, 4 beyond 0; static types and threads without any.
+            bytes([0, 0b11, 5, 1, 1, 2 + 2 * 4]),
+            bytes([0b11, 0, 1, 0, 0]),
+            # Its address is far.  Shape 6, of type 4, immortal, text.
+            bytes([0b1101 | 15 << 4]), difference(0x1000 // 8),
+            bytes([6, 2 + 2 * 4, 1]), number(1 + 2 * (first + 3)),
+            # 8 * 8 bytes further; 3 references, 2 of nobody, no text.
+            bytes([0b1111 | 8 << 4, 7, 2 + 2 * 4, 3, 2 + 2, 0]),
+            bytes([0, 1, 2 + 2 * 5]),   # to next, to none, 5 beyond 0
+            bytes([0b111 | 8 << 4, 3, 2 + 2 * 4, 2, 2]),
+            bytes([0, 2 + 2 * 7]),
+            # Uncounted, with the text that is next.
+            bytes([0b1111 | 9 << 4, 0, 2 + 2 * 4, 0, 0, 1]),
+            # Buffers.
+            bytes([2]), difference(6), difference((0x2000 - 0x1080) // 8),
+            difference(-1), difference((0xf000 - 0x1040) // 8)]))
+
+
+class DamageTests(GraphCase):
+
+    def replace(self, payload):
+        """The small one with another section; its texts come last."""
+        found = dict(sections(self.image(self.small())))
+        found[b'HEAP'] = payload
+        return join(found.items())
+
+    def rejects(self, image, reason):
+        with self.assertRaisesRegex(ValueError, reason + r".* at offset \d+$"):
+            self.load(image)
+
+    def heap(self):
+        return dict(sections(self.image(self.small())))[b'HEAP']
+
+    def test_truncated(self):
+        whole = self.heap()
+        for size in range(len(whole)):
+            with self.subTest(size):
+                self.rejects(self.replace(whole[:size]), '')
+        self.rejects(self.replace(whole + b'x'), 'longer than its records')
+
+    def test_bit_flips(self):
+        """With the right checksum each is a graph, or refused."""
+        whole = self.heap()
+        outcomes = {True: 0, False: 0}
+        for i in range(len(whole)):
+            for bit in range(8):
+                damaged = bytearray(whole)
+                damaged[i] ^= 1 << bit
+                try:
+                    snapshot = self.load(self.replace(bytes(damaged)))
+                except ValueError as error:
+                    self.assertRegex(str(error), r'at offset \d+$')
+                    outcomes[False] += 1
+                else:
+                    graph = get_graph(snapshot)
+                    snapshot.dump(self.path)
+                    self.assertEqual(get_graph(Snapshot.load(self.path)),
+                                     graph)
+                    outcomes[True] += 1
+        self.assertGreater(min(outcomes.values()), 100)
+
+    def test_hostile_records(self):
+        huge = b'\xff\xff\xff\xff\xff\xff\xff\xff\xff\1'
+        shapes = b'\1\0\0\0'         # addresses as they are, no shapes
+        for payload, reason in (
+            (b'', "section ends inside a number"),
+            (b'\3', "none of 0, 1 and 2"),
+            (b'\0\0', "longer than its records"),
+            (b'\1\x11', "shifted too far"),
+            (b'\1\0' + huge, "more records than"),
+            (b'\1\0\0' + huge, "more records than"),
+            (b'\1\0\0\1\x0e\0', "no such kind of object"),
+            (b'\1\0\0\1\0\1', "more names than there are"),
+            (b'\1\0\1\0\0', "names of no shape"),
+            (b'\1\0\1\1\0\1\1\0', "no such text"),
+            (shapes + huge, "more records than"),
+            (shapes + b'\0' + huge, "more records than"),
+            (shapes + b'\0\3\0\0\0', "too few or too many objects"),
+            (shapes + b'\0\4\2\0\0\0', "section ends inside a record"),
+            (shapes + b'\0\4\1\5\0\0\0', "no such shape"),
+            (shapes + b'\0\4\1\0\x0a\0\0\0', "no such object"),
+            (shapes + b'\0\4\1\0\3\0\0\0', "no such object"),
+            (shapes + b'\0\4\1\0\2\0\0\0', "no such object"),
+            (shapes + b'\0\4\2\1\0\0\0', "more references than there are"),
+            (shapes + b'\0\4\2' + huge + b'\0\0\0', "more references than"),
+            (shapes + b'\1\4\0\0\0\0\0', "references of no object"),
+            (shapes + b'\1\4\2\1\4\2\0\0\0\0', "references of the root"),
+            (shapes + b'\1\4\0\2\1\x0c\2\0\0\0', "no such object"),
+            (shapes + b'\0\4\4' + huge + b'\0\0\0', "too many references"),
+            (shapes + b'\0\4\x08' + huge + b'\0\0\0', "no such text"),
+            (shapes + b'\0\4\xf0' + b'\xff' * 12, "number too large"),
+            (b'\1\0\1\1\0\1\0\0\4\1\5\1\0\0\0',
+             "fewer references than names"),
+            (shapes + b'\0\4\0\0\0\0' + huge, "more records than"),
+            (shapes + b'\0\4\0\0\0\0\1\x0a\0', "no such object"),
+        ):
+            with self.subTest(payload=payload, reason=reason):
+                self.rejects(self.replace(payload), reason)
+
+    def test_text_after_the_last(self):
+        """What follows the last text as the next one is none."""
+        last = number_of(dict(sections(self.image(self.small())))[b'TEXT'])
+        self.rejects(self.replace(
+            b'\1\0\0\0\0\4\x08' + number(1 + 2 * (last - 1)) + b'\0\0\0'),
+            "no such text")
+
+    def test_references_without_traces(self):
+        tracemalloc.start()
+        snapshot = tracemalloc.take_snapshot(traces=False)
+        tracemalloc.stop()
+        found = dict(sections(self.image(snapshot)))
+        found[b'HEAP'] = b'\1\0\0\0\0\4\0\0\0\0\0'
+        self.rejects(join(found.items()), "references without traces")
+
+    @counts_memory
+    def test_memory_is_bounded_by_the_size(self):
+        n = 1_000_000
+        shapes = b'\1\0\0\0'
+        for payload in (
+            shapes + b'\0' + number(n) + bytes(n) + b'\0',
+            shapes + number(n) + b'\4\0\2' + number(n) + b'\1' * n
+            + b'\2\0\0\0',
+            shapes + b'\0\4\0\0\0\0' + number(n) + bytes(2 * n),
+            b'\1\0\0' + number(n) + bytes(2 * n) + b'\0\4\0\0\0\0\0',
+            b'\1\0' + number(n) + b'\1\0' + number(n) + bytes(n)
+            + b'\0\4\0\0\0\0\0',
+        ):
+            with self.subTest(payload=payload[:12]):
+                image = self.replace(payload)
+                self.assertIsNotNone(get_graph(self.load(image)))
+                check_memory(self, self.path, 51 * len(image) + 4_000_000)
+
+
+class CopyTests(GraphCase):
+    """What is made of a snapshot has the graph, if it has blocks."""
+
+    def test_what_keeps_it(self):
+        snapshot = self.small()
+        graph = get_graph(snapshot)
+        self.assertIsNotNone(graph)
+        traces = snapshot.traces._traces
+        for name, copy in {
+            'copy': traces.copy(),
+            'no filters': snapshot.filter_traces([]),
+            'filter': snapshot.filter_traces([Filter(False, __file__)]),
+            'domain': snapshot.filter_traces([DomainFilter(True, 0)]),
+            'select': traces._select(bytes(len(traces))),
+            'fold': snapshot.fold_imports(),
+            'my code': snapshot.my_code(),
+            'folded twice': snapshot.my_code().fold_imports(),
+        }.items():
+            with self.subTest(name):
+                copy = getattr(getattr(copy, 'traces', copy), '_traces', copy)
+                self.assertEqual(_testtracer.get_graph(copy), graph)
+        folded = snapshot.my_code()
+        del snapshot, traces, copy
+        folded.dump(self.path)
+        self.assertEqual(get_graph(Snapshot.load(self.path)), graph)
+        self.assertEqual(get_graph(folded), graph)
+
+    def test_what_drops_it(self):
+        snapshot = self.small()
+        self.assertIsNone(get_graph(snapshot.peak))
+        for peak in snapshot.peaks:
+            self.assertIsNone(get_graph(peak))
+        self.assertIsNone(get_graph(pickle.loads(pickle.dumps(snapshot))))
+        snapshot.dump(self.path, format='pickle')
+        self.assertIsNone(get_graph(Snapshot.load(self.path)))
+
+    def test_statistics_are_as_without(self):
+        with_graph = self.small()
+        found = dict(sections(self.image(with_graph)))
+        found[b'HEAP'] = b'\0'
+        without = self.load(join(found.items()))
+        for key in 'lineno', 'module', 'type', 'traceback', 'address':
+            self.assertEqual(list(with_graph.statistics(key)),
+                             list(without.statistics(key)))
+        self.assertEqual(with_graph.call_tree().nodes,
+                         without.call_tree().nodes)
+
+    @counts_memory
+    def test_it_goes_with_the_last_that_has_it(self):
+        code = textwrap.dedent("""
+            import random, sys
+            from test.test_pytracemalloc.heap_graphs import *
+            from tracemalloc import Filter, Snapshot
+            def resident():
+                with open('/proc/self/statm') as file:
+                    return int(file.read().split()[1]) * 4096
+            graph = random_graph(random.Random(1), 20_000)
+            make_snapshot(*graph).dump(sys.argv[1])
+            for i in range(120):
+                if i == 20:
+                    before = resident()
+                snapshot = Snapshot.load(sys.argv[1])
+                folded = snapshot.my_code()
+                left = folded.filter_traces([Filter(False, 'x')])
+                del snapshot, folded, left
+            print(resident() - before)
+        """)
+        child = subprocess.run([sys.executable, '-c', code, self.path],
+                               capture_output=True, text=True)
+        self.assertEqual((child.returncode, child.stderr), (0, ''))
+        # The graph takes a megabyte.
+        self.assertLess(int(child.stdout), 20_000_000)
+
+
+if __name__ == '__main__':
+    unittest.main()
