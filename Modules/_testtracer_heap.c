@@ -115,7 +115,24 @@ heap_law(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
     return found;
 }
 
+/* A reference that nobody can see, and one that is missing. */
+static PyObject *
+leak_reference(PyObject *Py_UNUSED(module), PyObject *op)
+{
+    Py_INCREF(op);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+drop_reference(PyObject *Py_UNUSED(module), PyObject *op)
+{
+    Py_DECREF(op);
+    Py_RETURN_NONE;
+}
+
 PyMethodDef _TestTracer_HeapFunctions[] = {
+    {"leak_reference", leak_reference, METH_O, NULL},
+    {"drop_reference", drop_reference, METH_O, NULL},
     {"heap_law", heap_law, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL}
 };

@@ -89,7 +89,7 @@ walk_frame(struct tracer_heap *heap, _PyInterpreterFrame *frame,
     int nvariables = _PyFrame_GetCode(frame)->co_nlocalsplus;
     int n = _PyTracer_FrameSlots(frame);
     for (int i = 0; i < nvariables; i++) {
-        reference(heap, _PyTracer_FrameSlot(frame, i));
+        reference(heap, i < n ? _PyTracer_FrameSlot(frame, i) : NULL);
     }
     for (int i = nvariables; i < n; i++) {
         (void)_PyTracer_HeapVisit(_PyTracer_FrameSlot(frame, i), heap);

@@ -52,8 +52,6 @@ walk_roots(struct tracer_heap *heap, uint32_t object, uint32_t kind,
     X("warnings.filters", warnings.filters)                     \
     X("warnings, seen", warnings.once_registry)                 \
     X("warnings, default", warnings.default_action)             \
-    X("warnings, context", warnings.context)                    \
-    X("atexit", atexit.callbacks)                               \
     X("sys.addaudithook", audit_hooks)                          \
     X("gc.garbage", gc.garbage)                                 \
     X("gc.callbacks", gc.callbacks)                             \
@@ -64,7 +62,7 @@ walk_roots(struct tracer_heap *heap, uint32_t object, uint32_t kind,
     X("ParamSpec", cached_objects.paramspec_type)               \
     X("ParamSpecArgs", cached_objects.paramspecargs_type)       \
     X("ParamSpecKwargs", cached_objects.paramspeckwargs_type)   \
-    X("constant evaluator", cached_objects.constevaluator_type)
+    _PyTracer_ROOTS_OF_314(X)
 
 static const char *const interpreter_names[] = {
 #define NAME(TEXT, FIELD) TEXT,
@@ -87,6 +85,7 @@ walk_interpreter(struct tracer_heap *heap, PyInterpreterState *interp)
     for (size_t i = 0; i < Py_ARRAY_LENGTH(cache->hashtable); i++) {
         add(heap, cache->hashtable[i].name);
     }
+    _PyTracer_VisitExitFunctions(interp, _PyTracer_HeapVisit, heap);
     for (int tool = 0; tool < PY_MONITORING_TOOL_IDS; tool++) {
         add(heap, interp->monitoring_tool_names[tool]);
         for (int event = 0; event < _PY_MONITORING_EVENTS; event++) {

@@ -29,6 +29,25 @@ set_shape(struct tracer_heap *heap, uint32_t object, uint32_t shape)
     heap->graph->objects[object].shape = shape;
 }
 
+static int
+visit(PyObject *op, void *arg)
+{
+    struct tracer_heap *heap = arg;
+    if (heap->nvisited == heap->visited_size) {
+        uint64_t size = Py_MAX(heap->visited_size * 2, INITIAL_VISITED);
+        void *p = _PySnapshot_Resize(heap->visited, size,
+                                     sizeof(*heap->visited));
+        if (p == NULL) {
+            heap->failed = 1;
+            return 0;
+        }
+        heap->visited = p;
+        heap->visited_size = size;
+    }
+    heap->visited[heap->nvisited++] = op;
+    return 0;
+}
+
 /* --- Dictionaries, lists, tuples */
 
 static void
@@ -59,13 +78,17 @@ walk_pairs(struct tracer_heap *heap, PyDictKeysObject *keys)
     }
 }
 
-/* The keys that are shared belong to the class. */
+/* The keys that are shared belong to the class; and values that lie in an
+   instance to that one or, from some release on, to the dictionary. */
 static void
 walk_shared(struct tracer_heap *heap, uint32_t object, PyDictObject *dict)
 {
     set_shape(heap, object, _PyTracer_ShapeOfKeys(heap, dict->ma_keys));
+    heap->nvisited = 0;
+    (void)PyDict_Type.tp_traverse((PyObject *)dict, visit, heap);
     for (Py_ssize_t i = 0; i < dict->ma_keys->dk_nentries; i++) {
-        reference(heap, dict->ma_values->values[i]);
+        reference(heap, heap->nvisited == 0 ? NULL
+                        : dict->ma_values->values[i]);
     }
     if (!dict->ma_values->embedded) {
         _PyTracer_HeapBuffer(heap, dict->ma_values, object);
@@ -110,25 +133,6 @@ walk_tuple(struct tracer_heap *heap, uint32_t object, PyObject *tuple)
 }
 
 /* --- The general way */
-
-static int
-visit(PyObject *op, void *arg)
-{
-    struct tracer_heap *heap = arg;
-    if (heap->nvisited == heap->visited_size) {
-        uint64_t size = Py_MAX(heap->visited_size * 2, INITIAL_VISITED);
-        void *p = _PySnapshot_Resize(heap->visited, size,
-                                     sizeof(*heap->visited));
-        if (p == NULL) {
-            heap->failed = 1;
-            return 0;
-        }
-        heap->visited = p;
-        heap->visited_size = size;
-    }
-    heap->visited[heap->nvisited++] = op;
-    return 0;
-}
 
 /* Was that told, and has no other name?  Fields are mostly told in the order
    of their names. */

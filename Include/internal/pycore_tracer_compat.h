@@ -156,7 +156,8 @@ _PyTracer_FrameFunction(const _PyInterpreterFrame *frame)
     return _PyTracer_CountedReference(frame->f_funcobj);
 }
 
-/* The variables, and if it is known how large it is, the evaluation stack. */
+/* The variables, and if it is known how large it is, the evaluation stack;
+   fewer when the frame has been cleared. */
 static inline int
 _PyTracer_FrameSlots(_PyInterpreterFrame *frame)
 {
@@ -165,7 +166,7 @@ _PyTracer_FrameSlots(_PyInterpreterFrame *frame)
     return frame->stackpointer == NULL
            ? nvariables : (int)(frame->stackpointer - frame->localsplus);
 #else
-    return Py_MAX(frame->stacktop, nvariables);
+    return frame->stacktop < 0 ? nvariables : frame->stacktop;
 #endif
 }
 
@@ -293,6 +294,38 @@ _PyTracer_CountReferences(PyObject *op)
     }
 #endif
     return Py_REFCNT(op);
+}
+
+/* What the state of an interpreter refers to from 3.14 on: what it is called,
+   field. */
+#if PY_VERSION_HEX >= 0x030e0000
+#  define _PyTracer_ROOTS_OF_314(X)                             \
+    X("atexit", atexit.callbacks)                               \
+    X("warnings, context", warnings.context)                    \
+    X("constant evaluator", cached_objects.constevaluator_type)
+#else
+#  define _PyTracer_ROOTS_OF_314(X)
+#endif
+
+/* In 3.13 the functions of atexit are in an array. */
+static inline void
+_PyTracer_VisitExitFunctions(const PyInterpreterState *interp,
+                             visitproc visit, void *arg)
+{
+#if PY_VERSION_HEX < 0x030e0000
+    for (int i = 0; i < interp->atexit.ncallbacks; i++) {
+        const atexit_py_callback *callback = interp->atexit.callbacks[i];
+        if (callback != NULL) {
+            (void)visit(callback->func, arg);
+            (void)visit(callback->args, arg);
+            (void)visit(callback->kwargs, arg);
+        }
+    }
+#else
+    (void)interp;
+    (void)visit;
+    (void)arg;
+#endif
 }
 
 /* All that the collector tracks, in the current interpreter.  World
