@@ -308,12 +308,13 @@ def _serve(path=''):
     return {'path': serve(path).path}
 
 
-def _snapshot(path='', traces=True, force=False):
+def _snapshot(path='', traces=True, force=False, references=False,
+              keys=False):
     """Write a snapshot to *path*, an absolute name."""
     _check_absolute(path)
     if not force and os.path.lexists(path):
         raise FileExistsError(f'{path} exists')
-    snapshot = tracemalloc.take_snapshot(traces=traces)
+    snapshot = tracemalloc.take_snapshot(traces, references, keys)
     return {'path': path, 'size': _write(snapshot, path, force)}
 
 
@@ -383,7 +384,8 @@ COMMANDS = {
     'reset_peak': (_reset_peak, {}),
     'serve': (_serve, {'path': (str,)}),
     'snapshot': (_snapshot, {'path': (str,), 'traces': (bool,),
-                             'force': (bool,)}),
+                             'force': (bool,), 'references': (bool,),
+                             'keys': (bool,)}),
     'statistics': (_statistics, {'key': (str,), 'order': (str,),
                                  'limit': (int,), 'cumulative': (bool,),
                                  'include': (list,), 'unfold': (bool,),

@@ -43,6 +43,34 @@ def add_target(parser):
                              'come to the request (default: 10)')
 
 
+def add_kind(parser):
+    parser.add_argument('--no-traces', dest='traces', action='store_false',
+                        help='a smaller snapshot: the call tree alone, '
+                             'without addresses and types')
+    parser.add_argument('--references', action='store_true',
+                        help='also record who refers to whom, of all objects')
+    parser.add_argument('--keys', action='store_true',
+                        help='with --references: also the texts of the keys '
+                             'of all dictionaries, which may be secrets')
+
+
+def kind_options(args):
+    """Return the arguments of take_snapshot() that are asked for."""
+    if args.references and not args.traces:
+        raise UsageError('--references needs the traces; leave out '
+                         '--no-traces')
+    if args.keys and not args.references:
+        raise UsageError('--keys are told with references; add --references')
+    kind = {}
+    if not args.traces:
+        kind['traces'] = False
+    if args.references:
+        kind['references'] = True
+    if args.keys:
+        kind['keys'] = True
+    return kind
+
+
 def add_view(parser):
     parser.add_argument('--unfold', action='store_true',
                         help='show the import system and the interpreter; '

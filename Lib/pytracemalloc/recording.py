@@ -104,28 +104,37 @@ class Recording:
     def _take_numbered(self):
         path = numbered(self.output, self.number + 1)
         try:
-            for traces in self._kinds():
-                with self._falls_back(traces, path):
-                    tracemalloc.take_snapshot(traces).dump(path)
+            for kind in self._kinds():
+                with self._falls_back(kind, path):
+                    tracemalloc.take_snapshot(**kind).dump(path)
                     self.number += 1
                     return
         except Exception as exc:
             _say(f'no snapshot: {self._reason(exc)}')
 
     def _kinds(self):
-        """Yield what snapshots to try."""
-        return (True, False) if self.options['traces'] else (False,)
+        """Yield what snapshots to try: arguments of take_snapshot()."""
+        kind = self.options['kind']
+        if 'references' in kind:
+            yield kind
+        if 'traces' not in kind:
+            yield {}
+        yield {'traces': False}
 
     @contextlib.contextmanager
-    def _falls_back(self, traces, path):
-        """Go on if there is no memory for single blocks."""
+    def _falls_back(self, kind, path):
+        """Go on if there is no memory for references or single blocks."""
         try:
             yield
         except MemoryError:
-            if not traces:
+            if 'references' in kind:
+                _say(f'{path}: not enough memory for references; trying '
+                     f'without them')
+            elif 'traces' not in kind:
+                _say(f'{path}: not enough memory for single blocks; trying '
+                     f'the call tree alone, as with --no-traces')
+            else:
                 raise
-            _say(f'{path}: not enough memory for single blocks; trying the '
-                 f'call tree alone, as with --no-traces')
 
     @_hidden
     def finish(self, at_exit=False):
@@ -175,13 +184,13 @@ class Recording:
 
     def _take_last(self, at_exit):
         """Return the last snapshot and its name, None if it has no file."""
-        for traces in self._kinds():
-            with self._falls_back(traces, self.output):
-                snapshot = tracemalloc.take_snapshot(traces)
+        for kind in self._kinds():
+            with self._falls_back(kind, self.output):
+                snapshot = tracemalloc.take_snapshot(**kind)
                 try:
                     return snapshot, self._dump_last(snapshot, at_exit)
                 except MemoryError as exc:
-                    if not traces:
+                    if 'traces' in kind:
                         _say(f'{self.output}: no snapshot: '
                              f'{self._reason(exc)}')
                         return snapshot, None

@@ -21,8 +21,11 @@ def reach(target, seconds):
         return remote.connect(int(target), seconds)
 
 
-def write_snapshot(client, pid, path=None, force=False, traces=True):
-    """Have a program write a snapshot; return (its name from here, size)."""
+def write_snapshot(client, pid, path=None, force=False, **kind):
+    """Have a program write a snapshot; return (its name from here, size).
+
+    *kind*: arguments of its take_snapshot().
+    """
     if path is None:
         stamp = time.strftime('%Y%m%d-%H%M%S')
         # The program writes it; from another root it has our /tmp at most,
@@ -33,7 +36,7 @@ def write_snapshot(client, pid, path=None, force=False, traces=True):
             path = _new_name(f'{pid}-{stamp}', '.tracemalloc')
     if not client.root:
         path = os.path.abspath(path)
-    answer = client.ask('snapshot', path=path, force=force, traces=traces)
+    answer = client.ask('snapshot', path=path, force=force, **kind)
     return client.root + path, answer['size']
 
 

@@ -127,16 +127,18 @@ def get_object_traceback(obj):
     return None if frames is None else Traceback(frames)
 
 
-def _get_traces(blocks=True):
-    return load_traces().get_traces(blocks)
+def _get_traces(blocks=True, references=0):
+    return load_traces().get_traces(blocks, references)
 
 
 @_hidden
-def take_snapshot(traces=True):
+def take_snapshot(traces=True, references=False, keys=False):
     """Take a Snapshot of the memory blocks allocated by Python.
 
     With *traces* false it holds the sums of each call site, but no single
     blocks, and is taken in a time that does not depend on their number.
+    *references*: also who refers to whom, of all objects; with *keys*, the
+    texts of the keys of all dictionaries, which may be data of the program.
     """
     return Snapshot._take(traces, is_tracing, _get_traces,
-                          get_traceback_limit)
+                          get_traceback_limit, references, keys)

@@ -96,14 +96,23 @@ class Snapshot(LegacyMethods):
                 self.metadata[loss] = info[loss]
 
     @classmethod
-    def _take(cls, traces, is_tracing, get_traces, get_traceback_limit):
+    def _take(cls, traces, is_tracing, get_traces, get_traceback_limit,
+              references=False, keys=False):
         """take_snapshot() of the functions that the caller sees, which the
         standard library's tests replace."""
         if not is_tracing():
             raise RuntimeError("the tracemalloc module must be tracing memory "
                                "allocations to take a snapshot")
+        if references and not traces:
+            raise ValueError("references need traces: leave out traces=False")
+        if keys and not references:
+            raise ValueError("keys are told with references: add "
+                             "references=True")
         # Without an argument where none is needed, as stock does.
-        taken = get_traces() if traces else get_traces(False)
+        if references:
+            taken = get_traces(True, 2 if keys else 1)
+        else:
+            taken = get_traces() if traces else get_traces(False)
         snapshot = cls(taken, get_traceback_limit())
         snapshot.program = load_files().views.describe_process()
         return snapshot
@@ -139,6 +148,12 @@ class Snapshot(LegacyMethods):
     @timestamp.setter
     def timestamp(self, value):
         self.__dict__['timestamp'] = value
+
+    @property
+    def has_references(self):
+        """True if it says who refers to whom: take_snapshot(references=True).
+        """
+        return self.traces._traces._has_references
 
     @property
     @_hidden

@@ -12,12 +12,13 @@ from tracemalloc.frames import Trace
 from tracemalloc.growth import unpack as unpack_growth
 
 
-def get_traces(blocks=True):
+def get_traces(blocks=True, references=0):
     """Take a snapshot: return Traces, empty if tracing is off.
 
     Without *blocks*, only the sums of the call sites are taken.
+    *references*: 1, who refers to whom as well; 2, with texts of all keys.
     """
-    return _adopt(*_take_snapshot(blocks))
+    return _adopt(*_take_snapshot(blocks, references))
 
 
 class _Traces(Sequence):

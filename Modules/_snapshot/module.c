@@ -401,6 +401,12 @@ traces_get_has_blocks(TracesObject *self, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+traces_get_has_references(TracesObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->data->graph != NULL);
+}
+
+static PyObject *
 traces_get_info(TracesObject *self, void *Py_UNUSED(closure))
 {
     return Py_NewRef(self->info == NULL ? Py_None : self->info);
@@ -408,6 +414,7 @@ traces_get_info(TracesObject *self, void *Py_UNUSED(closure))
 
 static PyGetSetDef traces_getset[] = {
     {"_has_blocks", (getter)traces_get_has_blocks, NULL, NULL, NULL},
+    {"_has_references", (getter)traces_get_has_references, NULL, NULL, NULL},
     {"_info", (getter)traces_get_info, NULL, NULL, NULL},
     {NULL}
 };

@@ -20,8 +20,9 @@ WORDS = [word.encode() for word in '''
     report diff run serve top completion text legacy --by --format --what --top
     --cumulative --include --exclude --all-frames --title -o --output -f
     --force --help --version -n -a -b -t -c -g -i -I -x -X -M -S -C -A -P
-    --first --color --no-color --every --on-growth --follow -q --port --host
-    --once a.tracemalloc b.tracemalloc old.pickle input out.html - . / -- line
+    --references --keys --first --color --no-color --every --on-growth --follow
+    -q --port --host --once a.tracemalloc b.tracemalloc old.pickle input
+    out.html - . / -- line
     function module type type+line traceback address domain filename peak total
     garbage size count text csv json html pprof speedscope collapsed flamegraph
     bash zsh fish 0 1 -1 3.5 1e9 99999999999999999999 0x10 100MiB *.py:3 * é

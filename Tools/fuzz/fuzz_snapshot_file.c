@@ -7,6 +7,7 @@
    fuzzer changes records without having to mend the headers. */
 
 #include "format.h"
+#include "graph.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +78,44 @@ fold(struct tracer_snapshot *s, size_t choice)
     }
     _PySnapshot_Free(folded);
     free(kinds);
+}
+
+/* Who holds what: of every third object, and of groups by type. */
+static void
+hold(struct tracer_snapshot *s)
+{
+    struct snapshot_heap *heap = NULL;
+    if (s->graph != NULL && _PySnapshot_Truncate(s) == 0
+        && _PySnapshot_Unpack(s) == 0)
+    {
+        heap = _PySnapshot_NewHeap(s);
+    }
+    if (heap == NULL) {
+        return;
+    }
+    uint32_t n = s->graph->nobjects;
+    struct snapshot_holders holders = {0};
+    struct snapshot_ways ways = {0};
+    uint64_t bytes;
+    uint8_t *marked = calloc(n, 1);
+    uint32_t *labels = calloc(n, sizeof(*labels));
+    struct snapshot_retained *sums = calloc(n, sizeof(*sums));
+    for (uint32_t i = SNAPSHOT_NFIXED; i < n; i++) {
+        marked[i] = i % 3 == 0 && heap->dominators[i] != SNAPSHOT_NONE;
+        labels[i] = i % 5 == 0 ? SNAPSHOT_NONE : s->graph->objects[i].type;
+    }
+    if (_PySnapshot_Holders(heap, &holders) == 0) {
+        _PySnapshot_Release(holders.holders);
+    }
+    (void)_PySnapshot_Retained(heap, labels, n, sums);
+    (void)_PySnapshot_RetainedBySet(heap, marked, &bytes);
+    if (_PySnapshot_Ways(heap, marked, &ways) == 0) {
+        _PySnapshot_FreeWays(&ways);
+    }
+    free(marked);
+    free(labels);
+    free(sums);
+    _PySnapshot_FreeHeap(heap);
 }
 
 static void
@@ -259,7 +298,8 @@ write_again(struct tracer_snapshot *s)
     free(image);
 }
 
-/* What is done with it depends on the size, so that all comes in turn. */
+/* What is done with it depends on the size, so that all comes in turn; with a
+   graph, what concerns that as well. */
 static void
 read_image(const uint8_t *data, size_t size)
 {
@@ -277,6 +317,8 @@ read_image(const uint8_t *data, size_t size)
     check_strings(s);
     if (s->graph != NULL) {
         check_numbers(s);
+        write_again(s);
+        hold(s);
     }
     switch (size % 5) {
     case 0:

@@ -6,7 +6,8 @@ import os
 from pytracemalloc.errors import UsageError
 from pytracemalloc.files import check_absent, check_output
 from pytracemalloc.arguments import positive
-from pytracemalloc.options import add_view, view_options
+from pytracemalloc.options import (add_kind, add_view, kind_options,
+                                   view_options)
 from pytracemalloc.program import (add_program_arguments, check_program,
                                    execute)
 from pytracemalloc.recording import numbered
@@ -26,6 +27,7 @@ examples:
   %(prog)s --every 60 server.py       a snapshot a minute as well
   %(prog)s --on-growth '100 MiB' server.py
   %(prog)s --follow -m pytest         child processes too, a file each
+  %(prog)s --references app.py        for: pytracemalloc why
   %(prog)s -c 'import json'
 """
 
@@ -51,9 +53,7 @@ def add_arguments(parser):
                         help='follow child processes: multiprocessing, '
                              'os.fork and Pythons started by subprocess; a '
                              'file each, with the process id in its name')
-    parser.add_argument('--no-traces', dest='traces', action='store_false',
-                        help='smaller snapshots: the call tree alone, '
-                             'without addresses and types')
+    add_kind(parser)
     parser.add_argument('-q', '--quiet', action='store_true',
                         help='no summary')
     add_view(parser)
@@ -62,6 +62,7 @@ def add_arguments(parser):
 
 def run(args):
     view = view_options(args)
+    kind = kind_options(args)
     name = check_program(args.command_line)
     output = args.output
     if output is None:
@@ -76,7 +77,7 @@ def run(args):
     execute(args.command_line, {
         'frames': args.frames, 'output': os.path.abspath(output),
         'name': output, 'every': args.every, 'growth': args.on_growth,
-        'top': args.top, 'follow': args.follow, 'traces': args.traces,
+        'top': args.top, 'follow': args.follow, 'kind': kind,
         'quiet': args.quiet, 'view': view})
 
 

@@ -2,7 +2,7 @@
 
 from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.files import check_absent
-from pytracemalloc.options import add_target
+from pytracemalloc.options import add_kind, add_target, kind_options
 from pytracemalloc.targets import reach, write_snapshot
 from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
@@ -18,6 +18,7 @@ EPILOG = """\
 examples:
   %(prog)s 1234
   %(prog)s 1234 -o noon.tracemalloc
+  %(prog)s --references 1234          for: pytracemalloc why
   %(prog)s /run/shop                  of all with a socket there, a file each
 """
 
@@ -29,12 +30,11 @@ def add_arguments(parser):
                              '(default: PID-DATE-TIME.tracemalloc)')
     parser.add_argument('-f', '--force', action='store_true',
                         help='overwrite FILE if it exists')
-    parser.add_argument('--no-traces', dest='traces', action='store_false',
-                        help='a smaller snapshot: the call tree alone, '
-                             'without addresses and types')
+    add_kind(parser)
 
 
 def run(args):
+    kind_options(args)
     with reach(args.target, args.wait) as clients:
         each = clients.each()
         if args.output is not None and len(each) > 1:
@@ -52,5 +52,5 @@ def _take(client, args):
     if args.output is not None and not client.root:
         check_absent(args.output, args.force)
     path, size = write_snapshot(client, status['pid'], args.output,
-                                args.force, args.traces)
+                                args.force, **kind_options(args))
     print(f'Wrote {printable(path)}, {format_size(size)}')

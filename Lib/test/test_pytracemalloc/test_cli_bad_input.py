@@ -59,6 +59,8 @@ CASES = (
     ('run -n 65536 app.py', 2, '-n 65536: give a number from 1 to'),
     ('run -n many app.py', 2, '-n many: give a number'),
     ('run --every 0 app.py', 2, '--every 0: give a number of seconds, 1 or'),
+    ('run --references --no-traces app.py', 2, 'leave out --no-traces'),
+    ('run --keys app.py', 2, 'add --references'),
     ('run --every nan app.py', 2, '--every nan: give'),
     ('run --on-growth big app.py', 2, "'big' is not a size; write it as 500"),
     ('run --on-growth 0 app.py', 2, 'give a size from 1 B'),

@@ -310,6 +310,41 @@ class RunTest(CommandCase):
         app = self.ok('report', 'a.tracemalloc', '--include', '*/app.py')
         self.assertNotIn('More on these words', app)
 
+    def test_references(self):
+        path = self.write('app.py', """\
+            class Shop:
+                pass
+            SHOP = Shop()
+            SHOP.customers = {'name of %d' % i: [i] for i in range(500)}
+            """)
+        for options in [], ['--references'], ['--references', '--keys']:
+            process, snapshot = self.run_program('-f', *options, path)
+            self.assertEqual(process.returncode, 0, process.stderr)
+            self.assertEqual(snapshot.has_references, bool(options))
+            with open('a.tracemalloc', 'rb') as file:
+                image = file.read()
+            self.assertEqual(b'.customers' in image, '--references' in options)
+            self.assertEqual(b'name of 77' in image, '--keys' in options)
+
+    def test_references_of_numbered_snapshots_and_children(self):
+        path = self.write('app.py', """\
+            import os
+            kept = []
+            for i in range(3000):
+                kept.append(bytes(1000))
+            if os.fork() == 0:
+                os._exit(0)
+            os.wait()
+            """)
+        process = command('run', '-o', 'a.tracemalloc', '--references',
+                          '--follow', '--on-growth', '1MiB', path)
+        self.assertEqual(process.returncode, 0, process.stderr)
+        names = glob.glob('a.*tracemalloc')
+        self.assertGreaterEqual(len(names), 3)
+        for name in names:
+            self.assertTrue(tracemalloc.Snapshot.load(name).has_references,
+                            name)
+
     def test_no_snapshot(self):
         process = command('run', '--follow', '-o', os.devnull, '-c',
                           'import os\nif not os.fork(): os._exit(0)\n'
@@ -418,6 +453,20 @@ os.fsync = interrupt
             snapshot = tracemalloc.Snapshot.load('a.tracemalloc')
             self.assertGreater(snapshot.traced_memory[0], 40_000_000)
             self.assertEqual(len(snapshot.traces), 0)
+
+    @limits_memory
+    @unittest.skipIf(DEBUG_HOOKS, 'debug hooks make blocks of the map of all')
+    def test_no_memory_for_references(self):
+        # Objects take more than blocks do.
+        process = self.run_without_memory(0, '--references')
+        self.check_summary(process)
+        self.assertIn(f'pytracemalloc: {os.getcwd()}/a.tracemalloc: not '
+                      f'enough memory for references; trying without them\n',
+                      process.stderr)
+        self.assertIn('Snapshot: a.tracemalloc\n', process.stderr)
+        snapshot = tracemalloc.Snapshot.load('a.tracemalloc')
+        self.assertFalse(snapshot.has_references)
+        self.assertGreater(len(snapshot.traces), 500_000)
 
     @limits_memory
     def test_no_memory_for_a_snapshot(self):

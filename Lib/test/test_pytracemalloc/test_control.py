@@ -147,6 +147,16 @@ class ServerTest(ControlCase):
                              os.getpid())
             with self.assertRaisesRegex(CommandError, 'exists'):
                 client.ask('snapshot', path=target)
+            for kind in ({}, {'references': True},
+                         {'references': True, 'keys': True}):
+                client.ask('snapshot', path=target, force=True, **kind)
+                self.assertEqual(
+                    tracemalloc.Snapshot.load(target).has_references,
+                    bool(kind))
+            with self.assertRaisesRegex(CommandError, 'bad request: '
+                                        'references need traces'):
+                client.ask('snapshot', path=target, force=True, traces=False,
+                           references=True)
             with self.assertRaisesRegex(CommandError, 'absolute'):
                 client.ask('snapshot', path='a.tracemalloc')
 

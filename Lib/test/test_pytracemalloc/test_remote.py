@@ -137,6 +137,10 @@ class SocketTest(RemoteCase):
                 '--no-traces')
         snapshot = tracemalloc.Snapshot.load('app.tracemalloc')
         self.assertEqual(len(snapshot.traces), 0)
+        self.ok('snapshot', 'c.sock', '-o', 'app.tracemalloc', '-f',
+                '--references', '--keys')
+        snapshot = tracemalloc.Snapshot.load('app.tracemalloc')
+        self.assertTrue(snapshot.has_references)
         self.end(process)
 
     def test_directory(self):
@@ -147,6 +151,9 @@ class SocketTest(RemoteCase):
             self.assertRegex(output, rf'(?m)^Wrote .*/{process.pid}-[\d-]+\.'
                                      r'tracemalloc, \d')
         self.refused(2, '-o is for one process', 'snapshot', '.', '-o', 'x')
+        self.refused(2, 'leave out --no-traces', 'snapshot', '.',
+                     '--references', '--no-traces')
+        self.refused(2, 'add --references', 'snapshot', '.', '--keys')
         self.refused(2, '--socket is for one', 'start', '.', '--socket', 'x')
         for process in processes:
             self.end(process)
@@ -184,6 +191,10 @@ class RemoteTest(RemoteCase):
             files = {stat.traceback[0].filename
                      for stat in snapshot.statistics('filename')}
         self.assertEqual(files, {'<string>'})
+        self.assertFalse(snapshot.has_references)
+        self.ok('snapshot', pid, '-fo', 'app.tracemalloc', '--references')
+        snapshot = tracemalloc.Snapshot.load('app.tracemalloc')
+        self.assertTrue(snapshot.has_references)
         # No thread of ours has stayed.
         self.assertEqual(self.end(process), '100 1\n')
 

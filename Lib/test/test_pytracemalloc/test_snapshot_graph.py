@@ -368,5 +368,93 @@ class CopyTests(GraphCase):
         self.assertLess(int(child.stdout), 20_000_000)
 
 
+class Shop:
+    pass
+
+
+class RecordTests(GraphCase):
+    """take_snapshot(references=True)"""
+
+    def setUp(self):
+        super().setUp()
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        self.shop = Shop()
+        self.shop.opening_hours = {'of a customer %d' % i: ('value', i)
+                                   for i in range(50)}
+
+    def texts(self, snapshot):
+        objects, shapes, _, _ = get_graph(snapshot)
+        return {text for *_, text, _ in objects}.union(
+            *[names for _, names in shapes])
+
+    def test_only_if_asked_for(self):
+        for arguments in (), (True,), (False,), (True, False):
+            snapshot = tracemalloc.take_snapshot(*arguments)
+            self.assertIs(snapshot.has_references, False)
+            self.assertIsNone(get_graph(snapshot))
+        snapshot = tracemalloc.take_snapshot(references=True)
+        self.assertIs(snapshot.has_references, True)
+        self.assertIs(snapshot.filter_traces([]).has_references, True)
+        self.assertIs(snapshot.peak.has_references, False)
+
+    def test_bad_arguments(self):
+        for arguments, reason in (
+                ((False, True), 'references need traces'),
+                ((True, False, True), 'add references=True'),
+                ((False, False, True), 'add references=True')):
+            with self.assertRaisesRegex(ValueError, reason):
+                tracemalloc.take_snapshot(*arguments)
+        tracemalloc.stop()
+        with self.assertRaisesRegex(RuntimeError, 'must be tracing'):
+            tracemalloc.take_snapshot(references=True)
+
+    def test_keys(self):
+        texts = self.texts(tracemalloc.take_snapshot(references=True))
+        self.assertIn('RecordTests', texts)
+        self.assertIn('.opening_hours', texts)
+        self.assertNotIn('of a customer 7', texts)
+        snapshot = tracemalloc.take_snapshot(references=True, keys=True)
+        self.assertTrue(get_graph(snapshot)[3])
+        self.assertIn('of a customer 7', self.texts(snapshot))
+
+    def test_values_are_not_recorded(self):
+        self.shop.opening_hours['x'] = 'a value ' + str(os.getpid())
+        value = self.shop.opening_hours['x'].encode()
+        for keys in False, True:
+            image = self.image(tracemalloc.take_snapshot(True, True, keys))
+            self.assertNotIn(value, image)
+            self.assertEqual(b'of a customer 7' in image, keys)
+
+    def test_round_trip(self):
+        for keys in False, True:
+            snapshot = tracemalloc.take_snapshot(references=True, keys=keys)
+            self.image(snapshot)
+            self.assertEqual(get_graph(Snapshot.load(self.path)),
+                             get_graph(snapshot))
+
+    def test_size(self):
+        """At most 10 bytes an object and 3.5 a reference, with all texts."""
+        self.shop.items = [[Shop(), str(i), (i, 'x')] for i in range(20_000)]
+        for item in self.shop.items:
+            item[0].item = item
+        snapshot = tracemalloc.take_snapshot(references=True)
+        found = dict(sections(self.image(snapshot)))
+        objects = get_graph(snapshot)[0]
+        self.assertGreater(len(objects), 100_000)
+        nreferences = sum(len(references) for *_, references in objects)
+        self.assertLess(len(found[b'HEAP']) + len(found[b'TEXT']),
+                        10 * len(objects) + 3.5 * nreferences)
+
+    def test_looking_changes_nothing(self):
+        def change(*arguments):
+            for _ in range(3):
+                before = tracemalloc.get_traced_memory()[0]
+                tracemalloc.take_snapshot(*arguments)
+                after = tracemalloc.get_traced_memory()[0]
+            return after - before
+        self.assertEqual(change(True, True, True), change(True, False, False))
+
+
 if __name__ == '__main__':
     unittest.main()
