@@ -1,38 +1,39 @@
-"""Heap graphs that are made up, in real snapshots."""
+"""Heap graphs at random, and what a snapshot has of one."""
 
-import _tracemalloc
-import _tracemalloc_snapshot
-import tracemalloc
+import _testtracer
+from test.test_pytracemalloc.made_graphs import IMMORTAL, NONE, UNCOUNTED
+from test.test_pytracemalloc.made_graphs import Graph, Object
 
-try:
-    import _testtracer
-except ImportError:
-    _testtracer = None
-
-# Instead of a number of references that no object holds.
-IMMORTAL = 2 ** 32 - 1
-UNCOUNTED = 2 ** 32 - 2
 NFIXED = 4                      # objects that are none
 NFIXED_SHAPES = 5
 NKINDS = 14
 
 
 def make_snapshot(objects, shapes=(), buffers=(), keys=False):
-    """Take a snapshot and give it a graph.
+    """Return a snapshot with a graph, and blocks at two lines.
 
     *objects*: (address, type, shape, surplus, text or None, references), the
     fixed ones first; *shapes*: (kind, names), after the fixed ones;
     *buffers*: (address, object).
     """
-    tracing = tracemalloc.is_tracing()
-    if not tracing:
-        tracemalloc.start()
-    capsule, info = _tracemalloc._take_snapshot(True)
-    if not tracing:
-        tracemalloc.stop()
-    _testtracer.set_graph(capsule, list(objects), list(shapes), list(buffers),
-                          keys)
-    return tracemalloc.Snapshot(_tracemalloc_snapshot._adopt(capsule, info), 1)
+    graph = Graph()
+    graph.objects = []
+    graph.shapes = {(kind, ()): kind for kind in range(NFIXED_SHAPES)}
+    for number, (address, type_, shape, surplus, text, references) in (
+            enumerate(objects)):
+        made = Object(number, address, shape)
+        made.type = type_
+        made.surplus = surplus
+        made.text = NONE if text is None else graph.string(text)
+        made.references = references
+        graph.objects.append(made)
+    for kind, names in shapes:
+        graph.shape(kind, *names)
+    graph.buffers = buffers
+    graph.has_keys = keys
+    for size in 16, 32, 16:
+        graph.block(size, ('app.py', size))
+    return graph.snapshot()
 
 
 def get_graph(snapshot):
@@ -48,8 +49,9 @@ def random_graph(rng, nobjects, degree=4):
     some at random.
     """
     shapes = [(rng.randrange(NKINDS),
-               tuple(f'.attribute{i} {j}' for j in range(rng.randrange(5))))
+               tuple(f'.attribute{i} {j}' for j in range(rng.randrange(1, 5))))
               for i in range(rng.randrange(1, 12))]
+    shapes.append((NKINDS - 1, ()))
     objects = []
     met = NFIXED
     address, type_, shape, count = 2 ** 40, 0, 0, 0

@@ -89,6 +89,7 @@ class RequestTests(PressureCase):
                 sum(s.count for s in snapshot.statistics('lineno')),
                 len(snapshot.traces))
         self.sweep(tracemalloc.take_snapshot, check)
+        self.sweep(lambda: tracemalloc.take_snapshot(references=True), check)
 
     def test_group(self):
         snapshot = self.take()
@@ -226,6 +227,8 @@ class AddressSpaceTests(unittest.TestCase):
         path = sys.argv[1]
         snapshot.dump(path)
         right = [(s.size, s.count) for s in snapshot.statistics('lineno')]
+        holding = tracemalloc.take_snapshot(references=True)
+        holding.dump(path + 'r')
         operations = {
             'take': lambda: tracemalloc.take_snapshot(),
             'type': lambda: tracemalloc.take_snapshot().statistics('type'),
@@ -235,6 +238,13 @@ class AddressSpaceTests(unittest.TestCase):
                 [tracemalloc.DomainFilter(True, 0)]),
             'load': lambda: tracemalloc.Snapshot.load(path),
             'dump': lambda: snapshot.dump(path),
+            'take references':
+                lambda: tracemalloc.take_snapshot(references=True),
+            'load references': lambda: tracemalloc.Snapshot.load(path + 'r'),
+            'dump references': lambda: holding.dump(path + 'r'),
+            'why': lambda: holding.filter_traces([]).why(type='list'),
+            'holders': lambda: holding.filter_traces([]).holders(),
+            'retained': lambda: holding.filter_traces([]).retained('type'),
         }
         operation = operations[sys.argv[2]]
         operation()
@@ -256,6 +266,7 @@ class AddressSpaceTests(unittest.TestCase):
                          for s in snapshot.statistics('lineno')]
         again = tracemalloc.Snapshot.load(path)
         assert len(again.traces) == len(snapshot.traces)
+        assert tracemalloc.Snapshot.load(path + 'r').has_references
         print(failures)
     """)
 
@@ -265,11 +276,14 @@ class AddressSpaceTests(unittest.TestCase):
             path = os.path.join(directory, 'x')
             failures = 0
             for name in ('take', 'type', 'traceback', 'cumulative', 'filter',
-                         'load', 'dump'):
+                         'load', 'dump', 'take references',
+                         'load references', 'dump references', 'why',
+                         'holders', 'retained'):
                 child = subprocess.run(
                     [sys.executable, '-c', self.CHILD, path, name],
                     capture_output=True, text=True)
-                self.assertEqual((child.returncode, child.stderr), (0, ''))
+                self.assertEqual((child.returncode, child.stderr), (0, ''),
+                                 name)
                 failures += int(child.stdout)
             self.assertGreater(failures, 20)
 
