@@ -102,8 +102,8 @@ fill_snapshot(PyObject *arrays, struct tracer_snapshot *s)
 
 PyDoc_STRVAR(make_snapshot_doc,
 "make_snapshot(arrays, /)\n--\n\n"
-"Return a capsule as _tracemalloc._take_snapshot() does, with a graph; arrays:\n"
-"dict of the bytes of each array of the structures.");
+"Return a capsule as _tracemalloc._take_snapshot() does, with a graph.\n"
+"arrays: dict of the bytes of each array of the structures.");
 
 static PyObject *
 make_snapshot(PyObject *Py_UNUSED(module), PyObject *arrays)

@@ -18,6 +18,7 @@ examples:
   pytracemalloc run app.py --port 80        run app.py, write a snapshot
   pytracemalloc report app.tracemalloc -o app.html
   pytracemalloc diff monday.tracemalloc friday.tracemalloc
+  pytracemalloc why app.tracemalloc app.py:4
   pytracemalloc top 1234                    watch a running program
   pytracemalloc start 1234                  trace one that runs already
   pytracemalloc snapshot 1234

@@ -5,7 +5,7 @@ import argparse
 from pytracemalloc.measures import KEYS, MEASURES
 from pytracemalloc.reporters import FORMATS
 
-_VALUES = {'--by': tuple(KEYS), '--what': tuple(MEASURES),
+_VALUES = {'--by': (*KEYS, 'holder'), '--what': (*MEASURES, 'retained'),
            '--format': FORMATS}
 _GENERAL = ('--help', '--version')        # options before the command
 

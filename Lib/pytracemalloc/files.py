@@ -100,6 +100,11 @@ def _write_standard_output(subject, reporter, source):
                        else _Output(sys.stdout))
 
 
+def show_text(text):
+    """Write what is whole to standard output."""
+    _Output(sys.stdout).write(text)
+
+
 class _Output:
     """Standard output: what its encoding lacks is an escape and, whatever
     the format, what a terminal would not show."""

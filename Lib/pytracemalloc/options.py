@@ -11,17 +11,21 @@ from pytracemalloc.reporters import FORMATS, Subject, find_reporter
 from pytracemalloc.terminal import width_of
 
 
-def add_report_options(parser):
+def add_report_options(parser, holders=False):
+    """*holders*: of a report that may be on who holds what."""
+    keys = (*KEYS, 'holder') if holders else KEYS
     parser.add_argument('--by', metavar='KEY', default='line',
-                        help=f'group by {", ".join(KEYS)} (default: line)')
+                        help=f'group by {", ".join(keys)} (default: line)')
     parser.add_argument('--format', metavar='FORMAT',
                         help=f'{", ".join(FORMATS)} (default: what the name '
                              f'of -o says, else text)')
     parser.add_argument('--what', metavar='VALUE', default='size',
                         help='size or count of live blocks, peak, total '
                              '(ever allocated) or garbage (freed by the '
-                             'cyclic collector) (default: size)')
-    parser.add_argument('--top', metavar='N', type=positive, default=10,
+                             'cyclic collector)'
+                             + ', or retained (would be freed with them)'
+                             * holders + ' (default: size)')
+    parser.add_argument('--top', metavar='N', type=positive,
                         help='number of rows of the text (default: 10)')
     parser.add_argument('--cumulative', action='store_true',
                         help='count a block for every line of its traceback')
@@ -134,7 +138,7 @@ def make_subject(args):
             raise UsageError(f'--by {by} has no --cumulative; leave it '
                              f'out')
     subject = Subject(None, title=args.title or '', by=by,
-                      measure=measure, count=args.top,
+                      measure=measure, count=args.top or 10,
                       cumulative=args.cumulative, filters=line_filters(args),
                       view=view_options(args),
                       width=None if args.output else width_of(sys.stdout))

@@ -57,6 +57,8 @@ _LEGACY = {
     'enable': 'tracemalloc.switch',
     'is_enabled': 'tracemalloc.switch',
 }
+# What Snapshot.holders() and why() return.
+_ANSWERS = dict.fromkeys(('Holder', 'Way', 'Why'), 'tracemalloc.holders')
 # Pickles name it.
 _HIDDEN = {'_Traces': 'tracemalloc.traces'}
 # The servers of a running program.
@@ -68,14 +70,14 @@ __all__ = [
     'get_arena_stats', 'get_freelist_stats', 'get_object_traceback',
     'get_traceback_limit', 'get_traced_memory', 'get_tracemalloc_memory',
     'get_tracer_stats', 'get_unicode_interned', 'is_tracing', 'measure',
-    'reset_peak', 'start', 'stop', 'take_snapshot', *_LATER, *_LEGACY]
+    'reset_peak', 'start', 'stop', 'take_snapshot', *_LATER, *_ANSWERS,
+    *_LEGACY]
 
 
 @_hidden
 def __getattr__(name):
-    if name in _LATER or name in _HIDDEN:
-        module = _LATER.get(name) or _HIDDEN[name]
-        globals()[name] = getattr(_import(module), name)
+    if name in (modules := _LATER | _ANSWERS | _HIDDEN):
+        globals()[name] = getattr(_import(modules[name]), name)
     elif name in _LEGACY:
         globals().update({legacy: getattr(_import(module), legacy)
                           for legacy, module in _LEGACY.items()})

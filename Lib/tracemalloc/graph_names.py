@@ -17,6 +17,18 @@ _FIXED = {0: 'everything', 1: 'interpreter', 2: 'static types', 3: 'threads'}
 _FRAMES = {'generator': 'generator', 'coroutine': 'coroutine',
            'async_generator': 'asynchronous generator'}
 
+_KINDS = {MODULE: 'module', TYPE: 'class', FUNCTION: 'function',
+          METHOD: 'bound method', CODE: 'code of'}
+# Types that are known by other names; those in which items have no names; what
+# consists of parts that nobody knows.
+_CACHE = 'functools._lru_cache_wrapper'
+_SHORT = {_CACHE: 'lru_cache', '_thread._local': 'threading.local',
+          '_asyncio.Future': 'Future', '_asyncio.Task': 'Task',
+          '_contextvars.Context': 'Context'}
+_SEQUENCES = ('collections.deque',)
+_INNER = ('_contextvars.Context', 'hamt', 'hamt_array_node',
+          'hamt_bitmap_node', 'hamt_collision_node')
+
 Object = namedtuple('Object', 'kind type name frame size retained address '
                     'number where')
 Step = namedtuple('Step', 'how name index key object')
@@ -35,9 +47,7 @@ def name_object(made):
         return f'thread {made.name}' if made.name else 'thread'
     if made.name is None:
         return made.type or 'object'
-    return {MODULE: 'module', TYPE: 'class', FUNCTION: 'function',
-            METHOD: 'bound method', CODE: 'code of'}[made.kind] + (
-                f' {made.name}')
+    return f'{_KINDS[made.kind]} {made.name}'
 
 
 def name_frame(made):
@@ -68,14 +78,21 @@ class _Writer:
     sentence."""
 
     def __init__(self, exact):
-        self.parts = []
+        self.parts = []           # texts
         self.exact = exact        # one object: say which key, which item
         self.shown = None         # the object that the last part ends with
-        self.open = False         # an access can be added to the last part
+        self.end = ''             # of the last part
 
     def add(self, text, made):
+        self.close()
         self.parts.append(text)
         self.shown = made
+
+    def begin(self, text, made=None, end=''):
+        """Forget what was written: the way is known by this."""
+        self.parts[:] = [text]
+        self.shown = made
+        self.end = end
 
     def access(self, text):
         if self.parts:
@@ -84,8 +101,10 @@ class _Writer:
             self.parts.append(text.lstrip('.'))
         self.shown = None
 
-    def text(self):
-        return ' -> '.join(self.parts)
+    def close(self):
+        if self.parts:
+            self.parts[-1] += self.end
+        self.end = ''
 
 
 def write_path(steps, exact):
@@ -97,54 +116,56 @@ def write_path(steps, exact):
         if step is None:
             writer.add('...', None)
         else:
-            _write_step(writer, before, step)
+            _write_step(writer, before, step, exact or step is not steps[-1])
         before = step and step.object
     if steps and writer.shown is not steps[-1].object:
-        writer.add(name_object(steps[-1].object), steps[-1].object)
-    return writer.text()
+        writer.add(_say_what(steps[-1].object, exact), steps[-1].object)
+    writer.close()
+    return ' -> '.join(writer.parts)
 
 
-def _write_step(writer, before, step):
+def _say_what(made, exact):
+    """Say what an object is; of several classes or functions, only that."""
+    if not exact and made.kind in _KINDS and made.kind != METHOD:
+        made = made._replace(name='')
+    return _SHORT.get(made.type, name_object(made).rstrip())
+
+
+def _write_step(writer, before, step, exact):
     made = step.object
     if step.how == FIXED:
         if made.kind != STATE:
             writer.add(name_object(made), made)
-        return
-    if made.kind == MODULE and before is not None and _is_modules(before):
+    elif made.kind == MODULE and before is not None and before.kind in (
+            DICT, SEQUENCE, STATE):
         # Of sys.modules, in whatever way.
-        writer.parts[:] = [made.name or '?']
-        writer.shown = made
-        return
-    if made.kind == THREAD:
-        return
-    if step.how in (IMMORTAL, C_CODE):
-        writer.add({IMMORTAL: 'immortal', C_CODE: 'C code'}[step.how], None)
-        writer.add(name_object(made), made)
-        return
-    if made.kind == FRAME and made.type is None:
-        writer.parts[:] = [name_frame(made)]
-        writer.shown = made
-        return
-    _write_access(writer, before, step)
-    if _needs_name(step):
-        writer.add(name_object(made), made)
+        writer.begin(made.name or '?', made)
+    elif made.kind == THREAD:
+        pass
+    elif step.how in (IMMORTAL, C_CODE):
+        writer.add(name_step(step.how, None), None)
+        writer.add(_say_what(made, exact), made)
+    elif made.kind == FRAME and made.type is None:
+        writer.begin(name_frame(made), made)
+    else:
+        _write_access(writer, before, step)
+        if _needs_name(before, step):
+            writer.add(_say_what(made, exact), made)
 
 
-def _is_modules(before):
-    return before.kind in (DICT, SEQUENCE, STATE)
-
-
-def _needs_name(step):
+def _needs_name(before, step):
     """Does the way to it not say what it is?"""
     made = step.object
-    if made.kind in (METHOD, CODE):
-        return True
-    if made.kind == FRAME:
+    if made.kind in (METHOD, CODE, FRAME):
         return True
     if made.kind in (TYPE, FUNCTION, MODULE):
         return not (step.how == KEY and made.name is not None
                     and made.name.rpartition('.')[2] == step.name)
-    return step.how in (OTHER, OF_TYPE)
+    if step.how == OTHER:
+        return not (made.type in _INNER or before is not None and (
+            before.type in _SEQUENCES
+            or (before.type, made.type) == (_CACHE, 'dict')))
+    return step.how == OF_TYPE
 
 
 def _write_access(writer, before, step):
@@ -165,9 +186,15 @@ def _write_access(writer, before, step):
     elif how == STACK:
         _say_of(writer, 'evaluation stack', before)
     elif how == OTHER and before is not None and writer.shown is not before:
-        # What is unnamed must at least be of something.
-        writer.parts[-1:] = [f'{"".join(writer.parts[-1:])} '
-                             f'({name_object(before)})'.strip()]
+        _write_other(writer, before)
+
+
+def _write_other(writer, before):
+    """Say of what it is, where it has no name."""
+    if before.type in _SEQUENCES:
+        writer.access('[...]')
+    elif before.type not in _INNER and writer.parts:
+        writer.access(f' ({_SHORT.get(before.type, name_object(before))})')
 
 
 def _write_name(writer, before, name, made):
@@ -176,14 +203,12 @@ def _write_name(writer, before, name, made):
     if name.startswith(('local ', 'closure ')):
         _say_of(writer, name, before)
     elif before is not None and before.kind in (STATE, THREAD):
-        what = name_object(before)
-        writer.parts[:] = [f'{what}: {name}']
-        writer.shown = None
+        writer.begin(f'{name_object(before)}: {name}')
     elif name == '__self__':
-        writer.add(name_object(made), made)
+        writer.add(_say_what(made, writer.exact), made)
     elif name.startswith('.'):
         writer.access(name)
-    elif _is_plain(name):
+    elif name.isidentifier():
         writer.access(f'.{name}')
     else:
         _say_of(writer, name, before)
@@ -192,9 +217,8 @@ def _write_name(writer, before, name, made):
 def _say_of(writer, name, before):
     """Write that something is the local variable x of a function."""
     if before is not None and before.kind == FRAME and before.type is None:
-        writer.parts[:] = [f'{name} of {name_frame(before)}']
+        writer.begin(name, end=f' of {name_frame(before)}')
     elif writer.parts:
-        writer.parts[-1] += f', {name}'
+        writer.access(f', {name}')
     else:
-        writer.parts.append(name)
-    writer.shown = None
+        writer.access(name)

@@ -26,6 +26,7 @@ class Holder:
     repeats: they hold others of their kind, which are counted here;
     children: list of Holder, the one that retains most first.
     """
+    __module__ = 'tracemalloc'
 
     def __init__(self, name, what, type=None, filename=None, lineno=None,
                  count=0, size=0, retained=0, repeats=False):
@@ -53,13 +54,14 @@ class Holder:
         return text
 
 
-class Path:
+class Way:
     """Ways of one shape from a root to objects that were asked about.
 
     text: the way as a person would write it; count: objects that it leads to;
-    behind: others that were asked about, and that these lead to; size: bytes of
-    all of them; steps: list of (name, what, filename, lineno), from the root.
+    behind: others that were asked about, and that these lead to; size: bytes
+    of all of them; steps: list of (name, what, filename, lineno), from the root.
     """
+    __module__ = 'tracemalloc'
 
     def __init__(self, text, count, behind, size, steps):
         self.text = text
@@ -69,7 +71,7 @@ class Path:
         self.steps = steps
 
     def __repr__(self):
-        return f'<Path {str(self)!r}>'
+        return f'<Way {str(self)!r}>'
 
     def __str__(self):
         behind = f', {self.behind:,} behind' if self.behind else ''
@@ -82,15 +84,16 @@ class Why:
     count, size: the objects; retained: bytes that only they hold, with their
     own; types: list of TypeCount; unreached: how many nobody holds, which the
     cyclic collector will free; blocks, block_size: live blocks from that line
-    that are of no object; paths: list of Path, the most common shape first;
+    that are of no object; ways: list of Way, the most common shape first;
     shapes: how many there are.
     """
+    __module__ = 'tracemalloc'
 
     def __init__(self, row):
         (self.count, self.size, self.retained, self.unreached, self.blocks,
          self.block_size, self.shapes, types, ways) = row
         self.types = _add_types(types)
-        self.paths = [_make_path(*way) for way in ways]
+        self.ways = [_make_way(*way) for way in ways]
 
     def __repr__(self):
         return (f'<Why count={self.count} size={self.size} '
@@ -109,10 +112,10 @@ class Why:
             lines.append(f'{self._name_types()} ({format_size(self.size)}'
                          f'{more})' + (' are held by:' if held > 1 else
                                        ' is held by:' if held else ''))
-        lines += [f'    {path}' for path in self.paths]
-        hidden = self.shapes - len(self.paths)
+        lines += [f'    {way}' for way in self.ways]
+        hidden = self.shapes - len(self.ways)
         if hidden > 0:
-            shown = sum(path.count + path.behind for path in self.paths)
+            shown = sum(way.count + way.behind for way in self.ways)
             lines.append(f'    {hidden:,} more ways '
                          f'({self.count - self.unreached - shown:,})')
         if self.unreached:
@@ -132,7 +135,7 @@ class Why:
         return ', '.join(names)
 
 
-def _make_path(count, behind, size, repeats, rows):
+def _make_way(count, behind, size, repeats, rows):
     steps = [None if row is None else
              Step(*row[0], row[1], row[2], Object(*row[3])) for row in rows]
     text = write_path(steps, exact=count == 1 and not behind)
@@ -147,7 +150,7 @@ def _make_path(count, behind, size, repeats, rows):
         shown.append((name_step(step.how, step.name),
                       name_object(step.object),
                       *(frame if frame else (None, None))))
-    return Path(text, count, behind, size, shown)
+    return Way(text, count, behind, size, shown)
 
 
 def _add_types(rows):

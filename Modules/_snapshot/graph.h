@@ -16,7 +16,7 @@ struct snapshot_heap {
     uint32_t nroots;
     /* --- graph_join.c */
     uint64_t *sizes;              // by object, with its buffers
-    uint32_t *blocks;             // by object: its block.  NONE: none is traced
+    uint32_t *blocks;             // by object: its block, or NONE
     uint32_t *buffer_blocks;      // the same by buffer
     uint8_t *covered;             // by block: it belongs to an object
     /* --- dominators.c: of what can be reached from the root */

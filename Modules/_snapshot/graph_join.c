@@ -12,7 +12,7 @@
 
 struct pages {
     const struct snapshot_block *blocks;
-    const uint32_t *order;        // of blocks by address; NULL: they are sorted
+    const uint32_t *order;        // of blocks by address; NULL: as is
     uint64_t nblocks;
     struct snapshot_pairs numbers;    // of pages
     uint32_t npages;              // those with blocks have the first numbers

@@ -205,6 +205,10 @@ class_of(struct shapes *h, uint32_t object)
 {
     const struct snapshot_heap *heap = h->p->heap;
     uint32_t name = _PySnapshot_NameOf(heap, object);
+    uint32_t is = _PySnapshot_Shape(heap, object)->kind;
+    if (h->p->marked[object] && is != SNAPSHOT_METHOD) {
+        name = SNAPSHOT_NONE;     // classes, functions: one shape
+    }
     if (name != SNAPSHOT_NONE) {
         name = _PySnapshot_Text(heap->s, &h->texts, name);
         if (name == SNAPSHOT_NONE) {

@@ -155,8 +155,8 @@ _PyTracemalloc_GraphStep(TracesObject *self, uint32_t step)
 
 /* --- Dominators, for tests */
 
-/* _dominators(): (numbers by object, bytes by object), as the bytes of integers
-   of 32 and 64 bits. */
+/* _dominators(): (numbers by object, bytes by object), as the bytes of
+   integers of 32 and 64 bits. */
 PyObject *
 _PyTracemalloc_Dominators(TracesObject *self, PyObject *Py_UNUSED(args))
 {

@@ -303,9 +303,9 @@ find_ways(TracesObject *self, const struct chosen *chosen, uint32_t most)
     return row;
 }
 
-/* _why(what, all_frames, most): (count, size, retained, unreached, blocks of no
-   object, their bytes, number of ways, types, ways).  what: bytes, one for each
-   line; numbers of types; or an address. */
+/* _why(what, all_frames, most): (count, size, retained, unreached, blocks of
+   no object, their bytes, number of ways, types, ways).  what: bytes, one for
+   each line; numbers of types; or an address. */
 PyObject *
 _PyTracemalloc_Why(TracesObject *self, PyObject *args)
 {

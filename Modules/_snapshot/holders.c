@@ -1,7 +1,7 @@
 /* The tree of holders: who would have to let go, for how much.
 
-   It is the dominator tree, made small and readable.  Children that are held in
-   the same way, and are of one type and one line, are one.  What belongs to an
+   It is the dominator tree, made small and readable.  Children that are held
+   in the same way, and are of one type and one line, are one.  What belongs to an
    object counts for it: the dictionary of a module, of a class or of an
    instance, the code of a function, its closure and cells.  Real programs are
    flat at the top, since modules, classes and functions refer to each other in

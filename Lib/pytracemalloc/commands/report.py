@@ -1,5 +1,6 @@
 """pytracemalloc report: show one snapshot."""
 
+from pytracemalloc import holding
 from pytracemalloc.files import load_view, write_report
 from pytracemalloc.options import add_report_options, make_subject
 
@@ -13,6 +14,8 @@ examples:
   %(prog)s app.tracemalloc
   %(prog)s app.tracemalloc --by type --what count --top 30
   %(prog)s app.tracemalloc --by traceback --include '*/shop/*'
+  %(prog)s app.tracemalloc --by holder --top 50
+  %(prog)s app.tracemalloc --by type --what retained
   %(prog)s app.tracemalloc -o app.html
   %(prog)s app.tracemalloc --format flamegraph --what peak
   %(prog)s app.tracemalloc -o heap.pb.gz && go tool pprof -http : heap.pb.gz
@@ -24,10 +27,13 @@ def add_arguments(parser):
     parser.add_argument('file', metavar='FILE',
                         help='a snapshot, of `pytracemalloc run` or of '
                              'Snapshot.dump(); pickles of stock Python too')
-    add_report_options(parser)
+    add_report_options(parser, holders=True)
 
 
 def run(args):
+    if holding.is_asked(args):
+        holding.write(args)
+        return
     subject, reporter = make_subject(args)
     subject.load(load_view(args.file, args))
     subject.title = subject.title or args.file

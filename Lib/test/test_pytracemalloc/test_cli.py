@@ -182,7 +182,8 @@ class ReportTest(CommandCase):
 
 class OtherTest(CommandCase):
     def test_help_has_examples(self):
-        for name in ('run', 'report', 'diff', 'top', 'serve', 'completion'):
+        for name in ('run', 'report', 'diff', 'why', 'top', 'serve',
+                     'completion'):
             status, output, _ = self.call(name, '--help')
             self.assertEqual(status, 0)
             self.assertIn('examples:', output)

@@ -53,6 +53,17 @@ CASES = (
     ('report new --by type --cumulative', 2, 'no --cumulative; leave it out'),
     ('report new --by traceback --cumulative', 2, 'no --cumulative; leave'),
     ('report new --top 0', 2, 'must be a positive integer .*report --help'),
+    ('why new app.py:4', 1, 'new: the snapshot has no references: record'),
+    ('why text app.py:4', 1, 'text: not a whole snapshot: .*; copy'),
+    ('why new 0xyz', 2, "bad address '0xyz': give hex digits, as 0x7f00"),
+    ('why new app.py:', 2, "bad filter 'app.py:': give FILENAME"),
+    ('why new list --most 0', 2, 'must be a positive integer .*why --help'),
+    ('why new', 2, r'required: SITE\|TYPE\|ADDRESS .*why --help'),
+    ('report new --by holder', 1, 'new: the snapshot has no references'),
+    ('report new --by holder --format html', 2, 'is text or json, not html'),
+    ('report new --by holder -o text', 1, 'no references'),
+    ('report new --by domain --what retained', 2, 'is known by line, file'),
+    ('diff old new --by holder', 2, "unknown key 'holder'; choose one of"),
     ('report bare --by type', 1, 'bare: the snapshot has no traces'),
     ('completion tcsh', 2, "choose from '?bash'?, '?zsh'?, '?fish"),
     ('run -n 0 app.py', 2, '-n 0: give a number from 1 to 65535, or full'),
@@ -199,8 +210,8 @@ class BadInputTest(CommandCase):
 
     def test_every_command_is_here(self):
         tried = {line.split()[0] for line, _, _ in CASES if line}
-        self.assertEqual(tried, {'run', 'report', 'diff', 'top', 'serve',
-                                 'completion', 'analyse'})
+        self.assertEqual(tried, {'run', 'report', 'diff', 'why', 'top',
+                                 'serve', 'completion', 'analyse'})
 
     def test_force_overwrites(self):
         for line in ('report new -f -o text', 'diff old new -f -o text',

@@ -13,6 +13,7 @@ import unittest
 from pytracemalloc import cli
 from pytracemalloc.commands import COMMANDS
 from test.test_pytracemalloc.command_case import PROGRAM, CommandCase, command
+from test.test_pytracemalloc.test_cli_why import take
 
 # What is not ours, and the programs of the examples.
 FILES = {
@@ -82,6 +83,7 @@ class ExampleTest(CommandCase):
         for name in 'app', 'old', 'new', 'monday', 'friday':
             command('run', '-q', '-o', f'{name}.tracemalloc', 'app.py',
                     check=True)
+        take('held.tracemalloc', PROGRAM, 'app.py')
 
     def test_examples(self):
         with socket.create_server(('127.0.0.1', 0)) as probe:
@@ -102,6 +104,8 @@ class ExampleTest(CommandCase):
                                     'PYTRACEMALLOC_CONTROL=new.sock')
                 for old, new in replaced.items():
                     line = line.replace(old, new)
+                if re.search(r' why |--by holder|--what retained', line):
+                    line = line.replace('app.tracemalloc', 'held.tracemalloc')
                 if '-o app.tracemalloc' in line:
                     os.unlink('app.tracemalloc')      # it makes it again
                 with self.subTest(command=name, example=line):

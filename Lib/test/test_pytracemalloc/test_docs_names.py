@@ -51,6 +51,8 @@ def objects():
             tracemalloc.BaseFilter(True), tracemalloc.DisplayGarbage(),
             tracemalloc.DisplayTop(1), tracemalloc.DomainFilter(True, 1),
             tracemalloc.Filter(True, 'a'), tracemalloc.Frame(FRAMES[0]),
+            tracemalloc.Holder('a', 'b'), tracemalloc.Way('a', 1, 0, 1, []),
+            tracemalloc.Why((0, 0, 0, 0, 0, 0, 0, [], [])),
             tracemalloc.Snapshot((), 1),
             tracemalloc.Snapshot((), 1).call_tree(),
             tracemalloc.Statistic(None, 1, 1),
@@ -189,7 +191,7 @@ MISTAKES = {
         'Traceback.total_nframe is not described',
     ('tracemalloc.rst', '   .. method:: call_tree()', ''):
         'Snapshot.call_tree is not described',
-    ('tracemalloc.rst', ', all_frames=False', ''):
+    ('tracemalloc.rst', 'lineno=None, all_frames=False', 'lineno=None'):
         'Filter.all_frames is not described',
     ('tracemalloc.rst', 'take_snapshot(traces=True)', 'take_snapshot()'):
         'is take_snapshot(traces=True)',

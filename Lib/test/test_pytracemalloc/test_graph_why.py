@@ -35,7 +35,7 @@ class WordsTest(unittest.TestCase):
 
     def check(self, graph, expected, **question):
         why = graph.snapshot().why(**question)
-        self.assertEqual([str(path) for path in why.paths], expected)
+        self.assertEqual([str(way) for way in why.ways], expected)
         return why
 
     def one(self, name='Row', size=100):
@@ -85,7 +85,7 @@ class WordsTest(unittest.TestCase):
         for question in (dict(site='shop.py:27000'), dict(type='Trolley'),
                          dict(address=1)):
             why = snapshot.why(**question)
-            self.assertEqual((why.count, why.paths), (0, []))
+            self.assertEqual((why.count, why.ways), (0, []))
 
     def test_bad_questions(self):
         snapshot = catalogue(1).snapshot()
@@ -103,7 +103,7 @@ class WordsTest(unittest.TestCase):
         graph, row = self.one()
         rows = graph.add(SEQUENCE, row)
         graph.thread(graph.frame('main', 12, rows=rows))
-        self.check(graph, ['local rows of main (app.py:12)[0] -> Row (1)'],
+        self.check(graph, ['local rows[0] of main (app.py:12) -> Row (1)'],
                    type='Row')
 
     def test_closure(self):
@@ -188,7 +188,7 @@ class WordsTest(unittest.TestCase):
         why = self.check(graph, ['app.HEAD -> Node (1, 50,000 behind)'],
                          type='Node')
         self.assertEqual(why.retained, why.size)
-        tail, = graph.snapshot().why(address=nodes[-1].address).paths
+        tail, = graph.snapshot().why(address=nodes[-1].address).ways
         self.assertRegex(tail.text, r'^app\.HEAD(\.next)+ -> \.\.\.(\.next)+ '
                                     r'-> Node, and so on$')
         self.assertLess(len(tail.text), 600)

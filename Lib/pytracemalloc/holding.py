@@ -1,0 +1,213 @@
+"""Reports on who holds what: `report --by holder`, `--what retained`."""
+
+import contextlib
+import heapq
+import json
+import sys
+
+from pytracemalloc.errors import CommandError, UsageError
+from pytracemalloc.files import create, load_view, show_text
+from pytracemalloc.measures import KEYS, find_key, short_key
+from pytracemalloc.terminal import Progress, shorten, width_of
+from pytracemalloc.units import format_count
+from tracemalloc.places import name_place
+from tracemalloc.printable import printable
+from tracemalloc.sizes import format_size
+
+HOLDER = 'holder'
+RETAINED = 'retained'
+# The keys of Snapshot.retained(), on the command line.
+_KEYS = ('line', 'file', 'function', 'module', 'type', 'type+line')
+_TOP = 30                         # rows of the tree
+_FIGURES = 33                     # columns
+_NONE = 'the snapshot has no references'
+_RECORD = ('record them with `pytracemalloc run --references` or '
+           '`pytracemalloc snapshot PID --references`')
+
+
+@contextlib.contextmanager
+def looking(path):
+    """Ask a snapshot who holds what: it may not know."""
+    try:
+        with Progress('Looking for holders'):
+            yield
+    except ValueError as exc:
+        reason = str(exc)
+        if reason.startswith(_NONE):
+            reason = f'{_NONE}: {_RECORD}'
+        raise CommandError(f'{path}: {reason}') from None
+
+
+def is_asked(args):
+    return args.by == HOLDER or args.what == RETAINED
+
+
+def write(args):
+    """Write the report that the arguments of `report` ask for."""
+    _check(args)
+    snapshot = load_view(args.file, args).passing
+    with looking(args.file):
+        found = (snapshot.holders() if args.by == HOLDER else
+                 snapshot.retained(find_key(short_key(args.by))[0]))
+    if args.format == 'json':
+        text = _json(args, snapshot, found)
+    else:
+        width = None if args.output else width_of(sys.stdout)
+        lines = (_tree_lines if args.by == HOLDER else _table_lines)(
+            args, snapshot, found)
+        text = ''.join(f'{_fit(line, width)}\n'
+                       for line in map(printable, lines))
+    if args.output in (None, '-'):
+        show_text(text)
+        return
+    with create(args.output, args.force) as file:
+        file.write(text)
+
+
+def _fit(line, width):
+    """Shorten the names, not the figures."""
+    if width is None or not line.startswith(' '):
+        return line[:width]
+    figures = line[:_FIGURES]
+    return figures + shorten(line[_FIGURES:], max(1, width - len(figures)))
+
+
+def _check(args):
+    """Look at the options only."""
+    what = '--by holder' if args.by == HOLDER else '--what retained'
+    if args.format is None and str(args.output).endswith('.json'):
+        args.format = 'json'
+    if args.format not in (None, 'text', 'json'):
+        raise UsageError(f'{what} is text or json, not {args.format}')
+    if args.by == HOLDER and args.what not in ('size', RETAINED):
+        raise UsageError(f'--by holder shows what is retained; leave out '
+                         f'--what {args.what}')
+    if args.by != HOLDER and short_key(args.by) not in _KEYS:
+        raise UsageError(f'--what retained is known by '
+                         f'{", ".join(_KEYS)} and holder')
+    if args.cumulative:
+        raise UsageError(f'{what} has no --cumulative; leave it out')
+
+
+# --- Text
+
+
+def _heading(args, snapshot):
+    yield args.title or args.file
+    current, peak = snapshot.traced_memory
+    yield (f'Traced memory: {format_size(current)}, '
+           f'peak {format_size(peak)}')
+
+
+def _row(retained, size, count, name):
+    return (f'{retained:>9} {size:>10} {count:>10}  {name}').rstrip()
+
+
+def _tree_lines(args, snapshot, root):
+    yield from _heading(args, snapshot)
+    yield 'Holders by the memory that would go with them:'
+    yield _row('retained', 'size', 'count', '')
+    chosen = _choose(root, args.top or _TOP)
+    stack = [(root, 0)]
+    while stack:
+        holder, depth = stack.pop()
+        if depth:
+            yield _row(format_size(holder.retained), format_size(holder.size),
+                       format_count(holder.count),
+                       '  ' * (depth - 1) + str(holder))
+        stack += [(child, depth + 1) for child in reversed(holder.children)
+                  if id(child) in chosen]
+    yield _row(format_size(root.retained), '', '', 'total')
+
+
+def _choose(root, top):
+    """Return the ids of the holders that retain most, whose parents are
+    among them."""
+    chosen = set()
+    heap = [(-child.retained, index, child)
+            for index, child in enumerate(root.children)]
+    heapq.heapify(heap)
+    index = len(heap)
+    while heap and len(chosen) < top:
+        _, _, holder = heapq.heappop(heap)
+        chosen.add(id(holder))
+        for child in holder.children:
+            index += 1
+            heapq.heappush(heap, (-child.retained, index, child))
+    return chosen
+
+
+def _table_lines(args, snapshot, found):
+    yield from _heading(args, snapshot)
+    _, plural = find_key(short_key(args.by))
+    top = args.top or 10
+    yield f'Top {top} {plural} by what their objects retain:'
+    yield _row('retained', 'size', 'count', '')
+    for group in found[:top]:
+        yield _row(format_size(group.retained), format_size(group.size),
+                   format_count(group.count), _name(args.by, group.key))
+
+
+def _name(by, key):
+    if key is None:
+        return 'unknown'
+    by = short_key(by)
+    if by == 'line':
+        return name_place(key.filename, key.lineno, key.function)
+    if by == 'function':
+        filename, function, line = key
+        return name_place(filename, line, function)
+    if by == 'type+line':
+        kind, frame = key
+        return f'{kind}:{name_place(*frame) if frame else "unknown"}'
+    return str(key)
+
+
+# --- JSON
+
+
+def _json(args, snapshot, found):
+    document = {'format': 'pytracemalloc holders', 'version': 1,
+                'traced_memory': snapshot.traced_memory[0]}
+    if args.by == HOLDER:
+        document['holders'] = _flat(found)
+    else:
+        by = short_key(args.by)
+        document |= {'by': by, 'retained': [
+            _fields(by, group.key) | {'count': group.count,
+                                      'size': group.size,
+                                      'retained': group.retained}
+            for group in found]}
+    return json.dumps(document, indent=1) + '\n'
+
+
+def _flat(root):
+    """Return the tree as a list; each has the number of its parent."""
+    rows = []
+    stack = [(root, None)]
+    while stack:
+        holder, parent = stack.pop()
+        number = len(rows)
+        rows.append({
+            'parent': parent, 'name': holder.name, 'what': holder.what,
+            'type': holder.type, 'filename': holder.filename,
+            'lineno': holder.lineno, 'repeats': holder.repeats,
+            'count': holder.count, 'size': holder.size,
+            'retained': holder.retained})
+        stack += [(child, number) for child in reversed(holder.children)]
+    return rows
+
+
+def _fields(by, key):
+    if by == 'line':
+        return dict(zip(('filename', 'lineno', 'function'),
+                        (key.filename, key.lineno, key.function)
+                        if key else (None,) * 3))
+    if by == 'function':
+        return dict(zip(('filename', 'function', 'first_lineno'),
+                        key or (None,) * 3))
+    if by == 'type+line':
+        kind, frame = key
+        return {'type': kind} | dict(zip(('filename', 'lineno'),
+                                         frame or (None, None)))
+    return {by: key}

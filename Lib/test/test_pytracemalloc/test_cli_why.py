@@ -1,0 +1,231 @@
+"""pytracemalloc why, report --by holder and --what retained."""
+
+import json
+import os
+import sys
+import time
+import tracemalloc
+import types
+import unittest
+
+from _tracemalloc import _take_snapshot
+from _tracemalloc_snapshot import _adopt
+from test.test_pytracemalloc.command_case import CommandCase
+from test.test_pytracemalloc.helpers import Tracing
+
+SHOP = '''\
+class Catalogue:
+    def __init__(self):
+        self.listeners = []
+
+CATALOGUE = Catalogue()
+
+class Basket:
+    def __init__(self):
+        self.items = [None] * 300
+        CATALOGUE.listeners.append(self.refresh)
+
+    def refresh(self):
+        pass
+
+def fill(count):
+    for number in range(count):
+        Basket()
+
+fill(1000)
+'''
+WAY = ('    shop.CATALOGUE.listeners[...] -> bound method Basket.refresh -> '
+       'shop.Basket (1,000)')
+
+
+def take(path, program=SHOP, filename='/srv/shop.py', references=1):
+    """Write a snapshot with a module `shop` that has run."""
+    with Tracing(5):
+        shop = types.ModuleType('shop')
+        sys.modules['shop'] = shop
+        try:
+            exec(compile(program, filename, 'exec'), shop.__dict__)
+            tracemalloc.Snapshot(_adopt(*_take_snapshot(True, references)),
+                                 5).dump(path)
+        finally:
+            del sys.modules['shop']
+            shop.__dict__.clear()
+
+
+class WhyTest(CommandCase):
+    maxDiff = None
+
+    def setUp(self):
+        super().setUp()
+        take('shop.tracemalloc')
+
+    def test_line(self):
+        output = self.ok('why', 'shop.tracemalloc', 'shop.py:17')
+        first, second = output.splitlines()
+        self.assertRegex(first, r'^1,000 shop\.Basket \(\d+(\.\d)? KiB, with '
+                                r'what only they hold 2\.\d MiB\) are held '
+                                r'by:$')
+        self.assertEqual(second, WAY)
+        for what in '/srv/shop.py:17', '*/shop.py:17', 'Basket', 'shop.Basket':
+            with self.subTest(what):
+                self.assertEqual(self.ok('why', 'shop.tracemalloc', what),
+                                 output)
+
+    def test_all_frames(self):
+        output = self.ok('why', 'shop.tracemalloc', 'shop.py:19',
+                         '--all-frames', '--most', '1')
+        self.assertIn('list', output)
+        self.assertIn('1,000 shop.Basket', output)
+
+    def test_address(self):
+        document = json.loads(self.ok('why', 'shop.tracemalloc',
+                                      'shop.Catalogue', '--json'))
+        self.assertEqual(document['count'], 1)
+        snapshot = tracemalloc.Snapshot.load('shop.tracemalloc')
+        self.refused(1, 'no traced object is at 0x1$', 'why',
+                     'shop.tracemalloc', '0x1')
+        stat, = [stat for stat in snapshot.statistics('address')
+                 if stat.traceback[-1].lineno == 5]
+        self.assertIn('shop.CATALOGUE -> shop.Catalogue (1)',
+                      self.ok('why', 'shop.tracemalloc', f'{stat.key:#x}'))
+
+    def test_json(self):
+        document = json.loads(self.ok('why', 'shop.tracemalloc', 'Basket',
+                                      '--json'))
+        way, = document.pop('ways')
+        retained = document.pop('retained')
+        self.assertGreater(retained, 2_000_000)
+        size = document.pop('size')
+        self.assertEqual(document, {
+            'format': 'pytracemalloc why', 'version': 1, 'what': 'Basket',
+            'count': 1000, 'unreached': 0, 'blocks': 0, 'block_size': 0,
+            'shapes': 1, 'types': [{'type': 'shop.Basket', 'count': 1000,
+                                    'size': size}]})
+        self.assertEqual((way['count'], way['behind'], way['size']),
+                         (1000, 0, size))
+        self.assertEqual(f'    {way["text"]} (1,000)', WAY)
+        self.assertEqual(way['steps'][-1],
+                         {'name': '__self__', 'what': 'shop.Basket',
+                          'filename': '/srv/shop.py', 'lineno': 17})
+
+    def test_refused(self):
+        for status, pattern, *args in (
+                (1, 'nothing that lives was allocated at shop.py:2700$',
+                 'shop.py:2700'),
+                (1, "no object of a type 'Trolley' lives; give FILE:LINE",
+                 'Trolley'),
+                (2, "bad address '0xyz': give hex digits", '0xyz'),
+                (2, "bad filter 'shop.py:x'", 'shop.py:x'),
+                (2, 'must be a positive integer', 'Basket', '--most', '0')):
+            with self.subTest(args):
+                self.refused(status, pattern, 'why', 'shop.tracemalloc',
+                             *args)
+
+    def test_without_references(self):
+        take('plain.tracemalloc', references=0)
+        for args in (('why', 'plain.tracemalloc', 'Basket'),
+                     ('report', 'plain.tracemalloc', '--by', 'holder'),
+                     ('report', 'plain.tracemalloc', '--what', 'retained')):
+            with self.subTest(args):
+                self.refused(1, r'plain.tracemalloc: the snapshot has no '
+                                r'references: .*run --references', *args)
+
+    def test_foreign_text(self):
+        take('evil.tracemalloc',
+             SHOP + "Catalogue.__qualname__ = 'Catalogue\\x1b[2J'\n"
+                    "globals()['\\x1b[1m'] = [0] * 9999\n",
+             filename='/srv/\x1b]0;x\x07.py')
+        output = self.ok('why', 'evil.tracemalloc', '*:5')
+        output += self.ok('report', 'evil.tracemalloc', '--by', 'holder')
+        output += self.ok('report', 'evil.tracemalloc', '--what', 'retained')
+        self.assertNotIn('\x1b', output)
+        self.assertIn(r'\x1b', output)
+
+    def test_time(self):
+        # From file to text; the machine may be busy.
+        take('big.tracemalloc', SHOP.replace('1000', '40_000')
+             .replace('[None] * 300', '[{}, [], str(id(self))]'))
+        start = time.process_time()
+        output = self.ok('why', 'big.tracemalloc', 'Basket')
+        self.assertIn('40,000 shop.Basket', output)
+        self.assertLess(time.process_time() - start, 4)
+
+
+class ReportTest(CommandCase):
+    maxDiff = None
+
+    def setUp(self):
+        super().setUp()
+        take('shop.tracemalloc')
+
+    def test_tree(self):
+        lines = self.ok('report', 'shop.tracemalloc', '--by', 'holder',
+                        '--top', '6').splitlines()
+        self.assertEqual(lines[0], 'shop.tracemalloc')
+        self.assertEqual(lines[2],
+                         'Holders by the memory that would go with them:')
+        self.assertEqual([line[33:] for line in lines[4:-1]], [
+            'module shop',
+            '  .CATALOGUE: shop.Catalogue (/srv/shop.py:5)',
+            '    .listeners: list (/srv/shop.py:3)',
+            '      [...]: bound method Basket.refresh (/srv/shop.py:10)',
+            '        __self__: shop.Basket (/srv/shop.py:17)',
+            '          .items: list (/srv/shop.py:9)'])
+        self.assertRegex(lines[-1], r'^ *2\.\d MiB +total$')
+        self.assertRegex(lines[-2], r'^ +2\.\d MiB +2\.\d MiB +1,000  ')
+
+    def test_json(self):
+        document = json.loads(self.ok('report', 'shop.tracemalloc', '--by',
+                                      'holder', '--format', 'json'))
+        rows = document['holders']
+        self.assertEqual(rows[0]['what'], 'everything')
+        self.assertEqual(rows[1] | {'retained': 0, 'size': 0}, {
+            'parent': 0, 'name': '', 'what': 'module shop', 'type': 'module',
+            'filename': None, 'lineno': None, 'repeats': False, 'count': 1,
+            'size': 0, 'retained': 0})
+        for row in rows[1:]:
+            self.assertLessEqual(row['retained'],
+                                 rows[row['parent']]['retained'])
+
+    def test_retained(self):
+        for key, name in (('type', 'shop.Basket'), ('line', '/srv/shop.py:17'),
+                          ('file', '/srv/shop.py'), ('module', 'shop'),
+                          ('function', '/srv/shop.py:15 in fill'),
+                          ('type+line', 'shop.Basket:/srv/shop.py:17')):
+            with self.subTest(key):
+                output = self.ok('report', 'shop.tracemalloc', '--by', key,
+                                 '--what', 'retained', '--top', '50')
+                line, = [line for line in output.splitlines()[4:]
+                         if line[33:].split(' in fill')[0] ==
+                         name.split(' in fill')[0]]
+                self.assertRegex(line, r'^ +2\.\d MiB ')
+                self.ok('report', 'shop.tracemalloc', '--by', key, '--what',
+                        'retained', '-o', 'out.json', '-f')
+                with open('out.json') as file:
+                    document = json.load(file)
+                self.assertEqual(document['by'], key)
+                self.assertGreater(document['retained'][0]['retained'],
+                                   2_000_000)
+
+    def test_refused(self):
+        for pattern, *args in (
+                ('--by holder is text or json, not html', '--by', 'holder',
+                 '--format', 'html'),
+                ('--by holder shows what is retained; leave out --what peak',
+                 '--by', 'holder', '--what', 'peak'),
+                ('--what retained is known by line, file', '--by', 'domain',
+                 '--what', 'retained'),
+                ('has no --cumulative; leave it out', '--by', 'holder',
+                 '--cumulative')):
+            with self.subTest(args):
+                self.refused(2, pattern, 'report', 'shop.tracemalloc', *args)
+        self.assertEqual(os.listdir(), ['shop.tracemalloc'])
+
+    def test_filters(self):
+        output = self.ok('report', 'shop.tracemalloc', '--by', 'holder',
+                         '--exclude', '*:9')
+        self.assertRegex(output.splitlines()[-1], r' KiB +total$')
+
+
+if __name__ == '__main__':
+    unittest.main()
