@@ -1,5 +1,6 @@
 """Who holds what: what Snapshot.retained(), holders() and why() return."""
 
+from array import array
 from collections import namedtuple
 
 from tracemalloc.filters import Filter, divide
@@ -170,17 +171,15 @@ def retained(traces, key_type):
     if key_type not in RETAINED_KEYS:
         raise ValueError("unknown key_type: %r: use one of %s"
                          % (key_type, ", ".join(RETAINED_KEYS)))
-    numbers = names = None
-    if key_type == 'module':
-        names, numbers = _number_modules(traces)
-    found = [Retained(_key(key_type, Object(*row), names), count, size, held)
+    numbers = _number_modules(traces) if key_type == 'module' else None
+    found = [Retained(_key(key_type, Object(*row)), count, size, held)
              for row, count, size, held in traces._retained(
                  'filename' if key_type == 'module' else key_type, numbers)]
     return sorted(found, key=lambda group: (-group.retained, -group.size,
                                             str(group.key)))
 
 
-def _key(key_type, made, names):
+def _key(key_type, made):
     frame = made.frame
     if key_type == 'type':
         return made.type or name_object(made)
@@ -198,16 +197,16 @@ def _key(key_type, made, names):
 
 
 def _number_modules(traces):
-    from array import array
-    names = {}
-    numbers = array('I', [
-        0 if name is None else names.setdefault(module_of(name), len(names))
-        for name in traces._filenames()])
-    return list(names), numbers.tobytes()
+    """Return a number for each file name, as bytes; of a module, the same."""
+    numbers = {}
+    return array('I', [
+        0 if name is None else numbers.setdefault(module_of(name),
+                                                  len(numbers))
+        for name in traces._filenames()]).tobytes()
 
 
 def holders(traces, least=None):
-    rows, (count, size, blocks, block_size) = traces._holders(least)
+    rows, (count, size, uncovered) = traces._holders(least)
     nodes = []
     for parent, step, row, module, repeats, *sums in rows:
         node = _make_holder(step, Object(*row), module, repeats, *sums)
@@ -219,11 +218,11 @@ def holders(traces, least=None):
         root.children.append(Holder(
             '', 'held by nobody, the cyclic collector will free it',
             count=count, size=size, retained=size))
-    if blocks:
-        root.children.append(Holder(
-            '', 'blocks of no known object', count=blocks, size=block_size,
-            retained=block_size))
-    root.retained += size + block_size
+    if uncovered:
+        nodes.append(_make_uncovered(uncovered))
+        root.children.append(nodes[-1])
+        root.retained += nodes[-1].retained
+    root.retained += size
     for node in nodes:
         node.children.sort(key=lambda child: -child.retained)
     return root
@@ -241,6 +240,18 @@ def _make_holder(step, made, module, repeats, count, size, held):
     return Holder(name_step(how, name), what, kind,
                   *(frame if frame else (None, None)), count, size, held,
                   bool(repeats))
+
+
+def _make_uncovered(rows):
+    """What is traced and of no object that is reached, by line."""
+    made = Holder('', 'blocks of no known object')
+    for frame, count, size in rows:
+        made.count += count
+        made.retained += size
+        made.children.append(Holder(
+            '', 'blocks', None, frame.filename, frame.lineno, count, size,
+            size))
+    return made
 
 
 def why(traces, site, type, address, most, all_frames):

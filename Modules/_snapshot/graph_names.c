@@ -2,9 +2,15 @@
 
    A name is a string of the snapshot.  The text of a str object is looked at
    only where a namespace, or a name of a shape, says that it is an identifier:
-   elsewhere the same object may be data of the program. */
+   elsewhere the same object may be data of the program.
+
+   What is looked for stands among the first: a file that somebody has made
+   must not have all objects look through one that is large. */
 
 #include "graph.h"
+
+#define MOST_NAMES 32             // of a shape
+#define MOST_KEYS 256             // of a namespace
 
 int
 _PySnapshot_HasText(const struct tracer_snapshot *s, uint32_t string,
@@ -111,7 +117,7 @@ _PySnapshot_Named(const struct snapshot_heap *heap, uint32_t object,
 {
     const struct snapshot_shape *shape = _PySnapshot_Shape(heap, object);
     const struct snapshot_object *o = &heap->g->objects[object];
-    for (uint32_t i = 0; i < shape->n; i++) {
+    for (uint32_t i = 0; i < shape->n && i < MOST_NAMES; i++) {
         if (_PySnapshot_HasText(heap->s, heap->g->names[shape->first + i],
                                 name))
         {
@@ -179,6 +185,9 @@ look_up(const struct snapshot_heap *heap, uint32_t dict, const char *name)
     const uint32_t *references = _PySnapshot_References(heap, dict, &n);
     if (shape->kind != SNAPSHOT_NAMESPACE) {
         return 0;
+    }
+    if (n > shape->n + 2 * MOST_KEYS) {
+        n = shape->n + 2 * MOST_KEYS;
     }
     for (uint32_t i = shape->n; i + 1 < n; i += 2) {
         uint32_t text = heap->g->objects[references[i]].text;

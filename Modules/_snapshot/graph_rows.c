@@ -340,7 +340,7 @@ holder_row(TracesObject *self, const struct snapshot_holder *holder,
            const uint32_t *rows)
 {
     return Py_BuildValue(
-        "lNNNpKKK",
+        "lNNNiKKK",
         holder->parent == SNAPSHOT_NONE ? -1L : (long)rows[holder->parent],
         _PyTracemalloc_GraphStep(self, holder->step),
         _PyTracemalloc_GraphObject(self, holder->object),
@@ -375,28 +375,66 @@ holder_rows(TracesObject *self, const struct snapshot_holders *found,
     return list;
 }
 
-/* (count, size) of what the root does not reach, and of traced blocks that are
-   no object's. */
+/* Traced blocks that are no object's, by line: a list of (FrameInfo, count,
+   size). */
 static PyObject *
-rest_row(const struct snapshot_heap *heap)
+uncovered_rows(TracesObject *self)
 {
-    uint64_t count = 0, size = 0, nblocks = 0, bytes = 0;
+    const struct snapshot_heap *heap = self->heap;
+    const struct tracer_snapshot *s = heap->s;
+    SNAPSHOT_AUTO uint32_t *sites = _PySnapshot_Array(s->nnodes,
+                                                      sizeof(*sites));
+    uint32_t n = 0;
+    if (sites == NULL
+        || _PySnapshot_Label(s, SNAPSHOT_BY_LINENO, sites, &n) < 0)
+    {
+        return PyErr_NoMemory();
+    }
+    SNAPSHOT_AUTO struct snapshot_retained *sums =
+        _PySnapshot_Zeroed(n, sizeof(*sums));
+    if (sums == NULL) {
+        return PyErr_NoMemory();
+    }
+    for (uint64_t i = 0; i < s->nblocks; i++) {
+        if (!heap->covered[i]) {
+            uint32_t node = s->blocks[i].node;
+            struct snapshot_retained *sum = &sums[sites[node]];
+            sum->object = s->nodes[node].location;
+            sum->count++;
+            sum->size += s->blocks[i].size;
+        }
+    }
+    PyObject *list = PyList_New(0);
+    for (uint32_t i = 0; list != NULL && i < n; i++) {
+        if (sums[i].count == 0) {
+            continue;
+        }
+        PyObject *row = Py_BuildValue(
+            "NKK", _PyTracemalloc_GetFrame(self, sums[i].object),
+            (unsigned long long)sums[i].count,
+            (unsigned long long)sums[i].size);
+        if (row == NULL || PyList_Append(list, row) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(row);
+    }
+    return list;
+}
+
+/* (count, size) of what the root does not reach, and blocks of no object. */
+static PyObject *
+rest_row(TracesObject *self)
+{
+    const struct snapshot_heap *heap = self->heap;
+    uint64_t count = 0, size = 0;
     for (uint32_t i = 1; i < heap->g->nobjects; i++) {
         if (heap->dominators[i] == SNAPSHOT_NONE && heap->sizes[i] != 0) {
             count++;
             size += heap->sizes[i];
         }
     }
-    for (uint64_t i = 0; i < heap->s->nblocks; i++) {
-        if (!heap->covered[i]) {
-            nblocks++;
-            bytes += heap->s->blocks[i].size;
-        }
-    }
-    return Py_BuildValue("KKKK", (unsigned long long)count,
-                         (unsigned long long)size,
-                         (unsigned long long)nblocks,
-                         (unsigned long long)bytes);
+    return Py_BuildValue("KKN", (unsigned long long)count,
+                         (unsigned long long)size, uncovered_rows(self));
 }
 
 /* _holders(least): (rows, rest).  A row: (row of the parent or -1, step,
@@ -425,5 +463,5 @@ _PyTracemalloc_Holders(TracesObject *self, PyObject *least)
     }
     PyObject *rows = holder_rows(self, &found, bytes);
     _PySnapshot_Release(found.holders);
-    return rows == NULL ? NULL : Py_BuildValue("NN", rows, rest_row(heap));
+    return rows == NULL ? NULL : Py_BuildValue("NN", rows, rest_row(self));
 }

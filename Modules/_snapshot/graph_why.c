@@ -264,7 +264,7 @@ way_rows(TracesObject *self, const struct snapshot_ways *ways, uint32_t most)
     for (uint32_t i = 0; list != NULL && i < n; i++) {
         const struct snapshot_way *way = &ways->ways[i];
         PyObject *row = Py_BuildValue(
-            "KKKpN", (unsigned long long)way->count,
+            "KKKiN", (unsigned long long)way->count,
             (unsigned long long)way->behind, (unsigned long long)way->size,
             (int)way->repeats, path_rows(self, ways, way->object));
         if (row == NULL) {

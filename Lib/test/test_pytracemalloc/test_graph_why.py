@@ -278,11 +278,16 @@ class HoldersTest(unittest.TestCase):
 
     def test_nobodys(self):
         graph = Graph()
-        graph.block(500)
+        graph.block(400)
+        graph.block(100, SITE)
         row = graph.add(PLAIN, size=30)
         row.references.append(row)
         root = graph.snapshot().holders()
-        self.assertEqual([(str(child), child.size) for child
+        self.assertEqual([(str(child), child.retained) for child
+                          in root.children[0].children],
+                         [('blocks (app.py:1)', 400),
+                          ('blocks (shop.py:26)', 100)])
+        self.assertEqual([(str(child), child.retained) for child
                           in root.children],
                          [('blocks of no known object', 500),
                           ('held by nobody, the cyclic collector will free '
