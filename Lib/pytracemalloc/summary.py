@@ -47,9 +47,13 @@ def make_short(snapshot, count, output):
     suspects.  Each names the process, as others write at the same time."""
     name = f'pytracemalloc: process {snapshot.pid}'
     figures = f'{name}: {_figures(snapshot)}'
-    return [f'{figures}; {output}' if output else figures] + [
-        f'{name}: suspected leak: {suspects.name_suspect(suspect)}'
-        for suspect in suspects.find(snapshot)[:count]]
+    lines = [f'{figures}; {output}' if output else figures]
+    for suspect in suspects.find(snapshot)[:count]:
+        lines.append(f'{name}: suspected leak: '
+                     f'{suspects.name_suspect(suspect)}')
+        if holder := suspects.name_holder(suspect, snapshot):
+            lines[-1] += f', held by {holder}'
+    return lines
 
 
 def _find_cycles(snapshot):

@@ -17,6 +17,7 @@ temporary blocks have no trend.
 """
 
 import math
+import re
 import time
 from bisect import bisect_left, bisect_right
 from collections import Counter, namedtuple
@@ -37,6 +38,7 @@ _LEAST_GROWTH = 4096              # bytes
 _GOES_ON = 0.25
 _COMES_BACK = 0.5
 _IMPORT = '<frozen importlib'
+_FIGURES = 23                     # columns
 
 _Moment = namedtuple('_Moment', 'time traced blocks bytes')
 _Growth = namedtuple('_Growth', 'grown intervals growing since until')
@@ -270,14 +272,19 @@ def lines(snapshot, count, width=None, earlier=None):
     *width*: columns of the terminal that they are for, None for no terminal.
     """
     found = find(snapshot, earlier)[:count]
-    return ['Suspected leaks:'] * bool(found) + [
-        _line(suspect, width) for suspect in found]
+    lines = ['Suspected leaks:'] * bool(found)
+    for suspect in found:
+        lines.append(_line(suspect, width))
+        if holder := name_holder(suspect, snapshot):
+            holder = f'{" " * _FIGURES}held by {holder}'
+            lines.append(holder[:width])
+    return lines
 
 
 def _line(suspect, width):
     size = suspect.size or suspect.growth.grown
     count = format_count(suspect.count) if suspect.count else '-'
-    figures = f'{format_size(size):>10} {count:>10}  '
+    figures = f'{format_size(size):>10} {count:>10}'.ljust(_FIGURES)
     where = name_suspect(suspect)
     if width is not None:
         where = shorten(where, max(1, width - len(figures)))
@@ -290,3 +297,14 @@ def name_suspect(suspect):
     if suspect.caller:
         where += f' for {printable(name_place(*suspect.caller))}'
     return f'{where} ({suspect.explain()})'
+
+
+def name_holder(suspect, snapshot):
+    """Return the way that leads to most of what the line allocated, as a
+    text; '' if the snapshot has no references, or nobody holds it."""
+    if not snapshot.has_references:
+        return ''
+    filename, lineno, _ = suspect.place
+    pattern = re.sub(r'([*?[])', r'[\1]', filename)
+    ways = snapshot.why(site=(pattern, lineno), most=1).ways
+    return printable(str(ways[0])) if ways else ''

@@ -60,7 +60,8 @@ class Way:
 
     text: the way as a person would write it; count: objects that it leads to;
     behind: others that were asked about, and that these lead to; size: bytes
-    of all of them; steps: list of (name, what, filename, lineno), from the root.
+    of all of them; steps: list of (name, what, filename, lineno), from the
+    root.
     """
     __module__ = 'tracemalloc'
 

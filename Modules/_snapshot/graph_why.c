@@ -15,7 +15,8 @@ struct chosen {
 
 /* --- What is asked for */
 
-/* Of objects that own a block, or a buffer, of a line. */
+/* The objects of a line; if there are none, those that own what was allocated
+   there, as a list that grows. */
 static int
 mark_lines(const struct snapshot_heap *heap, const uint8_t *lines,
            int all_frames, struct chosen *chosen)
@@ -30,12 +31,14 @@ mark_lines(const struct snapshot_heap *heap, const uint8_t *lines,
         nodes[i] = lines[s->nodes[i].location]
                    || (all_frames && caller != SNAPSHOT_NONE && nodes[caller]);
     }
+    int found = 0;
     for (uint32_t i = 1; i < heap->g->nobjects; i++) {
         uint32_t block = heap->blocks[i];
         chosen->marked[i] = block != SNAPSHOT_NONE
                             && nodes[s->blocks[block].node];
+        found |= chosen->marked[i];
     }
-    for (uint64_t i = 0; i < heap->g->nbuffers; i++) {
+    for (uint64_t i = 0; !found && i < heap->g->nbuffers; i++) {
         uint32_t block = heap->buffer_blocks[i];
         if (block != SNAPSHOT_NONE && nodes[s->blocks[block].node]) {
             chosen->marked[heap->g->buffers[i].object] = 1;

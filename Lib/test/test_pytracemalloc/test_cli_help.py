@@ -13,7 +13,6 @@ import unittest
 from pytracemalloc import cli
 from pytracemalloc.commands import COMMANDS
 from test.test_pytracemalloc.command_case import PROGRAM, CommandCase, command
-from test.test_pytracemalloc.test_cli_why import take
 
 # What is not ours, and the programs of the examples.
 FILES = {
@@ -83,7 +82,8 @@ class ExampleTest(CommandCase):
         for name in 'app', 'old', 'new', 'monday', 'friday':
             command('run', '-q', '-o', f'{name}.tracemalloc', 'app.py',
                     check=True)
-        take('held.tracemalloc', PROGRAM, 'app.py')
+        command('run', '-q', '--references', '-o', 'held.tracemalloc',
+                'app.py', check=True)
 
     def test_examples(self):
         with socket.create_server(('127.0.0.1', 0)) as probe:

@@ -8,8 +8,6 @@ import tracemalloc
 import types
 import unittest
 
-from _tracemalloc import _take_snapshot
-from _tracemalloc_snapshot import _adopt
 from test.test_pytracemalloc.command_case import CommandCase
 from test.test_pytracemalloc.helpers import Tracing
 
@@ -38,15 +36,14 @@ WAY = ('    shop.CATALOGUE.listeners[...] -> bound method Basket.refresh -> '
        'shop.Basket (1,000)')
 
 
-def take(path, program=SHOP, filename='/srv/shop.py', references=1):
+def take(path, program=SHOP, filename='/srv/shop.py', references=True):
     """Write a snapshot with a module `shop` that has run."""
     with Tracing(5):
         shop = types.ModuleType('shop')
         sys.modules['shop'] = shop
         try:
             exec(compile(program, filename, 'exec'), shop.__dict__)
-            tracemalloc.Snapshot(_adopt(*_take_snapshot(True, references)),
-                                 5).dump(path)
+            tracemalloc.take_snapshot(references=references).dump(path)
         finally:
             del sys.modules['shop']
             shop.__dict__.clear()
@@ -122,7 +119,7 @@ class WhyTest(CommandCase):
                              *args)
 
     def test_without_references(self):
-        take('plain.tracemalloc', references=0)
+        take('plain.tracemalloc', references=False)
         for args in (('why', 'plain.tracemalloc', 'Basket'),
                      ('report', 'plain.tracemalloc', '--by', 'holder'),
                      ('report', 'plain.tracemalloc', '--what', 'retained')):

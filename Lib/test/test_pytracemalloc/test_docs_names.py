@@ -193,8 +193,8 @@ MISTAKES = {
         'Snapshot.call_tree is not described',
     ('tracemalloc.rst', 'lineno=None, all_frames=False', 'lineno=None'):
         'Filter.all_frames is not described',
-    ('tracemalloc.rst', 'take_snapshot(traces=True)', 'take_snapshot()'):
-        'is take_snapshot(traces=True)',
+    ('tracemalloc.rst', 'take_snapshot(traces=True,', 'take_snapshot('):
+        'is take_snapshot(traces=True,',
     ('tracemalloc.rst', 'max_occupancy=0.1', 'max_occupancy=0.2'):
         'is pinned_arenas(max_occupancy=0.1)',
     ('tracemalloc.rst', 'start(nframe=1, /)', 'start(nframe=1)'):

@@ -7,12 +7,11 @@ import tracemalloc
 import types
 import unittest
 
-from _tracemalloc import _take_snapshot
-from _tracemalloc_snapshot import _adopt
+from pytracemalloc import suspects
 
 
 def take():
-    return tracemalloc.Snapshot(_adopt(*_take_snapshot(True, True)), 1)
+    return tracemalloc.take_snapshot(references=True)
 
 
 class ProgramCase(unittest.TestCase):
@@ -165,6 +164,14 @@ class WordsTest(ProgramCase):
             ''', 'app.local (threading.local) -> dict[...][...][...] -> '
             'app.Row (20)')
 
+    def test_key(self):
+        self.check('''
+            import tracemalloc
+            cache = {f'k{n}': n for n in range(20)}
+            cache['k7'] = Row()
+            snapshot = tracemalloc.take_snapshot(references=True, keys=True)
+            ''', "app.cache['k7'] -> app.Row (1)")
+
     def test_context_variable(self):
         self.check('''
             import contextvars
@@ -264,6 +271,28 @@ class WordsTest(ProgramCase):
             for n in range(1000):
                 head = Node(head)
             ''', 'app.head -> app.Node (1, 999 behind)', type='app.Node')
+
+
+class SuspectTest(ProgramCase):
+    def test_suspects_say_their_holder(self):
+        app = self.run_program('''
+            class Row:
+                pass
+            kept = []
+            def work(n):
+                for i in range(20_000):
+                    kept.append(Row())
+            for n in range(10):
+                work(n)
+            ''')
+        lines = suspects.lines(take(), 9)
+        place, = [number for number, line in enumerate(lines)
+                  if 'app.py:7' in line]
+        self.assertRegex(lines[place + 1], r'^ +held by app\.kept\[\.\.\.\] -> '
+                                           r'app\.Row \(200,000\)$')
+        self.assertLessEqual(len(suspects.lines(take(), 9, 60)[place + 1]),
+                             60)
+        self.assertTrue(app['kept'])
 
 
 class FreedTest(ProgramCase):
