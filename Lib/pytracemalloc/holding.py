@@ -1,8 +1,10 @@
-"""Reports on who holds what: `report --by holder`, `--what retained`."""
+"""Reports on who holds what: `report` and `diff --by holder`, `--what
+retained`."""
 
 import contextlib
 import heapq
 import json
+import os.path
 import sys
 
 from pytracemalloc.errors import CommandError, UsageError
@@ -50,26 +52,32 @@ def write(args):
         found = (snapshot.holders() if args.by == HOLDER else
                  snapshot.retained(find_key(short_key(args.by))[0]))
     if args.format == 'json':
-        text = _json(args, snapshot, found)
+        _write_json(args, _document(args, snapshot, found))
     else:
-        width = None if args.output else width_of(sys.stdout)
-        lines = (_tree_lines if args.by == HOLDER else _table_lines)(
-            args, snapshot, found)
-        text = ''.join(f'{_fit(line, width)}\n'
-                       for line in map(printable, lines))
-    if args.output in (None, '-'):
-        show_text(text)
-        return
-    with create(args.output, args.force) as file:
-        file.write(text)
+        _write_lines(args, (_tree_lines if args.by == HOLDER else
+                            _table_lines)(args, snapshot, found))
 
 
-def _fit(line, width):
-    """Shorten the names, not the figures."""
-    if width is None or not line.startswith(' '):
-        return line[:width]
-    figures = line[:_FIGURES]
-    return figures + shorten(line[_FIGURES:], max(1, width - len(figures)))
+def write_difference(args):
+    """Write the report that the arguments of `diff` ask for."""
+    if args.by != HOLDER:
+        raise UsageError('what is retained by two snapshots is known by '
+                         'holder; add --by holder')
+    _check(args)
+    old, new = [load_view(path, args).passing
+                for path in (args.old, args.new)]
+    for path, snapshot in (args.old, old), (args.new, new):
+        if not snapshot.has_references:
+            raise CommandError(f'{path}: {_NONE}: {_RECORD}')
+    with looking(args.new):
+        root = new.compare_holders(old)
+    if args.format == 'json':
+        _write_json(args, {
+            'traced_memory': new.traced_memory[0],
+            'old_traced_memory': old.traced_memory[0],
+            'holders': _flat(root, 'retained_diff', 'count_diff')})
+    else:
+        _write_lines(args, _difference_lines(args, old, new, root))
 
 
 def _check(args):
@@ -89,56 +97,108 @@ def _check(args):
         raise UsageError(f'{what} has no --cumulative; leave it out')
 
 
+def _write_json(args, document):
+    document = {'format': 'pytracemalloc holders', 'version': 1} | document
+    _write(args, json.dumps(document, indent=1) + '\n')
+
+
+def _write_lines(args, lines):
+    width = None if args.output else width_of(sys.stdout)
+    _write(args, ''.join(f'{_fit(printable(line), width)}\n'
+                         for line in lines))
+
+
+def _write(args, text):
+    if args.output in (None, '-'):
+        show_text(text)
+        return
+    with create(args.output, args.force) as file:
+        file.write(text)
+
+
+def _fit(line, width):
+    """Shorten the names, not the figures."""
+    if width is None or not line.startswith(' '):
+        return line[:width]
+    figures = line[:_FIGURES]
+    return figures + shorten(line[_FIGURES:], max(1, width - len(figures)))
+
+
 # --- Text
 
 
-def _heading(args, snapshot):
-    yield args.title or args.file
+def _row(first, second, third, name):
+    return f'{first:>9} {second:>10} {third:>10}  {name}'.rstrip()
+
+
+def _heading(title, snapshot):
+    yield title
     current, peak = snapshot.traced_memory
     yield (f'Traced memory: {format_size(current)}, '
            f'peak {format_size(peak)}')
 
 
-def _row(retained, size, count, name):
-    return (f'{retained:>9} {size:>10} {count:>10}  {name}').rstrip()
-
-
 def _tree_lines(args, snapshot, root):
-    yield from _heading(args, snapshot)
+    yield from _heading(args.title or args.file, snapshot)
     yield 'Holders by the memory that would go with them:'
     yield _row('retained', 'size', 'count', '')
-    chosen = _choose(root, args.top or _TOP)
+    for holder, depth in _walk(root, _choose(root, args.top or _TOP,
+                                             'retained')):
+        yield _row(format_size(holder.retained), format_size(holder.size),
+                   format_count(holder.count),
+                   '  ' * (depth - 1) + str(holder))
+    yield _row(format_size(root.retained), '', '', 'total')
+
+
+def _difference_lines(args, old, new, root):
+    yield args.title or (f'{os.path.basename(args.new)} compared to '
+                         f'{os.path.basename(args.old)}')
+    before, current = old.traced_memory[0], new.traced_memory[0]
+    yield (f'Traced memory: {format_size(current)} '
+           f'({format_size(current - before, sign=True)})')
+    yield 'Holders by the change of the memory that would go with them:'
+    yield _row('change', 'retained', 'change', '')
+    for holder, depth in _walk(root, _choose(root, args.top or _TOP,
+                                             'retained_diff')):
+        yield _row(format_size(holder.retained_diff, sign=True),
+                   format_size(holder.retained),
+                   format_count(holder.count_diff, sign=True),
+                   '  ' * (depth - 1) + str(holder))
+    yield _row(format_size(root.retained_diff, sign=True),
+               format_size(root.retained), '', 'total')
+
+
+def _choose(root, top, attribute):
+    """Return the ids of the holders with the largest values, whose parents
+    are among them."""
+    chosen = set()
+    heap = []
+    parent = root
+    while len(chosen) < top:
+        for child in parent.children:
+            value = abs(getattr(child, attribute))
+            if value:
+                heapq.heappush(heap, (-value, id(child), child))
+        if not heap:
+            break
+        _, number, parent = heapq.heappop(heap)
+        chosen.add(number)
+    return chosen
+
+
+def _walk(root, chosen):
+    """Yield (holder, depth) of those that are chosen."""
     stack = [(root, 0)]
     while stack:
         holder, depth = stack.pop()
         if depth:
-            yield _row(format_size(holder.retained), format_size(holder.size),
-                       format_count(holder.count),
-                       '  ' * (depth - 1) + str(holder))
+            yield holder, depth
         stack += [(child, depth + 1) for child in reversed(holder.children)
                   if id(child) in chosen]
-    yield _row(format_size(root.retained), '', '', 'total')
-
-
-def _choose(root, top):
-    """Return the ids of the holders that retain most, whose parents are
-    among them."""
-    chosen = set()
-    heap = [(-child.retained, index, child)
-            for index, child in enumerate(root.children)]
-    heapq.heapify(heap)
-    index = len(heap)
-    while heap and len(chosen) < top:
-        _, _, holder = heapq.heappop(heap)
-        chosen.add(id(holder))
-        for child in holder.children:
-            index += 1
-            heapq.heappush(heap, (-child.retained, index, child))
-    return chosen
 
 
 def _table_lines(args, snapshot, found):
-    yield from _heading(args, snapshot)
+    yield from _heading(args.title or args.file, snapshot)
     _, plural = find_key(short_key(args.by))
     top = args.top or 10
     yield f'Top {top} {plural} by what their objects retain:'
@@ -166,22 +226,18 @@ def _name(by, key):
 # --- JSON
 
 
-def _json(args, snapshot, found):
-    document = {'format': 'pytracemalloc holders', 'version': 1,
-                'traced_memory': snapshot.traced_memory[0]}
+def _document(args, snapshot, found):
+    document = {'traced_memory': snapshot.traced_memory[0]}
     if args.by == HOLDER:
-        document['holders'] = _flat(found)
-    else:
-        by = short_key(args.by)
-        document |= {'by': by, 'retained': [
-            _fields(by, group.key) | {'count': group.count,
-                                      'size': group.size,
-                                      'retained': group.retained}
-            for group in found]}
-    return json.dumps(document, indent=1) + '\n'
+        return document | {'holders': _flat(found)}
+    by = short_key(args.by)
+    return document | {'by': by, 'retained': [
+        _fields(by, group.key) | {'count': group.count, 'size': group.size,
+                                  'retained': group.retained}
+        for group in found]}
 
 
-def _flat(root):
+def _flat(root, *more):
     """Return the tree as a list; each has the number of its parent."""
     rows = []
     stack = [(root, None)]
@@ -193,7 +249,8 @@ def _flat(root):
             'type': holder.type, 'filename': holder.filename,
             'lineno': holder.lineno, 'repeats': holder.repeats,
             'count': holder.count, 'size': holder.size,
-            'retained': holder.retained})
+            'retained': holder.retained}
+            | {name: getattr(holder, name) for name in more})
         stack += [(child, number) for child in reversed(holder.children)]
     return rows
 

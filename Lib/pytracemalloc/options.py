@@ -11,9 +11,8 @@ from pytracemalloc.reporters import FORMATS, Subject, find_reporter
 from pytracemalloc.terminal import width_of
 
 
-def add_report_options(parser, holders=False):
-    """*holders*: of a report that may be on who holds what."""
-    keys = (*KEYS, 'holder') if holders else KEYS
+def add_report_options(parser):
+    keys = *KEYS, 'holder'
     parser.add_argument('--by', metavar='KEY', default='line',
                         help=f'group by {", ".join(keys)} (default: line)')
     parser.add_argument('--format', metavar='FORMAT',
@@ -22,9 +21,8 @@ def add_report_options(parser, holders=False):
     parser.add_argument('--what', metavar='VALUE', default='size',
                         help='size or count of live blocks, peak, total '
                              '(ever allocated) or garbage (freed by the '
-                             'cyclic collector)'
-                             + ', or retained (would be freed with them)'
-                             * holders + ' (default: size)')
+                             'cyclic collector); with some keys, retained '
+                             '(would be freed with them) (default: size)')
     parser.add_argument('--top', metavar='N', type=positive,
                         help='number of rows of the text (default: 10)')
     parser.add_argument('--cumulative', action='store_true',

@@ -26,6 +26,8 @@ class Holder:
     of what belongs to them; retained: bytes that would go with them;
     repeats: they hold others of their kind, which are counted here;
     children: list of Holder, the one that retains most first.
+
+    count_diff, retained_diff: of compare_holders(), what changed.
     """
     __module__ = 'tracemalloc'
 
@@ -40,6 +42,7 @@ class Holder:
         self.size = size
         self.retained = retained
         self.repeats = repeats
+        self.count_diff = self.retained_diff = 0
         self.children = []
 
     def __repr__(self):
@@ -241,6 +244,45 @@ def _make_holder(step, made, module, repeats, count, size, held):
     return Holder(name_step(how, name), what, kind,
                   *(frame if frame else (None, None)), count, size, held,
                   bool(repeats))
+
+
+def compare_holders(old, new):
+    """Compare with an older tree: what is held in the same way, and is of the
+    same type and line, is the same.  Return a tree, the largest change first;
+    what has gone retains nothing."""
+    root = _make_difference(old, new)
+    stack = [(old, new, root)]
+    while stack:
+        before, after, made = stack.pop()
+        olds = _by_name(before)
+        for name, child in _by_name(after).items():
+            made.children.append(_make_difference(olds.get(name), child))
+            stack.append((olds.pop(name, None), child, made.children[-1]))
+        for child in olds.values():
+            made.children.append(_make_difference(child, None))
+            stack.append((child, None, made.children[-1]))
+        made.children.sort(key=lambda child: -abs(child.retained_diff))
+    return root
+
+
+def _by_name(holder):
+    return {} if holder is None else {
+        (child.name, child.type or child.what, child.filename, child.lineno):
+        child for child in holder.children}
+
+
+def _make_difference(old, new):
+    known = new or old
+    made = Holder(known.name, known.what, known.type, known.filename,
+                  known.lineno, repeats=known.repeats)
+    for holder, sign in (new, 1), (old, -1):
+        if holder is not None:
+            made.count_diff += sign * holder.count
+            made.retained_diff += sign * holder.retained
+    if new is not None:
+        made.count, made.size = new.count, new.size
+        made.retained = new.retained
+    return made
 
 
 def _make_uncovered(rows):

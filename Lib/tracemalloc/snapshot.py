@@ -397,6 +397,19 @@ class Snapshot(LegacyMethods):
         return load_holders().holders(self.traces._traces, least)
 
     @_hidden
+    def compare_holders(self, old_snapshot, least=None):
+        """Compare the tree of holders with that of an older snapshot; return
+        a Holder, whose children have the largest change first.
+
+        *least*: leave out what retains fewer bytes; None: less than a hundred
+        thousandth of all.
+        """
+        if least is None:
+            least = self.traced_memory[0] // 100_000 + 1
+        return load_holders().compare_holders(old_snapshot.holders(least),
+                                              self.holders(least))
+
+    @_hidden
     def why(self, *, site=None, type=None, address=None, most=3,
             all_frames=False):
         """Say why objects live; return a Why.

@@ -2,6 +2,7 @@
 
 import os.path
 
+from pytracemalloc import holding
 from pytracemalloc.errors import CommandError
 from pytracemalloc.files import load_view, write_report
 from pytracemalloc.options import add_report_options, make_subject
@@ -15,6 +16,7 @@ EPILOG = """\
 examples:
   %(prog)s monday.tracemalloc friday.tracemalloc
   %(prog)s old.tracemalloc new.tracemalloc --by type
+  %(prog)s old.tracemalloc new.tracemalloc --by holder
   %(prog)s old.tracemalloc new.tracemalloc --what total --include '*/shop/*'
   %(prog)s old.tracemalloc new.tracemalloc -o grown.html
   %(prog)s old.tracemalloc new.tracemalloc --format flamegraph
@@ -29,6 +31,9 @@ def add_arguments(parser):
 
 
 def run(args):
+    if holding.is_asked(args):
+        holding.write_difference(args)
+        return
     subject, reporter = make_subject(args)
     subject.load(load_view(args.new, args), load_view(args.old, args))
     limits = subject.old.traceback_limit, subject.new.traceback_limit

@@ -27,7 +27,7 @@ def add_arguments(parser):
     parser.add_argument('file', metavar='FILE',
                         help='a snapshot, of `pytracemalloc run` or of '
                              'Snapshot.dump(); pickles of stock Python too')
-    add_report_options(parser, holders=True)
+    add_report_options(parser)
 
 
 def run(args):

@@ -105,7 +105,8 @@ class ExampleTest(CommandCase):
                 for old, new in replaced.items():
                     line = line.replace(old, new)
                 if re.search(r' why |--by holder|--what retained', line):
-                    line = line.replace('app.tracemalloc', 'held.tracemalloc')
+                    line = re.sub(r'(app|old|new)\.tracemalloc',
+                                  'held.tracemalloc', line)
                 if '-o app.tracemalloc' in line:
                     os.unlink('app.tracemalloc')      # it makes it again
                 with self.subTest(command=name, example=line):

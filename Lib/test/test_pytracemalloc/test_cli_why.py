@@ -218,6 +218,36 @@ class ReportTest(CommandCase):
                 self.refused(2, pattern, 'report', 'shop.tracemalloc', *args)
         self.assertEqual(os.listdir(), ['shop.tracemalloc'])
 
+    def test_difference(self):
+        take('more.tracemalloc', SHOP.replace('1000', '1500').replace(
+            'CATALOGUE = Catalogue()', 'CATALOGUE = Catalogue(); OTHER = [0] * '
+            '9999'))
+        lines = self.ok('diff', 'shop.tracemalloc', 'more.tracemalloc',
+                        '--by', 'holder', '--top', '7').splitlines()
+        self.assertEqual(lines[0],
+                         'more.tracemalloc compared to shop.tracemalloc')
+        rows = [(line[22:32].strip(), line[33:]) for line in lines[4:-1]]
+        self.assertEqual(rows, [
+            ('+0', 'module shop'),
+            ('+0', '  .CATALOGUE: shop.Catalogue (/srv/shop.py:5)'),
+            ('+0', '    .listeners: list (/srv/shop.py:3)'),
+            ('+500', '      [...]: bound method Basket.refresh '
+                     '(/srv/shop.py:10)'),
+            ('+500', '        __self__: shop.Basket (/srv/shop.py:17)'),
+            ('+500', '          .items: list (/srv/shop.py:9)'),
+            ('+1', '  .OTHER: list (/srv/shop.py:5)')])
+        back = json.loads(self.ok('diff', 'more.tracemalloc',
+                                  'shop.tracemalloc', '--by', 'holder',
+                                  '--format', 'json'))['holders']
+        gone, = [row for row in back if row['name'] == '.OTHER']
+        self.assertEqual((gone['retained'], gone['count_diff']), (0, -1))
+        self.assertLess(gone['retained_diff'], -79_000)
+        for row in json.loads(self.ok(
+                'diff', 'shop.tracemalloc', 'shop.tracemalloc', '--by',
+                'holder', '--format', 'json'))['holders']:
+            self.assertEqual((row['retained_diff'], row['count_diff']),
+                             (0, 0))
+
     def test_filters(self):
         output = self.ok('report', 'shop.tracemalloc', '--by', 'holder',
                          '--exclude', '*:9')

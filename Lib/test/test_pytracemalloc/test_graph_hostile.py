@@ -35,6 +35,17 @@ def questions(snapshot):
             yield lambda name=name: snapshot.why(type=name, most=50)
 
 
+def rename(rng, shapes):
+    """Give shapes other names; no two are equal."""
+    renamed = []
+    for kind, names in shapes:
+        while (shape := (kind, tuple(rng.choice(NAMES) for _ in names))) in (
+                renamed):
+            kind = rng.randrange(heap_graphs.NKINDS)
+        renamed.append(shape)
+    return renamed
+
+
 class HostileTest(unittest.TestCase):
     def ask(self, snapshot, addresses=()):
         for ask in questions(snapshot):
@@ -56,26 +67,24 @@ class HostileTest(unittest.TestCase):
                 rng = random.Random(seed)
                 objects, shapes, buffers, keys = heap_graphs.random_graph(
                     rng, rng.randrange(5, 300))
-                shapes = [(kind, tuple(rng.choice(NAMES) for _ in names))
-                          for kind, names in shapes]
+                shapes = rename(rng, shapes)
                 snapshot = heap_graphs.make_snapshot(objects, shapes, buffers,
                                                      keys)
                 self.ask(snapshot, [address for address, *_ in objects[4:9]
                                     if address])
 
-    def test_real_addresses(self):
-        # The blocks of a snapshot, which are now of objects at random.
-        for seed in range(5):
+    def test_addresses_and_types_at_random(self):
+        # Of objects that have blocks, some of them the same.
+        for seed in range(20):
             with self.subTest(seed=seed):
                 rng = random.Random(seed)
-                objects, shapes, buffers, keys = heap_graphs.random_graph(
-                    rng, 200)
-                kept = [[] for _ in range(200)]
-                objects = [(id(kept[i]) if i >= heap_graphs.NFIXED else 0,
-                            *rest) for i, (_, *rest) in enumerate(objects)]
-                snapshot = heap_graphs.make_snapshot(objects, shapes, buffers,
-                                                     keys)
-                self.ask(snapshot)
+                graph = catalogue(10)
+                addresses = [made.address for made in graph.objects[4:]]
+                for made in graph.objects[4:]:
+                    made.address = rng.choice(addresses)
+                    made.type = rng.randrange(len(graph.objects))
+                rng.shuffle(graph.blocks)
+                self.ask(graph.snapshot(), addresses[:3])
 
     def test_types_with_a_large_dictionary(self):
         # Each would be looked through for the name of the module.
