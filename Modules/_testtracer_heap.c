@@ -88,7 +88,7 @@ heap_law(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
     PyTime_t start, end;
     _PyTracer_StopWorld();
     (void)PyTime_MonotonicRaw(&start);
-    int result = _PyTracer_CaptureHeap(&heap, 0);
+    int result = _PyTracer_CaptureHeap(&heap, 0, 0);
     (void)PyTime_MonotonicRaw(&end);
     if (result == 0) {
         result = look(&heap, &law);

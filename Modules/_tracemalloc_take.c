@@ -144,11 +144,27 @@ free_capsule(PyObject *capsule)
     }
 }
 
+static PyObject *
+no_snapshot(const struct tracer_totals *totals)
+{
+    if (totals->signal != 0) {
+        return PyErr_Format(PyExc_ChildProcessError,
+                            "the child that looks at the references was "
+                            "killed by signal %d", totals->signal);
+    }
+    if (totals->error != 0) {
+        return PyErr_Format(PyExc_OSError,
+                            "no child can be made that looks at the "
+                            "references: %s", strerror(totals->error));
+    }
+    return PyErr_NoMemory();
+}
+
 PyDoc_STRVAR(take_snapshot_doc,
 "_take_snapshot($module, blocks, references=0, /)\n--\n\n"
 "Take a snapshot: return (capsule, info), empty if tracing is off.\n\n"
-"Without blocks, only the sums of the call sites are taken.  references:\n"
-"1, with blocks: who refers to whom; 2: with the texts of all keys.");
+"Without blocks, only the sums of the call sites are taken.  references, with\n"
+"blocks: 1: who refers to whom; and 2: by which keys; and 4: a child looks.");
 
 static PyObject *
 take_snapshot(PyObject *Py_UNUSED(module), PyObject *const *args,
@@ -163,16 +179,10 @@ take_snapshot(PyObject *Py_UNUSED(module), PyObject *const *args,
     if (with_blocks < 0 || PyErr_Occurred()) {
         return NULL;
     }
-    if (references < TRACER_NO_REFERENCES
-        || references > TRACER_REFERENCES_AND_KEYS)
-    {
-        PyErr_SetString(PyExc_ValueError, "references must be 0, 1 or 2");
-        return NULL;
-    }
-    struct tracer_snapshot *s = _PyTracer_TakeSnapshot(
-        with_blocks, (enum tracer_references)references, &totals);
+    struct tracer_snapshot *s = _PyTracer_TakeSnapshot(with_blocks, references,
+                                                       &totals);
     if (s == NULL) {
-        return PyErr_NoMemory();
+        return no_snapshot(&totals);
     }
     PyObject *capsule = PyCapsule_New(s, SNAPSHOT_CAPSULE, free_capsule);
     if (capsule == NULL) {

@@ -16,18 +16,15 @@
 #include "pycore_tracer_heap.h"
 
 #define INITIAL_OBJECTS 65536
-#define INITIAL_REFERENCES 262144
-#define INITIAL_BUFFERS 16384
 
 /* --- Arrays */
 
 static int
-grow(struct tracer_heap *heap, void *array, uint64_t *size, uint64_t initial,
+grow(struct tracer_heap *heap, void *array, uint64_t *size, uint64_t wanted,
      size_t item)
 {
     void **p = array;
-    uint64_t wanted = *size == 0 ? initial : *size * 2;
-    void *grown = *p == NULL ? _PySnapshot_Room(wanted, item)
+    void *grown = *p == NULL ? _PyTracer_HeapArray(wanted, item)
                              : _PySnapshot_Resize(*p, wanted, item);
     if (grown == NULL) {
         heap->failed = 1;
@@ -45,8 +42,8 @@ add_object(struct tracer_heap *heap, uintptr_t address)
     /* One more, for the end. */
     if (g->nobjects + (uint64_t)1 >= heap->objects_size
         && (heap->objects_size >= SNAPSHOT_UNCOUNTED / 2
-            || grow(heap, &g->objects, &heap->objects_size, INITIAL_OBJECTS,
-                    sizeof(*g->objects)) < 0))
+            || grow(heap, &g->objects, &heap->objects_size,
+                    heap->objects_size * 2, sizeof(*g->objects)) < 0))
     {
         heap->failed = 1;
         return 0;
@@ -83,7 +80,7 @@ int
 _PyTracer_MoreReferences(struct tracer_heap *heap)
 {
     return grow(heap, &heap->graph->references, &heap->references_size,
-                INITIAL_REFERENCES, sizeof(*heap->graph->references));
+                heap->references_size * 2, sizeof(*heap->graph->references));
 }
 
 int
@@ -102,8 +99,8 @@ _PyTracer_HeapBuffer(struct tracer_heap *heap, const void *address,
     struct snapshot_graph *g = heap->graph;
     if (address == NULL || heap->failed
         || (g->nbuffers == heap->buffers_size
-            && grow(heap, &g->buffers, &heap->buffers_size, INITIAL_BUFFERS,
-                    sizeof(*g->buffers)) < 0))
+            && grow(heap, &g->buffers, &heap->buffers_size,
+                    heap->buffers_size * 2, sizeof(*g->buffers)) < 0))
     {
         return;
     }
@@ -177,13 +174,27 @@ walk_all(struct tracer_heap *heap)
     }
 }
 
+/* Room is made at once: to make it larger would be to copy what is there. */
+static int
+prepare(struct tracer_heap *heap, uint64_t blocks)
+{
+    uint64_t objects = Py_MAX(INITIAL_OBJECTS, blocks + blocks / 4);
+    heap->objects_size = heap->references_size = heap->buffers_size = 0;
+    return grow(heap, &heap->graph->objects, &heap->objects_size, objects,
+                sizeof(*heap->graph->objects)) < 0
+           || grow(heap, &heap->graph->references, &heap->references_size,
+                   4 * objects, sizeof(*heap->graph->references)) < 0
+           || grow(heap, &heap->graph->buffers, &heap->buffers_size,
+                   objects / 2, sizeof(*heap->graph->buffers)) < 0 ? -1 : 0;
+}
+
 int
-_PyTracer_CaptureHeap(struct tracer_heap *heap, int keys)
+_PyTracer_CaptureHeap(struct tracer_heap *heap, int keys, uint64_t blocks)
 {
     memset(heap, 0, sizeof(*heap));
-    heap->graph = _PySnapshot_Zeroed(1, sizeof(*heap->graph));
+    heap->graph = _PyTracer_HeapArray(1, sizeof(*heap->graph));
     if (heap->graph == NULL || _PyTracer_InitHeapIndex(&heap->index) < 0
-        || _PyTracer_InitHeapShapes(heap) < 0)
+        || _PyTracer_InitHeapShapes(heap) < 0 || prepare(heap, blocks) < 0)
     {
         return -1;
     }
@@ -220,7 +231,7 @@ static uint8_t *
 list_presizes(const struct tracer_snapshot *s,
               const struct tracer_types *types)
 {
-    uint8_t *presizes = _PySnapshot_Array(s->nclasses, 1);
+    uint8_t *presizes = _PyTracer_HeapArray(s->nclasses, 1);
     if (presizes != NULL) {
         memset(presizes, 0xff, s->nclasses);
         for (uint32_t i = 0; i < types->n; i++) {

@@ -28,7 +28,7 @@ grow(struct tracer_heap_index *index)
 {
     struct tracer_heap_index old = *index;
     size_t size = index->pages == NULL ? INITIAL_PAGES : (old.mask + 1) * 2;
-    index->pages = _PySnapshot_Zeroed(size, sizeof(*index->pages));
+    index->pages = _PyTracer_HeapArray(size, sizeof(*index->pages));
     if (index->pages == NULL) {
         index->pages = old.pages;
         return -1;
@@ -68,7 +68,7 @@ new_page(struct tracer_heap_index *index)
 {
     if (index->left == 0) {
         struct tracer_heap_page *chunk =
-            _PySnapshot_Zeroed(CHUNK, sizeof(*chunk));
+            _PyTracer_HeapArray(CHUNK, sizeof(*chunk));
         if (chunk == NULL) {
             return NULL;
         }

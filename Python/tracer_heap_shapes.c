@@ -131,8 +131,8 @@ static const struct {
 static int
 rehash(struct tracer_heap_shapes *shapes, uint32_t size)
 {
-    uint64_t *keys = _PySnapshot_Zeroed(size, sizeof(*keys));
-    uint32_t *numbers = _PySnapshot_Array(size, sizeof(*numbers));
+    uint64_t *keys = _PyTracer_HeapArray(size, sizeof(*keys));
+    uint32_t *numbers = _PyTracer_HeapArray(size, sizeof(*numbers));
     if (keys == NULL || numbers == NULL) {
         _PySnapshot_Release(keys);
         _PySnapshot_Release(numbers);
@@ -171,8 +171,9 @@ static int
 grow(void *array, uint32_t *size, size_t item)
 {
     void **p = array;
-    void *grown = *size > UINT32_MAX / 2 ? NULL
-        : _PySnapshot_Resize(*p, (uint64_t)*size * 2, item);
+    void *grown = *size > UINT32_MAX / 4 ? NULL
+        : _PySnapshot_Resize(*p, (uint64_t)*size * 2 + SNAPSHOT_LARGE / item,
+                             item);
     if (grown == NULL) {
         return -1;
     }
@@ -241,8 +242,8 @@ _PyTracer_InitHeapShapes(struct tracer_heap *heap)
     struct tracer_heap_shapes *shapes = &heap->shapes;
     shapes->size = INITIAL_SHAPES;
     shapes->names_size = INITIAL_NAMES;
-    shapes->list = _PySnapshot_Array(INITIAL_SHAPES, sizeof(*shapes->list));
-    shapes->names = _PySnapshot_Array(INITIAL_NAMES, sizeof(*shapes->names));
+    shapes->list = _PyTracer_HeapArray(INITIAL_SHAPES, sizeof(*shapes->list));
+    shapes->names = _PyTracer_HeapArray(INITIAL_NAMES, sizeof(*shapes->names));
     if (shapes->list == NULL || shapes->names == NULL
         || rehash(shapes, INITIAL_SHAPES * 4) < 0)
     {

@@ -123,7 +123,7 @@ static void
 copy_names(struct tracer_heap *heap)
 {
     struct snapshot_graph *g = heap->graph;
-    g->names = _PySnapshot_Array(heap->shapes.nnames, sizeof(*g->names));
+    g->names = _PyTracer_HeapArray(heap->shapes.nnames, sizeof(*g->names));
     if (g->names == NULL) {
         heap->failed = 1;
         return;

@@ -14,7 +14,7 @@
 #include "pycore_pystate.h"       // _PyInterpreterState_GET()
 #include "pycore_tracer_heap.h"
 
-#define INITIAL_VISITED 4096
+#define INITIAL_VISITED 16384     // more than comes from malloc()
 #define LOOKED_AT 64              // for a name, of what tp_traverse has told
 
 static inline void

@@ -45,8 +45,9 @@ struct copier {
     struct tracer_peaks_copy peaks;
     struct tracer_buffers buffers;
     struct tracer_mappings mappings;
-    enum tracer_references references;
+    int references;               // enum tracer_references
     struct tracer_heap heap;      // if references are asked for
+    struct tracer_heap_child child;
     uint64_t nothers;             // but for those of other domains
 };
 
@@ -405,11 +406,14 @@ copy_all(struct copier *c, int with_blocks, struct tracer_totals *totals)
 static int
 copy_heap(struct copier *c)
 {
-    if (c->references == TRACER_NO_REFERENCES || !c->s->has_blocks) {
+    if (!(c->references & TRACER_REFERENCES) || !c->s->has_blocks) {
         return 0;
     }
-    int keys = c->references == TRACER_REFERENCES_AND_KEYS;
-    if (_PyTracer_CaptureHeap(&c->heap, keys) < 0) {
+    int keys = c->references & TRACER_KEYS;
+    if (c->references & TRACER_IN_CHILD) {
+        return _PyTracer_ForkHeap(&c->child, keys, c->s, &c->types);
+    }
+    if (_PyTracer_CaptureHeap(&c->heap, keys, c->s->nblocks) < 0) {
         return -1;
     }
     _PyTracer_AddUnreached(&c->heap, c->s, &c->types);
@@ -491,10 +495,15 @@ take(struct copier *c, int with_blocks, struct tracer_totals *totals)
     if (result == 0) {
         result = finish(c, &totals->moments);
     }
+    if (c->child.pid > 0 && _PyTracer_JoinHeap(&c->child, &c->heap) < 0) {
+        result = -1;
+    }
     if (result == 0 && c->heap.graph != NULL) {
         result = _PyTracer_FinishHeap(&c->heap, c->s);
     }
     _PyTracer_FreeHeap(&c->heap);
+    totals->error = c->child.error;
+    totals->signal = c->child.signal;
     _PyTracer_FreePeaks(&c->peaks);
     _PyTracer_FreeRooms(&c->rooms);
     PyEval_RestoreThread(tstate);
@@ -502,7 +511,7 @@ take(struct copier *c, int with_blocks, struct tracer_totals *totals)
 }
 
 struct tracer_snapshot *
-_PyTracer_TakeSnapshot(int with_blocks, enum tracer_references references,
+_PyTracer_TakeSnapshot(int with_blocks, int references,
                        struct tracer_totals *totals)
 {
     struct copier c = {.s = _PySnapshot_New(), .references = references};

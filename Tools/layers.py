@@ -54,7 +54,7 @@ TRACER = {
     'taking snapshots':
         ('snapshot', 'take', 'take_tree', 'take_peaks', 'types', 'buffers',
          'rooms', 'mappings', 'graph', 'heap', 'heap_index', 'heap_shapes',
-         'heap_texts', 'heap_code', 'heap_walk', 'heap_roots'),
+         'heap_texts', 'heap_child', 'heap_code', 'heap_walk', 'heap_roots'),
 }
 # Modules that stand on all of it: each has a name and its files.
 MODULES = {

@@ -133,8 +133,20 @@ _PyTracer_Mark(_PyInterpreterFrame *frame, int mark)
 static inline PyObject *
 _PyTracer_CountedReference(_PyStackRef ref)
 {
-    return !PyStackRef_IsNullOrInt(ref) && PyStackRef_RefcountOnObject(ref)
-           ? PyStackRef_AsPyObjectBorrow(ref) : NULL;
+    if (PyStackRef_IsNullOrInt(ref)) {
+        return NULL;
+    }
+    PyObject *op = PyStackRef_AsPyObjectBorrow(ref);
+#  if defined(Py_GIL_DISABLED) && PY_VERSION_HEX < 0x030f0000
+    int counted = !PyStackRef_IsDeferred(ref);
+#  else
+    int counted = PyStackRef_RefcountOnObject(ref);
+#  endif
+#  ifdef Py_GIL_DISABLED
+    /* Objects that do not count such references are held all the same. */
+    counted |= _PyObject_HasDeferredRefcount(op);
+#  endif
+    return counted ? op : NULL;
 }
 #else
 static inline PyObject *

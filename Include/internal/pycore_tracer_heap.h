@@ -51,6 +51,14 @@ _PyTracer_HeapSlot(struct tracer_heap_index *index, uintptr_t address)
     return &index->last->numbers[address / 16 % TRACER_HEAP_SLOTS];
 }
 
+/* At least so many items, from the kernel: a child that shares no lock with
+   anybody must not call malloc(). */
+static inline void *
+_PyTracer_HeapArray(uint64_t n, size_t item)
+{
+    return _PySnapshot_Room(n + SNAPSHOT_LARGE / item, item);
+}
+
 /* --- tracer_heap.c */
 
 /* Before there are strings, names are addresses of texts. */
@@ -93,9 +101,10 @@ struct tracer_heap {
 };
 
 /* Capture the heap of the current interpreter; `keys`: with the texts of keys
-   of all dicts.  Makes no Python object and calls no code of the program.  0,
+   of all dicts; so many blocks are live, or 0: nobody knows.  Makes no Python object and calls no code of the program.  0,
    or -1: no memory.  GIL held, or the world stopped. */
-PyAPI_FUNC(int) _PyTracer_CaptureHeap(struct tracer_heap *heap, int keys);
+PyAPI_FUNC(int) _PyTracer_CaptureHeap(struct tracer_heap *heap, int keys,
+                                      uint64_t blocks);
 /* Add objects that only C code holds: those of a snapshot's blocks that are
    not in the graph.  At the same moment. */
 extern void _PyTracer_AddUnreached(struct tracer_heap *heap,
@@ -110,6 +119,20 @@ PyAPI_FUNC(void) _PyTracer_FreeHeap(struct tracer_heap *heap);
 extern uint32_t _PyTracer_NewHeapObject(struct tracer_heap *heap,
                                         const void *address);
 extern int _PyTracer_MoreReferences(struct tracer_heap *heap);
+
+/* --- tracer_heap_child.c: the same in a child, which has a copy */
+struct tracer_heap_child {
+    int pid, fd;
+    int error, signal;            // errno, or what has killed it, where it fails
+};
+/* At the moment; 0, or -1.  GIL held, or the world stopped. */
+extern int _PyTracer_ForkHeap(struct tracer_heap_child *child, int keys,
+                              const struct tracer_snapshot *s,
+                              const struct tracer_types *types);
+/* Wait for the child, and take over what it has captured, for FinishHeap(); 0,
+   or -1.  GIL not held. */
+extern int _PyTracer_JoinHeap(struct tracer_heap_child *child,
+                              struct tracer_heap *heap);
 
 /* The number of an object; one is made if it has none. */
 static inline uint32_t

@@ -23,19 +23,20 @@ struct tracer_totals {
     uint64_t parked[_PyTracer_NFREELISTS][2];     // blocks, bytes
     struct tracer_growth *growth; // or NULL; to be freed
     struct tracer_moments moments;
+    int error, signal;            // of a child that has failed, else 0
 };
 
-/* Who refers to whom; also by which keys. */
+/* Who refers to whom; also by which keys; looked at by a child. */
 enum tracer_references {
-    TRACER_NO_REFERENCES,
-    TRACER_REFERENCES,
-    TRACER_REFERENCES_AND_KEYS,
+    TRACER_REFERENCES = 1,
+    TRACER_KEYS = 2,
+    TRACER_IN_CHILD = 4,
 };
 
 /* GIL held, not locked; it is given back before and after the moment that the
    snapshot shows.  NULL without an exception: no memory. */
 extern struct tracer_snapshot *_PyTracer_TakeSnapshot(
-    int with_blocks, enum tracer_references references,
+    int with_blocks, int references,
     struct tracer_totals *totals);
 
 #ifdef __cplusplus

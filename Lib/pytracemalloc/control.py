@@ -314,7 +314,9 @@ def _snapshot(path='', traces=True, force=False, references=False,
     _check_absolute(path)
     if not force and os.path.lexists(path):
         raise FileExistsError(f'{path} exists')
-    snapshot = tracemalloc.take_snapshot(traces, references, keys)
+    # Where a child can look at the references, the program goes on.
+    pause = not (references and sys.platform == 'linux')
+    snapshot = tracemalloc.take_snapshot(traces, references, keys, pause)
     return {'path': path, 'size': _write(snapshot, path, force)}
 
 

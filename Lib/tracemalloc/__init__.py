@@ -134,13 +134,14 @@ def _get_traces(blocks=True, references=0):
 
 
 @_hidden
-def take_snapshot(traces=True, references=False, keys=False):
+def take_snapshot(traces=True, references=False, keys=False, pause=True):
     """Take a Snapshot of the memory blocks allocated by Python.
 
     With *traces* false it holds the sums of each call site, but no single
     blocks, and is taken in a time that does not depend on their number.
     *references*: also who refers to whom, of all objects; with *keys*, the
-    texts of the keys of all dictionaries, which may be data of the program.
+    texts of the keys of all dictionaries, which may be data of the program;
+    without *pause*, a child process looks at them, while the program goes on.
     """
     return Snapshot._take(traces, is_tracing, _get_traces,
-                          get_traceback_limit, references, keys)
+                          get_traceback_limit, references, keys, pause)

@@ -97,7 +97,7 @@ class Snapshot(LegacyMethods):
 
     @classmethod
     def _take(cls, traces, is_tracing, get_traces, get_traceback_limit,
-              references=False, keys=False):
+              references=False, keys=False, pause=True):
         """take_snapshot() of the functions that the caller sees, which the
         standard library's tests replace."""
         if not is_tracing():
@@ -105,12 +105,12 @@ class Snapshot(LegacyMethods):
                                "allocations to take a snapshot")
         if references and not traces:
             raise ValueError("references need traces: leave out traces=False")
-        if keys and not references:
-            raise ValueError("keys are told with references: add "
+        if (keys or not pause) and not references:
+            raise ValueError("keys and pause are about references: add "
                              "references=True")
         # Without an argument where none is needed, as stock does.
         if references:
-            taken = get_traces(True, 2 if keys else 1)
+            taken = get_traces(True, 1 | bool(keys) << 1 | (not pause) << 2)
         else:
             taken = get_traces() if traces else get_traces(False)
         snapshot = cls(taken, get_traceback_limit())

@@ -16,7 +16,8 @@ def get_traces(blocks=True, references=0):
     """Take a snapshot: return Traces, empty if tracing is off.
 
     Without *blocks*, only the sums of the call sites are taken.
-    *references*: 1, who refers to whom as well; 2, with texts of all keys.
+    *references*: 1, who refers to whom as well; and 2, with texts of all
+    keys; and 4, a child process looks at them.
     """
     return _adopt(*_take_snapshot(blocks, references))
 
