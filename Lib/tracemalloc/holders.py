@@ -266,9 +266,16 @@ def compare_holders(old, new):
 
 
 def _by_name(holder):
-    return {} if holder is None else {
-        (child.name, child.type or child.what, child.filename, child.lineno):
-        child for child in holder.children}
+    if holder is None:
+        return {}
+    names = {}
+    for child in holder.children:
+        kind = child.type
+        if kind in (None, 'module'):
+            # Its own name; the line that a frame is at changes.
+            kind = child.what.partition(' (')[0]
+        names[child.name, kind, child.filename, child.lineno] = child
+    return names
 
 
 def _make_difference(old, new):

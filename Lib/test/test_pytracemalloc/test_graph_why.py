@@ -294,6 +294,29 @@ class HoldersTest(unittest.TestCase):
                            'it', 30)])
         self.assertEqual(root.retained, 530)
 
+    def test_difference(self):
+        def make(count, line):
+            graph = Graph()
+            rows = [graph.add(PLAIN, size=100) for _ in range(count)]
+            local = [graph.add(PLAIN, size=50) for _ in range(count)]
+            graph.module('app', A=graph.add(SEQUENCE, *rows))
+            graph.module('shop', A=graph.add(PLAIN, size=70))
+            graph.thread(graph.frame('main', line,
+                                     b=graph.add(SEQUENCE, *local)))
+            return graph.snapshot()
+        root = make(30, 7).compare_holders(make(10, 5), least=1)
+        app = self.find(root, 'module app')
+        self.assertEqual((app.retained, app.retained_diff), (3000, 2000))
+        rows = self.find(app, '.A', '[...]')
+        self.assertEqual((rows.count, rows.count_diff), (30, 20))
+        self.assertEqual(self.find(root, 'module shop').retained_diff, 0)
+        # A frame is the same wherever it is.
+        rows = self.find(root, 'threads', 'thread', 'main', 'local b', '[...]')
+        self.assertEqual((rows.retained, rows.retained_diff), (1500, 1000))
+        self.assertEqual(root.retained_diff, 3000)
+        self.assertEqual([str(child) for child in root.children],
+                         ['module app', 'threads', 'module shop'])
+
     def test_closure(self):
         graph = Graph()
         row = graph.add(PLAIN, type=graph.cls('Row'), size=100)
