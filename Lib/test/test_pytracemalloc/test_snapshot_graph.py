@@ -86,6 +86,18 @@ class GraphCase(unittest.TestCase):
             file.write(image)
         return Snapshot.load(self.path)
 
+    def use(self, snapshot):
+        """Work out all that can be, of a graph that may make no sense."""
+        objects = get_graph(snapshot)[0]
+        str(snapshot.holders(0))
+        for address, _, _, _, text, _ in objects[-5:]:
+            str(snapshot.why(address=max(1, address)))
+            if text is not None:
+                str(snapshot.why(type=text))
+        str(snapshot.why(site='app.py:16'))
+        for key in 'type', 'lineno', 'type+lineno', 'module':
+            str(snapshot.retained(key))
+
     def small(self):
         return make_snapshot(SMALL, SHAPES, BUFFERS)
 
@@ -110,6 +122,7 @@ class FileTests(GraphCase):
             with self.subTest(seed):
                 rng = random.Random(seed)
                 self.check(*random_graph(rng, rng.randrange(NFIXED + 1, 300)))
+                self.use(Snapshot.load(self.path))
 
     def test_larger_than_the_buffer_of_the_writer(self):
         rng = random.Random(7)
@@ -217,6 +230,7 @@ class DamageTests(GraphCase):
                     snapshot.dump(self.path)
                     self.assertEqual(get_graph(Snapshot.load(self.path)),
                                      graph)
+                    self.use(snapshot)
                     outcomes[True] += 1
         self.assertGreater(min(outcomes.values()), 100)
 
