@@ -309,14 +309,17 @@ def _serve(path=''):
 
 
 def _snapshot(path='', traces=True, force=False, references=False,
-              keys=False):
+              keys=False, pause=False):
     """Write a snapshot to *path*, an absolute name."""
     _check_absolute(path)
     if not force and os.path.lexists(path):
         raise FileExistsError(f'{path} exists')
     # Where a child can look at the references, the program goes on.
-    pause = not (references and sys.platform == 'linux')
-    snapshot = tracemalloc.take_snapshot(traces, references, keys, pause)
+    pause = pause or not (references and sys.platform == 'linux')
+    try:
+        snapshot = tracemalloc.take_snapshot(traces, references, keys, pause)
+    except OSError as exc:
+        raise OSError(f'{exc}; add --pause, which needs no child') from None
     return {'path': path, 'size': _write(snapshot, path, force)}
 
 
@@ -387,7 +390,7 @@ COMMANDS = {
     'serve': (_serve, {'path': (str,)}),
     'snapshot': (_snapshot, {'path': (str,), 'traces': (bool,),
                              'force': (bool,), 'references': (bool,),
-                             'keys': (bool,)}),
+                             'keys': (bool,), 'pause': (bool,)}),
     'statistics': (_statistics, {'key': (str,), 'order': (str,),
                                  'limit': (int,), 'cumulative': (bool,),
                                  'include': (list,), 'unfold': (bool,),

@@ -31,20 +31,27 @@ def add_arguments(parser):
     parser.add_argument('-f', '--force', action='store_true',
                         help='overwrite FILE if it exists')
     add_kind(parser)
+    parser.add_argument('--pause', action='store_true',
+                        help='with --references: the program waits while '
+                             'they are recorded; else a forked child does it')
 
 
 def run(args):
-    kind_options(args)
+    kind = kind_options(args)
+    if args.pause:
+        if not args.references:
+            raise UsageError('--pause is for references; add --references')
+        kind['pause'] = True
     with reach(args.target, args.wait) as clients:
         each = clients.each()
         if args.output is not None and len(each) > 1:
             raise UsageError('-o is for one process; leave it out, and each '
                              'has a file')
         for client in each:
-            _take(client, args)
+            _take(client, args, kind)
 
 
-def _take(client, args):
+def _take(client, args, kind):
     status = client.ask('status')
     if not status['tracing']:
         raise CommandError(f'process {status["pid"]} is not traced; start it '
@@ -52,5 +59,5 @@ def _take(client, args):
     if args.output is not None and not client.root:
         check_absent(args.output, args.force)
     path, size = write_snapshot(client, status['pid'], args.output,
-                                args.force, **kind_options(args))
+                                args.force, **kind)
     print(f'Wrote {printable(path)}, {format_size(size)}')

@@ -148,7 +148,8 @@ class ServerTest(ControlCase):
             with self.assertRaisesRegex(CommandError, 'exists'):
                 client.ask('snapshot', path=target)
             for kind in ({}, {'references': True},
-                         {'references': True, 'keys': True}):
+                         {'references': True, 'keys': True},
+                         {'references': True, 'pause': True}):
                 client.ask('snapshot', path=target, force=True, **kind)
                 self.assertEqual(
                     tracemalloc.Snapshot.load(target).has_references,
@@ -159,6 +160,16 @@ class ServerTest(ControlCase):
                            references=True)
             with self.assertRaisesRegex(CommandError, 'absolute'):
                 client.ask('snapshot', path='a.tracemalloc')
+
+    def test_no_child(self):
+        target = os.path.join(self.directory, 'a.tracemalloc')
+        with Client(self.path) as client, mock.patch.object(
+                tracemalloc, 'take_snapshot',
+                side_effect=ChildProcessError('it was killed')):
+            with self.assertRaisesRegex(CommandError,
+                                        'it was killed; add --pause'):
+                client.ask('snapshot', path=target, references=True)
+        self.assertFalse(os.path.exists(target))
 
     def test_not_tracing(self):
         with Client(self.path) as client:

@@ -137,10 +137,11 @@ class SocketTest(RemoteCase):
                 '--no-traces')
         snapshot = tracemalloc.Snapshot.load('app.tracemalloc')
         self.assertEqual(len(snapshot.traces), 0)
-        self.ok('snapshot', 'c.sock', '-o', 'app.tracemalloc', '-f',
-                '--references', '--keys')
-        snapshot = tracemalloc.Snapshot.load('app.tracemalloc')
-        self.assertTrue(snapshot.has_references)
+        for options in ['--keys'], ['--pause']:
+            self.ok('snapshot', 'c.sock', '-o', 'app.tracemalloc', '-f',
+                    '--references', *options)
+            snapshot = tracemalloc.Snapshot.load('app.tracemalloc')
+            self.assertTrue(snapshot.has_references)
         self.end(process)
 
     def test_directory(self):
@@ -154,6 +155,7 @@ class SocketTest(RemoteCase):
         self.refused(2, 'leave out --no-traces', 'snapshot', '.',
                      '--references', '--no-traces')
         self.refused(2, 'add --references', 'snapshot', '.', '--keys')
+        self.refused(2, 'add --references', 'snapshot', '.', '--pause')
         self.refused(2, '--socket is for one', 'start', '.', '--socket', 'x')
         for process in processes:
             self.end(process)

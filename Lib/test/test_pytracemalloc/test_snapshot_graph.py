@@ -439,8 +439,11 @@ class RecordTests(GraphCase):
             self.assertEqual(b'of a customer 7' in image, keys)
 
     def test_round_trip(self):
-        for keys in False, True:
-            snapshot = tracemalloc.take_snapshot(references=True, keys=keys)
+        for keys, pause in (0, 1), (1, 1), (0, 0), (1, 0):
+            if not pause and sys.platform != 'linux':
+                continue
+            snapshot = tracemalloc.take_snapshot(True, True, keys, pause)
+            self.assertEqual(get_graph(snapshot)[3], bool(keys))
             self.image(snapshot)
             self.assertEqual(get_graph(Snapshot.load(self.path)),
                              get_graph(snapshot))
