@@ -191,7 +191,9 @@ def _write_access(writer, before, step):
 
 def _write_other(writer, before):
     """Say of what it is, where it has no name."""
-    if before.type in _SEQUENCES:
+    if before.kind in (STATE, THREAD) and not writer.parts:
+        writer.add(name_object(before), before)
+    elif before.type in _SEQUENCES:
         writer.access('[...]')
     elif before.type not in _INNER and writer.parts:
         writer.access(f' ({_SHORT.get(before.type, name_object(before))})')

@@ -121,15 +121,18 @@ class Why:
         hidden = self.shapes - len(self.ways)
         if hidden > 0:
             shown = sum(way.count + way.behind for way in self.ways)
-            lines.append(f'    {hidden:,} more ways '
+            plural = 's' if hidden > 1 else ''
+            lines.append(f'    {hidden:,} more way{plural} '
                          f'({self.count - self.unreached - shown:,})')
         if self.unreached:
+            them = 'them' if self.unreached > 1 else 'it'
             lines.append(f'{self.unreached:,} that nobody holds: the cyclic '
-                         f'collector will free them')
+                         f'collector will free {them}')
         if self.blocks:
-            lines.append(f'{self.blocks:,} blocks '
-                         f'({format_size(self.block_size)}) that are of no '
-                         f'known object')
+            plural = 's' if self.blocks > 1 else ''
+            lines.append(f'{self.blocks:,} block{plural} '
+                         f'({format_size(self.block_size)}) of no known '
+                         f'object')
         return lines
 
     def _name_types(self):

@@ -171,7 +171,7 @@ class WordsTest(unittest.TestCase):
         why = self.check(graph, [], type='Row')
         self.assertEqual(why.unreached, 1)
         self.assertIn('1 that nobody holds: the cyclic collector will free '
-                      'them', why.lines())
+                      'it', why.lines())
 
     def test_linked_list(self):
         # A million links are one way, and one line.
@@ -213,8 +213,7 @@ class WordsTest(unittest.TestCase):
         graph.block(500, SITE)
         why = self.check(graph, ['C code -> Row (1)'], site=SITE)
         self.assertEqual((why.blocks, why.block_size), (1, 500))
-        self.assertIn('1 blocks (500 B) that are of no known object',
-                      why.lines())
+        self.assertIn('1 block (500 B) of no known object', why.lines())
 
 
 class HoldersTest(unittest.TestCase):
