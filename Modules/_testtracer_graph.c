@@ -72,7 +72,9 @@ get_list(const struct tracer_snapshot *s, uint64_t start, uint64_t n,
 static PyObject *
 get_graph(PyObject *Py_UNUSED(module), PyObject *traces)
 {
-    if (strcmp(Py_TYPE(traces)->tp_name, "_tracemalloc_snapshot.Traces") != 0) {
+    if (strcmp(Py_TYPE(traces)->tp_name,
+               "_tracemalloc_snapshot.Traces") != 0)
+    {
         PyErr_SetString(PyExc_TypeError, "Traces expected");
         return NULL;
     }

@@ -1,11 +1,12 @@
-/* The section HEAP, see Doc/library/tracemalloc_file.rst: what a reader expects
-   of an object and of a reference before it sees it.
+/* The section HEAP, see Doc/library/tracemalloc_file.rst: what a reader
+   expects of an object and of a reference before it sees it.
 
-   What is found at one place of like objects is alike: the attribute `price` of
-   one basket and of the next.  A place is a reference of a shape, by its name;
-   of all that have none, there are two, as of keys and values; and there is one
-   for the type.  Each place knows what was last referred to there, and the last
-   object that was first met there: the next one is likely to be as that. */
+   What is found at one place of like objects is alike: the attribute `price`
+   of one basket and of the next.  A place is a reference of a shape, by its
+   name; of all that have none, there are two, as of keys and values; and there
+   is one for the type.  Each place knows what was last referred to there, and
+   the last object that was first met there: the next one is likely to be as
+   that. */
 
 #ifndef TRACER_SNAPSHOT_GRAPH_FORMAT_H
 #define TRACER_SNAPSHOT_GRAPH_FORMAT_H
@@ -52,7 +53,7 @@ struct snapshot_place {
 struct snapshot_coder {
     struct snapshot_place *places;
     uint64_t *first;              // place of each shape
-    uint32_t *like;               // of what was met: what it is likely to be as
+    uint32_t *like;               // by object: what it is likely to be as
     uint32_t object;              // that is coded
     uint32_t next;                // the first one that was not met
     uint32_t text;                // next one

@@ -78,7 +78,8 @@ def random_graph(rng, nobjects, degree=4):
         address += rng.choice((64, 64, 64, -4096, 8, 2 ** 33))
         objects.append((
             0 if i < NFIXED else address % 2 ** 64, type_ if i else 0,
-            shape if i else 0, rng.choice((0, 0, 0, 1, 7, IMMORTAL, UNCOUNTED)),
+            shape if i else 0,
+            rng.choice((0, 0, 0, 1, 7, IMMORTAL, UNCOUNTED)),
             f'text {i}' if rng.random() < 0.3 else None, tuple(references)))
     buffers = [(objects[owner][0] + rng.randrange(0, 2 ** 20, 8), owner)
                for owner in sorted(rng.choices(range(nobjects),
