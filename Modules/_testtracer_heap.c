@@ -86,9 +86,10 @@ heap_law(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
     struct tracer_heap heap;
     struct law law = {0};
     PyTime_t start, end;
+    int result = _PyTracer_PrepareHeap(&heap, 1 << 20, 1);
     _PyTracer_StopWorld();
     (void)PyTime_MonotonicRaw(&start);
-    int result = _PyTracer_CaptureHeap(&heap, 0, 0);
+    result = result == 0 ? _PyTracer_CaptureHeap(&heap, 0) : result;
     (void)PyTime_MonotonicRaw(&end);
     if (result == 0) {
         result = look(&heap, &law);

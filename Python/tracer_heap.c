@@ -174,30 +174,61 @@ walk_all(struct tracer_heap *heap)
     }
 }
 
-/* Room is made at once: to make it larger would be to copy what is there. */
-static int
-prepare(struct tracer_heap *heap, uint64_t blocks)
+/* --- Memory for the moment */
+
+#define PAGE 4096                 // or larger: then some are touched twice
+#define REFERENCES 2              // of an object, on average, that are touched
+#define OBJECTS_OF_PAGE 48        // that lie in the same 4 KiB
+
+static void
+touch_pages(void *array, uint64_t n, size_t item)
 {
-    uint64_t objects = Py_MAX(INITIAL_OBJECTS, blocks + blocks / 4);
-    heap->objects_size = heap->references_size = heap->buffers_size = 0;
-    return grow(heap, &heap->graph->objects, &heap->objects_size, objects,
-                sizeof(*heap->graph->objects)) < 0
-           || grow(heap, &heap->graph->references, &heap->references_size,
-                   4 * objects, sizeof(*heap->graph->references)) < 0
-           || grow(heap, &heap->graph->buffers, &heap->buffers_size,
-                   objects / 2, sizeof(*heap->graph->buffers)) < 0 ? -1 : 0;
+    for (uint64_t offset = 0; offset < n * item; offset += PAGE) {
+        ((volatile char *)array)[offset] = 0;
+    }
+}
+
+/* What is not touched costs nothing; to make an array larger would be to copy
+   it. */
+static int
+make_arrays(struct tracer_heap *heap, uint64_t objects)
+{
+    struct snapshot_graph *g = heap->graph;
+    return grow(heap, &g->objects, &heap->objects_size, objects * 2,
+                sizeof(*g->objects)) < 0
+           || grow(heap, &g->references, &heap->references_size,
+                   objects * 4 * REFERENCES, sizeof(*g->references)) < 0
+           || grow(heap, &g->buffers, &heap->buffers_size, objects,
+                   sizeof(*g->buffers)) < 0 ? -1 : 0;
 }
 
 int
-_PyTracer_CaptureHeap(struct tracer_heap *heap, int keys, uint64_t blocks)
+_PyTracer_PrepareHeap(struct tracer_heap *heap, uint64_t blocks, int touch)
 {
+    uint64_t objects = Py_MAX(blocks, INITIAL_OBJECTS);
+    uint64_t pages = objects / OBJECTS_OF_PAGE;
     memset(heap, 0, sizeof(*heap));
     heap->graph = _PyTracer_HeapArray(1, sizeof(*heap->graph));
-    if (heap->graph == NULL || _PyTracer_InitHeapIndex(&heap->index) < 0
-        || _PyTracer_InitHeapShapes(heap) < 0 || prepare(heap, blocks) < 0)
+    if (heap->graph == NULL
+        || _PyTracer_InitHeapIndex(&heap->index, pages) < 0
+        || _PyTracer_InitHeapShapes(heap) < 0
+        || make_arrays(heap, objects) < 0)
     {
         return -1;
     }
+    if (touch) {
+        touch_pages(heap->graph->objects, objects,
+                    sizeof(*heap->graph->objects));
+        touch_pages(heap->graph->references, objects * REFERENCES,
+                    sizeof(*heap->graph->references));
+        touch_pages(heap->index.next, pages - 1, sizeof(*heap->index.next));
+    }
+    return 0;
+}
+
+int
+_PyTracer_CaptureHeap(struct tracer_heap *heap, int keys)
+{
     heap->graph->has_keys = keys != 0;
     walk_all(heap);
     if (!heap->failed) {

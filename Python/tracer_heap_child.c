@@ -105,7 +105,8 @@ run_child(struct tracer_heap *heap, int keys, const struct tracer_snapshot *s,
 {
     close_others(fd);
     int result = lseek(fd, sizeof(struct summary), SEEK_SET) < 0
-        ? -1 : _PyTracer_CaptureHeap(heap, keys, s->nblocks);
+        || _PyTracer_PrepareHeap(heap, s->nblocks, 0) < 0
+        ? -1 : _PyTracer_CaptureHeap(heap, keys);
     if (result == 0) {
         _PyTracer_AddUnreached(heap, s, types);
         result = heap->failed ? -1 : write_graph(heap, fd);

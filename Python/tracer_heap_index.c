@@ -10,7 +10,7 @@
 #include "pycore_tracer_index.h"  // TRACER_GOLDEN_64
 
 #define CHUNK 256                 // pages made at once
-#define INITIAL_PAGES 4096
+#define INITIAL_PAGES 4096        // of the hash table
 
 static size_t
 page_slot(const struct tracer_heap_index *index, uintptr_t page)
@@ -43,12 +43,6 @@ grow(struct tracer_heap_index *index)
     return 0;
 }
 
-int
-_PyTracer_InitHeapIndex(struct tracer_heap_index *index)
-{
-    *index = (struct tracer_heap_index){0};
-    return grow(index);
-}
 
 /* The first page of a chunk is no page: it leads to the chunk before. */
 void
@@ -63,20 +57,36 @@ _PyTracer_FreeHeapIndex(struct tracer_heap_index *index)
     index->pages = NULL;
 }
 
+static int
+new_chunk(struct tracer_heap_index *index, size_t pages)
+{
+    struct tracer_heap_page *chunk =
+        _PyTracer_HeapArray(pages, sizeof(*chunk));
+    if (chunk == NULL) {
+        return -1;
+    }
+    chunk->page = (uintptr_t)index->chunk;
+    index->chunk = chunk;
+    index->next = chunk + 1;
+    index->left = pages - 1;
+    return 0;
+}
+
 static struct tracer_heap_page *
 new_page(struct tracer_heap_index *index)
 {
-    if (index->left == 0) {
-        struct tracer_heap_page *chunk =
-            _PyTracer_HeapArray(CHUNK, sizeof(*chunk));
-        if (chunk == NULL) {
-            return NULL;
-        }
-        chunk->page = (uintptr_t)index->chunk;
-        index->chunk = chunk;
-        index->left = CHUNK - 1;
+    if (index->left == 0 && new_chunk(index, CHUNK) < 0) {
+        return NULL;
     }
-    return &index->chunk[CHUNK - index->left--];
+    index->left--;
+    return index->next++;
+}
+
+int
+_PyTracer_InitHeapIndex(struct tracer_heap_index *index, size_t pages)
+{
+    *index = (struct tracer_heap_index){0};
+    return grow(index) < 0 ? -1 : new_chunk(index, Py_MAX(pages, CHUNK));
 }
 
 struct tracer_heap_page *

@@ -46,7 +46,8 @@ struct copier {
     struct tracer_buffers buffers;
     struct tracer_mappings mappings;
     int references;               // enum tracer_references
-    struct tracer_heap heap;      // if references are asked for
+    struct tracer_heap heap;
+    int has_heap;
     struct tracer_heap_child child;
     uint64_t nothers;             // but for those of other domains
 };
@@ -402,7 +403,28 @@ copy_all(struct copier *c, int with_blocks, struct tracer_totals *totals)
     return with_blocks ? copy_blocks(c) : 0;
 }
 
-/* The heap as a graph, at the same moment. */
+/* --- The heap as a graph, if it is asked for */
+
+/* Memory for it, but not where a child makes its own.  To count blocks without
+   the GIL would take long. */
+static int
+prepare_heap(struct copier *c)
+{
+    if (!(c->references & TRACER_REFERENCES)
+        || (c->references & TRACER_IN_CHILD))
+    {
+        return 0;
+    }
+    uint64_t blocks = !_PyTracer_HAS_GIL ? 0
+        : (uint64_t)_PyInterpreterState_GetAllocatedBlocks(
+              PyInterpreterState_Get());
+    PyThreadState *tstate = PyEval_SaveThread();
+    int result = _PyTracer_PrepareHeap(&c->heap, blocks, 1);
+    PyEval_RestoreThread(tstate);
+    return result;
+}
+
+/* At the moment. */
 static int
 copy_heap(struct copier *c)
 {
@@ -413,11 +435,29 @@ copy_heap(struct copier *c)
     if (c->references & TRACER_IN_CHILD) {
         return _PyTracer_ForkHeap(&c->child, keys, c->s, &c->types);
     }
-    if (_PyTracer_CaptureHeap(&c->heap, keys, c->s->nblocks) < 0) {
+    if (_PyTracer_CaptureHeap(&c->heap, keys) < 0) {
         return -1;
     }
     _PyTracer_AddUnreached(&c->heap, c->s, &c->types);
-    return c->heap.failed ? -1 : 0;
+    c->has_heap = !c->heap.failed;
+    return c->has_heap ? 0 : -1;
+}
+
+/* After it; a child must not stay behind. */
+static int
+finish_heap(struct copier *c, int result, struct tracer_totals *totals)
+{
+    if (c->child.pid > 0) {
+        c->has_heap = _PyTracer_JoinHeap(&c->child, &c->heap) == 0;
+        result = c->has_heap ? result : -1;
+    }
+    totals->error = c->child.error;
+    totals->signal = c->child.signal;
+    if (result == 0 && c->has_heap) {
+        result = _PyTracer_FinishHeap(&c->heap, c->s);
+    }
+    _PyTracer_FreeHeap(&c->heap);
+    return result;
 }
 
 /* The arrays are the snapshot's from now on. */
@@ -470,6 +510,7 @@ finish(struct copier *c, struct tracer_moments *moments)
 static int
 take(struct copier *c, int with_blocks, struct tracer_totals *totals)
 {
+    int result = prepare_heap(c);
     PyThreadState *tstate = PyEval_SaveThread();
     _PyTracer_PrepareRooms(&c->rooms, with_blocks ? TRACER_NROOMS
                                                   : TRACER_NROOMS_OF_SUMS);
@@ -478,7 +519,9 @@ take(struct copier *c, int with_blocks, struct tracer_totals *totals)
     }
     PyEval_RestoreThread(tstate);
     _PyTracer_StopWorld();
-    int result = with_blocks ? _PyTracer_CollectTypes(&c->types) : 0;
+    if (result == 0 && with_blocks) {
+        result = _PyTracer_CollectTypes(&c->types);
+    }
     if (result == 0) {
         _PyTracer_LockAll();
         result = copy_all(c, with_blocks, totals);
@@ -495,15 +538,7 @@ take(struct copier *c, int with_blocks, struct tracer_totals *totals)
     if (result == 0) {
         result = finish(c, &totals->moments);
     }
-    if (c->child.pid > 0 && _PyTracer_JoinHeap(&c->child, &c->heap) < 0) {
-        result = -1;
-    }
-    if (result == 0 && c->heap.graph != NULL) {
-        result = _PyTracer_FinishHeap(&c->heap, c->s);
-    }
-    _PyTracer_FreeHeap(&c->heap);
-    totals->error = c->child.error;
-    totals->signal = c->child.signal;
+    result = finish_heap(c, result, totals);
     _PyTracer_FreePeaks(&c->peaks);
     _PyTracer_FreeRooms(&c->rooms);
     PyEval_RestoreThread(tstate);

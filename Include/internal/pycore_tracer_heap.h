@@ -24,11 +24,14 @@ struct tracer_heap_page {
 };
 struct tracer_heap_index {
     struct tracer_heap_page **pages;      // by hash
-    struct tracer_heap_page *chunk;       // where the next ones come from
+    struct tracer_heap_page *chunk;       // the last one of some pages
+    struct tracer_heap_page *next;        // that is free, in it
     struct tracer_heap_page *last;        // found
     size_t mask, npages, left;
 };
-extern int _PyTracer_InitHeapIndex(struct tracer_heap_index *index);
+/* With room for so many pages. */
+extern int _PyTracer_InitHeapIndex(struct tracer_heap_index *index,
+                                   size_t pages);
 extern void _PyTracer_FreeHeapIndex(struct tracer_heap_index *index);
 extern struct tracer_heap_page *_PyTracer_HeapPage(
     struct tracer_heap_index *index, uintptr_t page);
@@ -100,11 +103,15 @@ struct tracer_heap {
     int failed;                   // no memory, or too much of something
 };
 
+/* Before the moment: memory for so many blocks, or objects without one.
+   Touched, if `touch`: page faults would be most of the moment.  0, or -1: no
+   memory. */
+PyAPI_FUNC(int) _PyTracer_PrepareHeap(struct tracer_heap *heap,
+                                      uint64_t blocks, int touch);
 /* Capture the heap of the current interpreter; `keys`: with the texts of keys
-   of all dicts; so many blocks are live, or 0: nobody knows.  Makes no Python object and calls no code of the program.  0,
+   of all dicts.  Makes no Python object and calls no code of the program.  0,
    or -1: no memory.  GIL held, or the world stopped. */
-PyAPI_FUNC(int) _PyTracer_CaptureHeap(struct tracer_heap *heap, int keys,
-                                      uint64_t blocks);
+PyAPI_FUNC(int) _PyTracer_CaptureHeap(struct tracer_heap *heap, int keys);
 /* Add objects that only C code holds: those of a snapshot's blocks that are
    not in the graph.  At the same moment. */
 extern void _PyTracer_AddUnreached(struct tracer_heap *heap,
