@@ -3,10 +3,10 @@
 import argparse
 
 from pytracemalloc.measures import KEYS, MEASURES
-from pytracemalloc.reporters import FORMATS
+from pytracemalloc.reporters import ALL_FORMATS
 
 _VALUES = {'--by': (*KEYS, 'holder'), '--what': (*MEASURES, 'retained'),
-           '--format': FORMATS}
+           '--format': ALL_FORMATS}
 _GENERAL = ('--help', '--version')        # options before the command
 
 

@@ -10,6 +10,8 @@ import sys
 from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.files import create, load_view, show_text
 from pytracemalloc.measures import KEYS, find_key, short_key
+from pytracemalloc.options import format_of
+from pytracemalloc.reporters import GRAPH_FORMATS
 from pytracemalloc.terminal import Progress, shorten, width_of
 from pytracemalloc.units import format_count
 from tracemalloc.places import name_place
@@ -41,7 +43,18 @@ def looking(path):
 
 
 def is_asked(args):
-    return args.by == HOLDER or args.what == RETAINED
+    return ((args.by == HOLDER or args.what == RETAINED)
+            and not draws_graph(args))
+
+
+def draws_graph(args):
+    """Is the format one that shows references?"""
+    return format_of(args) in GRAPH_FORMATS
+
+
+def check_references(path, snapshot):
+    if not snapshot.has_references:
+        raise CommandError(f'{path}: {_NONE}: {_RECORD}')
 
 
 def write(args):
@@ -67,8 +80,7 @@ def write_difference(args):
     old, new = [load_view(path, args).passing
                 for path in (args.old, args.new)]
     for path, snapshot in (args.old, old), (args.new, new):
-        if not snapshot.has_references:
-            raise CommandError(f'{path}: {_NONE}: {_RECORD}')
+        check_references(path, snapshot)
     with looking(args.new):
         root = new.compare_holders(old)
     if args.format == 'json':

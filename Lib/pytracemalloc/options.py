@@ -7,7 +7,8 @@ from pytracemalloc.arguments import (MINE_HELP, MY_CODE_HELP, place,
 from pytracemalloc.errors import UsageError
 from pytracemalloc.measures import (BLOCK_KEYS, KEYS, find_measure,
                                     short_key)
-from pytracemalloc.reporters import FORMATS, Subject, find_reporter
+from pytracemalloc.reporters import (ALL_FORMATS, GRAPH_FORMATS, Subject,
+                                     find_reporter)
 from pytracemalloc.terminal import width_of
 
 
@@ -16,7 +17,7 @@ def add_report_options(parser):
     parser.add_argument('--by', metavar='KEY', default='line',
                         help=f'group by {", ".join(keys)} (default: line)')
     parser.add_argument('--format', metavar='FORMAT',
-                        help=f'{", ".join(FORMATS)} (default: what the name '
+                        help=f'{", ".join(ALL_FORMATS)} (default: what the name '
                              f'of -o says, else text)')
     parser.add_argument('--what', metavar='VALUE', default='size',
                         help='size or count of live blocks, peak, total '
@@ -124,10 +125,12 @@ def line_filters(args):
 
 def make_subject(args):
     """Return (Subject without snapshots, reporter); look at options only."""
+    name = format_of(args)
+    reporter = find_reporter(name)
+    if name in GRAPH_FORMATS:
+        return _graph_subject(args, name), reporter
     by = short_key(args.by)
     measure = find_measure(args.what)
-    name = args.format or _format_of(args.output) or 'text'
-    reporter = find_reporter(name)
     if name in ('text', 'csv', 'json'):
         if by in BLOCK_KEYS and measure.name not in ('size', 'count'):
             raise UsageError(f'--by {by} is known for live memory only; '
@@ -143,10 +146,24 @@ def make_subject(args):
     return subject, reporter
 
 
+def _graph_subject(args, name):
+    if (args.by not in ('line', 'holder')
+            or args.what not in ('size', 'retained') or args.cumulative):
+        raise UsageError(f'{name} shows who holds what is live; leave out '
+                         f'--by, --what and --cumulative')
+    return Subject(None, title=args.title or '', count=args.top or 30,
+                   view=view_options(args))
+
+
+def format_of(args):
+    """Return the name of the format that is asked for."""
+    return args.format or _format_of(args.output) or 'text'
+
+
 def _format_of(output):
     if output is None:
         return None
-    suffixes = {find_reporter(name).suffix: name for name in FORMATS}
+    suffixes = {find_reporter(name).suffix: name for name in ALL_FORMATS}
     # Longest first: .speedscope.json before .json.
     for suffix in sorted(suffixes, key=len, reverse=True):
         if output.endswith(suffix):

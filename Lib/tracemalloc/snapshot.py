@@ -421,3 +421,8 @@ class Snapshot(LegacyMethods):
         """
         return load_holders().why(self.traces._traces, site, type, address,
                                   most, all_frames)
+
+    @_hidden
+    def _write_heapsnapshot(self, write):
+        """Call *write* with the pieces of a heap snapshot of V8's."""
+        self.traces._traces._write_heapsnapshot(write)

@@ -460,6 +460,7 @@ LOCKED(_PyTracemalloc_Dominators)
 LOCKED(_PyTracemalloc_Retained)
 LOCKED(_PyTracemalloc_Holders)
 LOCKED(_PyTracemalloc_Why)
+LOCKED(_PyTracemalloc_WriteHeapSnapshot)
 
 #define METHOD(NAME, FUNCTION, FLAGS, DOC) \
     {NAME, (PyCFunction)(void (*)(void))FUNCTION, FLAGS, DOC}
@@ -486,6 +487,8 @@ static PyMethodDef traces_methods[] = {
     METHOD("_retained", locked__PyTracemalloc_Retained, METH_VARARGS, NULL),
     METHOD("_holders", locked__PyTracemalloc_Holders, METH_O, NULL),
     METHOD("_why", locked__PyTracemalloc_Why, METH_VARARGS, NULL),
+    METHOD("_write_heapsnapshot", locked__PyTracemalloc_WriteHeapSnapshot,
+           METH_O, NULL),
     {NULL}
 };
 

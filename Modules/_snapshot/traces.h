@@ -63,6 +63,10 @@ extern PyObject *_PyTracemalloc_Retained(TracesObject *self, PyObject *args);
 extern PyObject *_PyTracemalloc_Holders(TracesObject *self, PyObject *least);
 extern PyObject *_PyTracemalloc_Why(TracesObject *self, PyObject *args);
 
+/* --- heapsnapshot.c */
+extern PyObject *_PyTracemalloc_WriteHeapSnapshot(TracesObject *self,
+                                                  PyObject *write);
+
 /* --- file.c: methods of Traces and of the module */
 extern PyObject *_PyTracemalloc_Filter(TracesObject *self, PyObject *filters);
 extern PyObject *_PyTracemalloc_FilterLines(TracesObject *self,

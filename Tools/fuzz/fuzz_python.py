@@ -25,6 +25,7 @@ WORDS = [word.encode() for word in '''
     out.html - . / -- line
     function module type type+line traceback address domain filename peak total
     garbage size count text csv json html pprof speedscope collapsed flamegraph
+    heapsnapshot dot
     bash zsh fish 0 1 -1 3.5 1e9 99999999999999999999 0x10 100MiB *.py:3 * é
     '''.split()] + [b'', b'\xff', b'%s', b'{', b'a b']
 VALUES = [b'N.', b'K\x01', b'M\xff\xff', b'J\x00\x00\x00\x80', b'\x8a\x01\x05',

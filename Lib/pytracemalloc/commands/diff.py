@@ -3,7 +3,7 @@
 import os.path
 
 from pytracemalloc import holding
-from pytracemalloc.errors import CommandError
+from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.files import load_view, write_report
 from pytracemalloc.options import add_report_options, make_subject
 
@@ -34,6 +34,9 @@ def run(args):
     if holding.is_asked(args):
         holding.write_difference(args)
         return
+    if holding.draws_graph(args):
+        raise UsageError('heapsnapshot shows one snapshot; use '
+                         '`pytracemalloc report`')
     subject, reporter = make_subject(args)
     subject.load(load_view(args.new, args), load_view(args.old, args))
     limits = subject.old.traceback_limit, subject.new.traceback_limit

@@ -20,6 +20,7 @@ examples:
   %(prog)s app.tracemalloc --format flamegraph --what peak
   %(prog)s app.tracemalloc -o heap.pb.gz && go tool pprof -http : heap.pb.gz
   %(prog)s app.tracemalloc --format collapsed | flamegraph.pl > app.svg
+  %(prog)s app.tracemalloc --format heapsnapshot
 """
 
 
@@ -36,5 +37,7 @@ def run(args):
         return
     subject, reporter = make_subject(args)
     subject.load(load_view(args.file, args))
+    if holding.draws_graph(args):
+        holding.check_references(args.file, subject.new)
     subject.title = subject.title or args.file
     write_report(subject, reporter, args, args.file)

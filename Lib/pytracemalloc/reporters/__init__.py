@@ -109,14 +109,17 @@ _REPORTERS = {'text': 'TextReporter', 'html': 'HtmlReporter',
               'flamegraph': 'FlameGraphReporter', 'pprof': 'PprofReporter',
               'speedscope': 'SpeedscopeReporter',
               'collapsed': 'CollapsedReporter', 'csv': 'CsvReporter',
-              'json': 'JsonReporter'}
-FORMATS = tuple(_REPORTERS)
+              'json': 'JsonReporter', 'heapsnapshot': 'HeapSnapshotReporter'}
+# Of one snapshot that has references.
+GRAPH_FORMATS = ('heapsnapshot',)
+ALL_FORMATS = tuple(_REPORTERS)
+FORMATS = tuple(name for name in ALL_FORMATS if name not in GRAPH_FORMATS)
 
 
 def find_reporter(name):
     """Return a reporter for the format called *name*."""
     if name not in _REPORTERS:
         raise UsageError(f'unknown format {name!r}; choose one of '
-                         f'{", ".join(FORMATS)}')
+                         f'{", ".join(ALL_FORMATS)}')
     module = importlib.import_module(f'{__name__}.{name}')
     return getattr(module, _REPORTERS[name])()

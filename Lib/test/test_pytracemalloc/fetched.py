@@ -18,6 +18,10 @@ SECONDS = 300
 SPEEDSCOPE = 'speedscope@1.25.0'
 SPEEDSCOPE_DIGEST = ('sha512-cpf9HWTZf1ijLXBJrk87Ve/54tnYx6rlf0gUThvn3ook6h63'
                      'hLXVOQiMf44PT+XoV503cPfvfiT5gP5vojp6Ag==')
+# memlab's loader of heap snapshots; what it needs beside is npm's choice.
+MEMLAB = '@memlab/core@2.0.5'
+MEMLAB_DIGEST = ('sha512-5NkR+Eq7q479vouyOn7EQB8VJqjtVs2KwuUrItmIViT60CNblC0t'
+                 'uwcqZO376OCBniFfT2Xiql1HQEOohJP5pA==')
 
 
 def kept(name, wanted, fill):
@@ -100,3 +104,28 @@ def _fetch_speedscope(place):
         raise AssertionError(f'{SPEEDSCOPE} is not what it was: {packed}')
     with tarfile.open(place / packed['filename']) as archive:
         archive.extractall(place, filter='data')
+
+
+def memlab():
+    """Return the directory of node's modules that has memlab.
+
+    Raise SkipTest without node and npm, or if its registry is out of reach.
+    """
+    if not (shutil.which('npm') and shutil.which('node')):
+        raise unittest.SkipTest('needs node and npm')
+    return kept('memlab', MEMLAB_DIGEST, _fetch_memlab) / 'node_modules'
+
+
+def _fetch_memlab(place):
+    # No scripts: one of them would fetch a browser.
+    done = subprocess.run(
+        ['npm', 'install', '--silent', '--ignore-scripts', '--no-audit',
+         '--no-fund', '--prefix', place, MEMLAB], capture_output=True,
+        text=True, timeout=SECONDS)
+    if done.returncode:
+        raise unittest.SkipTest(f'npm cannot fetch {MEMLAB}: '
+                                f'{(done.stdout + done.stderr).strip()}')
+    lock = json.loads((place / 'package-lock.json').read_text())
+    found = lock['packages']['node_modules/@memlab/core']['integrity']
+    if found != MEMLAB_DIGEST:
+        raise AssertionError(f'{MEMLAB} is not what it was: {found}')

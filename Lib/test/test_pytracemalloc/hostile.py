@@ -36,6 +36,19 @@ def nasty_snapshot(count=10_000):
     return snapshot
 
 
+def nasty_graph():
+    """Everything in it has that name."""
+    from test.test_pytracemalloc.made_graphs import PLAIN, Graph
+    graph = Graph()
+    place = f'/{NASTY}.py', 1
+    kind = graph.cls(NASTY, NASTY)
+    made = graph.add_named(PLAIN, {f'.{NASTY}': graph.add(
+        PLAIN, type=kind, size=100, place=place)}, type=kind, size=100,
+        place=place)
+    graph.module(NASTY, **{NASTY: made})
+    return graph
+
+
 def text_command(*args, legacy=False):
     """Call python -m tracemalloctext, or tracemalloc: return (status, what it
     has written to either stream)."""

@@ -104,7 +104,8 @@ class ExampleTest(CommandCase):
                                     'PYTRACEMALLOC_CONTROL=new.sock')
                 for old, new in replaced.items():
                     line = line.replace(old, new)
-                if re.search(r' why |--by holder|--what retained', line):
+                if re.search(r' why |--by holder|--what retained|'
+                             r'heapsnapshot', line):
                     line = re.sub(r'(app|old|new)\.tracemalloc',
                                   'held.tracemalloc', line)
                 if '-o app.tracemalloc' in line:

@@ -13,7 +13,7 @@ import unittest
 import tracemalloctext.command_091
 import tracemalloctext.command_line
 from pytracemalloc.cli import make_parser
-from pytracemalloc.reporters import FORMATS, find_reporter
+from pytracemalloc.reporters import ALL_FORMATS, find_reporter
 
 TOP = pathlib.Path(os.environ.get('PYTRACEMALLOC_TOP', ''))
 DOC = TOP / 'Doc'
@@ -118,11 +118,12 @@ class ReferenceTests(unittest.TestCase):
             encoding='utf-8')
         rows = re.findall(r'^``(\w+)`` +``(\.[\w.]+)`` ', page, re.M)
         self.assertEqual(rows, [(name, find_reporter(name).suffix)
-                                for name in FORMATS])
+                                for name in ALL_FORMATS])
         page = (DOC / 'man' / 'pytracemalloc.1.rst').read_text(
             encoding='utf-8')
         option = re.search(r'option:: --format.*?Default', page, re.S)[0]
-        self.assertEqual(tuple(re.findall('``(\\w+)``', option)), FORMATS)
+        self.assertEqual(tuple(re.findall('``(\\w+)``', option)),
+                         ALL_FORMATS)
 
     def test_versions(self):
         version = sysconfig.get_config_var('PYTRACEMALLOC_VERSION')

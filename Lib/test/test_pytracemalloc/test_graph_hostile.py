@@ -28,6 +28,7 @@ def questions(snapshot):
     yield snapshot.holders
     for key in KEYS:
         yield lambda key=key: snapshot.retained(key)
+    yield lambda: snapshot._write_heapsnapshot(len)
     yield lambda: snapshot.why(site=SITE)
     yield lambda: snapshot.why(site=('*', None), all_frames=True)
     for number, name in snapshot.traces._traces._graph_types()[:20]:

@@ -10,10 +10,10 @@ import sys
 import unittest
 import xml.etree.ElementTree
 
-from pytracemalloc.reporters import FORMATS
+from pytracemalloc.reporters import ALL_FORMATS
 from test.test_pytracemalloc.command_case import CommandCase, command
 from test.test_pytracemalloc.hostile import (
-    NASTY, NASTY_TYPE, nasty_snapshot, text_command)
+    NASTY, NASTY_TYPE, nasty_graph, nasty_snapshot, text_command)
 from test.test_pytracemalloc.terminal import Terminal
 from tracemalloc.printable import printable
 from tracemalloc.grouped_stats import GROUPS
@@ -222,10 +222,17 @@ class DataTest(CommandCase):
         titles = [title.text for title in root.iter() if title.text]
         self.assertTrue(any(printable(NASTY) in title for title in titles))
 
+    def test_heapsnapshot(self):
+        nasty_graph().snapshot().dump('new')
+        strings = json.loads(self.data('heapsnapshot'))['strings']
+        for name in (NASTY, f'class {NASTY}.{NASTY}', f'module {NASTY}',
+                     f'/{NASTY}.py'):
+            self.assertIn(name, strings)
+
     def test_every_format_is_here(self):
         self.assertEqual(
             {name.removeprefix('test_') for name in dir(self)}
-            & set(FORMATS), set(FORMATS) - {'text', 'html'})
+            & set(ALL_FORMATS), set(ALL_FORMATS) - {'text', 'html'})
 
 
 def tracemalloc_snapshot(names):

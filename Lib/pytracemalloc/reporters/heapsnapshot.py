@@ -1,0 +1,15 @@
+"""V8's heap snapshot, for Chrome's DevTools, memlab and others.
+
+It may have millions of objects, and is written in C.
+"""
+
+from pytracemalloc.reporters import Reporter
+
+
+class HeapSnapshotReporter(Reporter):
+    suffix = '.heapsnapshot'
+    beside = True
+    binary = True
+
+    def write(self, subject, file):
+        subject.new._write_heapsnapshot(file.write)
