@@ -64,6 +64,8 @@ def texts(data):
     if part := data.get('threads'):
         found['threads.txt'] = printed(table.print_threads, part,
                                        contention.PAIRS)
+    if part := data.get('holders'):
+        found['holders.txt'] = printed(table.print_holders, part)
     if part := data.get('instructions'):
         found['instructions.txt'] = printed(table.print_instructions, part)
     return found

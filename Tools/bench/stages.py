@@ -12,6 +12,7 @@ import sys
 import time
 
 import contention
+import holders
 import instructions
 import machine
 import measure
@@ -192,6 +193,22 @@ def measure_threads(args, report):
                        default(args, args.timeout, TIMEOUT_S), rows, say)
     finally:
         table.print_threads(rows, contention.PAIRS, sys.stdout)
+
+
+def measure_holders(args, report):
+    """Ask who holds objects: 'holders' of the report."""
+    if not (args.stock and args.ours):
+        raise SystemExit('run.py: to ask who holds objects, give --stock and '
+                         '--ours')
+    part = report.data['holders'] = {'skipped': {}, 'rows': []}
+    chosen = holders.prepare(args, part['skipped'])
+    say = Progress(report, len(chosen)
+                   * len(holders.FULL if args.full else holders.OBJECTS))
+    try:
+        holders.run(chosen, args.full, args.timeout or SNAPSHOT_S,
+                    part['rows'], say)
+    finally:
+        table.print_holders(part, sys.stdout)
 
 
 def count_instructions(args, report):

@@ -151,6 +151,32 @@ def _thread_cells(found, stock, ours):
             cell(walls[1] / walls[0] if all(walls) else None)]
 
 
+def print_holders(part, file):
+    """Print what holders.run() found, a row for each step of each tool."""
+    print('\nWho holds it: heaps of objects that hold each other, wall clock',
+          file=file)
+    steps = {}
+    for objects, found in part['rows']:
+        for tool, one in found.items():
+            for step, value in one.items():
+                steps.setdefault((tool, step), {})[objects] = value
+    counts = [objects for objects, _ in part['rows']]
+    grid(['tool', 'step', *(f'{n:,}' for n in counts)],
+         [[tool, step.removesuffix('_bytes').replace('_', ' '),
+           *(_holders_cell(step, row.get(n)) for n in counts)]
+          for (tool, step), row in steps.items()], file)
+    for tool, why in part['skipped'].items():
+        print(f'{tool}: skipped, {why}', file=file)
+
+
+def _holders_cell(step, value):
+    if isinstance(value, str):
+        return value
+    if step.endswith('_bytes') and value is not None:
+        return quantity('_kib', value / 1024)
+    return quantity(step, value)
+
+
 def percent(ours, stock):
     return f'{(ours / stock - 1) * 100:+.2f} %' if ours and stock else '-'
 
