@@ -100,13 +100,16 @@ class ReadmeTests(unittest.TestCase):
         self.assertEqual(len(limits), 5)
 
     def test_command(self):
-        (self.folder / 'app.py').write_text('kept = bytes(2_000_000)\n')
+        (self.folder / 'app.py').write_text(
+            'kept = bytes(2_000_000)\n'
+            'class Order: pass\n'
+            'order = Order()\n')
         program = '/opt/mypython/bin/pytracemalloc'
         commands = [
             command.replace(program, f'{shlex.quote(sys.executable)}'
                             ' -m pytracemalloc')
             for command in self.commands(program)]
-        self.assertEqual(len(commands), 3)
+        self.assertEqual(len(commands), 6)
         self.check(commands[0], self.folder)
         shutil.copy(self.folder / 'monday.tracemalloc',
                     self.folder / 'friday.tracemalloc')
@@ -115,6 +118,11 @@ class ReadmeTests(unittest.TestCase):
         self.assertIn('app.py', page)
         result = self.check(commands[2], self.folder)
         self.assertIn('Traced memory: 1.9 MiB (+0 B)', result.stdout)
+        self.check(commands[3], self.folder)
+        result = self.check(commands[4], self.folder)
+        self.assertIn('__main__.order -> Order', result.stdout)
+        result = self.check(commands[5], self.folder)
+        self.assertIn('.kept: bytes', result.stdout)
 
     def test_python_examples(self):
         examples = [text for kind, text in self.blocks if kind == 'python']
