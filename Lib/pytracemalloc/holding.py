@@ -154,7 +154,7 @@ def _tree_lines(args, snapshot, root):
     yield from _heading(args.title or args.file, snapshot)
     yield 'Holders by the memory that would go with them:'
     yield _row('retained', 'size', 'count', '')
-    for holder, depth in _walk(root, _choose(root, args.top or _TOP,
+    for holder, depth in walk(root, choose(root, args.top or _TOP,
                                              'retained')):
         yield _row(format_size(holder.retained), format_size(holder.size),
                    format_count(holder.count),
@@ -170,7 +170,7 @@ def _difference_lines(args, old, new, root):
            f'({format_size(current - before, sign=True)})')
     yield 'Holders by the change of the memory that would go with them:'
     yield _row('change', 'retained', 'change', '')
-    for holder, depth in _walk(root, _choose(root, args.top or _TOP,
+    for holder, depth in walk(root, choose(root, args.top or _TOP,
                                              'retained_diff')):
         yield _row(format_size(holder.retained_diff, sign=True),
                    format_size(holder.retained),
@@ -180,7 +180,7 @@ def _difference_lines(args, old, new, root):
                format_size(root.retained), '', 'total')
 
 
-def _choose(root, top, attribute):
+def choose(root, top, attribute):
     """Return the ids of the holders with the largest values, whose parents
     are among them."""
     chosen = set()
@@ -198,7 +198,7 @@ def _choose(root, top, attribute):
     return chosen
 
 
-def _walk(root, chosen):
+def walk(root, chosen):
     """Yield (holder, depth) of those that are chosen."""
     stack = [(root, 0)]
     while stack:

@@ -5,7 +5,8 @@ import os.path
 from pytracemalloc import holding
 from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.files import load_view, write_report
-from pytracemalloc.options import add_report_options, make_subject
+from pytracemalloc.options import (add_report_options, format_of,
+                                   make_subject)
 
 HELP = 'show what has grown between two snapshots'
 DESCRIPTION = """\
@@ -35,8 +36,8 @@ def run(args):
         holding.write_difference(args)
         return
     if holding.draws_graph(args):
-        raise UsageError('heapsnapshot shows one snapshot; use '
-                         '`pytracemalloc report`')
+        raise UsageError(f'{format_of(args)} shows one snapshot; use '
+                         f'`pytracemalloc report`')
     subject, reporter = make_subject(args)
     subject.load(load_view(args.new, args), load_view(args.old, args))
     limits = subject.old.traceback_limit, subject.new.traceback_limit

@@ -21,6 +21,7 @@ examples:
   %(prog)s app.tracemalloc -o heap.pb.gz && go tool pprof -http : heap.pb.gz
   %(prog)s app.tracemalloc --format collapsed | flamegraph.pl > app.svg
   %(prog)s app.tracemalloc --format heapsnapshot
+  %(prog)s app.tracemalloc --format dot | dot -Tsvg -o app-holders.svg
 """
 
 

@@ -8,6 +8,7 @@ from pytracemalloc.arguments import place, positive
 from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.files import load_snapshot, show_text
 from pytracemalloc.holding import looking
+from pytracemalloc.reporters.dot import draw_ways
 from tracemalloc.printable import printable
 
 HELP = 'say who keeps objects alive, by line, type or address'
@@ -22,6 +23,7 @@ examples:
   %(prog)s app.tracemalloc app.py:4
   %(prog)s app.tracemalloc bytes --most 10
   %(prog)s app.tracemalloc Cache --json
+  %(prog)s app.tracemalloc app.py:4 --dot | dot -Tsvg -o why.svg
 """
 
 
@@ -38,8 +40,11 @@ def add_arguments(parser):
     parser.add_argument('--all-frames', action='store_true',
                         help='FILE:LINE is any line of a traceback, not only '
                              'the most recent')
-    parser.add_argument('--json', action='store_true',
-                        help='write a JSON object')
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument('--json', action='store_true',
+                      help='write a JSON object')
+    form.add_argument('--dot', action='store_true',
+                      help='write the ways as a picture for Graphviz')
 
 
 def run(args):
@@ -51,6 +56,8 @@ def run(args):
         raise CommandError(f'{args.file}: {_nothing(args.what, question)}')
     if args.json:
         text = json.dumps(_document(args.what, why), indent=1) + '\n'
+    elif args.dot:
+        text = draw_ways(f'{args.file}: {args.what}', why)
     else:
         text = ''.join(f'{printable(line)}\n' for line in why.lines())
     show_text(text)

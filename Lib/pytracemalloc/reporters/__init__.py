@@ -109,9 +109,10 @@ _REPORTERS = {'text': 'TextReporter', 'html': 'HtmlReporter',
               'flamegraph': 'FlameGraphReporter', 'pprof': 'PprofReporter',
               'speedscope': 'SpeedscopeReporter',
               'collapsed': 'CollapsedReporter', 'csv': 'CsvReporter',
-              'json': 'JsonReporter', 'heapsnapshot': 'HeapSnapshotReporter'}
+              'json': 'JsonReporter', 'heapsnapshot': 'HeapSnapshotReporter',
+              'dot': 'DotReporter'}
 # Of one snapshot that has references.
-GRAPH_FORMATS = ('heapsnapshot',)
+GRAPH_FORMATS = 'heapsnapshot', 'dot'
 ALL_FORMATS = tuple(_REPORTERS)
 FORMATS = tuple(name for name in ALL_FORMATS if name not in GRAPH_FORMATS)
 

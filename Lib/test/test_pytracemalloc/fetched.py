@@ -18,6 +18,10 @@ SECONDS = 300
 SPEEDSCOPE = 'speedscope@1.25.0'
 SPEEDSCOPE_DIGEST = ('sha512-cpf9HWTZf1ijLXBJrk87Ve/54tnYx6rlf0gUThvn3ook6h63'
                      'hLXVOQiMf44PT+XoV503cPfvfiT5gP5vojp6Ag==')
+# Graphviz as one module.
+GRAPHVIZ = '@hpcc-js/wasm-graphviz@1.29.2'
+GRAPHVIZ_DIGEST = ('sha512-AkArBAZERT5OxH52/+kvCHB07cZ6ZNd9GnOvjw+S880bR88D6i2'
+                   '7XfK6xj4dBhUDxNA2QPPMdgEcky3x4TJ3KA==')
 # memlab's loader of heap snapshots; what it needs beside is npm's choice.
 MEMLAB = '@memlab/core@2.0.5'
 MEMLAB_DIGEST = ('sha512-5NkR+Eq7q479vouyOn7EQB8VJqjtVs2KwuUrItmIViT60CNblC0t'
@@ -86,22 +90,38 @@ def speedscope():
 
     Raise SkipTest without npm, or if its registry is out of reach.
     """
+    return _packed('speedscope', SPEEDSCOPE,
+                   SPEEDSCOPE_DIGEST) / 'dist' / 'release'
+
+
+def graphviz():
+    """Return the directory of a package for node that has Graphviz.
+
+    Raise SkipTest without node and npm, or if its registry is out of reach.
+    """
+    if not shutil.which('node'):
+        raise unittest.SkipTest('needs node')
+    return _packed('graphviz', GRAPHVIZ, GRAPHVIZ_DIGEST)
+
+
+def _packed(name, package, digest):
+    """Return the directory of npm's package, without what it needs."""
     if not shutil.which('npm'):
         raise unittest.SkipTest('needs npm')
-    place = kept('speedscope', SPEEDSCOPE_DIGEST, _fetch_speedscope)
-    return place / 'package' / 'dist' / 'release'
+    return kept(name, digest, functools.partial(
+        _unpack, package, digest)) / 'package'
 
 
-def _fetch_speedscope(place):
-    done = subprocess.run(['npm', 'pack', '--json', '--silent', SPEEDSCOPE],
+def _unpack(package, digest, place):
+    done = subprocess.run(['npm', 'pack', '--json', '--silent', package],
                           cwd=place, capture_output=True, text=True,
                           timeout=SECONDS)
     if done.returncode:
-        raise unittest.SkipTest(f'npm cannot fetch {SPEEDSCOPE}: '
+        raise unittest.SkipTest(f'npm cannot fetch {package}: '
                                 f'{(done.stdout + done.stderr).strip()}')
     packed, = json.loads(done.stdout)
-    if packed['integrity'] != SPEEDSCOPE_DIGEST:
-        raise AssertionError(f'{SPEEDSCOPE} is not what it was: {packed}')
+    if packed['integrity'] != digest:
+        raise AssertionError(f'{package} is not what it was: {packed}')
     with tarfile.open(place / packed['filename']) as archive:
         archive.extractall(place, filter='data')
 

@@ -36,16 +36,16 @@ def nasty_snapshot(count=10_000):
     return snapshot
 
 
-def nasty_graph():
+def nasty_graph(name=NASTY):
     """Everything in it has that name."""
     from test.test_pytracemalloc.made_graphs import PLAIN, Graph
     graph = Graph()
-    place = f'/{NASTY}.py', 1
-    kind = graph.cls(NASTY, NASTY)
-    made = graph.add_named(PLAIN, {f'.{NASTY}': graph.add(
+    place = f'/{name}.py', 1
+    kind = graph.cls(name, name)
+    made = graph.add_named(PLAIN, {f'.{name}': graph.add(
         PLAIN, type=kind, size=100, place=place)}, type=kind, size=100,
         place=place)
-    graph.module(NASTY, **{NASTY: made})
+    graph.module(name, **{name: made})
     return graph
 
 

@@ -20,6 +20,7 @@ FILES = {
     'bin/python': '#!/bin/sh\nexec PYTHON "$@"\n',
     'bin/go': '#!/bin/sh\n[ "$1" = tool ] && [ "$2" = pprof ]\n',
     'bin/flamegraph.pl': '#!/bin/sh\ngrep -c ";"\n',
+    'bin/dot': '#!/bin/sh\ngrep -c digraph\n',
     'app.py': PROGRAM,
     'server.py': PROGRAM,
     'pytest.py': PROGRAM,
@@ -105,7 +106,7 @@ class ExampleTest(CommandCase):
                 for old, new in replaced.items():
                     line = line.replace(old, new)
                 if re.search(r' why |--by holder|--what retained|'
-                             r'heapsnapshot', line):
+                             r'heapsnapshot|dot', line):
                     line = re.sub(r'(app|old|new)\.tracemalloc',
                                   'held.tracemalloc', line)
                 if '-o app.tracemalloc' in line:

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import unittest
@@ -228,6 +229,18 @@ class DataTest(CommandCase):
         for name in (NASTY, f'class {NASTY}.{NASTY}', f'module {NASTY}',
                      f'/{NASTY}.py'):
             self.assertIn(name, strings)
+
+    def test_dot(self):
+        nasty_graph().snapshot().dump('new')
+        text = self.data('dot').decode()
+        text += self.ok('why', 'new', '*:1', '--dot')
+        # Names are escaped first; of long ones two halves are left.
+        shown = printable(NASTY).replace('\\', '\\\\')
+        self.assertIn(f'"module {shown[:20]}', text)
+        for line in text.splitlines():
+            self.assertTrue(line.isprintable())
+            self.assertRegex(re.sub(r'"(\\.|[^"\\])*"', '', line),
+                             r'^[\w ={}\[\],>;-]*$')
 
     def test_every_format_is_here(self):
         self.assertEqual(
