@@ -11,7 +11,17 @@ const table = new Table($('table-head'), $('table-body'), $('table-room'));
 const trees = new Map();
 
 function measures() {
-  return Object.keys(MEASURES).filter(name => name !== 'difference' || model.old);
+  const known = { difference: model.old, held: model.raw.holders };
+  return Object.keys(MEASURES).filter(name => !(name in known) || known[name]);
+}
+
+/* Who holds what has one shape; the table beside it is that of live memory. */
+function isHeld() {
+  return view.measure === 'held';
+}
+
+function tableView() {
+  return isHeld() ? Object.assign({}, view, { measure: 'live', unit: 'bytes' }) : view;
 }
 
 /* A row of buttons of which one is chosen; arrows move the choice. */
@@ -69,15 +79,21 @@ function showGraph() {
   $('by-function').checked = view.merged;
   $('unfold').checked = view.fold === 'none';
   $('my-code').checked = view.fold === 'code';
+  $('units').hidden = isHeld();
+  for (const id of ['reversed', 'by-function']) {
+    $(id).parentElement.hidden = isHeld();
+  }
+  $('graph').setAttribute('aria-label', isHeld() ? 'Tree of holders' : 'Flame graph');
   showLegend(tree.change !== null);
-  $('selected').textContent = 'Select a box or a row to see its source line and types.';
+  $('selected').textContent = isHeld() ? 'Each box is as wide as what would be freed with it; select one to see its line and what it holds.'
+    : 'Select a box or a row to see its source line and types.';
   showSource(-1);
   showParts([]);
   search();
 }
 
 function showTable() {
-  table.show(groupRows(model, view, view.by), columnsOf(view, view.by), GROUPS[view.by]);
+  table.show(groupRows(model, tableView(), view.by), columnsOf(tableView(), view.by), GROUPS[view.by]);
   $('keys').refresh();
   $('row-filter').value = '';
   countRows();
@@ -120,6 +136,23 @@ function search() {
     $('matched').textContent = '';
     return;
   }
+  const found = graph.mark(isHeld() ? holdersWith(text) : framesWith(text));
+  $('matched').textContent = `found ${formatShare(found, graph.tree.value[0])}, ${formatValue(found, isHeld() ? 'bytes' : view.unit)}`;
+}
+
+function holdersWith(text) {
+  const { tree } = graph;
+  const strings = new Map();
+  return node => {
+    const name = tree.names[node];
+    if (!strings.has(name)) {
+      strings.set(name, model.strings[name].toLowerCase().includes(text));
+    }
+    return strings.get(name);
+  };
+}
+
+function framesWith(text) {
   const frames = new Uint8Array(model.frameCount);
   for (let frame = 0; frame < model.frameCount; frame++) {
     frames[frame] = frameLabel(model, frame, false).toLowerCase().includes(text);
@@ -130,8 +163,8 @@ function search() {
       frames[model.functionKeys[frame]] |= found;
     });
   }
-  const found = graph.mark(frames);
-  $('matched').textContent = `found ${formatShare(found, graph.tree.value[0])}, ${formatValue(found, view.unit)}`;
+  const { tree } = graph;
+  return node => frames[tree.frame[node]];
 }
 
 /* Details of a box or a row */
@@ -146,6 +179,9 @@ function isolated(name) {
 
 function describeNode(node) {
   const { tree } = graph;
+  if (isHeld()) {
+    return describeHolder(model, tree, node);
+  }
   const signed = tree.change !== null;
   const lines = [node === 0 ? 'all' : frameLabel(model, tree.frame[node], view.merged),
     `${formatValue(tree.value[node], view.unit)}, ${formatShare(tree.value[node], tree.value[0])} of all`];
@@ -168,6 +204,11 @@ function selectNode(node) {
   const [name, ...figures] = describeNode(node);
   $('selected').replaceChildren(isolated(name), ...figures.map(text => ' — ' + text));
   const frame = graph.tree.frame[node];
+  if (isHeld()) {
+    showSource(frame);
+    showParts(heldBy(model, graph.tree, node));
+    return;
+  }
   showSource(view.merged ? -1 : frame);
   showParts(frame < 0 ? [] : typesAt(key => key === frame, view.merged ? model.functionKeys : model.lineKeys));
 }
@@ -180,7 +221,7 @@ function showSource(frame) {
 
 function sourceOf(node) {
   const frame = graph.tree.frame[node];
-  const text = frame < 0 || view.merged ? -1 : model.source[frame];
+  const text = frame < 0 || (view.merged && !isHeld()) ? -1 : model.source[frame];
   return text >= 0 ? ['', model.strings[text]] : [];
 }
 
@@ -228,7 +269,7 @@ function linesOfType(type) {
 }
 
 function selectRow(row) {
-  const columns = columnsOf(view, view.by);
+  const columns = columnsOf(tableView(), view.by);
   const values = columns.map((column, i) => `${column.title.toLowerCase()} ${column.show(row.values[i])}`);
   $('selected').replaceChildren(isolated(row.label), ` — ${values.join(', ')}`);
   if (view.by === 'type') {
@@ -246,7 +287,9 @@ function selectRow(row) {
       frames[view.merged ? model.functionKeys[frame] : frame] = 1;
     }
   }
-  graph.mark(frames);
+  const { tree } = graph;
+  const lines = view.merged && isHeld() ? frame => frames[model.functionKeys[frame]] : frame => frames[frame];
+  graph.mark(node => lines(tree.frame[node]));
 }
 
 /* The box under the mouse */
@@ -305,12 +348,12 @@ function toggleHelp() {
 const SHORTCUTS = {
   '/': () => $('search').focus(),
   Escape: zoomOut, 0: zoomOut,
-  r: () => change({ reversed: !view.reversed }),
-  m: () => change({ merged: !view.merged }),
+  r: () => isHeld() || change({ reversed: !view.reversed }),
+  m: () => isHeld() || change({ merged: !view.merged }),
   f: () => toggleFold('none'),
   c: () => toggleFold('code'),
   i: () => change({ icicle: !view.icicle }),
-  u: () => change({ unit: view.unit === 'bytes' ? 'blocks' : 'bytes' }),
+  u: () => isHeld() || change({ unit: view.unit === 'bytes' ? 'blocks' : 'bytes' }),
   t: flipTheme,
   '?': toggleHelp,
 };

@@ -203,7 +203,11 @@ class Graph {
   }
 
   label(node) {
-    return node === 0 ? 'all' : shortLabel(this.model, this.tree.frame[node], this.merged);
+    const { model, tree } = this;
+    if (tree.names) {
+      return node === 0 ? 'everything' : holderName(model, tree, node);
+    }
+    return node === 0 ? 'all' : shortLabel(model, tree.frame[node], this.merged);
   }
 
   /* Cut by adding up the widths of characters, measured once each. */
@@ -365,27 +369,27 @@ class Graph {
     }
   }
 
-  /* Mark the boxes whose frame is in the set; return their part of the whole,
-     each box within a marked one counted once. */
-  mark(frames) {
+  /* Mark the boxes that are found(node); return their part of the whole, each
+     box within a marked one counted once. */
+  mark(found) {
     const { tree } = this;
-    if (!frames) {
+    if (!found) {
       this.matches = null;
       this.redraw();
       return 0;
     }
     this.matches = new Uint8Array(tree.count);
     const inside = new Uint8Array(tree.count);
-    let found = 0;
+    let part = 0;
     for (let node = 1; node < tree.count; node++) {
-      this.matches[node] = frames[tree.frame[node]];
+      this.matches[node] = found(node);
       inside[node] = this.matches[node] || inside[tree.parent[node]];
       if (this.matches[node] && !inside[tree.parent[node]]) {
-        found += tree.value[node];
+        part += tree.value[node];
       }
     }
     this.redraw();
-    return found;
+    return part;
   }
 }
 

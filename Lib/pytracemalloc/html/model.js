@@ -12,6 +12,7 @@ const MEASURES = {
   total: { title: 'Total', bytes: 'total_size', blocks: 'total_count' },
   garbage: { title: 'Garbage', bytes: 'garbage_size', blocks: 'garbage_count' },
   difference: { title: 'Difference', bytes: 'size', blocks: 'count', signed: true },
+  held: { title: 'Held by' },
 };
 
 function loadModel(text) {
@@ -225,25 +226,31 @@ class TreeBuilder {
   }
 
   finish(signed) {
-    const count = this.parent.length;
-    const tree = {
-      count,
-      parent: Int32Array.from(this.parent),
-      frame: Int32Array.from(this.frame),
-      value: Float64Array.from(this.value),
-      own: Float64Array.from(this.own),
-      change: signed ? Float64Array.from(this.change) : null,
-      start: new Float64Array(count),
-      depth: new Int32Array(count),
-      childStart: new Int32Array(count + 1),
-      children: new Int32Array(Math.max(0, count - 1)),
-      order: new Int32Array(count),
-      levels: [0],
-    };
-    sortChildren(tree);
-    layOut(tree);
-    return tree;
+    const { parent, frame, value, own, change } = this;
+    return displayTree({ parent, frame, value, own, change: signed ? change : null });
   }
+}
+
+/* Parents come before their children, and are no less than all of them. */
+function displayTree({ parent, frame, value, own, change }) {
+  const count = parent.length;
+  const tree = {
+    count,
+    parent: Int32Array.from(parent),
+    frame: Int32Array.from(frame),
+    value: Float64Array.from(value),
+    own: Float64Array.from(own),
+    change: change && Float64Array.from(change),
+    start: new Float64Array(count),
+    depth: new Int32Array(count),
+    childStart: new Int32Array(count + 1),
+    children: new Int32Array(Math.max(0, count - 1)),
+    order: new Int32Array(count),
+    levels: [0],
+  };
+  sortChildren(tree);
+  layOut(tree);
+  return tree;
 }
 
 function sortChildren(tree) {
@@ -307,6 +314,9 @@ function firstAfter(tree, depth, value) {
 }
 
 function buildTree(model, view) {
+  if (view.measure === 'held') {
+    return holdersTree(model);
+  }
   const weights = weightsOf(model, view.measure, view.unit);
   const builder = new TreeBuilder(view.merged ? model.functionKeys : model.lineKeys,
     foldedFrames(model, view));

@@ -9,10 +9,12 @@ import base64
 import hashlib
 import html
 import json
+import os.path
 from importlib import resources
 
 from tracemalloc.modules import module_of
-from tracemalloc.places import IMPORTS, NOT_MINE, name_file, name_parts
+from tracemalloc.places import (IMPORTS, NOT_MINE, name_file, name_parts,
+                                name_place)
 from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
 from tracemalloc.source_lines import read_lines
@@ -24,10 +26,12 @@ from pytracemalloc.sources import short_names
 from pytracemalloc.units import format_count
 from pytracemalloc.words import LOSSES
 
-_SCRIPTS = ('model.js', 'graph.js', 'table.js', 'app.js')
+_SCRIPTS = ('model.js', 'holders.js', 'graph.js', 'table.js',
+            'app.js')
 _VIEWS = {'size': {}, 'count': {'unit': 'blocks'},
           'peak': {'measure': 'peak'}, 'total': {'measure': 'total'},
           'garbage': {'measure': 'garbage'}}
+_THINNEST = 20_000                # of a tree of holders: a part of the whole
 _TABLES = {'line', 'function', 'file', 'module', 'type'}
 
 
@@ -106,6 +110,7 @@ def page_data(subject):
         'values': tree.values,
         'old': tree.old,
         'types': _types(tree),
+        'holders': _holders(subject.new, table, strings),
         'strings': list(strings.index),
     }
 
@@ -124,6 +129,39 @@ class _Strings:
 
     def __getitem__(self, text):
         return self.index.setdefault(printable(text), len(self.index))
+
+
+def _holders(snapshot, table, strings):
+    """Return the tree of holders: parents come first, what is thinner than a
+    pixel is left out.  None: the snapshot has no references."""
+    if not getattr(snapshot, 'has_references', False):
+        return None
+    frames = {}
+    for number, (filename, lineno, *_) in enumerate(table):
+        frames.setdefault((filename, lineno), number)
+    least = snapshot.traced_memory[0] // _THINNEST + 1
+    rows = []
+    todo = [(snapshot.holders(least=least), -1)]
+    while todo:
+        holder, parent = todo.pop()
+        number = len(rows)
+        rows.append((parent, frames.get((holder.filename, holder.lineno), -1),
+                     strings[_name_holder(holder)], holder.size,
+                     holder.count, holder.retained))
+        todo += [(child, number) for child in reversed(holder.children)]
+    columns = 'parents', 'frames', 'names', 'sizes', 'counts', 'retained'
+    return dict(zip(columns, zip(*rows)))
+
+
+def _name_holder(holder):
+    if holder.type == 'module' and not holder.name:
+        # What tells them apart comes first: boxes are narrow.
+        return f'{holder.what.removeprefix("module ")}  module'
+    name = f'{holder.name}: {holder.what}' if holder.name else holder.what
+    if holder.filename is None:
+        return name
+    place = name_place(os.path.basename(holder.filename), holder.lineno)
+    return f'{name}  {place}'
 
 
 def _types(tree):

@@ -1,0 +1,199 @@
+"""The tree of holders on the page of the HTML report, in a real browser."""
+
+import unittest
+
+from test.test_pytracemalloc import support
+from test.test_pytracemalloc.hostile import nasty_graph
+from test.test_pytracemalloc.report_page import PageCase
+from test.test_pytracemalloc.test_graph_why import catalogue
+from tracemalloc.holders import Holder
+
+_BOXES = '''Array.from({ length: graph.tree.count }, (_, node) => [
+    graph.tree.parent[node], graph.label(node), graph.tree.value[node],
+    graph.tree.own[node], graph.tree.objects[node]])'''
+
+
+class Made(support.Snapshot):
+    """A snapshot with a tree of holders that is made by hand."""
+
+    has_references = True
+
+    def __init__(self, root):
+        super().__init__()
+        self.root = root
+
+    def holders(self, least=None):
+        return self.root
+
+
+def bushy(count):
+    """A tree of *count* holders, some of them deep."""
+    root = Holder('', 'everything', retained=0)
+    made = [root]
+    for index in range(1, count):
+        parent = made[index - 1 if index % 50 else index * 7 // 10]
+        holder = Holder(f'.attribute_{index % 1000}', 'Thing', 'Thing',
+                        '/app/shop.py', index % 3000, 1, index % 4093 + 1,
+                        index % 4093 + 1)
+        parent.children.append(holder)
+        made.append(holder)
+    parents = {id(child): holder for holder in made
+               for child in holder.children}
+    for holder in reversed(made[1:]):
+        parents[id(holder)].retained += holder.retained
+    return Made(root)
+
+
+class HoldersTest(PageCase):
+    def show(self, snapshot, *more):
+        self.open(snapshot, *more)
+        self.press_button('#measures [data-name=held]')
+
+    def node(self, label):
+        return self.browser.run(f'''(() => {{
+            for (let node = 0; node < graph.tree.count; node++) {{
+                if (graph.label(node).startsWith({label!r})) {{
+                    return node; }} }} }})()''')
+
+    def middle(self, node):
+        return self.browser.run(f'''(() => {{
+            const {{ tree }} = graph;
+            const area = graph.canvas.getBoundingClientRect();
+            const scale = graph.width / tree.value[0];
+            return [area.left + (tree.start[{node}]
+                                 + tree.value[{node}] / 2) * scale,
+                    area.top + graph.top(tree.depth[{node}]) + ROW / 2];
+        }})()''')
+
+    def test_only_with_references(self):
+        self.open(support.Snapshot())
+        self.assertNotIn('Held by', self.text('#measures'))
+        self.open(catalogue(5).snapshot(), catalogue(3).snapshot())
+        self.assertIn('DifferenceHeld by', self.text('#measures'))
+
+    def test_boxes_are_the_holders(self):
+        snapshot = catalogue(100).snapshot()
+        self.show(snapshot)
+        expected = []
+        todo = [(snapshot.holders(), -1)]
+        while todo:
+            holder, parent = todo.pop()
+            todo += [(child, len(expected))
+                     for child in reversed(holder.children)]
+            expected.append([parent, holder.retained, holder.size,
+                             holder.count])
+        boxes = self.browser.run(_BOXES)
+        self.assertEqual([[parent, *figures] for parent, _, *figures
+                          in boxes], expected)
+        labels = [label for _, label, *_ in boxes]
+        self.assertEqual(labels[:2], ['everything', 'catalogue  module'])
+        self.assertIn('__self__: shop.Basket  shop.py:26', labels)
+        self.assertGreater(self.browser.run('graph.boxes'), 4)
+
+    def test_controls(self):
+        self.show(catalogue(5).snapshot())
+        shown = '''['units', 'reversed', 'by-function'].map(id =>
+            $(id).getClientRects().length > 0)'''
+        self.assertEqual(self.browser.run(shown), [False] * 3)
+        for key in 'rmu':
+            self.browser.press(key)
+        self.assertEqual(self.browser.run(
+            '[view.reversed, view.merged, view.unit]'),
+            [False, False, 'bytes'])
+        # The table beside it is of live memory.
+        self.assertIn('shop.py:26', ' '.join(self.column(4)))
+        self.browser.press('f')
+        self.press_button('#shapes [data-name=flame]')
+        self.assertFalse(self.browser.run('graph.icicle'))
+        self.browser.press('1')
+        self.assertEqual(self.browser.run('view.measure'), 'live')
+        self.assertEqual(self.browser.run(shown), [True] * 3)
+        self.browser.press('m')
+        self.browser.press('5')
+        self.assertEqual(self.browser.run('view.measure'), 'held')
+
+    def test_mouse(self):
+        self.show(catalogue(100).snapshot())
+        node = self.node('__self__')
+        x, y = self.middle(node)
+        self.browser.send('Input.dispatchMouseEvent', type='mouseMoved', x=x,
+                          y=y)
+        self.browser.settle()
+        self.assertRegex(
+            self.text('#tip'),
+            r'^__self__: shop\.Basket  shop\.py:26\n250 KiB retained, '
+            r'9\d\.\d % of all\n100 objects of 15\.6 KiB\n'
+            r'held by \[\.\.\.\]: bound method Basket\.refresh')
+        self.browser.click(x, y)
+        self.assertEqual(self.browser.run('graph.zoomed'), node)
+        self.assertIn('250 KiB retained', self.text('#selected'))
+        self.assertRegex(self.text('#parts'),
+                         r'^\.items: .*: 234 KiB retained$')
+        self.browser.press('Escape')
+        self.assertEqual(self.browser.run('graph.zoomed'), 0)
+
+    def test_keyboard(self):
+        self.show(catalogue(100).snapshot())
+        self.browser.run("$('graph').focus()")
+        for label in 'catalogue  module', '.CATALOGUE', '.listeners':
+            self.browser.press('ArrowDown')
+            self.assertTrue(self.text('#selected').startswith(label),
+                            self.text('#selected'))
+        self.browser.press('ArrowUp')
+        self.assertIn('.CATALOGUE', self.text('#selected'))
+        self.browser.press('Enter')
+        self.assertEqual(self.browser.run('graph.zoomed'),
+                         self.node('.CATALOGUE'))
+
+    def test_search(self):
+        self.show(catalogue(100).snapshot())
+        for text in 'BASKET.refresh', 'catalogue.py:9', '__self__':
+            self.search(text)
+            marked = self.browser.run(f'''
+                Array.from(graph.matches.keys()).filter(node =>
+                    graph.matches[node]).map(node => graph.label(node))''')
+            self.assertTrue(all(text.lower() in label.lower()
+                                for label in marked), marked)
+        self.assertEqual(len(marked), 1)
+        self.assertRegex(self.text('#matched'), r'^found 9\d\.\d %, 250 KiB$')
+        self.search('')
+        self.assertEqual(self.text('#matched'), '')
+
+    def test_rows_mark_boxes(self):
+        self.show(catalogue(100).snapshot())
+        row = next(i for i, name in enumerate(self.column(4))
+                   if 'shop.py:26' in name)
+        self.browser.run("document.querySelectorAll('#table-room [role=row]')"
+                         f'[{row}].click()')
+        self.browser.settle()
+        self.assertEqual(self.browser.run(
+            'Array.from(graph.matches.keys()).filter(node =>'
+            ' graph.matches[node])'), [self.node('__self__')])
+
+    def test_hostile_names(self):
+        self.show(nasty_graph().snapshot())
+        for label in self.browser.run('model.strings'):
+            self.assertTrue(label.isprintable(), label)
+        self.assertGreater(self.browser.run('graph.boxes'), 2)
+
+    def test_hundred_thousand_nodes(self):
+        self.show(bushy(100_000))
+        self.assertEqual(self.browser.run('graph.tree.count'), 100_000)
+        # As the flame graph's, with a wide margin.
+        times = self.browser.run('''(() => {
+            const best = work => Math.min(...[1, 2, 3].map(() => {
+                const start = performance.now();
+                work();
+                return performance.now() - start; }));
+            return [best(() => graph.draw()),
+                    best(() => { trees.clear(); change({ measure: 'held' }); }),
+                    best(() => { $('search').value = 'attribute_7';
+                                 search(); }),
+                    best(() => { graph.zoom(graph.tree.order[5]);
+                                 graph.draw(); })]; })()''')
+        for limit, took in zip((50, 2000, 200, 50), times):
+            self.assertLess(took, limit, times)
+
+
+if __name__ == '__main__':
+    unittest.main()
