@@ -93,7 +93,7 @@ function showGraph() {
 }
 
 function showTable() {
-  table.show(groupRows(model, tableView(), view.by), columnsOf(tableView(), view.by), GROUPS[view.by]);
+  table.show(groupRows(model, tableView(), view.by), columnsOf(model, tableView(), view.by), GROUPS[view.by]);
   $('keys').refresh();
   $('row-filter').value = '';
   countRows();
@@ -269,7 +269,7 @@ function linesOfType(type) {
 }
 
 function selectRow(row) {
-  const columns = columnsOf(tableView(), view.by);
+  const columns = columnsOf(model, tableView(), view.by);
   const values = columns.map((column, i) => `${column.title.toLowerCase()} ${column.show(row.values[i])}`);
   $('selected').replaceChildren(isolated(row.label), ` — ${values.join(', ')}`);
   if (view.by === 'type') {

@@ -27,11 +27,26 @@ function grouping(model, by) {
   };
 }
 
+/* What the objects of each key retain, as the report was folded when it was
+   made; null: not known. */
+function retainedOf(model, view, by) {
+  const known = view.measure === 'live' && view.fold === model.raw.view.fold && model.raw.retained;
+  return known ? known[by] || null : null;
+}
+
 /* Return rows {key, label, values} with a value for each of columnsOf(). */
 function groupRows(model, view, by) {
-  if (by === 'type') {
-    return typeRows(model);
+  const rows = by === 'type' ? typeRows(model) : frameRows(model, view, by);
+  const retained = retainedOf(model, view, by);
+  if (retained) {
+    for (const row of rows) {
+      row.values.push(retained[row.key] || 0);
+    }
   }
+  return rows;
+}
+
+function frameRows(model, view, by) {
   const { keys, label } = grouping(model, by);
   const fold = foldedFrames(model, view);
   const frames = fold.shown;
@@ -150,7 +165,15 @@ function childLists(model) {
   return { first, next };
 }
 
-function columnsOf(view, by) {
+function columnsOf(model, view, by) {
+  const columns = ownColumns(view, by);
+  if (retainedOf(model, view, by)) {
+    columns.push({ title: 'Retained', show: formatBytes });
+  }
+  return columns;
+}
+
+function ownColumns(view, by) {
   const bytes = (title, signed) => ({ title, show: value => formatBytes(Math.round(value), signed) });
   const blocks = (title, signed) => ({ title, show: value => formatBlocks(value, signed) });
   if (by === 'type') {

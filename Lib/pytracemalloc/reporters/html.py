@@ -111,6 +111,8 @@ def page_data(subject):
         'old': tree.old,
         'types': _types(tree),
         'holders': _holders(subject.new, table, strings),
+        'retained': _retained(subject.new, table, list(files.values()),
+                              strings, tree.types),
         'strings': list(strings.index),
     }
 
@@ -131,10 +133,15 @@ class _Strings:
         return self.index.setdefault(printable(text), len(self.index))
 
 
+def _has_references(snapshot):
+    # Of a snapshot that is no file's, nobody knows.
+    return getattr(snapshot, 'has_references', False)
+
+
 def _holders(snapshot, table, strings):
     """Return the tree of holders: parents come first, what is thinner than a
     pixel is left out.  None: the snapshot has no references."""
-    if not getattr(snapshot, 'has_references', False):
+    if not _has_references(snapshot):
         return None
     frames = {}
     for number, (filename, lineno, *_) in enumerate(table):
@@ -151,6 +158,29 @@ def _holders(snapshot, table, strings):
         todo += [(child, number) for child in reversed(holder.children)]
     columns = 'parents', 'frames', 'names', 'sizes', 'counts', 'retained'
     return dict(zip(columns, zip(*rows)))
+
+
+def _retained(snapshot, table, files, strings, types):
+    """Return what is retained by the keys of the tables, see table.js."""
+    if not _has_references(snapshot):
+        return None
+    line, function, file, module, kind = (
+        {group.key: group.retained for group in snapshot.retained(key)}
+        for key in ('lineno', 'function', 'filename', 'module', 'type'))
+    line = {key and key[:2]: value for key, value in line.items()}
+    modules = {}
+    for name in {module_of(name) for name in files}:
+        number = strings[name_file(name)]
+        modules[number] = modules.get(number, 0) + module.get(name, 0)
+    names = _Strings()
+    types = {names[name]: kind.get(name, 0) for _, name, *_ in types or ()}
+    return {
+        'line': [line.get(frame[:2], 0) for frame in table],
+        'function': [function.get((frame[0], frame[2], max(0, frame[3])), 0)
+                     for frame in table],
+        'file': [file.get(name, 0) for name in files],
+        'module': modules,
+        'type': list(types.values())}
 
 
 def _name_holder(holder):

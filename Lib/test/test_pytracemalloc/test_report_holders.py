@@ -25,6 +25,9 @@ class Made(support.Snapshot):
     def holders(self, least=None):
         return self.root
 
+    def retained(self, key_type):
+        return []
+
 
 def bushy(count):
     """A tree of *count* holders, some of them deep."""
@@ -101,7 +104,7 @@ class HoldersTest(PageCase):
             '[view.reversed, view.merged, view.unit]'),
             [False, False, 'bytes'])
         # The table beside it is of live memory.
-        self.assertIn('shop.py:26', ' '.join(self.column(4)))
+        self.assertIn('shop.py:26', ' '.join(self.column(5)))
         self.browser.press('f')
         self.press_button('#shapes [data-name=flame]')
         self.assertFalse(self.browser.run('graph.icicle'))
@@ -161,7 +164,7 @@ class HoldersTest(PageCase):
 
     def test_rows_mark_boxes(self):
         self.show(catalogue(100).snapshot())
-        row = next(i for i, name in enumerate(self.column(4))
+        row = next(i for i, name in enumerate(self.column(5))
                    if 'shop.py:26' in name)
         self.browser.run("document.querySelectorAll('#table-room [role=row]')"
                          f'[{row}].click()')
@@ -169,6 +172,44 @@ class HoldersTest(PageCase):
         self.assertEqual(self.browser.run(
             'Array.from(graph.matches.keys()).filter(node =>'
             ' graph.matches[node])'), [self.node('__self__')])
+
+    def test_retained_is_in_all_tables(self):
+        graph = catalogue(100)
+        graph.blocks = [(address, size, line, graph.classes.setdefault(
+                             'shop.Basket' if size == 160 else '<memory>',
+                             len(graph.classes)))
+                        for address, size, line, _ in graph.blocks]
+        snapshot = graph.snapshot()
+        self.show(snapshot)
+        for by, key, name, place in (
+                ('line', 'lineno', 'shop.py:26', ('shop.py', 26)),
+                ('function', 'function', 'shop.py', ('shop.py', None, 0)),
+                ('file', 'filename', 'shop.py', 'shop.py'),
+                ('module', 'module', 'shop', 'shop'),
+                ('type', 'type', 'shop.Basket', 'shop.Basket')):
+            with self.subTest(by):
+                self.press_button(f'#keys [data-name={by}]')
+                head = self.browser.run(
+                    "Array.from($('table-head').children,"
+                    " cell => cell.textContent)")
+                at = len(head) - 2
+                self.assertEqual(head[at], 'Retained')
+                shown = dict(zip(self.column(at + 1), self.column(at)))
+                known = {group.key: group.retained
+                         for group in snapshot.retained(key)}
+                self.assertEqual(shown[name], f'{known[place] / 1024:.0f} KiB')
+                self.assertGreater(known[place], 160 * 100)
+
+    def test_retained_of_the_fold_that_is_known(self):
+        self.show(catalogue(5).snapshot())
+        self.browser.press('1')
+        self.assertIn('Retained', self.text('#table-head'))
+        for key in 'f', '2':
+            self.browser.press(key)
+            self.assertNotIn('Retained', self.text('#table-head'))
+            self.browser.press('f' if key == 'f' else '1')
+        self.open(support.Snapshot())
+        self.assertNotIn('Retained', self.text('#table-head'))
 
     def test_hostile_names(self):
         self.show(nasty_graph().snapshot())
