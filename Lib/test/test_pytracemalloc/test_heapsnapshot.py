@@ -1,4 +1,5 @@
-"""V8's heap snapshots: what they say, and memlab, which opens them."""
+"""V8's heap snapshots: what they say; memlab and Chrome's DevTools open them."""
+import io
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import tracemalloc
 import unittest
 
 from test.test_pytracemalloc import fetched, heap_graphs
+from test.test_pytracemalloc.browser import EXECUTABLE, Browser
 from test.test_pytracemalloc.command_case import CommandCase
 from test.test_pytracemalloc.heap_files import HeapFile
 from test.test_pytracemalloc.helpers import Tracing
@@ -38,6 +40,25 @@ const { analysis, utils } = require('@memlab/core');
                               JSON.stringify({ rows, path }));
 })();
 '''
+
+# What the panel Memory loads and asks a file with; it is a part of Chromium.
+_DEVTOOLS = 'devtools://devtools/bundled/'
+_WORKER = 'entrypoints/heap_snapshot_worker/heap_snapshot_worker.js'
+_OPEN = '''(async text => {
+    const { HeapSnapshot, HeapSnapshotLoader } = await import(WORKER);
+    const loader = new HeapSnapshotLoader.HeapSnapshotLoader(
+        { sendEvent() {} });
+    for (let i = 0; i < text.length; i += 1000) {
+        loader.write(text.slice(i, i + 1000)); }
+    loader.close();
+    const channel = new MessageChannel();
+    new HeapSnapshot.SecondaryInitManager(channel.port2);
+    globalThis.heap = await loader.buildSnapshot(channel.port1);
+    const node = heap.createNode(0);
+    return Array.from({ length: heap.nodeCount }, (_, i) => {
+        node.nodeIndex = i * %d;
+        return [node.id(), node.type(), node.rawName(), node.selfSize(),
+                node.retainedSize(), node.distance()]; }); })'''
 
 
 def memlab(snapshot, name=''):
@@ -232,9 +253,11 @@ class FileTest(unittest.TestCase):
         self.assertEqual(len(calls), 1)
 
 
-class MemlabTest(unittest.TestCase):
+class Opened:
+    """What another program makes of a file."""
+
     def check(self, snapshot, graph_size):
-        rows, _ = memlab(snapshot)
+        rows = self.rows_of(snapshot)
         file = HeapFile(snapshot)
         self.assertEqual([row[:4] for row in rows],
                          [[node.id, node.type, node.name, node.size]
@@ -262,10 +285,51 @@ class MemlabTest(unittest.TestCase):
                 made = heap_graphs.random_graph(rng, 200)
                 self.check(heap_graphs.make_snapshot(*made), len(made[0]))
 
+
+class MemlabTest(Opened, unittest.TestCase):
+    def rows_of(self, snapshot):
+        return memlab(snapshot)[0]
+
     def test_way(self):
         _, path = memlab(catalogue(3).snapshot(), 'bound method '
                                                   'Basket.refresh')
         self.assertEqual(path[1:4], ['listeners', 'CATALOGUE', '__dict__'])
+
+
+@unittest.skipUnless(EXECUTABLE, 'needs chromium')
+class DevToolsTest(Opened, unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.browser = Browser()
+        cls.addClassCleanup(cls.browser.__exit__)
+        cls.browser.send('Page.navigate', url=_DEVTOOLS + 'devtools_app.html')
+        cls.browser.run('''new Promise(done => {
+            document.readyState === 'complete' ? done()
+                : addEventListener('load', done); }).then(() => 1)''')
+        try:
+            cls.browser.run(f"import('{_DEVTOOLS}{_WORKER}').then(() => 1)")
+        except RuntimeError as exc:
+            raise unittest.SkipTest(f'this Chromium has no DevTools: {exc}')
+
+    def rows_of(self, snapshot):
+        out = io.BytesIO()
+        snapshot._write_heapsnapshot(out.write)
+        worker = _OPEN.replace('WORKER', repr(_DEVTOOLS + _WORKER)) % 7
+        return self.browser.run(
+            f'{worker}({json.dumps(out.getvalue().decode())})')
+
+    def test_all_are_reached(self):
+        rows = self.rows_of(catalogue(10).snapshot())
+        # By objects, not by what the root alone holds.
+        self.assertLess(max(distance for *_, distance in rows[1:]), 20)
+        basket, = {tuple(row[1:]) for row in rows if row[2] == 'shop.Basket'}
+        self.assertEqual(basket[:4], ('object', 'shop.Basket', 160, 2560))
+
+    def test_stack(self):
+        rows = self.rows_of(catalogue(1).snapshot())
+        number, = [i for i, row in enumerate(rows) if row[2] == 'shop.Basket']
+        frame, *_ = self.browser.run(f'heap.allocationStack({number} * 7)')
+        self.assertEqual((frame['scriptName'], frame['line']), SITE)
 
 
 class CommandTest(CommandCase):
