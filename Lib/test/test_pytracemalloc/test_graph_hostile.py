@@ -128,6 +128,28 @@ class PressureTest(unittest.TestCase):
                     break
             self.assertGreater(failures, 3)
 
+    @unittest.skipIf(support.Py_DEBUG or FLAVOUR == 'disable',
+                     "CPython's own dicts need memory here")
+    @unittest.skipIf(CRASHES_WITHOUT_MEMORY, 'CPython 3.15.0rc1 crashes there')
+    def test_heapsnapshot(self):
+        traces = catalogue(2000).traces()
+        expected = []
+        traces._write_heapsnapshot(expected.append)
+        self.assertGreater(len(expected), 3)
+        failures = 0
+        for n in range(1, 200):
+            written = []
+            _testcapi.set_nomemory(n, n + 1)
+            try:
+                traces._write_heapsnapshot(written.append)
+            except MemoryError:
+                failures += 1
+                continue
+            finally:
+                _testcapi.remove_mem_hooks()
+            self.assertEqual(written, expected)
+        self.assertGreater(failures, 3)
+
     @unittest.skipIf(SANITIZED, 'a sanitizer needs the address space')
     def test_address_space(self):
         process = subprocess.run([sys.executable, '-c', textwrap.dedent('''

@@ -1,4 +1,4 @@
-"""V8's heap snapshots: what they say; memlab and Chrome's DevTools open them."""
+"""V8's heap snapshots: what they say; memlab and DevTools open them."""
 import io
 import json
 import os
@@ -64,15 +64,16 @@ _OPEN = '''(async text => {
 def memlab(snapshot, name=''):
     """Return (rows, names of the way to a node) as memlab sees them."""
     modules = fetched.memlab()
-    with tempfile.NamedTemporaryFile(suffix='.heapsnapshot') as file:
-        snapshot._write_heapsnapshot(file.write)
-        file.flush()
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, 'x.heapsnapshot')
+        with open(path, 'wb') as file:
+            snapshot._write_heapsnapshot(file.write)
         done = subprocess.run(
-            ['node', '-e', _MEMLAB, file.name, name], capture_output=True,
+            ['node', '-e', _MEMLAB, path, name], capture_output=True,
             text=True, timeout=fetched.SECONDS, cwd=modules.parent)
         if done.returncode:
             raise AssertionError(done.stdout + done.stderr)
-        with open(file.name + '.json') as answer:
+        with open(path + '.json') as answer:
             document = json.load(answer)
     return document['rows'], document['path']
 
