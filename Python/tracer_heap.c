@@ -1,15 +1,15 @@
 /* The heap as a graph: all objects of an interpreter, and who refers to whom.
 
-   Objects are those that the collector tracks, and all that can be reached from
-   there or from the interpreter's state.  References are those that count: so a
-   mortal object has at least as many as lead to it, and what is left over is
-   held by code in C.
+   Objects are those that the collector tracks, and all that can be reached
+   from there or from the interpreter's state.  References are those that
+   count: so a mortal object has at least as many as lead to it, and what is
+   left over is held by code in C.
 
    The walk is breadth first: an object gets its number when it is first seen,
-   and its references are written in the order of the numbers.  All of it is one
-   moment: memory comes from the kernel, no Python object is made, and texts of
-   names are copied at the end.  What the graph looks like, is said in
-   pycore_tracer_graph.h. */
+   and its references are written in the order of the numbers.  All of it is
+   one moment: memory comes from the kernel, no Python object is made, and
+   texts of names are copied at the end.  pycore_tracer_graph.h says what the
+   graph looks like. */
 
 #include "Python.h"
 #include "pycore_object.h"        // _Py_IsImmortal()
@@ -237,22 +237,33 @@ _PyTracer_CaptureHeap(struct tracer_heap *heap, int keys)
     return heap->failed ? -1 : 0;
 }
 
-/* They may be half made: what they refer to is not followed. */
+/* An object of which the references are not followed. */
+static uint32_t
+add_leaf(struct tracer_heap *heap, PyObject *op)
+{
+    uint32_t number = _PyTracer_HeapObject(heap, op);
+    struct snapshot_object *object = &heap->graph->objects[number];
+    if (!heap->failed && object->type == 0) {
+        object->first = heap->graph->nreferences;
+        object->surplus = count_references(op);
+    }
+    return number;
+}
+
+/* They may be half made: so each is a leaf, and so is its type if nobody has
+   referred to it. */
 static void
-add_unreached(struct tracer_heap *heap, const PyObject *op)
+add_unreached(struct tracer_heap *heap, PyObject *op)
 {
     uint32_t *slot = _PyTracer_HeapSlot(&heap->index, (uintptr_t)op);
     if (slot == NULL) {
         heap->failed = 1;
     }
     else if (*slot == 0) {
-        uint32_t number = *slot = add_object(heap, (uintptr_t)op);
-        uint32_t type = _PyTracer_HeapObject(heap, Py_TYPE(op));
+        uint32_t number = add_leaf(heap, op);
+        uint32_t type = add_leaf(heap, (PyObject *)Py_TYPE(op));
         if (!heap->failed) {
-            struct snapshot_object *object = &heap->graph->objects[number];
-            object->first = heap->graph->nreferences;
-            object->surplus = count_references((PyObject *)op);
-            object->type = type;
+            heap->graph->objects[number].type = type;
         }
     }
 }
@@ -288,7 +299,7 @@ add_unreached_of_run(struct tracer_heap *heap, const struct tracer_snapshot *s,
         uint32_t end = i + 1 < run[1].first
             ? SNAPSHOT_PACKED_NUMBER(s->packed[i + 1].place) : run->nblocks;
         for (uint32_t j = SNAPSHOT_PACKED_NUMBER(place); j < end; j++) {
-            add_unreached(heap, (const PyObject *)(
+            add_unreached(heap, (PyObject *)(
                 run->address + (uint64_t)j * run->block_size
                 + presizes[class_]));
         }
@@ -311,8 +322,8 @@ _PyTracer_AddUnreached(struct tracer_heap *heap,
     for (uint64_t i = 0; i < s->nblocks - s->nsmall - s->nexternal; i++) {
         uint32_t class_ = s->others[i].class_;
         if (presizes[class_] != 0xff && !heap->failed) {
-            add_unreached(heap, (const PyObject *)(s->others[i].address
-                                                   + presizes[class_]));
+            add_unreached(heap, (PyObject *)(s->others[i].address
+                                             + presizes[class_]));
         }
     }
     _PySnapshot_Release(presizes);

@@ -1,10 +1,10 @@
 /* The heap as a graph without a pause: a child walks its copy.
 
-   The child is made at the moment of the snapshot, and the program goes on when
-   the kernel has copied the page tables.  The child has one thread, and other
-   threads may have held any lock: it calls nothing that takes one.  Its memory
-   comes from the kernel, it writes the graph to a file in memory, and ends
-   without running what a process runs at its end.
+   The child is made at the moment of the snapshot, and the program goes on
+   when the kernel has copied the page tables.  The child has one thread, and
+   other threads may have held any lock: it calls nothing that takes one.  Its
+   memory comes from the kernel, it writes the graph to a file in memory, and
+   ends without running what a process runs at its end.
 
    It is made without a signal for its end, so that wait() and SIGCHLD of the
    program do not see it. */

@@ -1,8 +1,8 @@
 /* What code, functions, frames and generators refer to.
 
    A frame that a thread runs is no object, but one of the graph all the same:
-   it has the names of the variables.  A generator has a frame of its own.  What
-   a frame only borrows does not count. */
+   it has the names of the variables.  A generator has a frame of its own.
+   What a frame only borrows does not count. */
 
 #include "Python.h"
 #include "pycore_code.h"          // _PyCoCached

@@ -140,7 +140,8 @@ rehash(struct tracer_heap_shapes *shapes, uint32_t size)
     }
     for (uint32_t i = 0; shapes->keys != NULL && i <= shapes->mask; i++) {
         if (shapes->keys[i] != 0) {
-            uint32_t j = (uint32_t)((shapes->keys[i] * TRACER_GOLDEN_64) >> 32);
+            uint64_t hash = shapes->keys[i] * TRACER_GOLDEN_64;
+            uint32_t j = (uint32_t)(hash >> 32);
             while (keys[j & (size - 1)] != 0) {
                 j++;
             }

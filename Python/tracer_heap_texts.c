@@ -1,8 +1,8 @@
 /* Texts of a graph: names, and what some objects are called.
 
-   At the end of the walk, the texts of str objects that somebody wants, and the
-   names of shapes, are copied as UTF-8: later, the objects may be gone.  No text
-   is longer than MAX_TEXT bytes. */
+   At the end of the walk, the texts of str objects that somebody wants, and
+   the names of shapes, are copied as UTF-8: later, the objects may be gone.
+   No text is longer than MAX_TEXT bytes. */
 
 #include "Python.h"
 #include "pycore_global_strings.h"        // _Py_ID()

@@ -1,10 +1,10 @@
 /* The heap as a graph, as the interpreter hands it over with a snapshot: who
    refers to whom, and by what name.
 
-   Objects are numbered in the order in which a walk breadth first met them; the
-   first ones are none, see below.  A reference is one that counts: a mortal
-   object has at least as many references as there are here, and what is left
-   over is held by code in C.
+   Objects are numbered in the order in which a walk breadth first met them;
+   the first ones are none, see below.  A reference is one that counts: a
+   mortal object has at least as many references as there are here, and what is
+   left over is held by code in C.
 
    This header needs nothing of CPython, as pycore_tracer_snapshot.h, which
    includes it. */
@@ -83,10 +83,10 @@ struct snapshot_buffer {
 
 struct snapshot_graph {
     uint32_t nobjects, nshapes, nnames;
-    uint32_t has_keys;            // texts of keys of all dicts, not only of names
+    uint32_t has_keys;            // texts of keys of all dicts, not names alone
     uint32_t shared;              // by so many more snapshots
     uint64_t nreferences, nbuffers;
-    struct snapshot_object *objects;      // one more, of which first is the end
+    struct snapshot_object *objects;      // one more, whose first is the end
     uint32_t *references;         // objects
     struct snapshot_shape *shapes;
     uint32_t *names;              // strings of the snapshot

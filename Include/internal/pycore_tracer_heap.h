@@ -42,7 +42,8 @@ extern struct tracer_heap_page *_PyTracer_HeapPage(
 static inline uint32_t *
 _PyTracer_HeapSlot(struct tracer_heap_index *index, uintptr_t address)
 {
-    uintptr_t page = address >> TRACER_HEAP_PAGE_BITS << 1 | (address >> 3 & 1);
+    uintptr_t page = address >> TRACER_HEAP_PAGE_BITS << 1
+                     | (address >> 3 & 1);
     assert(address % 8 == 0);
     if (index->last == NULL || index->last->page != page) {
         struct tracer_heap_page *found = _PyTracer_HeapPage(index, page);
@@ -130,7 +131,7 @@ extern int _PyTracer_MoreReferences(struct tracer_heap *heap);
 /* --- tracer_heap_child.c: the same in a child, which has a copy */
 struct tracer_heap_child {
     int pid, fd;
-    int error, signal;            // errno, or what has killed it, where it fails
+    int error, signal;            // where it fails: errno, what has killed it
 };
 /* At the moment; 0, or -1.  GIL held, or the world stopped. */
 extern int _PyTracer_ForkHeap(struct tracer_heap_child *child, int keys,

@@ -317,7 +317,8 @@ def _snapshot(path='', traces=True, force=False, references=False,
     # Where a child can look at the references, the program goes on.
     pause = pause or not (references and sys.platform == 'linux')
     try:
-        snapshot = tracemalloc.take_snapshot(traces, references, keys, pause)
+        snapshot = tracemalloc.take_snapshot(
+            traces=traces, references=references, keys=keys, pause=pause)
     except OSError as exc:
         raise OSError(f'{exc}; add --pause, which needs no child') from None
     return {'path': path, 'size': _write(snapshot, path, force)}

@@ -124,8 +124,8 @@ def run_objgraph(objects):
     gc.collect()
     found = {}
     found['count'], _ = timed(objgraph.most_common_types)
-    found['one_chain'], chain = timed(objgraph.find_backref_chain,
-                                      shop.items[-1], objgraph.is_proper_module)
+    found['one_chain'], _ = timed(objgraph.find_backref_chain,
+                                  shop.items[-1], objgraph.is_proper_module)
     return found
 
 

@@ -45,7 +45,7 @@ class Section:
 
 def sections(image):
     magic, version = struct.unpack_from('<8sQ', image)
-    assert (magic, version) == (b'\x89TRM\r\n\x1a\n', 4)
+    assert (magic, version) == (b'\x89TRM\r\n\x1a\n', 5)
     at = 16
     while at < len(image):
         name, crc, length = struct.unpack_from('<4sIQ', image, at)
