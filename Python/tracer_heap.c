@@ -16,6 +16,7 @@
 #include "pycore_tracer_heap.h"
 
 #define INITIAL_OBJECTS 65536
+#define AHEAD 16                  // objects whose memory is asked for
 
 /* --- Arrays */
 
@@ -154,8 +155,11 @@ walk(struct tracer_heap *heap, uint32_t i)
     }
     else {
         g->objects[i].surplus = count_references(op);
-        uint32_t type = _PyTracer_HeapObject(heap, Py_TYPE(op));
-        g->objects[i].type = type;
+        if (Py_TYPE(op) != heap->last_type) {
+            heap->last_type = Py_TYPE(op);
+            heap->last_type_number = _PyTracer_HeapObject(heap, Py_TYPE(op));
+        }
+        g->objects[i].type = heap->last_type_number;
         _PyTracer_WalkObject(heap, i);
     }
 }
@@ -169,7 +173,11 @@ walk_all(struct tracer_heap *heap)
     if (!heap->failed) {
         _PyTracer_VisitTracked(add_tracked, heap);
     }
-    for (uint32_t i = 0; i < heap->graph->nobjects && !heap->failed; i++) {
+    const struct snapshot_graph *g = heap->graph;
+    for (uint32_t i = 0; i < g->nobjects && !heap->failed; i++) {
+        if (i + AHEAD < g->nobjects) {
+            __builtin_prefetch((const void *)g->objects[i + AHEAD].address);
+        }
         walk(heap, i);
     }
 }

@@ -410,6 +410,11 @@ _PyTracer_WalkObject(struct tracer_heap *heap, uint32_t object)
     {
         return;
     }
+    if (type == &PyUnicode_Type || type == &PyLong_Type
+        || type == &PyFloat_Type || type == &PyBytes_Type)
+    {
+        return;                   // most objects
+    }
     if (type == &PyDict_Type) {
         walk_dict(heap, object, (PyDictObject *)op);
     }

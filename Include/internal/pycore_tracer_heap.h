@@ -96,6 +96,8 @@ struct tracer_heap {
     uint64_t objects_size, references_size, buffers_size;
     const PyObject **visited;     // by tp_traverse of one object
     uint64_t nvisited, visited_size;
+    const PyTypeObject *last_type;
+    uint32_t last_type_number;
     /* Texts, which become strings of the snapshot. */
     char *text;
     struct snapshot_string *strings;

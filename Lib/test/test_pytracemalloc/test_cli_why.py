@@ -9,7 +9,7 @@ import types
 import unittest
 
 from test.test_pytracemalloc.command_case import CommandCase
-from test.test_pytracemalloc.helpers import Tracing
+from test.test_pytracemalloc.helpers import FREE_THREADED, Tracing
 
 SHOP = '''\
 class Catalogue:
@@ -176,7 +176,11 @@ class ReportTest(CommandCase):
                                       'holder', '--format', 'json'))
         rows = document['holders']
         self.assertEqual(rows[0]['what'], 'everything')
-        self.assertEqual(rows[1] | {'retained': 0, 'size': 0}, {
+        # Without the GIL, classes and functions may be held beside it.
+        self.assertGreaterEqual(rows[1]['count'], 1)
+        if not FREE_THREADED:
+            self.assertEqual(rows[1]['count'], 1)
+        self.assertEqual(rows[1] | {'retained': 0, 'size': 0, 'count': 1}, {
             'parent': 0, 'name': '', 'what': 'module shop', 'type': 'module',
             'filename': None, 'lineno': None, 'repeats': False, 'count': 1,
             'size': 0, 'retained': 0})
