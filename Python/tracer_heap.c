@@ -245,71 +245,71 @@ _PyTracer_CaptureHeap(struct tracer_heap *heap, int keys)
     return heap->failed ? -1 : 0;
 }
 
-/* An object of which the references are not followed. */
+/* --- After the moment */
+
+/* An object that is not looked at: it may be gone, or have been half made. */
 static uint32_t
-add_leaf(struct tracer_heap *heap, PyObject *op)
+add_leaf(struct tracer_heap *heap, const void *address)
 {
-    uint32_t number = _PyTracer_HeapObject(heap, op);
-    struct snapshot_object *object = &heap->graph->objects[number];
-    if (!heap->failed && object->type == 0) {
-        object->first = heap->graph->nreferences;
-        object->surplus = count_references(op);
+    uint32_t before = heap->graph->nobjects;
+    uint32_t number = _PyTracer_HeapObject(heap, address);
+    if (number >= before && !heap->failed) {
+        heap->graph->objects[number].first = heap->graph->nreferences;
+        heap->graph->objects[number].surplus = SNAPSHOT_UNCOUNTED;
     }
     return number;
 }
 
-/* They may be half made: so each is a leaf, and so is its type if nobody has
-   referred to it. */
+/* A block of this type: an object, unless it is one of the graph. */
 static void
-add_unreached(struct tracer_heap *heap, PyObject *op)
+add_unreached(struct tracer_heap *heap, uint64_t block,
+              const struct tracer_type *type)
 {
-    uint32_t *slot = _PyTracer_HeapSlot(&heap->index, (uintptr_t)op);
+    uintptr_t address = (uintptr_t)block + type->presize;
+    uint32_t *slot = _PyTracer_HeapSlot(&heap->index, address);
     if (slot == NULL) {
         heap->failed = 1;
     }
     else if (*slot == 0) {
-        uint32_t number = add_leaf(heap, op);
-        uint32_t type = add_leaf(heap, (PyObject *)Py_TYPE(op));
+        uint32_t number = add_leaf(heap, (const void *)address);
+        uint32_t its_type = add_leaf(heap, type->type);
         if (!heap->failed) {
-            heap->graph->objects[number].type = type;
+            heap->graph->objects[number].type = its_type;
         }
     }
 }
 
-/* The bytes before the object, by class; 0xff: that class is no type. */
-static uint8_t *
-list_presizes(const struct tracer_snapshot *s,
-              const struct tracer_types *types)
+/* Types by the class of their blocks; NULL: that class is none. */
+static const struct tracer_type **
+list_classes(const struct tracer_snapshot *s, const struct tracer_types *types)
 {
-    uint8_t *presizes = _PyTracer_HeapArray(s->nclasses, 1);
-    if (presizes != NULL) {
-        memset(presizes, 0xff, s->nclasses);
-        for (uint32_t i = 0; i < types->n; i++) {
-            uint32_t class_ = types->list[i].class_;
-            if (class_ != SNAPSHOT_NONE && class_ >= TRACER_NCLASSES) {
-                presizes[class_] = (uint8_t)types->list[i].presize;
-            }
+    const struct tracer_type **classes =
+        _PyTracer_HeapArray(s->nclasses, sizeof(*classes));
+    for (uint32_t i = 0; classes != NULL && i < types->n; i++) {
+        uint32_t class_ = types->list[i].class_;
+        if (class_ != SNAPSHOT_NONE && class_ >= TRACER_NCLASSES) {
+            classes[class_] = &types->list[i];
         }
     }
-    return presizes;
+    return classes;
 }
 
 static void
 add_unreached_of_run(struct tracer_heap *heap, const struct tracer_snapshot *s,
-                     const struct snapshot_run *run, const uint8_t *presizes)
+                     const struct snapshot_run *run,
+                     const struct tracer_type **classes)
 {
     for (uint64_t i = run->first; i < run[1].first; i++) {
         uint32_t place = s->packed[i].place;
         uint32_t class_ = SNAPSHOT_PACKED_CLASS(place);
-        if (class_ == SNAPSHOT_PACKED_NONE || presizes[class_] == 0xff) {
+        if (class_ == SNAPSHOT_PACKED_NONE || classes[class_] == NULL) {
             continue;
         }
         uint32_t end = i + 1 < run[1].first
             ? SNAPSHOT_PACKED_NUMBER(s->packed[i + 1].place) : run->nblocks;
         for (uint32_t j = SNAPSHOT_PACKED_NUMBER(place); j < end; j++) {
-            add_unreached(heap, (PyObject *)(
-                run->address + (uint64_t)j * run->block_size
-                + presizes[class_]));
+            add_unreached(heap, run->address + (uint64_t)j * run->block_size,
+                          classes[class_]);
         }
     }
 }
@@ -319,25 +319,22 @@ _PyTracer_AddUnreached(struct tracer_heap *heap,
                        const struct tracer_snapshot *s,
                        const struct tracer_types *types)
 {
-    uint8_t *presizes = list_presizes(s, types);
-    if (presizes == NULL) {
+    const struct tracer_type **classes = list_classes(s, types);
+    if (classes == NULL) {
         heap->failed = 1;
         return;
     }
     for (uint32_t i = 0; i < s->nruns && !heap->failed; i++) {
-        add_unreached_of_run(heap, s, &s->runs[i], presizes);
+        add_unreached_of_run(heap, s, &s->runs[i], classes);
     }
     for (uint64_t i = 0; i < s->nblocks - s->nsmall - s->nexternal; i++) {
-        uint32_t class_ = s->others[i].class_;
-        if (presizes[class_] != 0xff && !heap->failed) {
-            add_unreached(heap, (PyObject *)(s->others[i].address
-                                             + presizes[class_]));
+        const struct tracer_type *type = classes[s->others[i].class_];
+        if (type != NULL && !heap->failed) {
+            add_unreached(heap, s->others[i].address, type);
         }
     }
-    _PySnapshot_Release(presizes);
+    _PySnapshot_Release(classes);
 }
-
-/* --- After the moment */
 
 /* What is left over of the references. */
 static void

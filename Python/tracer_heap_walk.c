@@ -50,6 +50,19 @@ visit(PyObject *op, void *arg)
 
 /* --- Dictionaries, lists, tuples */
 
+/* The keys of a dictionary are names. */
+static void
+name_keys(struct tracer_heap *heap, PyObject *dict)
+{
+    if (dict != NULL && PyDict_Check(dict)) {
+        uint32_t number = _PyTracer_HeapObject(heap, dict);
+        uint32_t *shape = &heap->graph->objects[number].shape;
+        if (!heap->failed && (*shape == 0 || *shape == SNAPSHOT_DICT)) {
+            *shape = SNAPSHOT_NAMESPACE;
+        }
+    }
+}
+
 static void
 walk_unicode_pairs(struct tracer_heap *heap, PyDictKeysObject *keys)
 {
@@ -95,6 +108,24 @@ walk_shared(struct tracer_heap *heap, uint32_t object, PyDictObject *dict)
     }
 }
 
+/* Attributes of a threading.local: a dictionary for each thread, by an object
+   that stands for it. */
+static void
+mark_locals(struct tracer_heap *heap, PyDictKeysObject *keys)
+{
+    const PyDictKeyEntry *entries = DK_ENTRIES(keys);
+    for (Py_ssize_t i = 0; i < keys->dk_nentries; i++) {
+        const PyDictKeyEntry *entry = &entries[i];
+        if (entry->me_value == NULL) {
+            continue;
+        }
+        if (strcmp(Py_TYPE(entry->me_key)->tp_name, "_thread._localdummy")) {
+            return;
+        }
+        name_keys(heap, entry->me_value);
+    }
+}
+
 /* That it is a namespace may be known already. */
 static void
 walk_dict(struct tracer_heap *heap, uint32_t object, PyDictObject *dict)
@@ -107,6 +138,9 @@ walk_dict(struct tracer_heap *heap, uint32_t object, PyDictObject *dict)
         set_shape(heap, object, SNAPSHOT_DICT);
     }
     walk_pairs(heap, dict->ma_keys);
+    if (!DK_IS_UNICODE(dict->ma_keys)) {
+        mark_locals(heap, dict->ma_keys);
+    }
     _PyTracer_HeapBuffer(heap, dict->ma_keys, object);
 }
 
@@ -228,13 +262,7 @@ mark_namespace(struct tracer_heap *heap, PyObject *op, PyTypeObject *type)
     else if (type->tp_dictoffset > 0) {
         dict = *(PyObject **)((char *)op + type->tp_dictoffset);
     }
-    if (dict != NULL && PyDict_Check(dict)) {
-        uint32_t number = _PyTracer_HeapObject(heap, dict);
-        uint32_t *shape = &heap->graph->objects[number].shape;
-        if (!heap->failed && (*shape == 0 || *shape == SNAPSHOT_DICT)) {
-            *shape = SNAPSHOT_NAMESPACE;
-        }
-    }
+    name_keys(heap, dict);
 }
 
 /* Blocks of subclasses, and of types. */

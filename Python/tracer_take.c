@@ -435,11 +435,7 @@ copy_heap(struct copier *c)
     if (c->references & TRACER_IN_CHILD) {
         return _PyTracer_ForkHeap(&c->child, keys, c->s, &c->types);
     }
-    if (_PyTracer_CaptureHeap(&c->heap, keys) < 0) {
-        return -1;
-    }
-    _PyTracer_AddUnreached(&c->heap, c->s, &c->types);
-    c->has_heap = !c->heap.failed;
+    c->has_heap = _PyTracer_CaptureHeap(&c->heap, keys) == 0;
     return c->has_heap ? 0 : -1;
 }
 
@@ -450,6 +446,10 @@ finish_heap(struct copier *c, int result, struct tracer_totals *totals)
     if (c->child.pid > 0) {
         c->has_heap = _PyTracer_JoinHeap(&c->child, &c->heap) == 0;
         result = c->has_heap ? result : -1;
+    }
+    else if (result == 0 && c->has_heap) {
+        _PyTracer_AddUnreached(&c->heap, c->s, &c->types);
+        result = c->heap.failed ? -1 : 0;
     }
     totals->error = c->child.error;
     totals->signal = c->child.signal;

@@ -116,7 +116,7 @@ PyAPI_FUNC(int) _PyTracer_PrepareHeap(struct tracer_heap *heap,
    or -1: no memory.  GIL held, or the world stopped. */
 PyAPI_FUNC(int) _PyTracer_CaptureHeap(struct tracer_heap *heap, int keys);
 /* Add objects that only C code holds: those of a snapshot's blocks that are
-   not in the graph.  At the same moment. */
+   not in the graph.  Looks at none, and needs no GIL. */
 extern void _PyTracer_AddUnreached(struct tracer_heap *heap,
                                    const struct tracer_snapshot *s,
                                    const struct tracer_types *types);

@@ -163,7 +163,7 @@ class WordsTest(ProgramCase):
             import threading
             local = threading.local()
             local.rows = [Row() for n in range(20)]
-            ''', 'app.local (threading.local) -> dict[...][...][...] -> '
+            ''', 'app.local (threading.local) -> dict[...].rows[...] -> '
             'app.Row (20)')
 
     def test_key(self):
