@@ -29,7 +29,8 @@ PyInit__testtracer(void)
                             _TestTracer_WrapFunctions,
                             _TestTracer_HeapFunctions,
                             _TestTracer_MadeFunctions,
-                            _TestTracer_GraphFunctions};
+                            _TestTracer_GraphFunctions,
+                            _TestTracer_RssFunctions};
     PyObject *module = PyModule_Create(&module_def);
     if (module != NULL && _PyTracer_LeaveGilOff(module) < 0) {
         Py_CLEAR(module);

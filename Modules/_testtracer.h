@@ -19,6 +19,7 @@ extern PyMethodDef _TestTracer_WrapFunctions[];
 extern PyMethodDef _TestTracer_HeapFunctions[];
 extern PyMethodDef _TestTracer_MadeFunctions[];
 extern PyMethodDef _TestTracer_GraphFunctions[];
+extern PyMethodDef _TestTracer_RssFunctions[];
 
 /* --- _testtracer_log.c: the books of the oracle.  GIL held. */
 

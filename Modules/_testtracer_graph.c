@@ -19,11 +19,11 @@ get_text(const struct tracer_snapshot *s, uint32_t number)
 static PyObject *
 get_shape(const struct tracer_snapshot *s, uint32_t i)
 {
-    const struct snapshot_shape *shape = &s->graph->shapes[i];
+    const struct snapshot_shape *shape = &_PySnapshot_Graph(s)->shapes[i];
     PyObject *names = PyTuple_New(shape->n);
     for (uint32_t j = 0; names != NULL && j < shape->n; j++) {
         PyTuple_SET_ITEM(names, j, get_text(
-            s, s->graph->names[shape->first + j]));
+            s, _PySnapshot_Graph(s)->names[shape->first + j]));
     }
     return Py_BuildValue("IN", shape->kind, names);
 }
@@ -31,12 +31,12 @@ get_shape(const struct tracer_snapshot *s, uint32_t i)
 static PyObject *
 get_object(const struct tracer_snapshot *s, uint32_t i)
 {
-    const struct snapshot_object *object = &s->graph->objects[i];
+    const struct snapshot_object *object = &_PySnapshot_Graph(s)->objects[i];
     uint64_t n = object[1].first - object->first;
     PyObject *references = PyTuple_New((Py_ssize_t)n);
     for (uint64_t j = 0; references != NULL && j < n; j++) {
         PyTuple_SET_ITEM(references, (Py_ssize_t)j, PyLong_FromUnsignedLong(
-            s->graph->references[object->first + j]));
+            _PySnapshot_Graph(s)->references[object->first + j]));
     }
     return Py_BuildValue("KIIINN", (unsigned long long)object->address,
                          object->type, object->shape, object->surplus,
@@ -46,7 +46,7 @@ get_object(const struct tracer_snapshot *s, uint32_t i)
 static PyObject *
 get_buffer(const struct tracer_snapshot *s, uint32_t i)
 {
-    const struct snapshot_buffer *buffer = &s->graph->buffers[i];
+    const struct snapshot_buffer *buffer = &_PySnapshot_Graph(s)->buffers[i];
     return Py_BuildValue("KI", (unsigned long long)buffer->address,
                          buffer->object);
 }
@@ -79,7 +79,12 @@ get_graph(PyObject *Py_UNUSED(module), PyObject *traces)
         return NULL;
     }
     const struct tracer_snapshot *s = ((TracesObject *)traces)->data;
-    const struct snapshot_graph *graph = s->graph;
+    PyObject *read = PyObject_CallMethod(traces, "_read_references", NULL);
+    if (read == NULL) {
+        return NULL;
+    }
+    Py_DECREF(read);
+    const struct snapshot_graph *graph = _PySnapshot_Graph(s);
     if (graph == NULL) {
         Py_RETURN_NONE;
     }

@@ -11,6 +11,7 @@
 #include "pycore_tracer.h"
 #include "pycore_tracer_compat.h" // _PyTracer_LeaveGilOff()
 #include "pycore_tracer_freelist.h"
+#include "pycore_tracer_keep.h"
 #include "pycore_tracer_location.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
@@ -250,6 +251,48 @@ prune_soon(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(keep_doc,
+"_keep($module, path, /)\n--\n\n"
+"Keep the call tree of the next start in this file; None: in no file.");
+
+static PyObject *
+keep(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+    PyObject *path = NULL;
+    if (_PyTracer_ReadFileOption() < 0
+        || (arg != Py_None && !PyUnicode_FSConverter(arg, &path)))
+    {
+        return NULL;
+    }
+    _PyTracer_Lock();
+    int result = _PyTracer_KeepIn(path == NULL ? NULL
+                                  : PyBytes_AS_STRING(path));
+    _PyTracer_Unlock();
+    Py_XDECREF(path);
+    if (result < 0) {
+        return PyErr_NoMemory();
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(kept_doc,
+"_kept($module, /)\n--\n\n"
+"The file in which the call tree is kept, None if there is none.");
+
+static PyObject *
+kept(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    char name[4096];
+    _PyTracer_Lock();
+    const char *file = _PyTracer_KeptFile();
+    int n = file == NULL ? 0 : snprintf(name, sizeof(name), "%s", file);
+    _PyTracer_Unlock();
+    if (n == 0) {
+        Py_RETURN_NONE;
+    }
+    return PyUnicode_DecodeFSDefault(name);
+}
+
 PyDoc_STRVAR(set_page_size_doc,
 "_set_page_size($module, size, /)\n--\n\n"
 "For tests, before start(): memory comes in pages of that many bytes, a\n"
@@ -286,6 +329,8 @@ static PyMethodDef methods[] = {
     METHOD(get_tracer_stats, METH_NOARGS),
     {"_set_nomemory", set_nomemory, METH_VARARGS, set_nomemory_doc},
     {"_set_page_size", set_page_size, METH_O, set_page_size_doc},
+    {"_keep", keep, METH_O, keep_doc},
+    {"_kept", kept, METH_NOARGS, kept_doc},
     {"_prune_soon", prune_soon, METH_NOARGS, prune_soon_doc},
     {NULL, NULL, 0, NULL}
 };
@@ -313,7 +358,9 @@ PyInit__tracemalloc(void)
             || _PyTracemalloc_AddArenas(module) < 0
             || _PyTracemalloc_AddTake(module) < 0
             || _PyTracemalloc_AddHide(module) < 0
-            || _PyTracemalloc_AddApart(module) < 0))
+            || _PyTracemalloc_AddApart(module) < 0
+            || _PyTracemalloc_AddHistory(module) < 0
+            || _PyTracemalloc_AddRss(module) < 0))
     {
         Py_CLEAR(module);
     }

@@ -123,7 +123,7 @@ build_moments(const struct tracer_moments *moments)
 static PyObject *
 build_info(const struct tracer_snapshot *s, struct tracer_totals *totals)
 {
-    return Py_BuildValue("{s(KK)sKsKsKsNsNsN}", "traced_memory",
+    return Py_BuildValue("{s(KK)sKsKsKsNsNsNsN}", "traced_memory",
                          (unsigned long long)totals->current,
                          (unsigned long long)totals->peak,
                          "untraced", (unsigned long long)totals->untraced,
@@ -132,7 +132,9 @@ build_info(const struct tracer_snapshot *s, struct tracer_totals *totals)
                          "freelists",
                          _PyTracemalloc_ParkedDict(totals->parked),
                          "growth", build_growth(s, totals->growth),
-                         "peaks", build_moments(&totals->moments));
+                         "peaks", build_moments(&totals->moments),
+                         "history", _PyTracemalloc_HistoryBytes(
+                             totals->notes, totals->nnotes));
 }
 
 /* Who takes the snapshot out takes away the name. */
@@ -192,6 +194,7 @@ take_snapshot(PyObject *Py_UNUSED(module), PyObject *const *args,
         capsule = Py_BuildValue("NN", capsule, build_info(s, &totals));
     }
     free(totals.growth);
+    free(totals.notes);
     return capsule;
 }
 

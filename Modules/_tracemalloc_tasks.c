@@ -15,6 +15,7 @@
 #include "structmember.h"
 #include "pycore_interp.h"        // _Py_IsMainInterpreter()
 #include "pycore_pystate.h"       // _PyInterpreterState_GET()
+#include "pycore_tracer_limit.h"  // _PyTracer_WatchLimit()
 #include "pycore_tracer_tasks.h"  // _PyTracer_ArmTrigger()
 #include "_tracemalloc.h"
 
@@ -160,6 +161,32 @@ trigger_disarm(TriggerObject *self, PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(trigger_watch_limit_doc,
+"watch_limit($self, usage, events, control, bound, /)\n"
+"--\n\n"
+"From the next start of the history on, be due when a cgroup uses more than\n"
+"bound bytes.  The files may be None but for the usage; before, there must be\n"
+"no history.");
+
+static PyObject *
+trigger_watch_limit(TriggerObject *self, PyObject *args)
+{
+    /* The thread may look at it for as long as the process lives. */
+    static PyObject *watching = NULL;
+    struct tracer_limit_files files;
+    long long bound;
+    if (!PyArg_ParseTuple(args, "szzL:watch_limit", &files.usage,
+                          &files.events, &files.control, &bound))
+    {
+        return NULL;
+    }
+    if (_PyTracer_WatchLimit(&files, bound, &self->trigger) < 0) {
+        return PyErr_NoMemory();
+    }
+    Py_XSETREF(watching, Py_NewRef(self));
+    Py_RETURN_NONE;
+}
+
 static int
 trigger_traverse(TriggerObject *self, visitproc visit, void *arg)
 {
@@ -188,6 +215,8 @@ trigger_dealloc(TriggerObject *self)
 static PyMethodDef trigger_methods[] = {
     {"arm", (PyCFunction)trigger_arm, METH_VARARGS, trigger_arm_doc},
     {"disarm", (PyCFunction)trigger_disarm, METH_NOARGS, trigger_disarm_doc},
+    {"watch_limit", (PyCFunction)trigger_watch_limit, METH_VARARGS,
+     trigger_watch_limit_doc},
     {NULL}
 };
 

@@ -325,6 +325,21 @@ tracer_grow_arenas(OMState *state, size_t nbytes)
    locked: those that end take their pools along. */
 
 static int
+tracer_show_arenas(OMState *state,
+                   int (*visit)(const struct tracer_arena *, void *),
+                   void *arg)
+{
+    int result = 0;
+    for (uint i = 0; result == 0 && i < maxarenas; i++) {
+        struct tracer_arena view = {allarenas[i].address, ARENA_SIZE};
+        if (view.address != 0) {
+            result = visit(&view, arg);
+        }
+    }
+    return result;
+}
+
+static int
 tracer_visit_state(OMState *state,
                    int (*visit)(poolp, uintptr_t arena, void *), void *arg)
 {
@@ -337,6 +352,7 @@ tracer_visit_state(OMState *state,
         for (; base < (uintptr_t)allarenas[i].pool_address;
              base += POOL_SIZE)
         {
+            __builtin_prefetch((const void *)(base + 4 * POOL_SIZE));
             int result = visit((poolp)base, arena, arg);
             if (result != 0) {
                 return result;
@@ -346,23 +362,41 @@ tracer_visit_state(OMState *state,
     return 0;
 }
 
+/* Has the interpreter arenas that it shares with none before it? */
+static int
+tracer_has_arenas(PyInterpreterState *interp)
+{
+    return interp->obmalloc != NULL && has_own_state(interp)
+           && !(interp->tracer_flags & _PyTracer_INTERP_ENDED);
+}
+
 static int
 tracer_visit_all(int (*visit)(poolp, uintptr_t arena, void *), void *arg)
 {
+    int result = 0;
     for (PyInterpreterState *interp = _PyRuntime.interpreters.head;
-         interp != NULL; interp = interp->next)
+         result == 0 && interp != NULL; interp = interp->next)
     {
-        if (interp->obmalloc == NULL || !has_own_state(interp)
-            || (interp->tracer_flags & _PyTracer_INTERP_ENDED))
-        {
-            continue;
-        }
-        int result = tracer_visit_state(interp->obmalloc, visit, arg);
-        if (result != 0) {
-            return result;
+        if (tracer_has_arenas(interp)) {
+            result = tracer_visit_state(interp->obmalloc, visit, arg);
         }
     }
-    return 0;
+    return result;
+}
+
+int
+_PyTracer_VisitArenas(int (*visit)(const struct tracer_arena *, void *),
+                      void *arg)
+{
+    int result = 0;
+    for (PyInterpreterState *interp = _PyRuntime.interpreters.head;
+         result == 0 && interp != NULL; interp = interp->next)
+    {
+        if (tracer_has_arenas(interp)) {
+            result = tracer_show_arenas(interp->obmalloc, visit, arg);
+        }
+    }
+    return result;
 }
 
 static int
@@ -403,6 +437,7 @@ tracer_show_pool(poolp pool, uintptr_t arena, void *arg)
         .entries = pool->tracer_table == NULL ? NULL
                    : pool->tracer_table + tracer_first_index(pool->szidx),
         .arena = arena,
+        .free = pool->freeblock,
     };
     return visitor->visit(&view, visitor->arg);
 }

@@ -19,8 +19,11 @@
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_gils.h"
 #include "pycore_tracer_growth.h"
+#include "pycore_tracer_history.h"
 #include "pycore_tracer_hooks.h"
 #include "pycore_tracer_install.h"
+#include "pycore_tracer_keep.h"
+#include "pycore_tracer_keep_copy.h"
 #include "pycore_tracer_lines.h"
 #include "pycore_tracer_location.h"
 #include "pycore_tracer_lock.h"
@@ -41,10 +44,23 @@
 
 #define MAX_NFRAME UINT16_MAX
 
+static void
+mend_child(void)
+{
+    _PyTracer_ForgetGarbage();
+    _PyTracer_ForgetHistory();
+    _PyTracer_TakeCopy();
+}
+
 PyStatus
 _PyTraceMalloc_Init(void)
 {
-    return _PyTracer_LockInit(_PyTracer_ForgetGarbage) < 0
+    static const struct tracer_fork_handlers handlers = {
+        .before = _PyTracer_CopyForFork,
+        .in_parent = _PyTracer_DropCopy,
+        .in_child = mend_child,
+    };
+    return _PyTracer_LockInit(&handlers) < 0
            ? _PyStatus_NO_MEMORY() : _PyStatus_OK();
 }
 
@@ -55,6 +71,7 @@ init_tables(void)
 {
     _PyTracer_ASSERT_LOCKED();
     assert(_PyTracer.limit >= 1);
+    _PyTracer_BeginKeeping(_PyTracer.limit);
     if (_PyTracer_TextInit() < 0 || _PyTracer_LocationInit() < 0
         || _PyTracer_CodeInit() < 0 || _PyTracer_TreeInit() < 0
         || _PyTracer_MapInit() < 0)
@@ -81,6 +98,7 @@ clear_tables(void)
     _PyTracer_LocationClear();
     _PyTracer_TextClear();
     _PyTracer_MemClear();
+    _PyTracer_ClearKept();
     _PyTracer_ClearCounters();
     _PyTracer.clears++;
 }
@@ -113,6 +131,7 @@ stop_locked(void)
     _Py_atomic_store_ptr_relaxed(&_PyTracer_garbage_thread, NULL);
     _PyTracer_RemoveAllocators();
     clear_tables();
+    _PyTracer_StopKeeping();
 }
 
 /* 1: locked, and sure of what is to be wrapped; 0: tracing is on; -1: an
@@ -144,7 +163,7 @@ prepare_start(void)
 int
 _PyTracer_Start(int max_nframe, uint32_t limit)
 {
-    int ready = prepare_start();
+    int ready = _PyTracer_ReadFileOption() < 0 ? -1 : prepare_start();
     if (ready <= 0) {
         return ready;
     }
@@ -160,6 +179,7 @@ _PyTracer_Start(int max_nframe, uint32_t limit)
     }
     else {
         clear_tables();
+        _PyTracer_StopKeeping();
     }
     unlock_all();
     if (result < 0) {
@@ -200,6 +220,7 @@ _PyTraceMalloc_Stop(void)
 void
 _PyTraceMalloc_Fini(void)
 {
+    _PyTracer_HistoryFini();
     _PyTraceMalloc_Stop();
 }
 

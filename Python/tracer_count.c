@@ -26,6 +26,7 @@
 #include "Python.h"
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_growth.h"
+#include "pycore_tracer_keep.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_tree.h"
@@ -86,6 +87,7 @@ static inline void
 set_epoch(uint32_t epoch)
 {
     _PyTracer_tree.first_saved = epoch;
+    TRACER_PUBLISH(epoch, epoch);
     _Py_atomic_store_uint32_relaxed(&_PyTracer.epoch, epoch);
 }
 
@@ -175,6 +177,7 @@ _PyTracer_VoidEpoch(void)
     assert(!_PyTracer.rising);
     next_epoch();
     _Py_atomic_store_uint32_relaxed(&_PyTracer.epoch, 0);
+    TRACER_PUBLISH(epoch, 0);
 }
 
 /* The window is as high as that. */
@@ -375,10 +378,17 @@ _PyTracer_Spill(uint32_t id)
     assert_protected();
     assert(id < _PyTracer_tree.nnodes);
     struct tracer_node *node = _PyTracer_Node(id);
+    /* Who counts without the GIL must not see half of it. */
+    _Py_atomic_add_uint32(&_PyTracer_tree.spilling, 1);
     _PyTracer_chunk_spilled[id >> TRACER_CHUNK_BITS] = 1;
-    _PyTracer_tree.spills[id].counts = _PyTracer_Counts(id);
+    struct tracer_counts counts = _PyTracer_Counts(id);
+    _PyTracer_kept->spill.counts = counts;
+    TRACER_PUBLISH(spill.node, id);
+    _PyTracer_tree.spills[id].counts = counts;
     node->alloc_bytes = node->alloc_blocks = 0;
     node->free_bytes = node->free_blocks = 0;
+    TRACER_PUBLISH(spill.node, TRACER_NODE_NONE);
+    _Py_atomic_add_uint32(&_PyTracer_tree.spilling, 1);
 }
 
 void

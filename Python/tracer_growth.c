@@ -23,6 +23,7 @@
 #include "Python.h"
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_growth.h"
+#include "pycore_tracer_keep.h"
 #include "pycore_tracer_location.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_memory.h"
@@ -194,6 +195,10 @@ _PyTracer_LookAtGrowth(void)
     g->ticks = TRACER_GROWTH_EVERY;
     int64_t time = now(CLOCK_MONOTONIC);
     g->looked = time;
+    TRACER_PUBLISH(looked, time);
+    TRACER_PUBLISH(folded, _PyTracer_tree.folded);
+    TRACER_PUBLISH(pruned, _PyTracer_tree.pruned);
+    TRACER_PUBLISH(untraced, _PyTracer.untraced);
     if (time >= _PyTracer_windows.rest) {
         _PyTracer_EndRest();
     }

@@ -74,6 +74,7 @@ _PyTracer_HeapPseudo(struct tracer_heap *heap, const void *address,
         heap->graph->objects[number].shape = shape;
         heap->graph->objects[number].surplus = 1;     // this reference
     }
+    _PyTracer_HeapReference(heap, address);
     return number;
 }
 
@@ -129,14 +130,24 @@ add_tracked(PyObject *op, void *arg)
 }
 
 static void
-walk_pseudo(struct tracer_heap *heap, const struct snapshot_object *object)
+walk_pseudo(struct tracer_heap *heap, uint32_t i)
 {
+    const struct snapshot_object *object = &heap->graph->objects[i];
     if (heap->shapes.list[object->shape].kind == SNAPSHOT_THREAD) {
-        _PyTracer_WalkThread(heap, (PyThreadState *)object->address);
+        _PyTracer_WalkThread(heap, i);
     }
     else {
-        _PyTracer_WalkFrame(heap, (_PyInterpreterFrame *)object->address);
+        _PyTracer_WalkFrame(heap, (_PyInterpreterFrame *)object->address,
+                            NULL);
     }
+}
+
+/* Most objects. */
+static inline int
+is_leaf(const PyTypeObject *type)
+{
+    return type == &PyUnicode_Type || type == &PyLong_Type
+           || type == &PyFloat_Type || type == &PyBytes_Type;
 }
 
 /* Frames and threads have their shape, and a reference, from who refers to
@@ -151,7 +162,7 @@ walk(struct tracer_heap *heap, uint32_t i)
         _PyTracer_WalkFixed(heap, i);
     }
     else if (g->objects[i].surplus != 0) {
-        walk_pseudo(heap, &g->objects[i]);
+        walk_pseudo(heap, i);
     }
     else {
         g->objects[i].surplus = count_references(op);
@@ -160,7 +171,9 @@ walk(struct tracer_heap *heap, uint32_t i)
             heap->last_type_number = _PyTracer_HeapObject(heap, Py_TYPE(op));
         }
         g->objects[i].type = heap->last_type_number;
-        _PyTracer_WalkObject(heap, i);
+        if (!is_leaf(Py_TYPE(op))) {
+            _PyTracer_WalkObject(heap, i);
+        }
     }
 }
 
@@ -172,6 +185,7 @@ walk_all(struct tracer_heap *heap)
     }
     if (!heap->failed) {
         _PyTracer_VisitTracked(add_tracked, heap);
+        _PyTracer_VisitGarbage(add_tracked, heap);
     }
     const struct snapshot_graph *g = heap->graph;
     for (uint32_t i = 0; i < g->nobjects && !heap->failed; i++) {
@@ -186,10 +200,11 @@ walk_all(struct tracer_heap *heap)
 
 #define PAGE 4096                 // or larger: then some are touched twice
 #define REFERENCES 2              // of an object, on average, that are touched
+#define BUFFERS 4                 // objects for one
 #define OBJECTS_OF_PAGE 48        // that lie in the same 4 KiB
 
-static void
-touch_pages(void *array, uint64_t n, size_t item)
+void
+_PyTracer_TouchHeap(void *array, uint64_t n, size_t item)
 {
     for (uint64_t offset = 0; offset < n * item; offset += PAGE) {
         ((volatile char *)array)[offset] = 0;
@@ -218,18 +233,20 @@ _PyTracer_PrepareHeap(struct tracer_heap *heap, uint64_t blocks, int touch)
     memset(heap, 0, sizeof(*heap));
     heap->graph = _PyTracer_HeapArray(1, sizeof(*heap->graph));
     if (heap->graph == NULL
-        || _PyTracer_InitHeapIndex(&heap->index, pages) < 0
+        || _PyTracer_InitHeapIndex(&heap->index, pages, touch) < 0
         || _PyTracer_InitHeapShapes(heap) < 0
+        || _PyTracer_InitHeapTexts(heap, touch) < 0
         || make_arrays(heap, objects) < 0)
     {
         return -1;
     }
     if (touch) {
-        touch_pages(heap->graph->objects, objects,
-                    sizeof(*heap->graph->objects));
-        touch_pages(heap->graph->references, objects * REFERENCES,
-                    sizeof(*heap->graph->references));
-        touch_pages(heap->index.next, pages - 1, sizeof(*heap->index.next));
+        _PyTracer_TouchHeap(heap->graph->objects, objects,
+                            sizeof(*heap->graph->objects));
+        _PyTracer_TouchHeap(heap->graph->references, objects * REFERENCES,
+                            sizeof(*heap->graph->references));
+        _PyTracer_TouchHeap(heap->graph->buffers, objects / BUFFERS,
+                            sizeof(*heap->graph->buffers));
     }
     return 0;
 }
@@ -239,6 +256,7 @@ _PyTracer_CaptureHeap(struct tracer_heap *heap, int keys)
 {
     heap->graph->has_keys = keys != 0;
     walk_all(heap);
+    heap->nwalked = heap->graph->nobjects;
     if (!heap->failed) {
         _PyTracer_CopyTexts(heap);
     }
@@ -336,10 +354,10 @@ _PyTracer_AddUnreached(struct tracer_heap *heap,
     _PySnapshot_Release(classes);
 }
 
-/* What is left over of the references. */
-static void
-count_surplus(struct snapshot_graph *g)
+void
+_PyTracer_CountSurplus(struct tracer_heap *heap)
 {
+    struct snapshot_graph *g = heap->graph;
     for (uint64_t e = 0; e < g->nreferences; e++) {
         struct snapshot_object *to = &g->objects[g->references[e]];
         if (to->surplus < SNAPSHOT_UNCOUNTED) {
@@ -403,7 +421,6 @@ _PyTracer_FinishHeap(struct tracer_heap *heap, struct tracer_snapshot *s)
     g->shapes = heap->shapes.list;
     g->nshapes = heap->shapes.n;
     heap->shapes.list = NULL;
-    count_surplus(g);
     if (move_texts(heap, s) < 0) {
         return -1;
     }
@@ -424,4 +441,5 @@ _PyTracer_FreeHeap(struct tracer_heap *heap)
     _PySnapshot_Release(heap->visited);
     _PySnapshot_Release(heap->text);
     _PySnapshot_Release(heap->strings);
+    _PySnapshot_Release(heap->named);
 }

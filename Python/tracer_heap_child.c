@@ -94,14 +94,17 @@ static void
 close_others(int fd)
 {
 #ifdef SYS_close_range
-    (void)syscall(SYS_close_range, 0, fd - 1, 0);
+    if (fd > 0) {
+        (void)syscall(SYS_close_range, 0, fd - 1, 0);
+    }
     (void)syscall(SYS_close_range, fd + 1, ~0u, 0);
 #endif
 }
 
 static void
 run_child(struct tracer_heap *heap, int keys, const struct tracer_snapshot *s,
-          const struct tracer_types *types, int fd)
+          const struct tracer_types *types,
+          const struct tracer_segments *segments, int fd)
 {
     close_others(fd);
     int result = lseek(fd, sizeof(struct summary), SEEK_SET) < 0
@@ -109,6 +112,8 @@ run_child(struct tracer_heap *heap, int keys, const struct tracer_snapshot *s,
         ? -1 : _PyTracer_CaptureHeap(heap, keys);
     if (result == 0) {
         _PyTracer_AddUnreached(heap, s, types);
+        _PyTracer_CountSurplus(heap);
+        _PyTracer_ScanSegments(heap, segments);
         result = heap->failed ? -1 : write_graph(heap, fd);
     }
     (void)syscall(SYS_exit_group, result < 0 ? NO_MEMORY : 0);
@@ -119,7 +124,8 @@ run_child(struct tracer_heap *heap, int keys, const struct tracer_snapshot *s,
 int
 _PyTracer_ForkHeap(struct tracer_heap_child *child, int keys,
                    const struct tracer_snapshot *s,
-                   const struct tracer_types *types)
+                   const struct tracer_types *types,
+                   const struct tracer_segments *segments)
 {
     struct tracer_heap heap;
     sigset_t all, old;
@@ -132,12 +138,13 @@ _PyTracer_ForkHeap(struct tracer_heap_child *child, int keys,
     pthread_sigmask(SIG_SETMASK, &all, &old);
     long pid = syscall(SYS_clone, 0ul, NULL, NULL, NULL, NULL);
     if (pid == 0) {
-        run_child(&heap, keys, s, types, child->fd);
+        run_child(&heap, keys, s, types, segments, child->fd);
     }
-    child->error = errno;
+    int error = errno;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     child->pid = (int)pid;
     if (pid < 0) {
+        child->error = error;
         close(child->fd);
         return -1;
     }
@@ -209,7 +216,6 @@ _PyTracer_JoinHeap(struct tracer_heap_child *child, struct tracer_heap *heap)
         pid = waitpid(child->pid, &status, __WCLONE);
     } while (pid < 0 && errno == EINTR);
     child->signal = pid >= 0 && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-    child->error = ENOMEM;
     int result = pid >= 0 && status != 0 ? -1 : read_graph(heap, child->fd);
     close(child->fd);
     return result;
@@ -220,7 +226,8 @@ _PyTracer_JoinHeap(struct tracer_heap_child *child, struct tracer_heap *heap)
 int
 _PyTracer_ForkHeap(struct tracer_heap_child *child, int keys,
                    const struct tracer_snapshot *s,
-                   const struct tracer_types *types)
+                   const struct tracer_types *types,
+                   const struct tracer_segments *segments)
 {
     child->error = ENOSYS;
     return -1;

@@ -10,18 +10,6 @@
 
 #include <stdio.h>
 
-static inline void
-reference(struct tracer_heap *heap, const void *op)
-{
-    _PyTracer_HeapReference(heap, op);
-}
-
-static inline void
-set_shape(struct tracer_heap *heap, uint32_t object, uint32_t shape)
-{
-    heap->graph->objects[object].shape = shape;
-}
-
 /* --- Code and functions */
 
 static const char *const code_names[] = {
@@ -31,23 +19,22 @@ void
 _PyTracer_WalkCode(struct tracer_heap *heap, uint32_t object,
                    PyCodeObject *code)
 {
-    set_shape(heap, object,
-              _PyTracer_ShapeOfNames(heap, SNAPSHOT_CODE, code_names,
-                                     Py_ARRAY_LENGTH(code_names)));
-    reference(heap, code->co_name);
-    reference(heap, code->co_qualname);
-    reference(heap, code->co_filename);
-    reference(heap, code->co_consts);
-    reference(heap, code->co_names);
-    reference(heap, code->co_exceptiontable);
-    reference(heap, code->co_localsplusnames);
-    reference(heap, code->co_localspluskinds);
-    reference(heap, code->co_linetable);
+    _PyTracer_SetHeapShape(heap, object, _PyTracer_ShapeOfNames(
+        heap, SNAPSHOT_CODE, code_names, Py_ARRAY_LENGTH(code_names)));
+    _PyTracer_HeapReference(heap, code->co_name);
+    _PyTracer_HeapReference(heap, code->co_qualname);
+    _PyTracer_HeapReference(heap, code->co_filename);
+    _PyTracer_HeapReference(heap, code->co_consts);
+    _PyTracer_HeapReference(heap, code->co_names);
+    _PyTracer_HeapReference(heap, code->co_exceptiontable);
+    _PyTracer_HeapReference(heap, code->co_localsplusnames);
+    _PyTracer_HeapReference(heap, code->co_localspluskinds);
+    _PyTracer_HeapReference(heap, code->co_linetable);
     if (code->_co_cached != NULL) {
-        reference(heap, code->_co_cached->_co_code);
-        reference(heap, code->_co_cached->_co_varnames);
-        reference(heap, code->_co_cached->_co_cellvars);
-        reference(heap, code->_co_cached->_co_freevars);
+        _PyTracer_HeapReference(heap, code->_co_cached->_co_code);
+        _PyTracer_HeapReference(heap, code->_co_cached->_co_varnames);
+        _PyTracer_HeapReference(heap, code->_co_cached->_co_cellvars);
+        _PyTracer_HeapReference(heap, code->_co_cached->_co_freevars);
     }
     _PyTracer_WantText(heap, code->co_qualname);
     _PyTracer_WantText(heap, code->co_filename);
@@ -65,41 +52,36 @@ _PyTracer_NameClosure(struct tracer_heap *heap, PyFunctionObject *function)
             heap, (PyCodeObject *)function->func_code, TRACER_HEAP_CLOSURES);
         uint32_t n = heap->failed ? 0 : heap->shapes.list[shape].n;
         if (n == (size_t)PyTuple_GET_SIZE(function->func_closure)) {
-            set_shape(heap, tuple, shape);
+            _PyTracer_SetHeapShape(heap, tuple, shape);
         }
     }
 }
 
 /* --- Frames */
 
-/* In the order of the names of the shape; `gen`: the frame is its own. */
-static void
-walk_frame(struct tracer_heap *heap, _PyInterpreterFrame *frame,
-           PyGenObject *gen)
+/* In the order of the names of the shape. */
+void
+_PyTracer_WalkFrame(struct tracer_heap *heap, _PyInterpreterFrame *frame,
+                    PyGenObject *gen)
 {
-    reference(heap, _PyTracer_FrameExecutable(frame));
-    reference(heap, _PyTracer_FrameFunction(frame));
-    reference(heap, frame->frame_obj);
-    reference(heap, frame->f_locals);
+    _PyTracer_HeapReference(heap, _PyTracer_FrameExecutable(frame));
+    _PyTracer_HeapReference(heap, _PyTracer_FrameFunction(frame));
+    _PyTracer_HeapReference(heap, frame->frame_obj);
+    _PyTracer_HeapReference(heap, frame->f_locals);
     if (gen != NULL) {
-        reference(heap, gen->gi_name);
-        reference(heap, gen->gi_qualname);
-        reference(heap, gen->gi_exc_state.exc_value);
+        _PyTracer_HeapReference(heap, gen->gi_name);
+        _PyTracer_HeapReference(heap, gen->gi_qualname);
+        _PyTracer_HeapReference(heap, gen->gi_exc_state.exc_value);
     }
     int nvariables = _PyFrame_GetCode(frame)->co_nlocalsplus;
     int n = _PyTracer_FrameSlots(frame);
     for (int i = 0; i < nvariables; i++) {
-        reference(heap, i < n ? _PyTracer_FrameSlot(frame, i) : NULL);
+        _PyTracer_HeapReference(
+            heap, i < n ? _PyTracer_FrameSlot(frame, i) : NULL);
     }
     for (int i = nvariables; i < n; i++) {
         (void)_PyTracer_HeapVisit(_PyTracer_FrameSlot(frame, i), heap);
     }
-}
-
-void
-_PyTracer_WalkFrame(struct tracer_heap *heap, _PyInterpreterFrame *frame)
-{
-    walk_frame(heap, frame, NULL);
 }
 
 /* The line as text: nobody can tell it later. */
@@ -116,17 +98,14 @@ note_line(struct tracer_heap *heap, uint32_t object,
     }
 }
 
-uint32_t
-_PyTracer_HeapFrame(struct tracer_heap *heap, _PyInterpreterFrame *frame)
+void
+_PyTracer_ReferToFrame(struct tracer_heap *heap, _PyInterpreterFrame *frame)
 {
-    if (frame->owner != FRAME_OWNED_BY_THREAD) {
-        return 0;
+    if (frame->owner == FRAME_OWNED_BY_THREAD) {
+        uint32_t shape = _PyTracer_ShapeOfCode(heap, _PyFrame_GetCode(frame),
+                                               TRACER_HEAP_FRAME);
+        note_line(heap, _PyTracer_HeapPseudo(heap, frame, shape), frame);
     }
-    uint32_t shape = _PyTracer_ShapeOfCode(heap, _PyFrame_GetCode(frame),
-                                           TRACER_HEAP_FRAME);
-    uint32_t object = _PyTracer_HeapPseudo(heap, frame, shape);
-    note_line(heap, object, frame);
-    return object;
 }
 
 void
@@ -135,16 +114,16 @@ _PyTracer_WalkFrameObject(struct tracer_heap *heap, uint32_t object,
 {
     static const char *const names[] = {"f_back"};
     if (f->f_frame->owner == FRAME_OWNED_BY_FRAME_OBJECT) {
-        set_shape(heap, object, _PyTracer_ShapeOfCode(
+        _PyTracer_SetHeapShape(heap, object, _PyTracer_ShapeOfCode(
             heap, _PyFrame_GetCode(f->f_frame), TRACER_HEAP_FRAME));
-        walk_frame(heap, f->f_frame, NULL);
+        _PyTracer_WalkFrame(heap, f->f_frame, NULL);
         note_line(heap, object, f->f_frame);
         (void)_PyTracer_HeapVisit((PyObject *)f->f_back, heap);
     }
     else {
-        set_shape(heap, object, _PyTracer_ShapeOfNames(
+        _PyTracer_SetHeapShape(heap, object, _PyTracer_ShapeOfNames(
             heap, SNAPSHOT_PLAIN, names, Py_ARRAY_LENGTH(names)));
-        reference(heap, f->f_back);
+        _PyTracer_HeapReference(heap, f->f_back);
     }
     (void)_PyTracer_HeapVisit(f->f_trace, heap);
     (void)_PyTracer_HeapVisit(f->f_extra_locals, heap);
@@ -162,18 +141,18 @@ _PyTracer_WalkGenerator(struct tracer_heap *heap, uint32_t object,
         "code", "__name__", "__qualname__", "exception"};
     _PyInterpreterFrame *frame = (_PyInterpreterFrame *)&gen->gi_iframe;
     if (gen->gi_frame_state != FRAME_CLEARED) {
-        set_shape(heap, object, _PyTracer_ShapeOfCode(
+        _PyTracer_SetHeapShape(heap, object, _PyTracer_ShapeOfCode(
             heap, _PyFrame_GetCode(frame), TRACER_HEAP_GENERATOR));
-        walk_frame(heap, frame, gen);
+        _PyTracer_WalkFrame(heap, frame, gen);
         note_line(heap, object, frame);
     }
     else {
-        set_shape(heap, object, _PyTracer_ShapeOfNames(
+        _PyTracer_SetHeapShape(heap, object, _PyTracer_ShapeOfNames(
             heap, SNAPSHOT_PLAIN, names, Py_ARRAY_LENGTH(names)));
-        reference(heap, _PyTracer_FrameExecutable(frame));
-        reference(heap, gen->gi_name);
-        reference(heap, gen->gi_qualname);
-        reference(heap, gen->gi_exc_state.exc_value);
+        _PyTracer_HeapReference(heap, _PyTracer_FrameExecutable(frame));
+        _PyTracer_HeapReference(heap, gen->gi_name);
+        _PyTracer_HeapReference(heap, gen->gi_qualname);
+        _PyTracer_HeapReference(heap, gen->gi_exc_state.exc_value);
     }
     _PyTracer_WantText(heap, gen->gi_qualname);
     if (!PyGen_CheckExact(gen)) {

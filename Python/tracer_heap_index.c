@@ -1,23 +1,29 @@
 /* Numbers of objects by their address.
 
    A hash table of pages leads to a table with a number for each place of a
-   page.  Objects that are near each other are looked for one after the other:
-   mostly the last page is the right one.  All memory comes from the kernel or
-   the C library. */
+   page.  Objects that are looked for one after the other lie in few pages:
+   mostly the one that is wanted was found before.  All memory comes from the
+   kernel or the C library. */
 
 #include "Python.h"
 #include "pycore_tracer_heap.h"
 #include "pycore_tracer_index.h"  // TRACER_GOLDEN_64
 
-#define CHUNK 256                 // pages made at once
+#define CHUNK 256                 // tables made at once
 #define INITIAL_PAGES 4096        // of the hash table
+#define TABLE_SIZE (TRACER_HEAP_SLOTS * sizeof(uint32_t))
+
+/* In front of the tables of a chunk, in the place of one. */
+struct front {
+    uint32_t *before;             // the chunk that was made before
+};
 
 static size_t
 page_slot(const struct tracer_heap_index *index, uintptr_t page)
 {
     size_t i = (size_t)(((uint64_t)page * TRACER_GOLDEN_64) >> 32)
                & index->mask;
-    while (index->pages[i] != NULL && index->pages[i]->page != page) {
+    while (index->pages[i].numbers != NULL && index->pages[i].page != page) {
         i = (i + 1) & index->mask;
     }
     return i;
@@ -26,31 +32,30 @@ page_slot(const struct tracer_heap_index *index, uintptr_t page)
 static int
 grow(struct tracer_heap_index *index)
 {
-    struct tracer_heap_index old = *index;
-    size_t size = index->pages == NULL ? INITIAL_PAGES : (old.mask + 1) * 2;
-    index->pages = _PyTracer_HeapArray(size, sizeof(*index->pages));
-    if (index->pages == NULL) {
-        index->pages = old.pages;
+    struct tracer_heap_page *old = index->pages;
+    size_t old_size = old == NULL ? 0 : index->mask + 1;
+    size_t size = old == NULL ? INITIAL_PAGES : old_size * 2;
+    struct tracer_heap_page *pages = _PyTracer_HeapArray(size, sizeof(*pages));
+    if (pages == NULL) {
         return -1;
     }
+    index->pages = pages;
     index->mask = size - 1;
-    for (size_t i = 0; old.pages != NULL && i <= old.mask; i++) {
-        if (old.pages[i] != NULL) {
-            index->pages[page_slot(index, old.pages[i]->page)] = old.pages[i];
+    for (size_t i = 0; i < old_size; i++) {
+        if (old[i].numbers != NULL) {
+            pages[page_slot(index, old[i].page)] = old[i];
         }
     }
-    _PySnapshot_Release(old.pages);
+    _PySnapshot_Release(old);
     return 0;
 }
 
-
-/* The first page of a chunk is no page: it leads to the chunk before. */
 void
 _PyTracer_FreeHeapIndex(struct tracer_heap_index *index)
 {
     while (index->chunk != NULL) {
-        struct tracer_heap_page *chunk = index->chunk;
-        index->chunk = (struct tracer_heap_page *)chunk->page;
+        uint32_t *chunk = index->chunk;
+        index->chunk = ((struct front *)chunk)->before;
         _PySnapshot_Release(chunk);
     }
     _PySnapshot_Release(index->pages);
@@ -58,55 +63,69 @@ _PyTracer_FreeHeapIndex(struct tracer_heap_index *index)
 }
 
 static int
-new_chunk(struct tracer_heap_index *index, size_t pages)
+new_chunk(struct tracer_heap_index *index, size_t tables)
 {
-    struct tracer_heap_page *chunk =
-        _PyTracer_HeapArray(pages, sizeof(*chunk));
+    uint32_t *chunk = _PyTracer_HeapArray(tables, TABLE_SIZE);
     if (chunk == NULL) {
         return -1;
     }
-    chunk->page = (uintptr_t)index->chunk;
+    ((struct front *)chunk)->before = index->chunk;
     index->chunk = chunk;
-    index->next = chunk + 1;
-    index->left = pages - 1;
+    index->next = chunk + TRACER_HEAP_SLOTS;
+    index->left = tables - 1;
     return 0;
 }
 
-static struct tracer_heap_page *
-new_page(struct tracer_heap_index *index)
+static uint32_t *
+new_table(struct tracer_heap_index *index)
 {
     if (index->left == 0 && new_chunk(index, CHUNK) < 0) {
         return NULL;
     }
+    uint32_t *table = index->next;
     index->left--;
-    return index->next++;
+    index->next += TRACER_HEAP_SLOTS;
+    return table;
 }
 
 int
-_PyTracer_InitHeapIndex(struct tracer_heap_index *index, size_t pages)
+_PyTracer_InitHeapIndex(struct tracer_heap_index *index, size_t pages,
+                        int touch)
 {
-    *index = (struct tracer_heap_index){0};
-    return grow(index) < 0 ? -1 : new_chunk(index, Py_MAX(pages, CHUNK));
+    memset(index, 0, sizeof(*index));
+    for (int i = 0; i < TRACER_HEAP_RECENT; i++) {
+        index->recent[i].page = TRACER_HEAP_NO_PAGE;
+    }
+    pages = Py_MAX(pages, CHUNK);
+    if (grow(index) < 0 || new_chunk(index, pages) < 0) {
+        return -1;
+    }
+    if (touch) {
+        _PyTracer_TouchHeap(index->pages, index->mask + 1,
+                            sizeof(*index->pages));
+        _PyTracer_TouchHeap(index->next, index->left, TABLE_SIZE);
+    }
+    return 0;
 }
 
-struct tracer_heap_page *
+uint32_t *
 _PyTracer_HeapPage(struct tracer_heap_index *index, uintptr_t page)
 {
     size_t i = page_slot(index, page);
-    if (index->pages[i] != NULL) {
-        return index->pages[i];
-    }
-    if (index->npages * 2 > index->mask) {
-        if (grow(index) < 0) {
+    if (index->pages[i].numbers == NULL) {
+        if (index->npages * 2 > index->mask) {
+            if (grow(index) < 0) {
+                return NULL;
+            }
+            i = page_slot(index, page);
+        }
+        uint32_t *numbers = new_table(index);
+        if (numbers == NULL) {
             return NULL;
         }
-        i = page_slot(index, page);
-    }
-    struct tracer_heap_page *added = new_page(index);
-    if (added != NULL) {
-        added->page = page;
-        index->pages[i] = added;
+        index->pages[i] = (struct tracer_heap_page){page, numbers};
         index->npages++;
     }
-    return added;
+    index->recent[(page >> 1) % TRACER_HEAP_RECENT] = index->pages[i];
+    return index->pages[i].numbers;
 }

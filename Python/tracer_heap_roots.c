@@ -6,12 +6,6 @@
 #include "pycore_tracer_heap.h"
 
 static inline void
-reference(struct tracer_heap *heap, const void *op)
-{
-    _PyTracer_HeapReference(heap, op);
-}
-
-static inline void
 add(struct tracer_heap *heap, const void *op)
 {
     (void)_PyTracer_HeapVisit((PyObject *)op, heap);
@@ -22,12 +16,11 @@ walk_roots(struct tracer_heap *heap, uint32_t object, uint32_t kind,
            const void *state, const char *const *names, const size_t *offsets,
            size_t n)
 {
-    uint32_t shape = _PyTracer_ShapeOfNames(heap, kind, names, n);
-    if (!heap->failed) {
-        heap->graph->objects[object].shape = shape;
-    }
+    _PyTracer_SetHeapShape(heap, object,
+                           _PyTracer_ShapeOfNames(heap, kind, names, n));
     for (size_t i = 0; i < n; i++) {
-        reference(heap, *(PyObject **)((char *)state + offsets[i]));
+        _PyTracer_HeapReference(
+            heap, *(PyObject **)((char *)state + offsets[i]));
     }
 }
 
@@ -148,40 +141,30 @@ static const size_t thread_offsets[] = {
 #undef OFFSET
 };
 
-static uint32_t
-shape_of_thread(struct tracer_heap *heap)
-{
-    return _PyTracer_ShapeOfNames(heap, SNAPSHOT_THREAD, thread_names,
-                                  Py_ARRAY_LENGTH(thread_names));
-}
-
 void
-_PyTracer_WalkThread(struct tracer_heap *heap, PyThreadState *tstate)
+_PyTracer_WalkThread(struct tracer_heap *heap, uint32_t object)
 {
-    uint32_t object = _PyTracer_HeapObject(heap, tstate);
-    if (heap->failed) {
-        return;
-    }
+    const PyThreadState *tstate =
+        (PyThreadState *)heap->graph->objects[object].address;
     walk_roots(heap, object, SNAPSHOT_THREAD, tstate, thread_names,
                thread_offsets, Py_ARRAY_LENGTH(thread_names));
     for (_PyInterpreterFrame *frame = tstate->current_frame; frame != NULL;
          frame = frame->previous)
     {
-        if (_PyTracer_HeapFrame(heap, frame) != 0) {
-            reference(heap, frame);
-        }
+        _PyTracer_ReferToFrame(heap, frame);
     }
 }
 
 static void
 walk_threads(struct tracer_heap *heap, PyInterpreterState *interp)
 {
-    uint32_t shape = shape_of_thread(heap);
+    uint32_t shape = _PyTracer_ShapeOfNames(heap, SNAPSHOT_THREAD,
+                                            thread_names,
+                                            Py_ARRAY_LENGTH(thread_names));
     for (PyThreadState *tstate = interp->threads.head;
          tstate != NULL && !heap->failed; tstate = tstate->next)
     {
         (void)_PyTracer_HeapPseudo(heap, tstate, shape);
-        reference(heap, tstate);
     }
 }
 

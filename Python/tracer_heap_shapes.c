@@ -224,10 +224,23 @@ end(struct tracer_heap *heap)
     return heap->failed ? 0 : heap->shapes.n++;
 }
 
-static void
-keep(struct tracer_heap *heap, uint32_t slot, uint64_t key, uint32_t number)
+/* The shape that was kept for this key. */
+static int
+find(const struct tracer_heap *heap, uint64_t key, uint32_t *number)
+{
+    uint32_t slot = slot_of(&heap->shapes, key);
+    *number = heap->shapes.numbers[slot];
+    return heap->shapes.keys[slot] != 0;
+}
+
+static uint32_t
+keep(struct tracer_heap *heap, uint64_t key, uint32_t number)
 {
     struct tracer_heap_shapes *shapes = &heap->shapes;
+    if (heap->failed) {
+        return 0;
+    }
+    uint32_t slot = slot_of(shapes, key);
     shapes->keys[slot] = key;
     shapes->numbers[slot] = number;
     if (shapes->n * (uint64_t)2 > shapes->mask
@@ -235,6 +248,7 @@ keep(struct tracer_heap *heap, uint32_t slot, uint64_t key, uint32_t number)
     {
         heap->failed = 1;
     }
+    return number;
 }
 
 int
@@ -306,6 +320,19 @@ add_dict(struct tracer_heap *heap, PyTypeObject *type)
     }
 }
 
+/* An array's: its items follow. */
+static void
+add_array(struct tracer_heap *heap)
+{
+    add_name(heap, ".base", TRACER_HEAP_AS_IS, (int64_t)_PyTracer_ArrayBase,
+             1);
+    add_name(heap, ".dtype", TRACER_HEAP_AS_IS, (int64_t)_PyTracer_ArrayDtype,
+             1);
+    add_name(heap, "__class__", TRACER_HEAP_AS_IS,
+             offsetof(PyObject, ob_type), 0);
+    heap->shapes.list[heap->shapes.n].kind = SNAPSHOT_SEQUENCE;
+}
+
 static size_t
 known_type(const PyTypeObject *type)
 {
@@ -323,9 +350,9 @@ uint32_t
 _PyTracer_ShapeOfType(struct tracer_heap *heap, PyTypeObject *type)
 {
     uint64_t key = (uintptr_t)type + 1;
-    uint32_t slot = slot_of(&heap->shapes, key);
-    if (heap->shapes.keys[slot] != 0) {
-        return heap->shapes.numbers[slot];
+    uint32_t number;
+    if (find(heap, key, &number)) {
+        return number;
     }
     begin(heap, SNAPSHOT_PLAIN);
     for (PyTypeObject *base = type; base != NULL && !heap->failed;
@@ -342,6 +369,10 @@ _PyTracer_ShapeOfType(struct tracer_heap *heap, PyTypeObject *type)
             heap->shapes.list[heap->shapes.n].kind = known_types[known].kind;
             break;
         }
+        if (_PyTracer_IsArrayType(base)) {
+            add_array(heap);
+            break;
+        }
         add_members(heap, base);
     }
     if (!heap->failed) {
@@ -350,15 +381,11 @@ _PyTracer_ShapeOfType(struct tracer_heap *heap, PyTypeObject *type)
             heap->shapes.list[heap->shapes.n].kind = SNAPSHOT_DICT;
         }
     }
-    struct snapshot_shape *shape = &heap->shapes.list[heap->shapes.n];
     /* One without names is one of the first. */
-    uint32_t number = !heap->failed && shape->n == 0
-                      && shape->kind < SNAPSHOT_NFIXED_SHAPES
-                      ? shape->kind : end(heap);
-    if (!heap->failed) {
-        keep(heap, slot, key, number);
-    }
-    return number;
+    const struct snapshot_shape *shape = &heap->shapes.list[heap->shapes.n];
+    int is_first = !heap->failed && shape->n == 0
+                   && shape->kind < SNAPSHOT_NFIXED_SHAPES;
+    return keep(heap, key, is_first ? shape->kind : end(heap));
 }
 
 /* --- Of a dictionary that shares its keys */
@@ -367,19 +394,15 @@ uint32_t
 _PyTracer_ShapeOfKeys(struct tracer_heap *heap, PyDictKeysObject *keys)
 {
     uint64_t key = (uintptr_t)keys + 2;
-    uint32_t slot = slot_of(&heap->shapes, key);
-    if (heap->shapes.keys[slot] != 0) {
-        return heap->shapes.numbers[slot];
+    uint32_t number;
+    if (find(heap, key, &number)) {
+        return number;
     }
     begin(heap, SNAPSHOT_PLAIN);
     if (!heap->failed) {
         add_keys(heap, keys, 0);
     }
-    uint32_t number = end(heap);
-    if (!heap->failed) {
-        keep(heap, slot, key, number);
-    }
-    return number;
+    return keep(heap, key, end(heap));
 }
 
 /* --- Of code */
@@ -410,9 +433,9 @@ _PyTracer_ShapeOfCode(struct tracer_heap *heap, PyCodeObject *code,
                       enum tracer_heap_code what)
 {
     uint64_t key = (uintptr_t)code + 3 + what;
-    uint32_t slot = slot_of(&heap->shapes, key);
-    if (heap->shapes.keys[slot] != 0) {
-        return heap->shapes.numbers[slot];
+    uint32_t number;
+    if (find(heap, key, &number)) {
+        return number;
     }
     if (what == TRACER_HEAP_CLOSURES) {
         begin(heap, SNAPSHOT_SEQUENCE);
@@ -427,11 +450,7 @@ _PyTracer_ShapeOfCode(struct tracer_heap *heap, PyCodeObject *code,
         }
         add_variables(heap, code, 0xff, TRACER_HEAP_LOCAL);
     }
-    uint32_t number = end(heap);
-    if (!heap->failed) {
-        keep(heap, slot, key, number);
-    }
-    return number;
+    return keep(heap, key, end(heap));
 }
 
 uint32_t
@@ -439,17 +458,13 @@ _PyTracer_ShapeOfNames(struct tracer_heap *heap, uint32_t kind,
                        const char *const *names, size_t n)
 {
     uint64_t key = (uintptr_t)names | 1;
-    uint32_t slot = slot_of(&heap->shapes, key);
-    if (heap->shapes.keys[slot] != 0) {
-        return heap->shapes.numbers[slot];
+    uint32_t number;
+    if (find(heap, key, &number)) {
+        return number;
     }
     begin(heap, kind);
     for (size_t i = 0; i < n; i++) {
         add_name(heap, names[i], TRACER_HEAP_AS_IS, 0, 0);
     }
-    uint32_t number = end(heap);
-    if (!heap->failed) {
-        keep(heap, slot, key, number);
-    }
-    return number;
+    return keep(heap, key, end(heap));
 }

@@ -11,33 +11,57 @@
 
 #define INITIAL_TEXT 262144
 #define INITIAL_STRINGS 16384
+#define INITIAL_NAMED 16384
 #define MAX_TEXT 512
 
 /* --- Strings */
 
 static int
+grow(void *array, uint64_t *size, size_t item)
+{
+    void *p = *size > UINT32_MAX / 2 ? NULL
+        : _PySnapshot_Resize(*(void **)array, *size * 2, item);
+    if (p == NULL) {
+        return -1;
+    }
+    *(void **)array = p;
+    *size *= 2;
+    return 0;
+}
+
+int
+_PyTracer_InitHeapTexts(struct tracer_heap *heap, int touch)
+{
+    heap->text_size = INITIAL_TEXT;
+    heap->text = _PyTracer_HeapArray(INITIAL_TEXT, 1);
+    heap->strings_size = INITIAL_STRINGS;
+    heap->strings = _PyTracer_HeapArray(INITIAL_STRINGS,
+                                        sizeof(*heap->strings));
+    heap->named_size = INITIAL_NAMED;
+    heap->named = _PyTracer_HeapArray(INITIAL_NAMED, sizeof(*heap->named));
+    if (heap->text == NULL || heap->strings == NULL || heap->named == NULL) {
+        return -1;
+    }
+    if (touch) {
+        _PyTracer_TouchHeap(heap->text, INITIAL_TEXT, 1);
+        _PyTracer_TouchHeap(heap->strings, INITIAL_STRINGS,
+                            sizeof(*heap->strings));
+        _PyTracer_TouchHeap(heap->named, INITIAL_NAMED, sizeof(*heap->named));
+    }
+    return 0;
+}
+
+static int
 reserve(struct tracer_heap *heap, size_t length)
 {
     while (heap->text_used + length > heap->text_size) {
-        uint64_t size = Py_MAX(heap->text_size * 2, INITIAL_TEXT);
-        void *p = _PySnapshot_Resize(heap->text, size, 1);
-        if (p == NULL) {
+        if (grow(&heap->text, &heap->text_size, 1) < 0) {
             return -1;
         }
-        heap->text = p;
-        heap->text_size = size;
     }
-    if (heap->nstrings == heap->strings_size) {
-        uint64_t size = Py_MAX(heap->strings_size * 2, INITIAL_STRINGS);
-        void *p = size > UINT32_MAX / 2 ? NULL
-            : _PySnapshot_Resize(heap->strings, size, sizeof(*heap->strings));
-        if (p == NULL) {
-            return -1;
-        }
-        heap->strings = p;
-        heap->strings_size = size;
-    }
-    return 0;
+    return heap->nstrings < heap->strings_size ? 0
+           : grow(&heap->strings, &heap->strings_size,
+                  sizeof(*heap->strings));
 }
 
 uint32_t
@@ -87,6 +111,10 @@ add_str(struct tracer_heap *heap, const char *prefix, const PyObject *str)
 {
     char buffer[MAX_TEXT + 4];
     size_t n = strlen(prefix);
+    if (n == 0 && PyUnicode_IS_COMPACT_ASCII(str)) {
+        return _PyTracer_AddText(heap, PyUnicode_DATA(str),
+                                 (size_t)PyUnicode_GET_LENGTH(str));
+    }
     memcpy(buffer, prefix, n);
     int kind = PyUnicode_KIND(str);
     const void *data = PyUnicode_DATA(str);
@@ -136,25 +164,53 @@ copy_names(struct tracer_heap *heap)
 
 /* --- Texts of objects */
 
+static void
+add_named(struct tracer_heap *heap, uint32_t object)
+{
+    if (heap->nnamed == heap->named_size
+        && grow(&heap->named, &heap->named_size, sizeof(*heap->named)) < 0)
+    {
+        heap->failed = 1;
+        return;
+    }
+    heap->named[heap->nnamed++] = object;
+}
+
 void
 _PyTracer_WantText(struct tracer_heap *heap, const void *str)
 {
-    if (str != NULL && PyUnicode_Check((PyObject *)str)) {
-        uint32_t object = _PyTracer_HeapObject(heap, str);
-        if (!heap->failed) {
-            heap->graph->objects[object].text = TRACER_HEAP_WANTED;
-        }
+    if (str == NULL || !PyUnicode_Check((PyObject *)str)) {
+        return;
+    }
+    uint32_t number = _PyTracer_HeapObject(heap, str);
+    struct snapshot_object *object = &heap->graph->objects[number];
+    if (!heap->failed && object->text != TRACER_HEAP_WANTED) {
+        object->text = TRACER_HEAP_WANTED;
+        add_named(heap, number);
+    }
+}
+
+void
+_PyTracer_WantKeys(struct tracer_heap *heap, uint32_t object)
+{
+    if (!heap->failed) {
+        add_named(heap, object);
     }
 }
 
 /* Keys of one dictionary, and the name of the module that a class has. */
 static void
-want_keys(struct tracer_heap *heap, uint32_t object, uint32_t names)
+want_keys(struct tracer_heap *heap, uint32_t object)
 {
     const struct snapshot_graph *g = heap->graph;
+    const struct snapshot_shape *shape =
+        &heap->shapes.list[g->objects[object].shape];
+    if (shape->kind != SNAPSHOT_NAMESPACE && shape->kind != SNAPSHOT_DICT) {
+        return;                   // its keys are those of a class
+    }
     uint64_t end = object + 1 < g->nobjects ? g->objects[object + 1].first
                                             : g->nreferences;
-    for (uint64_t e = g->objects[object].first + names; e + 1 < end; e += 2) {
+    for (uint64_t e = g->objects[object].first + shape->n; e + 1 < end; e += 2) {
         uint32_t key = g->references[e];
         const void *address = (const void *)g->objects[key].address;
         if (address == NULL) {
@@ -172,20 +228,18 @@ want_keys(struct tracer_heap *heap, uint32_t object, uint32_t names)
 void
 _PyTracer_CopyTexts(struct tracer_heap *heap)
 {
-    struct snapshot_graph *g = heap->graph;
-    for (uint32_t i = 0; i < g->nobjects && !heap->failed; i++) {
-        const struct snapshot_shape *shape =
-            &heap->shapes.list[g->objects[i].shape];
-        if (shape->kind == SNAPSHOT_NAMESPACE
-            || (shape->kind == SNAPSHOT_DICT && g->has_keys))
-        {
-            want_keys(heap, i, shape->n);
+    struct snapshot_object *objects = heap->graph->objects;
+    uint64_t n = heap->nnamed;    // keys come behind
+    for (uint64_t i = 0; i < n && !heap->failed; i++) {
+        if (objects[heap->named[i]].text != TRACER_HEAP_WANTED) {
+            want_keys(heap, heap->named[i]);
         }
     }
-    for (uint32_t i = 0; i < g->nobjects && !heap->failed; i++) {
-        if (g->objects[i].text == TRACER_HEAP_WANTED) {
-            g->objects[i].text =
-                add_str(heap, "", (const PyObject *)g->objects[i].address);
+    for (uint64_t i = 0; i < heap->nnamed && !heap->failed; i++) {
+        uint32_t object = heap->named[i];
+        if (objects[object].text == TRACER_HEAP_WANTED) {
+            objects[object].text =
+                add_str(heap, "", (const PyObject *)objects[object].address);
         }
     }
     if (!heap->failed) {

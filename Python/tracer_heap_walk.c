@@ -17,18 +17,6 @@
 #define INITIAL_VISITED 16384     // more than comes from malloc()
 #define LOOKED_AT 64              // for a name, of what tp_traverse has told
 
-static inline void
-reference(struct tracer_heap *heap, const void *op)
-{
-    _PyTracer_HeapReference(heap, op);
-}
-
-static inline void
-set_shape(struct tracer_heap *heap, uint32_t object, uint32_t shape)
-{
-    heap->graph->objects[object].shape = shape;
-}
-
 static int
 visit(PyObject *op, void *arg)
 {
@@ -58,6 +46,9 @@ name_keys(struct tracer_heap *heap, PyObject *dict)
         uint32_t number = _PyTracer_HeapObject(heap, dict);
         uint32_t *shape = &heap->graph->objects[number].shape;
         if (!heap->failed && (*shape == 0 || *shape == SNAPSHOT_DICT)) {
+            if (*shape == 0 || !heap->graph->has_keys) {
+                _PyTracer_WantKeys(heap, number);
+            }
             *shape = SNAPSHOT_NAMESPACE;
         }
     }
@@ -69,8 +60,8 @@ walk_unicode_pairs(struct tracer_heap *heap, PyDictKeysObject *keys)
     const PyDictUnicodeEntry *entries = DK_UNICODE_ENTRIES(keys);
     for (Py_ssize_t i = 0; i < keys->dk_nentries; i++) {
         if (entries[i].me_key != NULL) {
-            reference(heap, entries[i].me_key);
-            reference(heap, entries[i].me_value);
+            _PyTracer_HeapReference(heap, entries[i].me_key);
+            _PyTracer_HeapReference(heap, entries[i].me_value);
         }
     }
 }
@@ -85,8 +76,8 @@ walk_pairs(struct tracer_heap *heap, PyDictKeysObject *keys)
     const PyDictKeyEntry *entries = DK_ENTRIES(keys);
     for (Py_ssize_t i = 0; i < keys->dk_nentries; i++) {
         if (entries[i].me_value != NULL) {
-            reference(heap, entries[i].me_key);
-            reference(heap, entries[i].me_value);
+            _PyTracer_HeapReference(heap, entries[i].me_key);
+            _PyTracer_HeapReference(heap, entries[i].me_value);
         }
     }
 }
@@ -96,12 +87,13 @@ walk_pairs(struct tracer_heap *heap, PyDictKeysObject *keys)
 static void
 walk_shared(struct tracer_heap *heap, uint32_t object, PyDictObject *dict)
 {
-    set_shape(heap, object, _PyTracer_ShapeOfKeys(heap, dict->ma_keys));
+    _PyTracer_SetHeapShape(heap, object,
+                           _PyTracer_ShapeOfKeys(heap, dict->ma_keys));
     heap->nvisited = 0;
     (void)PyDict_Type.tp_traverse((PyObject *)dict, visit, heap);
     for (Py_ssize_t i = 0; i < dict->ma_keys->dk_nentries; i++) {
-        reference(heap, heap->nvisited == 0 ? NULL
-                        : dict->ma_values->values[i]);
+        _PyTracer_HeapReference(heap, heap->nvisited == 0 ? NULL
+                                      : dict->ma_values->values[i]);
     }
     if (!dict->ma_values->embedded) {
         _PyTracer_HeapBuffer(heap, dict->ma_values, object);
@@ -135,7 +127,10 @@ walk_dict(struct tracer_heap *heap, uint32_t object, PyDictObject *dict)
         return;
     }
     if (heap->graph->objects[object].shape == 0) {
-        set_shape(heap, object, SNAPSHOT_DICT);
+        _PyTracer_SetHeapShape(heap, object, SNAPSHOT_DICT);
+        if (heap->graph->has_keys) {
+            _PyTracer_WantKeys(heap, object);
+        }
     }
     walk_pairs(heap, dict->ma_keys);
     if (!DK_IS_UNICODE(dict->ma_keys)) {
@@ -147,9 +142,9 @@ walk_dict(struct tracer_heap *heap, uint32_t object, PyDictObject *dict)
 static void
 walk_list(struct tracer_heap *heap, uint32_t object, PyListObject *list)
 {
-    set_shape(heap, object, SNAPSHOT_SEQUENCE);
+    _PyTracer_SetHeapShape(heap, object, SNAPSHOT_SEQUENCE);
     for (Py_ssize_t i = 0; i < Py_SIZE(list); i++) {
-        reference(heap, list->ob_item[i]);
+        _PyTracer_HeapReference(heap, list->ob_item[i]);
     }
     _PyTracer_HeapBuffer(heap, _PyTracer_ListItems((PyObject *)list), object);
 }
@@ -159,10 +154,10 @@ static void
 walk_tuple(struct tracer_heap *heap, uint32_t object, PyObject *tuple)
 {
     if (heap->graph->objects[object].shape == 0) {
-        set_shape(heap, object, SNAPSHOT_SEQUENCE);
+        _PyTracer_SetHeapShape(heap, object, SNAPSHOT_SEQUENCE);
     }
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); i++) {
-        reference(heap, PyTuple_GET_ITEM(tuple, i));
+        _PyTracer_HeapReference(heap, PyTuple_GET_ITEM(tuple, i));
     }
 }
 
@@ -196,9 +191,9 @@ name_references(struct tracer_heap *heap, PyObject *op, uint32_t shape)
     for (uint32_t i = 0; i < n; i++) {
         const struct tracer_heap_name *name = &heap->shapes.names[first + i];
         const PyObject *field = *(PyObject **)((char *)op + name->offset);
-        reference(heap, field != NULL
-                        && (name->counted || take(heap, field, &next))
-                        ? field : NULL);
+        int there = field != NULL
+                    && (name->counted || take(heap, field, &next));
+        _PyTracer_HeapReference(heap, there ? field : NULL);
     }
 }
 
@@ -207,7 +202,7 @@ other_references(struct tracer_heap *heap)
 {
     for (uint64_t i = 0; i < heap->nvisited; i++) {
         if (heap->visited[i] != NULL) {
-            reference(heap, heap->visited[i]);
+            _PyTracer_HeapReference(heap, heap->visited[i]);
         }
     }
 }
@@ -247,13 +242,14 @@ cut_pairs(struct tracer_heap *heap, PyDictObject *dict)
 
 /* A dictionary of attributes has keys that are names. */
 static void
-mark_namespace(struct tracer_heap *heap, PyObject *op, PyTypeObject *type)
+mark_namespace(struct tracer_heap *heap, PyObject *op, PyTypeObject *type,
+               uint32_t kind)
 {
     PyObject *dict = NULL;
-    if (PyModule_Check(op)) {
+    if (kind == SNAPSHOT_MODULE) {
         dict = ((PyModuleObject *)op)->md_dict;
     }
-    else if (PyType_Check(op)) {
+    else if (kind == SNAPSHOT_TYPE) {
         dict = ((PyTypeObject *)op)->tp_dict;
     }
     else if (type->tp_flags & Py_TPFLAGS_MANAGED_DICT) {
@@ -265,63 +261,74 @@ mark_namespace(struct tracer_heap *heap, PyObject *op, PyTypeObject *type)
     name_keys(heap, dict);
 }
 
-/* Blocks of subclasses, and of types. */
-static void
-note_buffers(struct tracer_heap *heap, PyObject *op, uint32_t object)
-{
-    if (PyList_Check(op)) {
-        _PyTracer_HeapBuffer(heap, _PyTracer_ListItems(op), object);
-    }
-    else if (PyAnySet_Check(op)) {
-        _PyTracer_HeapBuffer(heap, _PyTracer_SetTable(op), object);
-    }
-    else if (PyType_Check(op)) {
-        _PyTracer_HeapBuffer(heap, _PyTracer_CachedKeys(op), object);
-    }
-    else if (_PyTracer_IsDictType(Py_TYPE(op))
-             && _PyTracer_DictValues(op) == NULL)
-    {
-        _PyTracer_HeapBuffer(heap, _PyTracer_DictKeys(op), object);
-    }
-}
+/* --- Beside what has names, and what tp_traverse tells */
 
-/* Beside what has names, and what tp_traverse tells. */
 static void
-walk_untold(struct tracer_heap *heap, PyObject *op, int pairs)
+walk_str_keys(struct tracer_heap *heap, PyDictKeysObject *keys)
 {
-    if (_PyTracer_IsDictType(Py_TYPE(op))) {
-        PyDictKeysObject *keys = ((PyDictObject *)op)->ma_keys;
-        if (pairs) {
-            walk_pairs(heap, keys);
-        }
-        else if (_PyTracer_DictValues(op) == NULL && DK_IS_UNICODE(keys)) {
-            for (Py_ssize_t i = 0; i < keys->dk_nentries; i++) {
-                (void)_PyTracer_HeapVisit(DK_UNICODE_ENTRIES(keys)[i].me_key,
-                                          heap);
-            }
-        }
-    }
-    else if (PyType_Check(op)) {
-        PyDictKeysObject *keys = ((PyHeapTypeObject *)op)->ht_cached_keys;
-        for (Py_ssize_t i = 0; keys != NULL && i < keys->dk_nentries; i++) {
-            (void)_PyTracer_HeapVisit(DK_UNICODE_ENTRIES(keys)[i].me_key,
-                                      heap);
-        }
+    for (Py_ssize_t i = 0; i < keys->dk_nentries; i++) {
+        (void)_PyTracer_HeapVisit(DK_UNICODE_ENTRIES(keys)[i].me_key, heap);
     }
 }
 
 static void
-want_names(struct tracer_heap *heap, PyObject *op)
+walk_dict_subclass(struct tracer_heap *heap, uint32_t object,
+                   PyDictObject *dict, int pairs)
 {
-    if (PyType_Check(op)) {
-        _PyTracer_WantText(heap, ((PyHeapTypeObject *)op)->ht_name);
-        _PyTracer_WantText(heap, ((PyHeapTypeObject *)op)->ht_qualname);
+    if (pairs) {
+        walk_pairs(heap, dict->ma_keys);
     }
-    else if (PyModule_Check(op)) {
+    else if (dict->ma_values == NULL && DK_IS_UNICODE(dict->ma_keys)) {
+        walk_str_keys(heap, dict->ma_keys);
+    }
+    if (dict->ma_values == NULL) {
+        _PyTracer_HeapBuffer(heap, dict->ma_keys, object);
+    }
+    if (heap->graph->has_keys) {
+        _PyTracer_WantKeys(heap, object);
+    }
+}
+
+static void
+walk_class(struct tracer_heap *heap, uint32_t object, PyHeapTypeObject *type)
+{
+    if (type->ht_cached_keys != NULL) {
+        walk_str_keys(heap, type->ht_cached_keys);
+        _PyTracer_HeapBuffer(heap, type->ht_cached_keys, object);
+    }
+    _PyTracer_WantText(heap, type->ht_name);
+    _PyTracer_WantText(heap, type->ht_qualname);
+}
+
+/* References, blocks and texts that an object has by its kind. */
+static void
+walk_kind(struct tracer_heap *heap, uint32_t object, PyObject *op,
+          uint32_t kind, int pairs)
+{
+    switch (kind) {
+    case SNAPSHOT_DICT:
+        walk_dict_subclass(heap, object, (PyDictObject *)op, pairs);
+        break;
+    case SNAPSHOT_TYPE:
+        walk_class(heap, object, (PyHeapTypeObject *)op);
+        break;
+    case SNAPSHOT_MODULE:
         _PyTracer_WantText(heap, ((PyModuleObject *)op)->md_name);
-    }
-    else if (PyFunction_Check(op)) {
+        break;
+    case SNAPSHOT_FUNCTION:
         _PyTracer_NameClosure(heap, (PyFunctionObject *)op);
+        break;
+    case SNAPSHOT_SEQUENCE:
+        if (PyList_Check(op)) {
+            _PyTracer_HeapBuffer(heap, _PyTracer_ListItems(op), object);
+        }
+        else if (!PyTuple_Check(op)) {
+            _PyTracer_WalkItemsOfArray(heap, object, op);
+        }
+        break;
+    case SNAPSHOT_SET:
+        _PyTracer_HeapBuffer(heap, _PyTracer_SetTable(op), object);
+        break;
     }
 }
 
@@ -333,7 +340,7 @@ walk_tracked(struct tracer_heap *heap, uint32_t object, PyObject *op,
     if (heap->failed) {
         return;
     }
-    set_shape(heap, object, shape);
+    _PyTracer_SetHeapShape(heap, object, shape);
     uint32_t kind = heap->shapes.list[shape].kind;
     int pairs = 0;
     if (heap->shapes.list[shape].n == 0 && kind != SNAPSHOT_DICT) {
@@ -349,11 +356,9 @@ walk_tracked(struct tracer_heap *heap, uint32_t object, PyObject *op,
         name_references(heap, op, shape);
         other_references(heap);
     }
-    walk_untold(heap, op, pairs);
-    note_buffers(heap, op, object);
-    if (kind != SNAPSHOT_PLAIN || heap->shapes.list[shape].n != 0) {
-        want_names(heap, op);
-        mark_namespace(heap, op, type);
+    walk_kind(heap, object, op, kind, pairs);
+    if (heap->shapes.list[shape].n != 0) {
+        mark_namespace(heap, op, type, kind);
     }
 }
 
@@ -369,17 +374,17 @@ walk_static_type(struct tracer_heap *heap, uint32_t object,
     int builtin = (type->tp_flags & _Py_TPFLAGS_STATIC_BUILTIN) != 0;
     uint32_t shape = _PyTracer_ShapeOfNames(heap, SNAPSHOT_TYPE, names,
                                             Py_ARRAY_LENGTH(names));
-    set_shape(heap, object, shape);
+    _PyTracer_SetHeapShape(heap, object, shape);
     heap->graph->objects[object].text = _PyTracer_AddText(
         heap, type->tp_name, strlen(type->tp_name));
-    reference(heap, type->tp_bases);
-    reference(heap, type->tp_mro);
-    reference(heap, type->tp_base);
-    reference(heap, builtin ? NULL : type->tp_dict);
-    reference(heap, builtin ? NULL : type->tp_subclasses);
+    _PyTracer_HeapReference(heap, type->tp_bases);
+    _PyTracer_HeapReference(heap, type->tp_mro);
+    _PyTracer_HeapReference(heap, type->tp_base);
+    _PyTracer_HeapReference(heap, builtin ? NULL : type->tp_dict);
+    _PyTracer_HeapReference(heap, builtin ? NULL : type->tp_subclasses);
     (void)_PyTracer_HeapVisit(type->tp_cache, heap);
     if (!builtin) {
-        mark_namespace(heap, (PyObject *)type, Py_TYPE(type));
+        mark_namespace(heap, (PyObject *)type, Py_TYPE(type), SNAPSHOT_TYPE);
     }
 }
 
@@ -391,10 +396,33 @@ struct range {                    // as in Objects/rangeobject.c
 static void
 walk_range(struct tracer_heap *heap, const struct range *range)
 {
-    reference(heap, range->start);
-    reference(heap, range->stop);
-    reference(heap, range->step);
-    reference(heap, range->length);
+    _PyTracer_HeapReference(heap, range->start);
+    _PyTracer_HeapReference(heap, range->stop);
+    _PyTracer_HeapReference(heap, range->step);
+    _PyTracer_HeapReference(heap, range->length);
+}
+
+/* One that is an array of NumPy's: an instance of a subclass holds that. */
+static int
+walk_array(struct tracer_heap *heap, uint32_t object, PyObject *op,
+           PyTypeObject *type)
+{
+    const PyTypeObject *base = type;
+    while (base != NULL && !_PyTracer_IsArrayType(base)) {
+        base = base->tp_base;
+    }
+    uint32_t shape = base == NULL ? 0 : _PyTracer_ShapeOfType(heap, type);
+    if (base == NULL || heap->failed) {
+        return 0;
+    }
+    _PyTracer_SetHeapShape(heap, object, shape);
+    heap->nvisited = 0;
+    if (type->tp_flags & Py_TPFLAGS_HEAPTYPE) {
+        (void)visit((PyObject *)type, heap);
+    }
+    name_references(heap, op, shape);
+    _PyTracer_WalkItemsOfArray(heap, object, op);
+    return 1;
 }
 
 static void
@@ -403,6 +431,9 @@ walk_untracked(struct tracer_heap *heap, uint32_t object, PyObject *op,
 {
     if (PyType_Check(op)) {
         walk_static_type(heap, object, (PyTypeObject *)op);
+        return;
+    }
+    if (walk_array(heap, object, op, type)) {
         return;
     }
     if (type == &PyRange_Type) {
@@ -417,11 +448,19 @@ walk_untracked(struct tracer_heap *heap, uint32_t object, PyObject *op,
                 (PyObject *)_PyTracer_BytearrayBuffer(op), heap);
         }
     }
+    else if (type->tp_dictoffset > 0) {
+        static const char *const names[] = {"__dict__"};
+        PyObject *dict = *(PyObject **)((char *)op + type->tp_dictoffset);
+        _PyTracer_SetHeapShape(heap, object, _PyTracer_ShapeOfNames(
+            heap, SNAPSHOT_PLAIN, names, Py_ARRAY_LENGTH(names)));
+        _PyTracer_HeapReference(heap, dict);
+        name_keys(heap, dict);
+    }
     /* It holds its class, but for one that is made in great numbers. */
     if ((type->tp_flags & Py_TPFLAGS_HEAPTYPE)
         && strcmp(type->tp_name, "functools._lru_list_elem") != 0)
     {
-        reference(heap, type);
+        _PyTracer_HeapReference(heap, type);
     }
 }
 
@@ -437,11 +476,6 @@ _PyTracer_WalkObject(struct tracer_heap *heap, uint32_t object)
         || op == _PyInterpreterState_GET()->cached_objects.interned_strings)
     {
         return;
-    }
-    if (type == &PyUnicode_Type || type == &PyLong_Type
-        || type == &PyFloat_Type || type == &PyBytes_Type)
-    {
-        return;                   // most objects
     }
     if (type == &PyDict_Type) {
         walk_dict(heap, object, (PyDictObject *)op);

@@ -3,6 +3,7 @@
 
 #include "Python.h"
 #include "pycore_tracer_index.h"
+#include "pycore_tracer_keep.h"
 #include "pycore_tracer_lines.h"
 #include "pycore_tracer_location.h"
 #include "pycore_tracer_lock.h"
@@ -207,6 +208,24 @@ equal_location(uint32_t number, const void *key)
            && _PyTracer_PositionOf(loc).line == wanted->line;
 }
 
+/* In the kept file, if there is one. */
+static void
+keep_place(uint32_t id)
+{
+    if (!_PyTracer_IsKept()) {
+        return;
+    }
+    const struct tracer_location *loc = &_PyTracer_places.locations[id];
+    const struct tracer_function *function =
+        &_PyTracer_places.functions[loc->function];
+    struct tracer_position pos = _PyTracer_PositionOf(loc);
+    struct kept_place place = {
+        .filename = function->filename, .function = function->name,
+        .line = pos.line, .end_line = pos.end_line, .column = pos.column,
+        .end_column = pos.end_column, .first_line = function->first_line};
+    _PyTracer_KeepPlace(id, &place);
+}
+
 static uint32_t
 add_location(uint32_t function, const struct tracer_position *pos)
 {
@@ -232,6 +251,7 @@ add_location(uint32_t function, const struct tracer_position *pos)
     }
     places->locations[id] = location;
     places->nlocations++;
+    keep_place(id);
     _PyTracer_IndexAdd(&places->location_index, hash_location(id + 1),
                        id + 1);
     return id;
@@ -251,6 +271,7 @@ _PyTracer_InternLocation(uint32_t function, const struct tracer_position *pos)
         return add_location(function, &seen);
     }
     widen(&_PyTracer_places.locations[number - 1], &seen);
+    keep_place(number - 1);
     return number - 1;
 }
 

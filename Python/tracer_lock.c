@@ -187,6 +187,8 @@ _PyTracer_StartWorld(void)
 /* --- Fork.  Not by _PyTracer_Lock(): the ranks are those of what was
    interrupted. */
 
+static const struct tracer_fork_handlers *handlers;
+
 static void
 before_fork(void)
 {
@@ -196,6 +198,9 @@ before_fork(void)
     _Py_atomic_add_int(&waiting_forks, -1);
     own_waiting_forks--;
     _PyTracer_forks = (_PyTracer_forks << 2) | acquired;
+    if (acquired != KEPT) {
+        handlers->before();
+    }
 }
 
 static enum acquired
@@ -210,22 +215,24 @@ end_fork(void)
 static void
 after_fork_parent(void)
 {
-    if (end_fork() == ACQUIRED) {
+    enum acquired acquired = end_fork();
+    if (acquired != KEPT) {
+        handlers->in_parent();
+    }
+    if (acquired == ACQUIRED) {
         _PyTracer_ReleaseLock();
     }
 }
 
 /* What the other thread was changing stays as it is: this one may be amid a
    function that reads it, and nothing is recorded any more. */
-static void
-abandon(void)
+void
+_PyTracer_Abandon(void)
 {
     _PyTracer_abandoned = 1;
     _PyTracer_enabled = 0;
     _Py_atomic_store_int_relaxed(&_PyTracer.tracing, 0);
 }
-
-static void (*mend_child)(void);
 
 /* Nobody waits here. */
 static void
@@ -235,18 +242,18 @@ after_fork_child(void)
     _Py_atomic_store_int(&waiting_forks, own_waiting_forks);
     _Py_atomic_store_uintptr(&_PyTracer_lock, _PyTracer_ThisThread());
     if (acquired == KEPT) {
-        abandon();
+        _PyTracer_Abandon();
     }
-    mend_child();
+    handlers->in_child();
     if (acquired != HELD) {
         _PyTracer_ReleaseLock();
     }
 }
 
 int
-_PyTracer_LockInit(void (*in_child)(void))
+_PyTracer_LockInit(const struct tracer_fork_handlers *of_others)
 {
-    mend_child = in_child;
+    handlers = of_others;
     static int registered = 0;
     if (!registered
         && pthread_atfork(before_fork, after_fork_parent, after_fork_child))

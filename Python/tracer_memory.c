@@ -8,6 +8,8 @@
    back to a free list of their size, zeroed; text is never given back one by
    one.
 
+   All mappings are listed, so that tracer_rss.c knows them.
+
    Everything here is called with the lock held, returns NULL when there is no
    memory, and sets no exception.  _PyTracer_memory.fail_* let a test make any
    single request fail, and page_size makes pages as large as they are on other
@@ -50,6 +52,55 @@ must_fail(void)
            && (memory->fail_to <= 0 || call < memory->fail_to);
 }
 
+/* --- The list of mappings.  One that does not fit is left out. */
+
+#define FIRST_RANGES 256
+
+static int
+grow_list(void)
+{
+    struct tracer_memory *memory = &_PyTracer_memory;
+    size_t item = sizeof(*memory->ranges);
+    size_t n = memory->max_ranges == 0 ? FIRST_RANGES
+                                       : memory->max_ranges * 2;
+    void *list = mmap(NULL, n * item, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (list == MAP_FAILED) {
+        return -1;
+    }
+    if (memory->ranges != NULL) {
+        memcpy(list, memory->ranges, memory->nranges * item);
+        munmap(memory->ranges, memory->max_ranges * item);
+        memory->total -= memory->max_ranges * item;
+    }
+    memory->total += n * item;
+    memory->ranges = list;
+    memory->max_ranges = n;
+    return 0;
+}
+
+static void
+note_range(void *p, size_t size)
+{
+    struct tracer_memory *memory = &_PyTracer_memory;
+    if (memory->nranges < memory->max_ranges || grow_list() == 0) {
+        memory->ranges[memory->nranges++] = (struct tracer_mapped){p, size};
+    }
+}
+
+/* The last ones go first, mostly. */
+static void
+forget_range(const void *p)
+{
+    struct tracer_memory *memory = &_PyTracer_memory;
+    for (size_t i = memory->nranges; i > 0; i--) {
+        if (memory->ranges[i - 1].p == p) {
+            memory->ranges[i - 1] = memory->ranges[--memory->nranges];
+            return;
+        }
+    }
+}
+
 void *
 _PyTracer_MemAlloc(size_t size)
 {
@@ -62,6 +113,7 @@ _PyTracer_MemAlloc(size_t size)
         return NULL;
     }
     _PyTracer_memory.total += size;
+    note_range(p, size);
     return p;
 }
 
@@ -72,6 +124,7 @@ _PyTracer_MemFree(void *p, size_t size)
         assert(_PyTracer_memory.total >= size);
         munmap(p, size);
         _PyTracer_memory.total -= size;
+        forget_range(p);
     }
 }
 
@@ -114,7 +167,11 @@ _PyTracer_MemReserve(size_t size, int must)
     if (must_fail() || (!must && !is_affordable(size))) {
         return NULL;
     }
-    return reserve(size);
+    void *p = reserve(size);
+    if (p != NULL) {
+        note_range(p, size);
+    }
+    return p;
 }
 
 /* The system refuses what does not begin with a page; so do we, if a test
@@ -144,6 +201,7 @@ _PyTracer_MemRelease(void *range, size_t size)
 {
     if (range != NULL) {
         munmap(range, size);
+        forget_range(range);
     }
 }
 

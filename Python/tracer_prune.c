@@ -22,6 +22,7 @@
 #include "Python.h"
 #include "pycore_tracer_blocks.h"
 #include "pycore_tracer_count.h"
+#include "pycore_tracer_keep_copy.h"
 #include "pycore_tracer_location.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
@@ -379,11 +380,13 @@ prune_locked(void)
     _PyTracer_ForgetStacks();
     assert(_PyTracer.limit > 1);
     _PyTracer_MarkHighs(p.numbers);
+    _PyTracer_BeginMoving();
     choose_nodes(&p);
     move_nodes(&p);
     _PyTracer_RenumberHighs(p.numbers);
     move_saved(&p);
     move_rares(&p);
+    _PyTracer_EndMoving();
     (void)_PyTracer_VisitPools(renumber_pool, &p);
     renumber_map(&p);
     _PyTracer_ReindexTree();

@@ -9,16 +9,26 @@
 #include "pycore_tracer_hide.h"   // _PyTracer_HideThread()
 
 static int
+is_option(const wchar_t *given, const wchar_t *option)
+{
+    size_t length = wcslen(option);
+    return wcsncmp(given, option, length) == 0
+           && (given[length] == L'=' || given[length] == L'\0');
+}
+
+static int
 services_are_asked_for(const PyConfig *config)
 {
-    static const wchar_t option[] = L"tracemalloc_control=";
     for (Py_ssize_t i = 0; i < config->xoptions.length; i++) {
-        if (wcsncmp(config->xoptions.items[i], option,
-                    Py_ARRAY_LENGTH(option) - 1) == 0) {
+        const wchar_t *given = config->xoptions.items[i];
+        if (is_option(given, L"tracemalloc_control")
+            || is_option(given, L"tracemalloc_history"))
+        {
             return 1;
         }
     }
     return _Py_GetEnv(config->use_environment, "PYTRACEMALLOC_CONTROL")
+           || _Py_GetEnv(config->use_environment, "PYTRACEMALLOC_HISTORY")
            || _Py_GetEnv(config->use_environment, "PYTRACEMALLOC_RUN");
 }
 

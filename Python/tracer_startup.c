@@ -1,10 +1,14 @@
 /* Tracing from interpreter start: -X tracemalloc, PYTHONTRACEMALLOC and
-   pytracemalloc 0.9.1's PYTRACEMALLOC, which says so on stderr. */
+   pytracemalloc 0.9.1's PYTRACEMALLOC, which says so on stderr; and the file
+   that keeps the call tree, -X tracemalloc_file and PYTRACEMALLOC_FILE. */
 
 #include "Python.h"
 #include "pycore_initconfig.h"    // _Py_str_to_int()
 #include "pycore_tracemalloc.h"   // _PyTraceMalloc_Start()
+#include "pycore_pystate.h"       // _Py_GetConfig()
 #include "pycore_tracer.h"
+#include "pycore_tracer_keep.h"
+#include "pycore_tracer_lock.h"
 #include "pycore_tracer_start.h"
 
 static int announce = 0;
@@ -84,6 +88,52 @@ _PyTracer_StartAtInit(int nframe)
                                           : _PyTraceMalloc_Start(nframe);
     if (result == 0 && announce) {
         PySys_FormatStderr("tracemalloc enabled\n");
+    }
+    return result;
+}
+
+/* The value of the last -X tracemalloc_file=, or NULL. */
+static const wchar_t *
+find_file_option(const PyConfig *config)
+{
+    static const wchar_t option[] = L"tracemalloc_file=";
+    const size_t length = Py_ARRAY_LENGTH(option) - 1;
+    const wchar_t *value = NULL;
+    for (Py_ssize_t i = 0; i < config->xoptions.length; i++) {
+        const wchar_t *item = config->xoptions.items[i];
+        if (wcsncmp(item, option, length) == 0) {
+            value = item + length;
+        }
+    }
+    return value;
+}
+
+int
+_PyTracer_ReadFileOption(void)
+{
+    static int done = 0;
+    if (done) {
+        return 0;
+    }
+    done = 1;
+    const PyConfig *config = _Py_GetConfig();
+    const wchar_t *option = find_file_option(config);
+    const char *path = option == NULL && config->use_environment
+                       ? get_env("PYTRACEMALLOC_FILE") : NULL;
+    char *encoded = NULL;
+    if (option != NULL) {
+        path = encoded = Py_EncodeLocale(option, NULL);
+        if (encoded == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+    }
+    _PyTracer_Lock();
+    int result = path == NULL || path[0] == '\0' ? 0 : _PyTracer_KeepIn(path);
+    _PyTracer_Unlock();
+    PyMem_Free(encoded);
+    if (result < 0) {
+        PyErr_NoMemory();
     }
     return result;
 }

@@ -22,6 +22,7 @@
 #include "pycore_tracer_freelist.h"
 #include "pycore_tracer_growth.h"
 #include "pycore_tracer_heap.h"
+#include "pycore_tracer_history.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_mappings.h"
@@ -45,6 +46,7 @@ struct copier {
     struct tracer_peaks_copy peaks;
     struct tracer_buffers buffers;
     struct tracer_mappings mappings;
+    struct tracer_segments segments;
     int references;               // enum tracer_references
     struct tracer_heap heap;
     int has_heap;
@@ -382,6 +384,7 @@ copy_totals(struct tracer_totals *totals)
         _PyTracer_GetParked(i, &totals->parked[i][0], &totals->parked[i][1]);
     }
     totals->growth = _PyTracer_CopyGrowth();
+    (void)PyTime_MonotonicRaw(&totals->time);
 }
 
 /* The moment. */
@@ -433,7 +436,8 @@ copy_heap(struct copier *c)
     }
     int keys = c->references & TRACER_KEYS;
     if (c->references & TRACER_IN_CHILD) {
-        return _PyTracer_ForkHeap(&c->child, keys, c->s, &c->types);
+        return _PyTracer_ForkHeap(&c->child, keys, c->s, &c->types,
+                                  &c->segments);
     }
     c->has_heap = _PyTracer_CaptureHeap(&c->heap, keys) == 0;
     return c->has_heap ? 0 : -1;
@@ -449,6 +453,8 @@ finish_heap(struct copier *c, int result, struct tracer_totals *totals)
     }
     else if (result == 0 && c->has_heap) {
         _PyTracer_AddUnreached(&c->heap, c->s, &c->types);
+        _PyTracer_CountSurplus(&c->heap);
+        _PyTracer_ScanSegments(&c->heap, &c->segments);
         result = c->heap.failed ? -1 : 0;
     }
     totals->error = c->child.error;
@@ -457,6 +463,7 @@ finish_heap(struct copier *c, int result, struct tracer_totals *totals)
         result = _PyTracer_FinishHeap(&c->heap, c->s);
     }
     _PyTracer_FreeHeap(&c->heap);
+    _PyTracer_FreeSegments(&c->segments);
     return result;
 }
 
@@ -507,6 +514,16 @@ finish(struct copier *c, struct tracer_moments *moments)
            ? 0 : -1;
 }
 
+/* The snapshot is a moment of the history, too. */
+static void
+add_history(const struct tracer_snapshot *s, struct tracer_totals *totals)
+{
+    _PyTracer_NoteSnapshot(&(struct tracer_moment_taken){
+        .time = totals->time, .traced = (int64_t)totals->current,
+        .peak = (int64_t)totals->peak, .blocks = (int64_t)count_live(s)});
+    totals->notes = _PyTracer_CopyHistory(&totals->nnotes);
+}
+
 static int
 take(struct copier *c, int with_blocks, struct tracer_totals *totals)
 {
@@ -516,6 +533,9 @@ take(struct copier *c, int with_blocks, struct tracer_totals *totals)
                                                   : TRACER_NROOMS_OF_SUMS);
     if (with_blocks) {
         _PyTracer_ListMappings(&c->mappings);
+    }
+    if (c->references & TRACER_REFERENCES) {
+        _PyTracer_ListSegments(&c->segments);
     }
     PyEval_RestoreThread(tstate);
     _PyTracer_StopWorld();
@@ -539,6 +559,9 @@ take(struct copier *c, int with_blocks, struct tracer_totals *totals)
         result = finish(c, &totals->moments);
     }
     result = finish_heap(c, result, totals);
+    if (result == 0 && c->s->nnodes > 0) {
+        add_history(c->s, totals);
+    }
     _PyTracer_FreePeaks(&c->peaks);
     _PyTracer_FreeRooms(&c->rooms);
     PyEval_RestoreThread(tstate);
@@ -555,6 +578,7 @@ _PyTracer_TakeSnapshot(int with_blocks, int references,
     _PyTracer_FreeTypes(&c.types);
     if (result < 0) {
         free(totals->growth);
+        free(totals->notes);
         _PySnapshot_Free(c.s);
         return NULL;
     }

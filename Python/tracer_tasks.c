@@ -78,6 +78,21 @@ on_alarm(int64_t traced)
     ask_call();
 }
 
+int
+_PyTracer_WantTrigger(struct tracer_trigger *trigger)
+{
+    _Py_atomic_store_int(&trigger->wanted, 1);
+    _Py_atomic_store_int_release(&tasks.rung, 1);
+    if (_Py_atomic_exchange_int(&tasks.asked, 1)) {
+        return 0;
+    }
+    if (add_pending_call() < 0) {
+        _Py_atomic_store_int(&tasks.asked, 0);
+        return -1;
+    }
+    return 0;
+}
+
 /* Mark the triggers that the last alarm, if any, makes due. */
 static void
 sort_out(void)
@@ -95,7 +110,8 @@ sort_out(void)
     for (trigger = tasks.first; trigger != NULL; trigger = trigger->next) {
         assert(trigger->armed != trigger->due);
         if (trigger->armed && (low < trigger->low || high > trigger->high
-                               || now >= trigger->deadline))
+                               || now >= trigger->deadline
+                               || _Py_atomic_load_int(&trigger->wanted)))
         {
             trigger->armed = 0;
             trigger->due = 1;
@@ -168,6 +184,9 @@ _PyTracer_ArmTrigger(struct tracer_trigger *trigger,
     trigger->threshold = threshold;
     trigger->deadline = delay ? now + delay : INT64_MAX;
     trigger->armed = 1;
+    if (_Py_atomic_load_int(&trigger->wanted)) {
+        _Py_atomic_store_int_release(&tasks.rung, 1);
+    }
     set_bounds(trigger);
     struct tracer_trigger **link = &tasks.first;
     while (*link != NULL) {
@@ -204,6 +223,7 @@ _PyTracer_BeginCall(void)
     }
     if (trigger != NULL) {
         (void)unlink_trigger(trigger);
+        _Py_atomic_store_int(&trigger->wanted, 0);
         assert(!tasks.calling);
         tasks.calling = 1;
     }

@@ -4,6 +4,7 @@
 
 #include "Python.h"
 #include "pycore_tracer_index.h"
+#include "pycore_tracer_keep.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_memory.h"
 #include "pycore_tracer_state.h"
@@ -142,6 +143,7 @@ add_text(const struct tracer_string *text)
     texts->strings[id] = *text;
     texts->strings[id].utf8 = copy;
     texts->nstrings++;
+    _PyTracer_KeepText(id, copy, text->length);
     _PyTracer_IndexAdd(&texts->index, text->hash, id + 1);
     return id;
 }

@@ -15,6 +15,7 @@
 
 #include "Python.h"
 #include "pycore_tracer_index.h"
+#include "pycore_tracer_keep.h"
 #include "pycore_tracer_location.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_memory.h"
@@ -45,12 +46,12 @@ static_assert(TRACER_MAX_NODES == TRACER_INDEX_MAX, "nodes have numbers");
 
 /* Nodes and what goes with them: arrays of max_nodes items each, one behind
    the other in a reserved range.  What is not touched costs nothing. */
-enum {NODES, SAVED, SPILLS, RARES, NARRAYS};
+#define NARRAYS (KEPT_RARES + 1)
 static const size_t item_sizes[NARRAYS] = {
-    [NODES] = sizeof(struct tracer_node),
-    [SAVED] = sizeof(uint32_t),
-    [SPILLS] = sizeof(struct tracer_spill),
-    [RARES] = sizeof(struct tracer_rare),
+    [KEPT_NODES] = sizeof(struct tracer_node),
+    [KEPT_SAVED] = sizeof(uint32_t),
+    [KEPT_SPILLS] = sizeof(struct tracer_spill),
+    [KEPT_RARES] = sizeof(struct tracer_rare),
 };
 static char *range;
 static size_t offsets[NARRAYS];   // of the arrays in the range
@@ -93,11 +94,26 @@ reserve_arrays(void)
         offset += n * item_sizes[i];
     }
     _PyTracer_tree.max_nodes = n;
-    _PyTracer.nodes = (struct tracer_node *)(range + offsets[NODES]);
-    _PyTracer_tree.saved = (uint32_t *)(range + offsets[SAVED]);
-    _PyTracer_tree.spills = (struct tracer_spill *)(range + offsets[SPILLS]);
-    _PyTracer_tree.rares = (struct tracer_rare *)(range + offsets[RARES]);
+    _PyTracer.nodes = (struct tracer_node *)(range + offsets[KEPT_NODES]);
+    _PyTracer_tree.saved = (uint32_t *)(range + offsets[KEPT_SAVED]);
+    _PyTracer_tree.spills =
+        (struct tracer_spill *)(range + offsets[KEPT_SPILLS]);
+    _PyTracer_tree.rares =
+        (struct tracer_rare *)(range + offsets[KEPT_RARES]);
     return 0;
+}
+
+/* Make these bytes of an array usable: in the kept file, as far as that
+   goes. */
+static int
+commit(enum kept_array array, size_t from, size_t to)
+{
+    size_t kept = _PyTracer_KeepArray(array, range + offsets[array], to);
+    if (kept >= to) {
+        return 0;
+    }
+    return _PyTracer_MemCommit(range, offsets[array] + Py_MAX(from, kept),
+                               offsets[array] + to);
 }
 
 /* A node has at most one saved value and one set of rare
@@ -110,8 +126,7 @@ make_chunk(void)
     while (ncommitted < (chunk + 1) * NARRAYS) {
         uint32_t i = ncommitted % NARRAYS;
         size_t size = TRACER_CHUNK_NODES * item_sizes[i];
-        size_t from = offsets[i] + chunk * size;
-        if (_PyTracer_MemCommit(range, from, from + size) < 0) {
+        if (commit(i, chunk * size, (chunk + 1) * size) < 0) {
             return -1;
         }
         ncommitted++;
@@ -134,12 +149,12 @@ _PyTracer_TreeMemory(void)
 {
     const struct tracer_call_tree *tree = &_PyTracer_tree;
     uint32_t saved = tree->next_saved - tree->first_saved;
-    size_t size = tree->nnodes * item_sizes[NODES]
-                  + tree->nrares * item_sizes[RARES]
-                  + Py_MAX(saved, tree->most_saved) * item_sizes[SAVED];
+    size_t size = tree->nnodes * item_sizes[KEPT_NODES]
+                  + tree->nrares * item_sizes[KEPT_RARES]
+                  + Py_MAX(saved, tree->most_saved) * item_sizes[KEPT_SAVED];
     for (uint32_t i = 0; i < ncommitted / NARRAYS; i++) {
         if (_PyTracer_chunk_spilled[i]) {
-            size += TRACER_CHUNK_NODES * item_sizes[SPILLS];
+            size += TRACER_CHUNK_NODES * item_sizes[KEPT_SPILLS];
         }
     }
     return size;
@@ -152,6 +167,7 @@ _PyTracer_MakeRare(uint32_t id)
     assert(id != TRACER_NODE_NONE && id < _PyTracer_tree.nnodes);
     struct tracer_node *node = _PyTracer_Node(id);
     if (node->rare == 0) {
+        TRACER_PUBLISH(nrares, _PyTracer_tree.nrares + 1);
         node->rare = _PyTracer_tree.nrares++;
         assert(_PyTracer_tree.nrares <= _PyTracer_tree.nnodes);
     }
@@ -168,6 +184,8 @@ _PyTracer_TreeInit(void)
     }
     _PyTracer_tree.nrares = 1;
     _PyTracer_tree.nnodes = TRACER_NODE_FIRST;
+    TRACER_PUBLISH(nrares, 1);
+    TRACER_PUBLISH(nnodes, TRACER_NODE_FIRST);
     _PyTracer_tree.most_saved = 0;
     _PyTracer_tree.prune_at =
         _PyTracer.limit == 1 ? UINT32_MAX
@@ -286,6 +304,7 @@ append_node(uint32_t parent, uint32_t location)
     node->parent = parent;
     node->location = location;
     _PyTracer_tree.nnodes++;
+    TRACER_PUBLISH(nnodes, id + 1);
     return id;
 }
 

@@ -28,6 +28,7 @@
 
 #include "Python.h"
 #include "pycore_tracer_growth.h"
+#include "pycore_tracer_keep.h"
 #include "pycore_tracer_location.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_memory.h"
@@ -168,6 +169,9 @@ _PyTracer_RenumberHighs(const uint32_t *numbers)
         size_t length = (size_t)(to - high->rows);
         _PyTracer_memory.total -= high->length - length;
         high->length = length;
+        if (i == 0) {
+            _PyTracer_KeepPeak(high->rows, length);
+        }
     }
 }
 
@@ -274,6 +278,9 @@ keep_window(void)
         if (high.rows != NULL) {
             write_window(high.rows);
             insert_high(high, keep);
+            if (w->highs[0].rows == high.rows) {
+                _PyTracer_KeepPeak(high.rows, high.length);
+            }
         }
         result = high.rows == NULL ? -1 : 0;
     }
@@ -411,6 +418,7 @@ _PyTracer_ForgetHighs(void)
     while (w->nhighs > 0) {
         forget_high(&w->highs[--w->nhighs]);
     }
+    TRACER_PUBLISH(peak, 0);
 }
 
 void

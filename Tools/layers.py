@@ -29,12 +29,14 @@ LAYERS = {
     'tracemalloctext': 'the text interface, and the commands of 0.9.1',
 }
 TRACER = {
+    'what a snapshot consists of, which needs nothing of CPython':
+        ('snapshot', 'graph'),
     'shared state, and the header of the hooks':
         ('', 'compat', 'state', 'lock', 'interp'),
     'memory of the tracer, and its hash table':
-        ('memory', 'index'),
+        ('memory', 'kept', 'keep_file', 'keep', 'index'),
     'places in the source, and the call tree':
-        ('lines', 'text', 'location', 'tree'),
+        ('lines', 'text', 'location', 'tree', 'keep_copy'),
     'capture of the stack':
         ('code', 'cache', 'walk', 'stack'),
     'the ledger: counters, the map, tables of pools':
@@ -50,11 +52,15 @@ TRACER = {
          'pymalloc_generic', 'pymalloc_install'),
     'control: start, stop, alarms':
         ('tracemalloc', 'start', 'startup', 'services', 'install', 'hide',
-         'alarm', 'gils', 'tasks', 'lookup', 'visit'),
+         'alarm', 'gils', 'tasks', 'lookup', 'visit', 'history',
+         'limit'),
     'taking snapshots':
-        ('snapshot', 'take', 'take_tree', 'take_peaks', 'types', 'buffers',
-         'rooms', 'mappings', 'graph', 'heap', 'heap_index', 'heap_shapes',
-         'heap_texts', 'heap_child', 'heap_code', 'heap_walk', 'heap_roots'),
+        ('take', 'take_tree', 'take_peaks', 'types', 'buffers', 'rooms',
+         'mappings', 'heap', 'heap_index', 'heap_shapes', 'heap_texts',
+         'heap_child', 'heap_code', 'heap_walk', 'heap_arrays',
+         'heap_scan', 'heap_garbage', 'heap_roots'),
+    'resident memory':
+        ('rss', 'rss_read', 'rss_known', 'rss_pointers', 'rss_pools'),
 }
 # Modules that stand on all of it: each has a name and its files.
 MODULES = {

@@ -284,6 +284,17 @@ extern void _PyTracer_ThreadsEnd(void);
 extern void _PyTracer_GarbageBegin(PyThreadState *tstate);
 extern void _PyTracer_GarbageEnd(PyThreadState *tstate);
 
+/* Heads of the lists that have what the collector has found, on its stack: when
+   it begins to run finalizers and callbacks; those that a finalizer has seen;
+   what is left and will be deleted; nothing any more.  GIL held. */
+extern void _PyTracer_GarbageFound(PyThreadState *tstate,
+                                   const void *unreachable,
+                                   const void *finalizers);
+extern void _PyTracer_GarbageSeen(PyThreadState *tstate, const void *seen);
+extern void _PyTracer_GarbageLeft(PyThreadState *tstate,
+                                  const void *unreachable);
+extern void _PyTracer_GarbageGone(PyThreadState *tstate);
+
 /* An interpreter is being made, and nothing has run in it yet.  If it is to
    have a GIL of its own, the GIL alone protects nothing from now on.  The same
    for memory of its own: when that goes, its thread has given up the GIL.  The
@@ -319,8 +330,13 @@ extern int _PyTracer_ReadWideFrames(const wchar_t *text, int *nframe,
 /* 0, or -1 with an exception. */
 extern int _PyTracer_StartAtInit(int nframe);
 
+/* How many threads of the process are the tracer's own, see
+   tracer_history.c. */
+extern int _PyTracer_OwnThreads(void);
+
 /* Start the control socket (-X tracemalloc_control=PATH or the variable
-   PYTRACEMALLOC_CONTROL) and the recording of `pytracemalloc run` (the
+   PYTRACEMALLOC_CONTROL), memory over time (-X tracemalloc_history or
+   PYTRACEMALLOC_HISTORY) and the recording of `pytracemalloc run` (the
    variable PYTRACEMALLOC_RUN): call pytracemalloc.services.run() if one of
    them is given, else do nothing.  For the main interpreter, after the import
    of site, with the GIL held.  Cannot fail: an error is printed to stderr and

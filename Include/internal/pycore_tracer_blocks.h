@@ -62,6 +62,12 @@ struct tracer_pool {
     uint32_t nused;               // allocated now, traced or not
     uint32_t *entries;            // entry of each block, or NULL
     uintptr_t arena;              // address of its arena
+    void *free;                   // a free block, which begins with the address
+};                                //   of the next; NULL: none was freed
+
+struct tracer_arena {
+    uintptr_t address;
+    size_t size;
 };
 
 /* Call visit() for each pool in use of every interpreter, arena by arena.
@@ -70,6 +76,10 @@ struct tracer_pool {
 extern int _PyTracer_VisitPools(int (*visit)(const struct tracer_pool *pool,
                                              void *arg),
                                 void *arg);
+/* The same for each arena, also one that no pool was cut from yet. */
+extern int _PyTracer_VisitArenas(int (*visit)(const struct tracer_arena *,
+                                              void *arg),
+                                 void *arg);
 
 /* --- Forget */
 

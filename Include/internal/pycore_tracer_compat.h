@@ -419,6 +419,27 @@ _PyTracer_BytearrayBufferType(void)
 #endif
 }
 
+/* Collections that the cyclic collector has made of a generation of the main
+   interpreter.  No GIL needed. */
+static inline uint32_t
+_PyTracer_Collections(int generation)
+{
+    const struct _gc_runtime_state *gc = &_PyRuntime._main_interpreter.gc;
+#if PY_VERSION_HEX >= 0x030f0000
+    const struct gc_stats *stats = gc->generation_stats;
+    if (stats == NULL) {
+        return 0;
+    }
+    const struct gc_generation_stats *of =
+        generation == 0 ? &stats->young.items[stats->young.index]
+                        : &stats->old[generation - 1].items[
+                              stats->old[generation - 1].index];
+    return (uint32_t)of->collections;
+#else
+    return (uint32_t)gc->generation_stats[generation].collections;
+#endif
+}
+
 /* --- The heap, where CPython keeps its objects apart from others': blocks of
    the object and memory domains of this interpreter.  World stopped. */
 
@@ -466,6 +487,59 @@ _PyTracer_VisitHeapsOf(PyInterpreterState *Py_UNUSED(interp),
 {
 }
 #endif
+
+#ifdef Py_GIL_DISABLED
+static inline bool
+_PyTracer_AddHeapArea(const mi_heap_t *Py_UNUSED(heap),
+                      const mi_heap_area_t *area, void *Py_UNUSED(block),
+                      size_t Py_UNUSED(size), void *arg)
+{
+    *(uint64_t *)arg += area->used * area->block_size;
+    return true;
+}
+#endif
+
+/* Bytes in all of these blocks, of all interpreters.  World stopped, and
+   HEAD_LOCK held. */
+static inline uint64_t
+_PyTracer_UsedOfHeaps(void)
+{
+    uint64_t used = 0;
+#ifdef Py_GIL_DISABLED
+    for (PyInterpreterState *interp = _PyRuntime.interpreters.head;
+         interp != NULL; interp = interp->next)
+    {
+        for (PyThreadState *t = interp->threads.head; t != NULL; t = t->next) {
+            struct _mimalloc_thread_state *m =
+                &((_PyThreadStateImpl *)t)->mimalloc;
+            for (int i = 0; m->initialized && i < _Py_MIMALLOC_HEAP_COUNT;
+                 i++)
+            {
+                (void)mi_heap_visit_blocks(&m->heaps[i], false,
+                                           _PyTracer_AddHeapArea, &used);
+            }
+        }
+        for (uint8_t tag = 0; tag < _Py_MIMALLOC_HEAP_COUNT; tag++) {
+            (void)_mi_abandoned_pool_visit_blocks(
+                &interp->mimalloc.abandoned_pool, tag, false,
+                _PyTracer_AddHeapArea, &used);
+        }
+    }
+#endif
+    return used;
+}
+
+/* Does the address belong to CPython's copy of mimalloc? */
+static inline int
+_PyTracer_IsMimalloc(uintptr_t address)
+{
+#ifdef WITH_MIMALLOC
+    return mi_is_in_heap_region((const void *)address);
+#else
+    (void)address;
+    return 0;
+#endif
+}
 
 /* Keys that new instances of a class share, or NULL. */
 static inline const void *

@@ -58,7 +58,8 @@ enum snapshot_object_kind {
     SNAPSHOT_FRAME,               // evaluation stack; its type may be 0, or
                                   //   that of a generator or a coroutine
     SNAPSHOT_THREAD,              // the type is 0
-    SNAPSHOT_STATE,               // the first ones
+    SNAPSHOT_STATE,               // the first ones; libraries, whose text is
+                                  //   their name
     SNAPSHOT_NOBJECT_KINDS
 };
 
@@ -91,6 +92,10 @@ struct snapshot_graph {
     struct snapshot_shape *shapes;
     uint32_t *names;              // strings of the snapshot
     struct snapshot_buffer *buffers;
+    /* As it is in a file, until somebody looks at it.  NULL: it is above. */
+    uint8_t *coded;
+    uint64_t coded_size, coded_offset;
+    struct snapshot_graph *decoded;       // what was made of it
 };
 
 #ifdef __cplusplus

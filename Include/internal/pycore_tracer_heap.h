@@ -14,27 +14,33 @@ extern "C" {
 #include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_types.h"
 
+/* Make the kernel give the memory of an array now. */
+extern void _PyTracer_TouchHeap(void *array, uint64_t n, size_t item);
+
 /* --- tracer_heap_index.c: numbers by address, a table for each page */
 
 #define TRACER_HEAP_PAGE_BITS 12
 #define TRACER_HEAP_SLOTS 256     // of 16 bytes
+#define TRACER_HEAP_RECENT 64     // pages
 struct tracer_heap_page {
     uintptr_t page;
-    uint32_t numbers[TRACER_HEAP_SLOTS];  // 0: none
+    uint32_t *numbers;            // 0: none; NULL: no such page
 };
+#define TRACER_HEAP_NO_PAGE UINTPTR_MAX
 struct tracer_heap_index {
-    struct tracer_heap_page **pages;      // by hash
-    struct tracer_heap_page *chunk;       // the last one of some pages
-    struct tracer_heap_page *next;        // that is free, in it
-    struct tracer_heap_page *last;        // found
+    struct tracer_heap_page *pages;       // by hash
+    struct tracer_heap_page recent[TRACER_HEAP_RECENT];
+    uint32_t *chunk;              // the last one of some tables of numbers
+    uint32_t *next;               // that is free, in it
     size_t mask, npages, left;
 };
-/* With room for so many pages. */
+/* With room for so many pages; `touch` them. */
 extern int _PyTracer_InitHeapIndex(struct tracer_heap_index *index,
-                                   size_t pages);
+                                   size_t pages, int touch);
 extern void _PyTracer_FreeHeapIndex(struct tracer_heap_index *index);
-extern struct tracer_heap_page *_PyTracer_HeapPage(
-    struct tracer_heap_index *index, uintptr_t page);
+/* The numbers of a page, which become the recent ones. */
+extern uint32_t *_PyTracer_HeapPage(struct tracer_heap_index *index,
+                                    uintptr_t page);
 
 /* Where the number of an address is, 0: none so far; NULL: no memory.  Some
    static objects lie between those of the heap, which are aligned to 16 bytes:
@@ -45,14 +51,16 @@ _PyTracer_HeapSlot(struct tracer_heap_index *index, uintptr_t address)
     uintptr_t page = address >> TRACER_HEAP_PAGE_BITS << 1
                      | (address >> 3 & 1);
     assert(address % 8 == 0);
-    if (index->last == NULL || index->last->page != page) {
-        struct tracer_heap_page *found = _PyTracer_HeapPage(index, page);
-        if (found == NULL) {
+    const struct tracer_heap_page *recent =
+        &index->recent[(page >> 1) % TRACER_HEAP_RECENT];
+    uint32_t *numbers = recent->numbers;
+    if (recent->page != page) {
+        numbers = _PyTracer_HeapPage(index, page);
+        if (numbers == NULL) {
             return NULL;
         }
-        index->last = found;
     }
-    return &index->last->numbers[address / 16 % TRACER_HEAP_SLOTS];
+    return &numbers[address / 16 % TRACER_HEAP_SLOTS];
 }
 
 /* At least so many items, from the kernel: a child that shares no lock with
@@ -103,6 +111,9 @@ struct tracer_heap {
     struct snapshot_string *strings;
     uint64_t text_used, text_size, strings_size;
     uint32_t nstrings;
+    uint32_t *named;              // str whose text is wanted, and dictionaries
+    uint64_t nnamed, named_size;  //   whose keys are
+    uint32_t nwalked;             // objects; those after them nothing reaches
     int failed;                   // no memory, or too much of something
 };
 
@@ -120,6 +131,8 @@ PyAPI_FUNC(int) _PyTracer_CaptureHeap(struct tracer_heap *heap, int keys);
 extern void _PyTracer_AddUnreached(struct tracer_heap *heap,
                                    const struct tracer_snapshot *s,
                                    const struct tracer_types *types);
+/* What is left over of the references, once all are there. */
+PyAPI_FUNC(void) _PyTracer_CountSurplus(struct tracer_heap *heap);
 /* The graph becomes the snapshot's, its texts strings there.  Needs no GIL.
    0, or -1: no memory. */
 PyAPI_FUNC(int) _PyTracer_FinishHeap(struct tracer_heap *heap,
@@ -130,6 +143,34 @@ extern uint32_t _PyTracer_NewHeapObject(struct tracer_heap *heap,
                                         const void *address);
 extern int _PyTracer_MoreReferences(struct tracer_heap *heap);
 
+/* --- tracer_heap_scan.c: which library C code that holds an object may be
+   of */
+enum tracer_segment_kind {        // the last ones are looked at last
+    TRACER_SEGMENT_LIBRARY,
+    TRACER_SEGMENT_INTERPRETER,   // has much that it does not hold
+    TRACER_SEGMENT_STACK,
+    TRACER_SEGMENT_OTHERS,        // none: other interpreters hold the rest
+    TRACER_NSEGMENTS
+};
+struct tracer_segment {           // writable data
+    uintptr_t begin, end;
+    size_t name;                  // where it is in `names`
+    enum tracer_segment_kind kind;
+};
+struct tracer_segments {
+    struct tracer_segment *list;  // those of a library next to each other
+    char *names;
+    size_t n, size, names_used, names_size;
+};
+/* Those of this moment, and the stack of the caller: fewer without memory.
+   `segments` is all zero.  No GIL needed. */
+PyAPI_FUNC(void) _PyTracer_ListSegments(struct tracer_segments *segments);
+PyAPI_FUNC(void) _PyTracer_FreeSegments(struct tracer_segments *segments);
+/* After CountSurplus(): add libraries as objects, and take what they may hold
+   from what is left over.  Needs no GIL. */
+PyAPI_FUNC(void) _PyTracer_ScanSegments(
+    struct tracer_heap *heap, const struct tracer_segments *segments);
+
 /* --- tracer_heap_child.c: the same in a child, which has a copy */
 struct tracer_heap_child {
     int pid, fd;
@@ -138,7 +179,8 @@ struct tracer_heap_child {
 /* At the moment; 0, or -1.  GIL held, or the world stopped. */
 extern int _PyTracer_ForkHeap(struct tracer_heap_child *child, int keys,
                               const struct tracer_snapshot *s,
-                              const struct tracer_types *types);
+                              const struct tracer_types *types,
+                              const struct tracer_segments *segments);
 /* Wait for the child, and take over what it has captured, for FinishHeap(); 0,
    or -1.  GIL not held. */
 extern int _PyTracer_JoinHeap(struct tracer_heap_child *child,
@@ -160,8 +202,8 @@ static inline void
 _PyTracer_HeapReference(struct tracer_heap *heap, const void *op)
 {
     struct snapshot_graph *g = heap->graph;
-    if (heap->failed || (g->nreferences == heap->references_size
-                         && _PyTracer_MoreReferences(heap) < 0))
+    if (g->nreferences == heap->references_size
+        && _PyTracer_MoreReferences(heap) < 0)
     {
         return;
     }
@@ -171,9 +213,16 @@ _PyTracer_HeapReference(struct tracer_heap *heap, const void *op)
 
 /* The same for tp_traverse, where NULL is none; returns 0. */
 extern int _PyTracer_HeapVisit(PyObject *op, void *heap);
-/* A reference to what is no object, and who refers to it: frame or thread. */
+/* A reference to what is no object, a frame or a thread; its number. */
 extern uint32_t _PyTracer_HeapPseudo(struct tracer_heap *heap,
                                      const void *address, uint32_t shape);
+static inline void
+_PyTracer_SetHeapShape(struct tracer_heap *heap, uint32_t object,
+                       uint32_t shape)
+{
+    heap->graph->objects[object].shape = shape;
+}
+
 /* A block of the object that is being walked. */
 extern void _PyTracer_HeapBuffer(struct tracer_heap *heap, const void *address,
                                  uint32_t object);
@@ -198,8 +247,11 @@ extern uint32_t _PyTracer_ShapeOfNames(struct tracer_heap *heap, uint32_t kind,
 
 /* --- tracer_heap_texts.c */
 #define TRACER_HEAP_WANTED (SNAPSHOT_NONE - 1)    // text of an object, so far
-/* The text of a str, if it is one, is to be kept. */
+extern int _PyTracer_InitHeapTexts(struct tracer_heap *heap, int touch);
+/* The text of a str, if it is one, is to be kept; those of the keys of a
+   dictionary are. */
 extern void _PyTracer_WantText(struct tracer_heap *heap, const void *str);
+extern void _PyTracer_WantKeys(struct tracer_heap *heap, uint32_t object);
 extern uint32_t _PyTracer_AddText(struct tracer_heap *heap, const char *utf8,
                                   size_t length);
 /* At the end of the moment: all texts that are wanted, and the names. */
@@ -211,20 +263,29 @@ extern void _PyTracer_WalkFrameObject(struct tracer_heap *heap,
                                       uint32_t object, PyFrameObject *f);
 extern void _PyTracer_WalkGenerator(struct tracer_heap *heap, uint32_t object,
                                     PyGenObject *gen);
+/* `gen`: the frame is its own; or NULL. */
 extern void _PyTracer_WalkFrame(struct tracer_heap *heap,
-                                _PyInterpreterFrame *frame);
+                                _PyInterpreterFrame *frame, PyGenObject *gen);
 extern void _PyTracer_WalkCode(struct tracer_heap *heap, uint32_t object,
                                PyCodeObject *code);
 /* What the closure of a function, which was told, refers to by which names. */
 extern void _PyTracer_NameClosure(struct tracer_heap *heap,
                                   PyFunctionObject *function);
-/* The number of a frame that a thread runs, or 0: it belongs to an object. */
-extern uint32_t _PyTracer_HeapFrame(struct tracer_heap *heap,
-                                    _PyInterpreterFrame *frame);
+/* A reference to a frame that a thread runs, if it belongs to no object. */
+extern void _PyTracer_ReferToFrame(struct tracer_heap *heap,
+                                   _PyInterpreterFrame *frame);
+/* --- tracer_heap_arrays.c: arrays of NumPy's, of a layout that is known. */
+extern const size_t _PyTracer_ArrayBase, _PyTracer_ArrayDtype;
+extern int _PyTracer_IsArrayType(const PyTypeObject *type);
+/* The references that have no names, and the blocks. */
+extern void _PyTracer_WalkItemsOfArray(struct tracer_heap *heap,
+                                       uint32_t object, PyObject *op);
+/* --- tracer_heap_garbage.c: what the collector has found, while it runs
+   finalizers and callbacks */
+extern void _PyTracer_VisitGarbage(gcvisitobjects_t visit, void *arg);
 /* --- tracer_heap_roots.c */
 extern void _PyTracer_WalkFixed(struct tracer_heap *heap, uint32_t object);
-extern void _PyTracer_WalkThread(struct tracer_heap *heap,
-                                 PyThreadState *tstate);
+extern void _PyTracer_WalkThread(struct tracer_heap *heap, uint32_t object);
 
 #ifdef __cplusplus
 }

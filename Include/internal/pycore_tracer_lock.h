@@ -219,9 +219,19 @@ _PyTracer_UnlockAll(void)
    Locked. */
 extern int _PyTracer_abandoned;
 
-/* Once: watch over forks; -1: no memory.  The child of one calls in_child(),
-   locked. */
-extern int _PyTracer_LockInit(void (*in_child)(void));
+/* What others do at a fork, locked; if another thread keeps the lock, before()
+   and in_parent() are left out. */
+struct tracer_fork_handlers {
+    void (*before)(void);
+    void (*in_parent)(void);
+    void (*in_child)(void);
+};
+
+/* Once: watch over forks; -1: no memory. */
+extern int _PyTracer_LockInit(const struct tracer_fork_handlers *handlers);
+
+/* In the child of a fork, locked: the tables cannot be used. */
+extern void _PyTracer_Abandon(void);
 
 #ifdef __cplusplus
 }

@@ -11,6 +11,11 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
+struct tracer_mapped {
+    void *p;
+    size_t size;
+};
+
 struct tracer_memory {
     size_t total;                 // bytes held from the system
     char *bump, *bump_end;
@@ -18,6 +23,8 @@ struct tracer_memory {
     long calls;                   // requests made
     long fail_from, fail_to;      // test hook: requests [from, to) fail
     size_t page_size;             // 0: not asked for yet; a test sets it
+    struct tracer_mapped *ranges; // mappings; fewer if there was no memory
+    size_t nranges, max_ranges;
 };
 extern struct tracer_memory _PyTracer_memory;
 

@@ -21,7 +21,7 @@ extern "C" {
 
 /* Name of the capsule.  The number changes with anything below: a module that
    was built with another one is refused. */
-#define SNAPSHOT_CAPSULE "tracemalloc snapshot 5"
+#define SNAPSHOT_CAPSULE "tracemalloc snapshot 7"
 
 #define SNAPSHOT_NONE UINT32_MAX
 
@@ -131,6 +131,21 @@ struct snapshot_held {
     uint64_t count;
 };
 
+/* What the process had at a moment of the run, or at several: `most` is of all
+   of them, the rest of one.  Bytes; a resident size of 0 is not known.  All
+   signed numbers are >= 0. */
+#define SNAPSHOT_NOTES 2048       // at most
+#define SNAPSHOT_GENERATIONS 3
+struct snapshot_note {
+    int64_t time;                 // microseconds since 1970
+    int64_t traced, most_traced;
+    int64_t peak;                 // of traced memory until then
+    int64_t rss, most_rss;
+    int64_t blocks;               // live ones
+    uint32_t collections[SNAPSHOT_GENERATIONS];   // of the cyclic collector
+    uint32_t snapshots;           // that were taken then
+};
+
 struct tracer_snapshot {
     uint32_t limit;               // frames of a traceback
     uint32_t truncate;            // paths may be longer than that
@@ -156,6 +171,8 @@ struct tracer_snapshot {
     uint64_t nsmall;              // blocks
     struct snapshot_block *others;
     uint64_t nexternal;           // the last others: class_ is a domain
+    struct tracer_snapshot *lender;   // whose they are, or NULL: its own
+    uint32_t lent;                // copies that have them now
     /* Of each node where its blocks were allocated, NONE: there.  NULL: all
        were, or nobody knows. */
     uint32_t *origins;
@@ -167,6 +184,8 @@ struct tracer_snapshot {
     uint8_t *coded;
     size_t coded_size;
     struct snapshot_graph *graph; // NULL: nobody asked for it
+    struct snapshot_note *notes;  // of a file that was read
+    uint32_t nnotes;
 };
 
 /* --- Memory
@@ -188,7 +207,9 @@ struct tracer_snapshot {
 struct snapshot_front {
     size_t size;                  // of all
     size_t mapped;                // of the mapping; 0: of malloc()
+    uint64_t mark;                // so that the mapping is known as one of ours
 };
+#define SNAPSHOT_MARK UINT64_C(0x6e73636172745950)
 
 static inline struct snapshot_front *
 _PySnapshot_Front(void *array)
@@ -240,7 +261,8 @@ _PySnapshot_Allocate(uint64_t n, size_t item, size_t small)
     if (p == NULL) {
         return NULL;
     }
-    *(struct snapshot_front *)p = (struct snapshot_front){size, mapped};
+    *(struct snapshot_front *)p = (struct snapshot_front){
+        size, mapped, SNAPSHOT_MARK};
     return p + SNAPSHOT_FRONT;
 }
 
@@ -301,7 +323,8 @@ _PySnapshot_Resize(void *array, uint64_t n, size_t item)
     if (front->mapped != 0 && size >= SNAPSHOT_LARGE) {
         void *p = mremap(front, front->mapped, size, MREMAP_MAYMOVE);
         if (p != MAP_FAILED) {
-            *(struct snapshot_front *)p = (struct snapshot_front){size, size};
+            *(struct snapshot_front *)p = (struct snapshot_front){
+                size, size, SNAPSHOT_MARK};
             return (char *)p + SNAPSHOT_FRONT;
         }
         /* What begins with small pages is two mappings to the kernel. */
@@ -348,6 +371,8 @@ _PySnapshot_FreeGraph(struct snapshot_graph *graph)
     _PySnapshot_Release(graph->shapes);
     _PySnapshot_Release(graph->names);
     _PySnapshot_Release(graph->buffers);
+    _PySnapshot_Release(graph->coded);
+    _PySnapshot_FreeGraph(graph->decoded);
     _PySnapshot_Release(graph);
 }
 
@@ -373,6 +398,7 @@ _PySnapshot_Free(struct tracer_snapshot *s)
     _PySnapshot_Release(s->moved);
     _PySnapshot_Release(s->coded);
     _PySnapshot_FreeGraph(s->graph);
+    _PySnapshot_Release(s->notes);
     _PySnapshot_Release(s);
 }
 
@@ -397,6 +423,14 @@ _PySnapshot_AddString(struct tracer_snapshot *s, const char *utf8,
     s->strings[s->nstrings].length = length;
     s->text_size += length;
     return s->nstrings++;
+}
+
+/* The graph, once it is decoded; NULL: there is none. */
+static inline const struct snapshot_graph *
+_PySnapshot_Graph(const struct tracer_snapshot *s)
+{
+    return s->graph == NULL || s->graph->coded == NULL
+        ? s->graph : __atomic_load_n(&s->graph->decoded, __ATOMIC_ACQUIRE);
 }
 
 #ifdef __cplusplus

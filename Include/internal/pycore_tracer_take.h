@@ -23,6 +23,9 @@ struct tracer_totals {
     uint64_t parked[_PyTracer_NFREELISTS][2];     // blocks, bytes
     struct tracer_growth *growth; // or NULL; to be freed
     struct tracer_moments moments;
+    PyTime_t time;                // monotonic
+    struct snapshot_note *notes;  // or NULL; to be freed
+    uint32_t nnotes;
     int error, signal;            // of a child that has failed, else 0
 };
 

@@ -23,6 +23,7 @@ struct tracer_trigger {
     int armed;                    // in the list, not yet due
     int due;                      // in the list, waits for its call
     int unbounded;                // armed in a call: low, high not yet set
+    int wanted;                   // atomic: due, for a reason of another's
     struct tracer_trigger *next;
 };
 
@@ -35,6 +36,10 @@ extern void _PyTracer_SetTriggerCall(int (*call)(void *unused));
    `delay` ns (0: never) from now.  Was it armed, or due? */
 extern int _PyTracer_ArmTrigger(struct tracer_trigger *trigger,
                                 int64_t threshold, int64_t delay);
+
+/* The trigger, which is alive, is due if it is armed.  No GIL needed.  -1: the
+   pending calls are locked, or too many; try it again. */
+extern int _PyTracer_WantTrigger(struct tracer_trigger *trigger);
 
 /* Was it armed, or due? */
 extern int _PyTracer_DisarmTrigger(struct tracer_trigger *trigger);

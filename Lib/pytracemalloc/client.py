@@ -31,6 +31,11 @@ class NoSocket(CommandError):
     """A process has no control socket of its own."""
 
 
+class NotTraceable(CommandError):
+    """A process cannot be asked: it has no interpreter of ours, or one that is
+    reached by a socket alone."""
+
+
 class Client:
     """A connection; a context manager.  Raises CommandError."""
 
@@ -196,6 +201,22 @@ def _is_rows(value):
         for row in value)
 
 
+_RESIDENT = (_is_text, _is_text, _is_text, _is_count, _is_count)
+
+
+def _is_resident(value):
+    return isinstance(value, list) and all(
+        isinstance(row, list) and len(row) == len(_RESIDENT)
+        and all(check(item) for check, item in zip(_RESIDENT, row))
+        for row in value)
+
+
+def _is_keepers(value):
+    return isinstance(value, list) and all(
+        isinstance(row, list) and len(row) == 2 and _is_text(row[0])
+        and _is_count(row[1]) for row in value)
+
+
 _STATUS = {'pid': _is_count, 'argv': _is_argv, 'tracing': _is_flag,
            'traceback_limit': _is_count, 'current': _is_count,
            'peak': _is_count, 'tracer': _is_count,
@@ -205,6 +226,10 @@ _ANSWERS = dict.fromkeys(('status', 'start', 'stop', 'clear', 'reset_peak'),
                          _STATUS)
 _ANSWERS |= {'snapshot': {'path': _is_text, 'size': _is_count},
              'serve': {'path': _is_text},
+             'arenas': {'size': _is_count, 'used': _is_count,
+                        'given_back': _is_known_count, 'lines': _is_keepers},
+             'rss': {'pid': _is_count, 'total': _is_count,
+                     'rows': _is_resident, 'notes': _is_argv},
              'statistics': _STATUS | {'groups': _is_count, 'rows': _is_rows}}
 
 

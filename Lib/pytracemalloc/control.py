@@ -15,6 +15,7 @@ import errno
 import functools
 import io
 import os
+import re
 import socket
 import stat
 import sys
@@ -25,7 +26,7 @@ import tracemalloc
 from pytracemalloc import unix_socket
 from pytracemalloc.loop import Loop
 from tracemalloc import files     # now: the thread that serves must not
-from tracemalloc.places import name_group, name_origin
+from tracemalloc.places import name_group, name_origin, name_place
 from tracemalloc.printable import printable
 from tracemalloc.process import read_statm
 from tracemalloc.views import view_of
@@ -35,8 +36,11 @@ _LINK_TIME = 60.0                 # seconds to wait for a request
 _MAX_ANSWER = 1 << 23             # bytes
 _MAX_INTEGER = 1 << 31
 _MAX_ROWS = 10_000
+_MAX_KEEPERS = 10
 _MAX_PATTERNS, _MAX_PATTERN = 64, 1024
 _MAX_PROBLEM = 1000               # characters of an error
+_MAX_NESTING = 8                  # of lists and objects in a request
+_NESTING = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[][{}]', re.DOTALL)
 SIGN = 'tracemalloc-control:'     # and the inode of the socket
 
 
@@ -216,8 +220,6 @@ def answer(line):
         return command(**arguments)
     except MemoryError:
         return {'error': 'the program has not enough memory for that'}
-    except RecursionError:
-        return {'error': 'bad request: nested too deeply'}
     except (OSError, RuntimeError) as exc:
         return {'error': _one_line(exc)}
     except Exception as exc:      # whatever it is, the program goes on
@@ -240,8 +242,18 @@ def _encode(message):
     return data
 
 
+def _check_nesting(line):
+    """The decoder recurses on a stack whose size the program has chosen."""
+    depth = 0
+    for token in _NESTING.findall(line):
+        depth += (token in b'[{') - (token in b']}')
+        if depth > _MAX_NESTING:
+            raise ValueError('nested too deeply')
+
+
 def _parse(line):
     """Return (function, its arguments) of a request."""
+    _check_nesting(line)
     request = files._decoder.decode(line.decode())
     if not isinstance(request, dict):
         raise ValueError('not a JSON object')
@@ -279,6 +291,22 @@ def _status():
             'current': current, 'peak': peak,
             'tracer': tracemalloc.get_tracemalloc_memory(),
             'process': memory and memory[0], 'time': time.time()}
+
+
+def _rss():
+    rss = tracemalloc.rss()
+    return {'pid': os.getpid(), **rss._plain()}
+
+
+def _arenas(unfold=False, my_code=False, mine=()):
+    """Which lines keep the arenas of small blocks."""
+    _check_patterns('mine', mine)
+    shown = view_of(tracemalloc.take_snapshot(), unfold, my_code, mine)
+    use = shown.arena_use
+    return {'size': use.size, 'used': use.used,
+            'given_back': use.given_back,
+            'lines': [[name_place(line.filename, line.lineno), line.kept]
+                      for line in use.lines[:_MAX_KEEPERS]]}
 
 
 def _start(frames=1):
@@ -384,6 +412,9 @@ def _check_patterns(name, patterns):
 # Name -> (function, types of its arguments).
 COMMANDS = {
     'status': (_status, {}),
+    'rss': (_rss, {}),
+    'arenas': (_arenas, {'unfold': (bool,), 'my_code': (bool,),
+                         'mine': (list,)}),
     'start': (_start, {'frames': (int, str)}),
     'stop': (_stop, {}),
     'clear': (_clear, {}),

@@ -10,7 +10,7 @@ from collections import namedtuple
 
 from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.options import (line_filters, make_filters,
-                                   view_options)
+                                   uses_references, view_options)
 from pytracemalloc.terminal import Progress, say
 from tracemalloc import whole_file
 from tracemalloc.printable import encodable, printable
@@ -23,8 +23,11 @@ Loaded = namedtuple('Loaded', 'unfolded whole passing')
 _GIVE = 'give a file written by `pytracemalloc run` or Snapshot.dump()'
 
 
-def load_snapshot(path):
-    """Return the snapshot of a file."""
+def load_snapshot(path, references=False):
+    """Return the snapshot of a file.
+
+    *references*: look at these as well, which else are left as they are.
+    """
     import tracemalloc
     try:
         mode = os.stat(path).st_mode
@@ -33,7 +36,10 @@ def load_snapshot(path):
         if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
             raise CommandError(f'{path}: a device; {_GIVE}')
         with Progress(f'Reading {os.path.basename(path)}'):
-            return tracemalloc.Snapshot.load(path)
+            snapshot = tracemalloc.Snapshot.load(path)
+            if references:
+                snapshot._read_references()
+            return snapshot
     except OSError as exc:
         raise CommandError(f"{path or repr('')}: {exc.strerror or exc}; "
                            f"{_GIVE}") from None
@@ -48,7 +54,7 @@ def load_view(path, args):
 
     Filters of lines that count what they call are left to Subject.filters.
     """
-    unfolded = load_snapshot(path)
+    unfolded = load_snapshot(path, uses_references(args))
     snapshot = whole = view_of(unfolded, **view_options(args))
     filters = make_filters(args)
     lines = line_filters(args)

@@ -22,6 +22,8 @@ HOLDER = 'holder'
 RETAINED = 'retained'
 # The keys of Snapshot.retained(), on the command line.
 _KEYS = ('line', 'file', 'function', 'module', 'type', 'type+line')
+# By holder, and by all else: the page has it in its tables in any case.
+_FORMATS = {True: 'text, json or html', False: 'text or json'}
 _TOP = 30                         # rows of the tree
 _FIGURES = 33                     # columns
 _NONE = 'the snapshot has no references'
@@ -43,8 +45,15 @@ def looking(path):
 
 
 def is_asked(args):
+    """Does this module write the report?"""
     return ((args.by == HOLDER or args.what == RETAINED)
-            and not draws_graph(args))
+            and not needs_references(args))
+
+
+def needs_references(args):
+    """Is it a report of another module that shows references?"""
+    return draws_graph(args) or (args.by == HOLDER
+                                 and format_of(args) == 'html')
 
 
 def draws_graph(args):
@@ -98,7 +107,8 @@ def _check(args):
     if args.format is None and str(args.output).endswith('.json'):
         args.format = 'json'
     if args.format not in (None, 'text', 'json'):
-        raise UsageError(f'{what} is text or json, not {args.format}')
+        raise UsageError(f'{what} is {_FORMATS[args.by == HOLDER]}, not '
+                         f'{args.format}')
     if args.by == HOLDER and args.what not in ('size', RETAINED):
         raise UsageError(f'--by holder shows what is retained; leave out '
                          f'--what {args.what}')

@@ -18,6 +18,7 @@ _ORDERS = {'size': 'size', 'count': 'count', 'total': 'total_size',
            'peak': 'peak_size', 'growth': 'size'}
 _KEPT_ROWS = 1000                 # asked for, so that growth can be sorted
 _HISTORY = 600
+_ARENAS_EVERY = 10                # seconds: all blocks are looked at
 _FIGURES = 46                     # columns before a sparkline
 _SHOWN_WORKERS = 8                # on a terminal
 _FOLDED = {'unfold': False, 'my_code': False, 'mine': []}
@@ -45,6 +46,8 @@ class View:
         self._changed = True      # what is shown has to change, even paused
         self.rows = []
         self.groups = 0
+        self.arenas = None        # of a single program
+        self._arenas_at = None
         self.history = {name: deque(maxlen=_HISTORY)
                         for name in ('current', 'process')}
         self.titles = 0           # which line has the titles of the table
@@ -60,8 +63,9 @@ class View:
         self.status = self.client.ask('status')
         self._record()
         if not self.status['tracing']:
-            self.rows, self.groups = [], 0
+            self.rows, self.groups, self.arenas = [], 0, None
             return
+        self._ask_arenas()
         answer = self.client.ask(
             'statistics', key=find_key(self.group)[0], limit=_KEPT_ROWS,
             order=_ORDERS[self.shown_order()],
@@ -73,6 +77,14 @@ class View:
         self._set_rates(answer['time'])
         if self.shown_order() == 'growth':
             self.rows.sort(key=lambda row: -self.rates.get(row[0], 0))
+
+    def _ask_arenas(self):
+        now = self.status['time']
+        if 'workers' not in self.status and (
+                self._arenas_at is None
+                or now - self._arenas_at >= _ARENAS_EVERY):
+            self._arenas_at = now
+            self.arenas = self.client.ask('arenas', **self.view)
 
     def shown_order(self):
         """Of types only what is alive is known."""
@@ -142,8 +154,7 @@ class View:
             state += f', files like *{self.filter}*'
         if self.paused:
             state += ', paused'
-        lines.append(state)
-        return lines
+        return [*lines, state, *self._keepers()]
 
     def _meter(self, name, title, other, width):
         """Return the figure with a sparkline and, after it, another one."""
@@ -159,6 +170,17 @@ class View:
                 self.history[name], max(0, width - _FIGURES),
                 can_encode(sys.stdout, '▁█'))
         return [line.rstrip()]
+
+    def _keepers(self):
+        """Say what the arenas hold, and which line keeps most of them."""
+        if self.arenas is None or not self.arenas['size']:
+            return
+        line = (f'{"arenas":8}{format_size(self.arenas["size"]):>10}   '
+                f'{"used":6} {format_size(self.arenas["used"]):>10}')
+        if self.arenas['lines']:
+            name, kept = self.arenas['lines'][0]
+            line += f'   {format_size(kept)} kept by {name}'
+        yield line
 
     def _table(self, width, room):
         titles = ['size', 'rate/s', 'count', 'total', 'peak']

@@ -9,7 +9,7 @@ from pytracemalloc.measures import (BLOCK_KEYS, KEYS, find_measure,
                                     short_key)
 from pytracemalloc.reporters import (ALL_FORMATS, GRAPH_FORMATS, Subject,
                                      find_reporter)
-from pytracemalloc.terminal import width_of
+from pytracemalloc.terminal import can_encode, width_of
 
 
 def add_report_options(parser):
@@ -41,6 +41,10 @@ def add_target(parser):
     parser.add_argument('target', metavar='PID|SOCKET|DIRECTORY',
                         help='process id, path of the control socket, or of '
                              'a directory with those of several processes')
+    add_wait(parser)
+
+
+def add_wait(parser):
     parser.add_argument('--wait', metavar='S', type=positive, default=10,
                         help='seconds that a program without a socket has to '
                              'come to the request (default: 10)')
@@ -127,7 +131,7 @@ def make_subject(args):
     """Return (Subject without snapshots, reporter); look at options only."""
     name = format_of(args)
     reporter = find_reporter(name)
-    if name in GRAPH_FORMATS:
+    if name in GRAPH_FORMATS or (name == 'html' and args.by == 'holder'):
         return _graph_subject(args, name), reporter
     by = short_key(args.by)
     measure = find_measure(args.what)
@@ -135,24 +139,38 @@ def make_subject(args):
         if by in BLOCK_KEYS and measure.name not in ('size', 'count'):
             raise UsageError(f'--by {by} is known for live memory only; '
                              f'leave out --what {measure.name}')
-        if by in (*BLOCK_KEYS, 'traceback') and args.cumulative:
+        if by in (*BLOCK_KEYS, 'traceback', 'task') and args.cumulative:
             raise UsageError(f'--by {by} has no --cumulative; leave it '
                              f'out')
+        if by == 'task' and view_options(args).get('my_code'):
+            raise UsageError('--by task needs the frames of the event loop, '
+                             'which --my-code hides; leave out one')
     subject = Subject(None, title=args.title or '', by=by,
                       measure=measure, count=args.top or 10,
                       cumulative=args.cumulative, filters=line_filters(args),
                       view=view_options(args),
-                      width=None if args.output else width_of(sys.stdout))
+                      width=None if args.output else width_of(sys.stdout),
+                      unicode=bool(args.output)
+                      or can_encode(sys.stdout, '▁█'))
     return subject, reporter
 
 
 def _graph_subject(args, name):
     if (args.by not in ('line', 'holder')
             or args.what not in ('size', 'retained') or args.cumulative):
+        by = '--by, ' if name in GRAPH_FORMATS else ''
         raise UsageError(f'{name} shows who holds what is live; leave out '
-                         f'--by, --what and --cumulative')
-    return Subject(None, title=args.title or '', count=args.top or 30,
-                   view=view_options(args))
+                         f'{by}--what and --cumulative')
+    return Subject(None, title=args.title or '', by=args.by,
+                   count=args.top or 30, view=view_options(args))
+
+
+def uses_references(args):
+    """Does the command look at references, if there are some?"""
+    # A comparison says who holds its suspects.
+    return (hasattr(args, 'old') or not hasattr(args, 'by')
+            or args.by == 'holder' or args.what == 'retained'
+            or format_of(args) in ('html', *GRAPH_FORMATS))
 
 
 def format_of(args):

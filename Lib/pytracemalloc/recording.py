@@ -11,18 +11,21 @@ import json
 import os
 import sys
 
-from _tracemalloc import _hidden
+from _tracemalloc import _hidden, _keep, _limit_passed
 import tracemalloc
 import tracemalloc.task           # its handler of forks comes before ours
 from tracemalloc.printable import printable
 
-from pytracemalloc import endings, summary
+from pytracemalloc import cgroup, endings, summary
 from pytracemalloc.private import PrivateModules
 from pytracemalloc.reserve import Reserve
-from pytracemalloc.terminal import Progress, width_of
+from pytracemalloc.terminal import Progress, can_encode, width_of
 from tracemalloc.sizes import format_size
 
 VARIABLE = 'PYTRACEMALLOC_RUN'
+KEPT = '.kept'                    # behind the name of the snapshot
+_MOST_STEP = 16 << 20             # of growth, until the cgroup is looked at
+_LEAST_STEP = 1 << 20
 
 
 def numbered(output, number):
@@ -46,11 +49,13 @@ class Recording:
         self.name = options['name']       # for people, as they gave it
         self.pid = os.getpid()
         self.number = 0           # of the last numbered snapshot
+        self.kept = []            # (path, what the file is) of these
         self.tasks = []
         self.finished = False
         self.endings = None
         self.modules = PrivateModules(sys.modules)
         self.reserve = Reserve()
+        self.limit = None         # of the cgroup, if it is watched
         self.figures = None       # (current, peak) at the end
         self.written = False      # the last snapshot
         if self.pid != options['pid']:
@@ -72,8 +77,24 @@ class Recording:
         if self.options.get('http'):
             self.serve()
         tracemalloc.stop()        # the environment may have started it
-        tracemalloc.start(self.options['frames'])
+        self._start()
         self.schedule()
+        self.watch_limit()
+        self.note()
+
+    def note(self):
+        """Note memory over time: without the GIL, by a thread in C."""
+        if not self.options['history']:
+            return
+        try:
+            tracemalloc.start_history()
+        except OSError as exc:
+            _say(f'no memory over time: {exc.strerror}')
+
+    def _start(self):
+        if self.options.get('keep_tree'):
+            _keep(self.output + KEPT)
+        tracemalloc.start(self.options['frames'])
 
     def schedule(self):
         every, growth = self.options['every'], self.options['growth']
@@ -84,6 +105,40 @@ class Recording:
                 task.set_memory_threshold(threshold)
                 task.schedule()
                 self.tasks.append(task)
+
+    def watch_limit(self):
+        """Take a snapshot when the cgroup comes near its limit: looked at
+        when traced memory has grown, and all the time by the thread that
+        notes."""
+        share = self.options['warn_at']
+        if not share:
+            return
+        self.limit = limit = cgroup.find_limit()
+        if limit is None:
+            _say('--warn-at: no cgroup of this process has a limit of memory '
+                 'that can be seen')
+            return
+        bound = int(limit.limit * share)
+        task = tracemalloc.task.Task(self.check_limit)
+        task.set_memory_threshold(max(_LEAST_STEP, min(
+            _MOST_STEP, (limit.limit - bound) // 4)))
+        task.schedule()
+        task._trigger.watch_limit(limit.usage_file, limit.events_file,
+                                  limit.control_file, bound)
+        self.tasks.append(task)
+
+    @_hidden
+    def check_limit(self):
+        passed = _limit_passed(cgroup.read_number(self.limit.usage_file) or 0)
+        if not passed:
+            return
+        used = (f'{format_size(passed)} of {format_size(self.limit.limit)}')
+        before = self.number
+        with self.endings, self.modules.visible():
+            self._take_numbered({'cgroup': used})
+            written = '' if self.number == before else (
+                f'; {numbered(self.name, self.number)}')
+            _say(f'the cgroup is near its limit: {used}{written}')
 
     def serve(self):
         from pytracemalloc import http
@@ -101,16 +156,42 @@ class Recording:
         with self.endings, self.modules.visible():
             self._take_numbered()
 
-    def _take_numbered(self):
+    def _take_numbered(self, metadata={}):
         path = numbered(self.output, self.number + 1)
         try:
             for kind in self._kinds():
                 with self._falls_back(kind, path):
-                    tracemalloc.take_snapshot(**kind).dump(path)
+                    self._dump(kind, path, metadata)
                     self.number += 1
+                    self._keep_newest(path)
                     return
         except Exception as exc:
             _say(f'no snapshot: {self._reason(exc)}')
+
+    def _dump(self, kind, path, metadata):
+        snapshot = tracemalloc.take_snapshot(**kind)
+        snapshot.metadata.update(metadata)
+        snapshot.dump(path)
+
+    def _keep_newest(self, path):
+        """Remove the oldest of the numbered files, if that is asked for."""
+        self.kept.append((path, _identity(path)))
+        if self.options['keep'] and len(self.kept) > self.options['keep']:
+            path, written = self.kept.pop(0)
+            # It may be another's by now.
+            if written is not None and _identity(path) == written:
+                try:
+                    os.unlink(path)
+                except OSError as exc:
+                    _say(f'{path}: not removed: {exc.strerror}')
+
+    def _say_kept(self):
+        if removed := self.number - len(self.kept):
+            first, last = (numbered(self.name, number)
+                           for number in (removed + 1, self.number))
+            _say(f'{removed:,} of {self.number:,} numbered snapshots removed '
+                 f'(--keep); left: {first}'
+                 + (f' to {last}' if last != first else ''))
 
     def _kinds(self):
         """Yield what snapshots to try: arguments of take_snapshot()."""
@@ -174,13 +255,15 @@ class Recording:
         tracemalloc.stop()
         if self.options['quiet']:
             return
+        self._say_kept()
         if self.pid != self.options['pid']:
             _write_error(summary.make_short(snapshot, self.options['top'],
                                             name))
             return
         _write_error(summary.make(snapshot, self.options['top'], name,
                                   width_of(sys.__stderr__),
-                                  self.options['view']))
+                                  self.options['view'],
+                                  can_encode(sys.__stderr__, '▁█')))
 
     def _take_last(self, at_exit):
         """Return the last snapshot and its name, None if it has no file."""
@@ -224,16 +307,30 @@ class Recording:
         """In the child: record on, in a file of its own, or not at all."""
         tracemalloc.stop()
         self.endings.forked(self.options['follow'])
+        tracemalloc.stop_history()
         if not self.options['follow']:
             return
         self.pid = os.getpid()
         self._name_child()
         self.number = 0
+        self.kept = []
         self.tasks = []
         self.finished = False
         # What the parent holds is in the parent's snapshot.
-        tracemalloc.start(self.options['frames'])
+        self._start()
         self.schedule()
+        self.watch_limit()
+        self.note()
+
+
+def _identity(path):
+    """Return what tells a file from another of its name; None: none is there.
+    """
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 def start(known):

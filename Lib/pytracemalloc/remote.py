@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 
-from pytracemalloc.client import OPT_IN, Client
+from pytracemalloc.client import OPT_IN, Client, NotTraceable
 from pytracemalloc.errors import CommandError
 from pytracemalloc.processes import (describe_denial, read_entries, root_of,
                                      user_of)
@@ -69,7 +69,7 @@ def connect(pid, seconds):
     """Return a Client of a process that is of our user, or of any if we are
     root.  It has *seconds* to come to the request."""
     if not hasattr(sys, 'remote_exec'):
-        raise CommandError(f'process {pid} has no control socket; {OPT_IN} '
+        raise NotTraceable(f'process {pid} has no control socket; {OPT_IN} '
                            f'(Python 3.14 and later are reached without one)')
     try:
         _check_interpreter(pid)
@@ -92,10 +92,10 @@ def _check_interpreter(pid):
              for line in read_entries(f'/proc/{pid}/maps', b'\n')
              if b'python' in os.path.basename(line)}
     if not files:
-        raise CommandError(f'process {pid} is no Python; give the process id '
+        raise NotTraceable(f'process {pid} is no Python; give the process id '
                            f'of a Python program')
     if not any(_is_ours(os.fsencode(root) + path) for path in files):
-        raise CommandError(f'process {pid} runs a Python without this tracer, '
+        raise NotTraceable(f'process {pid} runs a Python without this tracer, '
                            f'{os.fsdecode(min(files))}; run the program with '
                            f'{sys.executable}')
 

@@ -12,9 +12,15 @@ def run(module, script, known):
     *known*: the modules that it has imported.
     """
     environment = {} if sys.flags.ignore_environment else os.environ
+    is_program = not _is_command(module, script)
+    interval = sys._xoptions.get('tracemalloc_history',
+                                 environment.get('PYTRACEMALLOC_HISTORY'))
+    if interval and is_program:
+        from tracemalloc.history import start_at_startup
+        start_at_startup(interval)
     path = sys._xoptions.get('tracemalloc_control',
                              environment.get('PYTRACEMALLOC_CONTROL'))
-    if path and path is not True and not _is_command(module, script):
+    if path and path is not True and is_program:
         from pytracemalloc import control
         control.serve_at_startup(path)
         known = None              # its thread needs what it imports

@@ -1,7 +1,7 @@
 """The summary at the end of a run: large sites, the peak, cyclic garbage,
 suspected leaks."""
 
-from pytracemalloc import moments, suspects
+from pytracemalloc import curve, moments, suspects
 from pytracemalloc.terminal import shorten
 from pytracemalloc.units import format_count
 from pytracemalloc.words import format_losses
@@ -16,16 +16,18 @@ _MIN_SHARE = 0.01                 # of the live memory
 _MIN_GARBAGE = 0.5
 
 
-def make(snapshot, count, output, width=None, view={}):
+def make(snapshot, count, output, width=None, view={}, unicode=True):
     """Return the summary of a snapshot, as lines.
 
     *output*: the file that it has been dumped to, None for no file.
     *width*: columns of the terminal that it is for, None for no terminal.
     *view*: arguments of views.view_of(), for what is listed.
+    *unicode*: it can show more than ASCII.
     """
     shown = view_of(snapshot, **view)
     lines = [f'pytracemalloc: {_figures(snapshot)}']
     lines += format_losses(snapshot)
+    lines += curve.lines(snapshot, width, unicode)
     lines += _top('Live at the end:', shown.statistics('lineno'), 'size',
                   'count', count, width)
     lines += _top('At the peak:', shown.statistics('lineno',

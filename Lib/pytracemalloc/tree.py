@@ -8,12 +8,11 @@ without its callees; a parent comes before its children.
 import os
 
 from tracemalloc.statistic import MEASURES
+from tracemalloc.views import RUNNERS, is_event_loop
 
 _MAIN = 'MainThread'
 _STARTING = object()              # in threading, before the thread's function
 _THREADING = os.sep + 'threading.py'
-_ASYNCIO = f'{os.sep}asyncio{os.sep}'
-_EVENTS = _ASYNCIO + 'events.py'
 
 
 class Tree:
@@ -116,21 +115,24 @@ class Tree:
                 for thread, depth in zip(threads, depths)]
 
     def tasks(self):
-        """Return, for each node, what asyncio's loop runs: the name of a
-        task's coroutine function, or of a callback; None outside of it, and
-        for callbacks of asyncio itself."""
-        steps = {index for index, (filename, _, function, _)
-                 in enumerate(self.frame_table)
-                 if function == 'Handle._run' and filename.endswith(_EVENTS)}
-        tasks = []
+        """Return, for each node, what an event loop runs, by the rule of
+        statistics('task'): the name of a coroutine function or of a callback;
+        None outside of loops."""
+        loops = [is_event_loop(filename)
+                 for filename, _, _, _ in self.frame_table]
+        tasks, searched = [], []
         for frame, parent in zip(self.frames, self.parents):
-            if parent < 0:
-                tasks.append(None)
-            elif self.frames[parent] in steps:
-                filename, _, function, _ = self.frame_table[frame]
-                tasks.append(None if _ASYNCIO in filename else function)
-            else:
-                tasks.append(tasks[parent])
+            task = tasks[parent] if parent >= 0 else None
+            searching = parent >= 0 and searched[parent]
+            function = self.frame_table[frame][2]
+            if loops[frame] and function in RUNNERS:
+                task, searching = None, True
+            elif searching:
+                searching = loops[frame]
+                if not searching or task is None:
+                    task = function
+            tasks.append(task)
+            searched.append(searching)
         return tasks
 
     def cumulative(self, column, values=None):

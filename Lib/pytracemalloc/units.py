@@ -35,6 +35,19 @@ def format_count(count, sign=False):
     return f'{count:{"+" if sign else ""},d}'
 
 
+def format_duration(seconds):
+    """Return '12.3 s', '4 min 3 s', '2 h 30 min', '5 d 4 h'."""
+    if seconds < 60:
+        return f'{seconds:.1f} s'
+    minutes, seconds = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f'{minutes} min {seconds} s'
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f'{hours} h {minutes} min'
+    return f'{hours // 24} d {hours % 24} h'
+
+
 def format_frames(limit):
     """Return '1 frame', '25 frames', 'all frames' of a traceback limit."""
     if limit == _ALL_FRAMES:

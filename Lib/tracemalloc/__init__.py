@@ -41,10 +41,13 @@ _LATER = {
     'cancel_tasks': 'tracemalloc.task',
     'clear_filters': 'tracemalloc.snapshot_filters',
     'get_filters': 'tracemalloc.snapshot_filters',
+    'get_history': 'tracemalloc.history',
     'get_process_memory': 'tracemalloc.process',
     'get_tasks': 'tracemalloc.task',
     'set_traceback_limit': 'tracemalloc.switch',
+    'start_history': 'tracemalloc.history',
     'start_timer': 'tracemalloc.timer',
+    'stop_history': 'tracemalloc.history',
     'stop_timer': 'tracemalloc.timer',
 }
 # The rest of pytracemalloc 0.9.1: all of it when one name is asked for.  The
@@ -57,8 +60,12 @@ _LEGACY = {
     'enable': 'tracemalloc.switch',
     'is_enabled': 'tracemalloc.switch',
 }
-# What Snapshot.holders() and why() return.
-_ANSWERS = dict.fromkeys(('Holder', 'Way', 'Why'), 'tracemalloc.holders')
+# What Snapshot.holders() and why() return, and what rss() does.
+_ANSWERS = {
+    **dict.fromkeys(('Holder', 'Way', 'Why'), 'tracemalloc.holders'),
+    **dict.fromkeys(('ArenaUse', 'ResidentMemory', 'ResidentRow', 'rss'),
+                    'tracemalloc.resident'),
+}
 # Pickles name it.
 _HIDDEN = {'_Traces': 'tracemalloc.traces'}
 # The servers of a running program.

@@ -12,7 +12,8 @@ import pickle
 import stat
 
 from _tracemalloc_snapshot import _from_lines, _read_pickle, _read_traces
-from tracemalloc import views
+from tracemalloc import resident, views
+from tracemalloc.history import unpack as unpack_history
 from tracemalloc.printable import printable
 from tracemalloc.whole_file import create, is_special, open_special
 
@@ -52,7 +53,8 @@ _MOST_PEAKS = 4
 
 # Attributes of a snapshot that have a place of their own in the file.
 _OWN = ('traces', 'traceback_limit', 'timestamp', 'pid', 'metadata',
-        'traced_memory', 'freelists', 'program', '_growth', '_peaks')
+        'traced_memory', 'freelists', 'program', '_growth', '_peaks',
+        '_history', '_rss')
 
 
 def dump(snapshot, filename, format='native'):
@@ -82,7 +84,7 @@ def dump(snapshot, filename, format='native'):
 
 
 def _write_native(file, snapshot, text):
-    snapshot.traces._traces._write(file.fileno(), text)
+    snapshot.traces._traces._write(file.fileno(), text, snapshot._history)
 
 
 def _write_pickle(file, snapshot):
@@ -150,6 +152,7 @@ def _describe(snapshot):
         'program': snapshot.program,
         'growth': snapshot.growth,
         'peaks': snapshot._peaks,
+        'rss': snapshot._rss,
         'attributes': attributes,
     })
 
@@ -247,7 +250,7 @@ def _check_time(timestamp):
 
 
 def _load_native(image, kind):
-    traces, text = _read_traces(image)
+    traces, text, history = _read_traces(image)
     try:
         values = _decoder.decode(text)
         timestamp = _typed(values, 'timestamp', str, type(None))
@@ -257,6 +260,8 @@ def _load_native(image, kind):
         snapshot._growth = values.get('growth')
         # Files did not always have them.
         snapshot._peaks = _check_peaks(values.get('peaks', []))
+        snapshot._history = history
+        snapshot._rss = resident.check(values.get('rss'))
         return snapshot
     except (ValueError, TypeError, KeyError, AttributeError,
             RecursionError) as error:

@@ -47,7 +47,13 @@ def name_object(made):
         return f'thread {made.name}' if made.name else 'thread'
     if made.name is None:
         return made.type or 'object'
+    if made.kind == STATE:        # a library in which an address was found
+        return f'perhaps {made.name}'
     return f'{_KINDS[made.kind]} {made.name}'
+
+
+def _is_library(made):
+    return made.kind == STATE and made.number not in _FIXED
 
 
 def name_frame(made):
@@ -137,11 +143,13 @@ def _write_step(writer, before, step, exact):
         if made.kind != STATE:
             writer.add(name_object(made), made)
     elif made.kind == MODULE and before is not None and before.kind in (
-            DICT, SEQUENCE, STATE):
+            DICT, SEQUENCE, STATE) and not _is_library(before):
         # Of sys.modules, in whatever way.
         writer.begin(made.name or '?', made)
     elif made.kind == THREAD:
         pass
+    elif _is_library(made):
+        writer.add(f'C code ({name_object(made)})', made)
     elif step.how in (IMMORTAL, C_CODE):
         writer.add(name_step(step.how, None), None)
         writer.add(_say_what(made, exact), made)

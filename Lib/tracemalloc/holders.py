@@ -271,13 +271,16 @@ def compare_holders(old, new):
 def _by_name(holder):
     if holder is None:
         return {}
-    names = {}
+    names, numbers = {}, {}
     for child in holder.children:
         kind = child.type
         if kind in (None, 'module'):
             # Its own name; the line that a frame is at changes.
             kind = child.what.partition(' (')[0]
-        names[child.name, kind, child.filename, child.lineno] = child
+        key = child.name, kind, child.filename, child.lineno
+        # Of several classes of one name, the largest is the first.
+        number = numbers[key] = numbers.get(key, 0) + 1
+        names[*key, number] = child
     return names
 
 

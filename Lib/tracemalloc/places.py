@@ -11,11 +11,13 @@ _FILE = '<unknown>'               # with line 0
 # The files of what a view does not show, see views.py; with line 0.
 IMPORTS = '<interpreter and imports>'
 NOT_MINE = '<no line of my code>'
+NO_TASK = '<no task>'
+_REST = IMPORTS, NOT_MINE, NO_TASK
 _NO_FRAME = 'interpreter, no Python frame'
 
 
 def name_place(filename, lineno, function=None):
-    if filename in (IMPORTS, NOT_MINE):
+    if filename in _REST:
         return name_file(filename)
     if filename == _FILE and not lineno:
         return _NO_FRAME + _reason(function)
@@ -24,14 +26,14 @@ def name_place(filename, lineno, function=None):
 
 
 def name_file(filename):
-    if filename in (IMPORTS, NOT_MINE):
+    if filename in _REST:
         return filename.strip('<>')
     return _NO_FRAME if filename == _FILE else filename
 
 
 def name_parts(filename, lineno, function):
     """Return what graphs show of a frame: its file, and its function."""
-    if filename in (_FILE, IMPORTS, NOT_MINE) and not lineno:
+    if filename in (_FILE, *_REST) and not lineno:
         return name_place(filename, lineno, function), None
     return filename, function
 
@@ -59,7 +61,7 @@ def name_group(stat, key):
                           for frame in stat.traceback)
     if key == 'filename':
         return name_file(stat.traceback[-1].filename)
-    if key == 'function':
+    if key in ('function', 'task'):
         filename, function, lineno = stat.key
         return name_place(filename, lineno, function)
     if key == 'type+lineno':

@@ -91,6 +91,8 @@ class Snapshot(LegacyMethods):
         self.freelists = info.get('freelists', {})
         self._growth = info.get('growth')
         self._peaks = info.get('peaks') or []
+        self._history = info.get('history', b'')
+        self._rss = None
         for loss in ('untraced', 'folded', 'pruned'):
             if info.get(loss):
                 self.metadata[loss] = info[loss]
@@ -108,6 +110,9 @@ class Snapshot(LegacyMethods):
         if (keys or not pause) and not references:
             raise ValueError("keys and pause are about references: add "
                              "references=True")
+        # What was resident is that without the snapshot.  It takes longer than
+        # the sums alone.
+        rss = load_files().resident.record() if traces else None
         # Without an argument where none is needed, as stock does.
         if references:
             taken = get_traces(True, 1 | bool(keys) << 1 | (not pause) << 2)
@@ -115,6 +120,7 @@ class Snapshot(LegacyMethods):
             taken = get_traces() if traces else get_traces(False)
         snapshot = cls(taken, get_traceback_limit())
         snapshot.program = load_files().views.describe_process()
+        snapshot._rss = rss
         return snapshot
 
     def __setstate__(self, state):
@@ -127,11 +133,15 @@ class Snapshot(LegacyMethods):
         self.freelists = {}
         self._growth = None
         self._peaks = []
+        self._history = b''
+        self._rss = None
         self.__dict__.update(state)
 
     def __getstate__(self):
         state = self.__dict__ | {'timestamp': self.timestamp}
-        del state['_growth'], state['_peaks']     # nobody else knows them
+        # Nobody else knows them.
+        for name in ('_growth', '_peaks', '_history', '_rss'):
+            del state[name]
         return state
 
     @property
@@ -155,6 +165,10 @@ class Snapshot(LegacyMethods):
         """
         return self.traces._traces._has_references
 
+    def _read_references(self):
+        """Look at the references of a file: ValueError, if they are wrong."""
+        self.traces._traces._read_references()
+
     @property
     @_hidden
     def growth(self):
@@ -163,6 +177,20 @@ class Snapshot(LegacyMethods):
             # Packed until it is asked for, as little memory as can be.
             return load_traces().unpack_growth(self._growth)
         return self._growth
+
+    @property
+    @_hidden
+    def history(self):
+        """Memory over time: a list of Note, see get_history()."""
+        return load_files().unpack_history(self._history)
+
+    @property
+    @_hidden
+    def rss(self):
+        """Who owned the resident memory: a ResidentMemory, or None if it is
+        not known, as in a snapshot without traces."""
+        return (None if self._rss is None else
+                load_files().resident.ResidentMemory(**self._rss))
 
     def _with_traces(self, traces):
         other = Snapshot.__new__(type(self))
@@ -273,10 +301,9 @@ class Snapshot(LegacyMethods):
                           views.NOT_MINE, origins=True)
 
     def _fold(self, kind, rest, origins):
-        traces = self.traces._traces
-        kinds = bytes([0 if name is None else kind(name)
-                       for name in traces._filenames()])
-        return self._with_traces(traces._fold(kinds, rest, origins))
+        views = load_files().views
+        return self._with_traces(views.fold(self.traces._traces, kind, rest,
+                                            origins))
 
     def _reached(self, filters):
         """Make a snapshot of the blocks that statistics(cumulative=True) with
@@ -301,6 +328,9 @@ class Snapshot(LegacyMethods):
                      for name in traces._filenames()]
             traces = traces._rename(names)
             key_type = 'filename'
+        elif key_type == 'task':
+            traces = load_files().views.by_task(traces)
+            key_type = 'function'
         return traces._group(key_type, bool(cumulative),
                              MEASURES.index(order), lines, most, by_origin)
 
@@ -311,8 +341,8 @@ class Snapshot(LegacyMethods):
 
         By address, a sequence that makes them when they are asked for.
 
-        *key_type*: 'filename', 'lineno', 'function', 'module', 'traceback',
-        'type', 'type+lineno', 'domain' or 'address'.  *cumulative*: count a
+        *key_type*: 'filename', 'lineno', 'function', 'module', 'task',
+        'traceback', 'type', 'type+lineno', 'domain' or 'address'.  *cumulative*: count a
         block at each group in its traceback, once.  *order*: an attribute of
         Statistic; groups for which its count is zero are left out.
 
@@ -376,6 +406,12 @@ class Snapshot(LegacyMethods):
                 for block, type_name, block_size, frames in blocks])
             for address, size, used, count, blocks
             in self.traces._traces._pinned_arenas(max_occupancy)]
+
+    @property
+    @_hidden
+    def arena_use(self):
+        """Who keeps the arenas of the allocator: an ArenaUse."""
+        return load_files().resident.arena_use(self)
 
     @_hidden
     def retained(self, key_type):

@@ -18,6 +18,7 @@ KEYS = {key.type: key for key in (
     Key('filename', 'file', 'files', 'filename', True, False),
     Key('function', 'function', 'functions', 'function', True, False),
     Key('module', 'module', 'modules', 'module', True, False),
+    Key('task', 'task', 'tasks', 'task', False, False),
     Key('type', 'type', 'types', 'type', False, True),
     Key('type+lineno', 'type+line', 'types by line', 'type and line number',
         False, True),

@@ -12,7 +12,7 @@ import os.path
 import re
 import sys
 
-from tracemalloc.places import IMPORTS, NOT_MINE
+from tracemalloc.places import IMPORTS, NO_TASK, NOT_MINE
 
 PROGRAM, PACKAGE, LIBRARY, INTERPRETER = range(4)
 
@@ -31,6 +31,10 @@ _IMPORT_SYSTEM = re.compile(r'<frozen (?:importlib\.|zipimport|runpy)')
 _IMPORT_FILES = ('importlib/__init__.py', 'importlib/_bootstrap.py',
                  'importlib/_bootstrap_external.py', 'runpy.py',
                  'zipimport.py')
+# Event loops, what goes with them, and their functions that run tasks and
+# callbacks: asyncio's, asyncio's with a loop in C, trio's.
+_LOOPS = re.compile(r'.*[/\\](?:asyncio|uvloop|anyio|trio)[/\\]', re.DOTALL)
+RUNNERS = 'Handle._run', 'Runner.run', 'unrolled_run'
 # Code that a person has typed; other names such as '<string>' stand for code
 # that was made, by whoever called it.
 _TYPED = re.compile(r'<(?:stdin|console|ipython-input|python-input|doctest)')
@@ -74,6 +78,30 @@ def check_process(value):
 def _is_list_of_texts(value):
     return (isinstance(value, list) and len(value) <= _MOST_FOLDERS
             and all([isinstance(path, str) for path in value]))
+
+
+def fold(traces, kind, rest, origins=False, runners=()):
+    """Make Traces without the frames of files for which *kind* is HIDDEN.
+
+    *rest*: the file of what no other frame allocated.  *origins*: remember who
+    allocated.  *runners*: functions of these files that run tasks; then the
+    frame of the task is the only one.
+    """
+    kinds = bytes([SHOWN if name is None else kind(name)
+                   for name in traces._filenames()])
+    return traces._fold(kinds, rest, origins, runners)
+
+
+def is_event_loop(filename):
+    return _LOOPS.match(filename) is not None
+
+
+def by_task(traces):
+    """Make Traces whose tracebacks have one frame: that of the coroutine or
+    callback which an event loop ran; the file NO_TASK, if none did."""
+    return fold(traces,
+                lambda name: HIDDEN if is_event_loop(name) else SHOWN,
+                NO_TASK, runners=RUNNERS)
 
 
 def view_of(snapshot, unfold=False, my_code=False, mine=()):

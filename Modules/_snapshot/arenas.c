@@ -1,5 +1,8 @@
 /* Fragmentation of pymalloc's arenas in a snapshot: which blocks keep the
-   nearly empty ones. */
+   nearly empty ones, and which lines keep how much of all.
+
+   A line keeps that part of an arena which its blocks are of all blocks in it:
+   where one small block is all that is left, its line keeps the whole. */
 
 #include "traces.h"
 
@@ -134,4 +137,93 @@ _PyTracemalloc_PinnedArenas(TracesObject *self, PyObject *occupancy)
     }
     qsort(arenas, n, sizeof(*arenas), compare_addresses);
     return arena_rows(self, arenas, n);
+}
+
+/* --- By line */
+
+#define BLOCK_UNIT 16             // sizes of blocks are multiples of it
+
+/* What the blocks of a place have in arenas. */
+struct kept {
+    double bytes;                 // of arenas
+    uint64_t size, blocks;        // requested
+    uint32_t arenas;              // that have some
+    uint32_t last;                // of these, + 1
+};
+
+static void
+keep_arenas(const struct tracer_snapshot *s,
+            const struct snapshot_arena *arenas, struct kept *kept)
+{
+    const struct snapshot_arena *arena = NULL;
+    for (uint64_t i = 0; i < s->nblocks; i++) {
+        const struct snapshot_block *block = &s->blocks[i];
+        if (s->classes[block->class_].kind == SNAPSHOT_EXTERNAL) {
+            continue;
+        }
+        /* Mostly that of the block before. */
+        if (arena == NULL || block->address - arena->address >= arena->size) {
+            arena = find_arena(arenas, s->narenas, block->address);
+        }
+        if (arena == NULL || arena->used == 0) {
+            continue;
+        }
+        struct kept *k = &kept[s->nodes[block->node].location];
+        uint64_t taken = (block->size + BLOCK_UNIT - 1)
+                         & ~(uint64_t)(BLOCK_UNIT - 1);
+        k->bytes += (double)arena->size * (double)taken
+                    / (double)arena->used;
+        k->size += block->size;
+        k->blocks++;
+        uint32_t number = (uint32_t)(arena - arenas) + 1;
+        k->arenas += k->last != number;
+        k->last = number;
+    }
+}
+
+static PyObject *
+kept_rows(TracesObject *self, const struct kept *kept)
+{
+    PyObject *rows = PyList_New(0);
+    for (uint32_t i = 0; rows != NULL && i < self->data->nlocations; i++) {
+        if (kept[i].blocks == 0) {
+            continue;
+        }
+        PyObject *row = Py_BuildValue(
+            "NKKId", _PyTracemalloc_GetFrame(self, i),
+            (unsigned long long)kept[i].size,
+            (unsigned long long)kept[i].blocks, kept[i].arenas,
+            kept[i].bytes);
+        if (row == NULL || PyList_Append(rows, row) < 0) {
+            Py_CLEAR(rows);
+        }
+        Py_XDECREF(row);
+    }
+    return rows;
+}
+
+/* _arena_lines(): (arenas, bytes, bytes in blocks,
+   [(frame, size, count, arenas, bytes of arenas)] by place) */
+PyObject *
+_PyTracemalloc_ArenaLines(TracesObject *self, PyObject *Py_UNUSED(unused))
+{
+    struct tracer_snapshot *s = self->data;
+    SNAPSHOT_AUTO struct snapshot_arena *arenas =
+        _PySnapshot_Array(s->narenas, sizeof(*arenas));
+    SNAPSHOT_AUTO struct kept *kept = _PySnapshot_Zeroed(s->nlocations,
+                                                         sizeof(*kept));
+    if (arenas == NULL || kept == NULL || _PySnapshot_Unpack(s) < 0) {
+        return PyErr_NoMemory();
+    }
+    unsigned long long bytes = 0, used = 0;
+    for (uint32_t i = 0; i < s->narenas; i++) {
+        arenas[i] = s->arenas[i];
+        bytes += arenas[i].size;
+        used += arenas[i].used;
+    }
+    qsort(arenas, s->narenas, sizeof(*arenas), compare_addresses);
+    keep_arenas(s, arenas, kept);
+    PyObject *rows = kept_rows(self, kept);
+    return rows == NULL ? NULL
+           : Py_BuildValue("IKKN", s->narenas, bytes, used, rows);
 }

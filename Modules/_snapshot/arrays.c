@@ -3,6 +3,7 @@
 
 #include "snapshot.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 int
@@ -131,8 +132,24 @@ join_blocks(struct tracer_snapshot *s)
         next = unpack_run(s, &s->runs[i], next);
     }
     memcpy(next, s->others, (s->nblocks - s->nsmall) * sizeof(*next));
-    _PySnapshot_Release(s->others);
     return 0;
+}
+
+/* The packed ones are no longer needed here; somebody else may read them. */
+static void
+drop_packed(struct tracer_snapshot *s)
+{
+    if (s->lent != 0) {
+        return;
+    }
+    if (s->lender == NULL) {
+        _PySnapshot_Release(s->packed);
+        _PySnapshot_Release(s->runs);
+        _PySnapshot_Release(s->others);
+    }
+    s->packed = NULL;
+    s->runs = NULL;
+    s->others = NULL;
 }
 
 /* Make the blocks of a folded snapshot. */
@@ -164,22 +181,52 @@ _PySnapshot_Unpack(struct tracer_snapshot *s)
     if (s->coded != NULL) {
         return _PySnapshot_Decode(s);
     }
-    if (s->packed == NULL) {
+    if (s->packed == NULL || s->blocks != NULL) {
         return 0;
     }
-    if (s->nsmall == 0) {
-        order_blocks(s->others, s->nblocks);
-        s->blocks = s->others;
-    }
-    else if (join_blocks(s) < 0) {
+    if (join_blocks(s) < 0) {
         return -1;
     }
-    _PySnapshot_Release(s->packed);
-    _PySnapshot_Release(s->runs);
-    s->packed = NULL;
-    s->runs = NULL;
-    s->others = NULL;
+    if (s->nsmall == 0) {
+        order_blocks(s->blocks, s->nblocks);
+    }
+    drop_packed(s);
     return 0;
+}
+
+struct tracer_snapshot *
+_PySnapshot_Borrow(struct tracer_snapshot *s)
+{
+    assert(s->packed != NULL && s->blocks == NULL);
+    struct tracer_snapshot *copy = _PySnapshot_Copy(s, 0);
+    if (copy == NULL) {
+        return NULL;
+    }
+    _PySnapshot_Release(copy->blocks);
+    copy->blocks = NULL;
+    copy->has_blocks = s->has_blocks;
+    copy->nblocks = s->nblocks;
+    copy->packed = s->packed;
+    copy->runs = s->runs;
+    copy->others = s->others;
+    copy->graph = _PySnapshot_ShareGraph(s->graph);
+    copy->lender = s;
+    copy->lent = 0;
+    s->lent++;
+    return copy;
+}
+
+void
+_PySnapshot_Return(struct tracer_snapshot *copy)
+{
+    struct tracer_snapshot *s = copy->lender;
+    assert(s->lent > 0);
+    s->lent--;
+    if (s->blocks != NULL) {
+        drop_packed(s);
+    }
+    drop_packed(copy);
+    _PySnapshot_Free(copy);
 }
 
 struct tracer_snapshot *
@@ -200,6 +247,8 @@ _PySnapshot_Copy(struct tracer_snapshot *s, int with_blocks)
     copy->origins = NULL;
     copy->source = NULL;
     copy->moved = NULL;
+    copy->notes = NULL;
+    copy->nnotes = 0;
     copy->graph = with_blocks ? _PySnapshot_ShareGraph(s->graph) : NULL;
     if (!with_blocks) {
         copy->has_blocks = 0;

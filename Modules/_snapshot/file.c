@@ -3,6 +3,8 @@
 
 #include "traces.h"
 
+#include "pycore_tracer_kept.h"
+
 #include <errno.h>
 
 static PyObject *
@@ -144,9 +146,36 @@ _PyTracemalloc_Select(TracesObject *self, PyObject *keep)
         self->data, (const uint8_t *)PyBytes_AS_STRING(keep)));
 }
 
-/* _fold(kinds, rest: str, origins: bool): one byte for each text, what becomes
-   of frames of a file with that name: 0 shown, 1 hidden, 2 hidden unless it is
-   the outermost. */
+/* One byte for each text: is it one of those in the tuple? */
+static uint8_t *
+mark_texts(const struct tracer_snapshot *s, PyObject *texts)
+{
+    uint8_t *marks = _PySnapshot_Zeroed(s->nstrings, 1);
+    if (marks == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(texts); i++) {
+        Py_ssize_t length;
+        const char *text = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(texts, i),
+                                                   &length);
+        if (text == NULL) {
+            _PySnapshot_Release(marks);
+            return NULL;
+        }
+        for (uint32_t k = 0; k < s->nstrings; k++) {
+            marks[k] |= s->strings[k].length == (uint64_t)length
+                        && memcmp(s->text + s->strings[k].offset, text,
+                                  (size_t)length) == 0;
+        }
+    }
+    return marks;
+}
+
+/* _fold(kinds, rest: str, origins: bool, runners: tuple of str): one byte for
+   each text, what becomes of frames of a file with that name: 0 shown, 1
+   hidden, 2 hidden unless it is the outermost.  With the names of functions
+   that run tasks, paths have one frame, that of the task. */
 PyObject *
 _PyTracemalloc_Fold(TracesObject *self, PyObject *args)
 {
@@ -154,8 +183,9 @@ _PyTracemalloc_Fold(TracesObject *self, PyObject *args)
     const char *rest;
     Py_ssize_t nkinds, length;
     int origins;
-    if (!PyArg_ParseTuple(args, "y#s#p:_fold", &kinds, &nkinds, &rest,
-                          &length, &origins))
+    PyObject *names;
+    if (!PyArg_ParseTuple(args, "y#s#pO!:_fold", &kinds, &nkinds, &rest,
+                          &length, &origins, &PyTuple_Type, &names))
     {
         return NULL;
     }
@@ -163,35 +193,118 @@ _PyTracemalloc_Fold(TracesObject *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "one byte needed for each text");
         return NULL;
     }
+    uint8_t *runners = NULL;
+    if (PyTuple_GET_SIZE(names) != 0) {
+        runners = mark_texts(self->data, names);
+        if (runners == NULL) {
+            return NULL;
+        }
+    }
     PyObject *traces = with_info(
-        self, _PySnapshot_Fold(self->data, kinds, rest, (size_t)length,
-                               origins));
+        self, _PySnapshot_Fold(self->data, kinds, runners, rest,
+                               (size_t)length, origins));
+    _PySnapshot_Release(runners);
     if (traces != NULL) {
         ((TracesObject *)traces)->source = Py_NewRef(self);
     }
     return traces;
 }
 
-/* _write(fd: int, metadata: str): to a new, empty file. */
+/* Are these notes that a reader accepts? */
+static int
+check_notes(const struct snapshot_note *notes, size_t n)
+{
+    int64_t last = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct snapshot_note *note = &notes[i];
+        if (note->time < last || note->traced < 0 || note->peak < 0
+            || note->most_traced < note->traced || note->rss < 0
+            || note->most_rss < note->rss || note->blocks < 0)
+        {
+            return -1;
+        }
+        last = note->time;
+    }
+    return n <= SNAPSHOT_NOTES ? 0 : -1;
+}
+
+/* The file has no limit: paths are cut before they are written.  0, or -1 with
+   errno set. */
+static int
+complete(struct tracer_snapshot *s)
+{
+    if (_PySnapshot_Truncate(s) < 0 || _PySnapshot_Unpack(s) < 0) {
+        errno = ENOMEM;
+        return -1;
+    }
+    return 0;
+}
+
+static int
+write_unpacked(struct tracer_snapshot *s, int fd,
+               const struct snapshot_beside *beside)
+{
+    int result = complete(s);
+    if (result == 0) {
+        Py_BEGIN_ALLOW_THREADS
+        result = _PySnapshot_Write(s, fd, beside);
+        Py_END_ALLOW_THREADS
+    }
+    return result;
+}
+
+/* What was just taken is unpacked without the GIL, in a copy, as a program that
+   serves requests must not wait for that. */
+static int
+write_packed(struct tracer_snapshot *s, int fd,
+             const struct snapshot_beside *beside)
+{
+    struct tracer_snapshot *copy = _PySnapshot_Borrow(s);
+    if (copy == NULL) {
+        errno = ENOMEM;
+        return -1;
+    }
+    int result, error;
+    Py_BEGIN_ALLOW_THREADS
+    result = complete(copy);
+    if (result == 0) {
+        result = _PySnapshot_Write(copy, fd, beside);
+    }
+    error = errno;
+    Py_END_ALLOW_THREADS
+    _PySnapshot_Return(copy);
+    errno = error;
+    return result;
+}
+
+/* _write(fd: int, metadata: str, history: bytes): to a new, empty file. */
 PyObject *
 _PyTracemalloc_Write(TracesObject *self, PyObject *args)
 {
     int fd;
-    const char *meta;
-    Py_ssize_t size;
-    if (!PyArg_ParseTuple(args, "is#:_write", &fd, &meta, &size)) {
+    const char *meta, *notes;
+    Py_ssize_t size, notes_size;
+    if (!PyArg_ParseTuple(args, "is#y#:_write", &fd, &meta, &size, &notes,
+                          &notes_size))
+    {
         return NULL;
     }
-    /* The file has no limit: paths are cut before they are written. */
-    if (_PySnapshot_Truncate(self->data) < 0
-        || _PySnapshot_Unpack(self->data) < 0)
+    struct snapshot_beside beside = {
+        .meta = meta, .meta_size = (size_t)size,
+        .notes = (const struct snapshot_note *)notes,
+        .nnotes = (size_t)notes_size / sizeof(struct snapshot_note)};
+    if ((size_t)notes_size % sizeof(struct snapshot_note) != 0
+        || check_notes(beside.notes, beside.nnotes) < 0)
     {
-        return PyErr_NoMemory();
+        PyErr_SetString(PyExc_ValueError, "these are no notes of a history");
+        return NULL;
     }
-    int result;
-    Py_BEGIN_ALLOW_THREADS
-    result = _PySnapshot_Write(self->data, fd, meta, (size_t)size);
-    Py_END_ALLOW_THREADS
+    struct tracer_snapshot *s = self->data;
+    if (_PyTracemalloc_NeedGraph(self) < 0) {
+        return NULL;
+    }
+    int result = s->packed != NULL && s->blocks == NULL
+        ? write_packed(s, fd, &beside) : write_unpacked(s, fd, &beside);
     if (result < 0) {
         return errno == ENOMEM ? PyErr_NoMemory()
                                : PyErr_SetFromErrno(PyExc_OSError);
@@ -199,6 +312,53 @@ _PyTracemalloc_Write(TracesObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+static void
+raise_bad_file(const struct snapshot_error *error)
+{
+    if (error->reason == NULL) {
+        PyErr_NoMemory();
+    }
+    else {
+        PyErr_Format(PyExc_ValueError, "%s at offset %llu", error->reason,
+                     (unsigned long long)error->offset);
+    }
+}
+
+int
+_PyTracemalloc_NeedGraph(TracesObject *self)
+{
+    struct snapshot_error error;
+    int result;
+    Py_BEGIN_ALLOW_THREADS
+    result = _PySnapshot_DecodeGraph(self->data, &error);
+    Py_END_ALLOW_THREADS
+    if (result < 0) {
+        raise_bad_file(&error);
+    }
+    return result;
+}
+
+/* _read_references(): ValueError, if they are not what a file should have. */
+PyObject *
+_PyTracemalloc_ReadReferences(TracesObject *self,
+                              PyObject *Py_UNUSED(unused))
+{
+    return _PyTracemalloc_NeedGraph(self) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+/* Notes are the caller's from here on. */
+static PyObject *
+take_notes(struct tracer_snapshot *s)
+{
+    PyObject *bytes = PyBytes_FromStringAndSize(
+        (const char *)s->notes, (Py_ssize_t)(s->nnotes * sizeof(*s->notes)));
+    _PySnapshot_Release(s->notes);
+    s->notes = NULL;
+    s->nnotes = 0;
+    return bytes;
+}
+
+/* _read_traces(image): (traces, metadata: str, history: bytes). */
 PyObject *
 _PyTracemalloc_Read(PyObject *Py_UNUSED(module), PyObject *image)
 {
@@ -218,17 +378,53 @@ _PyTracemalloc_Read(PyObject *Py_UNUSED(module), PyObject *image)
     if (data != NULL) {
         PyObject *traces = _PyTracemalloc_NewTraces(data);
         if (traces != NULL) {
-            result = Py_BuildValue("NN", traces, PyUnicode_DecodeUTF8(
-                meta, (Py_ssize_t)meta_size, "surrogatepass"));
+            result = Py_BuildValue("NNN", traces, PyUnicode_DecodeUTF8(
+                meta, (Py_ssize_t)meta_size, "surrogatepass"),
+                take_notes(data));
         }
     }
-    else if (error.reason == NULL) {
-        PyErr_NoMemory();
-    }
     else {
-        PyErr_Format(PyExc_ValueError, "%s at offset %llu", error.reason,
-                     (unsigned long long)error.offset);
+        raise_bad_file(&error);
     }
     PyBuffer_Release(&buffer);
     return result;
+}
+
+PyObject *
+_PyTracemalloc_ReadKept(PyObject *Py_UNUSED(module), PyObject *image)
+{
+    Py_buffer buffer;
+    struct snapshot_error error;
+    struct kept_header h;
+    uint32_t nnodes = 0;
+    if (PyObject_GetBuffer(image, &buffer, PyBUF_SIMPLE) < 0) {
+        return NULL;
+    }
+    struct tracer_snapshot *data;
+    Py_BEGIN_ALLOW_THREADS
+    data = _PySnapshot_ReadKept(buffer.buf, (size_t)buffer.len, &h, &nnodes,
+                                &error);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&buffer);
+    if (data == NULL) {
+        raise_bad_file(&error);
+        return NULL;
+    }
+    PyObject *traces = _PyTracemalloc_NewTraces(data);
+    if (traces == NULL) {
+        return NULL;
+    }
+    return Py_BuildValue(
+        "N{sIsIsLsLsNsy#sOsIsKsKsK}", traces, "pid", h.pid,
+        "limit", h.limit, "began", (long long)h.began,
+        "ran", (long long)((uint64_t)h.looked - (uint64_t)h.clock_began),
+        "python", PyUnicode_DecodeUTF8(h.python, (Py_ssize_t)strlen(h.python),
+                                       "replace"),
+        "command", h.command, (Py_ssize_t)h.command_size,
+        "incomplete", h.incomplete ? Py_True : Py_False,
+        "missing", h.nnodes > nnodes && !(h.moves & 1) ? h.nnodes - nnodes
+                                                       : 0,
+        "untraced", (unsigned long long)h.untraced,
+        "folded", (unsigned long long)h.folded,
+        "pruned", (unsigned long long)h.pruned);
 }

@@ -434,6 +434,7 @@ read_sections(struct reader *r, size_t size, uint64_t version,
         [SNAPSHOT_SECTION_ARNA] = read_arenas,
         [SNAPSHOT_SECTION_BLKS] = read_blocks,
         [SNAPSHOT_SECTION_HEAP] = _PySnapshot_ReadGraph,
+        [SNAPSHOT_SECTION_HIST] = _PySnapshot_ReadHistory,
     };
     open_section(r, size, tags[SNAPSHOT_SECTION_META]);
     *meta = (const char *)r->p;
@@ -441,7 +442,8 @@ read_sections(struct reader *r, size_t size, uint64_t version,
     check_utf8(r, r->p, r->end);
     for (int i = SNAPSHOT_SECTION_TEXT; i < SNAPSHOT_SECTION_DONE; i++) {
         if ((i == SNAPSHOT_SECTION_NEXT && version < SNAPSHOT_VERSION_NEXT)
-            || (i == SNAPSHOT_SECTION_HEAP && version < SNAPSHOT_VERSION_HEAP))
+            || (i == SNAPSHOT_SECTION_HEAP && version < SNAPSHOT_VERSION_HEAP)
+            || (i == SNAPSHOT_SECTION_HIST && version < SNAPSHOT_VERSION_HIST))
         {
             continue;
         }

@@ -339,8 +339,7 @@ write_blocks(struct writer *w, const struct tracer_snapshot *s)
 }
 
 static void
-write_sections(struct writer *w, const struct tracer_snapshot *s,
-               const char *meta, size_t meta_size)
+write_sections(struct writer *w, const struct tracer_snapshot *s)
 {
     static const uint32_t tags[] = {
 #define TAG(NAME, VALUE) VALUE,
@@ -357,6 +356,7 @@ write_sections(struct writer *w, const struct tracer_snapshot *s,
         [SNAPSHOT_SECTION_ARNA] = write_arenas,
         [SNAPSHOT_SECTION_BLKS] = write_blocks,
         [SNAPSHOT_SECTION_HEAP] = _PySnapshot_WriteGraph,
+        [SNAPSHOT_SECTION_HIST] = _PySnapshot_WriteHistory,
     };
     struct snapshot_file_header header = {
         .magic = SNAPSHOT_MAGIC, .version = GUINT64_TO_LE(SNAPSHOT_VERSION),
@@ -365,7 +365,7 @@ write_sections(struct writer *w, const struct tracer_snapshot *s,
     w->offset = sizeof(header);
 
     begin(w);
-    put_bytes(w, meta, meta_size);
+    put_bytes(w, w->beside->meta, w->beside->meta_size);
     end(w, tags[SNAPSHOT_SECTION_META]);
     for (int i = SNAPSHOT_SECTION_TEXT; i < SNAPSHOT_SECTION_DONE; i++) {
         begin(w);
@@ -399,7 +399,7 @@ number_nodes(struct writer *w, const struct tracer_snapshot *s)
 
 int
 _PySnapshot_Write(const struct tracer_snapshot *s, int fd,
-                  const char *meta, size_t meta_size)
+                  const struct snapshot_beside *beside)
 {
     struct writer *w = _PySnapshot_Array(1, sizeof(*w));
     if (w == NULL) {
@@ -408,12 +408,13 @@ _PySnapshot_Write(const struct tracer_snapshot *s, int fd,
     }
     memset(w, 0, offsetof(struct writer, buffer));
     w->fd = fd;
+    w->beside = beside;
     if (number_nodes(w, s) < 0) {
         errno = ENOMEM;
         w->failed = 1;
     }
     else {
-        write_sections(w, s, meta, meta_size);
+        write_sections(w, s);
     }
     int failed = w->failed;
     _PySnapshot_Release(w->order);

@@ -4,7 +4,11 @@
    What has no such caller has a place of its own, outermost and without
    callees: so the sums stay what they were.  Where blocks come from may be
    remembered: each node then has the location that allocated, and one path has
-   a node for each. */
+   a node for each.
+
+   By task, one frame of a path is shown: the first that an event loop has
+   called, of the coroutine of a task or of a callback, and that is none of the
+   loop's own library, if there is one. */
 
 #include "snapshot.h"
 
@@ -12,7 +16,10 @@ struct fold {
     struct tracer_snapshot *s;
     const uint8_t *kinds;         // enum snapshot_fold, by text
     int origins;                  // remember them
+    int failed;                   // no memory
     uint32_t rest;                // location of what nobody shown allocated
+    const uint8_t *runners;       // by text: a function that runs tasks
+    uint8_t *searched;            // by node: in a loop, before the task's frame
     struct snapshot_paths paths;  // what is made
     uint32_t *shown;              // path of the shown frames, by node, or NONE
     uint32_t *moved;              // new node, by node; NONE: had no blocks
@@ -26,6 +33,42 @@ is_shown(const struct fold *fold, uint32_t id)
     return fold->kinds[filename] == SNAPSHOT_SHOW
            || (fold->kinds[filename] == SNAPSHOT_HIDE_CALLED
                && node->parent == SNAPSHOT_NONE);
+}
+
+static uint32_t
+path_to(struct fold *fold, uint32_t caller, uint32_t location)
+{
+    uint32_t path = _PySnapshot_Path(&fold->paths, caller, location);
+    fold->failed |= path == SNAPSHOT_NONE;
+    return path;
+}
+
+/* Path of the frames that are shown down to a node, NONE: none is. */
+static uint32_t
+shown_path(struct fold *fold, uint32_t id, uint32_t caller)
+{
+    return !is_shown(fold, id) ? caller
+           : path_to(fold, caller, fold->s->nodes[id].location);
+}
+
+/* The same where only the frame of the task is. */
+static uint32_t
+task_path(struct fold *fold, uint32_t id, uint32_t caller)
+{
+    const struct snapshot_node *node = &fold->s->nodes[id];
+    const struct snapshot_location *at = &fold->s->locations[node->location];
+    int is_library = fold->kinds[at->filename] != SNAPSHOT_SHOW;
+    int searched = node->parent != SNAPSHOT_NONE
+                   && fold->searched[node->parent];
+    if (is_library && fold->runners[at->function]) {
+        fold->searched[id] = 1;
+        return SNAPSHOT_NONE;
+    }
+    fold->searched[id] = searched && is_library;
+    if (!searched || (is_library && caller != SNAPSHOT_NONE)) {
+        return caller;
+    }
+    return path_to(fold, SNAPSHOT_NONE, node->location);
 }
 
 /* Give the measures of an old node to its new one.  What keeps ends of equal
@@ -60,17 +103,15 @@ move_nodes(struct fold *fold)
         const struct snapshot_node *node = &s->nodes[id];
         uint32_t caller = node->parent == SNAPSHOT_NONE
             ? SNAPSHOT_NONE : fold->shown[node->parent];
-        int shown = is_shown(fold, id);
         fold->moved[id] = SNAPSHOT_NONE;
-        fold->shown[id] = caller;
-        if (shown) {
-            fold->shown[id] = _PySnapshot_Path(&fold->paths, caller,
-                                               node->location);
-            if (fold->shown[id] == SNAPSHOT_NONE) {
-                return -1;
-            }
+        fold->shown[id] = fold->runners == NULL
+            ? shown_path(fold, id, caller) : task_path(fold, id, caller);
+        if (fold->failed) {
+            return -1;
         }
-        if (node->measures != 0 && move_measures(fold, id, shown) < 0) {
+        if (node->measures != 0
+            && move_measures(fold, id, is_shown(fold, id)) < 0)
+        {
             return -1;
         }
     }
@@ -133,7 +174,8 @@ finish(struct fold *fold, struct tracer_snapshot *to)
 
 struct tracer_snapshot *
 _PySnapshot_Fold(struct tracer_snapshot *s, const uint8_t *kinds,
-                 const char *rest, size_t length, int origins)
+                 const uint8_t *runners, const char *rest, size_t length,
+                 int origins)
 {
     struct tracer_snapshot *copy =
         _PySnapshot_Truncate(s) < 0 ? NULL : _PySnapshot_Copy(s, 0);
@@ -142,13 +184,16 @@ _PySnapshot_Fold(struct tracer_snapshot *s, const uint8_t *kinds,
     }
     SNAPSHOT_AUTO uint32_t *shown = _PySnapshot_Array(s->nnodes,
                                                       sizeof(uint32_t));
+    SNAPSHOT_AUTO uint8_t *searched = _PySnapshot_Zeroed(s->nnodes, 1);
     struct fold fold = {
-        .s = s, .kinds = kinds, .origins = origins,
+        .s = s, .kinds = kinds, .runners = runners, .origins = origins,
+        .searched = searched,
         .rest = add_place(copy, rest, length), .shown = shown,
         .moved = _PySnapshot_Array(s->nnodes, sizeof(uint32_t)),
     };
     int result = _PySnapshot_PathsInit(&fold.paths);
-    if (shown == NULL || fold.moved == NULL || fold.rest == SNAPSHOT_NONE
+    if (shown == NULL || searched == NULL || fold.moved == NULL
+        || fold.rest == SNAPSHOT_NONE
         || result < 0 || move_nodes(&fold) < 0 || finish(&fold, copy) < 0)
     {
         _PySnapshot_Free(copy);

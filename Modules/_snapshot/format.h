@@ -11,10 +11,11 @@
 
 #define SNAPSHOT_MAGIC "\x89TRM\r\n\x1a\n"
 #define SNAPSHOT_MAGIC_SIZE 8
-#define SNAPSHOT_VERSION 5
+#define SNAPSHOT_VERSION 6
 #define SNAPSHOT_VERSION_READ 3          // the first that is
 #define SNAPSHOT_VERSION_NEXT 4          // the first that has this section
 #define SNAPSHOT_VERSION_HEAP 5
+#define SNAPSHOT_VERSION_HIST 6
 #define SNAPSHOT_HEADER_SIZE 16
 #define SNAPSHOT_SECTION_SIZE 16
 
@@ -42,6 +43,7 @@ struct snapshot_section_header {
     X(ARNA, SNAPSHOT_TAG('A', 'R', 'N', 'A'))   \
     X(BLKS, SNAPSHOT_TAG('B', 'L', 'K', 'S'))   \
     X(HEAP, SNAPSHOT_TAG('H', 'E', 'A', 'P'))   \
+    X(HIST, SNAPSHOT_TAG('H', 'I', 'S', 'T'))   \
     X(DONE, SNAPSHOT_TAG('D', 'O', 'N', 'E'))
 enum snapshot_section {
 #define SNAPSHOT_SECTION_ENUM(NAME, TAG) SNAPSHOT_SECTION_##NAME,
@@ -157,6 +159,8 @@ _PySnapshot_UnitSize(const uint64_t *m)
 #define SNAPSHOT_LIKELY_CLASS 4u
 #define SNAPSHOT_LIKELY (SNAPSHOT_LIKELY_SIZE | SNAPSHOT_LIKELY_CLASS)
 #define SNAPSHOT_FAR 31u          // a number follows instead
+
+#define SNAPSHOT_NOTE_SIZE 11     // bytes at least, of a note
 
 /* A signed number, modulo 2**64, with its sign in the lowest bit. */
 static inline uint64_t

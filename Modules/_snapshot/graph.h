@@ -47,6 +47,14 @@ _PySnapshot_Shape(const struct snapshot_heap *heap, uint32_t object)
     return &heap->g->shapes[heap->g->objects[object].shape];
 }
 
+/* A library that may hold what it refers to. */
+static inline int
+_PySnapshot_IsLibrary(const struct snapshot_heap *heap, uint32_t object)
+{
+    return object >= SNAPSHOT_NFIXED
+           && _PySnapshot_Shape(heap, object)->kind == SNAPSHOT_STATE;
+}
+
 /* --- graph_heap.c: all that the others need.  NULL: no memory, or more than
    2**32 references.  The snapshot is truncated and unpacked, has a graph, and
    is only read. */

@@ -53,7 +53,7 @@ _PySnapshot_NewHeap(struct tracer_snapshot *s)
         return NULL;
     }
     heap->s = s;
-    heap->g = s->graph;
+    heap->g = _PySnapshot_Graph(s);
     if (find_roots(heap) < 0 || _PySnapshot_Join(heap) < 0
         || _PySnapshot_Dominators(heap) < 0)
     {

@@ -162,6 +162,7 @@ _PySnapshot_NameOf(const struct snapshot_heap *heap, uint32_t object)
         case SNAPSHOT_CODE:
             return either_name(heap, object, "co_qualname", "co_name");
         case SNAPSHOT_THREAD:
+        case SNAPSHOT_STATE:      // of a library
             return heap->g->objects[object].text;
         case SNAPSHOT_METHOD:
             object = _PySnapshot_Named(heap, object, "__func__");

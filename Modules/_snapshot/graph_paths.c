@@ -23,6 +23,7 @@ enum price {
     PRICE_STATE = 20,
     PRICE_STACK = 25,
     PRICE_INTERNAL = 40,
+    PRICE_LIBRARY = 58,           // and a step to what it may hold
     PRICE_C_CODE = 60,
 };
 
@@ -150,7 +151,11 @@ look_from(struct search *p, uint32_t object)
             continue;
         }
         uint32_t step = _PySnapshot_Step(p->heap, object, i);
-        uint32_t other = distance + price_of(p, kind, step);
+        uint32_t other = distance + (
+            step == SNAPSHOT_STEP_SURPLUS
+            && _PySnapshot_IsLibrary(p->heap, target) ? PRICE_LIBRARY
+            : _PySnapshot_IsLibrary(p->heap, object) ? PRICE_PLAIN
+            : price_of(p, kind, step));
         if (other < p->distances[target]) {
             p->distances[target] = other;
             p->callers[target] = object;

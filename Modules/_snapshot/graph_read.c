@@ -1,5 +1,9 @@
 /* Reading the heap graph of a snapshot, see graph_format.h.
 
+   Most of who load a file do not ask who holds what, and to read the graph
+   takes longer than the rest of the file.  So it is kept as it is there, and read
+   when somebody asks: until then its checksum alone is known to be right.
+
    As file_read.c, this trusts nothing: a number of records is believed when
    the section has a byte for each of them, and an index when it is in range.
    What was referred to before it comes is never looked at before it came. */
@@ -199,6 +203,57 @@ read_buffers(struct reader *r, struct snapshot_graph *graph, unsigned shift)
     }
 }
 
+/* What follows the first number. */
+static void
+read_graph(struct reader *r, const struct tracer_snapshot *s,
+           struct snapshot_graph *graph)
+{
+    unsigned shift = get_index(r, SNAPSHOT_MAX_SHIFT + 1,
+                               "addresses are shifted too far");
+    read_shapes(r, s, graph);
+    if (!r->failed) {
+        read_objects(r, s, graph, shift);
+    }
+    if (!r->failed) {
+        read_buffers(r, graph, shift);
+    }
+    if (r->p != r->end) {
+        fail(r, "section is longer than its records");
+    }
+}
+
+int
+_PySnapshot_DecodeGraph(const struct tracer_snapshot *s,
+                        struct snapshot_error *error)
+{
+    struct snapshot_graph *coded = s->graph;
+    error->reason = NULL;
+    if (coded == NULL || coded->coded == NULL
+        || __atomic_load_n(&coded->decoded, __ATOMIC_ACQUIRE) != NULL)
+    {
+        return 0;
+    }
+    struct reader r = {.image = coded->coded, .p = coded->coded,
+                       .end = coded->coded + coded->coded_size,
+                       .error = error};
+    struct snapshot_graph *graph = _PySnapshot_Zeroed(1, sizeof(*graph));
+    struct snapshot_graph *nobody = NULL;
+    if (graph == NULL) {
+        return -1;
+    }
+    graph->has_keys = coded->has_keys;
+    read_graph(&r, s, graph);
+    if (!r.failed
+        && __atomic_compare_exchange_n(&coded->decoded, &nobody, graph, 0,
+                                       __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+    {
+        return 0;
+    }
+    _PySnapshot_FreeGraph(graph);         // another thread was faster, or
+    error->offset += coded->coded_offset;
+    return r.failed ? -1 : 0;
+}
+
 void
 _PySnapshot_ReadGraph(struct reader *r, struct tracer_snapshot *s)
 {
@@ -217,13 +272,13 @@ _PySnapshot_ReadGraph(struct reader *r, struct tracer_snapshot *s)
         return;
     }
     s->graph->has_keys = references == SNAPSHOT_REFERENCES_KEYS;
-    unsigned shift = get_index(r, SNAPSHOT_MAX_SHIFT + 1,
-                               "addresses are shifted too far");
-    read_shapes(r, s, s->graph);
-    if (!r->failed) {
-        read_objects(r, s, s->graph, shift);
+    s->graph->coded_size = (uint64_t)(r->end - r->p);
+    s->graph->coded_offset = (uint64_t)(r->p - r->image);
+    s->graph->coded = _PySnapshot_Array(s->graph->coded_size, 1);
+    if (s->graph->coded == NULL) {
+        fail(r, NULL);
+        return;
     }
-    if (!r->failed) {
-        read_buffers(r, s->graph, shift);
-    }
+    memcpy(s->graph->coded, r->p, s->graph->coded_size);
+    r->p = r->end;
 }

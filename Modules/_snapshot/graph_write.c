@@ -154,7 +154,7 @@ write_buffers(struct writer *w, const struct snapshot_graph *graph,
 void
 _PySnapshot_WriteGraph(struct writer *w, const struct tracer_snapshot *s)
 {
-    const struct snapshot_graph *graph = s->graph;
+    const struct snapshot_graph *graph = _PySnapshot_Graph(s);
     if (graph == NULL) {
         put(w, SNAPSHOT_NO_REFERENCES);
         return;

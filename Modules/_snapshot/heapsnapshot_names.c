@@ -213,6 +213,10 @@ _PyHeapFile_NameOf(struct heap_names *names, uint32_t object, int *type)
         *type = HEAP_NATIVE;
         add_text(names, "thread ");
         break;
+    case SNAPSHOT_STATE:
+        *type = HEAP_NATIVE;
+        add_text(names, "perhaps ");
+        break;
     default: {
         uint32_t name = name_of_type(names, class_);
         *type = type_of_plain(names, name);

@@ -215,7 +215,8 @@ module_with(struct tree *t, uint32_t dict)
 static int
 is_top(const struct tree *t, uint32_t object)
 {
-    return object < SNAPSHOT_NFIXED || object == t->modules;
+    return object < SNAPSHOT_NFIXED || object == t->modules
+           || _PySnapshot_IsLibrary(t->heap, object);
 }
 
 static int

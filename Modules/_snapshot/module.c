@@ -11,174 +11,6 @@
 
 #include <stdlib.h>
 
-static PyTypeObject *frame_type;      // FrameInfo, made once
-
-static PyStructSequence_Field frame_fields[] = {
-    {"filename", NULL},
-    {"lineno", NULL},
-    {"function", "qualified name, or None"},
-    {"end_lineno", "int or None"},
-    {"colno", "0-based offset in bytes, or None"},
-    {"end_colno", "0-based offset in bytes, or None"},
-    {"first_lineno", "of the function, or None"},
-    {NULL, NULL}
-};
-
-static PyStructSequence_Desc frame_desc = {
-    .name = "_tracemalloc.FrameInfo",
-    .doc = "(filename, lineno) of a frame, and what else is known of it.",
-    .fields = frame_fields,
-    .n_in_sequence = 2,
-};
-
-/* Pickles must be readable where FrameInfo does not exist. */
-static PyObject *
-reduce_frame(PyObject *frame, PyObject *Py_UNUSED(args))
-{
-    PyObject *plain = PySequence_Tuple(frame);
-    return plain == NULL ? NULL
-                         : Py_BuildValue("O(N)", &PyTuple_Type, plain);
-}
-
-static PyMethodDef reduce_def = {
-    "__reduce__", reduce_frame, METH_NOARGS, NULL
-};
-
-static PyTypeObject *
-make_frame_type(void)
-{
-    PyTypeObject *type = PyStructSequence_NewType(&frame_desc);
-    if (type == NULL) {
-        return NULL;
-    }
-    PyObject *method = PyDescr_NewMethod(type, &reduce_def);
-    if (method == NULL
-        || PyObject_SetAttrString((PyObject *)type, "__reduce__", method) < 0)
-    {
-        Py_CLEAR(type);
-    }
-    Py_XDECREF(method);
-    return type;
-}
-
-/* --- Texts, frames, tracebacks */
-
-static PyObject *
-cached(PyObject ***cache, uint32_t n, uint32_t i)
-{
-    if (*cache == NULL) {
-        *cache = _PySnapshot_Zeroed((size_t)n + 1, sizeof(PyObject *));
-        if (*cache == NULL) {
-            PyErr_NoMemory();
-            return NULL;
-        }
-    }
-    return Py_XNewRef((*cache)[i]);
-}
-
-static void
-clear_cache(PyObject **cache, uint32_t n)
-{
-    for (uint32_t i = 0; cache != NULL && i < n; i++) {
-        Py_XDECREF(cache[i]);
-    }
-    _PySnapshot_Release(cache);
-}
-
-PyObject *
-_PyTracemalloc_GetString(TracesObject *self, uint32_t i)
-{
-    struct tracer_snapshot *s = self->data;
-    PyObject *text = cached(&self->strings, s->nstrings, i);
-    if (text == NULL && self->strings != NULL) {
-        text = PyUnicode_DecodeUTF8(s->text + s->strings[i].offset,
-                                    s->strings[i].length, "surrogatepass");
-        self->strings[i] = Py_XNewRef(text);
-    }
-    return text;
-}
-
-PyObject *
-_PyTracemalloc_NewFrame(PyObject *const *fields, int n)
-{
-    PyObject *frame = PyStructSequence_New(frame_type);
-    if (frame == NULL) {
-        return NULL;
-    }
-    int bad = 0;
-    for (int i = 0; i < 7; i++) {
-        PyObject *field = i < n ? fields[i] : Py_None;
-        bad |= field == NULL;
-        PyStructSequence_SetItem(frame, i, Py_NewRef(field ? field : Py_None));
-    }
-    if (bad) {
-        Py_DECREF(frame);
-        return NULL;
-    }
-    return frame;
-}
-
-static PyObject *
-line_or_none(int32_t line)
-{
-    return line < 0 ? Py_NewRef(Py_None) : PyLong_FromLong(line);
-}
-
-PyObject *
-_PyTracemalloc_GetFrame(TracesObject *self, uint32_t location)
-{
-    PyObject *frame = cached(&self->frames, self->data->nlocations, location);
-    if (frame != NULL || self->frames == NULL) {
-        return frame;
-    }
-    const struct snapshot_location *l = &self->data->locations[location];
-    PyObject *fields[] = {
-        _PyTracemalloc_GetString(self, l->filename),
-        PyLong_FromLong(l->line),
-        self->data->strings[l->function].length == 0 ? Py_NewRef(Py_None)
-            : _PyTracemalloc_GetString(self, l->function),
-        line_or_none(l->end_line),
-        line_or_none(l->column),
-        line_or_none(l->end_column),
-        line_or_none(l->first_line),
-    };
-    frame = _PyTracemalloc_NewFrame(fields, Py_ARRAY_LENGTH(fields));
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(fields); i++) {
-        Py_XDECREF(fields[i]);
-    }
-    self->frames[location] = Py_XNewRef(frame);
-    return frame;
-}
-
-PyObject *
-_PyTracemalloc_GetFrames(TracesObject *self, uint32_t node)
-{
-    struct tracer_snapshot *s = self->data;
-    PyObject *frames = cached(&self->tracebacks, s->nnodes, node);
-    if (frames != NULL || self->tracebacks == NULL) {
-        return frames;
-    }
-    Py_ssize_t n = 0;
-    for (uint32_t i = node; i != SNAPSHOT_NONE; i = s->nodes[i].parent) {
-        n++;
-    }
-    frames = PyTuple_New(n);
-    if (frames == NULL) {
-        return NULL;
-    }
-    uint32_t id = node;
-    for (Py_ssize_t i = 0; i < n; i++, id = s->nodes[id].parent) {
-        PyObject *frame = _PyTracemalloc_GetFrame(self, s->nodes[id].location);
-        if (frame == NULL) {
-            Py_DECREF(frames);
-            return NULL;
-        }
-        PyTuple_SET_ITEM(frames, i, frame);
-    }
-    self->tracebacks[node] = Py_NewRef(frames);
-    return frames;
-}
-
 /* --- Traces as a sequence */
 
 PyObject *
@@ -222,9 +54,7 @@ traces_new(PyTypeObject *Py_UNUSED(type), PyObject *args, PyObject *kwargs)
 static void
 traces_dealloc(TracesObject *self)
 {
-    clear_cache(self->strings, self->data->nstrings);
-    clear_cache(self->frames, self->data->nlocations);
-    clear_cache(self->tracebacks, self->data->nnodes);
+    _PyTracemalloc_ClearFrames(self);
     _PySnapshot_FreeHeap(self->heap);
     _PySnapshot_Free(self->data);
     Py_XDECREF(self->info);
@@ -448,6 +278,7 @@ LOCKED(_PyTracemalloc_OrderBlocks)
 LOCKED(_PyTracemalloc_Block)
 LOCKED(_PyTracemalloc_CallTree)
 LOCKED(_PyTracemalloc_PinnedArenas)
+LOCKED(_PyTracemalloc_ArenaLines)
 LOCKED(_PyTracemalloc_Rename)
 LOCKED(_PyTracemalloc_Filter)
 LOCKED(_PyTracemalloc_FilterLines)
@@ -455,6 +286,7 @@ LOCKED(_PyTracemalloc_SelectLines)
 LOCKED(_PyTracemalloc_Select)
 LOCKED(_PyTracemalloc_Fold)
 LOCKED(_PyTracemalloc_Write)
+LOCKED(_PyTracemalloc_ReadReferences)
 LOCKED(_PyTracemalloc_GraphTypes)
 LOCKED(_PyTracemalloc_Dominators)
 LOCKED(_PyTracemalloc_Retained)
@@ -475,6 +307,7 @@ static PyMethodDef traces_methods[] = {
     METHOD("_block", locked__PyTracemalloc_Block, METH_O, NULL),
     METHOD("_call_tree", locked__PyTracemalloc_CallTree, METH_NOARGS, NULL),
     METHOD("_pinned_arenas", locked__PyTracemalloc_PinnedArenas, METH_O, NULL),
+    METHOD("_arena_lines", locked__PyTracemalloc_ArenaLines, METH_NOARGS, NULL),
     METHOD("_rename", locked__PyTracemalloc_Rename, METH_O, NULL),
     METHOD("_filter", locked__PyTracemalloc_Filter, METH_O, NULL),
     METHOD("_filter_lines", locked__PyTracemalloc_FilterLines, METH_O, NULL),
@@ -482,6 +315,8 @@ static PyMethodDef traces_methods[] = {
     METHOD("_select", locked__PyTracemalloc_Select, METH_O, NULL),
     METHOD("_fold", locked__PyTracemalloc_Fold, METH_VARARGS, NULL),
     METHOD("_write", locked__PyTracemalloc_Write, METH_VARARGS, write_doc),
+    METHOD("_read_references", locked__PyTracemalloc_ReadReferences,
+           METH_NOARGS, NULL),
     METHOD("_graph_types", locked__PyTracemalloc_GraphTypes, METH_NOARGS, NULL),
     METHOD("_dominators", locked__PyTracemalloc_Dominators, METH_NOARGS, NULL),
     METHOD("_retained", locked__PyTracemalloc_Retained, METH_VARARGS, NULL),
@@ -563,9 +398,15 @@ PyDoc_STRVAR(read_traces_doc,
 "Read the bytes of a native snapshot file: return (traces, metadata: str).\n"
 "Raise ValueError with the offset and the reason if they are damaged.");
 
+PyDoc_STRVAR(read_kept_doc,
+"_read_kept($module, image, /)\n--\n\n"
+"Read the bytes of a kept call tree: return (traces, what is known of its\n"
+"process: dict).  ValueError is as that of _read_traces().");
+
 static PyMethodDef functions[] = {
     METHOD("_adopt", adopt, METH_VARARGS, adopt_doc),
     METHOD("_read_traces", _PyTracemalloc_Read, METH_O, read_traces_doc),
+    METHOD("_read_kept", _PyTracemalloc_ReadKept, METH_O, read_kept_doc),
     METHOD("_from_lines", _PyTracemalloc_FromLines, METH_O, NULL),
     METHOD("_read_pickle", _PyTracemalloc_ReadPickle, METH_VARARGS, NULL),
     {NULL}
@@ -585,17 +426,9 @@ static struct PyModuleDef module_def = {
 static int
 add_types(PyObject *module)
 {
-    if (frame_type == NULL) {
-        frame_type = make_frame_type();
-    }
-    if (frame_type == NULL
-        || PyModule_AddObjectRef(module, "FrameInfo",
-                                 (PyObject *)frame_type) < 0
-        || PyModule_AddType(module, &_PyTracemalloc_Traces_Type) < 0)
-    {
-        return -1;
-    }
-    return _PyTracemalloc_AddBlocks(module);
+    return _PyTracemalloc_AddFrames(module) < 0
+           || PyModule_AddType(module, &_PyTracemalloc_Traces_Type) < 0
+           || _PyTracemalloc_AddBlocks(module) < 0 ? -1 : 0;
 }
 
 /* An interpreter with a tracer must hand over what is understood here; one

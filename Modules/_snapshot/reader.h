@@ -26,6 +26,10 @@ struct reader {
 /* --- graph_read.c */
 extern void _PySnapshot_ReadGraph(struct reader *r, struct tracer_snapshot *s);
 
+/* --- history.c */
+extern void _PySnapshot_ReadHistory(struct reader *r,
+                                    struct tracer_snapshot *s);
+
 static inline void
 fail_at(struct reader *r, const uint8_t *where, const char *reason)
 {

@@ -61,6 +61,11 @@ extern void _PySnapshot_MoveHeld(struct tracer_snapshot *s,
 /* Make `blocks` of the packed or coded ones, before blocks are looked at; the
    first call does the work. */
 extern int _PySnapshot_Unpack(struct tracer_snapshot *s);
+/* A copy that has the packed blocks of `s`, which stay until it is returned.
+   The copy is the caller's alone: it can be unpacked while others look at `s`.
+   Borrow and Return want what protects `s`. */
+extern struct tracer_snapshot *_PySnapshot_Borrow(struct tracer_snapshot *s);
+extern void _PySnapshot_Return(struct tracer_snapshot *copy);
 
 /* --- pairs.c */
 /* Map (a, b) -> number of the pair, in order of first sight.  Numbers start
@@ -119,11 +124,13 @@ enum snapshot_fold {
 };
 /* A copy without nodes for frames of files that are hidden: kinds[i], one per
    string.  What no shown frame allocated belongs to a file called `rest`.
-   `origins`: remember who allocated what counts for a caller.  `s` must stay
-   as long as the copy, which has its blocks from there. */
+   `origins`: remember who allocated what counts for a caller.  `runners`, or
+   NULL: one per string, a function by which a file that is hidden runs tasks:
+   paths have one frame, that of the task.  `s` must stay as long as the copy,
+   which has its blocks from there. */
 extern struct tracer_snapshot *_PySnapshot_Fold(
-    struct tracer_snapshot *s, const uint8_t *kinds, const char *rest,
-    size_t length, int origins);
+    struct tracer_snapshot *s, const uint8_t *kinds, const uint8_t *runners,
+    const char *rest, size_t length, int origins);
 
 /* --- group.c */
 enum snapshot_key {
@@ -213,10 +220,18 @@ extern uint32_t _PySnapshot_CRC(uint32_t crc, const void *data, size_t size);
 extern const char *_PySnapshot_FindBadUTF8(const char *text, const char *end);
 
 /* --- file_write.c */
-/* Write what is unpacked to a new, empty file; `meta` is UTF-8 text of the
-   caller's.  Returns 0, or -1 with errno set. */
+/* What a file has beside the arrays: `meta` is UTF-8 text of the caller's, the
+   notes are in order. */
+struct snapshot_beside {
+    const char *meta;
+    size_t meta_size;
+    const struct snapshot_note *notes;
+    size_t nnotes;
+};
+/* Write what is unpacked to a new, empty file.  Returns 0, or -1 with errno
+   set. */
 extern int _PySnapshot_Write(const struct tracer_snapshot *s, int fd,
-                             const char *meta, size_t meta_size);
+                             const struct snapshot_beside *beside);
 
 struct snapshot_error {
     const char *reason;           // NULL: no memory
@@ -229,5 +244,19 @@ extern struct tracer_snapshot *_PySnapshot_Read(
     struct snapshot_error *error);
 /* Make blocks of those of a file that was read. */
 extern int _PySnapshot_Decode(struct tracer_snapshot *s);
+/* graph_read.c: the same for the graph, if there is one, which is not checked
+   before.  0, or -1: no memory, or the file is not right.  No GIL needed. */
+extern int _PySnapshot_DecodeGraph(const struct tracer_snapshot *s,
+                                   struct snapshot_error *error);
+
+
+/* --- keep_read.c */
+/* Read the image of a kept call tree: nodes with their measures, without
+   blocks.  *header is what it says of the process, *nnodes how many nodes of
+   the tree are in the file.  NULL and *error on failure. */
+struct kept_header;
+extern struct tracer_snapshot *_PySnapshot_ReadKept(
+    const uint8_t *image, size_t size, struct kept_header *header,
+    uint32_t *nnodes, struct snapshot_error *error);
 
 #endif /* !TRACER_SNAPSHOT_H */

@@ -30,6 +30,8 @@ typedef struct {
 extern PyTypeObject _PyTracemalloc_Traces_Type;
 /* Takes over `data`; NULL: MemoryError. */
 extern PyObject *_PyTracemalloc_NewTraces(struct tracer_snapshot *data);
+
+/* --- frames.c.  New references or NULL, exception set. */
 extern PyObject *_PyTracemalloc_GetString(TracesObject *self, uint32_t i);
 /* (filename, lineno) with more attributes. */
 extern PyObject *_PyTracemalloc_GetFrame(TracesObject *self,
@@ -37,6 +39,8 @@ extern PyObject *_PyTracemalloc_GetFrame(TracesObject *self,
 /* Frames of a node, most recent first. */
 extern PyObject *_PyTracemalloc_GetFrames(TracesObject *self, uint32_t node);
 extern PyObject *_PyTracemalloc_NewFrame(PyObject *const *fields, int n);
+extern void _PyTracemalloc_ClearFrames(TracesObject *self);
+extern int _PyTracemalloc_AddFrames(PyObject *module);
 
 /* --- build.c */
 extern struct tracer_snapshot *_PyTracemalloc_FromSequence(PyObject *traces);
@@ -53,6 +57,8 @@ extern PyObject *_PyTracemalloc_Block(TracesObject *self, PyObject *number);
 extern PyObject *_PyTracemalloc_CallTree(TracesObject *self, PyObject *unused);
 extern PyObject *_PyTracemalloc_PinnedArenas(TracesObject *self,
                                              PyObject *occupancy);
+extern PyObject *_PyTracemalloc_ArenaLines(TracesObject *self,
+                                           PyObject *unused);
 
 /* --- graph_rows.c, graph_why.c: who holds what */
 extern PyObject *_PyTracemalloc_GraphTypes(TracesObject *self,
@@ -76,7 +82,12 @@ extern PyObject *_PyTracemalloc_SelectLines(TracesObject *self,
 extern PyObject *_PyTracemalloc_Fold(TracesObject *self, PyObject *args);
 extern PyObject *_PyTracemalloc_Select(TracesObject *self, PyObject *keep);
 extern PyObject *_PyTracemalloc_Write(TracesObject *self, PyObject *args);
+/* The graph of a file is decoded; 0, or -1 with an exception. */
+extern int _PyTracemalloc_NeedGraph(TracesObject *self);
+extern PyObject *_PyTracemalloc_ReadReferences(TracesObject *self,
+                                               PyObject *unused);
 extern PyObject *_PyTracemalloc_Read(PyObject *module, PyObject *image);
+extern PyObject *_PyTracemalloc_ReadKept(PyObject *module, PyObject *image);
 
 /* --- pickle.c: function of the module */
 extern PyObject *_PyTracemalloc_ReadPickle(PyObject *module, PyObject *args);

@@ -16,6 +16,7 @@ struct writer {
     uint32_t crc;
     uint32_t *order;              // nodes as they are written
     uint32_t *numbers;            // of the nodes in the file
+    const struct snapshot_beside *beside;
     size_t used;
     uint8_t buffer[BUFFER_SIZE];
 };
@@ -26,6 +27,10 @@ extern void _PySnapshot_Flush(struct writer *w);
 /* --- graph_write.c */
 extern void _PySnapshot_WriteGraph(struct writer *w,
                                    const struct tracer_snapshot *s);
+
+/* --- history.c */
+extern void _PySnapshot_WriteHistory(struct writer *w,
+                                     const struct tracer_snapshot *s);
 
 /* Room for one record. */
 static inline void

@@ -2,12 +2,14 @@
    arrays that it lets through; written again, they must be the same.  See
    Tools/fuzz/run.
 
-   An input that begins as a snapshot file is one.  Of any other, the first
-   bytes are the lengths of sections and the rest is what they hold: so the
+   An input that begins as a snapshot file is one.  One that begins as a kept
+   call tree has the header of one, and the beginnings of its arrays.  Of any
+   other, the first bytes are the lengths of sections and the rest is what they hold: so the
    fuzzer changes records without having to mend the headers. */
 
 #include "format.h"
 #include "graph.h"
+#include "pycore_tracer_kept.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -71,8 +73,8 @@ fold(struct tracer_snapshot *s, size_t choice)
         kinds[i] = (uint8_t)((i + choice) % SNAPSHOT_NFOLDS);
     }
     struct tracer_snapshot *folded =
-        kinds == NULL ? NULL : _PySnapshot_Fold(s, kinds, "rest", 4,
-                                                choice % 2);
+        kinds == NULL ? NULL : _PySnapshot_Fold(
+            s, kinds, choice % 3 == 0 ? kinds : NULL, "rest", 4, choice % 2);
     if (folded != NULL) {
         group(folded, choice);
     }
@@ -93,7 +95,7 @@ hold(struct tracer_snapshot *s)
     if (heap == NULL) {
         return;
     }
-    uint32_t n = s->graph->nobjects;
+    uint32_t n = heap->g->nobjects;
     struct snapshot_holders holders = {0};
     struct snapshot_ways ways = {0};
     uint64_t bytes;
@@ -102,7 +104,7 @@ hold(struct tracer_snapshot *s)
     struct snapshot_retained *sums = calloc(n, sizeof(*sums));
     for (uint32_t i = SNAPSHOT_NFIXED; i < n; i++) {
         marked[i] = i % 3 == 0 && heap->dominators[i] != SNAPSHOT_NONE;
-        labels[i] = i % 5 == 0 ? SNAPSHOT_NONE : s->graph->objects[i].type;
+        labels[i] = i % 5 == 0 ? SNAPSHOT_NONE : heap->g->objects[i].type;
     }
     if (_PySnapshot_Holders(heap, &holders) == 0) {
         _PySnapshot_Release(holders.holders);
@@ -168,7 +170,8 @@ write_file(const struct tracer_snapshot *s, size_t *size)
         check(fd >= 0);
     }
     check(ftruncate(fd, 0) == 0);
-    check(_PySnapshot_Write(s, fd, "{}", 2) == 0);
+    const struct snapshot_beside beside = {"{}", 2, s->notes, s->nnotes};
+    check(_PySnapshot_Write(s, fd, &beside) == 0);
     off_t end = lseek(fd, 0, SEEK_END);
     uint8_t *image = malloc((size_t)end);
     check(image != NULL && pread(fd, image, (size_t)end, 0) == end);
@@ -214,8 +217,8 @@ static void
 check_graph(const struct tracer_snapshot *s,
             const struct tracer_snapshot *again)
 {
-    const struct snapshot_graph *a = s->graph;
-    const struct snapshot_graph *b = again->graph;
+    const struct snapshot_graph *a = _PySnapshot_Graph(s);
+    const struct snapshot_graph *b = _PySnapshot_Graph(again);
     check((a == NULL) == (b == NULL));
     if (a == NULL) {
         return;
@@ -239,7 +242,7 @@ check_graph(const struct tracer_snapshot *s,
 static void
 check_numbers(const struct tracer_snapshot *s)
 {
-    const struct snapshot_graph *graph = s->graph;
+    const struct snapshot_graph *graph = _PySnapshot_Graph(s);
     check(graph->nobjects >= SNAPSHOT_NFIXED && graph->objects[0].first == 0);
     check(graph->objects[graph->nobjects].first == graph->nreferences);
     for (uint32_t i = 0; i < graph->nobjects; i++) {
@@ -271,6 +274,24 @@ check_numbers(const struct tracer_snapshot *s)
     }
 }
 
+/* Notes are in order, and are read as they were written. */
+static void
+check_notes(const struct tracer_snapshot *s,
+            const struct tracer_snapshot *again)
+{
+    check(s->nnotes <= SNAPSHOT_NOTES && s->nnotes == again->nnotes);
+    check(s->nnotes == 0
+          || memcmp(s->notes, again->notes,
+                    s->nnotes * sizeof(*s->notes)) == 0);
+    for (uint32_t i = 0; i < s->nnotes; i++) {
+        const struct snapshot_note *note = &s->notes[i];
+        check(note->traced >= 0 && note->most_traced >= note->traced
+              && note->rss >= 0 && note->most_rss >= note->rss
+              && note->peak >= 0 && note->blocks >= 0
+              && note->time >= (i == 0 ? 0 : note[-1].time));
+    }
+}
+
 static void
 write_again(struct tracer_snapshot *s)
 {
@@ -281,7 +302,8 @@ write_again(struct tracer_snapshot *s)
     uint8_t *image = write_file(s, &size);
     struct tracer_snapshot *again = _PySnapshot_Read(image, size, &meta,
                                                      &meta_size, &error);
-    check(again != NULL && _PySnapshot_Unpack(again) == 0);
+    check(again != NULL && _PySnapshot_Unpack(again) == 0
+          && _PySnapshot_DecodeGraph(again, &error) == 0);
     check(again->nnodes == s->nnodes && again->nblocks == s->nblocks
           && again->nlocations == s->nlocations);
     check(memcmp(again->locations, s->locations,
@@ -294,6 +316,7 @@ write_again(struct tracer_snapshot *s)
         check_held(s, again, i);
     }
     check_graph(s, again);
+    check_notes(s, again);
     _PySnapshot_Free(again);
     free(image);
 }
@@ -301,19 +324,8 @@ write_again(struct tracer_snapshot *s)
 /* What is done with it depends on the size, so that all comes in turn; with a
    graph, what concerns that as well. */
 static void
-read_image(const uint8_t *data, size_t size)
+use_snapshot(struct tracer_snapshot *s, size_t size)
 {
-    const char *meta;
-    size_t meta_size;
-    struct snapshot_error error;
-    struct tracer_snapshot *s = _PySnapshot_Read(data, size, &meta,
-                                                 &meta_size, &error);
-    if (s == NULL) {
-        if (error.reason != NULL && error.offset > size) {
-            abort();
-        }
-        return;
-    }
     check_strings(s);
     if (s->graph != NULL) {
         check_numbers(s);
@@ -344,6 +356,62 @@ read_image(const uint8_t *data, size_t size)
         break;
     }
     _PySnapshot_Free(s);
+}
+
+static void
+read_image(const uint8_t *data, size_t size)
+{
+    const char *meta;
+    size_t meta_size;
+    struct snapshot_error error;
+    struct tracer_snapshot *s = _PySnapshot_Read(data, size, &meta,
+                                                 &meta_size, &error);
+    if (s != NULL && _PySnapshot_DecodeGraph(s, &error) == 0) {
+        use_snapshot(s, size);
+        return;
+    }
+    check(error.reason == NULL || error.offset <= size);
+    _PySnapshot_Free(s);
+}
+
+/* Of an array there is a length and what it begins with, which gets a unit of
+   its own. */
+static void
+read_kept(const uint8_t *data, size_t size)
+{
+    enum {FRONT = 512, HEADER_UNITS = KEPT_HEADER_SIZE / KEPT_UNIT};
+    size_t whole = KEPT_HEADER_SIZE + KEPT_NARRAYS * KEPT_UNIT;
+    uint8_t *image = calloc(whole, 1);
+    check(image != NULL);
+    memcpy(image, data, size < FRONT ? size : FRONT);
+    const uint8_t *p = data + (size < FRONT ? size : FRONT);
+    const uint8_t *end = data + size;
+    for (uint32_t i = 0; i < KEPT_NARRAYS; i++) {
+        struct kept_extent extent = {.array = i, .first = HEADER_UNITS + i,
+                                     .units = 1};
+        memcpy(image + KEPT_DIRECTORY + i * sizeof(extent), &extent,
+               sizeof(extent));
+        if (end - p >= 2) {
+            size_t n = p[0] | (size_t)p[1] << 8;
+            p += 2;
+            n = n < (size_t)(end - p) ? n : (size_t)(end - p);
+            memcpy(image + KEPT_HEADER_SIZE + i * KEPT_UNIT, p,
+                   n < KEPT_UNIT ? n : KEPT_UNIT);
+            p += n;
+        }
+    }
+    struct kept_header header;
+    struct snapshot_error error;
+    uint32_t nnodes;
+    struct tracer_snapshot *s = _PySnapshot_ReadKept(image, whole, &header,
+                                                     &nnodes, &error);
+    if (s != NULL) {
+        use_snapshot(s, size);
+    }
+    else {
+        check(error.reason == NULL || error.offset <= whole);
+    }
+    free(image);
 }
 
 static uint8_t *
@@ -397,6 +465,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         && memcmp(data, SNAPSHOT_MAGIC, SNAPSHOT_MAGIC_SIZE) == 0)
     {
         read_image(data, size);
+    }
+    else if (size >= KEPT_MAGIC_SIZE
+             && memcmp(data, KEPT_MAGIC, KEPT_MAGIC_SIZE) == 0)
+    {
+        read_kept(data, size);
     }
     else if (size >= 2 * (SNAPSHOT_NSECTIONS - 1)) {
         uint8_t *image = wrap(data, &size);

@@ -7,8 +7,8 @@ run(args): do it; return the exit status, None for 0
 
 import importlib
 
-COMMANDS = ('run', 'report', 'diff', 'why', 'top', 'start', 'snapshot',
-            'serve', 'completion')
+COMMANDS = ('run', 'report', 'diff', 'why', 'rss', 'top', 'start', 'snapshot',
+            'recover', 'serve', 'completion')
 
 
 def load_command(name):

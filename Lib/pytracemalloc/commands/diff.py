@@ -40,6 +40,9 @@ def run(args):
                          f'`pytracemalloc report`')
     subject, reporter = make_subject(args)
     subject.load(load_view(args.new, args), load_view(args.old, args))
+    if holding.needs_references(args):
+        holding.check_references(args.old, subject.old)
+        holding.check_references(args.new, subject.new)
     limits = subject.old.traceback_limit, subject.new.traceback_limit
     if limits[0] != limits[1]:
         raise CommandError(

@@ -1,22 +1,28 @@
-"""pytracemalloc report: show one snapshot."""
+"""pytracemalloc report: show one snapshot, or how several grew."""
 
 from pytracemalloc import holding
+from pytracemalloc.errors import UsageError
 from pytracemalloc.files import load_view, write_report
-from pytracemalloc.options import add_report_options, make_subject
+from pytracemalloc.options import (add_report_options, format_of,
+                                   make_subject)
+from pytracemalloc.reporters import SERIES_FORMATS
+from pytracemalloc.series import Series
 
 HELP = 'show a snapshot: text, HTML, flame graph, pprof and more'
 DESCRIPTION = """\
-Show what a snapshot holds. HTML, flame graphs, pprof and speedscope files are
-written beside it unless -o says where.
+Show what a snapshot holds or, of several, which lines grew when. HTML, flame
+graphs, pprof and speedscope files are written beside it unless -o says where.
 """
 EPILOG = """\
 examples:
   %(prog)s app.tracemalloc
+  %(prog)s app.*.tracemalloc         which lines grew when
   %(prog)s app.tracemalloc --by type --what count --top 30
   %(prog)s app.tracemalloc --by traceback --include '*/shop/*'
   %(prog)s app.tracemalloc --by holder --top 50
   %(prog)s app.tracemalloc --by type --what retained
   %(prog)s app.tracemalloc -o app.html
+  %(prog)s app.tracemalloc --by holder -o held.html
   %(prog)s app.tracemalloc --format flamegraph --what peak
   %(prog)s app.tracemalloc -o heap.pb.gz && go tool pprof -http : heap.pb.gz
   %(prog)s app.tracemalloc --format collapsed | flamegraph.pl > app.svg
@@ -26,19 +32,42 @@ examples:
 
 
 def add_arguments(parser):
-    parser.add_argument('file', metavar='FILE',
+    parser.add_argument('files', metavar='FILE', nargs='+',
                         help='a snapshot, of `pytracemalloc run` or of '
-                             'Snapshot.dump(); pickles of stock Python too')
+                             'Snapshot.dump(); pickles of stock Python too; '
+                             'or several, as those of --every')
     add_report_options(parser)
 
 
 def run(args):
+    if len(args.files) > 1:
+        _show_series(args)
+        return
+    args.file, = args.files
     if holding.is_asked(args):
         holding.write(args)
         return
     subject, reporter = make_subject(args)
     subject.load(load_view(args.file, args))
-    if holding.draws_graph(args):
+    if holding.needs_references(args):
         holding.check_references(args.file, subject.new)
     subject.title = subject.title or args.file
     write_report(subject, reporter, args, args.file)
+
+
+def _show_series(args):
+    if (args.by in ('holder', 'address') or args.what == 'retained'
+            or format_of(args) not in SERIES_FORMATS):
+        raise UsageError('of several snapshots there are '
+                         f'{", ".join(SERIES_FORMATS)}, by keys that stay; '
+                         'give one snapshot for --by holder, --by address, '
+                         '--what retained and other formats')
+    subject, reporter = make_subject(args)
+    series = Series()
+    for path in args.files:
+        series.add(path, load_view(path, args), subject)
+    series.finish(subject)
+    last = series.taken[-1].path
+    subject.title = (subject.title
+                     or f'{len(args.files)} snapshots, the last one {last}')
+    write_report(subject, reporter, args, last, '-series')

@@ -2,8 +2,9 @@
 
 import itertools
 import os
+import re
 
-from pytracemalloc.errors import UsageError
+from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.files import check_absent, check_output
 from pytracemalloc.arguments import positive
 from pytracemalloc.options import (add_kind, add_view, kind_options,
@@ -26,6 +27,7 @@ examples:
   %(prog)s -n full -o app.tracemalloc -m app
   %(prog)s --every 60 server.py       a snapshot a minute as well
   %(prog)s --on-growth '100 MiB' server.py
+  %(prog)s --warn-at 90% server.py    before the cgroup's limit ends it
   %(prog)s --follow -m pytest         child processes too, a file each
   %(prog)s --references app.py        for: pytracemalloc why
   %(prog)s -c 'import json'
@@ -47,12 +49,25 @@ def add_arguments(parser):
     parser.add_argument('--on-growth', metavar='SIZE', type=_growth,
                         help='also take a snapshot whenever the traced '
                              'memory has grown by SIZE')
+    parser.add_argument('--warn-at', metavar='PERCENT', type=_share,
+                        help='also take a snapshot when the cgroup uses '
+                             'PERCENT (90%%) of its limit of memory')
+    parser.add_argument('--keep', metavar='N', type=positive,
+                        help='of the numbered snapshots keep the N newest, '
+                             'and remove the others')
+    parser.add_argument('--no-history', dest='history', action='store_false',
+                        help='do not note memory over time, which a thread '
+                             'of its own does ten times a second')
     parser.add_argument('--top', metavar='N', type=positive, default=5,
                         help='sites in each list of the summary (default: 5)')
     parser.add_argument('--follow', action='store_true',
                         help='follow child processes: multiprocessing, '
                              'os.fork and Pythons started by subprocess; a '
                              'file each, with the process id in its name')
+    parser.add_argument('--keep-tree', action='store_true',
+                        help='keep the call tree in FILE.kept while the '
+                             'program runs, and make the snapshot of it if '
+                             'the program is killed')
     add_kind(parser)
     parser.add_argument('-q', '--quiet', action='store_true',
                         help='no summary')
@@ -68,26 +83,60 @@ def run(args):
     if output is None:
         output = f'{name}.{os.getpid()}.tracemalloc'
     check_output(output, args.force)
-    if args.every or args.on_growth:
+    if args.warn_at and not args.history:
+        raise UsageError('--warn-at needs the thread that --no-history does '
+                         'without; leave one out')
+    if args.every or args.on_growth or args.warn_at:
         if is_special(output):
-            raise UsageError('--every and --on-growth need a file for their '
-                             'names; give one with -o')
-        check_absent(numbered(output, 1), args.force)
-        _remove_numbered(output)
-    execute(args.command_line, {
+            raise UsageError('--every, --on-growth and --warn-at need a file '
+                             'for their names; give one with -o')
+        _remove_numbered(output, args.force)
+    elif args.keep:
+        raise UsageError('--keep is about the files of --every, --on-growth '
+                         'and --warn-at; add one of them')
+    start = execute
+    if args.keep_tree:
+        if is_special(output):
+            raise UsageError('--keep-tree needs a file for its name; give '
+                             'one with -o')
+        from pytracemalloc.keeping import hold as start
+    start(args.command_line, {
         'frames': args.frames, 'output': os.path.abspath(output),
         'name': output, 'every': args.every, 'growth': args.on_growth,
+        'warn_at': args.warn_at, 'keep': args.keep, 'history': args.history,
         'top': args.top, 'follow': args.follow, 'kind': kind,
         'quiet': args.quiet, 'view': view})
 
 
-def _remove_numbered(output):
-    """Remove the files of a run before: this one may write fewer."""
-    for number in itertools.count(1):
-        try:
-            os.unlink(numbered(output, number))
-        except OSError:
-            return
+def _remove_numbered(output, force):
+    """Remove the files of a run before: this one may write others."""
+    try:
+        for path in _numbered_files(output):
+            check_absent(path, force)
+            os.unlink(path)
+    except OSError as exc:
+        raise CommandError(f'{exc.filename}: {exc.strerror}; choose another '
+                           f'place with -o') from None
+
+
+def _numbered_files(output):
+    """Return the names of numbered files that are there.
+
+    A number without a zero in front may be a process id; but those that come
+    right after the last one with a zero are numbers.
+    """
+    directory, name = os.path.split(numbered(output, 0))
+    before, _, after = name.rpartition('0000')
+    number = re.compile(rf'{re.escape(before)}(0\d{{3}}){re.escape(after)}')
+    found = sorted(filter(number.fullmatch,
+                          os.listdir(directory or os.curdir)))
+    paths = [os.path.join(directory, name) for name in found]
+    if paths and paths[-1] == numbered(output, 999):
+        for following in itertools.count(1000):
+            if not os.path.lexists(path := numbered(output, following)):
+                break
+            paths.append(path)
+    return paths
 
 
 def frames_option(text):
@@ -103,6 +152,17 @@ def _growth(text):
     if not 1 <= size <= 1 << 60:
         raise UsageError(f'--on-growth {text}: give a size from 1 B to 1 EiB')
     return size
+
+
+def _share(text):
+    try:
+        share = float(text.removesuffix('%')) / 100
+    except ValueError:
+        share = 0
+    if not (text.endswith('%') and 0 < share < 1):
+        raise UsageError(f'--warn-at {text}: give a part of the limit, such '
+                         f'as 90%')
+    return share
 
 
 def _seconds(text):

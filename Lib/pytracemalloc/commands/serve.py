@@ -42,7 +42,8 @@ def run(args):
     _check_address(args.host, args.port)
     execute(args.command_line, {
         'frames': args.frames, 'output': None, 'name': None, 'every': None,
-        'growth': None, 'follow': False, 'kind': {'traces': False},
+        'growth': None, 'warn_at': None, 'keep': None, 'history': False,
+        'follow': False, 'kind': {'traces': False},
         'http': (args.host, args.port, args.allow_host)})
 
 

@@ -49,7 +49,7 @@ def add_arguments(parser):
 
 def run(args):
     question = _question(args.what)
-    snapshot = load_snapshot(args.file)
+    snapshot = load_snapshot(args.file, references=True)
     with looking(args.file):
         why = _ask(snapshot, question, args)
     if not (why.count or why.blocks):

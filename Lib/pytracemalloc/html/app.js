@@ -85,7 +85,7 @@ function showGraph() {
   }
   $('graph').setAttribute('aria-label', isHeld() ? 'Tree of holders' : 'Flame graph');
   showLegend(tree.change !== null);
-  $('selected').textContent = isHeld() ? 'Each box is as wide as what would be freed with it; select one to see its line and what it holds.'
+  $('selected').textContent = isHeld() ? `Each box is as wide as what would be freed with it${tree.change ? ', before or after' : ''}; select one to see its line and what it holds.`
     : 'Select a box or a row to see its source line and types.';
   showSource(-1);
   showParts([]);
@@ -405,6 +405,18 @@ function showFigures() {
   $('more').hidden = model.raw.metrics.length === 0;
 }
 
+function showHistory() {
+  $('history').hidden = !model.raw.history;
+  return model.raw.history && new History(model.raw.history, $('curve'), $('moment'),
+    { top: $('curve-top'), end: $('curve-end') });
+}
+
+function showSeries() {
+  $('series').hidden = !model.raw.series;
+  return model.raw.series && new Stack(model.raw.series, $('stack'), $('band'), $('bands'),
+    { top: $('stack-top'), end: $('stack-end') });
+}
+
 function debounce(call) {
   let timer = 0;
   return () => {
@@ -441,6 +453,8 @@ $('home').addEventListener('click', zoomOut);
 $('theme').addEventListener('click', flipTheme);
 $('help-button').addEventListener('click', toggleHelp);
 showFigures();
+const history_ = showHistory();
+const stack = showSeries();
 setTheme(matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light');
 showGraph();
 showTable();

@@ -29,6 +29,8 @@ class Subject:
     unfolded: object = None       # the same before they were folded
     unfolded_old: object = None
     width: int | None = None      # columns of the terminal, if it is one
+    unicode: bool = True          # can what it is for show more than ASCII?
+    series: object = None         # of several snapshots; `new` is the last one
     track: Callable = iter        # yields the items of a list, shows how far
 
     def load(self, new, old=None):
@@ -111,6 +113,8 @@ _REPORTERS = {'text': 'TextReporter', 'html': 'HtmlReporter',
               'collapsed': 'CollapsedReporter', 'csv': 'CsvReporter',
               'json': 'JsonReporter', 'heapsnapshot': 'HeapSnapshotReporter',
               'dot': 'DotReporter'}
+# Of several snapshots.
+SERIES_FORMATS = 'text', 'html', 'json'
 # Of one snapshot that has references.
 GRAPH_FORMATS = 'heapsnapshot', 'dot'
 ALL_FORMATS = tuple(_REPORTERS)

@@ -20,18 +20,23 @@ from tracemalloc.sizes import format_size
 from tracemalloc.source_lines import read_lines
 from tracemalloc.views import Files
 
-from pytracemalloc import moments
+from pytracemalloc import arenas, curve, moments
 from pytracemalloc.reporters import Reporter
+from pytracemalloc.reporters.rows import key_text
+from pytracemalloc.series import add_up
 from pytracemalloc.sources import short_names
 from pytracemalloc.units import format_count
 from pytracemalloc.words import LOSSES
 
-_SCRIPTS = ('model.js', 'holders.js', 'graph.js', 'table.js',
-            'app.js')
+_SCRIPTS = ('model.js', 'holders.js', 'graph.js', 'table.js', 'history.js',
+            'series.js', 'app.js')
 _VIEWS = {'size': {}, 'count': {'unit': 'blocks'},
           'peak': {'measure': 'peak'}, 'total': {'measure': 'total'},
           'garbage': {'measure': 'garbage'}}
+_BANDS = 12                       # of several snapshots, beside one for the rest
 _THINNEST = 20_000                # of a tree of holders: a part of the whole
+_HOLDER_COLUMNS = ('parents', 'frames', 'names', 'sizes', 'counts', 'retained',
+                   'old', 'count_diffs')
 _TABLES = {'line', 'function', 'file', 'module', 'type'}
 
 
@@ -86,12 +91,16 @@ def page_data(subject):
     view = dict(_VIEWS[subject.measure.name], fold=_fold(subject.view))
     if subject.old is not None and subject.measure.name in ('size', 'count'):
         view['measure'] = 'difference'
+    if subject.by == 'holder':
+        view['measure'] = 'held'
     if subject.by in _TABLES and (subject.by != 'type' or tree.types):
         view['by'] = subject.by
     return {
         'view': view,
         'figures': _figures(subject),
         'metrics': _metrics(subject.new),
+        'history': curve.columns_of(subject.new),
+        'series': _series(subject),
         'files': [strings[file] for file in files],
         'short_files': [strings[short] for short in shorts],
         'file_modules': [strings[name_file(module_of(name))]
@@ -110,11 +119,38 @@ def page_data(subject):
         'values': tree.values,
         'old': tree.old,
         'types': _types(tree),
-        'holders': _holders(subject.new, table, strings),
+        'holders': _holders(subject, table, strings),
         'retained': _retained(subject.new, table, list(files.values()),
                               strings, tree.types),
         'strings': list(strings.index),
     }
+
+
+def _series(subject):
+    """Return the groups that were largest at any of several snapshots, and the
+    sum of all others; None: there is one snapshot."""
+    series = subject.series
+    rows = series.rows(subject.measure) if series is not None else []
+    if not rows:
+        return None
+    by_count = subject.measure.order == subject.measure.count
+
+    def values(row):
+        return row.counts if by_count else row.sizes
+
+    largest = sorted(rows, key=lambda row: -max(values(row)))[:_BANDS]
+    chosen = {id(row) for row in largest}
+    bands = [[printable(key_text(row.stat, subject.by)), values(row)]
+             for row in largest]
+    others = [row for row in rows if id(row) not in chosen]
+    if others:
+        bands.append([f'{len(others):,} more', values(add_up(others))])
+    return {'unit': 'blocks' if by_count else 'bytes',
+            'time': [taken.timestamp and taken.timestamp.timestamp()
+                     for taken in series.taken],
+            'names': [name for name, _ in bands],
+            'values': [column for _, column in bands],
+            'more': len(bands) - 1 if others else -1}
 
 
 def _fold(view):
@@ -138,26 +174,35 @@ def _has_references(snapshot):
     return getattr(snapshot, 'has_references', False)
 
 
-def _holders(snapshot, table, strings):
+def _holders(subject, table, strings):
     """Return the tree of holders: parents come first, what is thinner than a
-    pixel is left out.  None: the snapshot has no references."""
-    if not _has_references(snapshot):
+    pixel is left out.  Of two snapshots, what they have of each holder.  None:
+    the snapshot has no references."""
+    if not _has_references(subject.new):
         return None
     frames = {}
     for number, (filename, lineno, *_) in enumerate(table):
         frames.setdefault((filename, lineno), number)
-    least = snapshot.traced_memory[0] // _THINNEST + 1
+    least = subject.new.traced_memory[0] // _THINNEST + 1
+    compared = _has_references(subject.old)
+    root = (subject.new.compare_holders(subject.old) if compared
+            else subject.new.holders(least=least))
     rows = []
-    todo = [(snapshot.holders(least=least), -1)]
+    todo = [(root, -1)]
     while todo:
         holder, parent = todo.pop()
         number = len(rows)
+        old = holder.retained - holder.retained_diff
+        if parent >= 0 and max(holder.retained, old) < least:
+            continue
         rows.append((parent, frames.get((holder.filename, holder.lineno), -1),
                      strings[_name_holder(holder)], holder.size,
-                     holder.count, holder.retained))
+                     holder.count, holder.retained, old, holder.count_diff))
         todo += [(child, number) for child in reversed(holder.children)]
-    columns = 'parents', 'frames', 'names', 'sizes', 'counts', 'retained'
-    return dict(zip(columns, zip(*rows)))
+    columns = dict(zip(_HOLDER_COLUMNS, zip(*rows)))
+    if not compared:
+        columns['old'] = columns['count_diffs'] = None
+    return columns
 
 
 def _retained(snapshot, table, files, strings, types):
@@ -219,6 +264,9 @@ def _figures(subject):
     parked = sum(size for _, size in snapshot.freelists.values())
     if parked:
         figures.append(('On free lists', format_size(parked)))
+    if subject.old is None and snapshot.rss is not None:
+        figures.append(('Resident', arenas.brief_rss(snapshot.rss)))
+        figures += _arenas((subject.whole or snapshot).arena_use)
     limit = snapshot.traceback_limit
     figures.append(('Frames', 'all' if limit == 65535 else str(limit)))
     if snapshot.pid is not None:
@@ -228,11 +276,24 @@ def _figures(subject):
     return figures
 
 
+def _arenas(use):
+    if use.count:
+        yield 'Arenas', arenas.brief_arenas(use)
+    if use.given_back and use.lines:
+        line = use.lines[0]
+        yield 'Kept by', (f'{arenas.name_line(line)}: '
+                          f'{format_size(line.kept)}')
+
+
 def _metrics(snapshot):
     rows = [(f'free list: {printable(name)}', format_size(size),
              f'{format_count(count)} block{"s" if count != 1 else ""}')
             for name, (count, size) in sorted(snapshot.freelists.items())
             if count]
+    rss = snapshot.rss
+    for what, size in arenas.sum_owners(rss) if rss is not None else ():
+        share = size / rss.total if rss.total else 0
+        rows.append((f'resident: {what}', format_size(size), f'{share:.1%}'))
     rows += [(printable(str(name)), printable(str(value)),
               LOSSES.get(name, ''))
              for name, value in sorted(snapshot.metadata.items(), key=str)]

@@ -6,22 +6,28 @@ report.schema.json says what stands where; VERSION counts its changes.
 import json
 import math
 
-from pytracemalloc import moments
+from pytracemalloc import arenas, curve, moments
 from pytracemalloc.reporters import Reporter
 from pytracemalloc.reporters.rows import (key_fields, key_values,
                                           value_columns)
 
-VERSION = 3
+VERSION = 4
+SERIES_VERSION = 1
 
 
 class JsonReporter(Reporter):
     suffix = '.json'
 
     def write(self, subject, file):
+        if subject.series is not None:
+            _write_series(subject, file)
+            return
         columns, attributes = value_columns(subject)
         document = {'format': 'pytracemalloc report', 'version': VERSION,
                     'snapshot': describe(subject.new)
-                    | {'next_peaks': _next_peaks(subject)}}
+                    | {'next_peaks': _next_peaks(subject)}
+                    | _resident(subject),
+                    'history': curve.columns_of(subject.new)}
         if subject.old is not None:
             document['old'] = describe(subject.old)
         document['view'] = _view(subject)
@@ -39,10 +45,38 @@ class JsonReporter(Reporter):
         file.write('\n ]\n}\n')
 
 
+def _write_series(subject, file):
+    series, measure = subject.series, subject.measure
+    groups = series.rows(measure)
+    document = {
+        'format': 'pytracemalloc series', 'version': SERIES_VERSION,
+        'snapshots': [{
+            'file': taken.path, 'pid': taken.pid,
+            'timestamp': taken.timestamp and taken.timestamp.isoformat(),
+            'traced_memory': taken.traced, 'peak_memory': taken.peak}
+            for taken in series.taken],
+        'history': curve.columns_of(subject.new),
+        'view': _view(subject), 'by': subject.by, 'what': measure.name,
+        'statistics': [
+            dict(zip(key_fields(subject), key_values(row.stat, subject)))
+            | {'size': row.sizes, 'count': row.counts}
+            for row in subject.track(groups)]}
+    json.dump(document, file, indent=1, default=str)
+    file.write('\n')
+
+
 def _view(subject):
     if subject.view.get('my_code'):
         return 'my code'
     return 'unfolded' if subject.view.get('unfold', True) else 'folded'
+
+
+def _resident(subject):
+    if subject.old is not None:
+        return {}
+    return dict(zip(('rss', 'arenas'),
+                    arenas.document(subject.whole or subject.new,
+                                    subject.count)))
 
 
 def _next_peaks(subject):

@@ -10,6 +10,7 @@ from tracemalloc.statistic import MEASURES
 _FRAME = ('filename', 'lineno', 'function')
 _FIELDS = {'line': _FRAME, 'file': ('filename',),
            'function': ('filename', 'function', 'first_lineno'),
+           'task': ('filename', 'function', 'first_lineno'),
            'type+line': ('type', 'filename', 'lineno')}
 _ORIGIN = tuple(f'origin_{name}' for name in _FRAME)
 
@@ -40,7 +41,8 @@ def _key_values(stat, by):
     if by == 'traceback':
         return ([dict(zip(_FRAME, _frame(frame)))
                  for frame in stat.traceback],)
-    return stat.key if by in ('function', 'type+line') else (stat.key,)
+    return (stat.key if by in ('function', 'task', 'type+line')
+            else (stat.key,))
 
 
 def _frame(frame):

@@ -2,14 +2,15 @@
 
 import itertools
 
-from pytracemalloc import moments, suspects
+from pytracemalloc import arenas, curve, moments, suspects
 from pytracemalloc.measures import compare, find_key
 from pytracemalloc.reporters import Reporter
 from pytracemalloc.reporters.rows import key_text
-from pytracemalloc.terminal import shorten
+from pytracemalloc.series import add_up
+from pytracemalloc.terminal import shorten, sparkline
 from pytracemalloc.units import format_count
 from pytracemalloc.words import explain, format_losses
-from tracemalloc.places import NOT_MINE, name_origin, name_place
+from tracemalloc.places import NO_TASK, NOT_MINE, name_origin, name_place
 from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
 from tracemalloc.source_lines import read_lines
@@ -17,6 +18,7 @@ from tracemalloc.source_lines import read_lines
 _LEFT_OUT = 'left out by the filters'
 _ALL_FRAMES = 65535
 _MUCH = .1
+_MOST_BLOCKS = 40                 # of a sparkline
 _NARROW = 50                      # below it only the first column is left
 
 
@@ -24,14 +26,16 @@ class TextReporter(Reporter):
     def write(self, subject, file):
         narrow = subject.width is not None and subject.width < _NARROW
         rows, columns = (_difference_rows(subject) if subject.old is not None
-                         else _rows(subject))
+                         else _rows(subject) if subject.series is None
+                         else _series_rows(subject))
         table = _table(rows, columns[:1] if narrow else columns,
                        subject.width)
         if subject.by == 'traceback':
             table = _tracebacks(table, rows)
         words = explain([text for _, text, _ in rows], subject.by)
         for line in itertools.chain(_heading(subject), table, words,
-                                    _moments(subject), _suspects(subject)):
+                                    _moments(subject), _arenas(subject),
+                                    _suspects(subject)):
             file.write(printable(line)[:subject.width] + '\n')
 
 
@@ -58,7 +62,12 @@ def _heading(subject):
     if parked:
         yield f'On free lists: {format_size(parked)}'
     yield from format_losses(snapshot)
+    yield from curve.lines(snapshot, subject.width, subject.unicode)
     yield from _view(subject)
+    if subject.series is not None:
+        yield (f'Top {subject.count} {plural} by growth of '
+               f'{_what(subject)}:')
+        return
     yield f'Top {subject.count} {plural} by {_what(subject)}:'
 
 
@@ -66,19 +75,25 @@ def _view(subject):
     """Say what is not shown where it was allocated, and how to see it."""
     if subject.view.get('my_code'):
         yield 'Charged to the innermost line of my code'
-        limit = subject.new.traceback_limit
-        if limit < _ALL_FRAMES and _not_mine(subject.whole) > _MUCH:
-            yield (f'Much has no line of my code in its '
-                   f'{limit} frame{"s" if limit != 1 else ""}; record more '
-                   f'with -n')
-    elif not subject.view.get('unfold', True):
+        yield from _few_frames(subject, 'line of my code', NOT_MINE)
+        return
+    if subject.by == 'task':
+        yield from _few_frames(subject, 'task', NO_TASK)
+    if not subject.view.get('unfold', True):
         yield 'Imports count for the line that imports; --unfold shows them'
 
 
-def _not_mine(snapshot):
-    """Return the part of the memory that no line of my code allocated."""
-    sizes = {stat.key: stat.size for stat in snapshot.statistics('filename')}
-    return sizes.get(NOT_MINE, 0) / max(1, sum(sizes.values()))
+def _few_frames(subject, what, rest):
+    """Say so if much is of the file *rest*, and more frames may help."""
+    limit = subject.new.traceback_limit
+    if limit >= _ALL_FRAMES:
+        return
+    stats = subject.whole.statistics('task' if rest == NO_TASK else 'filename')
+    size = sum(stat.size for stat in stats
+               if stat.traceback[-1].filename == rest)
+    if size > _MUCH * sum(stat.size for stat in stats):
+        yield (f'Much has no {what} in its {limit} '
+               f'frame{"s" if limit != 1 else ""}; record more with -n')
 
 
 def _moments(subject):
@@ -88,13 +103,28 @@ def _moments(subject):
     return moments.lines(subject.shown(), subject.width)
 
 
-def _suspects(subject):
-    """Of two snapshots, where the report is of live memory."""
-    if subject.old is None or subject.measure.name != 'size':
+def _arenas(subject):
+    """Of live memory, who owns what is resident."""
+    if (subject.old is not None or subject.series is not None
+            or subject.measure.name != 'size'):
         return []
-    new, old = subject.new, subject.old
-    if not subject.is_filtered and subject.unfolded is not None:
+    return arenas.lines(subject.whole)
+
+
+def _suspects(subject):
+    """Of several snapshots, where the report is of live memory."""
+    if subject.measure.name != 'size':
+        return []
+    if subject.series is not None:
+        pair = subject.series.last, subject.series.first
+        new, old = (loaded.passing if subject.is_filtered else loaded.unfolded
+                    for loaded in pair)
+    elif subject.old is None:
+        return []
+    elif not subject.is_filtered and subject.unfolded is not None:
         new, old = subject.unfolded, subject.unfolded_old
+    else:
+        new, old = subject.new, subject.old
     return suspects.lines(new, subject.count, subject.width, old)
 
 
@@ -182,6 +212,42 @@ def _difference_rows(subject):
         rows.append(row(*sums, 'total'))
     columns = ['change', 'size', 'change', 'count']
     return rows, columns[2:] + columns[:2] if by_count else columns
+
+
+def _series_rows(subject):
+    measure = subject.measure
+    by_count = measure.order == measure.count
+    format_ = format_count if by_count else format_size
+    every = subject.series.rows(measure)
+    columns = min(_MOST_BLOCKS, len(subject.series.taken))
+
+    def row(sums, text, stat=None):
+        values = sums.counts if by_count else sums.sizes
+        cells = (format_(values[-1] - values[0], sign=True),
+                 format_(values[-1]),
+                 sparkline(_thin(values, columns), columns, subject.unicode))
+        return cells, text, stat
+
+    shown = every[:subject.count]
+    rows = [row(each, _text(each.stat, subject), each.stat) for each in shown]
+    if not subject.cumulative and every:
+        if others := every[len(shown):]:
+            rows.append(row(add_up(others), f'{len(others):,} more'))
+        total = add_up(every)
+        if whole := subject.series.whole():
+            left = total._replace(**{
+                name: [*map(int.__sub__, both, getattr(total, name))]
+                for name, both in zip(('sizes', 'counts'), whole)})
+            rows.append(row(left, _LEFT_OUT))
+            total = add_up([total, left])
+        rows.append(row(total, 'total'))
+    return rows, ['change', 'count' if by_count else 'size', 'over time']
+
+
+def _thin(values, columns):
+    """Return the highest of each of so many parts of the list."""
+    bounds = [len(values) * number // columns for number in range(columns + 1)]
+    return [max(values[begin:end]) for begin, end in zip(bounds, bounds[1:])]
 
 
 def _table(rows, titles, width):

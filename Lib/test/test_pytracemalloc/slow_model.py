@@ -7,6 +7,7 @@ most recent first, with eight values.
 
 import collections
 import fnmatch
+import re
 
 from tracemalloc.modules import module_of
 from tracemalloc.statistic import MEASURES
@@ -104,6 +105,23 @@ KEYS = {
 }
 
 
+_LOOP = re.compile(r'[/\\](asyncio|uvloop|anyio|trio)[/\\]')
+
+
+def task_of(path):
+    """The first frame that an event loop has called, and that is none of its
+    own unless all are."""
+    task, searching = None, False
+    for frame in reversed(path):
+        loop = bool(_LOOP.search(frame.filename))
+        if loop and frame.function in ('Handle._run', 'Runner.run',
+                                       'unrolled_run'):
+            task, searching = None, True
+        elif searching and (task is None or not loop):
+            task, searching = frame, loop
+    return ('<no task>', None, 0) if task is None else KEYS['function'](task)
+
+
 def group(rows, by, cumulative, filters):
     """Return {key: [eight values]}, those of types: [size, count]."""
     groups = collections.defaultdict(lambda: [0] * len(MEASURES))
@@ -112,6 +130,9 @@ def group(rows, by, cumulative, filters):
         if by in KEYS:
             for key in {KEYS[by](frame) for frame in lines}:
                 _add(groups[key], values)
+        elif by == 'task':
+            if lines:
+                _add(groups[task_of(path)], values)
         elif by == 'traceback':
             if lines:
                 _add(groups[tuple(frame[:2] for frame in path[::-1])], values)

@@ -65,6 +65,7 @@ class Snapshot:
         self.traceback_limit = 10
         self.timestamp = datetime.datetime(2026, 5, 17, 12, 30)
         self.peaks = []
+        self.rss = None
         self.traced_memory = (sum(node[5] for node in nodes),
                               sum(node[9] for node in nodes))
         self.freelists = {'float': (10, 240)}

@@ -40,7 +40,8 @@ class ReportTest(CommandCase):
         self.assertTrue(output.endswith('  total\n'))
 
     def test_every_key_and_value(self):
-        for by in ('line', 'file', 'function', 'module', 'type', 'type+line',
+        for by in ('line', 'file', 'function', 'module', 'task', 'type',
+                   'type+line',
                    'traceback', 'address', 'domain', 'lineno', 'filename'):
             for what in ('size', 'count', 'peak', 'total', 'garbage'):
                 if what not in ('size', 'count') and by in (

@@ -139,7 +139,8 @@ class DiffTest(CommandCase):
             self.assertRegex(output, r'\n +\+0( B)? .*  total\n\Z')
 
     def test_every_key(self):
-        for by in ('line', 'file', 'function', 'module', 'type', 'type+line',
+        for by in ('line', 'file', 'function', 'module', 'task', 'type',
+                   'type+line',
                    'traceback', 'address', 'domain'):
             for measure in LINES:
                 if by in ('type', 'type+line', 'address', 'domain') and \

@@ -48,11 +48,14 @@ def objects():
     alone."""
     with Tracing():                 # DisplayGarbage() starts it
         return (
+            tracemalloc.ArenaUse(0, 0, 0, 0, [], []),
             tracemalloc.BaseFilter(True), tracemalloc.DisplayGarbage(),
             tracemalloc.DisplayTop(1), tracemalloc.DomainFilter(True, 1),
             tracemalloc.Filter(True, 'a'), tracemalloc.Frame(FRAMES[0]),
             tracemalloc.Holder('a', 'b'), tracemalloc.Way('a', 1, 0, 1, []),
             tracemalloc.Why((0, 0, 0, 0, 0, 0, 0, [], [])),
+            tracemalloc.ResidentMemory([], 0),
+            tracemalloc.ResidentRow('code', 'a', '', 1, 1),
             tracemalloc.Snapshot((), 1),
             tracemalloc.Snapshot((), 1).call_tree(),
             tracemalloc.Statistic(None, 1, 1),

@@ -106,10 +106,13 @@ class ReferenceTests(unittest.TestCase):
         page = (DOC / 'man' / 'python-tracemalloc.7.rst').read_text(
             encoding='utf-8')
         described = set(re.findall(r'^\*\*-X (\w+)\*\*', page, re.M))
-        services = (TOP / 'Python' / 'tracer_services.c').read_text(
-            encoding='utf-8')
-        ours = set(re.findall(r'L"(tracemalloc_\w+)=?"', services))
-        self.assertTrue(ours)
+        ours = set()
+        for name in 'services', 'startup':
+            source = (TOP / 'Python' / f'tracer_{name}.c').read_text(
+                encoding='utf-8')
+            found = re.findall(r'L"(tracemalloc_\w+)=?"', source)
+            self.assertTrue(found, name)
+            ours.update(found)
         # CPython reads -X tracemalloc itself.
         self.assertEqual(described, {'tracemalloc'} | ours)
 

@@ -278,6 +278,39 @@ class WordsTest(ProgramCase):
             ''', 'app.head -> app.Node (1, 999 behind)', type='app.Node')
 
 
+class GarbageTest(ProgramCase):
+    @unittest.skipIf(FREE_THREADED,
+                     'without the GIL the collector has no such lists')
+    def test_garbage_while_the_collector_runs(self):
+        app = self.run_program('''
+            import gc
+            snapshots = []
+            class Row: pass
+            class Last:
+                def __del__(self):
+                    snapshots.append(take())
+            def circle(made):
+                made.self = made
+                made.more = bytearray(5000)
+            gc.collect()
+            gc.disable()
+            for number in range(100):
+                circle(Row())
+            circle(Last())
+            for number in range(100):
+                circle(Row())
+            gc.collect()
+            gc.enable()
+            ''', take=take)
+        why = app['snapshots'][0].why(type='app.Row')
+        self.assertEqual((why.count, why.unreached, why.ways), (200, 200, []))
+        self.assertGreater(why.size, 0)
+        root = app['snapshots'][0].holders(1)
+        garbage, = [holder for holder in root.children
+                    if holder.what.startswith('held by nobody')]
+        self.assertGreater(garbage.retained, 200 * 5000)
+
+
 class SuspectTest(ProgramCase):
     def test_suspects_say_their_holder(self):
         app = self.run_program('''

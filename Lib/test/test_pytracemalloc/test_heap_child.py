@@ -12,23 +12,14 @@ KEPT = [Held() for i in range(10)]
 """
 
 
-class Program:
-    """A process of ours that runs a script."""
-
-    def __init__(self, code):
-        done = subprocess.run([sys.executable, '-X', 'tracemalloc=5', '-c',
-                               HELD + code], capture_output=True, text=True,
-                              timeout=120)
-        self.code, self.out, self.err = (done.returncode, done.stdout,
-                                         done.stderr)
-
-
 @unittest.skipUnless(sys.platform == 'linux', "needs clone() and memfd")
 class ChildTests(unittest.TestCase):
     def run_program(self, code):
-        program = Program(code)
-        self.assertEqual((program.code, program.err), (0, ''))
-        return program.out
+        done = subprocess.run([sys.executable, '-X', 'tracemalloc=5', '-c',
+                               HELD + code], capture_output=True, text=True,
+                              timeout=120)
+        self.assertEqual((done.returncode, done.stderr), (0, ''))
+        return done.stdout
 
     def test_same_as_with_pause(self):
         out = self.run_program("""
@@ -64,6 +55,16 @@ before = os.listdir('/proc/self/fd')
 for i in range(5):
     tracemalloc.take_snapshot(references=True, pause=False)
 assert os.listdir('/proc/self/fd') == before
+""")
+
+    def test_descriptors_that_are_free(self):
+        """The file in memory may be number 0, or any other."""
+        self.run_program("""
+import os
+for fd in (0, 1):
+    os.close(fd)
+    snapshot = tracemalloc.take_snapshot(references=True, pause=False)
+    assert snapshot.why(type='Held').count == 10
 """)
 
     def test_no_child(self):

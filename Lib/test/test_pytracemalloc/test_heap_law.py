@@ -29,9 +29,8 @@ MODULES = ('asyncio', 'ast', 'concurrent.futures', 'ctypes', 'dataclasses',
 
 
 def run(*command):
-    done = subprocess.run([sys.executable, '-E', *command],
+    return subprocess.run([sys.executable, '-E', *command],
                           capture_output=True, text=True, timeout=300)
-    return done
 
 
 class LawTests(unittest.TestCase):

@@ -29,6 +29,7 @@ STATUS = {'pid': 1, 'argv': ['python', 'app.py'], 'tracing': True,
           'traceback_limit': 1, 'current': 5, 'peak': 6, 'tracer': 7,
           'process': 8, 'time': 1000.5}
 STATISTICS = STATUS | {'groups': 1, 'rows': [['a.py:1', 1, 1, 1, 1, 1]]}
+ARENAS = {'size': 4, 'used': 2, 'given_back': 1, 'lines': [['b.py:2', 3]]}
 WRONG = (None, True, -1, 1 << 63, 10**400, 0.5, 1e999, float('nan'), '', 'x',
          [], [None], [[]], {}, {'a': 1}, '9' * 100)
 
@@ -81,7 +82,7 @@ class AnswersCase(unittest.TestCase):
 
 class AnswersTest(AnswersCase):
     def test_good_answers(self):
-        self.answer(STATUS, STATISTICS)
+        self.answer(STATUS, ARENAS, STATISTICS)
         self.assertIn('a.py:1', self.top(0))
 
     def test_values_of_other_types(self):
@@ -93,7 +94,7 @@ class AnswersTest(AnswersCase):
                         value in (0.5, True) and name == 'time':
                     continue
                 with self.subTest(name=name, value=repr(value)[:20]):
-                    self.answer(STATUS, STATISTICS | {name: value})
+                    self.answer(STATUS, ARENAS, STATISTICS | {name: value})
                     self.assertIn('not a tracemalloc control socket',
                                   self.top())
                     if name in STATUS:
@@ -103,8 +104,9 @@ class AnswersTest(AnswersCase):
     def test_values_that_are_missing(self):
         for name in STATISTICS:
             with self.subTest(name):
-                self.answer(STATUS, {key: value for key, value
-                                     in STATISTICS.items() if key != name})
+                self.answer(STATUS, ARENAS,
+                            {key: value for key, value
+                             in STATISTICS.items() if key != name})
                 self.assertIn('not a tracemalloc control socket', self.top())
 
     def test_rows_of_other_shapes(self):
@@ -117,12 +119,12 @@ class AnswersTest(AnswersCase):
                 if good:
                     continue
                 with self.subTest(place=place, value=repr(value)[:20]):
-                    self.answer(STATUS, STATISTICS | {'rows': rows})
+                    self.answer(STATUS, ARENAS, STATISTICS | {'rows': rows})
                     self.top()
         for rows in ([row[:5]], [row + [1]], [[]], row,
                      [dict(enumerate(row))]):
             with self.subTest(rows=rows):
-                self.answer(STATUS, STATISTICS | {'rows': rows})
+                self.answer(STATUS, ARENAS, STATISTICS | {'rows': rows})
                 self.top()
 
     def test_errors_of_other_types(self):
@@ -152,9 +154,10 @@ class AnswersTest(AnswersCase):
         evil = '\x1b]0;owned\x07\x1b[2J\r\u202e\u2066\x9b31m\x7f\n\ud800'
         self.answer({'error': evil})
         self.assertIn('owned', self.top())
-        self.answer(STATUS | {'argv': ['python', evil]}, STATISTICS | {
+        self.answer(STATUS | {'argv': ['python', evil]}, ARENAS | {
+            'lines': [[evil, 3]]}, STATISTICS | {
             'argv': ['python', evil], 'rows': [[evil, 1, 1, 1, 1, 1]]})
-        self.assertEqual(self.top(0).count('owned'), 2)
+        self.assertEqual(self.top(0).count('owned'), 3)
 
     def test_long_error(self):
         self.answer({'error': 'x' * 1_000_000})

@@ -108,7 +108,7 @@ class ValuesTest(CommandCase):
 
     def test_groups(self):
         self.dump()
-        for by in ('file', 'function', 'module', 'type', 'type+line',
+        for by in ('file', 'function', 'module', 'task', 'type', 'type+line',
                    'traceback', 'address', 'domain'):
             with self.subTest(by):
                 self.check(by)

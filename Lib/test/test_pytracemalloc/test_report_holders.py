@@ -4,6 +4,7 @@ import unittest
 
 from test.test_pytracemalloc import support
 from test.test_pytracemalloc.hostile import nasty_graph
+from test.test_pytracemalloc.made_graphs import SEQUENCE
 from test.test_pytracemalloc.report_page import PageCase
 from test.test_pytracemalloc.test_graph_why import catalogue
 from tracemalloc.holders import Holder
@@ -73,6 +74,19 @@ class HoldersTest(PageCase):
         self.assertNotIn('Held by', self.text('#measures'))
         self.open(catalogue(5).snapshot(), catalogue(3).snapshot())
         self.assertIn('DifferenceHeld by', self.text('#measures'))
+        # Of the new one alone.
+        self.open(catalogue(5).snapshot(), support.older())
+        self.press_button('#measures [data-name=held]')
+        self.assertFalse(self.browser.run('Boolean(graph.tree.change)'))
+
+    def test_opens(self):
+        self.open(catalogue(5).snapshot(), by='holder')
+        self.assertEqual(self.browser.run('view.measure'), 'held')
+        self.assertEqual(self.browser.run('graph.label(1)'),
+                         'catalogue  module')
+        self.open(catalogue(5).snapshot(), catalogue(3).snapshot(),
+                  by='holder')
+        self.assertEqual(self.browser.run('view.measure'), 'held')
 
     def test_boxes_are_the_holders(self):
         snapshot = catalogue(100).snapshot()
@@ -92,6 +106,82 @@ class HoldersTest(PageCase):
         self.assertEqual(labels[:2], ['everything', 'catalogue  module'])
         self.assertIn('__self__: shop.Basket  shop.py:26', labels)
         self.assertGreater(self.browser.run('graph.boxes'), 4)
+
+    def compare(self, new, old):
+        """Show what has changed; return {label: (old, new, width)}."""
+        new, old = new.snapshot(), old.snapshot()
+        self.show(new, old)
+        boxes = self.browser.run('''(() => {
+            const { tree } = graph;
+            return Array.from({ length: tree.count }, (_, node) => [
+                tree.parent[node], graph.label(node), tree.retained[node],
+                tree.change[node], tree.objects[node], tree.grown[node],
+                tree.value[node]]); })()''')
+        expected = []
+        todo = [(new.compare_holders(old), -1)]
+        while todo:
+            holder, parent = todo.pop()
+            todo += [(child, len(expected))
+                     for child in reversed(holder.children)]
+            expected.append([parent, holder.retained, holder.retained_diff,
+                             holder.count, holder.count_diff])
+        self.assertEqual([[parent, *figures[:-1]]
+                          for parent, _, *figures in boxes], expected)
+        # A box has room for the larger of before and after, and for what it
+        # holds.
+        room = [0] * len(boxes)
+        for parent, _, *_, width in boxes[1:]:
+            room[parent] += width
+        for (_, label, after, change, *_, width), held in zip(boxes, room):
+            self.assertGreaterEqual(width, max(after, after - change), label)
+            self.assertGreaterEqual(width, held, label)
+        return {label: (after - change, after, width)
+                for _, label, after, change, *_, width in boxes}
+
+    def test_comparison_has_grown(self):
+        boxes = self.compare(catalogue(100), catalogue(40))
+        self.assertEqual(boxes['.items: object  shop.py:30'],
+                         (40 * 2400, 100 * 2400, 100 * 2400))
+        self.assertGreater(self.browser.run('graph.tree.change[0]'), 60 * 2560)
+        self.assertIn('grown', self.text('#legend'))
+        node = self.node('__self__')
+        x, y = self.middle(node)
+        self.browser.click(x, y)
+        self.assertRegex(
+            self.text('#selected'),
+            r'^__self__: shop\.Basket  shop\.py:26 — 250 KiB retained, '
+            r'9\d\.\d % of all — \+150 KiB since the old snapshot — '
+            r'100 objects of 15\.6 KiB, \+60 since then — held by ')
+        self.assertEqual(self.text('#parts'),
+                         '.items: object  shop.py:30: 234 KiB retained, '
+                         '+141 KiB')
+        self.assertTrue(self.browser.run(f'graph.color({node})')
+                        .startswith('hsl(6 '))
+
+    def test_comparison_has_shrunk(self):
+        boxes = self.compare(catalogue(40), catalogue(100))
+        self.assertEqual(boxes['.items: object  shop.py:30'],
+                         (100 * 2400, 40 * 2400, 100 * 2400))
+        self.assertTrue(self.browser.run(
+            f"graph.color({self.node('.items')})").startswith('hsl(214 '))
+
+    def test_comparison_has_what_is_gone_and_what_is_new(self):
+        def hooks(name):
+            graph = catalogue(5)
+            held = graph.add(SEQUENCE, size=9999, place=('hooks.py', 3))
+            graph.module('hooks', **{name: held})
+            return graph
+
+        boxes = self.compare(hooks('LATE'), hooks('EARLY'))
+        self.assertEqual(boxes['.LATE: object  hooks.py:3'], (0, 9999, 9999))
+        self.assertEqual(boxes['.EARLY: object  hooks.py:3'], (9999, 0, 9999))
+        # Both have room below the module, which has not changed.
+        self.assertEqual(boxes['hooks  module'][2], 9999 * 2
+                         + boxes['hooks  module'][0] - 9999)
+        self.browser.click(*self.middle(self.node('.EARLY')))
+        self.assertIn('0 B retained, 0.0 % of all — −9.8 KiB since the old '
+                      'snapshot — 0 objects, −1 since then',
+                      self.text('#selected'))
 
     def test_controls(self):
         self.show(catalogue(5).snapshot())

@@ -84,6 +84,24 @@ class JsonTests(CommandCase):
              for line in self.faults(wrong).splitlines()],
             [str(number) for number in range(len(wrong))])
 
+    def test_history(self):
+        path = os.path.join(self.source, 'slow')
+        command('run', '-q', '-o', path, '-c', 'import time\n'
+                'keep = bytearray(5_000_000); time.sleep(1.2)\n'
+                'del keep; bytearray(9_000_000)', check=True)
+        document = self.document('report', path)
+        self.assertEqual(self.faults([document]), '')
+        history = document['history']
+        self.assertEqual({len(column) for column in history.values()},
+                         {len(history['time'])})
+        self.assertEqual(max(history['highest_traced']),
+                         document['snapshot']['peak_memory'])
+        self.assertEqual(history['traced'][-1],
+                         document['snapshot']['traced_memory'])
+        self.assertEqual(history['snapshots'][-1], 1)
+        del history['blocks']
+        self.assertNotEqual(self.faults([document]), '')
+
     def test_csv_has_the_same_keys_and_values(self):
         for args in self.documents():
             with self.subTest(args[-4:], command=args[0]):
@@ -105,6 +123,7 @@ class JsonTests(CommandCase):
                 ('line', ['filename', 'lineno', 'function']),
                 ('file', ['filename']),
                 ('function', ['filename', 'function', 'first_lineno']),
+                ('task', ['filename', 'function', 'first_lineno']),
                 ('module', ['module']), ('type', ['type']),
                 ('type+line', ['type', 'filename', 'lineno']),
                 ('traceback', ['traceback']), ('address', ['address']),

@@ -51,7 +51,7 @@ class BrowserTest(PageCase):
     def check_harmless(self):
         self.assertIsNone(self.browser.run('window.hacked'))
         self.assertEqual(self.browser.run(
-            "document.querySelectorAll('img, svg, script').length"), 2)
+            "document.querySelectorAll('img, svg, script').length"), 4)
 
     def open_with(self, name):
         """A report that has a name in every place."""

@@ -190,8 +190,10 @@ class SumsTest(CommandCase):
     def test_tables(self):
         for options, filters, cumulative in self.combinations():
             for by in KEYS:
-                if cumulative and by in (*BLOCK_KEYS, 'traceback'):
+                if cumulative and by in (*BLOCK_KEYS, 'traceback', 'task'):
                     continue
+                if by == 'task' and '--my-code' in options:
+                    continue          # the frames of the loop are not shown
                 expected = slow_model.group(self.rows, by, cumulative,
                                             filters)
                 for what, measure in MEASURES.items():

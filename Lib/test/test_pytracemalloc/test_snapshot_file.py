@@ -225,7 +225,7 @@ class LayoutTests(FileCase):
         Snapshot(RAW, 2).dump(self.path)
         with open(self.path, 'rb') as file:
             image = file.read()
-        self.assertEqual(image[:16], b'\x89TRM\r\n\x1a\n' b'\5' + bytes(7))
+        self.assertEqual(image[:16], b'\x89TRM\r\n\x1a\n' b'\6' + bytes(7))
         offset = 16
         while offset < len(image):
             tag, crc, length = struct.unpack_from('<4sIQ', image, offset)
@@ -239,7 +239,7 @@ class LayoutTests(FileCase):
         found = dict(self.sections())
         self.assertEqual(list(found), [b'META', b'TEXT', b'LOCS', b'TREE',
                                        b'NEXT', b'KIND', b'ARNA', b'BLKS',
-                                       b'HEAP', b'DONE'])
+                                       b'HEAP', b'HIST', b'DONE'])
         self.assertEqual(json.loads(found[b'META'])['traceback_limit'], 2)
         # b.py:4; a.py:2, two lines before; the last one, two more before.
         self.assertEqual(found[b'LOCS'], bytes([
@@ -433,7 +433,7 @@ class DamageTests(FileCase):
     def test_version(self):
         image = bytearray(self.image())
         image[8] += 1
-        self.rejects(image, r"other version of the format than 5 \(take the "
+        self.rejects(image, r"other version of the format than 6 \(take the "
                             r"snapshot again.*\) at offset 8")
 
     def test_other_files(self):

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import unittest
 import zlib
 
 import _testtracer
 import tracemalloc
+from test.support import threading_helper
 from test.test_pytracemalloc.heap_graphs import (
     IMMORTAL, NFIXED, UNCOUNTED, get_graph, make_snapshot, random_graph)
 from test.test_pytracemalloc.load_memory import check_memory, counts_memory
@@ -39,7 +41,7 @@ def sections(image):
         offset += 16 + length
 
 
-def join(contents, version=5):
+def join(contents, version=6):
     """A file of sections with these contents, all sums right."""
     image = b'\x89TRM\r\n\x1a\n' + struct.pack('<Q', version)
     contents = [(tag, data) for tag, data in contents if tag != b'DONE']
@@ -82,9 +84,12 @@ class GraphCase(unittest.TestCase):
             return file.read()
 
     def load(self, image):
+        """Load it, and look at all of it."""
         with open(self.path, 'wb') as file:
             file.write(image)
-        return Snapshot.load(self.path)
+        snapshot = Snapshot.load(self.path)
+        snapshot._read_references()
+        return snapshot
 
     def use(self, snapshot):
         """Work out all that can be, of a graph that may make no sense."""
@@ -151,11 +156,13 @@ class FileTests(GraphCase):
     def test_older_versions(self):
         snapshot = self.small()
         found = dict(sections(self.image(snapshot)))
-        for version, missing in (3, (b'HEAP', b'NEXT')), (4, (b'HEAP',)):
+        for version, missing in ((3, (b'HEAP', b'HIST', b'NEXT')),
+                                 (4, (b'HEAP', b'HIST')), (5, (b'HIST',))):
             again = self.load(join([item for item in found.items()
                                     if item[0] not in missing], version))
             self.assertEqual(again.traces, snapshot.traces)
-            self.assertIsNone(get_graph(again))
+            self.assertEqual(get_graph(again) is None, version < 5)
+            self.assertEqual(again.history, [])
         with self.assertRaisesRegex(ValueError, "not the section"):
             self.load(join(found.items(), 4))
 
@@ -407,6 +414,40 @@ class DamageTests(GraphCase):
         ):
             with self.subTest(payload=payload, reason=reason):
                 self.rejects(self.replace(payload), reason)
+
+    def test_references_are_read_when_they_are_asked_for(self):
+        image = self.replace(self.heap() + b'x')
+        with open(self.path, 'wb') as file:
+            file.write(image)
+        snapshot = Snapshot.load(self.path)
+        self.assertTrue(snapshot.has_references)
+        self.assertTrue(snapshot.statistics('lineno'))
+        less = snapshot.filter_traces([Filter(False, 'x.py')])
+        other = os.path.join(os.path.dirname(self.path), 'other.tracemalloc')
+        for snapshot in snapshot, less:
+            for ask in (lambda: snapshot.holders(),
+                        lambda: snapshot.retained('type'),
+                        lambda: snapshot.why(type='int'),
+                        lambda: snapshot.dump(other),
+                        lambda: snapshot._write_heapsnapshot(None)):
+                with self.assertRaisesRegex(
+                        ValueError, r'^section is longer than its records '
+                                    r'at offset \d+$'):
+                    ask()
+        self.assertFalse(os.path.exists(other))
+
+    def test_references_are_read_by_threads(self):
+        rng = random.Random(3)
+        graph = random_graph(rng, 20_000)
+        make_snapshot(*graph).dump(self.path)
+        snapshot = Snapshot.load(self.path)
+        copies = [snapshot.filter_traces([]) for _ in range(4)]
+        found = []
+        threads = [threading.Thread(target=lambda copy=copy: found.append(
+            get_graph(copy) == graph)) for copy in copies]
+        with threading_helper.start_threads(threads):
+            pass
+        self.assertEqual(found, [True] * 4)
 
     def test_text_after_the_last(self):
         """What follows the last text as the next one is none."""

@@ -45,7 +45,7 @@ class Section:
 
 def sections(image):
     magic, version = struct.unpack_from('<8sQ', image)
-    assert (magic, version) == (b'\x89TRM\r\n\x1a\n', 5)
+    assert (magic, version) == (b'\x89TRM\r\n\x1a\n', 6)
     at = 16
     while at < len(image):
         name, crc, length = struct.unpack_from('<4sIQ', image, at)
@@ -159,6 +159,26 @@ def read_next(section):
     return held
 
 
+def read_history(section):
+    """Return the notes, as Snapshot.history has them."""
+    notes = []
+    time = traced = peak = rss = blocks = 0
+    collections = [0, 0, 0]
+    for _ in range(section.number()):
+        time += section.number()
+        traced += section.difference()
+        most_traced = traced + section.number()
+        peak += section.difference()
+        rss += section.difference()
+        most_rss = rss + section.number()
+        blocks += section.difference()
+        collections = [number + section.difference()
+                       for number in collections]
+        notes.append((time / 1e6, traced, most_traced, peak, rss, most_rss,
+                      blocks, tuple(collections), section.number()))
+    return notes
+
+
 def read_blocks(section, nodes):
     assert section.number() == 1
     blocks = []
@@ -192,6 +212,7 @@ class File:
                        found['KIND'].number(), found['KIND'].number())
                       for _ in range(found['KIND'].number())]
         self.blocks = read_blocks(found['BLKS'], self.nodes)
+        self.history = read_history(found['HIST'])
 
     def path(self, node):
         """Locations, the most recent first."""
@@ -233,6 +254,7 @@ class LayoutTests(unittest.TestCase):
                    for stat in again.statistics('address')))
         self.check_tree(found, again)
         self.check_next(found, again)
+        self.assertEqual(found.history, again.history)
 
     def check_tree(self, found, snapshot):
         sums = collections.Counter()
@@ -287,6 +309,21 @@ class LayoutTests(unittest.TestCase):
             tracemalloc.stop()
             with self.subTest(nframe=nframe):
                 self.check(snapshot)
+
+    def test_history(self):
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        tracemalloc.start_history(0.001)
+        self.addCleanup(tracemalloc.stop_history)
+        while len(tracemalloc.get_history()) < 50:
+            keep = bytearray(100_000)
+        keep += bytes(500_000)
+        tracemalloc.take_snapshot()
+        snapshot = tracemalloc.take_snapshot()
+        self.assertGreaterEqual(len(snapshot.history), 50)
+        self.assertGreaterEqual(
+            sum(note.snapshots for note in snapshot.history), 2)
+        self.check(snapshot)
 
     def test_given(self):
         self.check(Snapshot(

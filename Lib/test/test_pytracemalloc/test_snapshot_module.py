@@ -62,7 +62,7 @@ for name in names:
         print(ascii(snapshot.state['traces'].state))
         continue
     try:
-        traces, text = module._read_traces(image)
+        traces, text, history = module._read_traces(image)
     except ValueError as error:
         print(error)
         continue
@@ -88,7 +88,7 @@ for name in names:
                            for domain, size, frames, total in traces])
     show('made', again._group, 'traceback', 0, 0)
     fd = os.memfd_create('again')
-    traces._write(fd, text)
+    traces._write(fd, text, history)
     assert os.pread(fd, len(image) + 1, 0) == image
 '''
 
@@ -199,11 +199,12 @@ class BuildTests(ModuleCase):
         shutil.copytree(TOP / 'Modules/_snapshot', top / 'Modules/_snapshot')
         header = 'Include/internal/pycore_tracer_snapshot.h'
         (top / header).parent.mkdir(parents=True)
-        graph = header.replace('snapshot.h', 'graph.h')
-        shutil.copy(TOP / graph, top / graph)
+        for name in 'graph.h', 'kept.h':
+            other = header.replace('snapshot.h', name)
+            shutil.copy(TOP / other, top / other)
         text = (TOP / header).read_text()
-        self.assertEqual(text.count('"tracemalloc snapshot 5"'), 1)
-        (top / header).write_text(text.replace('snapshot 5"', 'snapshot 0"'))
+        self.assertEqual(text.count('"tracemalloc snapshot 7"'), 1)
+        (top / header).write_text(text.replace('snapshot 7"', 'snapshot 0"'))
         done = build(top / 'Tools/snapshot-module', sys.executable,
                      self.folder)
         self.assertEqual((done.returncode, done.stderr), (0, ''))
@@ -214,7 +215,7 @@ class BuildTests(ModuleCase):
         self.assertEqual(done.stderr.splitlines()[-1],
                          'ImportError: _tracemalloc_snapshot is of another '
                          'build than this interpreter (tracemalloc snapshot '
-                         '0, not tracemalloc snapshot 5): install both from '
+                         '0, not tracemalloc snapshot 7): install both from '
                          'one build')
 
     def names(self):

@@ -1,0 +1,74 @@
+/* The kept file of this process, see tracer_keep.c.  Locked, but where it says
+   so. */
+
+#ifndef Py_INTERNAL_TRACER_KEEP_H
+#define Py_INTERNAL_TRACER_KEEP_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+#include "pycore_tracer_kept.h"
+
+/* Header of the file; where there is none, a place that nobody reads.  Each
+   number is protected by what protects the one that it is a copy of. */
+extern struct kept_header *_PyTracer_kept;
+
+/* What has been written before a number of the header is in the file before
+   it: a process ends between two instructions, and no cache ends with it. */
+#define TRACER_PUBLISH(NAME, VALUE) do {                        \
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);                \
+        *(volatile __typeof__(_PyTracer_kept->NAME) *)          \
+            &_PyTracer_kept->NAME = (VALUE);                    \
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);                \
+    } while (0)
+
+/* The file of the next start, a copy; NULL: none.  -1: no memory. */
+extern int _PyTracer_KeepIn(const char *path);
+/* The name of the file in use, or NULL. */
+extern const char *_PyTracer_KeptFile(void);
+/* Tables are about to be made. */
+extern void _PyTracer_BeginKeeping(uint32_t limit);
+/* They are gone. */
+extern void _PyTracer_ClearKept(void);
+/* There is no tracing any more: nor is there a file. */
+extern void _PyTracer_StopKeeping(void);
+
+/* Put an array that begins at `base` into the file up to this byte, as far as
+   the file can grow; the bytes that are there. */
+extern size_t _PyTracer_KeepArray(enum kept_array array, void *base,
+                                  size_t end);
+/* Where an array of the file lies, and how far. */
+extern size_t _PyTracer_KeptArray(enum kept_array array, char **base);
+
+/* A text and a place have been interned, a place was widened. */
+extern void _PyTracer_KeepText(uint32_t id, const char *utf8, uint32_t length);
+/* Is there a file?  Else what is kept need not be worked out. */
+static inline int
+_PyTracer_IsKept(void)
+{
+    return _PyTracer_kept->limit != 0;
+}
+extern void _PyTracer_KeepPlace(uint32_t id, const struct kept_place *place);
+
+/* Rows of the peak, see tracer_windows.c. */
+extern void _PyTracer_KeepPeak(const uint8_t *rows, size_t length);
+/* Make room for others of the same length. */
+extern void _PyTracer_ReservePeak(void);
+
+/* Make room for so many bytes behind all extents; their offset, or 0: there is
+   no file, or no room.  Give the room back. */
+extern uint64_t _PyTracer_OpenKeptTail(size_t size);
+extern void _PyTracer_CloseKeptTail(void);
+
+/* In the child of a fork, where the arrays lie in memory of its own: the file
+   is the parent's. */
+extern void _PyTracer_LeaveKept(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_KEEP_H */

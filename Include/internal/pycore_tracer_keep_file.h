@@ -1,0 +1,49 @@
+/* The kept file on its file system, see tracer_keep_file.c.  Locked. */
+
+#ifndef Py_INTERNAL_TRACER_KEEP_FILE_H
+#define Py_INTERNAL_TRACER_KEEP_FILE_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>            // dev_t
+
+struct tracer_keep_file {
+    char *wanted;                 // name for the next start, absolute
+    char *name;                   // of the file, which may be another one
+    int fd;                       // -1: none, or somebody has closed it
+    dev_t device;                 // how the file is known again
+    ino_t inode;
+    uint64_t allocated;           // units that the disk has
+};
+extern struct tracer_keep_file _PyTracer_keep_file;
+
+/* Open the file that is wanted, if none is; 0, or an error. */
+extern int _PyTracer_OpenKept(void);
+/* The descriptor, or -1 with errno. */
+extern int _PyTracer_KeptDescriptor(void);
+/* Make the file so many units long, with room on the disk for all, or so many
+   units short; 0, or an error. */
+extern int _PyTracer_AllocateKept(uint64_t units);
+extern int _PyTracer_TruncateKept(uint64_t units);
+/* 0, or -1. */
+extern int _PyTracer_WriteKept(uint64_t offset, const void *data,
+                               size_t size);
+extern void _PyTracer_CloseKept(void);
+extern void _PyTracer_RemoveKept(void);
+
+/* A line on stderr; what an error means there. */
+extern void _PyTracer_SayOfKept(const char *name, const char *problem,
+                                const char *what);
+extern const char *_PyTracer_WhyNotKept(int error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_KEEP_FILE_H */

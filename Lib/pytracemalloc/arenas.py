@@ -1,0 +1,98 @@
+"""What reports say of resident memory: who owns it, and which lines keep the
+arenas of the allocator."""
+
+from tracemalloc.places import name_place
+from tracemalloc.printable import printable
+from tracemalloc.resident import OWNERS
+from tracemalloc.sizes import format_size
+
+_SHOWN = 3
+_MUCH = 32 << 20                  # bytes, of which a short report tells
+_PART = .25                       # of the arenas, which may be given back
+
+
+def sum_owners(rss):
+    """Return [(what, bytes)] of the owners, the largest first, and at last
+    what is unexplained."""
+    sums = [(what, rss.sum(owner)) for owner, what in OWNERS.items()
+            if owner != 'unexplained']
+    return [*sorted(((what, size) for what, size in sums if size),
+                    key=lambda pair: -pair[1]),
+            (OWNERS['unexplained'], rss.unexplained)]
+
+
+def brief_rss(rss):
+    """Say in one line who owns most."""
+    *owners, (unexplained, rest) = sum_owners(rss)
+    parts = [f'{what} {format_size(size)}' for what, size in owners[:_SHOWN]]
+    share = rest / rss.total if rss.total else 0
+    return (f'{format_size(rss.total)}: {", ".join(parts)}; '
+            f'{unexplained} {share:.1%}')
+
+
+def brief_arenas(use):
+    """Say in one line what the arenas are for."""
+    text = f'{format_size(use.size)}, {format_size(use.used)} in blocks'
+    if use.given_back is not None:
+        text += (f'; {format_size(use.given_back)} could be given back if '
+                 f'these lay side by side')
+    return text
+
+
+def name_line(line):
+    """Say what a line keeps."""
+    noun = 'arena' if line.arenas == 1 else 'arenas'
+    return (f'{printable(name_place(line.filename, line.lineno))}, with '
+            f'{format_size(line.size)} in {line.arenas:,} {noun}')
+
+
+def lines(snapshot):
+    """Return what a short report says, as lines: much, or what can be
+    mended."""
+    rss = snapshot.rss
+    if rss is None or rss.total < _MUCH:
+        return []
+    found = [f'Resident: {brief_rss(rss)}']
+    use = snapshot.arena_use
+    if use.given_back and use.given_back >= _PART * use.size:
+        found.append(f'Arenas: {brief_arenas(use)}; kept by:')
+        found += keepers(use)
+    return found
+
+
+def keepers(use, shown=_SHOWN):
+    """Return a line for each line of the program that keeps most arenas."""
+    return [f'{format_size(line.kept):>10}  {name_line(line)}'
+            for line in use.lines[:shown]]
+
+
+def describe(use, shown=10):
+    """Return lines of all that is known of the arenas."""
+    if not use.count:
+        return []
+    found = [f'Arenas: {brief_arenas(use)}.']
+    if use.lines:
+        found += ['Lines that keep them:', *keepers(use, shown)]
+    wasted = [row for row in use.classes or () if row.free_blocks]
+    if wasted:
+        found.append('Sizes of blocks, and what is free in their pools:')
+        for row in wasted[:shown]:
+            free = row.block_size * row.free_blocks
+            whole = row.block_size * (row.free_blocks + row.used_blocks)
+            noun = 'pool' if row.pools == 1 else 'pools'
+            found.append(f'{format_size(free):>10}  {free / whole:6.1%}  '
+                         f'{row.block_size} B, in {row.pools:,} {noun}')
+    return found
+
+
+def document(snapshot, count):
+    """Return what JSON has, or None twice: (resident memory, arenas)."""
+    rss = snapshot.rss
+    if rss is None:
+        return None, None
+    use = snapshot.arena_use
+    return ({'total': rss.total, 'unexplained': rss.unexplained,
+             'notes': rss.notes, 'rows': [row._asdict() for row in rss.rows]},
+            {**use._asdict(),
+             'lines': [line._asdict() for line in use.lines[:count]],
+             'classes': [row._asdict() for row in use.classes]})

@@ -1,0 +1,56 @@
+"""pytracemalloc recover: make a snapshot of a call tree that was kept."""
+
+import os.path
+
+from pytracemalloc import kept
+from pytracemalloc.files import check_output
+from pytracemalloc.terminal import Progress
+from pytracemalloc.units import format_count
+from tracemalloc.printable import printable
+from tracemalloc.sizes import format_size
+
+HELP = 'make a snapshot of what a process that was killed has left'
+DESCRIPTION = """\
+Make a snapshot of the call tree that a traced process kept in a file: what was
+live when it ended, whatever ended it. `pytracemalloc run` does so by itself,
+unless it was killed, too.
+"""
+EPILOG = """\
+examples:
+  %(prog)s killed.kept
+  %(prog)s killed.kept -f -o app.tracemalloc
+"""
+
+
+def add_arguments(parser):
+    parser.add_argument('file', metavar='FILE', help='the kept tree: of -X '
+                        'tracemalloc_file, or left by `pytracemalloc run`')
+    parser.add_argument('-o', '--output', metavar='FILE', help='the snapshot '
+                        '(default: FILE, ending in .tracemalloc)')
+    parser.add_argument('-f', '--force', action='store_true',
+                        help='overwrite the snapshot if it exists')
+
+
+def run(args):
+    output = args.output or _name_snapshot(args.file)
+    with Progress(f'Reading {os.path.basename(args.file)}'):
+        snapshot, known = kept.load(args.file)
+    check_output(output, args.force)
+    snapshot.dump(output)
+    for line in _describe(snapshot, known):
+        print(line)
+    print(f'Wrote {printable(output)}')
+
+
+def _name_snapshot(path):
+    stem = path.removesuffix(kept.KEPT)
+    return stem if stem.endswith('.tracemalloc') else f'{stem}.tracemalloc'
+
+
+def _describe(snapshot, known):
+    live, peak = map(format_size, snapshot.traced_memory)
+    blocks = sum(stat.count for stat in snapshot.statistics('filename'))
+    state = 'still runs' if known['runs'] else 'has ended'
+    yield (f'Process {known["pid"]} ({kept.name_command(known)}) {state}: '
+           f'{live} in {format_count(blocks)} blocks live, {peak} at the peak')
+    yield from kept.describe_losses(known)

@@ -1,0 +1,102 @@
+"""pytracemalloc rss: say who owns the resident memory of a process."""
+
+import json
+import os
+
+from pytracemalloc.errors import CommandError
+from pytracemalloc.files import load_snapshot, show_text
+from pytracemalloc.options import add_wait
+
+_LINES = 10                       # that keep arenas
+
+HELP = 'say who owns the resident memory of a process'
+DESCRIPTION = """\
+Say who owns the resident memory of a process: blocks of Python by what they
+are used for, the heap of malloc(), stacks, code and data of each library, the
+tracer. A running program is asked as by `pytracemalloc snapshot`, traced or
+not; of a process that is no Python of ours, smaps tells what it can. A
+snapshot has what was resident when it was taken, and which lines keep the
+arenas of small blocks.
+"""
+EPILOG = """\
+examples:
+  %(prog)s 1234
+  %(prog)s app.tracemalloc
+  %(prog)s 1234 --all                 each library, not only the largest
+  %(prog)s 1234 --json
+"""
+
+
+def add_arguments(parser):
+    parser.add_argument('target', metavar='PID|SOCKET|DIRECTORY|FILE',
+                        help='process id, path of a control socket or of a '
+                             'directory with those of several processes, or '
+                             'a snapshot')
+    parser.add_argument('--all', action='store_true',
+                        help='show all rows, not the largest of each owner')
+    parser.add_argument('--json', action='store_true',
+                        help='write JSON, a line for each process')
+    add_wait(parser)
+
+
+def run(args):
+    if os.path.isfile(args.target):
+        _show_file(args)
+        return
+    found = _of_processes(args.target, args.wait)
+    if args.json:
+        show_text(''.join(json.dumps(_document(*each)) + '\n'
+                          for each in found))
+        return
+    show_text('\n'.join('\n'.join([
+        *[f'Process {pid}:'] * (len(found) > 1), *_table(rss, args), ''])
+        for pid, rss in found))
+
+
+def _table(rss, args):
+    return rss.format(None) if args.all else rss.format()
+
+
+def _show_file(args):
+    from pytracemalloc import arenas
+    snapshot = load_snapshot(args.target)
+    rss = snapshot.rss
+    if rss is None:
+        raise CommandError(f'{args.target}: it does not say what was '
+                           f'resident: it was taken without traces, or '
+                           f'before snapshots said so; take a new one')
+    if args.json:
+        _, kept = arenas.document(snapshot, None if args.all else _LINES)
+        show_text(json.dumps(_document(snapshot.pid, rss)
+                             | {'arenas': kept}) + '\n')
+        return
+    lines = arenas.describe(snapshot.arena_use,
+                            None if args.all else _LINES)
+    show_text('\n'.join([*_table(rss, args), *lines, '']))
+
+
+def _of_processes(target, seconds):
+    """Return a list of (process id, ResidentMemory)."""
+    from pytracemalloc.targets import reach
+    from pytracemalloc.client import NotTraceable
+    try:
+        with reach(target, seconds) as clients:
+            return [_ask(client) for client in clients.each()]
+    except NotTraceable as exc:
+        from pytracemalloc.foreign import read_rss
+        reason = str(exc).partition(';')[0]
+        return [(int(target), read_rss(int(target), f'{reason}, so this is '
+                                       f'what smaps alone can tell'))]
+
+
+def _ask(client):
+    from tracemalloc.resident import ResidentMemory
+    answer = client.ask('rss')
+    return answer['pid'], ResidentMemory(answer['rows'], answer['total'],
+                                         answer['notes'])
+
+
+def _document(pid, rss):
+    return {'format': 'pytracemalloc rss', 'version': 1, 'pid': pid,
+            'total': rss.total, 'unexplained': rss.unexplained,
+            'notes': rss.notes, 'rows': [row._asdict() for row in rss.rows]}

@@ -1,0 +1,143 @@
+"""Snapshots beside threads that go on: taken, written, looked at."""
+
+import unittest
+from test.support.script_helper import assert_python_ok
+
+
+class TakingTests(unittest.TestCase):
+
+    def test_many_threads_while_taking(self):
+        assert_python_ok('-X', 'tracemalloc=5', '-c', """if 1:
+            import threading, tracemalloc
+            stop = False
+            def work():
+                while not stop:
+                    [bytearray(i * 10) for i in range(200)]
+            threads = [threading.Thread(target=work) for i in range(4)]
+            for thread in threads: thread.start()
+            for i in range(30):
+                s = tracemalloc.take_snapshot()
+                assert sum(t.size for t in s.traces) == s.traced_memory[0]
+            stop = True
+            for thread in threads: thread.join()
+            """)
+
+    def test_threads_run_beside_the_moment(self):
+        """Nothing but take_snapshot() lets the other thread run."""
+        assert_python_ok('-X', 'tracemalloc=5', '-c', """if 1:
+            import sys, threading, time, tracemalloc
+            stop, rounds = False, 0
+            def work():
+                global rounds
+                while not stop:
+                    time.sleep(0.0001)
+                    rounds += 1
+            keep = [{i: [i]} for i in range(20_000)]
+            thread = threading.Thread(target=work, daemon=True)
+            thread.start()
+            sys.setswitchinterval(1000)
+            before, end = rounds, time.monotonic() + 60
+            while rounds == before and time.monotonic() < end:
+                tracemalloc.take_snapshot()
+            after = rounds
+            stop = True
+            thread.join()
+            assert after > before
+            """)
+
+
+class WritingTests(unittest.TestCase):
+
+    def test_threads_go_on(self):
+        """Nothing waits for as long as the blocks take to be unpacked, which
+        is most of the time of the first dump(); a busy machine gets a few
+        attempts."""
+        assert_python_ok('-X', 'tracemalloc=5', '-c', """if 1:
+            import os, tempfile, threading, time, tracemalloc
+            longest, stop = 0, False
+            def work():
+                global longest
+                last = time.perf_counter()
+                while not stop:
+                    time.sleep(0.0005)
+                    now = time.perf_counter()
+                    longest = max(longest, now - last)
+                    last = now
+            keep = [{i: [i]} for i in range(200_000)]
+            thread = threading.Thread(target=work, daemon=True)
+            thread.start()
+            shares = []
+            with tempfile.TemporaryDirectory() as folder:
+                while len(shares) < 8 and min(shares, default=1) > 0.25:
+                    snapshot = tracemalloc.take_snapshot()
+                    time.sleep(0.01)
+                    longest, start = 0, time.perf_counter()
+                    snapshot.dump(os.path.join(folder, 'file'))
+                    shares.append(longest / (time.perf_counter() - start))
+            stop = True
+            thread.join()
+            assert min(shares) <= 0.25, shares
+            """)
+
+    def test_many_threads_write_and_look(self):
+        """What one thread writes, another one may unpack and cut."""
+        for nframe in (2, 100):
+            with self.subTest(nframe=nframe):
+                assert_python_ok('-X', f'tracemalloc={nframe}', '-c', """if 1:
+                    import os, tempfile, threading, tracemalloc
+                    def deep(n):
+                        return deep(n - 1) if n else [{i: [i]} for i in
+                                                      range(20_000)]
+                    keep = deep(8), deep(3)
+                    def sums(snapshot):
+                        return [(s.traceback, s.size, s.count) for s in
+                                snapshot.statistics('traceback')]
+                    def write(snapshot, path, results):
+                        snapshot.dump(path)
+                        loaded = tracemalloc.Snapshot.load(path)
+                        results.append((sums(loaded), sum(
+                            t.size for t in loaded.traces)))
+                    def look(snapshot, results):
+                        results.append((sums(snapshot), sum(
+                            t.size for t in snapshot.traces)))
+                    with tempfile.TemporaryDirectory() as folder:
+                        for i in range(6):
+                            snapshot = tracemalloc.take_snapshot()
+                            results = []
+                            threads = [threading.Thread(
+                                target=write, args=(snapshot, os.path.join(
+                                    folder, str(k)), results))
+                                for k in range(3)]
+                            threads.insert(i % 4, threading.Thread(
+                                target=look, args=(snapshot, results)))
+                            for thread in threads:
+                                thread.start()
+                            for thread in threads:
+                                thread.join()
+                            assert len(results) == 4, len(results)
+                            for found in results:
+                                assert found == results[0]
+                    """)
+
+    def test_written_and_then_used(self):
+        """The snapshot is as it was, and gives the same file again."""
+        assert_python_ok('-X', 'tracemalloc=3', '-c', """if 1:
+            import os, tempfile, tracemalloc
+            keep = [{i: [i]} for i in range(5000)]
+            snapshot = tracemalloc.take_snapshot()
+            with tempfile.TemporaryDirectory() as folder:
+                def dump():
+                    path = os.path.join(folder, 'file')
+                    snapshot.dump(path)
+                    with open(path, 'rb') as file:
+                        return file.read()
+                first = dump()
+                assert dump() == first
+                assert sum(t.size for t in snapshot.traces) \
+                    == snapshot.traced_memory[0]
+                assert dump() == first
+            """)
+
+
+if __name__ == "__main__":
+    unittest.main()

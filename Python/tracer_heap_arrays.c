@@ -1,0 +1,106 @@
+/* What an array of NumPy's refers to: its base, its dtype, and the items of
+   one of objects.  Nothing of that is told by a tp_traverse, as an array is
+   none of the collector's.
+
+   The type is known by its name and by where it says that its weak references
+   are: the fields before these are part of NumPy's binary interface, by which
+   compiled extensions read them, and are the same in all releases of 1.x and
+   2.x.  Of another layout nothing is read, and what such an array holds is
+   held by C code.
+
+   Items are those of an array that owns its data in one piece: a view has
+   a base that holds them.  Objects in structures, an owner whose strides
+   were changed, and types of items other than NumPy's own are left out. */
+
+#include "Python.h"
+#include "pycore_tracer_heap.h"
+
+#define NAME "numpy.ndarray"
+#define DTYPE "numpy.dtype"
+#define MOST_DIMENSIONS 64
+#define IN_ONE_PIECE 3            // C or Fortran order
+#define OWNS_DATA 4
+#define OBJECTS 17                // number of the type of items
+
+struct array {                    // PyArrayObject_fields
+    PyObject_HEAD
+    void *data;
+    int nd;
+    Py_ssize_t *dimensions, *strides;
+    PyObject *base, *descr;
+    int flags;
+    PyObject *weakreflist;
+};
+
+struct dtype {                    // PyArray_Descr begins with
+    PyObject_HEAD
+    PyTypeObject *typeobj;
+    char kind, type, byteorder, flags;
+    int type_num;
+};
+
+const size_t _PyTracer_ArrayBase = offsetof(struct array, base);
+const size_t _PyTracer_ArrayDtype = offsetof(struct array, descr);
+
+int
+_PyTracer_IsArrayType(const PyTypeObject *type)
+{
+    return type->tp_weaklistoffset == offsetof(struct array, weakreflist)
+           && type->tp_basicsize >= (Py_ssize_t)sizeof(struct array)
+           && type->tp_itemsize == 0 && type->tp_traverse == NULL
+           && !(type->tp_flags & Py_TPFLAGS_HEAPTYPE)
+           && strcmp(type->tp_name, NAME) == 0;
+}
+
+static int
+is_of_objects(const PyObject *descr)
+{
+    const PyTypeObject *type = descr == NULL ? NULL : Py_TYPE(descr);
+    int known = 0;
+    for (; type != NULL && !known; type = type->tp_base) {
+        known = type->tp_basicsize >= (Py_ssize_t)sizeof(struct dtype)
+                && strcmp(type->tp_name, DTYPE) == 0;
+    }
+    const struct dtype *dtype = (const struct dtype *)descr;
+    return known && dtype->kind == 'O' && dtype->type == 'O'
+           && dtype->type_num == OBJECTS;
+}
+
+/* How many items; 0: it is not as an array should be. */
+static size_t
+count_items(const struct array *array)
+{
+    size_t n = 1;
+    if (array->nd < 0 || array->nd > MOST_DIMENSIONS) {
+        return 0;
+    }
+    for (int i = 0; i < array->nd; i++) {
+        if (array->dimensions[i] < 0
+            || __builtin_mul_overflow(n, (size_t)array->dimensions[i], &n))
+        {
+            return 0;
+        }
+    }
+    return n;
+}
+
+void
+_PyTracer_WalkItemsOfArray(struct tracer_heap *heap, uint32_t object,
+                           PyObject *op)
+{
+    const struct array *array = (const struct array *)op;
+    if (array->nd > 0) {
+        _PyTracer_HeapBuffer(heap, array->dimensions, object);
+    }
+    if (!(array->flags & OWNS_DATA) || array->data == NULL) {
+        return;
+    }
+    _PyTracer_HeapBuffer(heap, array->data, object);
+    if ((array->flags & IN_ONE_PIECE) && is_of_objects(array->descr)) {
+        PyObject *const *items = array->data;
+        size_t n = count_items(array);
+        for (size_t i = 0; i < n && !heap->failed; i++) {
+            _PyTracer_HeapReference(heap, items[i]);
+        }
+    }
+}

@@ -1,0 +1,427 @@
+/* The call tree outlives its process: it lies in a file.
+
+   With -X tracemalloc_file the nodes and what goes with them are mappings of a
+   file that the kernel shares between processes, at the same addresses, so
+   that who counts a block does not know of it.  There is nothing to do when
+   the process ends: the kernel has the pages, and gives them to who reads the
+   file.  pycore_tracer_kept.h says what is in it.
+
+   Texts and locations move when they grow, and have pointers: of these the
+   file has copies, made when one is interned.
+
+   Where the disk has no room, see tracer_keep_file.c, the tree goes on in
+   memory, the file is marked as incomplete, and one line says so. */
+
+#include "Python.h"
+#include "pycore_tracer_keep.h"
+#include "pycore_tracer_keep_file.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_memory.h"
+
+#include <errno.h>
+#include <fcntl.h>                // open()
+#include <stdio.h>                // snprintf()
+#include <stdlib.h>               // free()
+#include <sys/mman.h>             // mmap()
+#include <time.h>                 // clock_gettime()
+#include <unistd.h>
+
+#define HEADER_UNITS (KEPT_HEADER_SIZE / KEPT_UNIT)
+#define FIRST_UNITS (HEADER_UNITS + 16)    // with those of the first nodes
+#define MORE_UNITS 16             // asked for at once
+
+/* Of the copies of texts, strings and places: what is not touched costs
+   nothing. */
+#define TEXT_ROOM ((size_t)1 << 30)
+#define STRINGS_ROOM (((size_t)1 << TRACER_NODE_BITS) \
+                      * sizeof(struct kept_string))
+#define PLACES_ROOM (((size_t)1 << TRACER_NODE_BITS) \
+                     * sizeof(struct kept_place))
+
+static struct kept_header nowhere;
+struct kept_header *_PyTracer_kept = &nowhere;
+
+static struct {
+    int grows;
+    struct {
+        char *base;
+        size_t end;               // bytes in the file
+    } arrays[KEPT_NARRAYS];
+} keep;
+
+/* --- Growth */
+
+static void
+stop_growing(int error)
+{
+    keep.grows = 0;
+    _PyTracer_kept->incomplete = 1;
+    _PyTracer_SayOfKept(
+        _PyTracer_keep_file.name, _PyTracer_WhyNotKept(error),
+        "what is new in the call tree is not kept from now on");
+}
+
+static struct kept_extent *
+directory(void)
+{
+    return (struct kept_extent *)((char *)_PyTracer_kept + KEPT_DIRECTORY);
+}
+
+/* 0, or an error. */
+static int
+add_extent(enum kept_array array, size_t units)
+{
+    struct kept_header *header = _PyTracer_kept;
+    struct kept_extent *extents = directory();
+    uint64_t first = header->nunits;
+    if (header->nextents == KEPT_MAX_EXTENTS) {
+        return EFBIG;
+    }
+    if (first + units > _PyTracer_keep_file.allocated
+        && _PyTracer_AllocateKept(first + units + MORE_UNITS) != 0)
+    {
+        int error = _PyTracer_AllocateKept(first + units);
+        if (error != 0) {
+            return error;
+        }
+    }
+    int fd = _PyTracer_KeptDescriptor();
+    if (fd < 0) {
+        return errno;
+    }
+    char *at = keep.arrays[array].base + keep.arrays[array].end;
+    size_t size = units * KEPT_UNIT;
+    if (at != NULL
+        && mmap(at, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+                (off_t)(first * KEPT_UNIT)) == MAP_FAILED)
+    {
+        return errno;
+    }
+    extents[header->nextents] = (struct kept_extent){
+        .array = array, .first = (uint32_t)first, .units = (uint32_t)units};
+    header->nunits = first + units;
+    TRACER_PUBLISH(nextents, header->nextents + 1);
+    keep.arrays[array].end += size;
+    return 0;
+}
+
+size_t
+_PyTracer_KeepArray(enum kept_array array, void *base, size_t end)
+{
+    _PyTracer_ASSERT_LOCKED();
+    size_t *kept = &keep.arrays[array].end;
+    if (keep.grows && *kept < end) {
+        int saved_errno = errno;
+        keep.arrays[array].base = base;
+        size_t units = (end - *kept + KEPT_UNIT - 1) / KEPT_UNIT;
+        int error = add_extent(array, units);
+        if (error != 0) {
+            stop_growing(error);
+        }
+        errno = saved_errno;
+    }
+    return *kept;
+}
+
+size_t
+_PyTracer_KeptArray(enum kept_array array, char **base)
+{
+    *base = keep.arrays[array].base;
+    return keep.arrays[array].end;
+}
+
+/* --- Copies of texts and places */
+
+static const struct {
+    enum kept_array array;
+    size_t room;
+} copies[] = {
+    {KEPT_TEXT, TEXT_ROOM},
+    {KEPT_STRINGS, STRINGS_ROOM},
+    {KEPT_PLACES, PLACES_ROOM},
+};
+
+static int
+reserve_copies(void)
+{
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(copies); i++) {
+        void *range = _PyTracer_MemReserve(copies[i].room, 0);
+        if (range == NULL) {
+            return ENOMEM;
+        }
+        keep.arrays[copies[i].array].base = range;
+    }
+    return 0;
+}
+
+static void
+release_copies(void)
+{
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(copies); i++) {
+        _PyTracer_MemRelease(keep.arrays[copies[i].array].base,
+                             copies[i].room);
+    }
+    memset(keep.arrays, 0, sizeof(keep.arrays));
+}
+
+/* Where the items are, if the file has room up to this one. */
+static void *
+copy_of(enum kept_array array, uint64_t end, size_t item)
+{
+    char *base = keep.arrays[array].base;
+    return base != NULL
+           && _PyTracer_KeepArray(array, base, end * item) >= end * item
+           ? base : NULL;
+}
+
+/* Once one text is missing, all later ones are: numbers have no holes. */
+void
+_PyTracer_KeepText(uint32_t id, const char *utf8, uint32_t length)
+{
+    struct kept_header *header = _PyTracer_kept;
+    uint64_t offset = header->text_size;
+    if (header == &nowhere || id != header->nstrings
+        || offset + length > TEXT_ROOM)
+    {
+        return;
+    }
+    char *text = copy_of(KEPT_TEXT, offset + length, 1);
+    struct kept_string *strings = copy_of(KEPT_STRINGS, (uint64_t)id + 1,
+                                          sizeof(*strings));
+    if (text == NULL || strings == NULL) {
+        return;
+    }
+    memcpy(text + offset, utf8, length);
+    strings[id] = (struct kept_string){offset, length};
+    TRACER_PUBLISH(text_size, offset + length);
+    TRACER_PUBLISH(nstrings, id + 1);
+}
+
+void
+_PyTracer_KeepPlace(uint32_t id, const struct kept_place *place)
+{
+    struct kept_header *header = _PyTracer_kept;
+    if (header == &nowhere || id > header->nplaces) {
+        return;
+    }
+    struct kept_place *places = copy_of(KEPT_PLACES, (uint64_t)id + 1,
+                                        sizeof(*places));
+    if (places != NULL) {
+        places[id] = *place;
+        if (id == header->nplaces) {
+            TRACER_PUBLISH(nplaces, id + 1);
+        }
+    }
+}
+
+/* --- Begin and end */
+
+static uint32_t
+read_command(char *to, size_t size)
+{
+    int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, to, size);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return n < 0 ? 0 : (uint32_t)n;
+}
+
+static int64_t
+now(clockid_t clock)
+{
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void
+write_header(struct kept_header *header, uint32_t limit)
+{
+    /* In its directory nothing is read but what is written again. */
+    memset(header, 0, sizeof(*header));
+    header->byte_order = KEPT_BYTE_ORDER;
+    header->version = KEPT_VERSION;
+    header->sizes = KEPT_SIZES;
+    header->limit = limit;
+    header->pid = (uint32_t)getpid();
+    header->nunits = HEADER_UNITS;
+    header->began = now(CLOCK_REALTIME);
+    header->clock_began = header->looked = now(CLOCK_MONOTONIC);
+    snprintf(header->python, sizeof(header->python), "%s", PY_VERSION);
+    header->command_size = read_command(header->command,
+                                        sizeof(header->command));
+    _PyTracer_kept = header;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    memcpy(header->magic, KEPT_MAGIC, KEPT_MAGIC_SIZE);
+}
+
+/* 0, or an error. */
+static int
+make_file(uint32_t limit)
+{
+    int error = _PyTracer_OpenKept();
+    if (error == 0) {
+        error = _PyTracer_AllocateKept(FIRST_UNITS);
+    }
+    int fd = _PyTracer_KeptDescriptor();
+    if (error != 0 || fd < 0) {
+        return error != 0 ? error : errno;
+    }
+    struct kept_header *header = _PyTracer_kept;
+    if (header == &nowhere) {
+        header = mmap(NULL, KEPT_HEADER_SIZE, PROT_READ | PROT_WRITE,
+                      MAP_SHARED, fd, 0);
+        if (header == MAP_FAILED) {
+            return errno;
+        }
+    }
+    write_header(header, limit);
+    return reserve_copies();
+}
+
+static void
+forget_header(void)
+{
+    if (_PyTracer_kept != &nowhere) {
+        munmap(_PyTracer_kept, KEPT_HEADER_SIZE);
+        _PyTracer_kept = &nowhere;
+    }
+}
+
+void
+_PyTracer_BeginKeeping(uint32_t limit)
+{
+    _PyTracer_ASSERT_LOCKED();
+    const struct tracer_keep_file *file = &_PyTracer_keep_file;
+    if (file->wanted == NULL && file->name == NULL) {
+        return;
+    }
+    int saved_errno = errno;
+    int error = make_file(limit);
+    keep.grows = error == 0;
+    if (error != 0) {
+        _PyTracer_SayOfKept(
+            file->name == NULL ? file->wanted : file->name,
+            error == EEXIST ? "it is there, and is no kept call tree"
+                            : _PyTracer_WhyNotKept(error),
+            "the call tree is not kept");
+        _PyTracer_StopKeeping();
+    }
+    errno = saved_errno;
+}
+
+void
+_PyTracer_ClearKept(void)
+{
+    if (_PyTracer_kept == &nowhere) {
+        return;
+    }
+    keep.grows = 0;
+    TRACER_PUBLISH(nnodes, 0);
+    TRACER_PUBLISH(nextents, 0);
+    release_copies();
+    /* What is mapped next is zero. */
+    if (_PyTracer_TruncateKept(HEADER_UNITS) != 0) {
+        _PyTracer_StopKeeping();
+    }
+}
+
+void
+_PyTracer_StopKeeping(void)
+{
+    keep.grows = 0;
+    release_copies();
+    _PyTracer_RemoveKept();
+    forget_header();
+    _PyTracer_CloseKept();
+    free(_PyTracer_keep_file.name);
+    _PyTracer_keep_file.name = NULL;
+}
+
+/* Names are not given back: the fork may have interrupted malloc(). */
+void
+_PyTracer_LeaveKept(void)
+{
+    keep.grows = 0;
+    release_copies();
+    forget_header();
+    _PyTracer_CloseKept();
+    _PyTracer_keep_file.name = _PyTracer_keep_file.wanted = NULL;
+}
+
+/* --- Written, not mapped */
+
+uint64_t
+_PyTracer_OpenKeptTail(size_t size)
+{
+    uint64_t first = _PyTracer_kept->nunits;
+    uint64_t end = first + (size + KEPT_UNIT - 1) / KEPT_UNIT;
+    return _PyTracer_kept != &nowhere && _PyTracer_AllocateKept(end) == 0
+           ? first * KEPT_UNIT : 0;
+}
+
+/* What was written there must be zero when it comes to use. */
+void
+_PyTracer_CloseKeptTail(void)
+{
+    if (_PyTracer_kept != &nowhere
+        && _PyTracer_TruncateKept(_PyTracer_kept->nunits) != 0)
+    {
+        stop_growing(EACCES);
+    }
+}
+
+static int
+write_rows(uint32_t array, const uint8_t *rows, size_t length)
+{
+    const struct kept_extent *extents = directory();
+    for (uint32_t i = 0; i < _PyTracer_kept->nextents && length > 0; i++) {
+        if (extents[i].array == array) {
+            size_t n = Py_MIN(extents[i].units * KEPT_UNIT, length);
+            if (_PyTracer_WriteKept(extents[i].first * KEPT_UNIT, rows, n)
+                < 0)
+            {
+                return -1;
+            }
+            rows += n;
+            length -= n;
+        }
+    }
+    return length == 0 ? 0 : -1;
+}
+
+/* Rows are written to the array that has not the present ones. */
+static uint32_t
+next_peak(void)
+{
+    return _PyTracer_kept->peak == KEPT_PEAK ? KEPT_OTHER_PEAK : KEPT_PEAK;
+}
+
+void
+_PyTracer_ReservePeak(void)
+{
+    struct kept_header *header = _PyTracer_kept;
+    if (header->peak != 0) {
+        (void)_PyTracer_KeepArray(
+            next_peak(), NULL, header->peak_lengths[header->peak - KEPT_PEAK]);
+    }
+}
+
+void
+_PyTracer_KeepPeak(const uint8_t *rows, size_t length)
+{
+    struct kept_header *header = _PyTracer_kept;
+    if (header == &nowhere) {
+        return;
+    }
+    int saved_errno = errno;
+    uint32_t array = next_peak();
+    if (_PyTracer_KeepArray(array, NULL, length) >= length
+        && write_rows(array, rows, length) == 0)
+    {
+        header->peak_lengths[array - KEPT_PEAK] = length;
+        TRACER_PUBLISH(peak, array);
+    }
+    errno = saved_errno;
+}

@@ -1,0 +1,336 @@
+/* Copies of the tables that lie in a kept file.
+
+   The child of a fork shares the pages of the file with its parent, which goes
+   on at once: what the child finds there is not what was there when it was
+   made.  So the parent copies the tables before the fork, as far as they are
+   used, into memory of its own; the child, which has the copy as it has all
+   memory, moves these pages to where the tables are.  A process that is made
+   without handlers of forks, as by posix_spawn() or vfork(), does not count
+   blocks.
+
+   A signal may interrupt a fork, and its handler fork: the copies of a thread
+   are a stack.
+
+   Nodes move when the tree is pruned.  A process that ends in the middle of it
+   leaves tables that nobody can read: so what they were lies behind them in
+   the file, until all have moved. */
+
+#include "Python.h"
+#include "pycore_tracer_keep.h"
+#include "pycore_tracer_keep_copy.h"
+#include "pycore_tracer_keep_file.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_tree.h"
+
+#include <errno.h>
+#include <sys/mman.h>             // mremap()
+
+#define NTABLES (KEPT_RARES + 1)
+#define SPILLS_OF_CHUNK (TRACER_CHUNK_NODES * sizeof(struct tracer_spill))
+
+/* What is in front of a copy. */
+struct copy {
+    struct copy *before;          // of the fork that this one interrupts
+    size_t size;                  // of all
+    size_t sizes[NTABLES];        // rounded; of spills, all chunks that have
+                                  //   any
+};
+
+static _Py_thread_local struct copy *copies;
+/* A bit for each fork of this thread that is under way, the latest one lowest:
+   has it a copy? */
+static _Py_thread_local uint64_t copied;
+
+/* --- What is used of the tables */
+
+static size_t
+round_up(size_t size)
+{
+    return (size + KEPT_UNIT - 1) / KEPT_UNIT * KEPT_UNIT;
+}
+
+static uint32_t
+count_saved(void)
+{
+    return _PyTracer.epoch == 0
+           ? 0 : _PyTracer_tree.next_saved - _PyTracer_tree.first_saved;
+}
+
+static uint32_t
+count_chunks(void)
+{
+    return (_PyTracer_tree.nnodes + TRACER_CHUNK_NODES - 1)
+           >> TRACER_CHUNK_BITS;
+}
+
+static size_t
+measure_tables(size_t sizes[NTABLES])
+{
+    const struct tracer_call_tree *tree = &_PyTracer_tree;
+    sizes[KEPT_NODES] = tree->nnodes * sizeof(struct tracer_node);
+    sizes[KEPT_SAVED] = count_saved() * sizeof(*tree->saved);
+    sizes[KEPT_RARES] = tree->nrares * sizeof(struct tracer_rare);
+    sizes[KEPT_SPILLS] = 0;
+    for (uint32_t i = 0; i < count_chunks(); i++) {
+        sizes[KEPT_SPILLS] += _PyTracer_chunk_spilled[i] ? SPILLS_OF_CHUNK
+                                                         : 0;
+    }
+    size_t size = 0;
+    for (int i = 0; i < NTABLES; i++) {
+        sizes[i] = round_up(sizes[i]);
+        size += sizes[i];
+    }
+    return size;
+}
+
+static const void *
+table_of(enum kept_array array)
+{
+    switch (array) {
+    case KEPT_NODES: return _PyTracer.nodes;
+    case KEPT_SAVED: return _PyTracer_tree.saved;
+    case KEPT_RARES: return _PyTracer_tree.rares;
+    default: return _PyTracer_tree.spills;
+    }
+}
+
+/* --- Forks */
+
+/* As much of a table as is in the file; the rest is the child's anyway. */
+static size_t
+size_in_file(enum kept_array array, size_t size)
+{
+    char *base;
+    size_t kept = _PyTracer_KeptArray(array, &base);
+    return Py_MIN(size, kept);
+}
+
+static char *
+copy_spills(char *to)
+{
+    char *base;
+    size_t kept = _PyTracer_KeptArray(KEPT_SPILLS, &base);
+    for (uint32_t i = 0; i < count_chunks(); i++) {
+        if (_PyTracer_chunk_spilled[i]) {
+            size_t from = i * SPILLS_OF_CHUNK;
+            memcpy(to, base + from, kept <= from ? 0
+                                    : Py_MIN(SPILLS_OF_CHUNK, kept - from));
+            to += SPILLS_OF_CHUNK;
+        }
+    }
+    return to;
+}
+
+static void
+fill_copy(struct copy *copy)
+{
+    char *to = (char *)copy + KEPT_UNIT;
+    for (int i = 0; i < NTABLES; i++) {
+        if (i == KEPT_SPILLS) {
+            (void)copy_spills(to);
+        }
+        else {
+            memcpy(to, table_of(i), size_in_file(i, copy->sizes[i]));
+        }
+        to += copy->sizes[i];
+    }
+}
+
+/* NULL: no memory. */
+static struct copy *
+make_copy(void)
+{
+    size_t sizes[NTABLES];
+    size_t size = measure_tables(sizes) + KEPT_UNIT;
+    struct copy *copy = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (copy == MAP_FAILED) {
+        return NULL;
+    }
+    copy->before = copies;
+    copy->size = size;
+    memcpy(copy->sizes, sizes, sizeof(sizes));
+    fill_copy(copy);
+    return copy;
+}
+
+/* Without the GIL, other threads change the counters all the time; then, as
+   without memory, the child does not trace. */
+void
+_PyTracer_CopyForFork(void)
+{
+    copied <<= 1;
+    if (_PyTracer_IsKept()
+        && (_PyTracer.many_gils || _PyThreadState_GET() != NULL))
+    {
+        int saved_errno = errno;
+        struct copy *copy = make_copy();
+        errno = saved_errno;
+        if (copy != NULL) {
+            copies = copy;
+            copied |= 1;
+        }
+    }
+}
+
+/* The copy of the latest fork, or NULL. */
+static struct copy *
+pop_copy(void)
+{
+    struct copy *copy = copied & 1 ? copies : NULL;
+    copied >>= 1;
+    if (copy != NULL) {
+        copies = copy->before;
+    }
+    return copy;
+}
+
+void
+_PyTracer_DropCopy(void)
+{
+    struct copy *copy = pop_copy();
+    if (copy != NULL) {
+        int saved_errno = errno;
+        munmap(copy, copy->size);
+        errno = saved_errno;
+    }
+}
+
+static int
+move_to(char *to, char *from, size_t size)
+{
+    return size == 0
+           || mremap(from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, to)
+              != MAP_FAILED ? 0 : -1;
+}
+
+static int
+move_spills(char *base, char *from)
+{
+    for (uint32_t i = 0; i < count_chunks(); i++) {
+        if (_PyTracer_chunk_spilled[i]) {
+            size_t kept = size_in_file(KEPT_SPILLS,
+                                       (i + 1) * SPILLS_OF_CHUNK);
+            size_t begin = i * SPILLS_OF_CHUNK;
+            if (kept > begin && move_to(base + begin, from, kept - begin) < 0)
+            {
+                return -1;
+            }
+            from += SPILLS_OF_CHUNK;
+        }
+    }
+    return 0;
+}
+
+/* In place of the file's pages; 0, or -1. */
+static int
+take_table(enum kept_array array, char *from, size_t size)
+{
+    char *base;
+    size_t kept = _PyTracer_KeptArray(array, &base);
+    if (kept != 0
+        && mmap(base, kept, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+    {
+        return -1;
+    }
+    if (from == NULL) {
+        return -1;
+    }
+    return array == KEPT_SPILLS ? move_spills(base, from)
+                                : move_to(base, from, Py_MIN(size, kept));
+}
+
+void
+_PyTracer_TakeCopy(void)
+{
+    /* Nobody was asked for a copy of what another thread was changing. */
+    struct copy *copy = _PyTracer_abandoned ? NULL : pop_copy();
+    if (!_PyTracer_IsKept()) {
+        return;
+    }
+    int failed = 0;
+    char *from = copy == NULL ? NULL : (char *)copy + KEPT_UNIT;
+    for (int i = 0; i < NTABLES; i++) {
+        failed |= take_table(i, from, copy == NULL ? 0 : copy->sizes[i]) < 0;
+        from += copy == NULL ? 0 : copy->sizes[i];
+    }
+    _PyTracer_LeaveKept();
+    if (failed) {
+        _PyTracer_Abandon();
+    }
+}
+
+/* --- Nodes that move */
+
+static int
+write_tables(uint64_t offset, const size_t sizes[NTABLES],
+             struct kept_copy *copy)
+{
+    const struct tracer_call_tree *tree = &_PyTracer_tree;
+    copy->saved = sizes[KEPT_NODES];
+    copy->rares = copy->saved + sizes[KEPT_SAVED];
+    copy->spills = copy->rares + sizes[KEPT_RARES];
+    if (_PyTracer_WriteKept(offset, _PyTracer.nodes,
+                            tree->nnodes * sizeof(struct tracer_node)) < 0
+        || _PyTracer_WriteKept(offset + copy->saved, tree->saved,
+                               count_saved() * sizeof(*tree->saved)) < 0
+        || _PyTracer_WriteKept(offset + copy->rares, tree->rares,
+                               tree->nrares * sizeof(*tree->rares)) < 0)
+    {
+        return -1;
+    }
+    for (uint32_t i = 0; i < count_chunks(); i++) {
+        if (_PyTracer_chunk_spilled[i]
+            && _PyTracer_WriteKept(offset + copy->spills
+                                   + i * SPILLS_OF_CHUNK,
+                                   &tree->spills[i << TRACER_CHUNK_BITS],
+                                   SPILLS_OF_CHUNK) < 0)
+        {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* Without room for it there is no copy: who ends now leaves no tree. */
+void
+_PyTracer_BeginMoving(void)
+{
+    if (!_PyTracer_IsKept()) {
+        return;
+    }
+    size_t sizes[NTABLES];
+    (void)measure_tables(sizes);
+    /* Here each chunk has its place. */
+    sizes[KEPT_SPILLS] = count_chunks() * SPILLS_OF_CHUNK;
+    size_t size = 0;
+    for (int i = 0; i < NTABLES; i++) {
+        size += sizes[i];
+    }
+    struct kept_header *header = _PyTracer_kept;
+    struct kept_copy copy = {
+        .nnodes = _PyTracer_tree.nnodes, .nrares = _PyTracer_tree.nrares,
+        .nsaved = count_saved(), .epoch = _PyTracer.epoch,
+        .peak = header->peak};
+    _PyTracer_ReservePeak();
+    uint64_t offset = _PyTracer_OpenKeptTail(size);
+    if (offset != 0 && write_tables(offset, sizes, &copy) == 0) {
+        copy.first = offset / KEPT_UNIT;
+    }
+    header->copy = copy;
+    TRACER_PUBLISH(moves, header->moves + 1);
+}
+
+void
+_PyTracer_EndMoving(void)
+{
+    if (!_PyTracer_IsKept()) {
+        return;
+    }
+    TRACER_PUBLISH(nnodes, _PyTracer_tree.nnodes);
+    TRACER_PUBLISH(nrares, _PyTracer_tree.nrares);
+    TRACER_PUBLISH(moves, _PyTracer_kept->moves + 1);
+    _PyTracer_CloseKeptTail();
+}

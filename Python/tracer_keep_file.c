@@ -1,0 +1,326 @@
+/* The kept file on its file system: its name, its descriptor, its size.
+
+   A page of a mapping that the disk has no room for would end the program by
+   SIGBUS.  So blocks are asked for before they are mapped; file systems that
+   promise no room, as they write changes to other places of the disk, are
+   refused.
+
+   Programs close files that they have not opened: before each use of the
+   descriptor it is looked at whether it is still that of the file. */
+
+#include "Python.h"
+#include "pycore_tracer_keep.h"
+#include "pycore_tracer_keep_file.h"
+
+#include <errno.h>
+#include <fcntl.h>                // posix_fallocate()
+#include <stdio.h>                // snprintf()
+#include <stdlib.h>               // malloc()
+#include <sys/file.h>             // flock()
+#include <sys/resource.h>         // getrlimit()
+#include <sys/stat.h>             // fstat()
+#include <sys/vfs.h>              // fstatfs()
+#include <unistd.h>
+
+#define LEAST_DESCRIPTOR 200      // below are those that programs count on
+#define BTRFS 0x9123683e
+#define ZFS 0x2fc12fc1
+#define BCACHEFS 0xca451a4e
+
+struct tracer_keep_file _PyTracer_keep_file = {.fd = -1};
+
+static struct tracer_keep_file *const file = &_PyTracer_keep_file;
+
+/* --- Words */
+
+void
+_PyTracer_SayOfKept(const char *name, const char *problem,
+                    const char *what)
+{
+    char line[1024];
+    int n = snprintf(line, sizeof(line),
+                     "tracemalloc: %.700s: %s; %s\n", name, problem, what);
+    if (n > 0 && write(STDERR_FILENO, line, (size_t)n) < 0) {
+        return;                   // nobody listens
+    }
+}
+
+const char *
+_PyTracer_WhyNotKept(int error)
+{
+    switch (error) {
+    case ENOSPC: return "no room on its file system";
+    case EDQUOT: return "the quota is used up";
+    case EFBIG: return "the limit for the size of a file (ulimit -f)";
+    case EACCES: case EPERM: case EROFS: return "it cannot be written";
+    case ENOENT: return "no such folder";
+    case ENOTDIR: return "its folder is a file";
+    case ELOOP: return "it is a symbolic link";
+    case EISDIR: return "it is a folder";
+    case EINVAL: case ENODEV: case EOPNOTSUPP:
+        return "its file system cannot map a file";
+    case ENOMEM: return "not enough address space";
+    default: return "it cannot be written as a mapping";
+    }
+}
+
+/* --- The file */
+
+int
+_PyTracer_KeepIn(const char *path)
+{
+    char *copy = NULL;
+    if (path != NULL) {
+        char folder[4096] = "";
+        if (path[0] != '/' && getcwd(folder, sizeof(folder)) == NULL) {
+            folder[0] = '\0';
+        }
+        size_t size = strlen(folder) + strlen(path) + 2;
+        copy = malloc(size);
+        if (copy == NULL) {
+            return -1;
+        }
+        snprintf(copy, size, "%s%s%s", folder, folder[0] ? "/" : "", path);
+    }
+    free(file->wanted);
+    file->wanted = copy;
+    return 0;
+}
+
+const char *
+_PyTracer_KeptFile(void)
+{
+    return file->name;
+}
+
+static int
+is_ours(int fd)
+{
+    struct stat st;
+    return fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == file->device
+           && st.st_ino == file->inode;
+}
+
+int
+_PyTracer_KeptDescriptor(void)
+{
+    if (!is_ours(file->fd)) {
+        file->fd = open(file->name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        if (file->fd >= 0 && !is_ours(file->fd)) {
+            close(file->fd);
+            file->fd = -1;
+            errno = ENOENT;
+        }
+    }
+    return file->fd;
+}
+
+/* Would SIGXFSZ end the program? */
+static int
+is_beyond_limit(uint64_t end)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_FSIZE, &limit) == 0
+           && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < end;
+}
+
+int
+_PyTracer_AllocateKept(uint64_t units)
+{
+    int fd = _PyTracer_KeptDescriptor();
+    if (fd < 0) {
+        return errno;
+    }
+    if (units <= file->allocated) {
+        return 0;
+    }
+    if (is_beyond_limit(units * KEPT_UNIT)) {
+        return EFBIG;
+    }
+    int error;
+    do {
+        error = posix_fallocate(fd, (off_t)(file->allocated * KEPT_UNIT),
+                                (off_t)((units - file->allocated)
+                                        * KEPT_UNIT));
+    } while (error == EINTR);
+    if (error == 0) {
+        file->allocated = units;
+    }
+    return error;
+}
+
+int
+_PyTracer_TruncateKept(uint64_t units)
+{
+    int fd = _PyTracer_KeptDescriptor();
+    if (fd < 0 || ftruncate(fd, (off_t)(units * KEPT_UNIT)) != 0) {
+        return errno;
+    }
+    file->allocated = units;
+    return 0;
+}
+
+int
+_PyTracer_WriteKept(uint64_t offset, const void *data, size_t size)
+{
+    const char *p = data;
+    int fd = _PyTracer_KeptDescriptor();
+    if (is_beyond_limit(offset + size)) {
+        return -1;
+    }
+    while (size > 0 && fd >= 0) {
+        ssize_t n = pwrite(fd, p, size, (off_t)offset);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return -1;
+        }
+        p += n;
+        offset += (uint64_t)n;
+        size -= (size_t)n;
+    }
+    return fd < 0 ? -1 : 0;
+}
+
+/* --- Its name */
+
+static int
+promises_room(int fd)
+{
+    struct statfs fs;
+    return fstatfs(fd, &fs) < 0
+           || ((uint32_t)fs.f_type != BTRFS && (uint32_t)fs.f_type != ZFS
+               && (uint32_t)fs.f_type != BCACHEFS);
+}
+
+/* What lies at the name already: 0, it is ours to take; 1, another process
+   writes there; -1, and errno: it is not a kept tree.  That of a process that
+   has ended gets another name. */
+static int
+look_at_old(int fd, const char *name)
+{
+    char magic[KEPT_MAGIC_SIZE];
+    struct stat st;
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+        errno = EEXIST;
+        return -1;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) {
+        return 1;
+    }
+    if (st.st_size == 0) {
+        return 0;
+    }
+    if (pread(fd, magic, sizeof(magic), 0) != sizeof(magic)
+        || memcmp(magic, KEPT_MAGIC, sizeof(magic)) != 0)
+    {
+        errno = EEXIST;
+        return -1;
+    }
+    char other[4096];
+    int n = snprintf(other, sizeof(other), "%s.previous", name);
+    if (n >= (int)sizeof(other) || rename(name, other) < 0) {
+        return -1;
+    }
+    return 2;
+}
+
+/* Open `name`, or name.PID where another process writes; the descriptor, or
+   -1 with errno. */
+static int
+open_name(const char *name)
+{
+    for (int tries = 0; tries < 3; tries++) {
+        int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC
+                            | O_NOFOLLOW, 0600);
+        if (fd >= 0) {
+            (void)flock(fd, LOCK_EX | LOCK_NB);
+            return fd;
+        }
+        if (errno != EEXIST) {
+            return -1;
+        }
+        fd = open(name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        int old = fd < 0 ? -1 : look_at_old(fd, name);
+        if (old == 0) {
+            return fd;
+        }
+        int error = errno;
+        if (fd >= 0) {
+            close(fd);
+        }
+        errno = old == 1 ? EWOULDBLOCK : error;
+        if (old != 2) {
+            return -1;
+        }
+    }
+    errno = EEXIST;
+    return -1;
+}
+
+static int
+open_wanted(void)
+{
+    size_t size = strlen(file->wanted) + 16;
+    file->name = malloc(size);
+    if (file->name == NULL) {
+        return ENOMEM;
+    }
+    snprintf(file->name, size, "%s", file->wanted);
+    int fd = open_name(file->name);
+    if (fd < 0 && errno == EWOULDBLOCK) {
+        snprintf(file->name, size, "%s.%ld", file->wanted, (long)getpid());
+        fd = open_name(file->name);
+    }
+    if (fd < 0) {
+        return errno;
+    }
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, LEAST_DESCRIPTOR);
+    if (high >= 0) {
+        close(fd);
+        fd = high;
+    }
+    struct stat st;
+    if (fstat(fd, &st) < 0) {
+        int error = errno;
+        close(fd);
+        return error;
+    }
+    file->fd = fd;
+    file->device = st.st_dev;
+    file->inode = st.st_ino;
+    return 0;
+}
+
+int
+_PyTracer_OpenKept(void)
+{
+    int error = file->name != NULL ? 0 : open_wanted();
+    if (error != 0) {
+        return error;
+    }
+    int fd = _PyTracer_KeptDescriptor();
+    return fd < 0 ? errno : promises_room(fd) ? 0 : EOPNOTSUPP;
+}
+
+void
+_PyTracer_CloseKept(void)
+{
+    if (is_ours(file->fd)) {
+        close(file->fd);
+    }
+    file->fd = -1;
+    file->allocated = 0;
+}
+
+void
+_PyTracer_RemoveKept(void)
+{
+    struct stat st;
+    if (file->name != NULL && lstat(file->name, &st) == 0
+        && st.st_dev == file->device && st.st_ino == file->inode)
+    {
+        unlink(file->name);
+    }
+}

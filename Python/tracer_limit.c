@@ -1,0 +1,211 @@
+/* A cgroup that comes near the limit of its memory is noticed without the GIL,
+   by the thread of tracer_history.c: what a program's own memory, other
+   processes' of the cgroup and files' pages in the cache add up to, no
+   allocation shows.
+
+   The thread reads the usage fifty times a second.  What happens in between
+   the kernel tells: in version 1 of cgroups an event descriptor counts how often
+   the usage has passed the bound; in version 2 the file of events counts how
+   often the kernel had to take memory back at the limit.
+
+   A passing counts once.  The next one can come after the usage has fallen by a
+   sixteenth below the bound.  Who is told is a trigger (tracer_tasks.c), called
+   in the main thread between two instructions. */
+
+#include "Python.h"
+#include "pycore_tracer_limit.h"
+
+#include <errno.h>
+#include <fcntl.h>                // open()
+#include <stdio.h>                // snprintf()
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define FALLEN_PART 16
+
+static struct {
+    char *usage, *events, *control;       // of malloc()
+    int64_t bound;                // bytes, 0: nothing is watched
+    struct tracer_trigger *trigger;
+    int above;                    // since the last passing; atomic
+    int64_t passed;               // the usage then, until it is asked for;
+                                  //   atomic
+    /* The thread's. */
+    int usage_fd, events_fd, event;
+    int64_t counted;              // events until now
+    int wants;                    // the trigger was not reached yet
+} limit = {.usage_fd = -1, .events_fd = -1, .event = -1};
+
+/* --- What is watched */
+
+void
+_PyTracer_ForgetLimit(void)
+{
+    limit.bound = 0;
+    limit.trigger = NULL;
+    limit.usage_fd = limit.events_fd = limit.event = -1;
+}
+
+static char *
+copy_text(const char *text)
+{
+    return text == NULL ? NULL : strdup(text);
+}
+
+int
+_PyTracer_WatchLimit(const struct tracer_limit_files *files, int64_t bound,
+                     struct tracer_trigger *trigger)
+{
+    free(limit.usage);
+    free(limit.events);
+    free(limit.control);
+    _PyTracer_ForgetLimit();
+    limit.usage = copy_text(files->usage);
+    limit.events = copy_text(files->events);
+    limit.control = copy_text(files->control);
+    limit.above = 0;
+    limit.passed = 0;
+    limit.wants = 0;
+    if (files->usage == NULL) {
+        return 0;
+    }
+    if (limit.usage == NULL) {
+        return -1;
+    }
+    limit.bound = bound;
+    limit.trigger = trigger;
+    return 0;
+}
+
+/* --- The thread */
+
+/* The first number after `name`, or of all; -1: there is none. */
+static int64_t
+read_number(int fd, const char *name)
+{
+    char text[512];
+    ssize_t length = fd < 0 ? -1 : pread(fd, text, sizeof(text) - 1, 0);
+    if (length <= 0) {
+        return -1;
+    }
+    text[length] = '\0';
+    const char *p = text;
+    if (name != NULL) {
+        p = strstr(text, name);
+        if (p == NULL) {
+            return -1;
+        }
+        p += strlen(name);
+    }
+    return (int64_t)strtoll(p, NULL, 10);
+}
+
+/* Version 1: count passings of the bound. */
+static void
+ask_for_events(void)
+{
+    char request[64];
+    int control = limit.control == NULL
+        ? -1 : open(limit.control, O_WRONLY | O_CLOEXEC);
+    if (control < 0) {
+        return;
+    }
+    limit.event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int length = snprintf(request, sizeof(request), "%d %d %lld", limit.event,
+                          limit.usage_fd, (long long)limit.bound);
+    if (limit.event >= 0 && write(control, request, (size_t)length) < 0) {
+        (void)close(limit.event);
+        limit.event = -1;
+    }
+    (void)close(control);
+}
+
+int
+_PyTracer_OpenLimit(void)
+{
+    if (limit.bound == 0) {
+        return -1;
+    }
+    limit.usage_fd = open(limit.usage, O_RDONLY | O_CLOEXEC);
+    if (limit.usage_fd < 0) {
+        return -1;
+    }
+    if (limit.events != NULL) {
+        limit.events_fd = open(limit.events, O_RDONLY | O_CLOEXEC);
+        limit.counted = read_number(limit.events_fd, "max ");
+    }
+    ask_for_events();
+    return 0;
+}
+
+void
+_PyTracer_CloseLimit(void)
+{
+    for (int i = 0; i < 3; i++) {
+        int *fd = i == 0 ? &limit.usage_fd
+                  : i == 1 ? &limit.events_fd : &limit.event;
+        if (*fd >= 0) {
+            (void)close(*fd);
+            *fd = -1;
+        }
+    }
+}
+
+/* Has the kernel said something since the last look? */
+static int
+was_told(void)
+{
+    uint64_t count = 0;
+    if (limit.event >= 0
+        && read(limit.event, &count, sizeof(count)) == sizeof(count))
+    {
+        return 1;
+    }
+    int64_t events = read_number(limit.events_fd, "max ");
+    int told = events > limit.counted;
+    limit.counted = events;
+    return told;
+}
+
+/* Is this a passing that nobody has seen? */
+static int
+is_passing(int64_t usage)
+{
+    int no = 0;
+    return limit.bound != 0 && usage >= limit.bound
+           && _Py_atomic_compare_exchange_int(&limit.above, &no, 1);
+}
+
+void
+_PyTracer_LookAtLimit(void)
+{
+    int64_t usage = read_number(limit.usage_fd, NULL);
+    if (usage < 0) {
+        return;
+    }
+    /* The event descriptor counts falls, too: they are no passing. */
+    int above = _Py_atomic_load_int(&limit.above);
+    int64_t most = was_told() && !above ? Py_MAX(usage, limit.bound) : usage;
+    if (is_passing(most)) {
+        _Py_atomic_store_int64(&limit.passed, most);
+        limit.wants = 1;
+    }
+    else if (usage < limit.bound - limit.bound / FALLEN_PART) {
+        _Py_atomic_store_int(&limit.above, 0);
+    }
+    if (limit.wants && _PyTracer_WantTrigger(limit.trigger) == 0) {
+        limit.wants = 0;
+    }
+}
+
+int64_t
+_PyTracer_LimitPassed(int64_t usage)
+{
+    int64_t passed = _Py_atomic_exchange_int64(&limit.passed, 0);
+    if (passed == 0 && is_passing(usage)) {
+        passed = usage;
+    }
+    return passed;
+}
