@@ -24,6 +24,7 @@
    exact but for what other threads did in that instant. */
 
 #include "Python.h"
+#include "pycore_tracer_clock.h"
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_growth.h"
 #include "pycore_tracer_keep.h"
@@ -31,8 +32,6 @@
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_tree.h"
 #include "pycore_tracer_windows.h"
-
-#include <time.h>                 // clock_gettime()
 
 struct tracer_peaks _PyTracer_peaks = {.raw = INT64_MIN};
 struct tracer_bounds _PyTracer_bounds = {
@@ -111,13 +110,11 @@ fire(void)
 int64_t
 _PyTracer_CoarseTime(void)
 {
-    struct timespec t;
 #ifdef CLOCK_MONOTONIC_COARSE
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return _PyTracer_Now(CLOCK_MONOTONIC_COARSE);
 #else
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    return _PyTracer_Now(CLOCK_MONOTONIC);
 #endif
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
 void

@@ -21,6 +21,7 @@
    most, mostly less than a tenth of it, in memory from the C library. */
 
 #include "Python.h"
+#include "pycore_tracer_clock.h"
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_growth.h"
 #include "pycore_tracer_keep.h"
@@ -32,9 +33,7 @@
 
 #include <math.h>                 // INFINITY
 #include <stdlib.h>
-#include <time.h>                 // clock_gettime()
 
-#define NS_PER_S INT64_C(1000000000)
 #define LEAST_INTERVAL 250000     // ns
 #define LEAST_STEP 32768          // bytes
 #define LEAST_SIZE 512            // bytes of a site
@@ -47,14 +46,6 @@ struct tracer_growth_row {
 };
 
 struct tracer_growths _PyTracer_growths;
-
-static int64_t
-now(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
-}
 
 /* --- Noting a moment */
 
@@ -127,7 +118,7 @@ note_moment(struct tracer_moment *moment)
     }
     int64_t traced = _PyTracer_Current();
     *moment = (struct tracer_moment){
-        .time = now(CLOCK_MONOTONIC), .traced = traced,
+        .time = _PyTracer_Now(CLOCK_MONOTONIC), .traced = traced,
         .floor = Py_MAX((uint64_t)Py_MAX(traced, 0) / 2048, LEAST_SIZE),
     };
     sum_locations(moment, sums);
@@ -170,7 +161,7 @@ make_room(struct tracer_growths *g)
 static void
 set_next_time(struct tracer_growths *g, int64_t cost)
 {
-    int64_t end = now(CLOCK_MONOTONIC);
+    int64_t end = _PyTracer_Now(CLOCK_MONOTONIC);
     int64_t age = g->nmoments == 0 ? 0 : end - g->moments[0].time;
     int64_t pause = Py_MIN(500 * cost, Py_MAX(100 * cost, age / 32));
     g->earliest = end + Py_MAX(pause, LEAST_INTERVAL);
@@ -193,7 +184,7 @@ _PyTracer_LookAtGrowth(void)
 {
     struct tracer_growths *g = &_PyTracer_growths;
     g->ticks = TRACER_GROWTH_EVERY;
-    int64_t time = now(CLOCK_MONOTONIC);
+    int64_t time = _PyTracer_Now(CLOCK_MONOTONIC);
     g->looked = time;
     TRACER_PUBLISH(looked, time);
     TRACER_PUBLISH(folded, _PyTracer_tree.folded);
@@ -206,14 +197,14 @@ _PyTracer_LookAtGrowth(void)
         return;
     }
     /* Of this thread: others may run meanwhile. */
-    int64_t begin = now(CLOCK_THREAD_CPUTIME_ID);
+    int64_t begin = _PyTracer_Now(CLOCK_THREAD_CPUTIME_ID);
     if (g->nmoments == TRACER_MOMENTS) {
         make_room(g);
     }
     if (note_moment(&g->moments[g->nmoments]) == 0) {
         g->nmoments++;
     }
-    set_next_time(g, now(CLOCK_THREAD_CPUTIME_ID) - begin);
+    set_next_time(g, _PyTracer_Now(CLOCK_THREAD_CPUTIME_ID) - begin);
 }
 
 void
@@ -326,11 +317,13 @@ copy_table(const struct table *t)
     if (growth == NULL) {
         return NULL;
     }
-    double since = (double)(now(CLOCK_REALTIME) - now(CLOCK_MONOTONIC));
+    double since = (double)(_PyTracer_Now(CLOCK_REALTIME)
+                            - _PyTracer_Now(CLOCK_MONOTONIC));
     growth->nmoments = t->nmoments;
     for (uint32_t i = 0; i < t->nmoments; i++) {
         const struct tracer_moment *moment = t->moments[i];
-        growth->moments[i].time = (since + (double)moment->time) / NS_PER_S;
+        growth->moments[i].time =
+            (since + (double)moment->time) / TRACER_SECOND;
         growth->moments[i].traced = moment->traced;
         growth->moments[i].blocks = moment->blocks;
         growth->moments[i].bytes = moment->bytes;

@@ -25,6 +25,7 @@
    tracer_limit.c. */
 
 #include "Python.h"
+#include "pycore_tracer_clock.h"
 #include "pycore_tracer_compat.h"
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_history.h"
@@ -44,8 +45,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NS_PER_S INT64_C(1000000000)
-#define LIMIT_INTERVAL (NS_PER_S / 50)
+#define LIMIT_INTERVAL (TRACER_SECOND / 50)
 #define COST_PART 100             // of the time that passes, at most
 #define COUNT_PART 200            // the same for counts of blocks
 #define MOST_CREDIT 1000000       // ns
@@ -76,14 +76,6 @@ static struct {
     pthread_t thread;
     int64_t blocks;               // of the last count; atomic
 } clerk;
-
-static int64_t
-now(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
-}
 
 /* --- The notes.  Locked. */
 
@@ -199,7 +191,7 @@ read_rss_once(void)
 static void
 look_outside(struct snapshot_note *note, int statm)
 {
-    *note = (struct snapshot_note){.time = now(CLOCK_MONOTONIC)};
+    *note = (struct snapshot_note){.time = _PyTracer_Now(CLOCK_MONOTONIC)};
     note->rss = statm >= 0 ? read_rss(statm) : read_rss_once();
     for (int i = 0; i < SNAPSHOT_GENERATIONS; i++) {
         note->collections[i] = _PyTracer_Collections(i);
@@ -286,9 +278,10 @@ wait_until(int64_t time)
 {
     int64_t left;
     while (!_Py_atomic_load_int(&clerk.stopping)
-           && (left = time - now(CLOCK_MONOTONIC)) > 0)
+           && (left = time - _PyTracer_Now(CLOCK_MONOTONIC)) > 0)
     {
-        struct timespec timeout = {left / NS_PER_S, left % NS_PER_S};
+        struct timespec timeout = {left / TRACER_SECOND,
+                                   left % TRACER_SECOND};
         futex(FUTEX_WAIT_PRIVATE, &timeout);
     }
 }
@@ -304,8 +297,8 @@ struct account {
 static int64_t
 settle(struct account *account, int64_t planned)
 {
-    int64_t time = now(CLOCK_MONOTONIC);
-    int64_t used = now(CLOCK_THREAD_CPUTIME_ID);
+    int64_t time = _PyTracer_Now(CLOCK_MONOTONIC);
+    int64_t used = _PyTracer_Now(CLOCK_THREAD_CPUTIME_ID);
     account->credit = Py_MIN(account->credit
                              + (time - account->time) / COST_PART,
                              MOST_CREDIT) - (used - account->used);
@@ -317,16 +310,16 @@ settle(struct account *account, int64_t planned)
 static void
 count_if_due(struct account *account)
 {
-    int64_t begin = now(CLOCK_MONOTONIC);
+    int64_t begin = _PyTracer_Now(CLOCK_MONOTONIC);
     if (begin < account->next_count) {
         return;
     }
-    int64_t used = now(CLOCK_THREAD_CPUTIME_ID);
+    int64_t used = _PyTracer_Now(CLOCK_THREAD_CPUTIME_ID);
     int64_t blocks = count_blocks();
     if (blocks >= 0) {
         _Py_atomic_store_int64_relaxed(&clerk.blocks, blocks);
     }
-    used = now(CLOCK_THREAD_CPUTIME_ID) - used;
+    used = _PyTracer_Now(CLOCK_THREAD_CPUTIME_ID) - used;
     account->next_count = begin + COUNT_PART * used;
 }
 
@@ -337,10 +330,10 @@ keep_history(void *Py_UNUSED(arg))
     int own_descriptors = leave_descriptors();
     int statm = own_descriptors ? open_statm() : -1;
     int watches = own_descriptors && _PyTracer_OpenLimit() == 0;
-    struct account account = {.time = now(CLOCK_MONOTONIC)};
+    struct account account = {.time = _PyTracer_Now(CLOCK_MONOTONIC)};
     int64_t next_note = account.time;
     while (!_Py_atomic_load_int(&clerk.stopping)) {
-        int64_t time = now(CLOCK_MONOTONIC);
+        int64_t time = _PyTracer_Now(CLOCK_MONOTONIC);
         if (time >= next_note) {
             count_if_due(&account);
             note_present(statm);
@@ -504,7 +497,8 @@ struct snapshot_note *
 _PyTracer_CopyHistory(uint32_t *n)
 {
     *n = 0;
-    int64_t since = now(CLOCK_REALTIME) - now(CLOCK_MONOTONIC);
+    int64_t since = _PyTracer_Now(CLOCK_REALTIME)
+                    - _PyTracer_Now(CLOCK_MONOTONIC);
     struct snapshot_note *notes = malloc(NOTES_SIZE);
     if (notes == NULL) {
         return NULL;

@@ -13,6 +13,7 @@
    memory, the file is marked as incomplete, and one line says so. */
 
 #include "Python.h"
+#include "pycore_tracer_clock.h"
 #include "pycore_tracer_keep.h"
 #include "pycore_tracer_keep_file.h"
 #include "pycore_tracer_lock.h"
@@ -23,7 +24,6 @@
 #include <stdio.h>                // snprintf()
 #include <stdlib.h>               // free()
 #include <sys/mman.h>             // mmap()
-#include <time.h>                 // clock_gettime()
 #include <unistd.h>
 
 #define HEADER_UNITS (KEPT_HEADER_SIZE / KEPT_UNIT)
@@ -227,14 +227,6 @@ read_command(char *to, size_t size)
     return n < 0 ? 0 : (uint32_t)n;
 }
 
-static int64_t
-now(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 static void
 write_header(struct kept_header *header, uint32_t limit)
 {
@@ -246,8 +238,8 @@ write_header(struct kept_header *header, uint32_t limit)
     header->limit = limit;
     header->pid = (uint32_t)getpid();
     header->nunits = HEADER_UNITS;
-    header->began = now(CLOCK_REALTIME);
-    header->clock_began = header->looked = now(CLOCK_MONOTONIC);
+    header->began = _PyTracer_Now(CLOCK_REALTIME);
+    header->clock_began = header->looked = _PyTracer_Now(CLOCK_MONOTONIC);
     snprintf(header->python, sizeof(header->python), "%s", PY_VERSION);
     header->command_size = read_command(header->command,
                                         sizeof(header->command));

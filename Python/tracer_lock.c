@@ -14,20 +14,19 @@
    does not trace. */
 
 #include "Python.h"
+#include "pycore_tracer_clock.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_state.h"
 
 #include <linux/futex.h>          // FUTEX_WAIT_PRIVATE
 #include <pthread.h>              // pthread_atfork()
 #include <sys/syscall.h>          // SYS_futex
-#include <time.h>                 // clock_gettime()
 #include <unistd.h>               // syscall()
 
-#define SECOND INT64_C(1000000000)
-#define FORK_PATIENCE (2 * SECOND)
+#define FORK_PATIENCE (2 * TRACER_SECOND)
 #define FOR_EVER INT64_MAX
-#define RETRY_FORK (SECOND / 20000)
-#define GIVE_WAY (SECOND / 1000)
+#define RETRY_FORK (TRACER_SECOND / 20000)
+#define GIVE_WAY (TRACER_SECOND / 1000)
 #define FIRST_PAUSES 64           // some microseconds
 #define LAST_PAUSES 1024
 
@@ -69,14 +68,6 @@ futex(int operation, uint32_t value)
     uint32_t *half = (uint32_t *)&_PyTracer_lock + PY_BIG_ENDIAN;
     (void)syscall(SYS_futex, half, operation, value, NULL, NULL, 0);
     errno = saved_errno;
-}
-
-static int64_t
-now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * SECOND + t.tv_nsec;
 }
 
 static void
@@ -139,7 +130,7 @@ acquire(int64_t end)
         if ((holder | TRACER_LOCK_AWAITED) == (mine | TRACER_LOCK_AWAITED)) {
             return HELD;
         }
-        if (end != FOR_EVER && now() >= end) {
+        if (end != FOR_EVER && _PyTracer_Now(CLOCK_MONOTONIC) >= end) {
             return KEPT;
         }
         if (spin()) {
@@ -194,7 +185,8 @@ before_fork(void)
 {
     own_waiting_forks++;
     _Py_atomic_add_int(&waiting_forks, 1);
-    enum acquired acquired = acquire(now() + FORK_PATIENCE);
+    enum acquired acquired =
+        acquire(_PyTracer_Now(CLOCK_MONOTONIC) + FORK_PATIENCE);
     _Py_atomic_add_int(&waiting_forks, -1);
     own_waiting_forks--;
     _PyTracer_forks = (_PyTracer_forks << 2) | acquired;

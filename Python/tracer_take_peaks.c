@@ -7,20 +7,12 @@
    follow in rows of the snapshot. */
 
 #include "Python.h"
+#include "pycore_tracer_clock.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_take_peaks.h"
 
 #include <stdlib.h>
-#include <time.h>                 // clock_gettime()
-
-static int64_t
-now(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* --- At the moment */
 
@@ -29,8 +21,8 @@ _PyTracer_CopyPeaks(struct tracer_peaks_copy *peaks)
 {
     _PyTracer_ASSERT_LOCKED();
     const struct tracer_windows *w = &_PyTracer_windows;
-    int64_t monotonic = now(CLOCK_MONOTONIC);
-    peaks->since = now(CLOCK_REALTIME) - monotonic;
+    int64_t monotonic = _PyTracer_Now(CLOCK_MONOTONIC);
+    peaks->since = _PyTracer_Now(CLOCK_REALTIME) - monotonic;
     peaks->size = _PyTracer_PeakOfWindow();
     peaks->time = _PyTracer.rising ? monotonic : _PyTracer_peaks.time;
     for (uint32_t i = 0; i < w->nhighs; i++) {

@@ -27,6 +27,7 @@
    Without memory for the highest, its window goes on; another is forgotten. */
 
 #include "Python.h"
+#include "pycore_tracer_clock.h"
 #include "pycore_tracer_growth.h"
 #include "pycore_tracer_keep.h"
 #include "pycore_tracer_location.h"
@@ -35,7 +36,6 @@
 #include "pycore_tracer_windows.h"
 
 #include <stdlib.h>
-#include <time.h>                 // clock_gettime()
 
 #define MOST_CREDIT 5000000       // ns
 #define CREDIT_PART 100           // of the time of the processor
@@ -46,14 +46,6 @@
 struct tracer_windows _PyTracer_windows = {
     .low = INT64_MIN, .rest = INT64_MAX, .credit = MOST_CREDIT,
 };
-
-static int64_t
-now(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* --- Rows */
 
@@ -294,7 +286,7 @@ static void
 earn(void)
 {
     struct tracer_windows *w = &_PyTracer_windows;
-    int64_t cpu = now(CLOCK_PROCESS_CPUTIME_ID);
+    int64_t cpu = _PyTracer_Now(CLOCK_PROCESS_CPUTIME_ID);
     /* In the child of a fork, the time begins anew. */
     int64_t earned = Py_MAX(cpu - w->counted, 0) / CREDIT_PART;
     earned = Py_MIN(earned, MOST_CREDIT - w->credit);
@@ -307,7 +299,7 @@ set_rest(void)
 {
     struct tracer_windows *w = &_PyTracer_windows;
     w->rest = w->credit >= 0 ? INT64_MAX
-              : now(CLOCK_MONOTONIC) - w->credit * CREDIT_PART;
+              : _PyTracer_Now(CLOCK_MONOTONIC) - w->credit * CREDIT_PART;
 }
 
 /* What a moment must be above to be among the highest. */
@@ -345,11 +337,11 @@ static void
 end_known_window(void)
 {
     struct tracer_windows *w = &_PyTracer_windows;
-    int64_t begin = now(CLOCK_THREAD_CPUTIME_ID);
+    int64_t begin = _PyTracer_Now(CLOCK_THREAD_CPUTIME_ID);
     int64_t size = _PyTracer_peaks.traced;
     int is_peak = w->nhighs == 0 || size > w->highs[0].size;
     if (keep_window() < 0 && is_peak) {
-        w->rest = now(CLOCK_MONOTONIC) + NO_MEMORY_REST;
+        w->rest = _PyTracer_Now(CLOCK_MONOTONIC) + NO_MEMORY_REST;
         _PyTracer_SetLow();
         return;
     }
@@ -358,7 +350,7 @@ end_known_window(void)
         int32_t saved = (int32_t)(_PyTracer_tree.next_saved - w->began);
         w->credit -= (int64_t)Py_MAX(saved, 0) * SAVED_COST;
     }
-    w->credit -= now(CLOCK_THREAD_CPUTIME_ID) - begin;
+    w->credit -= _PyTracer_Now(CLOCK_THREAD_CPUTIME_ID) - begin;
     set_rest();
     _PyTracer_VoidEpoch();
     w->began = _PyTracer_tree.next_saved;
@@ -428,7 +420,7 @@ _PyTracer_ClearWindows(void)
     _PyTracer_ForgetHighs();
     w->rest = INT64_MAX;
     w->credit = MOST_CREDIT;
-    w->counted = now(CLOCK_PROCESS_CPUTIME_ID);
+    w->counted = _PyTracer_Now(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 /* --- Is all of it right? */

@@ -32,7 +32,7 @@ TRACER = {
     'what a snapshot consists of, which needs nothing of CPython':
         ('snapshot', 'graph'),
     'shared state, and the header of the hooks':
-        ('', 'compat', 'state', 'lock', 'interp'),
+        ('', 'compat', 'clock', 'state', 'lock', 'interp'),
     'memory of the tracer, and its hash table':
         ('memory', 'kept', 'keep_file', 'keep', 'index'),
     'places in the source, and the call tree':

@@ -85,14 +85,14 @@ def describe(use, shown=10):
     return found
 
 
-def document(snapshot, count):
-    """Return what JSON has, or None twice: (resident memory, arenas)."""
-    rss = snapshot.rss
-    if rss is None:
-        return None, None
-    use = snapshot.arena_use
-    return ({'total': rss.total, 'unexplained': rss.unexplained,
-             'notes': rss.notes, 'rows': [row._asdict() for row in rss.rows]},
-            {**use._asdict(),
-             'lines': [line._asdict() for line in use.lines[:count]],
-             'classes': [row._asdict() for row in use.classes]})
+def document_rss(rss):
+    """Return what JSON has of resident memory."""
+    return {'total': rss.total, 'unexplained': rss.unexplained,
+            'notes': rss.notes, 'rows': [row._asdict() for row in rss.rows]}
+
+
+def document(use, count):
+    """Return what JSON has of arenas."""
+    return {**use._asdict(),
+            'lines': [line._asdict() for line in use.lines[:count]],
+            'classes': [row._asdict() for row in use.classes]}

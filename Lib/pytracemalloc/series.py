@@ -8,8 +8,8 @@ from collections import namedtuple
 
 from pytracemalloc.errors import CommandError
 
-# traced, peak: bytes; sums: key of a group -> (size, count); whole: the same of
-# all groups, with those that filters leave out.
+# traced, peak: bytes; sums: key of a group -> (size, count); whole: the same
+# of all groups, with those that filters leave out.
 _Taken = namedtuple('_Taken', 'path timestamp pid traced peak sums whole')
 # A group: its Statistic, the latest there is, and its values, a list for all
 # snapshots.
@@ -39,9 +39,9 @@ class Series:
                 self._stats[stat.key] = snapshot.timestamp, stat
         whole = None
         if subject.is_filtered and not subject.cumulative:
-            whole = [sum(getattr(stat, name) for stat in subject.whole.statistics(
-                'filename', order=measure.order))
-                for name in (measure.size, measure.count)]
+            stats = subject.whole.statistics('filename', order=measure.order)
+            whole = [sum(getattr(stat, name) for stat in stats)
+                     for name in (measure.size, measure.count)]
         self.taken.append(_Taken(path, snapshot.timestamp, snapshot.pid,
                                  *snapshot.traced_memory, sums, whole))
         if self.first is None or _is_later(self.first.passing.timestamp,

@@ -3,6 +3,7 @@
 import json
 import os
 
+from pytracemalloc import arenas
 from pytracemalloc.errors import CommandError
 from pytracemalloc.files import load_snapshot, show_text
 from pytracemalloc.options import add_wait
@@ -58,20 +59,19 @@ def _table(rss, args):
 
 
 def _show_file(args):
-    from pytracemalloc import arenas
     snapshot = load_snapshot(args.target)
     rss = snapshot.rss
     if rss is None:
         raise CommandError(f'{args.target}: it does not say what was '
                            f'resident: it was taken without traces, or '
                            f'before snapshots said so; take a new one')
+    shown = None if args.all else _LINES
     if args.json:
-        _, kept = arenas.document(snapshot, None if args.all else _LINES)
+        kept = arenas.document(snapshot.arena_use, shown)
         show_text(json.dumps(_document(snapshot.pid, rss)
                              | {'arenas': kept}) + '\n')
         return
-    lines = arenas.describe(snapshot.arena_use,
-                            None if args.all else _LINES)
+    lines = arenas.describe(snapshot.arena_use, shown)
     show_text('\n'.join([*_table(rss, args), *lines, '']))
 
 
@@ -98,5 +98,4 @@ def _ask(client):
 
 def _document(pid, rss):
     return {'format': 'pytracemalloc rss', 'version': 1, 'pid': pid,
-            'total': rss.total, 'unexplained': rss.unexplained,
-            'notes': rss.notes, 'rows': [row._asdict() for row in rss.rows]}
+            **arenas.document_rss(rss)}

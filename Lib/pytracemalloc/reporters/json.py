@@ -74,9 +74,11 @@ def _view(subject):
 def _resident(subject):
     if subject.old is not None:
         return {}
-    return dict(zip(('rss', 'arenas'),
-                    arenas.document(subject.whole or subject.new,
-                                    subject.count)))
+    snapshot = subject.whole or subject.new
+    if snapshot.rss is None:
+        return {'rss': None, 'arenas': None}
+    return {'rss': arenas.document_rss(snapshot.rss),
+            'arenas': arenas.document(snapshot.arena_use, subject.count)}
 
 
 def _next_peaks(subject):
