@@ -24,6 +24,7 @@ import xml.etree.ElementTree
 
 WHOLE = re.compile(r'^\S+ skipped -- (.+)', re.MULTILINE)
 SUBTEST = re.compile(r'^(?:ERROR|FAIL): \w+ \((test\.[\w.]+)\)', re.MULTILINE)
+RULE = re.compile(r'^(?:=|-){70}\n', re.MULTILINE)
 
 
 class Job:
@@ -76,6 +77,21 @@ class Job:
         self.passing = [name for name in self.passing if name not in names]
         if not names:
             self.failures.append(f'{self.name} (exit code {status})')
+
+    def reasons(self):
+        """{test id: what ended its first failure}, from the log."""
+        parts = RULE.split(self.log.read_text(errors='replace'))
+        found = {}
+        for head, trace in zip(parts, parts[1:]):
+            if name := SUBTEST.match(head):
+                # The last line that is not indented, and what follows it.
+                lines = trace.partition('\n\nStdout:')[0].rstrip().split('\n')
+                last = max((number for number, line in enumerate(lines)
+                            if line.startswith('Traceback')), default=0)
+                ending = [line for line in lines[last + 1:]
+                          if line[:1].strip()]
+                found.setdefault(name[1], ' '.join(ending)[:500])
+        return found
 
     def _count(self, report, known):
         for case in xml.etree.ElementTree.parse(report).iter('testcase'):
@@ -190,8 +206,10 @@ def main():
                   f' {len(job.failures)} failed,'
                   f' {len(job.skipped) + len(job.known)} skipped'
                   f' ({job.seconds:.0f} s)', flush=True)
+            reasons = job.reasons() if job.failures else {}
             for name in job.failures:
-                print(f'    FAILED {name}, see {job.log}', flush=True)
+                print(f'    FAILED {name}: {reasons.get(name, "no reason")},'
+                      f' see {job.log}', flush=True)
             for name in job.known:
                 print(f'    known failure {name}: {known[name]}', flush=True)
     reasons = collections.Counter(

@@ -193,18 +193,20 @@ class RssTests(unittest.TestCase):
         del keep[100:250_000:2]
         stats = tracemalloc.get_arena_stats()
         size = stats['bytes'] // stats['arenas']
-        arenas = _testtracer.get_arenas()
         populate = ctypes.CDLL(None, use_errno=True).madvise
-        for address in arenas:
-            if populate(ctypes.c_void_p(address), ctypes.c_size_t(size), 23):
+        look = _tracemalloc._rss
+        arenas = None
+        # Until there is no new arena meanwhile.
+        while arenas != (arenas := _testtracer.get_arenas()):
+            if any(populate(ctypes.c_void_p(address), ctypes.c_size_t(size), 23)
+                   for address in arenas):
                 say(ctypes.get_errno())
                 sys.exit()
-        # After some rounds each makes what the last one did.
-        look = _tracemalloc._rss
-        for i in range(20):
-            parked = tracemalloc.get_freelist_stats()
-            used = tracemalloc.get_arena_stats()['used']
-            rows = look()[0]
+            # After some rounds each makes what the last one did.
+            for i in range(20):
+                parked = tracemalloc.get_freelist_stats()
+                used = tracemalloc.get_arena_stats()['used']
+                rows = look()[0]
         sys._debugmallocstats(); rows = look()[0]
         assert arenas == _testtracer.get_arenas()
         say([rows, used, parked, size * len(arenas)])
