@@ -309,7 +309,7 @@ def _arenas(unfold=False, my_code=False, mine=()):
                       for line in use.lines[:_MAX_KEEPERS]]}
 
 
-def _start(frames=1):
+def _start(frames='full'):
     if not tracemalloc.is_tracing():
         tracemalloc.start(frames)
     return _status()

@@ -50,11 +50,15 @@ def load_snapshot(path, references=False):
 
 
 def load_view(path, args):
-    """Return a Loaded.
+    """Return a Loaded."""
+    return make_view(path, load_snapshot(path, uses_references(args)), args)
+
+
+def make_view(path, unfolded, args):
+    """Return the Loaded of a snapshot, *path* being its name.
 
     Filters of lines that count what they call are left to Subject.filters.
     """
-    unfolded = load_snapshot(path, uses_references(args))
     snapshot = whole = view_of(unfolded, **view_options(args))
     filters = make_filters(args)
     lines = line_filters(args)

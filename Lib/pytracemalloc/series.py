@@ -6,7 +6,7 @@ have written many.
 
 from collections import namedtuple
 
-from pytracemalloc.errors import CommandError
+from pytracemalloc.units import format_frames
 
 # traced, peak: bytes; sums: key of a group -> (size, count); whole: the same
 # of all groups, with those that filters leave out.
@@ -23,12 +23,10 @@ class Series:
         self.taken = []
         self.first = self.last = None     # Loaded
         self._stats = {}          # key -> (timestamp, Statistic)
-        self._limit = None        # (frames, path)
 
     def add(self, path, loaded, subject):
         subject.load(loaded)
         snapshot = loaded.passing
-        self._check_limit(path, snapshot)
         measure = subject.measure
         sums = {}
         for stat in subject.statistics():
@@ -50,16 +48,6 @@ class Series:
         if self.last is None or not _is_later(self.last.passing.timestamp,
                                               snapshot.timestamp):
             self.last = loaded
-
-    def _check_limit(self, path, snapshot):
-        limit = snapshot.traceback_limit
-        if self._limit is None:
-            self._limit = limit, path
-        elif self._limit[0] != limit:
-            raise CommandError(
-                f'{self._limit[1]} has tracebacks of up to {self._limit[0]} '
-                f'frames and {path} of up to {limit}; take all with the same '
-                f'-n')
 
     def finish(self, subject):
         """Put the snapshots in order of time; the subject is the last one."""
@@ -88,6 +76,15 @@ class Series:
         if self.taken[0].whole is None:
             return None
         return tuple(map(list, zip(*(taken.whole for taken in self.taken))))
+
+
+def note_limits(paths, limits):
+    """Return what a comparison of snapshots with different limits says."""
+    lowest = min(limits)
+    if lowest == max(limits):
+        return ''
+    return (f'Compared at {format_frames(lowest)}, all that '
+            f'{paths[limits.index(lowest)]} has')
 
 
 def _is_later(timestamp, other):

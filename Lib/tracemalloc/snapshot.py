@@ -69,6 +69,15 @@ class CallTree:
         return self._types
 
 
+def cut_to_lowest(snapshots):
+    """Return the snapshots with the frames that all of them have: cut to the
+    lowest limit.  A program may have given one that is no number."""
+    limits = [snapshot.traceback_limit for snapshot in snapshots]
+    if not all(isinstance(limit, int) for limit in limits):
+        return snapshots
+    return [snapshot._cut(min(limits)) for snapshot in snapshots]
+
+
 class Snapshot(LegacyMethods):
     """Snapshot of the memory blocks allocated by Python.
 
@@ -197,6 +206,14 @@ class Snapshot(LegacyMethods):
         other.__dict__ = dict(self.__dict__)
         other.metadata = dict(self.metadata)
         other.traces = load_traces()._Traces(traces)
+        return other
+
+    def _cut(self, limit):
+        """Return a snapshot with no more than *limit* frames a traceback."""
+        if not 0 < limit < min(self.traceback_limit, 1 << 32):
+            return self
+        other = self._with_traces(self.traces._traces._cut(limit))
+        other.traceback_limit = limit
         return other
 
     def _replace_with(self, other):
@@ -377,7 +394,7 @@ class Snapshot(LegacyMethods):
                     filters=()):
         """compare_to() of another size: *order* and *filters* as in
         statistics()."""
-        snapshots = old_snapshot, self
+        snapshots = cut_to_lowest([old_snapshot, self])
         arguments = key_type, cumulative, order, filters
         old, new = [snapshot._rows(*arguments)[1] for snapshot in snapshots]
         origins = {}

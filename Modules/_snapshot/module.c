@@ -195,6 +195,25 @@ traces_next_peak(TracesObject *self, PyObject *number)
         self->data, (uint32_t)Py_MIN(moment, SNAPSHOT_NONE)));
 }
 
+PyDoc_STRVAR(cut_doc,
+"_cut($self, limit, /)\n--\n\n"
+"Return a copy with no more than limit frames of each traceback.");
+
+static PyObject *
+traces_cut(TracesObject *self, PyObject *number)
+{
+    unsigned long limit = PyLong_AsUnsignedLong(number);
+    if (limit == (unsigned long)-1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (limit == 0) {
+        PyErr_SetString(PyExc_ValueError, "the limit must be positive");
+        return NULL;
+    }
+    return _PyTracemalloc_NewTraces(_PySnapshot_Cut(
+        self->data, (uint32_t)Py_MIN(limit, SNAPSHOT_NONE)));
+}
+
 PyDoc_STRVAR(filenames_doc,
 "_filenames($self, /)\n--\n\n"
 "Return a list of file names and None: the texts of the snapshot.");
@@ -272,6 +291,7 @@ PyDoc_STRVAR(write_doc,
 LOCKED(traces_copy)
 LOCKED(traces_peak)
 LOCKED(traces_next_peak)
+LOCKED(traces_cut)
 LOCKED(traces_filenames)
 LOCKED(_PyTracemalloc_Group)
 LOCKED(_PyTracemalloc_OrderBlocks)
@@ -301,6 +321,7 @@ static PyMethodDef traces_methods[] = {
     METHOD("copy", locked_traces_copy, METH_NOARGS, copy_doc),
     METHOD("_peak", locked_traces_peak, METH_NOARGS, peak_doc),
     METHOD("_next_peak", locked_traces_next_peak, METH_O, next_peak_doc),
+    METHOD("_cut", locked_traces_cut, METH_O, cut_doc),
     METHOD("_filenames", locked_traces_filenames, METH_NOARGS, filenames_doc),
     METHOD("_group", locked__PyTracemalloc_Group, METH_VARARGS, group_doc),
     METHOD("_order_blocks", locked__PyTracemalloc_OrderBlocks, METH_NOARGS, NULL),

@@ -114,6 +114,9 @@ extern void _PySnapshot_PathsMove(struct snapshot_paths *paths,
 /* Shorten all paths to the limit and merge those that become equal.  Called
    before paths are looked at; the first call does the work. */
 extern int _PySnapshot_Truncate(struct tracer_snapshot *s);
+/* A copy whose paths have no more than `limit` frames, which is 1 at least. */
+extern struct tracer_snapshot *_PySnapshot_Cut(struct tracer_snapshot *s,
+                                               uint32_t limit);
 
 /* --- fold.c */
 enum snapshot_fold {

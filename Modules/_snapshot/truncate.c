@@ -8,6 +8,8 @@
 
 #include "snapshot.h"
 
+#include <assert.h>
+
 /* Give the measures of an old node to its new one; `buffer` has room for a
    path. */
 static uint32_t
@@ -110,4 +112,25 @@ _PySnapshot_Truncate(struct tracer_snapshot *s)
     }
     _PySnapshot_PathsFree(&paths);
     return result;
+}
+
+struct tracer_snapshot *
+_PySnapshot_Cut(struct tracer_snapshot *s, uint32_t limit)
+{
+    assert(limit > 0);
+    /* Its own limit comes first: that one decides what is too long. */
+    struct tracer_snapshot *copy =
+        _PySnapshot_Truncate(s) < 0 ? NULL : _PySnapshot_Copy(s, 1);
+    if (copy == NULL) {
+        return NULL;
+    }
+    /* Of nodes that are merged nobody knows where all was allocated. */
+    _PySnapshot_Release(copy->origins);
+    copy->origins = NULL;
+    copy->limit = limit;
+    if (_PySnapshot_Truncate(copy) < 0) {
+        _PySnapshot_Free(copy);
+        return NULL;
+    }
+    return copy;
 }

@@ -3,10 +3,12 @@
 import os.path
 
 from pytracemalloc import holding
-from pytracemalloc.errors import CommandError, UsageError
-from pytracemalloc.files import load_view, write_report
+from pytracemalloc.errors import UsageError
+from pytracemalloc.files import load_snapshot, make_view, write_report
 from pytracemalloc.options import (add_report_options, format_of,
-                                   make_subject)
+                                   make_subject, uses_references)
+from pytracemalloc.series import note_limits
+from tracemalloc.snapshot import cut_to_lowest
 
 HELP = 'show what has grown between two snapshots'
 DESCRIPTION = """\
@@ -39,15 +41,16 @@ def run(args):
         raise UsageError(f'{format_of(args)} shows one snapshot; use '
                          f'`pytracemalloc report`')
     subject, reporter = make_subject(args)
-    subject.load(load_view(args.new, args), load_view(args.old, args))
+    paths = args.old, args.new
+    snapshots = [load_snapshot(path, uses_references(args)) for path in paths]
+    subject.note = note_limits(paths, [snapshot.traceback_limit
+                                       for snapshot in snapshots])
+    old, new = [make_view(path, snapshot, args) for path, snapshot
+                in zip(paths, cut_to_lowest(snapshots))]
+    subject.load(new, old)
     if holding.needs_references(args):
         holding.check_references(args.old, subject.old)
         holding.check_references(args.new, subject.new)
-    limits = subject.old.traceback_limit, subject.new.traceback_limit
-    if limits[0] != limits[1]:
-        raise CommandError(
-            f'{args.old} has tracebacks of up to {limits[0]} frames and '
-            f'{args.new} of up to {limits[1]}; take both with the same -n')
     subject.title = (subject.title or
                      f'{os.path.basename(args.new)} compared to '
                      f'{os.path.basename(args.old)}')

@@ -2,11 +2,12 @@
 
 from pytracemalloc import holding
 from pytracemalloc.errors import UsageError
-from pytracemalloc.files import load_view, write_report
+from pytracemalloc.files import (load_snapshot, load_view, make_view,
+                                 write_report)
 from pytracemalloc.options import (add_report_options, format_of,
-                                   make_subject)
+                                   make_subject, uses_references)
 from pytracemalloc.reporters import SERIES_FORMATS
-from pytracemalloc.series import Series
+from pytracemalloc.series import Series, note_limits
 
 HELP = 'show a snapshot: text, HTML, flame graph, pprof and more'
 DESCRIPTION = """\
@@ -63,11 +64,27 @@ def _show_series(args):
                          'give one snapshot for --by holder, --by address, '
                          '--what retained and other formats')
     subject, reporter = make_subject(args)
-    series = Series()
-    for path in args.files:
-        series.add(path, load_view(path, args), subject)
+    series = _load(args, subject)
     series.finish(subject)
     last = series.taken[-1].path
     subject.title = (subject.title
                      or f'{len(args.files)} snapshots, the last one {last}')
     write_report(subject, reporter, args, last, '-series')
+
+
+def _load(args, subject):
+    """Return the Series: loaded twice, if the frames that all of them have
+    are known at the end only."""
+    lowest = None
+    while True:
+        series, limits = Series(), []
+        for path in args.files:
+            snapshot = load_snapshot(path, uses_references(args))
+            limits.append(snapshot.traceback_limit)
+            if lowest is not None:
+                snapshot = snapshot._cut(lowest)
+            series.add(path, make_view(path, snapshot, args), subject)
+        if lowest is not None or min(limits) == max(limits):
+            subject.note = note_limits(args.files, limits)
+            return series
+        lowest = min(limits)

@@ -24,7 +24,7 @@ and a snapshot to a file.
 EPILOG = """\
 examples:
   %(prog)s app.py --port 80           what follows the script is the script's
-  %(prog)s -n full -o app.tracemalloc -m app
+  %(prog)s -n 25 -o app.tracemalloc -m app
   %(prog)s --every 60 server.py       a snapshot a minute as well
   %(prog)s --on-growth '100 MiB' server.py
   %(prog)s --warn-at 90% server.py    before the cgroup's limit ends it
@@ -36,9 +36,9 @@ examples:
 
 def add_arguments(parser):
     parser.add_argument('-n', metavar='N|full', dest='frames',
-                        type=frames_option, default=10, help='frames of each '
-                        'traceback that are kept, or full for all '
-                        '(default: 10)')
+                        type=frames_option, default='full', help='frames of '
+                        'each traceback that are kept (default: full, all '
+                        'of them)')
     parser.add_argument('-o', '--output', metavar='FILE',
                         help='the snapshot (default: NAME.PID.tracemalloc)')
     parser.add_argument('-f', '--force', action='store_true',

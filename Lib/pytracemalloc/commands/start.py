@@ -26,9 +26,9 @@ examples:
 def add_arguments(parser):
     add_target(parser)
     parser.add_argument('-n', metavar='N|full', dest='frames',
-                        type=frames_option, default=10, help='frames of each '
-                        'traceback that are kept, or full for all '
-                        '(default: 10)')
+                        type=frames_option, default='full', help='frames of '
+                        'each traceback that are kept (default: full, all '
+                        'of them)')
     parser.add_argument('--socket', metavar='PATH',
                         help='let the program serve a control socket there, '
                              'for top and others')

@@ -30,6 +30,7 @@ class Subject:
     unfolded_old: object = None
     width: int | None = None      # columns of the terminal, if it is one
     unicode: bool = True          # can what it is for show more than ASCII?
+    note: str = ''                # what the reader of a comparison must know
     series: object = None         # of several snapshots; `new` is the last one
     track: Callable = iter        # yields the items of a list, shows how far
 

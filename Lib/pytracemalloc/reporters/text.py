@@ -8,7 +8,7 @@ from pytracemalloc.reporters import Reporter
 from pytracemalloc.reporters.rows import key_text
 from pytracemalloc.series import add_up
 from pytracemalloc.terminal import shorten, sparkline
-from pytracemalloc.units import format_count
+from pytracemalloc.units import format_count, format_frames
 from pytracemalloc.words import explain, format_losses
 from tracemalloc.places import NO_TASK, NOT_MINE, name_origin, name_place
 from tracemalloc.printable import printable
@@ -17,6 +17,7 @@ from tracemalloc.source_lines import read_lines
 
 _LEFT_OUT = 'left out by the filters'
 _ALL_FRAMES = 65535
+_ALL = 'record all with -X tracemalloc=full'
 _MUCH = .1
 _MOST_BLOCKS = 40                 # of a sparkline
 _NARROW = 50                      # below it only the first column is left
@@ -50,6 +51,7 @@ def _heading(subject):
         yield (f'Traced memory: {format_size(current)} '
                f'({format_size(current - before, sign=True)}), '
                f'peak {format_size(peak)}')
+        yield from filter(None, [subject.note])
         yield from _view(subject)
         yield (f'Top {subject.count} {plural} by change of '
                f'{_what(subject)}:')
@@ -63,6 +65,7 @@ def _heading(subject):
         yield f'On free lists: {format_size(parked)}'
     yield from format_losses(snapshot)
     yield from curve.lines(snapshot, subject.width, subject.unicode)
+    yield from filter(None, [subject.note])
     yield from _view(subject)
     if subject.series is not None:
         yield (f'Top {subject.count} {plural} by growth of '
@@ -77,6 +80,9 @@ def _view(subject):
         yield 'Charged to the innermost line of my code'
         yield from _few_frames(subject, 'line of my code', NOT_MINE)
         return
+    if subject.new.traceback_limit == 1 and (subject.by == 'traceback'
+                                             or subject.cumulative):
+        yield f'Each traceback has 1 frame; {_ALL}'
     if subject.by == 'task':
         yield from _few_frames(subject, 'task', NO_TASK)
     if not subject.view.get('unfold', True):
@@ -92,8 +98,8 @@ def _few_frames(subject, what, rest):
     size = sum(stat.size for stat in stats
                if stat.traceback[-1].filename == rest)
     if size > _MUCH * sum(stat.size for stat in stats):
-        yield (f'Much has no {what} in its {limit} '
-               f'frame{"s" if limit != 1 else ""}; record more with -n')
+        yield (f'Much has no {what} in its {format_frames(limit)}; '
+               f'{_ALL}')
 
 
 def _moments(subject):

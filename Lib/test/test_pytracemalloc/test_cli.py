@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -134,9 +135,57 @@ class ReportTest(CommandCase):
             self.snapshot.traced_memory[0] - old.traced_memory[0])
 
     def test_different_limits(self):
-        command('run', '-q', '-n', '2', '-o', 'two.tracemalloc', '-c', '')
-        self.refused(1, 'take both with the same -n', 'diff',
-                     'two.tracemalloc', 'new.tracemalloc')
+        """They are cut to the frames that all of them have."""
+        program = ('def inner(): return [bytes(1000) for _ in range(100)]\n'
+                   'def outer(): return inner()\n'
+                   'kept = [outer(), outer()]')
+        for name, frames in ('all', ()), ('one', ('-n', '1')), \
+                ('two', ('-n', '2')):
+            command('run', '-q', *frames, '-o', name, '-c', program,
+                    check=True)
+        self.assertEqual(tracemalloc.Snapshot.load('all').traceback_limit,
+                         65535)
+        for files, lowest in ((('one', 'all'), 1), (('all', 'two'), 2),
+                              (('all', 'all'), 65535),
+                              (('all', 'two', 'one'), 1)):
+            args = ('diff' if len(files) == 2 else 'report', *files, '--by',
+                    'traceback', '--include', '<string>')
+            with self.subTest(files):
+                output = self.ok(*args)
+                self.assertEqual(
+                    re.findall(r'Compared at (.*), all that (\w+) has\n',
+                               output),
+                    [] if lowest > 2 else [
+                        ('1 frame', 'one') if lowest == 1
+                        else ('2 frames', 'two')])
+                document = json.loads(self.ok(*args, '--format', 'json'))
+                groups = [group for group in document['statistics'] if
+                          group['traceback'][-1]['function'] == 'inner']
+                self.assertEqual([len(group['traceback']) for group in groups],
+                                 [min(lowest, 3)] * len(groups))
+                # The same stacks, not those of one that went and another.
+                self.assertEqual(len(groups), 1)
+                if len(files) == 2:
+                    self.assertEqual(groups[0]['size_diff'], 0)
+                    self.assertEqual(document['old']['traceback_limit'],
+                                     document['snapshot']['traceback_limit'])
+
+    def test_one_frame_says_how_to_have_all(self):
+        subprocess.run([sys.executable, '-X', 'tracemalloc', '-c',
+                        'import tracemalloc\nkept = bytes(100_000)\n'
+                        'tracemalloc.take_snapshot().dump("one")'],
+                       check=True)
+        self.assertEqual(tracemalloc.Snapshot.load('one').traceback_limit, 1)
+        said = 'record all with -X tracemalloc=full'
+        for options in ['--by', 'traceback'], ['--cumulative']:
+            self.assertIn(f'\nEach traceback has 1 frame; {said}\n',
+                          self.ok('report', 'one', *options))
+            self.assertNotIn(said, self.ok('report', 'new.tracemalloc',
+                                           *options))
+        self.assertNotIn(said, self.ok('report', 'one'))
+        text = subprocess.check_output([sys.executable, '--help-xoptions'],
+                                       text=True)
+        self.assertIn('(default: 1; full: all)', text)
 
     def test_stock_pickle(self):
         self.snapshot.dump('stock.pickle', format='pickle')

@@ -37,8 +37,6 @@ CASES = (
     ('diff old flipped', 1, 'flipped: not a whole snapshot: .*; copy'),
     ('diff . new', 1, 'Is a directory; give'),
     ('diff old /dev/full', 1, 'a device; give'),
-    ('diff two new', 1, 'two has tracebacks of up to 2 frames and new of up '
-                        'to 10; take both with the same -n'),
     # Keys, formats and other values.
     ('report new --by colour', 2, "unknown key 'colour'; choose one of line"),
     ('diff old new --by colour', 2, "unknown key 'colour'; choose one of"),

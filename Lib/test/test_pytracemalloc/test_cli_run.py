@@ -33,7 +33,7 @@ class RunTest(CommandCase):
         self.assertEqual((process.returncode, process.stdout), (0, ''))
         self.assertRegex(process.stderr, r'live, .* at the peak, .* blocks')
         self.assertIn('Snapshot: a.tracemalloc\n', process.stderr)
-        self.assertEqual(snapshot.traceback_limit, 10)
+        self.assertEqual(snapshot.traceback_limit, 65535)
         top = snapshot.statistics('lineno')[0]
         self.assertEqual((top.traceback[-1].filename,
                           top.traceback[-1].lineno), (path, 4))

@@ -150,7 +150,7 @@ class TopTest(unittest.TestCase):
             terminal.wait_for('not tracing: press t')
             terminal.wait_for('^traced +0 B   peak +0 B ')
             terminal.type('t')
-            terminal.wait_for('line.* by size, 1 frame$')
+            terminal.wait_for('line.* by size, all frames$')
 
     def test_narrow(self):
         for columns in 20, 44, 60, 200:

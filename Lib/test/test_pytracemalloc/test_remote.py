@@ -263,7 +263,7 @@ class RemoteTest(RemoteCase):
             process.stdin.flush()
             output, errors = starter.communicate()
         self.assertEqual((output, errors), (
-            f'Process {process.pid} is traced now, 10 frames\n', ''))
+            f'Process {process.pid} is traced now, all frames\n', ''))
         self.assertEqual(process.communicate('x'), ('ended\n', ''))
 
     def wait_for_request(self):

@@ -200,12 +200,6 @@ class TextTests(SeriesCase):
             status, output, errors = self.call('report', *self.files, *args)
             self.assertEqual((status, output), (2, ''), errors)
             self.assertIn('of several snapshots there are', errors)
-        tracemalloc.start(2)
-        tracemalloc.take_snapshot().dump('other')
-        tracemalloc.stop()
-        status, _, errors = self.call('report', *self.files, 'other')
-        self.assertEqual(status, 1)
-        self.assertRegex(errors, r'of up to 5 frames and other of up to 2')
 
     def test_one_missing(self):
         status, output, errors = self.call('report', *self.files, 'nothing')

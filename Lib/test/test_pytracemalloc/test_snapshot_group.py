@@ -35,6 +35,29 @@ class GroupTests(unittest.TestCase):
                          [('b.py:0', 15, 4), ('a.py:0', 7, 3),
                           ('c.py:0', 4, 1)])
 
+    def test_compare_different_limits(self):
+        """At the frames that both have: the longer tracebacks are cut."""
+        one = Snapshot([(0, 1, (A1,), 3), (0, 4, (C3,), 1)], 1)
+        full = Snapshot([(0, 1, (A1, B1), 2), (0, 2, (A1, A2, B1), 3)], 65535)
+        for old, new, sign in (one, full, 1), (full, one, -1):
+            found = {(str(stat.traceback), sign * stat.size_diff,
+                      sign * stat.count_diff)
+                     for stat in new.compare_to(old, 'traceback')}
+            self.assertEqual(found, {('a.py:1', 2, 1), ('c.py:3', -4, -1)})
+            found = {(str(stat.traceback), sign * stat.size_diff)
+                     for stat in new.compare_to(old, 'lineno', True)}
+            self.assertEqual(found, {('a.py:1', 2), ('c.py:3', -4)})
+        # They stay as they are.
+        self.assertEqual((one.traceback_limit, full.traceback_limit),
+                         (1, 65535))
+        self.assertEqual(len(full.traces[1].traceback), 3)
+        for limit in 0, None, 1 << 70:
+            other = Snapshot([(0, 1, (A1, B1), 2)], limit)
+            self.assertEqual(
+                [str(stat.traceback) for stat
+                 in full.compare_to(other, 'traceback') if stat.count == 1],
+                ['b.py:1', 'b.py:1'])
+
     def test_same_frames_in_different_tuples(self):
         raw = [(0, 1, tuple([A1, B1]), 2), (0, 2, tuple([A1, B1]), 9)]
         snapshot = Snapshot(raw, 2)
