@@ -124,10 +124,11 @@ _PyTracemalloc_PinnedArenas(TracesObject *self, PyObject *occupancy)
     }
     SNAPSHOT_AUTO struct snapshot_arena *arenas =
         _PySnapshot_Array(s->narenas, sizeof(*arenas));
-    if (arenas == NULL || _PySnapshot_Truncate(s) < 0
-        || _PySnapshot_Unpack(s) < 0)
-    {
+    if (arenas == NULL) {
         return PyErr_NoMemory();
+    }
+    if (_PyTracemalloc_NeedBlocks(self) < 0) {
+        return NULL;
     }
     uint32_t n = 0;
     for (uint32_t i = 0; i < s->narenas; i++) {
@@ -207,15 +208,19 @@ kept_rows(TracesObject *self, const struct kept *kept)
 PyObject *
 _PyTracemalloc_ArenaLines(TracesObject *self, PyObject *Py_UNUSED(unused))
 {
-    struct tracer_snapshot *s = self->data;
+    if (_PyTracemalloc_NeedBlocks(self) < 0) {
+        return NULL;
+    }
+    const struct tracer_snapshot *s = self->data;
     SNAPSHOT_AUTO struct snapshot_arena *arenas =
         _PySnapshot_Array(s->narenas, sizeof(*arenas));
     SNAPSHOT_AUTO struct kept *kept = _PySnapshot_Zeroed(s->nlocations,
                                                          sizeof(*kept));
-    if (arenas == NULL || kept == NULL || _PySnapshot_Unpack(s) < 0) {
+    if (arenas == NULL || kept == NULL) {
         return PyErr_NoMemory();
     }
     unsigned long long bytes = 0, used = 0;
+    Py_BEGIN_ALLOW_THREADS
     for (uint32_t i = 0; i < s->narenas; i++) {
         arenas[i] = s->arenas[i];
         bytes += arenas[i].size;
@@ -223,6 +228,7 @@ _PyTracemalloc_ArenaLines(TracesObject *self, PyObject *Py_UNUSED(unused))
     }
     qsort(arenas, s->narenas, sizeof(*arenas), compare_addresses);
     keep_arenas(s, arenas, kept);
+    Py_END_ALLOW_THREADS
     PyObject *rows = kept_rows(self, kept);
     return rows == NULL ? NULL
            : Py_BuildValue("IKKN", s->narenas, bytes, used, rows);

@@ -132,10 +132,14 @@ join_blocks(struct tracer_snapshot *s)
         next = unpack_run(s, &s->runs[i], next);
     }
     memcpy(next, s->others, (s->nblocks - s->nsmall) * sizeof(*next));
+    if (s->nsmall == 0) {
+        order_blocks(s->blocks, s->nblocks);
+    }
     return 0;
 }
 
-/* The packed ones are no longer needed here; somebody else may read them. */
+/* What the blocks were made of is no longer needed here; somebody else may
+   read it. */
 static void
 drop_packed(struct tracer_snapshot *s)
 {
@@ -146,10 +150,15 @@ drop_packed(struct tracer_snapshot *s)
         _PySnapshot_Release(s->packed);
         _PySnapshot_Release(s->runs);
         _PySnapshot_Release(s->others);
+        _PySnapshot_Release(s->coded);
+        _PySnapshot_Release(s->moved);
     }
     s->packed = NULL;
     s->runs = NULL;
     s->others = NULL;
+    s->coded = NULL;
+    s->moved = NULL;
+    s->source = NULL;
 }
 
 /* Make the blocks of a folded snapshot. */
@@ -165,9 +174,6 @@ fetch_blocks(struct tracer_snapshot *s)
         blocks[i] = s->source->blocks[i];
         blocks[i].node = s->moved[blocks[i].node];
     }
-    _PySnapshot_Release(s->moved);
-    s->moved = NULL;
-    s->source = NULL;
     s->blocks = blocks;
     return 0;
 }
@@ -175,58 +181,96 @@ fetch_blocks(struct tracer_snapshot *s)
 int
 _PySnapshot_Unpack(struct tracer_snapshot *s)
 {
-    if (s->moved != NULL) {
-        return fetch_blocks(s);
-    }
-    if (s->coded != NULL) {
-        return _PySnapshot_Decode(s);
-    }
-    if (s->packed == NULL || s->blocks != NULL) {
+    int result = 0;
+    if (s->blocks != NULL) {
         return 0;
     }
-    if (join_blocks(s) < 0) {
-        return -1;
+    if (s->moved != NULL) {
+        result = fetch_blocks(s);
     }
-    if (s->nsmall == 0) {
-        order_blocks(s->blocks, s->nblocks);
+    else if (s->coded != NULL) {
+        result = _PySnapshot_Decode(s);
     }
-    drop_packed(s);
-    return 0;
+    else if (s->packed != NULL) {
+        result = join_blocks(s);
+    }
+    if (s->blocks != NULL) {
+        drop_packed(s);
+    }
+    return result;
 }
 
-struct tracer_snapshot *
-_PySnapshot_Borrow(struct tracer_snapshot *s)
+/* --- What is done beside others that look at the snapshot */
+
+/* Release what _PySnapshot_Truncate() rewrites, but for what `s` has. */
+static void
+release_paths(struct tracer_snapshot *copy, const struct tracer_snapshot *s)
 {
-    assert(s->packed != NULL && s->blocks == NULL);
-    struct tracer_snapshot *copy = _PySnapshot_Copy(s, 0);
-    if (copy == NULL) {
-        return NULL;
+    if (copy->nodes != s->nodes) {
+        _PySnapshot_Release(copy->nodes);
+        _PySnapshot_Release(copy->measures);
+        _PySnapshot_Release(copy->held);
     }
-    _PySnapshot_Release(copy->blocks);
-    copy->blocks = NULL;
-    copy->has_blocks = s->has_blocks;
-    copy->nblocks = s->nblocks;
-    copy->packed = s->packed;
-    copy->runs = s->runs;
-    copy->others = s->others;
-    copy->graph = _PySnapshot_ShareGraph(s->graph);
+    if (copy->blocks != s->blocks) {
+        _PySnapshot_Release(copy->blocks);
+    }
+}
+
+int
+_PySnapshot_Borrow(struct tracer_snapshot *s, struct tracer_snapshot *copy)
+{
+    *copy = *s;
     copy->lender = s;
     copy->lent = 0;
+    if (s->limit != UINT32_MAX) {
+        copy->nodes = copy_array(s->nodes, s->nnodes, sizeof(*s->nodes));
+        copy->measures = copy_array(s->measures, s->nmeasures,
+                                    sizeof(*s->measures));
+        copy->held = copy_array(s->held, s->nheld, sizeof(*s->held));
+        if (s->blocks != NULL) {
+            copy->blocks = copy_array(s->blocks, s->nblocks,
+                                      sizeof(*s->blocks));
+        }
+        if (copy->nodes == NULL || copy->measures == NULL
+            || copy->held == NULL
+            || (s->blocks != NULL && copy->blocks == NULL))
+        {
+            release_paths(copy, s);
+            return -1;
+        }
+    }
     s->lent++;
-    return copy;
+    return 0;
 }
 
 void
 _PySnapshot_Return(struct tracer_snapshot *copy)
 {
     struct tracer_snapshot *s = copy->lender;
+    struct tracer_snapshot old = *s;
     assert(s->lent > 0);
     s->lent--;
+    if (s->limit != UINT32_MAX && copy->limit == UINT32_MAX) {
+        s->limit = copy->limit;
+        s->truncate = copy->truncate;
+        s->nodes = copy->nodes;
+        s->nnodes = copy->nnodes;
+        s->measures = copy->measures;
+        s->nmeasures = copy->nmeasures;
+        s->held = copy->held;
+        s->nheld = copy->nheld;
+        s->blocks = copy->blocks;
+        release_paths(&old, s);
+    }
+    else {
+        if (s->blocks == NULL) {
+            s->blocks = copy->blocks;
+        }
+        release_paths(copy, s);
+    }
     if (s->blocks != NULL) {
         drop_packed(s);
     }
-    drop_packed(copy);
-    _PySnapshot_Free(copy);
 }
 
 struct tracer_snapshot *
@@ -244,6 +288,8 @@ _PySnapshot_Copy(struct tracer_snapshot *s, int with_blocks)
     copy->runs = NULL;
     copy->others = NULL;
     copy->coded = NULL;
+    copy->lender = NULL;
+    copy->lent = 0;
     copy->origins = NULL;
     copy->source = NULL;
     copy->moved = NULL;

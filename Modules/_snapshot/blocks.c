@@ -24,11 +24,7 @@ get_blocks(PyObject *traces)
                         "it with traces=True");
         return NULL;
     }
-    if (_PySnapshot_Truncate(s) < 0 || _PySnapshot_Unpack(s) < 0) {
-        PyErr_NoMemory();
-        return NULL;
-    }
-    return s;
+    return _PyTracemalloc_NeedBlocks((TracesObject *)traces) < 0 ? NULL : s;
 }
 
 /* --- The biggest: a heap of the best so far, the worst of them on top */

@@ -379,8 +379,10 @@ _PyTracemalloc_Rename(TracesObject *self, PyObject *names)
         return NULL;
     }
     /* Paths are not cut again afterwards: names are not locations. */
-    struct builder b = {_PySnapshot_Truncate(from) < 0
-                        ? NULL : _PySnapshot_Copy(from, 0)};
+    if (_PyTracemalloc_NeedPaths(self) < 0) {
+        return NULL;
+    }
+    struct builder b = {_PySnapshot_Copy(from, 0)};
     b.filenames = PyDict_New();
     int result = b.s == NULL || b.filenames == NULL ? -1 : 0;
     if (b.s == NULL) {

@@ -17,6 +17,56 @@ with_info(TracesObject *self, struct tracer_snapshot *data)
     return traces;
 }
 
+/* --- What is made when it is first needed */
+
+static int
+make_rest(TracesObject *self, int with_blocks)
+{
+    struct tracer_snapshot *s = self->data;
+    struct tracer_snapshot copy;
+    int result = 0;
+    if (s->limit == UINT32_MAX && (!with_blocks || s->blocks != NULL)) {
+        return 0;
+    }
+    if (s->source != NULL) {
+        Py_BEGIN_CRITICAL_SECTION(self->source);
+        result = _PyTracemalloc_NeedBlocks((TracesObject *)self->source);
+        Py_END_CRITICAL_SECTION();
+        if (result < 0) {
+            return -1;
+        }
+    }
+    if (_PySnapshot_Borrow(s, &copy) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    result = _PySnapshot_Truncate(&copy);
+    if (result == 0 && with_blocks) {
+        result = _PySnapshot_Unpack(&copy);
+    }
+    Py_END_ALLOW_THREADS
+    _PySnapshot_Return(&copy);
+    if (result < 0) {
+        PyErr_NoMemory();
+    }
+    return result;
+}
+
+int
+_PyTracemalloc_NeedPaths(TracesObject *self)
+{
+    return make_rest(self, 0);
+}
+
+int
+_PyTracemalloc_NeedBlocks(TracesObject *self)
+{
+    return make_rest(self, 1);
+}
+
+/* --- Filters */
+
 /* One filter: (inclusive, filenames: bytes or None, line: int or -1,
    all_frames, domain: int or None).  Borrows the bytes. */
 static int
@@ -92,7 +142,14 @@ static PyObject *
 filter_blocks(TracesObject *self, const struct snapshot_filter *filters,
               size_t n)
 {
-    return with_info(self, _PySnapshot_Filter(self->data, filters, n));
+    if (_PyTracemalloc_NeedBlocks(self) < 0) {
+        return NULL;
+    }
+    struct tracer_snapshot s = *self->data, *result;
+    Py_BEGIN_ALLOW_THREADS
+    result = _PySnapshot_Filter(&s, filters, n);
+    Py_END_ALLOW_THREADS
+    return with_info(self, result);
 }
 
 PyObject *
@@ -129,8 +186,10 @@ PyObject *
 _PyTracemalloc_SelectLines(TracesObject *self, PyObject *lines)
 {
     const uint8_t *wanted = _PyTracemalloc_GetLines(self, lines);
-    return wanted == NULL ? NULL : with_info(
-        self, _PySnapshot_SelectLines(self->data, wanted));
+    if (wanted == NULL || _PyTracemalloc_NeedBlocks(self) < 0) {
+        return NULL;
+    }
+    return with_info(self, _PySnapshot_SelectLines(self->data, wanted));
 }
 
 PyObject *
@@ -142,8 +201,9 @@ _PyTracemalloc_Select(TracesObject *self, PyObject *keep)
         PyErr_SetString(PyExc_ValueError, "one byte needed for each block");
         return NULL;
     }
-    return with_info(self, _PySnapshot_Select(
-        self->data, (const uint8_t *)PyBytes_AS_STRING(keep)));
+    return _PyTracemalloc_NeedBlocks(self) < 0 ? NULL : with_info(
+        self, _PySnapshot_Select(self->data,
+                                 (const uint8_t *)PyBytes_AS_STRING(keep)));
 }
 
 /* One byte for each text: is it one of those in the tuple? */
@@ -193,6 +253,9 @@ _PyTracemalloc_Fold(TracesObject *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "one byte needed for each text");
         return NULL;
     }
+    if (_PyTracemalloc_NeedPaths(self) < 0) {
+        return NULL;
+    }
     uint8_t *runners = NULL;
     if (PyTuple_GET_SIZE(names) != 0) {
         runners = mark_texts(self->data, names);
@@ -228,55 +291,6 @@ check_notes(const struct snapshot_note *notes, size_t n)
     return n <= SNAPSHOT_NOTES ? 0 : -1;
 }
 
-/* The file has no limit: paths are cut before they are written.  0, or -1 with
-   errno set. */
-static int
-complete(struct tracer_snapshot *s)
-{
-    if (_PySnapshot_Truncate(s) < 0 || _PySnapshot_Unpack(s) < 0) {
-        errno = ENOMEM;
-        return -1;
-    }
-    return 0;
-}
-
-static int
-write_unpacked(struct tracer_snapshot *s, int fd,
-               const struct snapshot_beside *beside)
-{
-    int result = complete(s);
-    if (result == 0) {
-        Py_BEGIN_ALLOW_THREADS
-        result = _PySnapshot_Write(s, fd, beside);
-        Py_END_ALLOW_THREADS
-    }
-    return result;
-}
-
-/* What was just taken is unpacked without the GIL, in a copy, as a program that
-   serves requests must not wait for that. */
-static int
-write_packed(struct tracer_snapshot *s, int fd,
-             const struct snapshot_beside *beside)
-{
-    struct tracer_snapshot *copy = _PySnapshot_Borrow(s);
-    if (copy == NULL) {
-        errno = ENOMEM;
-        return -1;
-    }
-    int result, error;
-    Py_BEGIN_ALLOW_THREADS
-    result = complete(copy);
-    if (result == 0) {
-        result = _PySnapshot_Write(copy, fd, beside);
-    }
-    error = errno;
-    Py_END_ALLOW_THREADS
-    _PySnapshot_Return(copy);
-    errno = error;
-    return result;
-}
-
 /* _write(fd: int, metadata: str, history: bytes): to a new, empty file. */
 PyObject *
 _PyTracemalloc_Write(TracesObject *self, PyObject *args)
@@ -299,12 +313,16 @@ _PyTracemalloc_Write(TracesObject *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "these are no notes of a history");
         return NULL;
     }
-    struct tracer_snapshot *s = self->data;
-    if (_PyTracemalloc_NeedGraph(self) < 0) {
+    /* The file has no limit. */
+    if (_PyTracemalloc_NeedGraph(self) < 0
+        || _PyTracemalloc_NeedBlocks(self) < 0)
+    {
         return NULL;
     }
-    int result = s->packed != NULL && s->blocks == NULL
-        ? write_packed(s, fd, &beside) : write_unpacked(s, fd, &beside);
+    int result;
+    Py_BEGIN_ALLOW_THREADS
+    result = _PySnapshot_Write(self->data, fd, &beside);
+    Py_END_ALLOW_THREADS
     if (result < 0) {
         return errno == ENOMEM ? PyErr_NoMemory()
                                : PyErr_SetFromErrno(PyExc_OSError);

@@ -346,8 +346,6 @@ _PySnapshot_Decode(struct tracer_snapshot *s)
     if (result == 0) {
         read_each_block(&r, s, &tally, blocks);
         free_tally(&tally);
-        _PySnapshot_Release(s->coded);
-        s->coded = NULL;
         s->blocks = blocks;
     }
     else {

@@ -16,11 +16,9 @@ _PyTracemalloc_GetHeap(TracesObject *self)
                         "take_snapshot(references=True)");
         return NULL;
     }
-    if (_PyTracemalloc_NeedGraph(self) < 0) {
-        return NULL;
-    }
-    if (_PySnapshot_Truncate(s) < 0 || _PySnapshot_Unpack(s) < 0) {
-        PyErr_NoMemory();
+    if (_PyTracemalloc_NeedGraph(self) < 0
+        || _PyTracemalloc_NeedBlocks(self) < 0)
+    {
         return NULL;
     }
     struct snapshot_heap *heap;

@@ -76,8 +76,8 @@ make_item(TracesObject *self, Py_ssize_t i)
         PyErr_SetString(PyExc_IndexError, "list index out of range");
         return NULL;
     }
-    if (_PySnapshot_Truncate(s) < 0 || _PySnapshot_Unpack(s) < 0) {
-        return PyErr_NoMemory();
+    if (_PyTracemalloc_NeedBlocks(self) < 0) {
+        return NULL;
     }
     const struct snapshot_block *block = &s->blocks[i];
     uint32_t nframe = s->nodes[block->node].nframe;
@@ -163,6 +163,9 @@ PyDoc_STRVAR(copy_doc, "copy($self, /)\n--\n\nReturn a copy.");
 static PyObject *
 traces_copy(TracesObject *self, PyObject *Py_UNUSED(args))
 {
+    if (_PyTracemalloc_NeedBlocks(self) < 0) {
+        return NULL;
+    }
     PyObject *copy = _PyTracemalloc_NewTraces(_PySnapshot_Copy(self->data, 1));
     if (copy != NULL) {
         ((TracesObject *)copy)->info = Py_XNewRef(self->info);
@@ -208,6 +211,9 @@ traces_cut(TracesObject *self, PyObject *number)
     }
     if (limit == 0) {
         PyErr_SetString(PyExc_ValueError, "the limit must be positive");
+        return NULL;
+    }
+    if (_PyTracemalloc_NeedBlocks(self) < 0) {
         return NULL;
     }
     return _PyTracemalloc_NewTraces(_PySnapshot_Cut(

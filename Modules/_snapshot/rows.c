@@ -231,6 +231,7 @@ rows_unordered(TracesObject *self, enum snapshot_key key,
         return PyErr_NoMemory();
     }
     *n = 0;
+    Py_BEGIN_ALLOW_THREADS
     for (uint64_t i = 0; i < groups->ngroups; i++) {
         const uint64_t *m = groups->groups[i].measures;
         if (m[measure | 1] != 0) {
@@ -241,6 +242,7 @@ rows_unordered(TracesObject *self, enum snapshot_key key,
     if (most < *n) {
         qsort(ranks, *n, sizeof(*ranks), compare_ranks);
     }
+    Py_END_ALLOW_THREADS
     PyObject *rows = PyList_New(0);
     for (uint64_t i = 0; rows != NULL && i < *n; i++) {
         if (i >= most
@@ -269,6 +271,39 @@ _PyTracemalloc_GetLines(TracesObject *self, PyObject *lines)
         return NULL;
     }
     return (const uint8_t *)PyBytes_AS_STRING(lines);
+}
+
+/* 0, or -1 with an exception. */
+static int
+find_groups(TracesObject *self, enum snapshot_key key, int cumulative,
+            const uint8_t *lines, int by_origin,
+            struct snapshot_groups *groups)
+{
+    int result = 0;
+    if (key >= SNAPSHOT_BY_TYPE) {
+        result = _PyTracemalloc_NeedBlocks(self);
+    }
+    else if (cumulative || key == SNAPSHOT_BY_TRACEBACK) {
+        result = _PyTracemalloc_NeedPaths(self);
+    }
+    if (result < 0) {
+        return -1;
+    }
+    if (key < SNAPSHOT_BY_TYPE) {
+        result = _PySnapshot_Group(self->data, key, cumulative, lines,
+                                   by_origin, groups);
+    }
+    else {
+        struct tracer_snapshot s = *self->data;
+        Py_BEGIN_ALLOW_THREADS
+        result = _PySnapshot_Group(&s, key, cumulative, lines, by_origin,
+                                   groups);
+        Py_END_ALLOW_THREADS
+    }
+    if (result < 0) {
+        PyErr_NoMemory();
+    }
+    return result;
 }
 
 /* _group(key: str, cumulative: bool, measure: int, lines: bytes or None, most:
@@ -309,10 +344,10 @@ _PyTracemalloc_Group(TracesObject *self, PyObject *args)
         return NULL;
     }
     struct snapshot_groups groups;
-    if (_PySnapshot_Group(self->data, keys[k].key, cumulative, lines,
-                          by_origin, &groups) < 0)
+    if (find_groups(self, keys[k].key, cumulative, lines, by_origin,
+                    &groups) < 0)
     {
-        return PyErr_NoMemory();
+        return NULL;
     }
     uint64_t n = 0;
     PyObject *rows = keys[k].key == SNAPSHOT_BY_TRACEBACK
@@ -328,6 +363,9 @@ _PyTracemalloc_Group(TracesObject *self, PyObject *args)
 PyObject *
 _PyTracemalloc_OrderBlocks(TracesObject *self, PyObject *Py_UNUSED(args))
 {
+    if (_PyTracemalloc_NeedBlocks(self) < 0) {
+        return NULL;
+    }
     SNAPSHOT_AUTO uint32_t *order = _PySnapshot_OrderBlocks(self->data);
     if (order == NULL) {
         return PyErr_NoMemory();
@@ -350,8 +388,8 @@ _PyTracemalloc_Block(TracesObject *self, PyObject *number)
         PyErr_SetString(PyExc_IndexError, "block number out of range");
         return NULL;
     }
-    if (_PySnapshot_Truncate(s) < 0 || _PySnapshot_Unpack(s) < 0) {
-        return PyErr_NoMemory();
+    if (_PyTracemalloc_NeedBlocks(self) < 0) {
+        return NULL;
     }
     const struct snapshot_block *block = &s->blocks[i];
     uint32_t origin = s->origins == NULL ? SNAPSHOT_NONE
@@ -449,6 +487,9 @@ _PyTracemalloc_CallTree(TracesObject *self, PyObject *Py_UNUSED(args))
     struct tracer_snapshot *s = self->data;
     struct snapshot_groups groups;
     uint32_t n;
+    if (_PyTracemalloc_NeedBlocks(self) < 0) {
+        return NULL;
+    }
     if (_PySnapshot_Group(s, SNAPSHOT_BY_PATH, 0, NULL, 0, &groups) < 0) {
         return PyErr_NoMemory();
     }

@@ -61,10 +61,11 @@ extern void _PySnapshot_MoveHeld(struct tracer_snapshot *s,
 /* Make `blocks` of the packed or coded ones, before blocks are looked at; the
    first call does the work. */
 extern int _PySnapshot_Unpack(struct tracer_snapshot *s);
-/* A copy that has the packed blocks of `s`, which stay until it is returned.
-   The copy is the caller's alone: it can be unpacked while others look at `s`.
-   Borrow and Return want what protects `s`. */
-extern struct tracer_snapshot *_PySnapshot_Borrow(struct tracer_snapshot *s);
+/* Make a copy that has the arrays of `s`, which stay until it is returned: it
+   can be cut and unpacked while others look at `s`, which then has what was
+   made.  Borrow and Return want what protects `s`; 0, or -1: no memory. */
+extern int _PySnapshot_Borrow(struct tracer_snapshot *s,
+                              struct tracer_snapshot *copy);
 extern void _PySnapshot_Return(struct tracer_snapshot *copy);
 
 /* --- pairs.c */

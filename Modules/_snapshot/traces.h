@@ -82,7 +82,12 @@ extern PyObject *_PyTracemalloc_SelectLines(TracesObject *self,
 extern PyObject *_PyTracemalloc_Fold(TracesObject *self, PyObject *args);
 extern PyObject *_PyTracemalloc_Select(TracesObject *self, PyObject *keep);
 extern PyObject *_PyTracemalloc_Write(TracesObject *self, PyObject *args);
-/* The graph of a file is decoded; 0, or -1 with an exception. */
+/* What is made when it is first needed, while other threads run: paths that
+   are cut to the limit; and single blocks; the graph of a file.  It does not
+   change after that, so that it is read without the GIL.  0, or -1 with an
+   exception. */
+extern int _PyTracemalloc_NeedPaths(TracesObject *self);
+extern int _PyTracemalloc_NeedBlocks(TracesObject *self);
 extern int _PyTracemalloc_NeedGraph(TracesObject *self);
 extern PyObject *_PyTracemalloc_ReadReferences(TracesObject *self,
                                                PyObject *unused);

@@ -46,38 +46,73 @@ class TakingTests(unittest.TestCase):
             """)
 
 
-class WritingTests(unittest.TestCase):
+# A thread ticks while the main thread asks: argv is the question.  Sums are
+# small beside the blocks, so nothing waits for as long as these take.
+QUESTION = """if 1:
+    import os, sys, tempfile, threading, time, tracemalloc
+    longest, stop = 0, False
+    def work():
+        global longest
+        last = time.perf_counter()
+        while not stop:
+            time.sleep(0.0005)
+            now = time.perf_counter()
+            longest = max(longest, now - last)
+            last = now
+    def make(n):
+        return [{i: [i]} for i in range(n)]
+    def deep(n):
+        return make(60_000) if n == 0 else deep(n - 1)
+    keep = make(60_000), deep(3), deep(8)
+    ask = eval('lambda snapshot, path: ' + sys.argv[1])
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    shares = []
+    with tempfile.TemporaryDirectory() as folder:
+        while len(shares) < 8 and min(shares, default=1) > 0.25:
+            snapshot = tracemalloc.take_snapshot()
+            time.sleep(0.01)
+            longest, start = 0, time.perf_counter()
+            ask(snapshot, os.path.join(folder, 'file'))
+            shares.append(longest / (time.perf_counter() - start))
+    stop = True
+    thread.join()
+    assert min(shares) <= 0.25, shares
+    """
 
-    def test_threads_go_on(self):
-        """Nothing waits for as long as the blocks take to be unpacked, which
-        is most of the time of the first dump(); a busy machine gets a few
-        attempts."""
-        assert_python_ok('-X', 'tracemalloc=5', '-c', """if 1:
-            import os, tempfile, threading, time, tracemalloc
-            longest, stop = 0, False
-            def work():
-                global longest
-                last = time.perf_counter()
-                while not stop:
-                    time.sleep(0.0005)
-                    now = time.perf_counter()
-                    longest = max(longest, now - last)
-                    last = now
-            keep = [{i: [i]} for i in range(200_000)]
-            thread = threading.Thread(target=work, daemon=True)
-            thread.start()
-            shares = []
-            with tempfile.TemporaryDirectory() as folder:
-                while len(shares) < 8 and min(shares, default=1) > 0.25:
-                    snapshot = tracemalloc.take_snapshot()
-                    time.sleep(0.01)
-                    longest, start = 0, time.perf_counter()
-                    snapshot.dump(os.path.join(folder, 'file'))
-                    shares.append(longest / (time.perf_counter() - start))
-            stop = True
-            thread.join()
-            assert min(shares) <= 0.25, shares
-            """)
+
+class AskingTests(unittest.TestCase):
+    """Other threads go on while blocks are made and looked at, which is most
+    of the time of the first question to a snapshot; a busy machine gets a few
+    attempts."""
+
+    def check(self, question):
+        for nframe in ('1', '25'):          # paths are cut, or are not
+            with self.subTest(nframe=nframe):
+                assert_python_ok('-X', f'tracemalloc={nframe}', '-c',
+                                 QUESTION, question)
+
+    def test_dump(self):
+        self.check('snapshot.dump(path)')
+
+    def test_arenas(self):
+        self.check('snapshot.arena_use')
+
+    def test_arenas_of_a_view(self):
+        self.check('snapshot.fold_imports().arena_use')
+
+    def test_arenas_of_a_view_of_a_view(self):
+        self.check('snapshot.fold_imports().my_code().arena_use')
+
+    def test_types(self):
+        self.check('snapshot.statistics("type")')
+
+    def test_types_of_filtered_blocks(self):
+        self.check('snapshot.filter_traces([tracemalloc.Filter('
+                   'False, "nowhere")]).statistics("type+lineno")')
+
+
+class WritingTests(unittest.TestCase):
 
     def test_many_threads_write_and_look(self):
         """What one thread writes, another one may unpack and cut."""
@@ -117,6 +152,49 @@ class WritingTests(unittest.TestCase):
                             assert len(results) == 4, len(results)
                             for found in results:
                                 assert found == results[0]
+                    """)
+
+    def test_many_threads_ask(self):
+        """Each makes what it needs of blocks and paths, and all answers are
+        those of one thread."""
+        for nframe in (2, 100):
+            with self.subTest(nframe=nframe):
+                assert_python_ok('-X', f'tracemalloc={nframe}', '-c', """if 1:
+                    import threading, tracemalloc
+                    def deep(n):
+                        return deep(n - 1) if n else [{i: [i]} for i in
+                                                      range(20_000)]
+                    keep = deep(8), deep(3)
+                    some = [tracemalloc.Filter(False, 'nowhere')]
+                    def plain(stats):
+                        return [(s.key, s.traceback, s.size, s.count)
+                                for s in stats]
+                    questions = [
+                        lambda s, view: s.arena_use,
+                        lambda s, view: view.arena_use,
+                        lambda s, view: plain(s.statistics('type')),
+                        lambda s, view: plain(view.statistics('type+lineno')),
+                        lambda s, view: plain(s.statistics('traceback')),
+                        lambda s, view: plain(s.filter_traces(
+                            some).statistics('type')),
+                        lambda s, view: view.fold_imports().arena_use,
+                        lambda s, view: sum(t.size for t in view.traces)]
+                    for i in range(6):
+                        snapshot = tracemalloc.take_snapshot()
+                        view = snapshot.my_code()
+                        found = {}
+                        def ask(n):
+                            found[n] = questions[n](snapshot, view)
+                        threads = [threading.Thread(
+                            target=ask, args=((n + i) % len(questions),))
+                            for n in range(len(questions))]
+                        for thread in threads:
+                            thread.start()
+                        for thread in threads:
+                            thread.join()
+                        assert len(found) == len(questions), found.keys()
+                        for n, question in enumerate(questions):
+                            assert question(snapshot, view) == found[n], n
                     """)
 
     def test_written_and_then_used(self):
