@@ -15,6 +15,7 @@ module and type, live, at the peak and in total.
 """
 _EPILOG = """\
 examples:
+  pytracemalloc demo                        find a leak, and see how
   pytracemalloc run app.py --port 80        run app.py, write a snapshot
   pytracemalloc report app.tracemalloc -o app.html
   pytracemalloc diff monday.tracemalloc friday.tracemalloc
@@ -22,6 +23,7 @@ examples:
   pytracemalloc top 1234                    watch a running program
   pytracemalloc start 1234                  trace one that runs already
   pytracemalloc snapshot 1234
+  pytracemalloc diff old.tracemalloc new.tracemalloc --fail-above 5%
 """
 
 

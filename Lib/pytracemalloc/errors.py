@@ -2,6 +2,7 @@
 
 FAILURE = 1
 USAGE = 2
+ABOVE = 3                         # of --fail-above: no error, but a finding
 
 
 class CommandError(Exception):

@@ -4,6 +4,7 @@ import os
 import sys
 from collections import deque, namedtuple
 
+from pytracemalloc import documents
 from pytracemalloc.errors import CommandError
 from pytracemalloc.measures import find_key
 from pytracemalloc.targets import write_snapshot
@@ -16,6 +17,7 @@ _GROUPS = ('line', 'file', 'function', 'module', 'type')
 # Name -> order of statistics(); growth is sorted here.
 _ORDERS = {'size': 'size', 'count': 'count', 'total': 'total_size',
            'peak': 'peak_size', 'growth': 'size'}
+_COLUMNS = ('name', 'size', 'count', 'total_size', 'total_count', 'peak_size')
 _KEPT_ROWS = 1000                 # asked for, so that growth can be sorted
 _HISTORY = 600
 _ARENAS_EVERY = 10                # seconds: all blocks are looked at
@@ -124,6 +126,19 @@ class View:
             self.rates = {name: (size - before.sizes.get(name, 0)) / seconds
                           for name, size in sizes.items()
                           if name in before.sizes or before.complete}
+
+    def document(self):
+        """Return what was found, for JSON."""
+        arenas = self.arenas and {**self.arenas, 'lines': [
+            {'name': name, 'kept': kept}
+            for name, kept in self.arenas['lines']]}
+        return documents.make(
+            'top', **documents.status_fields(self.status),
+            processes=[documents.status_fields(worker)
+                       for worker in self.status.get('workers', ())],
+            view=documents.name_view(self.view), by=self.group,
+            groups=self.groups, arenas=arenas,
+            statistics=[dict(zip(_COLUMNS, row)) for row in self.rows])
 
     def page(self, width, height):
         """Return the lines of one page; None: no limit."""

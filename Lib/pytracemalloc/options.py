@@ -19,6 +19,8 @@ def add_report_options(parser):
     parser.add_argument('--format', metavar='FORMAT',
                         help=f'{", ".join(ALL_FORMATS)} (default: what the name '
                              f'of -o says, else text)')
+    parser.add_argument('--json', dest='format', action='store_const',
+                        const='json', help='the same as --format json')
     parser.add_argument('--what', metavar='VALUE', default='size',
                         help='size or count of live blocks, peak, total '
                              '(ever allocated) or garbage (freed by the '
@@ -42,6 +44,11 @@ def add_target(parser):
                         help='process id, path of the control socket, or of '
                              'a directory with those of several processes')
     add_wait(parser)
+
+
+def add_json(parser):
+    parser.add_argument('--json', action='store_true',
+                        help='write JSON, an object a line')
 
 
 def add_wait(parser):

@@ -92,12 +92,13 @@ def execute(command, options):
 
 
 def _interpreter():
-    """Return this Python, as the active virtual environment of it has it.
+    """Return this Python, as a virtual environment of it has it: the one that
+    has a link to the command, or else the active one.
 
     bin/pytracemalloc starts the one that is installed, which does not see the
     environment's packages.
     """
-    active = os.environ.get('VIRTUAL_ENV')
+    active = _place_of_link(sys.argv[0]) or os.environ.get('VIRTUAL_ENV')
     if not active or sys.prefix != sys.base_prefix:
         return sys.executable
     python = os.path.join(active, 'bin', 'python3')
@@ -106,6 +107,15 @@ def _interpreter():
     say(f'{active} is not of this Python, its packages are not seen; make '
         f'one with {sys.executable} -m venv')
     return sys.executable
+
+
+def _place_of_link(command):
+    """Return the environment in whose bin/ the command is a link, or None."""
+    place = os.path.dirname(os.path.dirname(os.path.abspath(command)))
+    if os.path.islink(command) and os.path.isfile(
+            os.path.join(place, 'pyvenv.cfg')):
+        return place
+    return None
 
 
 def _home(environment):

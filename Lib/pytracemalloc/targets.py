@@ -4,6 +4,7 @@ import os
 import time
 
 from pytracemalloc.client import Client, NoSocket
+from pytracemalloc.errors import CommandError
 from pytracemalloc.workers import Workers
 
 
@@ -19,6 +20,12 @@ def reach(target, seconds):
     except NoSocket:
         from pytracemalloc import remote
         return remote.connect(int(target), seconds)
+
+
+def check_tracing(status):
+    if not status['tracing']:
+        raise CommandError(f'process {status["pid"]} is not traced; start it '
+                           f'with: pytracemalloc start {status["pid"]}')
 
 
 def write_snapshot(client, pid, path=None, force=False, **kind):

@@ -151,9 +151,9 @@ class PromiseTests(unittest.TestCase):
             python(code, options=['-e', 'PYTHONTRACEMALLOC=25']), 'True 25\n')
 
     def test_demo(self):
-        output = in_image('python', '-X', 'tracemalloc=10', '/demo/demo.py',
-                          options=['-v', f'{TOP}/Tools/demo:/demo:ro'])
-        self.assertRegex(output, r'\nLeak: shop\.py:\d+ ')
+        output = in_image('pytracemalloc', 'demo', '-o', '/tmp/demo')
+        self.assertRegex(output, r'shop\.py:\d+ in Session\.__init__\n')
+        self.assertIn('\nThe page: /tmp/demo/shop.html\n', output)
 
     def test_wheel_with_c_code(self):
         """One from PyPI, as the machine's pip would get it."""

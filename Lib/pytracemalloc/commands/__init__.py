@@ -7,9 +7,10 @@ run(args): do it; return the exit status, None for 0
 
 import importlib
 
-COMMANDS = ('run', 'report', 'diff', 'why', 'rss', 'top', 'start', 'snapshot',
-            'recover', 'serve', 'completion')
+COMMANDS = ('demo', 'run', 'report', 'diff', 'why', 'rss', 'top', 'status',
+            'start', 'snapshot', 'reset-peak', 'stop', 'recover', 'serve',
+            'completion')
 
 
 def load_command(name):
-    return importlib.import_module(f'{__name__}.{name}')
+    return importlib.import_module(f'{__name__}.{name.replace("-", "_")}')

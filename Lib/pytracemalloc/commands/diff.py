@@ -8,6 +8,7 @@ from pytracemalloc.files import load_snapshot, make_view, write_report
 from pytracemalloc.options import (add_report_options, format_of,
                                    make_subject, uses_references)
 from pytracemalloc.series import note_limits
+from pytracemalloc.threshold import add_threshold, check_options, judge
 from tracemalloc.snapshot import cut_to_lowest
 
 HELP = 'show what has grown between two snapshots'
@@ -24,6 +25,7 @@ examples:
   %(prog)s old.tracemalloc new.tracemalloc -o grown.html
   %(prog)s old.tracemalloc new.tracemalloc --format flamegraph
   %(prog)s old.tracemalloc new.tracemalloc -o grown.pb.gz
+  %(prog)s old.tracemalloc new.tracemalloc --what peak --fail-above 5%
 """
 
 
@@ -31,9 +33,12 @@ def add_arguments(parser):
     parser.add_argument('old', metavar='OLD', help='the earlier snapshot')
     parser.add_argument('new', metavar='NEW', help='the later snapshot')
     add_report_options(parser)
+    add_threshold(parser, 'SHARE|SIZE', 'it has grown by more, such as 5%% '
+                  'or 1MiB')
 
 
 def run(args):
+    check_options(args)
     if holding.is_asked(args):
         holding.write_difference(args)
         return
@@ -55,3 +60,4 @@ def run(args):
                      f'{os.path.basename(args.new)} compared to '
                      f'{os.path.basename(args.old)}')
     write_report(subject, reporter, args, args.new, '-diff')
+    return judge(subject, args.fail_above)

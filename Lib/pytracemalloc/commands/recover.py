@@ -2,8 +2,9 @@
 
 import os.path
 
-from pytracemalloc import kept
+from pytracemalloc import documents, kept
 from pytracemalloc.files import check_output
+from pytracemalloc.options import add_json
 from pytracemalloc.terminal import Progress
 from pytracemalloc.units import format_count
 from tracemalloc.printable import printable
@@ -29,6 +30,7 @@ def add_arguments(parser):
                         '(default: FILE, ending in .tracemalloc)')
     parser.add_argument('-f', '--force', action='store_true',
                         help='overwrite the snapshot if it exists')
+    add_json(parser)
 
 
 def run(args):
@@ -37,7 +39,16 @@ def run(args):
         snapshot, known = kept.load(args.file)
     check_output(output, args.force)
     snapshot.dump(output)
-    for line in _describe(snapshot, known):
+    blocks = sum(stat.count for stat in snapshot.statistics('filename'))
+    if args.json:
+        current, peak = snapshot.traced_memory
+        documents.show([documents.make(
+            'recover', pid=known['pid'], command=kept.name_command(known),
+            runs=known['runs'], file=output, traced_memory=current,
+            peak_memory=peak, blocks=blocks,
+            incomplete=bool(known['incomplete']), missing=known['missing'])])
+        return
+    for line in _describe(snapshot, known, blocks):
         print(line)
     print(f'Wrote {printable(output)}')
 
@@ -47,9 +58,8 @@ def _name_snapshot(path):
     return stem if stem.endswith('.tracemalloc') else f'{stem}.tracemalloc'
 
 
-def _describe(snapshot, known):
+def _describe(snapshot, known, blocks):
     live, peak = map(format_size, snapshot.traced_memory)
-    blocks = sum(stat.count for stat in snapshot.statistics('filename'))
     state = 'still runs' if known['runs'] else 'has ended'
     yield (f'Process {known["pid"]} ({kept.name_command(known)}) {state}: '
            f'{live} in {format_count(blocks)} blocks live, {peak} at the peak')

@@ -8,6 +8,7 @@ from pytracemalloc.options import (add_report_options, format_of,
                                    make_subject, uses_references)
 from pytracemalloc.reporters import SERIES_FORMATS
 from pytracemalloc.series import Series, note_limits
+from pytracemalloc.threshold import add_threshold, check_options, judge
 
 HELP = 'show a snapshot: text, HTML, flame graph, pprof and more'
 DESCRIPTION = """\
@@ -28,6 +29,7 @@ examples:
   %(prog)s app.tracemalloc -o heap.pb.gz && go tool pprof -http : heap.pb.gz
   %(prog)s app.tracemalloc --format collapsed | flamegraph.pl > app.svg
   %(prog)s app.tracemalloc --format heapsnapshot
+  %(prog)s app.tracemalloc --what peak --fail-above 100MiB
   %(prog)s app.tracemalloc --format dot | dot -Tsvg -o app-holders.svg
 """
 
@@ -38,9 +40,11 @@ def add_arguments(parser):
                              'Snapshot.dump(); pickles of stock Python too; '
                              'or several, as those of --every')
     add_report_options(parser)
+    add_threshold(parser, 'SIZE', 'it has more, such as 100MiB')
 
 
 def run(args):
+    check_options(args)
     if len(args.files) > 1:
         _show_series(args)
         return
@@ -54,9 +58,13 @@ def run(args):
         holding.check_references(args.file, subject.new)
     subject.title = subject.title or args.file
     write_report(subject, reporter, args, args.file)
+    return judge(subject, args.fail_above)
 
 
 def _show_series(args):
+    if args.fail_above is not None:
+        raise UsageError('--fail-above is about one snapshot; compare two '
+                         'with `pytracemalloc diff`')
     if (args.by in ('holder', 'address') or args.what == 'retained'
             or format_of(args) not in SERIES_FORMATS):
         raise UsageError('of several snapshots there are '

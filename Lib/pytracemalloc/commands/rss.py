@@ -1,12 +1,11 @@
 """pytracemalloc rss: say who owns the resident memory of a process."""
 
-import json
 import os
 
-from pytracemalloc import arenas
+from pytracemalloc import arenas, documents
 from pytracemalloc.errors import CommandError
 from pytracemalloc.files import load_snapshot, show_text
-from pytracemalloc.options import add_wait
+from pytracemalloc.options import add_json, add_wait
 
 _LINES = 10                       # that keep arenas
 
@@ -35,8 +34,7 @@ def add_arguments(parser):
                              'a snapshot')
     parser.add_argument('--all', action='store_true',
                         help='show all rows, not the largest of each owner')
-    parser.add_argument('--json', action='store_true',
-                        help='write JSON, a line for each process')
+    add_json(parser)
     add_wait(parser)
 
 
@@ -46,8 +44,7 @@ def run(args):
         return
     found = _of_processes(args.target, args.wait)
     if args.json:
-        show_text(''.join(json.dumps(_document(*each)) + '\n'
-                          for each in found))
+        documents.show(_document(*each) for each in found)
         return
     show_text('\n'.join('\n'.join([
         *[f'Process {pid}:'] * (len(found) > 1), *_table(rss, args), ''])
@@ -68,8 +65,7 @@ def _show_file(args):
     shown = None if args.all else _LINES
     if args.json:
         kept = arenas.document(snapshot.arena_use, shown)
-        show_text(json.dumps(_document(snapshot.pid, rss)
-                             | {'arenas': kept}) + '\n')
+        documents.show([_document(snapshot.pid, rss) | {'arenas': kept}])
         return
     lines = arenas.describe(snapshot.arena_use, shown)
     show_text('\n'.join([*_table(rss, args), *lines, '']))
@@ -97,5 +93,4 @@ def _ask(client):
 
 
 def _document(pid, rss):
-    return {'format': 'pytracemalloc rss', 'version': 1, 'pid': pid,
-            **arenas.document_rss(rss)}
+    return documents.make('rss', pid=pid, **arenas.document_rss(rss))

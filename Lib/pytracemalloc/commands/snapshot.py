@@ -1,9 +1,11 @@
 """pytracemalloc snapshot: take a snapshot of a program that runs."""
 
-from pytracemalloc.errors import CommandError, UsageError
+from pytracemalloc import documents
+from pytracemalloc.errors import UsageError
 from pytracemalloc.files import check_absent
-from pytracemalloc.options import add_kind, add_target, kind_options
-from pytracemalloc.targets import reach, write_snapshot
+from pytracemalloc.options import (add_json, add_kind, add_target,
+                                   kind_options)
+from pytracemalloc.targets import check_tracing, reach, write_snapshot
 from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
 
@@ -34,6 +36,7 @@ def add_arguments(parser):
     parser.add_argument('--pause', action='store_true',
                         help='with --references: the program waits while '
                              'they are recorded; else a forked child does it')
+    add_json(parser)
 
 
 def run(args):
@@ -53,11 +56,13 @@ def run(args):
 
 def _take(client, args, kind):
     status = client.ask('status')
-    if not status['tracing']:
-        raise CommandError(f'process {status["pid"]} is not traced; start it '
-                           f'with: pytracemalloc start {status["pid"]}')
+    check_tracing(status)
     if args.output is not None and not client.root:
         check_absent(args.output, args.force)
     path, size = write_snapshot(client, status['pid'], args.output,
                                 args.force, **kind)
-    print(f'Wrote {printable(path)}, {format_size(size)}')
+    if args.json:
+        documents.show([documents.make('snapshot', pid=status['pid'],
+                                       file=path, size=size)])
+    else:
+        print(f'Wrote {printable(path)}, {format_size(size)}')

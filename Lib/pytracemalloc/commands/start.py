@@ -2,9 +2,10 @@
 
 import os
 
+from pytracemalloc import documents
 from pytracemalloc.commands.run import frames_option
 from pytracemalloc.errors import UsageError
-from pytracemalloc.options import add_target
+from pytracemalloc.options import add_json, add_target
 from pytracemalloc.targets import reach
 from pytracemalloc.units import format_frames
 from tracemalloc.printable import printable
@@ -32,6 +33,7 @@ def add_arguments(parser):
     parser.add_argument('--socket', metavar='PATH',
                         help='let the program serve a control socket there, '
                              'for top and others')
+    add_json(parser)
 
 
 def run(args):
@@ -46,10 +48,17 @@ def run(args):
 def _start(client, args):
     before = client.ask('status')
     after = client.ask('start', frames=args.frames)
+    served = None
+    if args.socket is not None:
+        path = os.path.abspath(args.socket)
+        served = client.root + client.ask('serve', path=path)['path']
+    if args.json:
+        documents.show([documents.make(
+            'status', **documents.status_fields(after),
+            **({} if served is None else {'socket': served}))])
+        return
     verb = 'was traced already' if before['tracing'] else 'is traced now'
     print(f'Process {after["pid"]} {verb}, '
           f'{format_frames(after["traceback_limit"])}')
-    if args.socket is not None:
-        path = os.path.abspath(args.socket)
-        answer = client.ask('serve', path=path)
-        print(f'It serves {printable(client.root + answer["path"])}')
+    if served is not None:
+        print(f'It serves {printable(served)}')

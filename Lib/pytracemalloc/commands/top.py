@@ -2,6 +2,7 @@
 
 import sys
 
+from pytracemalloc import documents
 from pytracemalloc.arguments import positive
 from pytracemalloc.options import add_view, view_options
 from pytracemalloc.targets import connect
@@ -26,6 +27,7 @@ examples:
   %(prog)s /run/app.sock
   %(prog)s 1234 --interval 5
   %(prog)s 1234 --once | head -20
+  %(prog)s 1234 --json
   %(prog)s /run/shop                  all processes with a socket there
 """
 
@@ -39,6 +41,8 @@ def add_arguments(parser):
     parser.add_argument('--once', action='store_true',
                         help='print one page and end; what is done anyway '
                              'if the output is not a terminal')
+    parser.add_argument('--json', action='store_true',
+                        help='the same as JSON, with up to 1,000 rows')
     add_view(parser)
 
 
@@ -46,9 +50,12 @@ def run(args):
     shown = view_options(args)
     with connect(args.target) as client:
         from pytracemalloc import live
-        if args.once or not (sys.stdout.isatty() and sys.stdin.isatty()):
+        if args.json or args.once or not (sys.stdout.isatty() and sys.stdin.isatty()):
             view = live.View(client, args.interval, shown)
             view.refresh()
+            if args.json:
+                documents.show([view.document()])
+                return
             # At once, or "| head" is gone before the last line is written.
             sys.stdout.write('\n'.join([*view.page(None, None), '']))
             return

@@ -7,6 +7,7 @@ import json
 import math
 
 from pytracemalloc import arenas, curve, moments
+from pytracemalloc.documents import name_view
 from pytracemalloc.reporters import Reporter
 from pytracemalloc.reporters.rows import (key_fields, key_values,
                                           value_columns)
@@ -30,7 +31,7 @@ class JsonReporter(Reporter):
                     'history': curve.columns_of(subject.new)}
         if subject.old is not None:
             document['old'] = describe(subject.old)
-        document['view'] = _view(subject)
+        document['view'] = name_view(subject.view)
         document['by'] = subject.by
         head = json.dumps(document, indent=1, default=str)
         # One at a time: there may be millions.
@@ -56,19 +57,13 @@ def _write_series(subject, file):
             'traced_memory': taken.traced, 'peak_memory': taken.peak}
             for taken in series.taken],
         'history': curve.columns_of(subject.new),
-        'view': _view(subject), 'by': subject.by, 'what': measure.name,
+        'view': name_view(subject.view), 'by': subject.by, 'what': measure.name,
         'statistics': [
             dict(zip(key_fields(subject), key_values(row.stat, subject)))
             | {'size': row.sizes, 'count': row.counts}
             for row in subject.track(groups)]}
     json.dump(document, file, indent=1, default=str)
     file.write('\n')
-
-
-def _view(subject):
-    if subject.view.get('my_code'):
-        return 'my code'
-    return 'unfolded' if subject.view.get('unfold', True) else 'folded'
 
 
 def _resident(subject):

@@ -21,7 +21,7 @@ DOC = TOP / 'Doc'
 INTERNAL_VARIABLES = {'PYTRACEMALLOC_RUN', 'PYTRACEMALLOC_VERSION',
                       'PYTRACEMALLOC_FREELISTS'}
 VARIABLE = re.compile(r'["\'](PY(?:THON)?TRACEMALLOC\w*)["\']')
-PROGRAM = re.compile(r'\.\. program:: pytracemalloc (\w+)$')
+PROGRAM = re.compile(r'\.\. program:: pytracemalloc ([\w-]+)$')
 OPTION = re.compile(r'\.\. option:: (.+)$')
 OPTION_STRING = re.compile(r'(?<![\w-])--?[a-zA-Z][\w-]*')
 FILE = re.compile(r'[\w/*-]+\.(?:c\.h|[ch]|py|patch|txt)\b')

@@ -36,7 +36,7 @@ for number in range(5):
     tracemalloc.take_snapshot().dump(sys.argv[1 + number])
 '''
 SCHEMA = pathlib.Path(os.environ.get('PYTRACEMALLOC_TOP', ''), 'Doc',
-                      'library', 'series.schema.json')
+                      'library', 'report.schema.json')
 NAMES = [f'{number}.tracemalloc' for number in range(5)]
 
 

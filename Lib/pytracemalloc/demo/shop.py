@@ -112,3 +112,23 @@ class Shop:
         return 'application/json', json.dumps(
             [{'id': number, 'name': name, 'price': price}
              for number, name, price in self.products()])
+
+
+def main():
+    """Serve on any port that is free, until standard input ends."""
+    import sys
+    import threading
+    from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+    class QuietHandler(WSGIRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    server = make_server('127.0.0.1', 0, Shop(), handler_class=QuietHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(server.server_port, flush=True)
+    sys.stdin.read()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,42 @@
+"""pytracemalloc reset-peak: let the peak of a program begin again."""
+
+from pytracemalloc import documents
+from pytracemalloc.options import add_json, add_target
+from pytracemalloc.targets import check_tracing, reach
+from tracemalloc.sizes import format_size
+
+HELP = 'let the peak of a program that runs begin again'
+DESCRIPTION = """\
+Set the peak of a program that runs, and is traced, to what is live now: the
+next snapshot then has the peak of what follows. It is reached as by
+`pytracemalloc start`.
+"""
+EPILOG = """\
+examples:
+  %(prog)s 1234
+  %(prog)s 1234 && sleep 1 && pytracemalloc status 1234
+"""
+
+
+def add_arguments(parser):
+    add_target(parser)
+    add_json(parser)
+
+
+def run(args):
+    with reach(args.target, args.wait) as clients:
+        for client in clients.each():
+            _reset(client, args)
+
+
+def _reset(client, args):
+    before = client.ask('status')
+    check_tracing(before)
+    after = client.ask('reset_peak')
+    if args.json:
+        documents.show([documents.make('status',
+                                       **documents.status_fields(after))])
+    else:
+        print(f'Process {after["pid"]}: the peak was '
+              f'{format_size(before["peak"])}, and begins again at '
+              f'{format_size(after["peak"])}')

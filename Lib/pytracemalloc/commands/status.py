@@ -1,0 +1,59 @@
+"""pytracemalloc status: say whether a program is traced, and what it has."""
+
+import os.path
+
+from pytracemalloc import documents
+from pytracemalloc.options import add_json, add_target
+from pytracemalloc.targets import reach
+from pytracemalloc.units import format_frames
+from tracemalloc.printable import printable
+from tracemalloc.sizes import format_size
+
+HELP = 'say whether a program is traced, and how much memory it has'
+DESCRIPTION = """\
+Say whether a program that runs is traced, with how many frames, and how much
+memory it has. It is reached as by `pytracemalloc start`.
+"""
+EPILOG = """\
+examples:
+  %(prog)s 1234
+  %(prog)s /run/app.sock --json
+  %(prog)s /run/shop                  of all with a socket there
+"""
+
+
+def add_arguments(parser):
+    add_target(parser)
+    add_json(parser)
+
+
+def run(args):
+    with reach(args.target, args.wait) as clients:
+        found = [client.ask('status') for client in clients.each()]
+    if args.json:
+        documents.show(documents.make('status',
+                                      **documents.status_fields(status))
+                       for status in found)
+        return
+    for status in found:
+        for line in _describe(status):
+            print(printable(line))
+
+
+def _describe(status):
+    interpreter, *arguments = status['argv'] or ['']
+    command = ' '.join([os.path.basename(interpreter), *arguments])
+    yield f'Process {status["pid"]}: {command}'
+    if status['tracing']:
+        frames = format_frames(status['traceback_limit'])
+        if status['traceback_limit'] == 1:
+            frames += ' (all: -X tracemalloc=full)'
+        yield (f'Traced: {format_size(status["current"])} live, '
+               f'{format_size(status["peak"])} at the peak, {frames}')
+    else:
+        yield (f'Not traced; start it with: pytracemalloc start '
+               f'{status["pid"]}')
+    process = status['process']
+    yield (f'Process memory: '
+           f'{"unknown" if process is None else format_size(process)}, '
+           f'tracer: {format_size(status["tracer"])}')

@@ -1,0 +1,42 @@
+"""pytracemalloc stop: stop tracing in a program that runs."""
+
+from pytracemalloc import documents
+from pytracemalloc.options import add_json, add_target
+from pytracemalloc.targets import reach
+from tracemalloc.sizes import format_size
+
+HELP = 'stop tracing in a program that runs'
+DESCRIPTION = """\
+Stop tracing in a program that runs. It forgets all that it has traced; take a
+snapshot before. It is reached as by `pytracemalloc start`.
+"""
+EPILOG = """\
+examples:
+  %(prog)s 1234
+  %(prog)s /run/app.sock
+"""
+
+
+def add_arguments(parser):
+    add_target(parser)
+    add_json(parser)
+
+
+def run(args):
+    with reach(args.target, args.wait) as clients:
+        for client in clients.each():
+            _stop(client, args)
+
+
+def _stop(client, args):
+    before = client.ask('status')
+    after = client.ask('stop')
+    if args.json:
+        documents.show([documents.make('status',
+                                       **documents.status_fields(after))])
+    elif before['tracing']:
+        print(f'Process {after["pid"]} is not traced any more; it had '
+              f'{format_size(before["current"])} live, '
+              f'{format_size(before["peak"])} at the peak')
+    else:
+        print(f'Process {after["pid"]} was not traced')
