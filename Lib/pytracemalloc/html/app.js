@@ -7,8 +7,10 @@ const view = Object.assign(
   { measure: 'live', unit: 'bytes', icicle: true, reversed: false, merged: false, fold: 'imports', by: 'line' },
   model.raw.view);
 const graph = new Graph(model, $('graph'), $('scroller'), $('canvas-room'));
-const table = new Table($('table-head'), $('table-body'), $('table-room'));
+const table = new Table($('table'), $('table-head'), $('table-room'));
 const trees = new Map();
+const LONG_FIGURE = 40;
+let markedRow = null;
 
 function measures() {
   const known = { difference: model.old, held: model.raw.holders };
@@ -85,14 +87,29 @@ function showGraph() {
   }
   $('graph').setAttribute('aria-label', isHeld() ? 'Tree of holders' : 'Flame graph');
   showLegend(tree.change !== null);
+  $('scale').textContent = scaleText(tree.change !== null);
   $('selected').textContent = isHeld() ? `Each box is as wide as what would be freed with it${tree.change ? ', before or after' : ''}; select one to see its line and what it holds.`
     : 'Select a box or a row to see its source line and types.';
   showSource(-1);
   showParts([]);
-  search();
+  if (markedRow) {
+    markRow(markedRow);
+  } else {
+    search();
+  }
+}
+
+/* What the width of a box says, and in which unit. */
+function scaleText(signed) {
+  const kind = MEASURES[view.measure].title.toLowerCase();
+  const what = isHeld() ? 'bytes that would be freed with it'
+    : `${signed ? 'live' : kind} ${view.unit}, with those of ${view.reversed ? 'its callers' : 'what it called'}`;
+  return `Width of a box: ${what}${signed ? ', the larger of before and after' : ''}.`
+    + (isHeld() || view.unit === 'bytes' ? ' 1\u00a0KiB is 1,024 bytes.' : '');
 }
 
 function showTable() {
+  markedRow = null;
   table.show(groupRows(model, tableView(), view.by), columnsOf(model, tableView(), view.by), GROUPS[view.by]);
   $('keys').refresh();
   $('row-filter').value = '';
@@ -116,13 +133,14 @@ function change(update) {
 function showLegend(signed) {
   const used = new Set(model.category);
   const { dark } = graph.theme;
-  const entries = signed ? [['grown', 0.8], ['shrunk', -0.8], ['as before', 0]].map(([name, part]) => [name, changeColor(part, dark)])
-    : CATEGORIES.map(([name, hue, saturation]) => [name, `hsl(${hue} ${saturation}% ${dark ? 64 : 70}%)`])
+  const entries = signed ? [['+ grown', 0.8], ['− shrunk', -0.8], ['as before', 0]].map(([name, part]) => [name, changeColor(part, dark)])
+    : CATEGORIES.map(([name, hue, saturation, light]) => [name, `hsl(${hue} ${saturation}% ${light + 3 - 3 * dark}%)`])
       .filter((_, i) => used.has(i));
   $('legend').replaceChildren(...entries.map(([name, color]) => {
     const entry = document.createElement('span');
     const patch = document.createElement('i');
-    patch.style.background = color;
+    patch.style.backgroundColor = color;
+    patch.classList.toggle('striped', name === '− shrunk');
     entry.append(patch, name);
     return entry;
   }));
@@ -131,13 +149,15 @@ function showLegend(signed) {
 /* Search */
 function search() {
   const text = $('search').value.toLowerCase();
-  if (!text) {
-    graph.mark(null);
-    $('matched').textContent = '';
-    return;
-  }
-  const found = graph.mark(isHeld() ? holdersWith(text) : framesWith(text));
-  $('matched').textContent = `found ${formatShare(found, graph.tree.value[0])}, ${formatValue(found, isHeld() ? 'bytes' : view.unit)}`;
+  markedRow = null;
+  markBoxes(text ? isHeld() ? holdersWith(text) : framesWith(text) : null);
+}
+
+/* Mark the boxes that are wanted(node), and say how much of all they are. */
+function markBoxes(wanted) {
+  const found = graph.mark(wanted);
+  $('matched').textContent = wanted
+    ? `found ${formatShare(found, graph.tree.value[0])}, ${formatValue(found, isHeld() ? 'bytes' : view.unit)}` : '';
 }
 
 function holdersWith(text) {
@@ -194,6 +214,9 @@ function describeNode(node) {
   if (signed) {
     lines.push(`${formatValue(tree.change[node], view.unit, true)} since the old snapshot`);
   }
+  if (node > 0) {
+    lines.push(CATEGORIES[model.category[model.file[tree.frame[node]]]][0].toLowerCase());
+  }
   return lines;
 }
 
@@ -202,8 +225,12 @@ function selectNode(node) {
     return;
   }
   const [name, ...figures] = describeNode(node);
-  $('selected').replaceChildren(isolated(name), ...figures.map(text => ' — ' + text));
+  showSelected(name, figures.join(' — '));
   const frame = graph.tree.frame[node];
+  if (markedRow) {
+    search();
+  }
+  table.point(rowOf(frame));
   if (isHeld()) {
     showSource(frame);
     showParts(heldBy(model, graph.tree, node));
@@ -211,6 +238,31 @@ function selectNode(node) {
   }
   showSource(view.merged ? -1 : frame);
   showParts(frame < 0 ? [] : typesAt(key => key === frame, view.merged ? model.functionKeys : model.lineKeys));
+}
+
+function showSelected(name, figures) {
+  $('selected').replaceChildren(isolated(name), ' — ' + figures);
+  reachable($('selected'));
+}
+
+/* What is too long for its place can be scrolled by keyboard. */
+function reachable(element) {
+  if (element.scrollHeight > element.clientHeight + 1) {
+    element.tabIndex = 0;
+  } else {
+    element.removeAttribute('tabindex');
+  }
+}
+
+/* Where the table has a frame, as it is sorted; -1: nowhere. */
+function rowOf(frame) {
+  if (frame < 0 || view.by === 'type') {
+    return -1;
+  }
+  const { keys } = grouping(model, view.by);
+  const boxes = view.merged && !isHeld() ? model.functionKeys : model.lineKeys;
+  const wanted = new Set(keys.filter((_, other) => boxes[other] === frame));
+  return table.rows.findIndex(row => wanted.has(row.key));
 }
 
 function showSource(frame) {
@@ -271,25 +323,44 @@ function linesOfType(type) {
 function selectRow(row) {
   const columns = columnsOf(model, tableView(), view.by);
   const values = columns.map((column, i) => `${column.title.toLowerCase()} ${column.show(row.values[i])}`);
-  $('selected').replaceChildren(isolated(row.label), ` — ${values.join(', ')}`);
+  showSelected(row.label, values.join(', '));
   if (view.by === 'type') {
     showSource(-1);
     showParts(linesOfType(row.key));
-    return;
+  } else {
+    showSource(view.by === 'line' ? row.key : -1);
+    showParts(typesAt(key => key === row.key, grouping(model, view.by).keys));
   }
-  const { keys } = grouping(model, view.by);
-  const wanted = frame => keys[frame] === row.key;
-  showSource(view.by === 'line' ? row.key : -1);
-  showParts(typesAt(key => key === row.key, keys));
-  const frames = new Uint8Array(model.frameCount);
-  for (let frame = 0; frame < model.frameCount; frame++) {
-    if (wanted(frame)) {
-      frames[view.merged ? model.functionKeys[frame] : frame] = 1;
-    }
+  $('search').value = '';
+  markRow(row);
+  graph.showMatch();
+}
+
+/* Mark the boxes that a row is made of; of a type: of the lines that have
+   allocated it. */
+function markRow(row) {
+  markedRow = row;
+  const keys = view.merged && !isHeld() ? model.functionKeys : model.lineKeys;
+  const wanted = new Set();
+  for (const frame of framesOfRow(row)) {
+    wanted.add(keys[frame]);
   }
   const { tree } = graph;
-  const lines = view.merged && isHeld() ? frame => frames[model.functionKeys[frame]] : frame => frames[frame];
-  graph.mark(node => lines(tree.frame[node]));
+  markBoxes(node => wanted.has(tree.frame[node]));
+}
+
+function framesOfRow(row) {
+  if (view.by === 'type') {
+    const frames = shownFrames(model, view);
+    return model.types.nodes.filter((_, i) => model.types.types[i] === row.key).map(node => frames[node]);
+  }
+  const { keys } = grouping(model, view.by);
+  return model.lineKeys.filter(frame => keys[frame] === row.key);
+}
+
+function openRow() {
+  graph.selectMatch();
+  graph.zoom(Math.max(0, graph.selected));
 }
 
 /* The box under the mouse */
@@ -314,6 +385,10 @@ function toggleFold(fold) {
 
 function zoomOut() {
   graph.zoom(0);
+  if (markedRow) {
+    search();
+    table.point(-1);
+  }
   $('graph').focus({ preventScroll: true });
 }
 
@@ -330,14 +405,19 @@ function flipTheme() {
   setTheme(document.documentElement.dataset.theme === 'dark' ? 'light' : 'dark');
 }
 
-/* Paper is white. */
+/* Paper is white, and does not scroll. */
 let screenTheme = null;
 addEventListener('beforeprint', () => {
   screenTheme = document.documentElement.dataset.theme;
   setTheme('light');
-  graph.draw();
+  table.print(true);
+  graph.print(true);
 });
-addEventListener('afterprint', () => setTheme(screenTheme));
+addEventListener('afterprint', () => {
+  table.print(false);
+  graph.print(false);
+  setTheme(screenTheme);
+});
 
 function toggleHelp() {
   const hidden = !$('help').hidden;
@@ -390,13 +470,14 @@ function showFigures() {
     const text = document.createElement('dd');
     term.textContent = name;
     text.textContent = value;
+    box.classList.toggle('long', value.length > LONG_FIGURE);
     box.append(term, text);
     return box;
   }));
   $('metrics').replaceChildren(...model.raw.metrics.map(row => {
     const line = document.createElement('tr');
-    line.append(...row.map(value => {
-      const cell = document.createElement('td');
+    line.append(...row.map((value, i) => {
+      const cell = document.createElement(i ? 'td' : 'th');
       cell.textContent = value;
       return cell;
     }));
@@ -414,7 +495,7 @@ function showHistory() {
 function showSeries() {
   $('series').hidden = !model.raw.series;
   return model.raw.series && new Stack(model.raw.series, $('stack'), $('band'), $('bands'),
-    { top: $('stack-top'), end: $('stack-end') });
+    { top: $('stack-top'), end: $('stack-end'), numbers: $('numbers') });
 }
 
 function debounce(call) {
@@ -430,6 +511,7 @@ graph.onZoom = node => {
   $('home').disabled = node === 0;
 };
 table.onSelect = selectRow;
+table.onOpen = openRow;
 choices('measures', Object.fromEntries(measures().map(name => [name, MEASURES[name].title])),
   () => view.measure, measure => change({ measure }));
 choices('units', { bytes: 'Bytes', blocks: 'Blocks' }, () => view.unit, unit => change({ unit }));
@@ -453,6 +535,7 @@ $('home').addEventListener('click', zoomOut);
 $('theme').addEventListener('click', flipTheme);
 $('help-button').addEventListener('click', toggleHelp);
 showFigures();
+reachable($('title'));
 const history_ = showHistory();
 const stack = showSeries();
 setTheme(matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light');

@@ -8,12 +8,13 @@ const ROW = 19;
 const LEAST = 0.34;
 const FONT = '12px system-ui, sans-serif';
 
-/* Hue, saturation of: the program, installed packages, the standard library,
-   the interpreter itself. */
+/* Hue, saturation, lightness.  Whoever does not see red and green, or blue,
+   can tell them apart, too: test_report_access.py looks at them so. */
 const CATEGORIES = [
-  ['The program', 28, 90], ['Installed packages', 150, 48],
-  ['Standard library', 212, 68], ['Interpreter', 0, 0],
+  ['The program', 24, 90, 60], ['Installed packages', 56, 80, 80],
+  ['Standard library', 222, 80, 64], ['Interpreter', 0, 0, 70],
 ];
+const PAPER = { width: 720, rows: 48, ratio: 3 };
 
 class Graph {
   constructor(model, canvas, scroller, room) {
@@ -29,14 +30,16 @@ class Graph {
     this.icicle = true;
     this.matches = null;
     this.waiting = false;
+    this.paper = null;
     this.onSelect = () => {};
     this.onZoom = () => {};
     this.onHover = () => {};
     this.charWidths = new Map();
     new ResizeObserver(() => this.resize()).observe(scroller);
     scroller.addEventListener('scroll', () => this.redraw(), { passive: true });
-    canvas.addEventListener('mousemove', event => this.hover(event));
-    canvas.addEventListener('mouseleave', () => this.point(-1));
+    // A finger has no place to rest: what it touches is selected.
+    canvas.addEventListener('pointermove', event => event.pointerType === 'touch' || this.hover(event));
+    canvas.addEventListener('pointerleave', () => this.point(-1));
     canvas.addEventListener('click', event => this.click(event));
     canvas.addEventListener('keydown', event => this.key(event));
   }
@@ -65,10 +68,10 @@ class Graph {
     if (!this.tree) {
       return;
     }
-    const ratio = window.devicePixelRatio || 1;
-    const width = this.scroller.clientWidth;
+    const ratio = this.paper ? this.paper.ratio : window.devicePixelRatio || 1;
+    const width = this.paper ? this.paper.width : this.scroller.clientWidth;
     const rows = this.tree.rows * ROW;
-    this.height = this.scroller.clientHeight;
+    this.height = this.paper ? Math.min(rows, this.paper.rows * ROW) : this.scroller.clientHeight;
     this.width = width;
     this.room.style.height = Math.max(rows, this.height) + 'px';
     this.canvas.style.width = width + 'px';
@@ -80,6 +83,15 @@ class Graph {
     this.redraw();
   }
 
+  /* As wide as paper and as high as a sheet has room for, and back. */
+  print(printing) {
+    this.paper = printing ? PAPER : null;
+    this.resize();
+    if (printing) {
+      this.draw();
+    }
+  }
+
   readTheme() {
     const style = getComputedStyle(document.documentElement);
     const color = name => style.getPropertyValue(name).trim();
@@ -89,6 +101,7 @@ class Graph {
       plain: color('--text'), mark: color('--mark'), accent: color('--accent'), dim: Number(color('--dim')),
     };
     this.colors = new Map();
+    this.stripes = this.context.createPattern(stripes(), 'repeat');
   }
 
   redraw() {
@@ -185,14 +198,21 @@ class Graph {
     if (!this.inView(y)) {
       return;
     }
-    const { context } = this;
+    const { context, matches, tree } = this;
+    const found = matches && matches[node];
+    // Beside what is marked all else is pale.
+    const pale = alpha < 1 || (matches && !found);
     this.boxes++;
-    context.globalAlpha = alpha;
-    context.fillStyle = this.matches && this.matches[node] ? this.theme.mark : this.color(node);
+    context.globalAlpha = pale ? this.theme.dim : 1;
+    context.fillStyle = found ? this.theme.mark : this.color(node);
     context.fillRect(x, y, width > 2 ? width - 1 : width, ROW - 1);
+    if (tree.change && tree.change[node] < 0) {
+      context.fillStyle = this.stripes;
+      context.fillRect(x, y, width > 2 ? width - 1 : width, ROW - 1);
+    }
     context.globalAlpha = 1;
     if (width > 24) {
-      context.fillStyle = alpha < 1 ? this.theme.plain : this.theme.text;
+      context.fillStyle = pale ? this.theme.plain : this.theme.text;
       context.fillText(this.fit(this.label(node), width - 8), x + 4, y + ROW / 2);
     }
     if (node === this.selected || node === this.hovered) {
@@ -202,7 +222,14 @@ class Graph {
     }
   }
 
+  /* In a comparison with the sign of what has become of it. */
   label(node) {
+    const { change } = this.tree;
+    const sign = !change || !change[node] ? '' : change[node] > 0 ? '+ ' : '− ';
+    return sign + this.name(node);
+  }
+
+  name(node) {
     const { model, tree } = this;
     if (tree.names) {
       return node === 0 ? 'everything' : holderName(model, tree, node);
@@ -352,8 +379,8 @@ class Graph {
     }
   }
 
-  /* Select the widest marked box. */
-  selectMatch() {
+  /* The widest marked box; -1: there is none. */
+  widestMatch() {
     const { tree, matches } = this;
     let widest = -1;
     for (let node = 1; matches && node < tree.count; node++) {
@@ -361,6 +388,29 @@ class Graph {
         widest = node;
       }
     }
+    return widest;
+  }
+
+  isInZoomed(node) {
+    while (this.tree.depth[node] > this.tree.depth[this.zoomed]) {
+      node = this.tree.parent[node];
+    }
+    return node === this.zoomed;
+  }
+
+  showMatch() {
+    const widest = this.widestMatch();
+    if (widest >= 0) {
+      if (!this.isInZoomed(widest)) {
+        this.zoom(0);
+      }
+      this.reveal(widest);
+    }
+  }
+
+  /* Select the widest marked box. */
+  selectMatch() {
+    const widest = this.widestMatch();
     if (widest >= 0) {
       this.zoom(0);
       this.select(widest);
@@ -408,10 +458,25 @@ function frameColor(model, frame, dark) {
   if (frame < 0) {
     return dark ? '#8b919c' : '#c9cdd4';
   }
-  const [, hue, saturation] = CATEGORIES[model.category[model.file[frame]]];
+  const [, hue, saturation, light] = CATEGORIES[model.category[model.file[frame]]];
   let seed = model.functions[frame] * 2654435761 + model.file[frame] * 40503;
   seed = (seed >>> 0) % 997;
-  return `hsl(${hue - 12 + seed % 25} ${saturation}% ${(dark ? 58 : 66) + seed % 13}%)`;
+  return `hsl(${hue - 5 + seed % 11} ${saturation}% ${light - 3 * dark + seed % 7}%)`;
+}
+
+/* What lies over a box that has shrunk. */
+function stripes() {
+  const canvas = document.createElement('canvas');
+  canvas.width = canvas.height = 8;
+  const context = canvas.getContext('2d');
+  context.strokeStyle = 'rgb(255 255 255 / .55)';
+  context.lineWidth = 2;
+  for (const x of [-4, 4]) {
+    context.moveTo(x - 2, 10);
+    context.lineTo(x + 10, -2);
+  }
+  context.stroke();
+  return canvas;
 }
 
 /* From -1, all gone, blue, by way of grey to 1, all new, red. */

@@ -1,7 +1,10 @@
 /* Several snapshots: what the largest groups had at each, as areas one on top
    of the other.  A cursor goes from snapshot to snapshot and from area to
-   area. */
+   area.  An area and its name have a number: a dozen colours are too many to
+   tell apart. */
 'use strict';
+
+const LEAST_NUMBERED = 0.09;
 
 class Stack {
   constructor(series, svg, said, legend, labels) {
@@ -9,6 +12,7 @@ class Stack {
     this.svg = svg;
     this.said = said;
     this.legend = legend;
+    this.numbers = labels.numbers;
     this.count = series.values[0].length;
     this.sums = series.values[0].map((_, i) => series.values.reduce((sum, values) => sum + Math.max(0, values[i]), 0));
     this.top = this.sums.reduce((top, value) => Math.max(top, value), 1);
@@ -50,7 +54,7 @@ class Stack {
   }
 
   color(band) {
-    return band === this.series.more ? 'hsl(0 0% 60%)' : `hsl(${(band * 137 + 25) % 360} 62% 58%)`;
+    return band === this.series.more ? 'hsl(0 0% 62%)' : `hsl(${(band * 137 + 25) % 360} 62% ${[62, 80, 70][band % 3]}%)`;
   }
 
   draw() {
@@ -67,14 +71,36 @@ class Stack {
       return area;
     });
     this.cursor = svgPart('line', { class: 'cursor', y1: 0, y2: CURVE_HEIGHT });
+    this.areas = areas;
     this.svg.replaceChildren(...areas, this.cursor);
     this.legend.replaceChildren(...this.series.names.map((name, band) => {
       const entry = document.createElement('span');
       const patch = document.createElement('i');
       patch.style.background = this.color(band);
+      patch.textContent = band + 1;
       entry.append(patch, isolated(name));
       return entry;
     }));
+    this.numberAreas();
+  }
+
+  /* Where an area is highest, if there is room. */
+  numberAreas() {
+    const base = new Float64Array(this.count);
+    this.numbers.replaceChildren();
+    this.series.values.forEach((values, band) => {
+      const widest = values.reduce((best, value, i) => (value > values[best] ? i : best), 0);
+      if (values[widest] >= LEAST_NUMBERED * this.top) {
+        const number = document.createElement('b');
+        number.textContent = band + 1;
+        number.style.left = `clamp(10px, ${this.x(widest) / CURVE_WIDTH * 100}%, 100% - 10px)`;
+        number.style.top = this.y(base[widest] + values[widest] / 2) / CURVE_HEIGHT * 100 + '%';
+        this.numbers.append(number);
+      }
+      values.forEach((value, i) => {
+        base[i] += Math.max(0, value);
+      });
+    });
   }
 
   under(event) {
@@ -99,6 +125,7 @@ class Stack {
     this.at = Math.max(0, Math.min(this.count - 1, i));
     this.band = Math.max(0, Math.min(this.bands - 1, band));
     this.svg.classList.toggle('pointed', show);
+    this.areas.forEach((area, here) => area.classList.toggle('chosen', here === this.band));
     this.cursor.setAttribute('x1', this.x(this.at));
     this.cursor.setAttribute('x2', this.x(this.at));
     const [first, name, rest] = this.describe();

@@ -6,6 +6,7 @@ const GROUPS = {
   line: 'Line', function: 'Function', file: 'File', module: 'Module', type: 'Type',
 };
 const ROW_HEIGHT = 24;
+const PRINTED_ROWS = 100;
 
 /* Return {key of each frame, label of each key}. */
 function grouping(model, by) {
@@ -187,23 +188,28 @@ function ownColumns(view, by) {
     view.unit === 'bytes' ? bytes('With callees') : blocks('With callees')];
 }
 
+/* The box scrolls and has the focus, its head stays at the top; which row is
+   the active one is said by an attribute, as rows come and go. */
 class Table {
-  constructor(head, body, room) {
+  constructor(box, head, room) {
+    this.box = box;
     this.head = head;
-    this.body = body;
     this.room = room;
     this.onSelect = () => {};
+    this.onOpen = () => {};
     this.rows = [];
     this.sort = { column: 0, down: true };
-    body.addEventListener('scroll', () => this.draw(), { passive: true });
-    body.addEventListener('keydown', event => this.key(event));
+    this.printing = false;
+    box.addEventListener('scroll', () => this.draw(), { passive: true });
+    box.addEventListener('keydown', event => this.key(event));
     room.addEventListener('click', event => {
       const row = event.target.closest('[role=row]');
       if (row) {
         this.select(Number(row.dataset.at));
       }
     });
-    new ResizeObserver(() => this.draw()).observe(body);
+    room.addEventListener('dblclick', () => this.onOpen());
+    new ResizeObserver(() => this.draw()).observe(box);
   }
 
   show(rows, columns, name) {
@@ -219,7 +225,7 @@ class Table {
     const wanted = text.toLowerCase();
     this.rows = wanted ? this.all.filter(row => row.label.toLowerCase().includes(wanted)) : this.all.slice();
     this.order();
-    this.body.scrollTop = 0;
+    this.box.scrollTop = 0;
     this.drawHead();
     this.draw();
   }
@@ -236,8 +242,8 @@ class Table {
   }
 
   drawHead() {
-    const widths = this.columns.map(() => 'minmax(70px, 132px)').join(' ');
-    this.head.parentElement.parentElement.style.setProperty('--columns', widths + ' minmax(0, 1fr)');
+    const widths = this.columns.map(() => 'minmax(90px, 132px)').join(' ');
+    this.box.style.setProperty('--columns', widths + ' minmax(min(36%, 360px), 1fr)');
     const titles = [...this.columns.map(column => column.title), this.name];
     this.head.replaceChildren(...titles.map((title, column) => {
       const cell = document.createElement('div');
@@ -262,21 +268,38 @@ class Table {
   }
 
   draw() {
-    const first = Math.max(0, Math.floor(this.body.scrollTop / ROW_HEIGHT) - 4);
-    const last = Math.min(this.rows.length, first + Math.ceil(this.body.clientHeight / ROW_HEIGHT) + 8);
-    this.room.style.height = this.rows.length * ROW_HEIGHT + 'px';
+    const count = this.rows.length;
+    const first = this.printing ? 0 : Math.max(0, Math.floor(this.box.scrollTop / ROW_HEIGHT) - 4);
+    const last = Math.min(count, this.printing ? PRINTED_ROWS
+      : first + Math.ceil(this.box.clientHeight / ROW_HEIGHT) + 8);
+    this.room.style.height = count * ROW_HEIGHT + 'px';
     const shown = [];
     for (let at = first; at < last; at++) {
       shown.push(this.row(at));
     }
     this.room.replaceChildren(...shown);
+    this.room.setAttribute('role', count ? 'rowgroup' : 'presentation');
+    this.box.setAttribute('aria-rowcount', count + 1);
+    if (first <= this.selected && this.selected < last) {
+      this.box.setAttribute('aria-activedescendant', 'row-' + this.selected);
+    } else {
+      this.box.removeAttribute('aria-activedescendant');
+    }
+  }
+
+  /* All that fits on some sheets, and back. */
+  print(printing) {
+    this.printing = printing;
+    this.draw();
   }
 
   row(at) {
     const row = document.createElement('div');
     const { values, label } = this.rows[at];
     row.setAttribute('role', 'row');
+    row.setAttribute('aria-rowindex', at + 2);
     row.setAttribute('aria-selected', at === this.selected);
+    row.id = 'row-' + at;
     row.dataset.at = at;
     row.style.top = at * ROW_HEIGHT + 'px';
     this.columns.forEach((column, i) => row.append(this.cell(column.show(values[i]))));
@@ -297,31 +320,46 @@ class Table {
 
   cell(text) {
     const cell = document.createElement('div');
-    cell.setAttribute('role', 'cell');
+    cell.setAttribute('role', 'gridcell');
     cell.textContent = text;
     return cell;
   }
 
-  select(at) {
+  /* Of the window, what rows have. */
+  roomHeight() {
+    return this.box.clientHeight - this.head.offsetHeight;
+  }
+
+  /* Go to a row without telling anyone; -1: to none. */
+  point(at) {
     this.selected = at;
     const top = at * ROW_HEIGHT;
-    if (top < this.body.scrollTop) {
-      this.body.scrollTop = top;
-    } else if (top + ROW_HEIGHT > this.body.scrollTop + this.body.clientHeight) {
-      this.body.scrollTop = top + ROW_HEIGHT - this.body.clientHeight;
+    const least = top + ROW_HEIGHT - this.roomHeight();
+    if (at >= 0 && (top < this.box.scrollTop || least > this.box.scrollTop)) {
+      // Its neighbours say where it is.
+      this.box.scrollTop = top < this.box.scrollTop ? top - ROW_HEIGHT : least + ROW_HEIGHT;
     }
     this.draw();
+  }
+
+  select(at) {
+    this.point(at);
     this.onSelect(this.rows[at]);
   }
 
   key(event) {
-    const page = Math.max(1, Math.floor(this.body.clientHeight / ROW_HEIGHT) - 1);
+    if (event.target !== this.box) {
+      return;
+    }
+    const page = Math.max(1, Math.floor(this.roomHeight() / ROW_HEIGHT) - 1);
     const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page,
       Home: -Infinity, End: Infinity };
     if (event.key in steps && this.rows.length) {
       event.preventDefault();
       const to = Math.min(this.rows.length - 1, Math.max(0, this.selected + steps[event.key]));
       this.select(to);
+    } else if (event.key === 'Enter' && this.selected >= 0) {
+      this.onOpen();
     }
   }
 }

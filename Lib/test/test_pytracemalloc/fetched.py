@@ -26,6 +26,10 @@ GRAPHVIZ_DIGEST = ('sha512-AkArBAZERT5OxH52/+kvCHB07cZ6ZNd9GnOvjw+S880bR88D6i2'
 MEMLAB = '@memlab/core@2.0.5'
 MEMLAB_DIGEST = ('sha512-5NkR+Eq7q479vouyOn7EQB8VJqjtVs2KwuUrItmIViT60CNblC0t'
                  'uwcqZO376OCBniFfT2Xiql1HQEOohJP5pA==')
+# What looks at pages for barriers, as one script.
+AXE = 'axe-core@4.14.1'
+AXE_DIGEST = ('sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb'
+              '2S4r76ASyFNNtuFooJpZe37OgudVGtQ==')
 
 
 def kept(name, wanted, fill):
@@ -102,6 +106,15 @@ def graphviz():
     if not shutil.which('node'):
         raise unittest.SkipTest('needs node')
     return _packed('graphviz', GRAPHVIZ, GRAPHVIZ_DIGEST)
+
+
+def axe():
+    """Return the script of axe-core.
+
+    Raise SkipTest without npm, or if its registry is out of reach.
+    """
+    script = _packed('axe', AXE, AXE_DIGEST) / 'axe.min.js'
+    return script.read_text(encoding='utf-8')
 
 
 def _packed(name, package, digest):

@@ -31,9 +31,16 @@ class PageCase(unittest.TestCase):
                                          delete=False) as file:
             self.addCleanup(os.unlink, file.name)
             file.write(render(*snapshots, **options))
+        self.path = file.name
         self.browser.open(file.name)
         self.browser.settle()
         self.addCleanup(lambda: self.assertEqual(self.browser.problems(), []))
+
+    def size(self, width, height=740):
+        self.browser.send('Emulation.setDeviceMetricsOverride', width=width,
+                          height=height, deviceScaleFactor=1, mobile=False)
+        self.addCleanup(self.browser.send,
+                        'Emulation.clearDeviceMetricsOverride')
 
     def text(self, selector):
         return self.browser.run(

@@ -342,7 +342,7 @@ class BrowserTest(PageCase):
             for (let i = 1; i <= 40; i++) {
                 graph.scroller.scrollTop = 7 * i;
                 graph.zoom(order[i % 4 ? 0 : Math.min(order.length - 1, i)]);
-                graph.canvas.dispatchEvent(new MouseEvent('mousemove', {
+                graph.canvas.dispatchEvent(new PointerEvent('pointermove', {
                     clientX: area.left + 20 * i, clientY: area.top + 40 + i }));
                 await new Promise(requestAnimationFrame);
                 times.push(performance.now() - before);
