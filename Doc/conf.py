@@ -94,7 +94,28 @@ class Map(Directive):
         return [nodes.container('', drawing, classes=['drawing'])]
 
 
+class Picture(Directive):
+    """``.. picture:: NAME`` is a picture of Tools/pictures.py, light or dark;
+    its content describes it.  Nothing where there was no browser."""
+    required_arguments = 1
+    has_content = True
+
+    def run(self):
+        self.state.document.settings.env.note_reread()
+        alt = ' '.join(self.content)
+        folder = os.environ.get('PYTRACEMALLOC_PICTURES', '')
+        found = []
+        for theme in 'light', 'dark':
+            path = os.path.join(folder, f'{self.arguments[0]}-{theme}.webp')
+            if os.path.exists(path):
+                place = os.path.relpath(path, TOP / 'Doc')
+                found.append(nodes.image(uri=f'/{place}', alt=alt,
+                                         classes=[f'only-{theme}', 'page']))
+        return found
+
+
 def setup(app):
     app.add_directive('map', Map)
+    app.add_directive('picture', Picture)
     app.connect('missing-reference', link_to_standard_library)
     return {'parallel_read_safe': True, 'parallel_write_safe': True}

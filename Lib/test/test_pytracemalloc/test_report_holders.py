@@ -10,7 +10,7 @@ from test.test_pytracemalloc.test_graph_why import catalogue
 from tracemalloc.holders import Holder
 
 _BOXES = '''Array.from({ length: graph.tree.count }, (_, node) => [
-    graph.tree.parent[node], graph.label(node), graph.tree.value[node],
+    graph.tree.parent[node], graph.name(node), graph.tree.value[node],
     graph.tree.own[node], graph.tree.objects[node]])'''
 
 
@@ -56,7 +56,7 @@ class HoldersTest(PageCase):
     def node(self, label):
         return self.browser.run(f'''(() => {{
             for (let node = 0; node < graph.tree.count; node++) {{
-                if (graph.label(node).startsWith({label!r})) {{
+                if (graph.name(node).startsWith({label!r})) {{
                     return node; }} }} }})()''')
 
     def middle(self, node):
@@ -82,7 +82,7 @@ class HoldersTest(PageCase):
     def test_opens(self):
         self.open(catalogue(5).snapshot(), by='holder')
         self.assertEqual(self.browser.run('view.measure'), 'held')
-        self.assertEqual(self.browser.run('graph.label(1)'),
+        self.assertEqual(self.browser.run('graph.name(1)'),
                          'catalogue  module')
         self.open(catalogue(5).snapshot(), catalogue(3).snapshot(),
                   by='holder')
@@ -114,7 +114,7 @@ class HoldersTest(PageCase):
         boxes = self.browser.run('''(() => {
             const { tree } = graph;
             return Array.from({ length: tree.count }, (_, node) => [
-                tree.parent[node], graph.label(node), tree.retained[node],
+                tree.parent[node], graph.name(node), tree.retained[node],
                 tree.change[node], tree.objects[node], tree.grown[node],
                 tree.value[node]]); })()''')
         expected = []
@@ -244,7 +244,7 @@ class HoldersTest(PageCase):
             self.search(text)
             marked = self.browser.run(f'''
                 Array.from(graph.matches.keys()).filter(node =>
-                    graph.matches[node]).map(node => graph.label(node))''')
+                    graph.matches[node]).map(node => graph.name(node))''')
             self.assertTrue(all(text.lower() in label.lower()
                                 for label in marked), marked)
         self.assertEqual(len(marked), 1)
