@@ -43,6 +43,7 @@ class Browser:
         self.send('Runtime.enable')
         self.send('Log.enable')
         self.send('Network.enable')
+        self.send('Performance.enable', timeDomain='threadTicks')
         self.media(prefers_color_scheme='dark' if dark else 'light')
 
     def __enter__(self):
@@ -139,6 +140,14 @@ class Browser:
             {'name': name.replace('_', '-'), 'value': value}
             for name, value in features.items()])
         self.settle()
+
+    def worked(self):
+        """Return the milliseconds of processor time that the page's thread
+        has worked since it was opened: the clock of a machine that is busy
+        says nothing."""
+        metrics = self.send('Performance.getMetrics')['metrics']
+        return 1000 * next(metric['value'] for metric in metrics
+                           if metric['name'] == 'TaskDuration')
 
     def requests(self):
         """Return the URLs that the page has asked for."""
