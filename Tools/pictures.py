@@ -1,5 +1,5 @@
-"""Pictures of HTML reports, light and dark, as a run of the page of the
-documentation that shows them leaves them behind.
+"""Pictures of HTML reports, light and dark: of what the demo makes, and of what
+a run of the page of the documentation that shows them leaves behind.
 
 usage: python Tools/pictures.py DIRECTORY [NAME...]
 
@@ -11,6 +11,7 @@ import base64
 import hashlib
 import os
 import pathlib
+import subprocess
 import sys
 import tempfile
 
@@ -21,7 +22,9 @@ from test.test_pytracemalloc.browser import EXECUTABLE, Browser  # noqa: E402
 from test.test_pytracemalloc.docs_page import Page  # noqa: E402
 
 # A page, the report that its blocks write, what to do in it, and the height.
+DEMO = '../Lib/pytracemalloc/demo/shop.py'
 PICTURES = {
+    'demo': (DEMO, 'shop.html', 'table.select(0); search()', 740),
     'grown': ('tutorial/leak.rst', 'grown.html',
               "table.select(0)", 640),
     'held': ('tutorial/holders.rst', 'held.html',
@@ -46,6 +49,10 @@ def run_page(page, scratch):
     does not do as the page says is for `make docs-check` to complain of."""
     scratch = pathlib.Path(scratch)
     os.chdir(scratch)
+    if page == DEMO:
+        subprocess.run([sys.executable, '-m', 'pytracemalloc', 'demo', '-o',
+                        scratch / 'demo'], check=True)
+        return scratch / 'demo'
     running = Page(TOP / 'Doc' / page, scratch)
     running.run()
     return running.folder

@@ -6,6 +6,7 @@
 
 const ROW = 19;
 const LEAST = 0.34;
+const LEAST_CHANGE = 0.0005;
 const FONT = '12px system-ui, sans-serif';
 
 /* Hue, saturation, lightness.  Whoever does not see red and green, or blue,
@@ -198,7 +199,7 @@ class Graph {
     if (!this.inView(y)) {
       return;
     }
-    const { context, matches, tree } = this;
+    const { context, matches } = this;
     const found = matches && matches[node];
     // Beside what is marked all else is pale.
     const pale = alpha < 1 || (matches && !found);
@@ -206,7 +207,7 @@ class Graph {
     context.globalAlpha = pale ? this.theme.dim : 1;
     context.fillStyle = found ? this.theme.mark : this.color(node);
     context.fillRect(x, y, width > 2 ? width - 1 : width, ROW - 1);
-    if (tree.change && tree.change[node] < 0) {
+    if (this.changed(node) < 0) {
       context.fillStyle = this.stripes;
       context.fillRect(x, y, width > 2 ? width - 1 : width, ROW - 1);
     }
@@ -224,9 +225,15 @@ class Graph {
 
   /* In a comparison with the sign of what has become of it. */
   label(node) {
-    const { change } = this.tree;
-    const sign = !change || !change[node] ? '' : change[node] > 0 ? '+ ' : '− ';
-    return sign + this.name(node);
+    const part = this.changed(node);
+    return (part > 0 ? '+ ' : part < 0 ? '− ' : '') + this.name(node);
+  }
+
+  /* Which part of a box is new, or less than 0: is gone. */
+  changed(node) {
+    const { change, value } = this.tree;
+    const part = change ? change[node] / (value[node] || 1) : 0;
+    return Math.abs(part) < LEAST_CHANGE ? 0 : part;
   }
 
   name(node) {
@@ -265,7 +272,7 @@ class Graph {
   color(node) {
     const { tree } = this;
     if (tree.change) {
-      return changeColor(tree.change[node] / (tree.value[node] || 1), this.theme.dark);
+      return changeColor(this.changed(node), this.theme.dark);
     }
     const frame = tree.frame[node];
     let color = this.colors.get(frame);
@@ -482,7 +489,7 @@ function stripes() {
 /* From -1, all gone, blue, by way of grey to 1, all new, red. */
 function changeColor(part, dark) {
   const strength = Math.min(1, Math.abs(part));
-  if (strength < 0.0005) {
+  if (!strength) {
     return dark ? '#8b919c' : '#d4d7dc';
   }
   const light = (dark ? 80 : 88) - 24 * strength;

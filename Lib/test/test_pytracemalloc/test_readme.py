@@ -17,6 +17,17 @@ DRY_RUN = ['make', '--dry-run', '--old-file=all', '--old-file=prepare']
 BLOCK = re.compile(r'^```(\w+)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
+def figures(name):
+    """Return for time and for memory {'mean' or 'worst': {mode: ratio}}."""
+    path = TOP / 'Doc' / 'performance' / name
+    for part in path.read_text().split('Peak resident memory'):
+        rows = {line.split()[0]: line.split() for line in part.splitlines()
+                if re.match(r'workload |geometric mean|worst  ', line)}
+        modes = rows['workload'][2:]
+        yield {'mean': dict(zip(modes, map(float, rows['geometric'][2:]))),
+               'worst': dict(zip(modes, map(float, rows['worst'][1:])))}
+
+
 def run(command, folder, **environment):
     return subprocess.run(command, shell=isinstance(command, str), cwd=folder,
                           env={**os.environ, **environment}, text=True,
@@ -31,7 +42,8 @@ class ReadmeTests(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.blocks = BLOCK.findall((TOP / 'README.md').read_text())
+        cls.text = (TOP / 'README.md').read_text()
+        cls.blocks = BLOCK.findall(cls.text)
         cls.build = pathlib.Path(
             sysconfig.get_config_h_filename()).parent.parent.parent
 
@@ -50,18 +62,18 @@ class ReadmeTests(unittest.TestCase):
         return result
 
     def test_every_command_has_a_test(self):
-        known = (r'\./bootstrap( demo| check)?$|\./configure |make\b'
-                 r'|/opt/mypython/bin/(python3|pytracemalloc) '
-                 r'|(PY\w+=\w+ )?env/bin/python ')
+        known = (r'\./bootstrap( check)?$|\./bootstrap && \./configure |make\b'
+                 r'|export PATH=/opt/mypython/bin:\$PATH$|pytracemalloc '
+                 r'|/opt/mypython/bin/python3 |(PY\w+=\w+ )?env/bin/python ')
         for command in self.commands(''):
             self.assertRegex(command, '^(' + known + ')')
 
     def test_bootstrap_targets(self):
         # `./bootstrap check` is what runs this test.
+        self.assertIn('`./bootstrap demo`', self.text)
         targets = [command.split()[1:]
-                   for command in self.commands(r'\./bootstrap')]
-        self.assertIn(['demo'], targets)
-        for target in targets:
+                   for command in self.commands(r'\./bootstrap( \w+)?$')]
+        for target in [['demo'], *targets]:
             self.check([*DRY_RUN, *target], self.build)
 
     def test_make_targets(self):
@@ -69,9 +81,9 @@ class ReadmeTests(unittest.TestCase):
             self.check(DRY_RUN + shlex.split(command)[1:], self.build)
 
     def test_configure_and_install(self):
-        command, = self.commands(r'\./configure')
+        command, = self.commands(r'\./bootstrap && ')
         prefix = self.folder / 'mypython'
-        configure, make, install = command.replace(
+        _, configure, make, install = command.replace(
             '/opt/mypython', str(prefix)).split(' && ')
         configure = configure.replace('./configure',
                                       shlex.quote(str(TOP / 'configure')))
@@ -104,25 +116,53 @@ class ReadmeTests(unittest.TestCase):
             'kept = bytes(2_000_000)\n'
             'class Order: pass\n'
             'order = Order()\n')
-        program = '/opt/mypython/bin/pytracemalloc'
-        commands = [
-            command.replace(program, f'{shlex.quote(sys.executable)}'
-                            ' -m pytracemalloc')
-            for command in self.commands(program)]
-        self.assertEqual(len(commands), 6)
-        self.check(commands[0], self.folder)
-        shutil.copy(self.folder / 'monday.tracemalloc',
-                    self.folder / 'friday.tracemalloc')
-        self.check(commands[1], self.folder)
+        (run_it, report, page, run_again, compare, why,
+         holders) = (f'{shlex.quote(sys.executable)} -m {command}'
+                     for command in self.commands('pytracemalloc '))
+        self.assertIn('1.9 MiB live', self.check(run_it, self.folder).stderr)
+        self.assertIn('app.py:1', self.check(report, self.folder).stdout)
+        self.check(page, self.folder)
         page = (self.folder / 'monday.html').read_text(encoding='utf-8')
         self.assertIn('app.py', page)
-        result = self.check(commands[2], self.folder)
-        self.assertIn('Traced memory: 1.9 MiB (+0 B)', result.stdout)
-        self.check(commands[3], self.folder)
-        result = self.check(commands[4], self.folder)
+        self.check(run_again, self.folder)
+        result = self.check(compare, self.folder)
+        self.assertIn('Traced memory: 1.9 MiB', result.stdout)
+        result = self.check(why, self.folder)
         self.assertIn('__main__.order -> Order', result.stdout)
-        result = self.check(commands[5], self.folder)
+        result = self.check(holders, self.folder)
         self.assertIn('.kept: bytes', result.stdout)
+
+    def test_output_is_that_of_the_tutorial(self):
+        tutorial = (TOP / 'Doc' / 'tutorial' / 'leak.rst').read_text()
+        shown = [line.strip() for kind, text in self.blocks if kind == 'text'
+                 for line in text.splitlines()]
+        self.assertTrue(shown)
+        for line in shown:
+            self.assertIn(line, tutorial)
+
+    def test_figures_are_those_of_the_benchmark(self):
+        """Each row of the table has those of a column of the last run with
+        other profilers."""
+        columns = {
+            'pytracemalloc, 1 frame': '1',
+            'pytracemalloc, whole stacks': 'full',
+            'stock `tracemalloc`, 1 frame': 'stock-1',
+            'stock `tracemalloc`, 25 frames': 'stock-25',
+            'memray': 'memray',
+            'memray `--trace-python-allocators`': 'memray-python',
+            'Fil': 'fil', 'Scalene': 'scalene'}
+        rows = dict(re.findall(r'^\| (.+?) \| ([\d.]+ \| [\d.]+ \| [\d.]+)'
+                               r' \|', self.text, re.MULTILINE))
+        self.assertEqual(set(rows), set(columns))
+        time, memory = figures('3.13/peers.txt')
+        for name, column in columns.items():
+            self.assertEqual(rows[name].split(' | '), [
+                f'{value:.3g}' for value in (
+                    time['mean'][column], time['worst'][column],
+                    memory['mean'][column])], name)
+        mean = next(figures('3.14/workloads.txt'))['mean']
+        self.assertIn(f'takes {mean["1"]} with one frame and {mean["full"]} '
+                      f'with whole stacks', ' '.join(self.text.split()))
 
     def test_python_examples(self):
         examples = [text for kind, text in self.blocks if kind == 'python']
