@@ -61,35 +61,10 @@ build_rows(const struct rss_result *result)
     return rows;
 }
 
-/* [number, size, size of a pool, [block size, room, pools, used]] */
-static PyObject *
-build_arenas(const struct rss_result *result)
-{
-    PyObject *classes = PyList_New(0);
-    for (int i = 0; classes != NULL && i < RSS_CLASSES; i++) {
-        const struct rss_class *class_ = &result->classes[i];
-        if (class_->pools == 0) {
-            continue;
-        }
-        PyObject *row = Py_BuildValue("[IIKK]", class_->block_size,
-                                      class_->room,
-                                      (unsigned long long)class_->pools,
-                                      (unsigned long long)class_->used);
-        if (row == NULL || PyList_Append(classes, row) < 0) {
-            Py_CLEAR(classes);
-        }
-        Py_XDECREF(row);
-    }
-    return classes == NULL ? NULL
-           : Py_BuildValue("[IKKN]", result->narenas,
-                           (unsigned long long)result->arena_size,
-                           (unsigned long long)result->pool_size, classes);
-}
-
 PyDoc_STRVAR(rss_doc,
 "_rss($module, proc='/proc/self', /)\n--\n\n"
-"Get (rows, total, bytes of the look itself, what was missing, traced,\n"
-"arenas), or None if there is no address space for the look.");
+"Get (rows, total, bytes of the look itself, what was missing, traced), or\n"
+"None if there is no address space for the look.");
 
 static PyObject *
 rss(PyObject *Py_UNUSED(module), PyObject *args)
@@ -106,10 +81,9 @@ rss(PyObject *Py_UNUSED(module), PyObject *args)
     PyObject *rows = build_rows(&result);
     _PyTracer_FreeRss(&w);
     return rows == NULL ? NULL
-           : Py_BuildValue("(NKKION)", rows, (unsigned long long)result.total,
+           : Py_BuildValue("(NKKIO)", rows, (unsigned long long)result.total,
                            (unsigned long long)result.own, result.lacks,
-                           result.traced ? Py_True : Py_False,
-                           build_arenas(&result));
+                           result.traced ? Py_True : Py_False);
 }
 
 static PyMethodDef rss_functions[] = {

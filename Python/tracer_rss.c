@@ -423,7 +423,7 @@ make_rows(struct rss_work *w, struct rss_result *result, uint64_t in_malloc)
     uint64_t in_mimalloc = _PyTracer_UsedOfHeaps();
     _PyTracer_UnlockHead();
     add_allocator(w, RSS_MIMALLOC, 0, nsegments, segments, in_mimalloc);
-    _PyTracer_RssSplitArenas(w, arenas, result);
+    _PyTracer_RssSplitArenas(w, arenas);
     for (int i = 0; i < RSS_NSTATES; i++) {
         if (arenas[i] > 0) {
             add_row(w, RSS_PYMALLOC, i, 0, w->narenas, arenas[i]);

@@ -21,14 +21,12 @@
 #include "pycore_tracer_rss.h"
 
 #define MAX_BLOCKS (POOL_SIZE / ALIGNMENT)
-static_assert(RSS_CLASSES == NB_SMALL_SIZE_CLASSES, "a class for each");
 
 struct split {
     struct rss_work *w;
     uint64_t *states;
     uint32_t arena;               // that was seen last
     uint64_t parked;              // blocks that have not been seen yet
-    struct rss_class *classes;
 };
 
 static int
@@ -180,12 +178,6 @@ static int
 add_pool(const struct tracer_pool *pool, void *arg)
 {
     struct split *split = arg;
-    struct rss_class *class_ = &split->classes[pool->block_size / ALIGNMENT
-                                               - 1];
-    class_->block_size = pool->block_size;
-    class_->room = (POOL_SIZE - POOL_OVERHEAD) / pool->block_size;
-    class_->pools += pool->nused > 0;
-    class_->used += pool->nused;
     const struct rss_arena *arena = find_arena(split, pool->arena);
     if (arena == NULL) {
         return 0;
@@ -226,14 +218,9 @@ leave_out_zero_page(struct rss_arena *arena)
 }
 
 void
-_PyTracer_RssSplitArenas(struct rss_work *w, uint64_t *states,
-                         struct rss_result *result)
+_PyTracer_RssSplitArenas(struct rss_work *w, uint64_t *states)
 {
-    struct split split = {.w = w, .states = states,
-                          .classes = result->classes};
-    result->narenas = w->narenas;
-    result->arena_size = ARENA_SIZE;
-    result->pool_size = POOL_SIZE;
+    struct split split = {.w = w, .states = states};
     uint64_t total = 0;
     for (uint32_t i = 0; i < w->narenas; i++) {
         leave_out_zero_page(&w->arenas[i]);

@@ -40,7 +40,6 @@ struct copier {
     struct tracer_snapshot *s;
     struct tracer_types types;
     struct tracer_type *last;     // seen
-    uint32_t arenas_size;
     struct tracer_rooms rooms;
     struct tracer_tree_copy tree;
     struct tracer_peaks_copy peaks;
@@ -180,15 +179,11 @@ add_to_arena(struct copier *c, const struct tracer_pool *pool)
 {
     struct tracer_snapshot *s = c->s;
     if (s->narenas == 0 || s->arenas[s->narenas - 1].address != pool->arena) {
-        if (s->narenas == c->arenas_size) {
-            uint32_t size = c->arenas_size == 0 ? 64 : c->arenas_size * 2;
-            void *p = _PySnapshot_Resize(s->arenas, size,
-                                         sizeof(*s->arenas));
-            if (p == NULL) {
-                return -1;
-            }
-            s->arenas = p;
-            c->arenas_size = size;
+        s->arenas = _PyTracer_Room(&c->rooms, TRACER_ROOM_ARENAS,
+                                   (uint64_t)s->narenas + 1,
+                                   sizeof(*s->arenas));
+        if (s->arenas == NULL) {
+            return -1;
         }
         s->arenas[s->narenas++] = (struct snapshot_arena){
             .address = pool->arena, .size = ARENA_SIZE,
@@ -197,6 +192,27 @@ add_to_arena(struct copier *c, const struct tracer_pool *pool)
     struct snapshot_arena *arena = &s->arenas[s->narenas - 1];
     arena->used += (uint64_t)pool->nused * pool->block_size;
     arena->blocks += pool->nused;
+    return 0;
+}
+
+static int
+add_pool(struct copier *c, const struct tracer_pool *pool)
+{
+    struct tracer_snapshot *s = c->s;
+    if (pool->nused == 0) {
+        return 0;
+    }
+    s->pools = _PyTracer_Room(&c->rooms, TRACER_ROOM_POOLS,
+                              (uint64_t)s->npools + 1, sizeof(*s->pools));
+    if (s->pools == NULL) {
+        return -1;
+    }
+    s->pools[s->npools++] = (struct snapshot_pool){
+        .address = (uintptr_t)pool->blocks - POOL_OVERHEAD,
+        .block_size = (uint16_t)pool->block_size,
+        .room = (uint16_t)((POOL_SIZE - POOL_OVERHEAD) / pool->block_size),
+        .used = (uint16_t)pool->nused,
+    };
     return 0;
 }
 
@@ -240,7 +256,7 @@ copy_pool(const struct tracer_pool *pool, void *arg)
 {
     struct copier *c = arg;
     struct tracer_snapshot *s = c->s;
-    if (add_to_arena(c, pool) < 0) {
+    if (add_to_arena(c, pool) < 0 || add_pool(c, pool) < 0) {
         return -1;
     }
     if (pool->entries == NULL) {
@@ -352,6 +368,7 @@ copy_blocks(struct copier *c)
     struct tracer_snapshot *s = c->s;
     c->buffers.rooms = &c->rooms;
     s->has_blocks = 1;
+    s->pool_size = POOL_SIZE;
     /* Of a first snapshot nobody knows how many blocks there are.  What is
        not written costs nothing. */
     uint64_t guess = (uint64_t)Py_MAX(_PyTracer.small_current, 0) / ALIGNMENT;
@@ -366,6 +383,8 @@ copy_blocks(struct copier *c)
     s->nblocks = s->nsmall + nothers;
     _PyTracer_UsedRoom(TRACER_ROOM_PACKED, s->npacked * sizeof(*s->packed));
     _PyTracer_UsedRoom(TRACER_ROOM_RUNS, s->nruns * sizeof(*s->runs));
+    _PyTracer_UsedRoom(TRACER_ROOM_ARENAS, s->narenas * sizeof(*s->arenas));
+    _PyTracer_UsedRoom(TRACER_ROOM_POOLS, s->npools * sizeof(*s->pools));
     _PyTracer_UsedRoom(TRACER_ROOM_OTHERS, nothers * sizeof(*s->others));
     _PyTracer_UsedRoom(TRACER_ROOM_NOTES,
                        c->buffers.n * sizeof(*c->buffers.notes));
@@ -476,6 +495,10 @@ take_arrays(struct copier *c)
                                    s->npacked * sizeof(*s->packed));
     s->runs = _PyTracer_TakeRoom(&c->rooms, TRACER_ROOM_RUNS,
                                  (s->nruns + 1) * sizeof(*s->runs));
+    s->arenas = _PyTracer_TakeRoom(&c->rooms, TRACER_ROOM_ARENAS,
+                                   s->narenas * sizeof(*s->arenas));
+    s->pools = _PyTracer_TakeRoom(&c->rooms, TRACER_ROOM_POOLS,
+                                  s->npools * sizeof(*s->pools));
     s->others = _PyTracer_TakeRoom(&c->rooms, TRACER_ROOM_OTHERS,
                                    (c->nothers + s->nexternal)
                                    * sizeof(*s->others));

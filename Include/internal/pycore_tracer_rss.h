@@ -55,15 +55,6 @@ struct rss_row {
 #define RSS_TOO_MANY 8            // mappings: the rest is not explained
 #define RSS_NOTHING 16            // not even how much is resident
 
-/* Pools of a size class of pymalloc. */
-#define RSS_CLASSES 32
-struct rss_class {
-    uint32_t block_size;
-    uint32_t room;                // blocks that fit into a pool
-    uint64_t pools;               // with a block in use
-    uint64_t used;                // blocks in use
-};
-
 struct rss_result {
     struct rss_row *rows;
     uint32_t nrows;
@@ -72,9 +63,6 @@ struct rss_result {
     uint64_t total;               // the kernel's own figure
     uint64_t own;                 // of it, the workspace itself
     int traced;                   // so that parked blocks are known
-    uint32_t narenas;
-    uint64_t arena_size, pool_size;
-    struct rss_class classes[RSS_CLASSES];
 };
 
 /* --- In the workspace */
@@ -217,10 +205,8 @@ extern struct rss_piece *_PyTracer_RssAddPiece(
 extern void _PyTracer_RssFollowPointers(struct rss_work *w);
 
 /* tracer_rss_pools.c: the arenas. */
-/* Resident bytes of arenas by enum rss_state: all of the arenas' pages.  Also
-   notes how many there are, and what is in their pools, resident or not. */
-extern void _PyTracer_RssSplitArenas(struct rss_work *w, uint64_t *states,
-                                     struct rss_result *result);
+/* Resident bytes of arenas by enum rss_state: all of the arenas' pages. */
+extern void _PyTracer_RssSplitArenas(struct rss_work *w, uint64_t *states);
 
 /* tracer_rss.c.  GIL held, not locked.  0, or -1: no memory.  Exported for
    the extension _testtracer. */

@@ -21,7 +21,7 @@ extern "C" {
 
 /* Name of the capsule.  The number changes with anything below: a module that
    was built with another one is refused. */
-#define SNAPSHOT_CAPSULE "tracemalloc snapshot 7"
+#define SNAPSHOT_CAPSULE "tracemalloc snapshot 8"
 
 #define SNAPSHOT_NONE UINT32_MAX
 
@@ -122,6 +122,14 @@ struct snapshot_arena {
     uint64_t blocks;              // number of these
 };
 
+/* A pool of pymalloc's that has blocks in use. */
+struct snapshot_pool {
+    uint64_t address;
+    uint16_t block_size;          // bytes
+    uint16_t room;                // blocks that fit
+    uint16_t used;                // blocks in use, traced or not
+};
+
 /* What a node held at one of the next highest moments of the run. */
 #define SNAPSHOT_NEXT_PEAKS 3
 struct snapshot_held {
@@ -162,6 +170,9 @@ struct tracer_snapshot {
     uint64_t nheld;
     struct snapshot_class *classes;
     struct snapshot_arena *arenas;
+    struct snapshot_pool *pools;      // in the order of the arenas
+    uint32_t npools;
+    uint32_t pool_size;           // bytes; 0: nobody knows the pools
     struct snapshot_block *blocks;    // NULL: still packed, coded or elsewhere
     /* First come the packed ones, then those that no pool held. */
     struct snapshot_packed *packed;
@@ -390,6 +401,7 @@ _PySnapshot_Free(struct tracer_snapshot *s)
     _PySnapshot_Release(s->held);
     _PySnapshot_Release(s->classes);
     _PySnapshot_Release(s->arenas);
+    _PySnapshot_Release(s->pools);
     _PySnapshot_Release(s->blocks);
     _PySnapshot_Release(s->packed);
     _PySnapshot_Release(s->runs);

@@ -9,6 +9,7 @@ from tracemalloc.sizes import format_size
 _SHOWN = 3
 _MUCH = 32 << 20                  # bytes, of which a short report tells
 _PART = .25                       # of the arenas, which may be given back
+_FILLS = 'under 25%', 'under 50%', 'under 75%', 'under 100%', 'full'
 
 
 def sum_owners(rss):
@@ -34,16 +35,28 @@ def brief_arenas(use):
     """Say in one line what the arenas are for."""
     text = f'{format_size(use.size)}, {format_size(use.used)} in blocks'
     if use.given_back is not None:
-        text += (f'; {format_size(use.given_back)} could be given back if '
+        text += (f'; {format_size(use.given_back)} and {use.spare_pools:,} '
+                 f'of {_count(use.pools, "pool")} could be given back if '
                  f'these lay side by side')
     return text
 
 
+def _count(number, noun):
+    return f'{number:,} {noun}' + 's' * (number != 1)
+
+
 def name_line(line):
     """Say what a line keeps."""
-    noun = 'arena' if line.arenas == 1 else 'arenas'
-    return (f'{printable(name_place(line.filename, line.lineno))}, with '
-            f'{format_size(line.size)} in {line.arenas:,} {noun}')
+    text = (f'{_name(line)}, with {format_size(line.size)} in '
+            f'{_count(line.arenas, "arena")}')
+    if line.sparse_pools:
+        text += (f'; {_count(line.sparse_pools, "pool")} less than a quarter '
+                 f'full, {format_size(line.sparse_kept)}')
+    return text
+
+
+def _name(line):
+    return printable(name_place(line.filename, line.lineno))
 
 
 def lines(snapshot):
@@ -75,14 +88,19 @@ def describe(use, shown=10):
         found += ['Lines that keep them:', *keepers(use, shown)]
     wasted = [row for row in use.classes or () if row.free_blocks]
     if wasted:
-        found.append('Sizes of blocks, and what is free in their pools:')
-        for row in wasted[:shown]:
-            free = row.block_size * row.free_blocks
-            whole = row.block_size * (row.free_blocks + row.used_blocks)
-            noun = 'pool' if row.pools == 1 else 'pools'
-            found.append(f'{format_size(free):>10}  {free / whole:6.1%}  '
-                         f'{row.block_size} B, in {row.pools:,} {noun}')
+        found.append('Sizes of blocks, what is free in their pools, and how '
+                     'full these are:')
+        found += map(_describe_class, wasted[:shown])
     return found
+
+
+def _describe_class(row):
+    free = row.block_size * row.free_blocks
+    whole = row.block_size * (row.free_blocks + row.used_blocks)
+    fills = ', '.join(f'{fill.pools:,} {name}'
+                      for fill, name in zip(row.fills, _FILLS) if fill.pools)
+    return (f'{format_size(free):>10}  {free / whole:6.1%}  '
+            f'{row.block_size} B, in {_count(row.pools, "pool")}: {fills}')
 
 
 def document_rss(rss):
@@ -92,7 +110,11 @@ def document_rss(rss):
 
 
 def document(use, count):
-    """Return what JSON has of arenas."""
+    """Return what JSON has of arenas, or None if little is known."""
+    if use.classes is None:
+        return None
     return {**use._asdict(),
             'lines': [line._asdict() for line in use.lines[:count]],
-            'classes': [row._asdict() for row in use.classes]}
+            'classes': [row._asdict()
+                        | {'fills': [fill._asdict() for fill in row.fills]}
+                        for row in use.classes]}

@@ -9,17 +9,22 @@ from tracemalloc.sizes import format_size
 
 ResidentRow = namedtuple('ResidentRow', 'owner name state count size')
 
-# A line, what its blocks are, and what of the arenas is there for them.
-ArenaLine = namedtuple('ArenaLine',
-                       'filename lineno size count arenas kept')
-# Pools for blocks of one size.
-SizeClass = namedtuple('SizeClass', 'block_size pools used_blocks free_blocks')
+# A line, what its blocks are, and what is there for them: of the arenas, and of
+# the sparse pools, which are less than a quarter full.
+ArenaLine = namedtuple('ArenaLine', 'filename lineno size count arenas kept '
+                                    'sparse_pools sparse_kept')
+# Pools for blocks of one size; fills: of those that are less than a quarter
+# full, than a half, three quarters, less than full, and full.
+SizeClass = namedtuple('SizeClass',
+                       'block_size pools used_blocks free_blocks fills')
+Fill = namedtuple('Fill', 'pools free_blocks')
 # count: of arenas; size, used: bytes of them, and of all blocks in them;
-# given_back: bytes that would be if the blocks lay side by side; lines, and
-# classes, those first that keep most.  None: not known.
-ArenaUse = namedtuple('ArenaUse',
-                      'count size used given_back lines classes')
-for _kind in ResidentRow, ArenaLine, SizeClass, ArenaUse:
+# given_back: bytes that would be if the blocks lay side by side; pools: with
+# blocks; spare_pools: of these, that would then have none; lines, and classes,
+# those first that keep most.  None: not known.
+ArenaUse = namedtuple('ArenaUse', 'count size used given_back pools '
+                                  'spare_pools lines classes')
+for _kind in ResidentRow, ArenaLine, SizeClass, Fill, ArenaUse:
     _kind.__module__ = 'tracemalloc'
 
 # What each owner is, in the order of reports; then what is said of a state.
@@ -48,7 +53,6 @@ _STATES = {
 SHOWN = 5                         # names of an owner, in a text
 _RECORDED = 12                    # names of an owner, in a snapshot
 _MOST_ROWS = 1000                 # of a file
-_MOST_CLASSES = 64
 
 _NOTES = {
     _tracemalloc._RSS_NO_SMAPS:
@@ -79,12 +83,11 @@ class ResidentMemory:
     """
     __module__ = 'tracemalloc'
 
-    def __init__(self, rows, total, notes=(), arenas=None):
+    def __init__(self, rows, total, notes=()):
         self.rows = sorted((ResidentRow(*row) for row in rows),
                            key=lambda row: (-row.size, row))
         self.total = total
         self.notes = list(notes)
-        self._arenas = arenas
 
     @property
     def unexplained(self):
@@ -136,35 +139,33 @@ class ResidentMemory:
 
 def arena_use(snapshot):
     """Who keeps the arenas, of a snapshot with traces."""
-    count, size, used, places = snapshot.traces._traces._arena_lines()
-    lines = {}
-    for frame, *figures in places:
-        key = frame[0], frame[1]
-        before = lines.get(key)
-        # Places of a line may be in the same arenas.
-        lines[key] = figures if before is None else [
-            before[0] + figures[0], before[1] + figures[1],
-            max(before[2], figures[2]), before[3] + figures[3]]
-    lines = [ArenaLine(*key, size, count, arenas, round(kept))
-             for key, (size, count, arenas, kept) in lines.items()]
+    (count, size, used, pool_size, lines,
+     sizes) = snapshot.traces._traces._arena_use()
+    lines = [ArenaLine(frame[0], frame[1], *figures, round(kept), pools,
+                       round(pools_kept))
+             for frame, *figures, kept, pools, pools_kept in lines]
     lines.sort(key=lambda line: (-line.kept, line))
-    classes, given_back = None, None
-    if snapshot._rss is not None:
-        classes, given_back = _compact(*snapshot._rss['arenas'])
-    return ArenaUse(count, size, used, given_back, lines, classes)
+    if not pool_size:             # of an older file, or without traces
+        return ArenaUse(count, size, used, None, None, None, lines, None)
+    classes = [_size_class(*row) for row in sizes]
+    classes.sort(key=lambda row: -row.block_size * row.free_blocks)
+    pools = sum(row.pools for row in classes)
+    needed = sum(-(-sum(used for _, used in fills) // room)
+                 for _, room, fills in sizes)
+    given_back = 0
+    if count:
+        # An arena begins with a page, not with a pool, which costs one.
+        room = max(1, size // count // pool_size - 1)
+        given_back = max(0, count - -(-needed // room)) * (size // count)
+    return ArenaUse(count, size, used, given_back, pools, pools - needed,
+                    lines, classes)
 
 
-def _compact(count, arena_size, pool_size, classes):
-    """Return (list of SizeClass, bytes of arenas that are too many).
-
-    An arena begins with a page, not with a pool, which costs one.
-    """
-    rows = [SizeClass(block_size, pools, used, pools * room - used)
-            for block_size, room, pools, used in classes]
-    rows.sort(key=lambda row: -row.block_size * row.free_blocks)
-    pools = sum(-(-used // room) for _, room, _, used in classes)
-    needed = -(-pools // (arena_size // pool_size - 1))
-    return rows, max(0, count - needed) * arena_size
+def _size_class(block_size, room, fills):
+    fills = tuple([Fill(pools, pools * room - used) for pools, used in fills])
+    pools = sum(fill.pools for fill in fills)
+    free = sum(fill.free_blocks for fill in fills)
+    return SizeClass(block_size, pools, pools * room - free, free, fills)
 
 
 def _fold(rows, most):
@@ -189,9 +190,8 @@ def record():
     looked = _look()
     if looked is None:
         return None
-    rows, total, notes, arenas = looked
-    return {'rows': _fold(rows, _RECORDED), 'total': total, 'notes': notes,
-            'arenas': arenas}
+    rows, total, notes = looked
+    return {'rows': _fold(rows, _RECORDED), 'total': total, 'notes': notes}
 
 
 def check(recorded):
@@ -207,19 +207,7 @@ def check(recorded):
         raise ValueError("a note of resident memory is no text")
     return {'rows': [_check_row(*row) for row in rows],
             'total': _check_count(recorded['total']),
-            'notes': recorded['notes'],
-            'arenas': _check_arenas(*recorded['arenas'])}
-
-
-def _check_arenas(count, arena_size, pool_size, classes):
-    for figure in count, arena_size, pool_size, *sum(classes, []):
-        _check_count(figure)
-    if len(classes) > _MOST_CLASSES or not 0 < 2 * pool_size <= arena_size:
-        raise ValueError("arenas of another form")
-    for block_size, room, pools, used in classes:
-        if not (0 < room and used <= pools * room):
-            raise ValueError("a size class of another form")
-    return count, arena_size, pool_size, classes
+            'notes': recorded['notes']}
 
 
 def _check_row(owner, name, state, count, size):
@@ -268,8 +256,8 @@ def _look(proc='/proc/self'):
     looked = _tracemalloc._rss(proc)
     if looked is None:
         return None
-    rows, total, _own, lacks, traced, arenas = looked
+    rows, total, _own, lacks, traced = looked
     notes = [note for bit, note in _NOTES.items() if lacks & bit]
     if not traced and any(row[0] == 'pymalloc' for row in rows):
         notes.append(_UNTRACED)
-    return rows, total, notes, arenas
+    return rows, total, notes

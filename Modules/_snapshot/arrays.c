@@ -310,6 +310,7 @@ _PySnapshot_Copy(struct tracer_snapshot *s, int with_blocks)
     copy->held = copy_array(s->held, s->nheld, sizeof(*s->held));
     copy->classes = copy_array(s->classes, s->nclasses, sizeof(*s->classes));
     copy->arenas = copy_array(s->arenas, s->narenas, sizeof(*s->arenas));
+    copy->pools = copy_array(s->pools, s->npools, sizeof(*s->pools));
     copy->blocks = copy_array(s->blocks, copy->nblocks, sizeof(*s->blocks));
     if (s->origins != NULL) {
         copy->origins = copy_array(s->origins, s->nnodes,
@@ -319,6 +320,7 @@ _PySnapshot_Copy(struct tracer_snapshot *s, int with_blocks)
         || copy->nodes == NULL || copy->measures == NULL
         || copy->held == NULL
         || copy->classes == NULL || copy->arenas == NULL
+        || copy->pools == NULL
         || copy->blocks == NULL
         || (s->origins != NULL && copy->origins == NULL))
     {

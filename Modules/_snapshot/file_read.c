@@ -242,6 +242,29 @@ read_arenas(struct reader *r, struct tracer_snapshot *s)
     }
 }
 
+static void
+read_pools(struct reader *r, struct tracer_snapshot *s)
+{
+    uint64_t number = 0;
+    s->pool_size = get_index(r, 1u << 20, "pool too large");
+    s->pools = get_array32(r, 4, sizeof(*s->pools), &s->npools);
+    for (uint32_t i = 0; i < s->npools && !r->failed; i++) {
+        struct snapshot_pool *pool = &s->pools[i];
+        number += _PySnapshot_UnZigZag(get(r));
+        pool->address = number * s->pool_size;
+        pool->block_size = (uint16_t)get_index(r, 1u << 16,
+                                               "block of a pool too large");
+        pool->room = (uint16_t)get_index(r, 1u << 16, "pool too large");
+        pool->used = (uint16_t)get_index(r, pool->room + 1u,
+                                         "pool has more than its blocks");
+        if ((uint32_t)pool->block_size * pool->room > s->pool_size
+            || pool->block_size == 0 || pool->used == 0)
+        {
+            fail(r, "pool is larger than pools are, or empty");
+        }
+    }
+}
+
 /* What is known while blocks are read. */
 struct tally {
     struct snapshot_block *last;  // one by location
@@ -430,6 +453,7 @@ read_sections(struct reader *r, size_t size, uint64_t version,
         [SNAPSHOT_SECTION_NEXT] = read_held,
         [SNAPSHOT_SECTION_KIND] = read_classes,
         [SNAPSHOT_SECTION_ARNA] = read_arenas,
+        [SNAPSHOT_SECTION_POOL] = read_pools,
         [SNAPSHOT_SECTION_BLKS] = read_blocks,
         [SNAPSHOT_SECTION_HEAP] = _PySnapshot_ReadGraph,
         [SNAPSHOT_SECTION_HIST] = _PySnapshot_ReadHistory,
@@ -441,7 +465,8 @@ read_sections(struct reader *r, size_t size, uint64_t version,
     for (int i = SNAPSHOT_SECTION_TEXT; i < SNAPSHOT_SECTION_DONE; i++) {
         if ((i == SNAPSHOT_SECTION_NEXT && version < SNAPSHOT_VERSION_NEXT)
             || (i == SNAPSHOT_SECTION_HEAP && version < SNAPSHOT_VERSION_HEAP)
-            || (i == SNAPSHOT_SECTION_HIST && version < SNAPSHOT_VERSION_HIST))
+            || (i == SNAPSHOT_SECTION_HIST && version < SNAPSHOT_VERSION_HIST)
+            || (i == SNAPSHOT_SECTION_POOL && version < SNAPSHOT_VERSION_POOL))
         {
             continue;
         }

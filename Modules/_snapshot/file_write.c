@@ -291,6 +291,23 @@ write_arenas(struct writer *w, const struct tracer_snapshot *s)
     }
 }
 
+static void
+write_pools(struct writer *w, const struct tracer_snapshot *s)
+{
+    uint64_t number = 0;
+    put(w, s->pool_size);
+    put(w, s->npools);
+    for (uint32_t i = 0; i < s->npools; i++) {
+        const struct snapshot_pool *pool = &s->pools[i];
+        room(w);
+        put_difference(w, pool->address / s->pool_size, number);
+        put(w, pool->block_size);
+        put(w, pool->room);
+        put(w, pool->used);
+        number = pool->address / s->pool_size;
+    }
+}
+
 /* `last` is the block before, *like the last one at the location. */
 static void
 write_block(struct writer *w, const struct snapshot_block *block,
@@ -354,6 +371,7 @@ write_sections(struct writer *w, const struct tracer_snapshot *s)
         [SNAPSHOT_SECTION_NEXT] = write_held,
         [SNAPSHOT_SECTION_KIND] = write_classes,
         [SNAPSHOT_SECTION_ARNA] = write_arenas,
+        [SNAPSHOT_SECTION_POOL] = write_pools,
         [SNAPSHOT_SECTION_BLKS] = write_blocks,
         [SNAPSHOT_SECTION_HEAP] = _PySnapshot_WriteGraph,
         [SNAPSHOT_SECTION_HIST] = _PySnapshot_WriteHistory,

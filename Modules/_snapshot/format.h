@@ -11,11 +11,12 @@
 
 #define SNAPSHOT_MAGIC "\x89TRM\r\n\x1a\n"
 #define SNAPSHOT_MAGIC_SIZE 8
-#define SNAPSHOT_VERSION 6
+#define SNAPSHOT_VERSION 7
 #define SNAPSHOT_VERSION_READ 3          // the first that is
 #define SNAPSHOT_VERSION_NEXT 4          // the first that has this section
 #define SNAPSHOT_VERSION_HEAP 5
 #define SNAPSHOT_VERSION_HIST 6
+#define SNAPSHOT_VERSION_POOL 7
 #define SNAPSHOT_HEADER_SIZE 16
 #define SNAPSHOT_SECTION_SIZE 16
 
@@ -41,6 +42,7 @@ struct snapshot_section_header {
     X(NEXT, SNAPSHOT_TAG('N', 'E', 'X', 'T'))   \
     X(KIND, SNAPSHOT_TAG('K', 'I', 'N', 'D'))   \
     X(ARNA, SNAPSHOT_TAG('A', 'R', 'N', 'A'))   \
+    X(POOL, SNAPSHOT_TAG('P', 'O', 'O', 'L'))   \
     X(BLKS, SNAPSHOT_TAG('B', 'L', 'K', 'S'))   \
     X(HEAP, SNAPSHOT_TAG('H', 'E', 'A', 'P'))   \
     X(HIST, SNAPSHOT_TAG('H', 'I', 'S', 'T'))   \

@@ -304,7 +304,7 @@ LOCKED(_PyTracemalloc_OrderBlocks)
 LOCKED(_PyTracemalloc_Block)
 LOCKED(_PyTracemalloc_CallTree)
 LOCKED(_PyTracemalloc_PinnedArenas)
-LOCKED(_PyTracemalloc_ArenaLines)
+LOCKED(_PyTracemalloc_ArenaUse)
 LOCKED(_PyTracemalloc_Rename)
 LOCKED(_PyTracemalloc_Filter)
 LOCKED(_PyTracemalloc_FilterLines)
@@ -334,7 +334,7 @@ static PyMethodDef traces_methods[] = {
     METHOD("_block", locked__PyTracemalloc_Block, METH_O, NULL),
     METHOD("_call_tree", locked__PyTracemalloc_CallTree, METH_NOARGS, NULL),
     METHOD("_pinned_arenas", locked__PyTracemalloc_PinnedArenas, METH_O, NULL),
-    METHOD("_arena_lines", locked__PyTracemalloc_ArenaLines, METH_NOARGS, NULL),
+    METHOD("_arena_use", locked__PyTracemalloc_ArenaUse, METH_NOARGS, NULL),
     METHOD("_rename", locked__PyTracemalloc_Rename, METH_O, NULL),
     METHOD("_filter", locked__PyTracemalloc_Filter, METH_O, NULL),
     METHOD("_filter_lines", locked__PyTracemalloc_FilterLines, METH_O, NULL),

@@ -57,8 +57,7 @@ extern PyObject *_PyTracemalloc_Block(TracesObject *self, PyObject *number);
 extern PyObject *_PyTracemalloc_CallTree(TracesObject *self, PyObject *unused);
 extern PyObject *_PyTracemalloc_PinnedArenas(TracesObject *self,
                                              PyObject *occupancy);
-extern PyObject *_PyTracemalloc_ArenaLines(TracesObject *self,
-                                           PyObject *unused);
+extern PyObject *_PyTracemalloc_ArenaUse(TracesObject *self, PyObject *unused);
 
 /* --- graph_rows.c, graph_why.c: who holds what */
 extern PyObject *_PyTracemalloc_GraphTypes(TracesObject *self,

@@ -281,8 +281,8 @@ def _arenas(use):
         yield 'Arenas', arenas.brief_arenas(use)
     if use.given_back and use.lines:
         line = use.lines[0]
-        yield 'Kept by', (f'{arenas.name_line(line)}: '
-                          f'{format_size(line.kept)}')
+        yield 'Kept by', (f'{format_size(line.kept)}: '
+                          f'{arenas.name_line(line)}')
 
 
 def _metrics(snapshot):

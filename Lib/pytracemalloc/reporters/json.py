@@ -12,7 +12,7 @@ from pytracemalloc.reporters import Reporter
 from pytracemalloc.reporters.rows import (key_fields, key_values,
                                           value_columns)
 
-VERSION = 4
+VERSION = 5
 SERIES_VERSION = 1
 
 

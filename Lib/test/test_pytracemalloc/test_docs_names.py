@@ -48,7 +48,7 @@ def objects():
     alone."""
     with Tracing():                 # DisplayGarbage() starts it
         return (
-            tracemalloc.ArenaUse(0, 0, 0, 0, [], []),
+            tracemalloc.ArenaUse(0, 0, 0, 0, 0, 0, [], []),
             tracemalloc.BaseFilter(True), tracemalloc.DisplayGarbage(),
             tracemalloc.DisplayTop(1), tracemalloc.DomainFilter(True, 1),
             tracemalloc.Filter(True, 'a'), tracemalloc.Frame(FRAMES[0]),

@@ -225,7 +225,7 @@ class LayoutTests(FileCase):
         Snapshot(RAW, 2).dump(self.path)
         with open(self.path, 'rb') as file:
             image = file.read()
-        self.assertEqual(image[:16], b'\x89TRM\r\n\x1a\n' b'\6' + bytes(7))
+        self.assertEqual(image[:16], b'\x89TRM\r\n\x1a\n' b'\7' + bytes(7))
         offset = 16
         while offset < len(image):
             tag, crc, length = struct.unpack_from('<4sIQ', image, offset)
@@ -238,8 +238,8 @@ class LayoutTests(FileCase):
     def test_layout(self):
         found = dict(self.sections())
         self.assertEqual(list(found), [b'META', b'TEXT', b'LOCS', b'TREE',
-                                       b'NEXT', b'KIND', b'ARNA', b'BLKS',
-                                       b'HEAP', b'HIST', b'DONE'])
+                                       b'NEXT', b'KIND', b'ARNA', b'POOL',
+                                       b'BLKS', b'HEAP', b'HIST', b'DONE'])
         self.assertEqual(json.loads(found[b'META'])['traceback_limit'], 2)
         # b.py:4; a.py:2, two lines before; the last one, two more before.
         self.assertEqual(found[b'LOCS'], bytes([
@@ -389,6 +389,14 @@ class DamageTests(FileCase):
             (b'KIND', b'\1\0\4\0', "no such kind of block"),
             (b'KIND', b'\0', "without tree or kinds"),
             (b'ARNA', b'\1\0\1\2\0', "more than its size"),
+            (b'POOL', b'\x20' + huge, "more records than"),
+            (b'POOL', huge + b'\0', "pool too large"),
+            (b'POOL', b'\x20\1\2\x10\2\3', "more than its blocks"),
+            (b'POOL', b'\x20\1\2\x10\2\0', "or empty"),
+            (b'POOL', b'\x20\1\2\x10\0\0', "or empty"),
+            (b'POOL', b'\x20\1\2\x10\3\1', "larger than pools are"),
+            (b'POOL', b'\0\1\2\0\1\1', "or empty"),
+            (b'POOL', b'\x20\1\2\xff\xff\xff\7\1\1', "block of a pool"),
             (b'BLKS', b'\2\0', "neither 0 nor 1"),
             (b'BLKS', b'\1' + huge, "more records than"),
             (b'BLKS', b'\1\1\0\x70\1\0', "no such node"),
@@ -433,7 +441,7 @@ class DamageTests(FileCase):
     def test_version(self):
         image = bytearray(self.image())
         image[8] += 1
-        self.rejects(image, r"other version of the format than 6 \(take the "
+        self.rejects(image, r"other version of the format than 7 \(take the "
                             r"snapshot again.*\) at offset 8")
 
     def test_other_files(self):

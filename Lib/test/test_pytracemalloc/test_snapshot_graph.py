@@ -41,7 +41,7 @@ def sections(image):
         offset += 16 + length
 
 
-def join(contents, version=6):
+def join(contents, version=7):
     """A file of sections with these contents, all sums right."""
     image = b'\x89TRM\r\n\x1a\n' + struct.pack('<Q', version)
     contents = [(tag, data) for tag, data in contents if tag != b'DONE']
@@ -156,13 +156,15 @@ class FileTests(GraphCase):
     def test_older_versions(self):
         snapshot = self.small()
         found = dict(sections(self.image(snapshot)))
-        for version, missing in ((3, (b'HEAP', b'HIST', b'NEXT')),
-                                 (4, (b'HEAP', b'HIST')), (5, (b'HIST',))):
+        missing = [b'NEXT', b'HEAP', b'HIST', b'POOL']
+        for version in 3, 4, 5, 6:
             again = self.load(join([item for item in found.items()
                                     if item[0] not in missing], version))
             self.assertEqual(again.traces, snapshot.traces)
             self.assertEqual(get_graph(again) is None, version < 5)
             self.assertEqual(again.history, [])
+            self.assertIsNone(again.arena_use.classes)
+            del missing[0]
         with self.assertRaisesRegex(ValueError, "not the section"):
             self.load(join(found.items(), 4))
 

@@ -13,6 +13,7 @@ from tracemalloc import Snapshot
 
 Node = collections.namedtuple('Node', 'caller location frames values')
 Block = collections.namedtuple('Block', 'address size node kind')
+Pool = collections.namedtuple('Pool', 'address block_size room used')
 
 
 class Section:
@@ -45,7 +46,7 @@ class Section:
 
 def sections(image):
     magic, version = struct.unpack_from('<8sQ', image)
-    assert (magic, version) == (b'\x89TRM\r\n\x1a\n', 6)
+    assert (magic, version) == (b'\x89TRM\r\n\x1a\n', 7)
     at = 16
     while at < len(image):
         name, crc, length = struct.unpack_from('<4sIQ', image, at)
@@ -179,6 +180,18 @@ def read_history(section):
     return notes
 
 
+def read_pools(section):
+    """Return (size of a pool, pools)."""
+    size = section.number()
+    pools = []
+    number = 0
+    for _ in range(section.number()):
+        number += section.difference()
+        pools.append(Pool(number * size, section.number(), section.number(),
+                          section.number()))
+    return size, pools
+
+
 def read_blocks(section, nodes):
     assert section.number() == 1
     blocks = []
@@ -211,6 +224,7 @@ class File:
         self.kinds = [(self.texts[found['KIND'].number()],
                        found['KIND'].number(), found['KIND'].number())
                       for _ in range(found['KIND'].number())]
+        self.pool_size, self.pools = read_pools(found['POOL'])
         self.blocks = read_blocks(found['BLKS'], self.nodes)
         self.history = read_history(found['HIST'])
 
@@ -254,6 +268,7 @@ class LayoutTests(unittest.TestCase):
                    for stat in again.statistics('address')))
         self.check_tree(found, again)
         self.check_next(found, again)
+        self.check_pools(found, again)
         self.assertEqual(found.history, again.history)
 
     def check_tree(self, found, snapshot):
@@ -286,6 +301,37 @@ class LayoutTests(unittest.TestCase):
                 stat.key: [stat.size, stat.count]
                 for stat in peak.statistics('lineno')})
             self.assertGreater(len(sums), 0)
+
+    def check_pools(self, found, snapshot):
+        """How full they are, and what lines keep of the sparse ones."""
+        use = snapshot.arena_use
+        if not found.pool_size:
+            self.assertEqual(use[3:6], (None, None, None))
+            return
+        fills = collections.defaultdict(lambda: [[0, 0] for _ in range(5)])
+        for pool in found.pools:
+            quarters = 4 * pool.used // pool.room
+            fill = fills[pool.block_size][quarters]
+            fill[0] += 1
+            fill[1] += pool.room - pool.used
+        self.assertEqual({row.block_size: [[*fill] for fill in row.fills]
+                          for row in use.classes}, fills)
+        self.assertEqual(use.pools, len(found.pools))
+        sparse = {pool.address: pool for pool in found.pools
+                  if pool.used < pool.room / 4}
+        kept = collections.defaultdict(lambda: [set(), 0])
+        for block in found.blocks:
+            pool = sparse.get(block.address & -found.pool_size)
+            if pool is not None:
+                line = kept[found.path(block.node)[0][:2]]
+                line[0].add(pool)
+                line[1] += found.pool_size / pool.used
+        self.assertEqual(
+            {(line.filename, line.lineno): (line.sparse_pools,
+                                            line.sparse_kept)
+             for line in use.lines if line.sparse_pools},
+            {line: (len(pools), round(size))
+             for line, (pools, size) in kept.items()})
 
     def test_next_peaks(self):
         tracemalloc.start(3)
