@@ -46,6 +46,7 @@
 #include <unistd.h>
 
 #define LIMIT_INTERVAL (TRACER_SECOND / 50)
+#define CLOCK_STEP (TRACER_SECOND / 1000)     // that is noticed
 #define COST_PART 100             // of the time that passes, at most
 #define COUNT_PART 200            // the same for counts of blocks
 #define MOST_CREDIT 1000000       // ns
@@ -493,17 +494,37 @@ _PyTracer_NotePresent(void)
     }
 }
 
+/* What is added to the time of a note for the time of day.  The clocks cannot
+   be read at once: it stays the same until somebody sets the clock, so that a
+   note keeps its time.  Locked. */
+static int64_t
+time_of_day(void)
+{
+    static int64_t since;
+    int64_t before, day, after;
+    int attempts = 5;
+    do {
+        before = _PyTracer_Now(CLOCK_MONOTONIC);
+        day = _PyTracer_Now(CLOCK_REALTIME);
+        after = _PyTracer_Now(CLOCK_MONOTONIC);
+    } while (after - before > CLOCK_STEP && --attempts > 0);
+    if (since < day - after - CLOCK_STEP || since > day - before + CLOCK_STEP)
+    {
+        since = day - before;
+    }
+    return since;
+}
+
 struct snapshot_note *
 _PyTracer_CopyHistory(uint32_t *n)
 {
     *n = 0;
-    int64_t since = _PyTracer_Now(CLOCK_REALTIME)
-                    - _PyTracer_Now(CLOCK_MONOTONIC);
     struct snapshot_note *notes = malloc(NOTES_SIZE);
     if (notes == NULL) {
         return NULL;
     }
     _PyTracer_Lock();
+    int64_t since = time_of_day();
     if (history.notes != NULL) {
         *n = history.n;
         memcpy(notes, history.notes, *n * sizeof(*notes));
