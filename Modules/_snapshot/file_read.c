@@ -251,6 +251,9 @@ read_pools(struct reader *r, struct tracer_snapshot *s)
     for (uint32_t i = 0; i < s->npools && !r->failed; i++) {
         struct snapshot_pool *pool = &s->pools[i];
         number += _PySnapshot_UnZigZag(get(r));
+        if (s->pool_size == 0 || number > UINT64_MAX / s->pool_size) {
+            fail(r, "pool has no such address");
+        }
         pool->address = number * s->pool_size;
         pool->block_size = (uint16_t)get_index(r, 1u << 16,
                                                "block of a pool too large");

@@ -293,6 +293,20 @@ check_notes(const struct tracer_snapshot *s,
 }
 
 static void
+check_pools(const struct tracer_snapshot *s,
+            const struct tracer_snapshot *again)
+{
+    check(s->npools == again->npools && s->pool_size == again->pool_size);
+    for (uint32_t i = 0; i < s->npools; i++) {
+        const struct snapshot_pool *a = &s->pools[i];
+        const struct snapshot_pool *b = &again->pools[i];
+        check(a->address == b->address && a->block_size == b->block_size
+              && a->room == b->room && a->used == b->used);
+        check(a->used > 0 && a->used <= a->room);
+    }
+}
+
+static void
 write_again(struct tracer_snapshot *s)
 {
     check(_PySnapshot_Unpack(s) == 0);
@@ -315,6 +329,7 @@ write_again(struct tracer_snapshot *s)
     for (uint64_t i = 0; i < s->nheld; i++) {
         check_held(s, again, i);
     }
+    check_pools(s, again);
     check_graph(s, again);
     check_notes(s, again);
     _PySnapshot_Free(again);
