@@ -11,11 +11,12 @@
 #include "pycore_tracer.h"
 #include "pycore_tracer_compat.h" // _PyTracer_LeaveGilOff()
 #include "pycore_tracer_freelist.h"
-#include "pycore_tracer_keep.h"
+#include "pycore_tracer_keep_file.h"
 #include "pycore_tracer_location.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_memory.h"
+#include "pycore_tracer_oom.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_text.h"
 #include "pycore_tracer_lookup.h"
@@ -256,41 +257,72 @@ PyDoc_STRVAR(keep_doc,
 "Keep the call tree of the next start in this file; None: in no file.");
 
 static PyObject *
-keep(PyObject *Py_UNUSED(module), PyObject *arg)
+want_file(struct tracer_keep_file *file, PyObject *arg)
 {
     PyObject *path = NULL;
-    if (_PyTracer_ReadFileOption() < 0
+    if (_PyTracer_ReadFileOptions() < 0
         || (arg != Py_None && !PyUnicode_FSConverter(arg, &path)))
     {
         return NULL;
     }
     _PyTracer_Lock();
-    int result = _PyTracer_KeepIn(path == NULL ? NULL
-                                  : PyBytes_AS_STRING(path));
+    _PyTracer_WantFile(file, path == NULL ? "" : PyBytes_AS_STRING(path));
+    _PyTracer_oom.early &= file != &_PyTracer_oom.file;
     _PyTracer_Unlock();
     Py_XDECREF(path);
-    if (result < 0) {
-        return PyErr_NoMemory();
-    }
     Py_RETURN_NONE;
+}
+
+static PyObject *
+keep(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+    return want_file(&_PyTracer_keep_file, arg);
+}
+
+PyDoc_STRVAR(keep_oom_doc,
+"_keep_oom($module, path, /)\n--\n\n"
+"Write the call tree to this file when a request for memory fails, from the\n"
+"next start on.  The file is made then.  None: to no file.");
+
+static PyObject *
+keep_oom(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+    return want_file(&_PyTracer_oom.file, arg);
 }
 
 PyDoc_STRVAR(kept_doc,
 "_kept($module, /)\n--\n\n"
 "The file in which the call tree is kept, None if there is none.");
 
+/* The file's name, None if there is none, or nothing in it. */
 static PyObject *
-kept(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+name_file(const struct tracer_keep_file *file, const int *is_written)
 {
-    char name[4096];
+    char name[sizeof(file->name)];
     _PyTracer_Lock();
-    const char *file = _PyTracer_KeptFile();
-    int n = file == NULL ? 0 : snprintf(name, sizeof(name), "%s", file);
+    strcpy(name, is_written == NULL || *is_written ? file->name : "");
     _PyTracer_Unlock();
-    if (n == 0) {
+    if (name[0] == '\0') {
         Py_RETURN_NONE;
     }
     return PyUnicode_DecodeFSDefault(name);
+}
+
+static PyObject *
+kept(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    return name_file(&_PyTracer_keep_file, NULL);
+}
+
+PyDoc_STRVAR(kept_oom_doc,
+"_kept_oom($module, /)\n--\n\n"
+"The file with what the call tree was when a request for memory failed, None\n"
+"if none has.");
+
+static PyObject *
+kept_oom(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    return name_file(&_PyTracer_oom.file, &_PyTracer_oom.is_written);
 }
 
 PyDoc_STRVAR(set_page_size_doc,
@@ -331,6 +363,8 @@ static PyMethodDef methods[] = {
     {"_set_page_size", set_page_size, METH_O, set_page_size_doc},
     {"_keep", keep, METH_O, keep_doc},
     {"_kept", kept, METH_NOARGS, kept_doc},
+    {"_keep_oom", keep_oom, METH_O, keep_oom_doc},
+    {"_kept_oom", kept_oom, METH_NOARGS, kept_oom_doc},
     {"_prune_soon", prune_soon, METH_NOARGS, prune_soon_doc},
     {NULL, NULL, 0, NULL}
 };

@@ -15,6 +15,7 @@
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_mapped.h"
+#include "pycore_tracer_oom.h"
 #include "pycore_tracer_prune.h"
 #include "pycore_tracer_record.h"
 #include "pycore_tracer_state.h"
@@ -98,6 +99,9 @@ tracer_big_malloc(OMState *state, size_t nelem, size_t elsize, int zeroed,
         raw_allocated_blocks++;
         _PyTracer_Record(block, nelem * elsize, kind);
     }
+    else {
+        _PyTracer_NoMemory(nelem * elsize, kind);
+    }
     return block;
 }
 
@@ -173,6 +177,7 @@ tracer_big_realloc(void *block, size_t nbytes, enum tracer_kind kind)
     void *moved = raw->realloc(raw->ctx, block, nbytes);
     if (moved == NULL) {
         _PyTracer_Undrop(&dropped);
+        _PyTracer_NoMemory(nbytes, kind);
         return NULL;
     }
     _PyTracer_Record(moved, nbytes, kind);

@@ -30,6 +30,7 @@
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_mapped.h"
 #include "pycore_tracer_memory.h"
+#include "pycore_tracer_oom.h"
 #include "pycore_tracer_prune.h"
 #include "pycore_tracer_record.h"
 #include "pycore_tracer_stack.h"
@@ -50,6 +51,7 @@ mend_child(void)
     _PyTracer_ForgetGarbage();
     _PyTracer_ForgetHistory();
     _PyTracer_TakeCopy();
+    _PyTracer_LeaveOom();
 }
 
 PyStatus
@@ -80,6 +82,7 @@ init_tables(void)
     }
     _PyTracer_ClearCache();
     _PyTracer_ClearCounters();
+    _PyTracer_BeginOom();
     return 0;
 }
 
@@ -132,6 +135,7 @@ stop_locked(void)
     _PyTracer_RemoveAllocators();
     clear_tables();
     _PyTracer_StopKeeping();
+    _PyTracer_StopOom();
 }
 
 /* 1: locked, and sure of what is to be wrapped; 0: tracing is on; -1: an
@@ -163,7 +167,7 @@ prepare_start(void)
 int
 _PyTracer_Start(int max_nframe, uint32_t limit)
 {
-    int ready = _PyTracer_ReadFileOption() < 0 ? -1 : prepare_start();
+    int ready = _PyTracer_ReadFileOptions() < 0 ? -1 : prepare_start();
     if (ready <= 0) {
         return ready;
     }

@@ -8,6 +8,7 @@
 
 #include "Python.h"
 #include "pycore_tracer_hooks.h"
+#include "pycore_tracer_oom.h"
 #include "pycore_tracer_record.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_tree.h"
@@ -58,6 +59,9 @@ traced_malloc(const struct domain *domain, size_t size)
     if (block != NULL) {
         _PyTracer_Record(block, size, domain->kind);
     }
+    else {
+        _PyTracer_NoMemory(size, domain->kind);
+    }
     return block;
 }
 
@@ -73,6 +77,9 @@ traced_calloc(const struct domain *domain, size_t nelem, size_t elsize)
     _PyTracer_inside = 0;
     if (block != NULL) {
         _PyTracer_Record(block, nelem * elsize, domain->kind);
+    }
+    else {
+        _PyTracer_NoMemory(nelem * elsize, domain->kind);
     }
     return block;
 }
@@ -95,8 +102,14 @@ traced_realloc(const struct domain *domain, void *block, size_t size)
     if (moved == NULL) {
         _PyTracer_Undrop(&dropped);
     }
-    else if (!inside) {
+    if (inside) {
+        return moved;
+    }
+    if (moved != NULL) {
         _PyTracer_Record(moved, size, domain->kind);
+    }
+    else {
+        _PyTracer_NoMemory(size, domain->kind);
     }
     return moved;
 }

@@ -22,7 +22,6 @@
 #include <errno.h>
 #include <fcntl.h>                // open()
 #include <stdio.h>                // snprintf()
-#include <stdlib.h>               // free()
 #include <sys/mman.h>             // mmap()
 #include <unistd.h>
 
@@ -41,6 +40,8 @@
 static struct kept_header nowhere;
 struct kept_header *_PyTracer_kept = &nowhere;
 
+static struct tracer_keep_file *const file = &_PyTracer_keep_file;
+
 static struct {
     int grows;
     struct {
@@ -57,7 +58,7 @@ stop_growing(int error)
     keep.grows = 0;
     _PyTracer_kept->incomplete = 1;
     _PyTracer_SayOfKept(
-        _PyTracer_keep_file.name, _PyTracer_WhyNotKept(error),
+        file->name, _PyTracer_WhyNotKept(error),
         "what is new in the call tree is not kept from now on");
 }
 
@@ -77,15 +78,15 @@ add_extent(enum kept_array array, size_t units)
     if (header->nextents == KEPT_MAX_EXTENTS) {
         return EFBIG;
     }
-    if (first + units > _PyTracer_keep_file.allocated
-        && _PyTracer_AllocateKept(first + units + MORE_UNITS) != 0)
+    if (first + units > file->allocated
+        && _PyTracer_AllocateKept(file, first + units + MORE_UNITS) != 0)
     {
-        int error = _PyTracer_AllocateKept(first + units);
+        int error = _PyTracer_AllocateKept(file, first + units);
         if (error != 0) {
             return error;
         }
     }
-    int fd = _PyTracer_KeptDescriptor();
+    int fd = _PyTracer_KeptDescriptor(file);
     if (fd < 0) {
         return errno;
     }
@@ -227,8 +228,8 @@ read_command(char *to, size_t size)
     return n < 0 ? 0 : (uint32_t)n;
 }
 
-static void
-write_header(struct kept_header *header, uint32_t limit)
+void
+_PyTracer_FillHeader(struct kept_header *header, uint32_t limit)
 {
     /* In its directory nothing is read but what is written again. */
     memset(header, 0, sizeof(*header));
@@ -243,20 +244,20 @@ write_header(struct kept_header *header, uint32_t limit)
     snprintf(header->python, sizeof(header->python), "%s", PY_VERSION);
     header->command_size = read_command(header->command,
                                         sizeof(header->command));
-    _PyTracer_kept = header;
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    memcpy(header->magic, KEPT_MAGIC, KEPT_MAGIC_SIZE);
 }
 
 /* 0, or an error. */
 static int
 make_file(uint32_t limit)
 {
-    int error = _PyTracer_OpenKept();
-    if (error == 0) {
-        error = _PyTracer_AllocateKept(FIRST_UNITS);
+    int error = _PyTracer_OpenKept(file);
+    if (error == 0 && !_PyTracer_PromisesRoom(file)) {
+        error = EOPNOTSUPP;
     }
-    int fd = _PyTracer_KeptDescriptor();
+    if (error == 0) {
+        error = _PyTracer_AllocateKept(file, FIRST_UNITS);
+    }
+    int fd = _PyTracer_KeptDescriptor(file);
     if (error != 0 || fd < 0) {
         return error != 0 ? error : errno;
     }
@@ -268,7 +269,10 @@ make_file(uint32_t limit)
             return errno;
         }
     }
-    write_header(header, limit);
+    _PyTracer_FillHeader(header, limit);
+    _PyTracer_kept = header;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    memcpy(header->magic, KEPT_MAGIC, KEPT_MAGIC_SIZE);
     return reserve_copies();
 }
 
@@ -285,8 +289,7 @@ void
 _PyTracer_BeginKeeping(uint32_t limit)
 {
     _PyTracer_ASSERT_LOCKED();
-    const struct tracer_keep_file *file = &_PyTracer_keep_file;
-    if (file->wanted == NULL && file->name == NULL) {
+    if (file->wanted[0] == '\0' && file->name[0] == '\0') {
         return;
     }
     int saved_errno = errno;
@@ -294,7 +297,7 @@ _PyTracer_BeginKeeping(uint32_t limit)
     keep.grows = error == 0;
     if (error != 0) {
         _PyTracer_SayOfKept(
-            file->name == NULL ? file->wanted : file->name,
+            file->name[0] == '\0' ? file->wanted : file->name,
             error == EEXIST ? "it is there, and is no kept call tree"
                             : _PyTracer_WhyNotKept(error),
             "the call tree is not kept");
@@ -314,7 +317,7 @@ _PyTracer_ClearKept(void)
     TRACER_PUBLISH(nextents, 0);
     release_copies();
     /* What is mapped next is zero. */
-    if (_PyTracer_TruncateKept(HEADER_UNITS) != 0) {
+    if (_PyTracer_TruncateKept(file, HEADER_UNITS) != 0) {
         _PyTracer_StopKeeping();
     }
 }
@@ -324,22 +327,19 @@ _PyTracer_StopKeeping(void)
 {
     keep.grows = 0;
     release_copies();
-    _PyTracer_RemoveKept();
+    _PyTracer_RemoveKept(file);
     forget_header();
-    _PyTracer_CloseKept();
-    free(_PyTracer_keep_file.name);
-    _PyTracer_keep_file.name = NULL;
+    _PyTracer_CloseKept(file);
 }
 
-/* Names are not given back: the fork may have interrupted malloc(). */
 void
 _PyTracer_LeaveKept(void)
 {
     keep.grows = 0;
     release_copies();
     forget_header();
-    _PyTracer_CloseKept();
-    _PyTracer_keep_file.name = _PyTracer_keep_file.wanted = NULL;
+    _PyTracer_CloseKept(file);
+    file->wanted[0] = '\0';
 }
 
 /* --- Written, not mapped */
@@ -349,7 +349,7 @@ _PyTracer_OpenKeptTail(size_t size)
 {
     uint64_t first = _PyTracer_kept->nunits;
     uint64_t end = first + (size + KEPT_UNIT - 1) / KEPT_UNIT;
-    return _PyTracer_kept != &nowhere && _PyTracer_AllocateKept(end) == 0
+    return _PyTracer_kept != &nowhere && _PyTracer_AllocateKept(file, end) == 0
            ? first * KEPT_UNIT : 0;
 }
 
@@ -358,7 +358,7 @@ void
 _PyTracer_CloseKeptTail(void)
 {
     if (_PyTracer_kept != &nowhere
-        && _PyTracer_TruncateKept(_PyTracer_kept->nunits) != 0)
+        && _PyTracer_TruncateKept(file, _PyTracer_kept->nunits) != 0)
     {
         stop_growing(EACCES);
     }
@@ -371,8 +371,8 @@ write_rows(uint32_t array, const uint8_t *rows, size_t length)
     for (uint32_t i = 0; i < _PyTracer_kept->nextents && length > 0; i++) {
         if (extents[i].array == array) {
             size_t n = Py_MIN(extents[i].units * KEPT_UNIT, length);
-            if (_PyTracer_WriteKept(extents[i].first * KEPT_UNIT, rows, n)
-                < 0)
+            if (_PyTracer_WriteKept(file, extents[i].first * KEPT_UNIT, rows,
+                                    n) < 0)
             {
                 return -1;
             }

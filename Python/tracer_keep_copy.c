@@ -264,33 +264,50 @@ _PyTracer_TakeCopy(void)
 
 /* --- Nodes that move */
 
-static int
-write_tables(uint64_t offset, const size_t sizes[NTABLES],
-             struct kept_copy *copy)
+size_t
+_PyTracer_PlanCopy(struct kept_copy *copy)
 {
+    _PyTracer_ASSERT_LOCKED();
     const struct tracer_call_tree *tree = &_PyTracer_tree;
+    size_t sizes[NTABLES];
+    (void)measure_tables(sizes);
+    copy->nnodes = tree->nnodes;
+    copy->nrares = tree->nrares;
+    copy->nsaved = count_saved();
+    copy->epoch = _PyTracer.epoch;
     copy->saved = sizes[KEPT_NODES];
     copy->rares = copy->saved + sizes[KEPT_SAVED];
     copy->spills = copy->rares + sizes[KEPT_RARES];
-    if (_PyTracer_WriteKept(offset, _PyTracer.nodes,
-                            tree->nnodes * sizeof(struct tracer_node)) < 0
-        || _PyTracer_WriteKept(offset + copy->saved, tree->saved,
-                               count_saved() * sizeof(*tree->saved)) < 0
-        || _PyTracer_WriteKept(offset + copy->rares, tree->rares,
-                               tree->nrares * sizeof(*tree->rares)) < 0)
+    /* Here each chunk of spills has its place. */
+    return copy->spills + count_chunks() * SPILLS_OF_CHUNK;
+}
+
+int
+_PyTracer_WriteCopy(struct tracer_keep_file *file, uint64_t offset,
+                    struct kept_copy *copy)
+{
+    _PyTracer_ASSERT_LOCKED();
+    const struct tracer_call_tree *tree = &_PyTracer_tree;
+    if (_PyTracer_WriteKept(file, offset, _PyTracer.nodes,
+                            copy->nnodes * sizeof(struct tracer_node)) < 0
+        || _PyTracer_WriteKept(file, offset + copy->saved, tree->saved,
+                               copy->nsaved * sizeof(*tree->saved)) < 0
+        || _PyTracer_WriteKept(file, offset + copy->rares, tree->rares,
+                               copy->nrares * sizeof(*tree->rares)) < 0)
     {
         return -1;
     }
     for (uint32_t i = 0; i < count_chunks(); i++) {
         if (_PyTracer_chunk_spilled[i]
-            && _PyTracer_WriteKept(offset + copy->spills
-                                   + i * SPILLS_OF_CHUNK,
+            && _PyTracer_WriteKept(file, offset + copy->spills
+                                         + i * SPILLS_OF_CHUNK,
                                    &tree->spills[i << TRACER_CHUNK_BITS],
                                    SPILLS_OF_CHUNK) < 0)
         {
             return -1;
         }
     }
+    copy->first = offset / KEPT_UNIT;
     return 0;
 }
 
@@ -301,23 +318,12 @@ _PyTracer_BeginMoving(void)
     if (!_PyTracer_IsKept()) {
         return;
     }
-    size_t sizes[NTABLES];
-    (void)measure_tables(sizes);
-    /* Here each chunk has its place. */
-    sizes[KEPT_SPILLS] = count_chunks() * SPILLS_OF_CHUNK;
-    size_t size = 0;
-    for (int i = 0; i < NTABLES; i++) {
-        size += sizes[i];
-    }
     struct kept_header *header = _PyTracer_kept;
-    struct kept_copy copy = {
-        .nnodes = _PyTracer_tree.nnodes, .nrares = _PyTracer_tree.nrares,
-        .nsaved = count_saved(), .epoch = _PyTracer.epoch,
-        .peak = header->peak};
+    struct kept_copy copy = {.peak = header->peak};
     _PyTracer_ReservePeak();
-    uint64_t offset = _PyTracer_OpenKeptTail(size);
-    if (offset != 0 && write_tables(offset, sizes, &copy) == 0) {
-        copy.first = offset / KEPT_UNIT;
+    uint64_t offset = _PyTracer_OpenKeptTail(_PyTracer_PlanCopy(&copy));
+    if (offset != 0) {
+        (void)_PyTracer_WriteCopy(&_PyTracer_keep_file, offset, &copy);
     }
     header->copy = copy;
     TRACER_PUBLISH(moves, header->moves + 1);

@@ -1,4 +1,4 @@
-/* The kept file on its file system: its name, its descriptor, its size.
+/* A kept file on its file system: its name, its descriptor, its size.
 
    A page of a mapping that the disk has no room for would end the program by
    SIGBUS.  So blocks are asked for before they are mapped; file systems that
@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <fcntl.h>                // posix_fallocate()
 #include <stdio.h>                // snprintf()
-#include <stdlib.h>               // malloc()
 #include <sys/file.h>             // flock()
 #include <sys/resource.h>         // getrlimit()
 #include <sys/stat.h>             // fstat()
@@ -28,8 +27,6 @@
 #define BCACHEFS 0xca451a4e
 
 struct tracer_keep_file _PyTracer_keep_file = {.fd = -1};
-
-static struct tracer_keep_file *const file = &_PyTracer_keep_file;
 
 /* --- Words */
 
@@ -60,41 +57,35 @@ _PyTracer_WhyNotKept(int error)
     case EINVAL: case ENODEV: case EOPNOTSUPP:
         return "its file system cannot map a file";
     case ENOMEM: return "not enough address space";
+    case ENAMETOOLONG: return "the name is too long";
+    case EMFILE: case ENFILE: return "too many open files";
     default: return "it cannot be written as a mapping";
     }
 }
 
 /* --- The file */
 
-int
-_PyTracer_KeepIn(const char *path)
+void
+_PyTracer_WantFile(struct tracer_keep_file *file, const char *path)
 {
-    char *copy = NULL;
-    if (path != NULL) {
-        char folder[4096] = "";
-        if (path[0] != '/' && getcwd(folder, sizeof(folder)) == NULL) {
-            folder[0] = '\0';
-        }
-        size_t size = strlen(folder) + strlen(path) + 2;
-        copy = malloc(size);
-        if (copy == NULL) {
-            return -1;
-        }
-        snprintf(copy, size, "%s%s%s", folder, folder[0] ? "/" : "", path);
+    char *to = file->wanted;
+    size_t length = 0;
+    if (path[0] != '/' && path[0] != '\0'
+        && getcwd(to, sizeof(file->wanted) - 1) != NULL)
+    {
+        length = strlen(to);
+        to[length++] = '/';
     }
-    free(file->wanted);
-    file->wanted = copy;
-    return 0;
-}
-
-const char *
-_PyTracer_KeptFile(void)
-{
-    return file->name;
+    if (strlen(path) >= sizeof(file->wanted) - length) {
+        _PyTracer_SayOfKept(path, "the name is too long", "there is no file");
+        path = "";
+        length = 0;
+    }
+    strcpy(to + length, path);
 }
 
 static int
-is_ours(int fd)
+is_ours(const struct tracer_keep_file *file, int fd)
 {
     struct stat st;
     return fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == file->device
@@ -102,11 +93,11 @@ is_ours(int fd)
 }
 
 int
-_PyTracer_KeptDescriptor(void)
+_PyTracer_KeptDescriptor(struct tracer_keep_file *file)
 {
-    if (!is_ours(file->fd)) {
+    if (!is_ours(file, file->fd)) {
         file->fd = open(file->name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-        if (file->fd >= 0 && !is_ours(file->fd)) {
+        if (file->fd >= 0 && !is_ours(file, file->fd)) {
             close(file->fd);
             file->fd = -1;
             errno = ENOENT;
@@ -125,9 +116,9 @@ is_beyond_limit(uint64_t end)
 }
 
 int
-_PyTracer_AllocateKept(uint64_t units)
+_PyTracer_AllocateKept(struct tracer_keep_file *file, uint64_t units)
 {
-    int fd = _PyTracer_KeptDescriptor();
+    int fd = _PyTracer_KeptDescriptor(file);
     if (fd < 0) {
         return errno;
     }
@@ -150,9 +141,9 @@ _PyTracer_AllocateKept(uint64_t units)
 }
 
 int
-_PyTracer_TruncateKept(uint64_t units)
+_PyTracer_TruncateKept(struct tracer_keep_file *file, uint64_t units)
 {
-    int fd = _PyTracer_KeptDescriptor();
+    int fd = _PyTracer_KeptDescriptor(file);
     if (fd < 0 || ftruncate(fd, (off_t)(units * KEPT_UNIT)) != 0) {
         return errno;
     }
@@ -161,11 +152,13 @@ _PyTracer_TruncateKept(uint64_t units)
 }
 
 int
-_PyTracer_WriteKept(uint64_t offset, const void *data, size_t size)
+_PyTracer_WriteKept(struct tracer_keep_file *file, uint64_t offset,
+                    const void *data, size_t size)
 {
     const char *p = data;
-    int fd = _PyTracer_KeptDescriptor();
+    int fd = _PyTracer_KeptDescriptor(file);
     if (is_beyond_limit(offset + size)) {
+        errno = EFBIG;
         return -1;
     }
     while (size > 0 && fd >= 0) {
@@ -184,15 +177,6 @@ _PyTracer_WriteKept(uint64_t offset, const void *data, size_t size)
 }
 
 /* --- Its name */
-
-static int
-promises_room(int fd)
-{
-    struct statfs fs;
-    return fstatfs(fd, &fs) < 0
-           || ((uint32_t)fs.f_type != BTRFS && (uint32_t)fs.f_type != ZFS
-               && (uint32_t)fs.f_type != BCACHEFS);
-}
 
 /* What lies at the name already: 0, it is ours to take; 1, another process
    writes there; -1, and errno: it is not a kept tree.  That of a process that
@@ -260,17 +244,13 @@ open_name(const char *name)
 }
 
 static int
-open_wanted(void)
+open_wanted(struct tracer_keep_file *file)
 {
-    size_t size = strlen(file->wanted) + 16;
-    file->name = malloc(size);
-    if (file->name == NULL) {
-        return ENOMEM;
-    }
-    snprintf(file->name, size, "%s", file->wanted);
+    strcpy(file->name, file->wanted);
     int fd = open_name(file->name);
     if (fd < 0 && errno == EWOULDBLOCK) {
-        snprintf(file->name, size, "%s.%ld", file->wanted, (long)getpid());
+        snprintf(file->name, sizeof(file->name), "%s.%ld", file->wanted,
+                 (long)getpid());
         fd = open_name(file->name);
     }
     if (fd < 0) {
@@ -294,31 +274,42 @@ open_wanted(void)
 }
 
 int
-_PyTracer_OpenKept(void)
+_PyTracer_OpenKept(struct tracer_keep_file *file)
 {
-    int error = file->name != NULL ? 0 : open_wanted();
+    int error = file->name[0] != '\0' ? 0 : open_wanted(file);
     if (error != 0) {
         return error;
     }
-    int fd = _PyTracer_KeptDescriptor();
-    return fd < 0 ? errno : promises_room(fd) ? 0 : EOPNOTSUPP;
+    return _PyTracer_KeptDescriptor(file) < 0 ? errno : 0;
+}
+
+int
+_PyTracer_PromisesRoom(struct tracer_keep_file *file)
+{
+    struct statfs fs;
+    return fstatfs(file->fd, &fs) < 0
+           || ((uint32_t)fs.f_type != BTRFS && (uint32_t)fs.f_type != ZFS
+               && (uint32_t)fs.f_type != BCACHEFS);
 }
 
 void
-_PyTracer_CloseKept(void)
+_PyTracer_CloseKept(struct tracer_keep_file *file)
 {
-    if (is_ours(file->fd)) {
+    if (is_ours(file, file->fd)) {
         close(file->fd);
     }
     file->fd = -1;
+    file->device = 0;
+    file->inode = 0;
     file->allocated = 0;
+    file->name[0] = '\0';
 }
 
 void
-_PyTracer_RemoveKept(void)
+_PyTracer_RemoveKept(struct tracer_keep_file *file)
 {
     struct stat st;
-    if (file->name != NULL && lstat(file->name, &st) == 0
+    if (file->name[0] != '\0' && lstat(file->name, &st) == 0
         && st.st_dev == file->device && st.st_ino == file->inode)
     {
         unlink(file->name);

@@ -208,22 +208,27 @@ equal_location(uint32_t number, const void *key)
            && _PyTracer_PositionOf(loc).line == wanted->line;
 }
 
-/* In the kept file, if there is one. */
-static void
-keep_place(uint32_t id)
+struct kept_place
+_PyTracer_PlaceOf(uint32_t id)
 {
-    if (!_PyTracer_IsKept()) {
-        return;
-    }
     const struct tracer_location *loc = &_PyTracer_places.locations[id];
     const struct tracer_function *function =
         &_PyTracer_places.functions[loc->function];
     struct tracer_position pos = _PyTracer_PositionOf(loc);
-    struct kept_place place = {
+    return (struct kept_place){
         .filename = function->filename, .function = function->name,
         .line = pos.line, .end_line = pos.end_line, .column = pos.column,
         .end_column = pos.end_column, .first_line = function->first_line};
-    _PyTracer_KeepPlace(id, &place);
+}
+
+/* In the kept file, if there is one. */
+static void
+keep_place(uint32_t id)
+{
+    if (_PyTracer_IsKept()) {
+        struct kept_place place = _PyTracer_PlaceOf(id);
+        _PyTracer_KeepPlace(id, &place);
+    }
 }
 
 static uint32_t

@@ -20,14 +20,6 @@
 
 _Py_thread_local int _PyTracer_idle = 0;
 
-/* This thread's state without asking for the GIL; NULL if it has none. */
-static PyThreadState *
-own_thread_state(void)
-{
-    PyThreadState *tstate = _PyThreadState_GET();
-    return tstate != NULL ? tstate : PyGILState_GetThisThreadState();
-}
-
 static int
 map_record(const struct tracer_record *r)
 {
@@ -92,7 +84,7 @@ _PyTracer_Record(void *block, size_t size, enum tracer_kind kind)
         node = _PyTracer_Capture(tstate);
     }
     else {
-        tstate = own_thread_state();
+        tstate = _PyTracer_OwnThreadState();
     }
     _PyTracer_Lock();
     if (_PyTracer.tracing) {

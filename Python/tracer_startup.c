@@ -1,14 +1,16 @@
 /* Tracing from interpreter start: -X tracemalloc, PYTHONTRACEMALLOC and
    pytracemalloc 0.9.1's PYTRACEMALLOC, which says so on stderr; and the file
-   that keeps the call tree, -X tracemalloc_file and PYTRACEMALLOC_FILE. */
+   that keeps the call tree, -X tracemalloc_file and PYTRACEMALLOC_FILE, or is
+   written at a failed request, -X tracemalloc_oom and PYTRACEMALLOC_OOM. */
 
 #include "Python.h"
 #include "pycore_initconfig.h"    // _Py_str_to_int()
 #include "pycore_tracemalloc.h"   // _PyTraceMalloc_Start()
 #include "pycore_pystate.h"       // _Py_GetConfig()
 #include "pycore_tracer.h"
-#include "pycore_tracer_keep.h"
+#include "pycore_tracer_keep_file.h"
 #include "pycore_tracer_lock.h"
+#include "pycore_tracer_oom.h"
 #include "pycore_tracer_start.h"
 
 static int announce = 0;
@@ -92,12 +94,11 @@ _PyTracer_StartAtInit(int nframe)
     return result;
 }
 
-/* The value of the last -X tracemalloc_file=, or NULL. */
+/* The value of the last -X OPTION, which ends in =, or NULL. */
 static const wchar_t *
-find_file_option(const PyConfig *config)
+find_option(const PyConfig *config, const wchar_t *option)
 {
-    static const wchar_t option[] = L"tracemalloc_file=";
-    const size_t length = Py_ARRAY_LENGTH(option) - 1;
+    const size_t length = wcslen(option);
     const wchar_t *value = NULL;
     for (Py_ssize_t i = 0; i < config->xoptions.length; i++) {
         const wchar_t *item = config->xoptions.items[i];
@@ -108,18 +109,14 @@ find_file_option(const PyConfig *config)
     return value;
 }
 
-int
-_PyTracer_ReadFileOption(void)
+static int
+read_file_option(const wchar_t *name, const char *variable,
+                 struct tracer_keep_file *file)
 {
-    static int done = 0;
-    if (done) {
-        return 0;
-    }
-    done = 1;
     const PyConfig *config = _Py_GetConfig();
-    const wchar_t *option = find_file_option(config);
+    const wchar_t *option = find_option(config, name);
     const char *path = option == NULL && config->use_environment
-                       ? get_env("PYTRACEMALLOC_FILE") : NULL;
+                       ? get_env(variable) : NULL;
     char *encoded = NULL;
     if (option != NULL) {
         path = encoded = Py_EncodeLocale(option, NULL);
@@ -129,11 +126,23 @@ _PyTracer_ReadFileOption(void)
         }
     }
     _PyTracer_Lock();
-    int result = path == NULL || path[0] == '\0' ? 0 : _PyTracer_KeepIn(path);
+    _PyTracer_WantFile(file, path == NULL ? "" : path);
     _PyTracer_Unlock();
     PyMem_Free(encoded);
-    if (result < 0) {
-        PyErr_NoMemory();
+    return 0;
+}
+
+int
+_PyTracer_ReadFileOptions(void)
+{
+    static int done = 0;
+    if (done) {
+        return 0;
     }
-    return result;
+    done = 1;
+    _PyTracer_oom.early = 1;
+    return read_file_option(L"tracemalloc_file=", "PYTRACEMALLOC_FILE",
+                            &_PyTracer_keep_file) < 0
+           || read_file_option(L"tracemalloc_oom=", "PYTRACEMALLOC_OOM",
+                               &_PyTracer_oom.file) < 0 ? -1 : 0;
 }

@@ -69,10 +69,14 @@ encode_char(Py_UCS4 c, char *out)
     return 4;
 }
 
-/* UTF-8 of str, in place if it is ASCII, else in `scratch`. */
-static const char *
-encode(PyObject *str, uint32_t *length)
+const char *
+_PyTracer_EncodeText(PyObject *str, uint32_t *length)
 {
+    _PyTracer_ASSERT_LOCKED();
+    if (str == NULL || !PyUnicode_Check(str)) {
+        *length = sizeof(TRACER_UNKNOWN) - 1;
+        return TRACER_UNKNOWN;
+    }
     Py_ssize_t n = PyUnicode_GET_LENGTH(str);
     if (PyUnicode_IS_COMPACT_ASCII(str)) {
         *length = (uint32_t)Py_MIN(n, MAX_TEXT);
@@ -161,11 +165,8 @@ intern(struct tracer_string *key)
 uint32_t
 _PyTracer_InternText(PyObject *str)
 {
-    if (str == NULL || !PyUnicode_Check(str)) {
-        return _PyTracer_InternLiteral(TRACER_UNKNOWN);
-    }
     struct tracer_string key = {0};
-    key.utf8 = encode(str, &key.length);
+    key.utf8 = _PyTracer_EncodeText(str, &key.length);
     return intern(&key);
 }
 

@@ -106,10 +106,17 @@ _PyTracer_ForgetWalk(void)
     memset(no_frame, 0, sizeof(no_frame));
 }
 
-/* Top frame of the calling thread.  If the thread does not have the GIL, its
-   state may be gone once the runtime is finalizing. */
-static _PyInterpreterFrame *
-top_frame(PyThreadState *tstate)
+PyThreadState *
+_PyTracer_OwnThreadState(void)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    return tstate != NULL ? tstate : PyGILState_GetThisThreadState();
+}
+
+/* If the thread does not have the GIL, its state may be gone once the runtime
+   is finalizing. */
+_PyInterpreterFrame *
+_PyTracer_OwnTopFrame(PyThreadState *tstate)
 {
     if (tstate == NULL
         || (tstate != _PyThreadState_GET()
@@ -155,10 +162,7 @@ is_same_place(_PyInterpreterFrame *a, _PyInterpreterFrame *b)
 int
 _PyTracer_CountUntraced(void)
 {
-    PyThreadState *tstate = _PyThreadState_GET();
-    if (tstate == NULL) {
-        tstate = PyGILState_GetThisThreadState();
-    }
+    PyThreadState *tstate = _PyTracer_OwnThreadState();
     if (tstate != NULL && _PyTracer_IS_HIDDEN(tstate)) {
         return 0;
     }
@@ -176,7 +180,7 @@ _PyTracer_CaptureLocked(PyThreadState *tstate)
     size_t n = 0;
     size_t total = 0;
     size_t keep = _PyTracer.limit;
-    _PyInterpreterFrame *frame = top_frame(tstate);
+    _PyInterpreterFrame *frame = _PyTracer_OwnTopFrame(tstate);
     for (; frame != NULL; frame = _PyFrame_GetFirstComplete(frame->previous))
     {
         total++;

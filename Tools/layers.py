@@ -45,7 +45,7 @@ TRACER = {
     'care for all of that: validity, pruning':
         ('valid', 'prune'),
     'what is recorded of a block':
-        ('record', 'freelist'),
+        ('record', 'freelist', 'oom'),
     'allocator functions':
         ('hooks', 'pymalloc', 'pymalloc_head', 'pymalloc_fused',
          'pymalloc_short', 'pymalloc_freelists', 'pymalloc_named',

@@ -26,10 +26,8 @@ extern struct kept_header *_PyTracer_kept;
         __atomic_signal_fence(__ATOMIC_SEQ_CST);                \
     } while (0)
 
-/* The file of the next start, a copy; NULL: none.  -1: no memory. */
-extern int _PyTracer_KeepIn(const char *path);
-/* The name of the file in use, or NULL. */
-extern const char *_PyTracer_KeptFile(void);
+/* What the header says of the process, but for the magic. */
+extern void _PyTracer_FillHeader(struct kept_header *header, uint32_t limit);
 /* Tables are about to be made. */
 extern void _PyTracer_BeginKeeping(uint32_t limit);
 /* They are gone. */

@@ -123,7 +123,7 @@ _PyTracer_Live(const struct tracer_counts *counts)
 
 #define KEPT_MAGIC "\x89TRK\r\n\x1a\n"
 #define KEPT_MAGIC_SIZE 8
-#define KEPT_VERSION 1
+#define KEPT_VERSION 2
 #define KEPT_UNIT ((size_t)64 << 10)       // a page, or several, anywhere
 #define KEPT_DIRECTORY ((size_t)8 << 10)   // where it begins
 #define KEPT_HEADER_SIZE (3 * KEPT_UNIT)   // with the directory
@@ -175,6 +175,31 @@ struct kept_copy {
     uint32_t epoch, peak;
 };
 
+/* What a request for memory ran into, as far as the process can tell. */
+enum kept_reason {
+    KEPT_UNEXPLAINED,
+    KEPT_ADDRESS_LIMIT,           // RLIMIT_AS
+    KEPT_DATA_LIMIT,              // RLIMIT_DATA
+    KEPT_MACHINE,                 // more than the machine has
+    KEPT_NREASONS
+};
+
+/* The request that failed when the file was written, see tracer_oom.c. */
+struct kept_failure {
+    uint64_t number;              // of all that failed; 0: there is none
+    uint64_t size;
+    uint64_t address_limit;       // UINT64_MAX: none
+    uint64_t address_space;       // in use; 0: unknown
+    uint64_t data_limit, data;    // the same
+    uint64_t machine;             // its memory and swap
+    uint64_t depth;               // frames of the stack
+    uint32_t nframes;             // of these the newest: the last places, the
+                                  //   newest first
+    uint32_t kind;                // enum tracer_kind
+    uint32_t reason;
+    uint32_t unused;
+};
+
 struct kept_header {
     char magic[KEPT_MAGIC_SIZE];
     uint32_t byte_order;          // KEPT_BYTE_ORDER, in that of the writer
@@ -198,6 +223,7 @@ struct kept_header {
     uint64_t folded, pruned, untraced;
     struct kept_spill spill;
     struct kept_copy copy;
+    struct kept_failure failure;
     char python[64];              // version, a text
     uint32_t command_size;
     char command[4096];           // arguments, each with a NUL

@@ -12,6 +12,7 @@ extern "C" {
 #endif
 
 #include "pycore_tracer_index.h"
+#include "pycore_tracer_kept.h"
 #include "pycore_tracer_text.h"
 
 /* A function.  Two code objects with the same names and first line (exec,
@@ -58,6 +59,7 @@ extern uint32_t _PyTracer_InternLocation(uint32_t function,
 extern uint32_t _PyTracer_InternNoFrame(const char *reason);
 extern struct tracer_position _PyTracer_PositionOf(
     const struct tracer_location *location);
+extern struct kept_place _PyTracer_PlaceOf(uint32_t location);
 extern const struct tracer_string *_PyTracer_FilenameOf(
     const struct tracer_location *location);
 extern const char *_PyTracer_LocationFault(void);

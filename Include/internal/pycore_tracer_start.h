@@ -13,7 +13,7 @@ extern "C" {
 /* Start with the whole stack; 0, or -1 with an exception. GIL held. */
 extern int _PyTracer_StartFull(void);
 /* Once a process: which file keeps the call tree, if any; the same. */
-extern int _PyTracer_ReadFileOption(void);
+extern int _PyTracer_ReadFileOptions(void);
 
 #ifdef __cplusplus
 }

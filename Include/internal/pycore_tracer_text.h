@@ -31,6 +31,8 @@ extern int _PyTracer_TextInit(void);
 extern void _PyTracer_TextClear(void);
 #define TRACER_UNKNOWN "<unknown>"
 extern uint32_t _PyTracer_InternText(PyObject *str);      // NULL: unknown
+/* Its UTF-8, in place or until the next one is encoded; asks for no memory. */
+extern const char *_PyTracer_EncodeText(PyObject *str, uint32_t *length);
 extern uint32_t _PyTracer_InternLiteral(const char *text);
 extern const char *_PyTracer_TextFault(void);
 

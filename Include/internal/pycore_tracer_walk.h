@@ -14,6 +14,10 @@ extern "C" {
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_tree.h"
 
+/* This thread's state without asking for the GIL, and its top frame; NULL if
+   it has none. */
+extern PyThreadState *_PyTracer_OwnThreadState(void);
+extern _PyInterpreterFrame *_PyTracer_OwnTopFrame(PyThreadState *tstate);
 /* Node of the current stack by a walk of the whole stack of the calling
    thread, whose state may be NULL or detached. */
 extern uint32_t _PyTracer_CaptureLocked(PyThreadState *tstate);

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections import namedtuple
 
+from pytracemalloc import kept
 from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.options import (line_filters, make_filters,
                                    uses_references, view_options)
@@ -36,6 +37,8 @@ def load_snapshot(path, references=False):
         if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
             raise CommandError(f'{path}: a device; {_GIVE}')
         with Progress(f'Reading {os.path.basename(path)}'):
+            if stat.S_ISREG(mode) and kept.is_kept(path):
+                return kept.load(path)[0]
             snapshot = tracemalloc.Snapshot.load(path)
             if references:
                 snapshot._read_references()

@@ -1,7 +1,8 @@
-"""Call trees that have outlived their process, as snapshots.
+"""Call trees that have outlived their process, or a moment, as snapshots.
 
 A traced process keeps its tree in a file that the kernel writes: whatever ends
-the process, the file says what was live.  Single blocks are not there.
+the process, the file says what was live.  Or it writes the tree when a request
+for memory fails.  Single blocks are not there.
 """
 
 import contextlib
@@ -10,14 +11,23 @@ import fcntl
 import os
 import stat
 
+from pytracemalloc import failed
 from pytracemalloc.errors import CommandError
-from pytracemalloc.recording import KEPT
 from tracemalloc.printable import printable
 
+KEPT = '.kept'                    # behind the name of the snapshot
+OOM = '.oom'                      # in place of its suffix
+_MAGIC = b'\x89TRK\r\n\x1a\n'
 _GIVE = ('give a file that -X tracemalloc_file or `pytracemalloc run` has '
          'left')
 _TRIES = 5                        # of a process that runs on meanwhile
 _FULL = 65535
+
+
+def is_kept(path):
+    """Is the file a kept tree?"""
+    with open(path, 'rb', buffering=0) as file:
+        return file.read(len(_MAGIC)) == _MAGIC
 
 
 def load(path):
@@ -30,6 +40,9 @@ def load(path):
             mode = os.fstat(file.fileno()).st_mode
             if not stat.S_ISREG(mode):
                 raise CommandError(f'{path}: not a file; {_GIVE}')
+            if not os.fstat(file.fileno()).st_size:
+                raise CommandError(f'{path}: the file is empty: no request '
+                                   f'for memory has failed; {_GIVE}')
             runs = _is_in_use(file)
             traces, known = _read(file, _TRIES if runs else 1)
     except OSError as exc:
@@ -79,6 +92,10 @@ def _make_snapshot(traces, known):
     snapshot.metadata['recovered'] = {
         'python': known['python'], 'command': name_command(known),
         'incomplete': known['incomplete'], 'missing': known['missing']}
+    if known['failure'] is not None:
+        time = snapshot.timestamp
+        snapshot.metadata[failed.KEY] = failed.describe(
+            known['failure'], time and time.isoformat())
     return snapshot
 
 

@@ -11,19 +11,19 @@ import json
 import os
 import sys
 
-from _tracemalloc import _hidden, _keep, _limit_passed
+from _tracemalloc import (_hidden, _keep, _keep_oom, _kept_oom,
+                          _limit_passed)
 import tracemalloc
 import tracemalloc.task           # its handler of forks comes before ours
 from tracemalloc.printable import printable
 
-from pytracemalloc import cgroup, endings, summary
+from pytracemalloc import cgroup, endings, kept, summary
 from pytracemalloc.private import PrivateModules
 from pytracemalloc.reserve import Reserve
 from pytracemalloc.terminal import Progress, can_encode, width_of
 from tracemalloc.sizes import format_size
 
 VARIABLE = 'PYTRACEMALLOC_RUN'
-KEPT = '.kept'                    # behind the name of the snapshot
 _MOST_STEP = 16 << 20             # of growth, until the cgroup is looked at
 _LEAST_STEP = 1 << 20
 
@@ -38,6 +38,11 @@ def _insert(output, part):
         return output
     stem, suffix = os.path.splitext(output)
     return f'{stem}.{part}{suffix}'
+
+
+def _oom_name(output):
+    """Return where the tree is written when a request for memory fails."""
+    return os.path.splitext(output)[0] + kept.OOM
 
 
 class Recording:
@@ -93,7 +98,9 @@ class Recording:
 
     def _start(self):
         if self.options.get('keep_tree'):
-            _keep(self.output + KEPT)
+            _keep(self.output + kept.KEPT)
+        if self.options.get('oom'):
+            _keep_oom(_oom_name(self.output))
         tracemalloc.start(self.options['frames'])
 
     def schedule(self):
@@ -229,6 +236,7 @@ class Recording:
         if self.finished:
             return
         self.finished = True
+        failed = _kept_oom()
         try:
             self._report(at_exit)
         except Exception as exc:
@@ -237,6 +245,21 @@ class Recording:
             self._say_figures()
         except KeyboardInterrupt:
             _say(f'{self.output}: interrupted before it was written')
+        if failed and not self.options['quiet']:
+            self._say_failed(failed)
+
+    def _say_failed(self, path):
+        """What the request for memory was that failed, and what was live."""
+        name = (_oom_name(self.name) if path == _oom_name(self.output)
+                else path)
+        try:
+            snapshot, _ = kept.load(path)
+            _write_error(summary.make_failed(
+                snapshot, self.options['top'], name,
+                self.pid != self.options['pid'], width_of(sys.__stderr__),
+                self.options['view']))
+        except Exception:
+            _say(f'a request for memory has failed: {name}')
 
     def _say_figures(self):
         if self.figures is not None and not self.options['quiet']:

@@ -1,7 +1,7 @@
 """The summary at the end of a run: large sites, the peak, cyclic garbage,
 suspected leaks."""
 
-from pytracemalloc import curve, moments, suspects
+from pytracemalloc import curve, failed, moments, suspects
 from pytracemalloc.terminal import shorten
 from pytracemalloc.units import format_count
 from pytracemalloc.words import format_losses
@@ -56,6 +56,23 @@ def make_short(snapshot, count, output):
         if holder := suspects.name_holder(suspect, snapshot):
             lines[-1] += f', held by {holder}'
     return lines
+
+
+def make_failed(snapshot, count, name, is_child, width=None, view={}):
+    """Return what was live when a request for memory failed, as lines: one for
+    a child process.
+
+    *snapshot*: of the tree that was written then, in the file *name*.
+    """
+    request = failed.line(snapshot)
+    if is_child:
+        return [f'pytracemalloc: process {snapshot.pid}: {request}; {name}']
+    live, _ = snapshot.traced_memory
+    shown = view_of(snapshot, **view)
+    lines = [request, *_top(f'Live then, {format_size(live)}:',
+                            shown.statistics('lineno'), 'size', 'count',
+                            count, width)]
+    return [*(line[:width] for line in lines), f'Memory then: {name}']
 
 
 def _find_cycles(snapshot):

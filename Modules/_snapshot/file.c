@@ -408,6 +408,44 @@ _PyTracemalloc_Read(PyObject *Py_UNUSED(module), PyObject *image)
     return result;
 }
 
+/* Frames of the stack of the request that failed, the newest first. */
+static PyObject *
+read_failed_stack(TracesObject *self, uint32_t nframes)
+{
+    /* The last places of the file; the reader adds two. */
+    uint32_t end = self->data->nlocations - 2;
+    nframes = nframes < end ? nframes : end;
+    PyObject *frames = PyList_New(nframes);
+    for (uint32_t i = 0; frames != NULL && i < nframes; i++) {
+        PyObject *frame = _PyTracemalloc_GetFrame(self, end - nframes + i);
+        if (frame == NULL) {
+            Py_CLEAR(frames);
+            break;
+        }
+        PyList_SET_ITEM(frames, i, Py_NewRef(frame));
+    }
+    return frames;
+}
+
+/* None: no request failed. */
+static PyObject *
+read_failure(TracesObject *self, const struct kept_failure *f)
+{
+    if (f->number == 0) {
+        return Py_NewRef(Py_None);
+    }
+    return Py_BuildValue(
+        "{sKsKsKsKsKsKsKsKsIsIsN}", "number", (unsigned long long)f->number,
+        "size", (unsigned long long)f->size,
+        "address_limit", (unsigned long long)f->address_limit,
+        "address_space", (unsigned long long)f->address_space,
+        "data_limit", (unsigned long long)f->data_limit,
+        "data", (unsigned long long)f->data,
+        "machine", (unsigned long long)f->machine,
+        "depth", (unsigned long long)f->depth, "kind", f->kind,
+        "reason", f->reason, "stack", read_failed_stack(self, f->nframes));
+}
+
 PyObject *
 _PyTracemalloc_ReadKept(PyObject *Py_UNUSED(module), PyObject *image)
 {
@@ -433,7 +471,7 @@ _PyTracemalloc_ReadKept(PyObject *Py_UNUSED(module), PyObject *image)
         return NULL;
     }
     return Py_BuildValue(
-        "N{sIsIsLsLsNsy#sOsIsKsKsK}", traces, "pid", h.pid,
+        "N{sIsIsLsLsNsy#sOsIsKsKsKsN}", traces, "pid", h.pid,
         "limit", h.limit, "began", (long long)h.began,
         "ran", (long long)((uint64_t)h.looked - (uint64_t)h.clock_began),
         "python", PyUnicode_DecodeUTF8(h.python, (Py_ssize_t)strlen(h.python),
@@ -444,5 +482,6 @@ _PyTracemalloc_ReadKept(PyObject *Py_UNUSED(module), PyObject *image)
                                                        : 0,
         "untraced", (unsigned long long)h.untraced,
         "folded", (unsigned long long)h.folded,
-        "pruned", (unsigned long long)h.pruned);
+        "pruned", (unsigned long long)h.pruned,
+        "failure", read_failure((TracesObject *)traces, &h.failure));
 }

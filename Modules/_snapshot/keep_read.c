@@ -71,6 +71,10 @@ check_header(struct kept *k)
     if (h->command_size > sizeof(h->command)) {
         return fail(k, "command line longer than its room", AT(command_size));
     }
+    const struct kept_failure *f = &h->failure;
+    if (f->nframes > h->nplaces || f->reason >= KEPT_NREASONS) {
+        return fail(k, "failed request that cannot be", AT(failure));
+    }
     return 0;
 }
 

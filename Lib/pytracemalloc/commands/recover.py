@@ -2,7 +2,7 @@
 
 import os.path
 
-from pytracemalloc import documents, kept
+from pytracemalloc import documents, failed, kept
 from pytracemalloc.files import check_output
 from pytracemalloc.options import add_json
 from pytracemalloc.terminal import Progress
@@ -14,18 +14,21 @@ HELP = 'make a snapshot of what a process that was killed has left'
 DESCRIPTION = """\
 Make a snapshot of the call tree that a traced process kept in a file: what was
 live when it ended, whatever ended it. `pytracemalloc run` does so by itself,
-unless it was killed, too.
+unless it was killed, too. Or of the tree that it wrote when a request for
+memory failed: the size and the stack of the request are shown as well.
 """
 EPILOG = """\
 examples:
   %(prog)s killed.kept
   %(prog)s killed.kept -f -o app.tracemalloc
+  %(prog)s app.oom                    of -X tracemalloc_oom=app.oom, or run
 """
 
 
 def add_arguments(parser):
     parser.add_argument('file', metavar='FILE', help='the kept tree: of -X '
-                        'tracemalloc_file, or left by `pytracemalloc run`')
+                        'tracemalloc_file or -X tracemalloc_oom, or left by '
+                        '`pytracemalloc run`')
     parser.add_argument('-o', '--output', metavar='FILE', help='the snapshot '
                         '(default: FILE, ending in .tracemalloc)')
     parser.add_argument('-f', '--force', action='store_true',
@@ -46,7 +49,8 @@ def run(args):
             'recover', pid=known['pid'], command=kept.name_command(known),
             runs=known['runs'], file=output, traced_memory=current,
             peak_memory=peak, blocks=blocks,
-            incomplete=bool(known['incomplete']), missing=known['missing'])])
+            incomplete=bool(known['incomplete']), missing=known['missing'],
+            failed_request=snapshot.metadata.get(failed.KEY))])
         return
     for line in _describe(snapshot, known, blocks):
         print(line)
@@ -60,7 +64,11 @@ def _name_snapshot(path):
 
 def _describe(snapshot, known, blocks):
     live, peak = map(format_size, snapshot.traced_memory)
+    if known['failure'] is not None:
+        yield failed.line(snapshot)
+        yield from failed.stack(snapshot)
     state = 'still runs' if known['runs'] else 'has ended'
     yield (f'Process {known["pid"]} ({kept.name_command(known)}) {state}: '
-           f'{live} in {format_count(blocks)} blocks live, {peak} at the peak')
+           f'{live} in {format_count(blocks)} blocks live'
+           f'{" then" if known["failure"] else ""}, {peak} at the peak')
     yield from kept.describe_losses(known)

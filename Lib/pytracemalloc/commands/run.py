@@ -28,6 +28,7 @@ examples:
   %(prog)s --every 60 server.py       a snapshot a minute as well
   %(prog)s --on-growth '100 MiB' server.py
   %(prog)s --warn-at 90% server.py    before the cgroup's limit ends it
+  (ulimit -v 2000000; %(prog)s app.py)         what was live at a MemoryError
   %(prog)s --follow -m pytest         child processes too, a file each
   %(prog)s --references app.py        for: pytracemalloc why
   %(prog)s -c 'import json'
@@ -58,6 +59,9 @@ def add_arguments(parser):
     parser.add_argument('--no-history', dest='history', action='store_false',
                         help='do not note memory over time, which a thread '
                              'of its own does ten times a second')
+    parser.add_argument('--no-oom', dest='oom', action='store_false',
+                        help='do not write what was live when a request for '
+                             'memory fails (FILE, ending in .oom)')
     parser.add_argument('--top', metavar='N', type=positive, default=5,
                         help='sites in each list of the summary (default: 5)')
     parser.add_argument('--follow', action='store_true',
@@ -104,7 +108,8 @@ def run(args):
         'frames': args.frames, 'output': os.path.abspath(output),
         'name': output, 'every': args.every, 'growth': args.on_growth,
         'warn_at': args.warn_at, 'keep': args.keep, 'history': args.history,
-        'top': args.top, 'follow': args.follow, 'kind': kind,
+        'oom': args.oom and not is_special(output)
+        and not os.environ.get('PYTRACEMALLOC_OOM'), 'top': args.top, 'follow': args.follow, 'kind': kind,
         'quiet': args.quiet, 'view': view})
 
 

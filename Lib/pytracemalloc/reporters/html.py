@@ -20,7 +20,7 @@ from tracemalloc.sizes import format_size
 from tracemalloc.source_lines import read_lines
 from tracemalloc.views import Files
 
-from pytracemalloc import arenas, curve, moments
+from pytracemalloc import arenas, curve, failed, moments
 from pytracemalloc.reporters import Reporter
 from pytracemalloc.reporters.rows import key_text
 from pytracemalloc.series import add_up
@@ -294,7 +294,11 @@ def _metrics(snapshot):
     for what, size in arenas.sum_owners(rss) if rss is not None else ():
         share = size / rss.total if rss.total else 0
         rows.append((f'resident: {what}', format_size(size), f'{share:.1%}'))
+    request = failed.line(snapshot)
+    if request:
+        rows.append((*request.split(': ', 1), ' '.join(failed.stack(snapshot))))
     rows += [(printable(str(name)), printable(str(value)),
               LOSSES.get(name, ''))
-             for name, value in sorted(snapshot.metadata.items(), key=str)]
+             for name, value in sorted(snapshot.metadata.items(), key=str)
+             if not (request and name == failed.KEY)]
     return rows

@@ -2,7 +2,7 @@
 
 import itertools
 
-from pytracemalloc import arenas, curve, moments, suspects
+from pytracemalloc import arenas, curve, failed, moments, suspects
 from pytracemalloc.measures import compare, find_key
 from pytracemalloc.reporters import Reporter
 from pytracemalloc.reporters.rows import key_text
@@ -36,7 +36,7 @@ class TextReporter(Reporter):
         words = explain([text for _, text, _ in rows], subject.by)
         for line in itertools.chain(_heading(subject), table, words,
                                     _moments(subject), _arenas(subject),
-                                    _suspects(subject)):
+                                    _suspects(subject), _failed(subject)):
             file.write(printable(line)[:subject.width] + '\n')
 
 
@@ -58,6 +58,8 @@ def _heading(subject):
         return
     yield (f'Traced memory: {format_size(current)}, '
            f'peak {format_size(peak)}')
+    if request := failed.line(snapshot):
+        yield request
     for moment in moments.find(subject.shown()):
         yield f'Next highest: {moments.brief(moment, snapshot)}'
     parked = sum(size for _, size in snapshot.freelists.values())
@@ -107,6 +109,11 @@ def _moments(subject):
     if subject.old is not None or subject.measure.name != 'peak':
         return []
     return moments.lines(subject.shown(), subject.width)
+
+
+def _failed(subject):
+    """Of a tree that was written then, what the failed request was."""
+    return [] if subject.old is not None else failed.stack(subject.new)
 
 
 def _arenas(subject):

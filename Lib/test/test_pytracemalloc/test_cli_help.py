@@ -85,9 +85,11 @@ class ExampleTest(CommandCase):
                     check=True)
         command('run', '-q', '--references', '-o', 'held.tracemalloc',
                 'app.py', check=True)
-        subprocess.run([sys.executable, '-X', 'tracemalloc', '-X',
-                        'tracemalloc_file=killed.kept', '-c',
-                        'import os; os._exit(0)'], check=True)
+        for option, code in (('file=killed.kept', 'import os; os._exit(0)'),
+                             ('oom=app.oom', 'try: bytearray(1 << 50)\n'
+                                             'except MemoryError: pass')):
+            subprocess.run([sys.executable, '-X', 'tracemalloc', '-X',
+                            f'tracemalloc_{option}', '-c', code], check=True)
 
     def test_examples(self):
         with socket.create_server(('127.0.0.1', 0)) as probe:

@@ -57,7 +57,7 @@ class DocumentTests(CommandCase):
             ('snapshot', 'c.sock', '-o', 'a'), ('reset-peak', 'c.sock'),
             ('stop', 'c.sock'), ('top', 'c.sock'), ('status', 'c.sock'),
             ('start', 'c.sock'), ('start', 'c.sock', '--socket', 'd.sock'),
-            ('status', '.'), ('recover', 'killed.kept'))
+            ('status', '.'), ('recover', 'killed.kept'), ('recover', 'app.oom'))
 
     def test_every_command(self):
         killed = subprocess.run(
@@ -66,6 +66,10 @@ class DocumentTests(CommandCase):
              'kept = [bytes(1000) for _ in range(100)]\n'
              'os.kill(os.getpid(), signal.SIGKILL)'])
         self.assertEqual(killed.returncode, -signal.SIGKILL)
+        subprocess.run(
+            [sys.executable, '-X', 'tracemalloc', '-X',
+             'tracemalloc_oom=app.oom', '-c', 'try: bytearray(1 << 50)\n'
+             'except MemoryError: pass'], check=True)
         documents, formats = [], {}
         for args in self.commands():
             with self.subTest(args):
