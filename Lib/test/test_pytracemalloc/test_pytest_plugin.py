@@ -66,13 +66,13 @@ class PluginTest(unittest.TestCase):
         status, output = self.run_pytest(text)
         self.assertEqual(status, 1)
         self.assertNotRegex(output, r'test_it\.py:6 in test_beyond >')
-        for option in '--tracemalloc-my-code', '--tracemalloc-mine=!*/x.py':
+        for option in '--memory-my-code', '--memory-mine=!*/x.py':
             status, output = self.run_pytest(text, option)
             self.assertEqual(status, 1)
             self.assertRegex(output, r'KiB +[\d,]+  .*test_it\.py:6 in '
                                      r'test_beyond > .*/json/\w+\.py:\d+ in ')
         status, output = self.run_pytest(text,
-                                         '--tracemalloc-mine=!*/test_it.py')
+                                         '--memory-mine=!*/test_it.py')
         self.assertRegex(output, r'KiB +[\d,]+  no line of my code > ')
 
     def test_limit_leaks(self):
@@ -157,32 +157,142 @@ class PluginTest(unittest.TestCase):
                                          + re.escape(problem))
                 self.assertIn('1 passed, 1 error', output)
 
-    def test_arguments_of_other_plugins(self):
-        for name, argument, words in (
-                ('memory', 'current_thread_only=True', 'current_thread_only'),
-                ('leaks', 'filter_fn=id, warmups=1', 'filter_fn, warmups')):
-            text = f'''\
-                @pytest.mark.limit_{name}('1 MB', {argument})
-                def test_within():
-                    pass
-
-                kept = []
-                @pytest.mark.limit_{name}('1 MB', {argument})
-                def test_beyond():
-                    kept.append(bytes(3_000_000))
-                '''
-            with self.subTest(name=name):
-                status, output = self.run_pytest(text)
+    def test_arguments_that_are_refused(self):
+        for name, argument, problem in (
+                ('memory', 'current_thread_only=True',
+                 'current_thread_only=True is not supported: '),
+                ('leaks', 'current_thread_only=True',
+                 'current_thread_only=True is not supported: '),
+                ('memory', 'warmups=1', 'warmups is not an argument of this'),
+                ('memory', 'filter_fn=id', 'filter_fn is not an argument of'),
+                ('allocations', 'current_thread_only=False',
+                 'current_thread_only is not an argument of this marker'),
+                ('leaks', 'max=1', 'max is not an argument of this marker'),
+                ('leaks', 'filter_fn=1', 'filter_fn=1 is not a function; '),
+                ('leaks', 'warmups=-1', 'warmups=-1 is not a number of runs'),
+                ('leaks', 'warmups=True', 'warmups=True is not a number of')):
+            with self.subTest(name=name, argument=argument):
+                # The test that has it fails, in one line; the others run.
+                status, output = self.run_pytest(f'''\
+                    @pytest.mark.limit_{name}(10_000_000, {argument})
+                    def test_it():
+                        pass
+                    def test_other():
+                        pass
+                    ''', '-W', 'error')
                 self.assertEqual(status, 1, output)
-                self.assertIn('1 failed, 1 passed, 2 warnings', output)
-                self.assertRegex(output, f'PytestWarning: limit_{name}: '
-                                         f'ignoring {words}: .*; leave it out')
-                # A warning that is an error is one of the test, too.
-                status, output = self.run_pytest(text, '-W', 'error',
-                                                 '-k', 'within')
-                self.assertEqual(status, 1, output)
-                self.assertIn('1 error', output)
+                self.assertRegex(output, rf'(?m)^limit_{name}: '
+                                         + re.escape(problem))
+                self.assertIn('1 passed, 1 error', output)
                 self.assertNotIn('INTERNALERROR', output)
+
+    def test_arguments_of_pytest_memray(self):
+        status, output = self.run_pytest('''\
+            kept = []
+
+            @pytest.mark.limit_memory('1 MB', current_thread_only=False)
+            @pytest.mark.limit_leaks('1 MB', current_thread_only=False,
+                                     filter_fn=None)
+            def test_within():
+                pass
+
+            @pytest.mark.limit_leaks('1 MB', current_thread_only=False)
+            def test_beyond():
+                kept.append(bytes(3_000_000))
+            ''', '-W', 'error')
+        self.assertEqual(status, 1, output)
+        self.assertIn('1 failed, 1 passed in', output)
+
+    def test_filter_fn(self):
+        status, output = self.run_pytest('''\
+            kept = []
+            stacks = []
+
+            def cached(size):
+                kept.append(bytes(size))
+
+            def leaked(size):
+                cached(size)
+
+            def is_no_cache(stack):
+                stacks.append(stack)
+                return 'leaked' in [frame.function for frame in stack.frames]
+
+            def wrong(stack):
+                return stack.frame
+
+            @pytest.mark.limit_leaks('1 MB', filter_fn=is_no_cache)
+            def test_cached():
+                kept.append(bytes(100_000))
+                cached(3_000_000)
+
+            def test_called_with():
+                # Only of what goes beyond the limit, the most recent first.
+                stack, = stacks
+                functions = [frame.function for frame in stack.frames]
+                assert functions[:2] == ['cached', 'test_cached']
+                assert stack.frames[0].filename == __file__
+                assert stack.frames[0].lineno == 6
+
+            @pytest.mark.limit_leaks('1 MB', filter_fn=is_no_cache)
+            def test_leaked():
+                cached(3_000_000)
+                leaked(2_000_000)
+
+            @pytest.mark.limit_leaks('1 MB', filter_fn=wrong)
+            def test_wrong():
+                cached(3_000_000)
+
+            @pytest.mark.limit_leaks('4 MB', filter_fn=is_no_cache)
+            def test_little_is_left_by_the_line():
+                cached(3_000_000)
+                leaked(2_000_000)
+
+            @pytest.mark.limit_leaks('1 MB', filter_fn=wrong)
+            def test_filter_is_not_asked():
+                pass
+            ''')
+        self.assertEqual(status, 1)
+        self.assertIn('2 failed, 4 passed', output)
+        self.assertRegex(output, 'limit_leaks: a line left 1.9 MiB behind, '
+                                 'limit 1.0 MiB\n +1.9 MiB +1  .*test_it.py:6 '
+                                 'in cached\n')
+        self.assertIn("AttributeError: 'Stack' object has no attribute "
+                      "'frame'", output)
+
+    def test_warmups(self):
+        status, output = self.run_pytest('''\
+            runs = []
+            cache = {}
+
+            def use(size):
+                if size not in cache:
+                    cache[size] = bytes(size)
+
+            @pytest.mark.limit_leaks('1 MB', warmups=2)
+            def test_warm():
+                runs.append('warm')
+                use(3_000_000)
+
+            def test_times():
+                assert runs == ['warm', 'warm', 'warm']
+
+            @pytest.mark.limit_leaks('1 MB')
+            def test_cold():
+                use(3_000_001)
+
+            @pytest.mark.limit_leaks('1 MB', warmups=1)
+            def test_fails():
+                runs.append('fails')
+                raise KeyError
+
+            def test_failed_once():
+                assert runs.count('fails') == 1
+            ''')
+        self.assertEqual(status, 1)
+        self.assertIn('2 failed, 3 passed', output)
+        self.assertIn('FAILED test_it.py::test_cold', output)
+        self.assertIn('FAILED test_it.py::test_fails - KeyError', output)
 
     def test_summary(self):
         status, output = self.run_pytest('''\
@@ -190,7 +300,7 @@ class PluginTest(unittest.TestCase):
                 pass
             def test_large():
                 bytes(3_000_000)
-            ''', '--tracemalloc')
+            ''', '--memory-report')
         self.assertEqual(status, 0)
         lines = output.partition('memory of tests')[2].splitlines()
         self.assertRegex(lines[2], r'2\.9 MiB .*::test_large')
@@ -335,7 +445,7 @@ class PluginTest(unittest.TestCase):
             @pytest.mark.skip
             def test_skipped():
                 bytes(3_000_000)
-            ''', '--tracemalloc')
+            ''', '--memory-report')
         self.assertEqual(status, 0, output)
         self.assertIn('2 skipped, 1 xfailed', output)
 
@@ -357,12 +467,12 @@ class PluginTest(unittest.TestCase):
         self.assertEqual(status, 0, output)
         status, output = self.run_pytest('def test_it(): pass',
                                          '-p', 'no:tracemalloc',
-                                         '--tracemalloc')
+                                         '--memory-report')
         self.assertEqual(status, 4)
-        self.assertIn('unrecognized arguments: --tracemalloc', output)
+        self.assertIn('unrecognized arguments: --memory-report', output)
 
     def test_nothing_to_sum_up(self):
-        status, output = self.run_pytest('', '--tracemalloc')
+        status, output = self.run_pytest('', '--memory-report')
         self.assertEqual(status, 5)
         self.assertIn('no test has run', output)
 
@@ -373,7 +483,7 @@ class PluginTest(unittest.TestCase):
             @pytest.mark.limit_memory('1 MB')
             def test_beyond():
                 bytes(2_000_000)
-            ''', '--tracemalloc', '-n', '2')
+            ''', '--memory-report', '-n', '2')
         self.assertEqual(status, 1)
         self.assertIn('limit_memory: the test used 1.9 MiB', output)
         lines = output.partition('memory of tests')[2].splitlines()
@@ -381,8 +491,8 @@ class PluginTest(unittest.TestCase):
         self.assertRegex(lines[3], r'1\.9 MiB .*::test_beyond')
 
     def test_help(self):
-        self.assertIn('--tracemalloc-top=N', self.run_pytest('', '--help')[1])
-        self.assertIn('@pytest.mark.limit_leaks(limit)',
+        self.assertIn('--memory-top=N', self.run_pytest('', '--help')[1])
+        self.assertIn('@pytest.mark.limit_leaks(limit, filter_fn',
                       self.run_pytest('', '--markers')[1])
 
     def test_nothing_is_left_out_by_its_name(self):
@@ -420,7 +530,7 @@ class PluginTest(unittest.TestCase):
             @pytest.mark.limit_memory('1 MB')
             def test_above():
                 bytes(100_000_000)
-            ''', '--tracemalloc', python=['-X', 'tracemalloc'])
+            ''', '--memory-report', python=['-X', 'tracemalloc'])
         self.assertEqual(status, 1)
         self.assertIn('2 failed, 2 passed', output)
         self.assertRegex(output, r'the test used 2\.9 MiB, limit 1\.0 MiB\n'
