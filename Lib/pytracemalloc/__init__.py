@@ -5,3 +5,9 @@ cli.py reads the command line; commands/ has one file per sub-command, which
 computes; reporters/ has one file per output format, which renders.  tree.py
 is what passes between the two for everything that draws a call tree.
 """
+
+
+def load_ipython_extension(shell):
+    """What %load_ext pytracemalloc calls."""
+    from pytracemalloc.magics import MemoryMagics
+    shell.register_magics(MemoryMagics)

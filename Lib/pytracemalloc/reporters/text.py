@@ -27,20 +27,19 @@ class TextReporter(Reporter):
     def write(self, subject, file):
         narrow = subject.width is not None and subject.width < _NARROW
         rows, columns = (_difference_rows(subject) if subject.old is not None
-                         else _rows(subject) if subject.series is None
+                         else live_rows(subject) if subject.series is None
                          else _series_rows(subject))
-        table = _table(rows, columns[:1] if narrow else columns,
-                       subject.width)
+        lines = table(rows, columns[:1] if narrow else columns, subject.width)
         if subject.by == 'traceback':
-            table = _tracebacks(table, rows)
+            lines = _tracebacks(lines, rows)
         words = explain([text for _, text, _ in rows], subject.by)
-        for line in itertools.chain(_heading(subject), table, words,
+        for line in itertools.chain(heading(subject), lines, words,
                                     _moments(subject), _arenas(subject),
                                     _suspects(subject), _failed(subject)):
             file.write(printable(line)[:subject.width] + '\n')
 
 
-def _heading(subject):
+def heading(subject):
     _, plural = find_key(subject.by)
     if subject.title:
         yield subject.title
@@ -152,7 +151,7 @@ def _text(stat, subject):
             else printable(key_text(stat, subject.by) + name_origin(stat)))
 
 
-def _rows(subject):
+def live_rows(subject):
     """Return ([(cells, text, stat)], column titles)."""
     stats = subject.statistics()
     measure = subject.measure
@@ -263,7 +262,7 @@ def _thin(values, columns):
     return [max(values[begin:end]) for begin, end in zip(bounds, bounds[1:])]
 
 
-def _table(rows, titles, width):
+def table(rows, titles, width):
     """Return the lines: a title line, then one a row."""
     cells = [titles] + [row[:len(titles)] for row, _, _ in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
@@ -277,12 +276,12 @@ def _table(rows, titles, width):
     return lines
 
 
-def _tracebacks(table, rows):
+def _tracebacks(lines, rows):
     """Put each traceback, most recent call last, under its figures."""
     sources = read_lines((frame.filename, frame.lineno)
                          for _, _, stat in rows for frame in _frames(stat))
-    yield table[0]
-    for line, (_, _, stat) in zip(table[1:], rows):
+    yield lines[0]
+    for line, (_, _, stat) in zip(lines[1:], rows):
         yield line
         for frame in _frames(stat):
             where = name_place(frame.filename, frame.lineno, frame.function)

@@ -135,7 +135,9 @@ class PageTests(unittest.TestCase):
 
     def test_few_blocks_are_not_run(self):
         blocks = [block for path in PAGES for block in blocks_of(path)]
-        left_out = [block for block in blocks if block.not_run]
+        # Those of a notebook run in a kernel.
+        left_out = [block for block in blocks if block.not_run
+                    and 'test_ipython' not in block.not_run]
         self.assertLess(len(left_out) * 10, len(blocks),
                         [block.not_run for block in left_out])
         varying = [block.varying for block in blocks if block.varying]

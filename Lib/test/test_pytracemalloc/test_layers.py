@@ -29,7 +29,7 @@ WRONG = (
      'tracemalloc.snapshot'),
     ('pytracemalloc/units.py',
      'class A:\n    def f(self):\n        import pytracemalloc.cli',
-     'a circle: pytracemalloc.cli > '),
+     'pytracemalloc.units > pytracemalloc.cli > '),
     ('tracemalloc/task.py', 'from tracemalloc import Filter',
      'imports its own package'),
 )
