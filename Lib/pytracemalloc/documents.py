@@ -20,6 +20,11 @@ def show(documents):
     show_text(''.join(json.dumps(document) + '\n' for document in documents))
 
 
+def show_status(status, **more):
+    """Write an answer to the request `status`, or to one that answers so."""
+    show([make('status', **status_fields(status), **more)])
+
+
 def status_fields(status):
     """Return what an answer to the request `status` says, by the names that
     reports have."""

@@ -22,6 +22,12 @@ def reach(target, seconds):
         return remote.connect(int(target), seconds)
 
 
+def each_of(args):
+    """Yield a client for each process that the arguments name."""
+    with reach(args.target, args.wait) as clients:
+        yield from clients.each()
+
+
 def check_tracing(status):
     if not status['tracing']:
         raise CommandError(f'process {status["pid"]} is not traced; start it '

@@ -7,7 +7,7 @@ What is looked at is the sum of all rows of the report, by the --what of it.
 import sys
 from collections import namedtuple
 
-from pytracemalloc.errors import ABOVE, CommandError, UsageError
+from pytracemalloc.errors import ABOVE, UsageError
 from pytracemalloc.terminal import say
 from pytracemalloc.units import format_count, parse_size
 from tracemalloc.sizes import format_size
@@ -81,10 +81,5 @@ def judge(subject, threshold):
 
 def _sum(snapshot, subject):
     order = subject.measure.order
-    values = [getattr(stat, order)
-              for stat in snapshot.statistics('filename', order=order)]
-    if None in values:
-        raise CommandError(f'{subject.title}: the snapshot does not know '
-                           f'{subject.measure.title}; take it with this '
-                           f'Python')
-    return sum(values)
+    return sum(getattr(stat, order)
+               for stat in snapshot.statistics('filename', order=order))

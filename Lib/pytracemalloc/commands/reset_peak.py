@@ -2,7 +2,7 @@
 
 from pytracemalloc import documents
 from pytracemalloc.options import add_json, add_target
-from pytracemalloc.targets import check_tracing, reach
+from pytracemalloc.targets import check_tracing, each_of
 from tracemalloc.sizes import format_size
 
 HELP = 'let the peak of a program that runs begin again'
@@ -24,9 +24,8 @@ def add_arguments(parser):
 
 
 def run(args):
-    with reach(args.target, args.wait) as clients:
-        for client in clients.each():
-            _reset(client, args)
+    for client in each_of(args):
+        _reset(client, args)
 
 
 def _reset(client, args):
@@ -34,8 +33,7 @@ def _reset(client, args):
     check_tracing(before)
     after = client.ask('reset_peak')
     if args.json:
-        documents.show([documents.make('status',
-                                       **documents.status_fields(after))])
+        documents.show_status(after)
     else:
         print(f'Process {after["pid"]}: the peak was '
               f'{format_size(before["peak"])}, and begins again at '

@@ -53,9 +53,8 @@ def _start(client, args):
         path = os.path.abspath(args.socket)
         served = client.root + client.ask('serve', path=path)['path']
     if args.json:
-        documents.show([documents.make(
-            'status', **documents.status_fields(after),
-            **({} if served is None else {'socket': served}))])
+        documents.show_status(after, **({} if served is None else
+                                        {'socket': served}))
         return
     verb = 'was traced already' if before['tracing'] else 'is traced now'
     print(f'Process {after["pid"]} {verb}, '

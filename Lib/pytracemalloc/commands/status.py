@@ -4,7 +4,7 @@ import os.path
 
 from pytracemalloc import documents
 from pytracemalloc.options import add_json, add_target
-from pytracemalloc.targets import reach
+from pytracemalloc.targets import each_of
 from pytracemalloc.units import format_frames
 from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
@@ -28,14 +28,11 @@ def add_arguments(parser):
 
 
 def run(args):
-    with reach(args.target, args.wait) as clients:
-        found = [client.ask('status') for client in clients.each()]
-    if args.json:
-        documents.show(documents.make('status',
-                                      **documents.status_fields(status))
-                       for status in found)
-        return
-    for status in found:
+    for client in each_of(args):
+        status = client.ask('status')
+        if args.json:
+            documents.show_status(status)
+            continue
         for line in _describe(status):
             print(printable(line))
 

@@ -2,7 +2,7 @@
 
 from pytracemalloc import documents
 from pytracemalloc.options import add_json, add_target
-from pytracemalloc.targets import reach
+from pytracemalloc.targets import each_of
 from tracemalloc.sizes import format_size
 
 HELP = 'stop tracing in a program that runs'
@@ -23,17 +23,15 @@ def add_arguments(parser):
 
 
 def run(args):
-    with reach(args.target, args.wait) as clients:
-        for client in clients.each():
-            _stop(client, args)
+    for client in each_of(args):
+        _stop(client, args)
 
 
 def _stop(client, args):
     before = client.ask('status')
     after = client.ask('stop')
     if args.json:
-        documents.show([documents.make('status',
-                                       **documents.status_fields(after))])
+        documents.show_status(after)
     elif before['tracing']:
         print(f'Process {after["pid"]} is not traced any more; it had '
               f'{format_size(before["current"])} live, '

@@ -9,6 +9,7 @@ import sysconfig
 import tempfile
 import unittest
 
+from test.test_pytracemalloc import fetched
 from test.test_pytracemalloc.command_case import CommandCase
 
 STOCK = pathlib.Path(sys.executable).parents[1] / 'unpatched/obj/python'
@@ -153,16 +154,19 @@ class LinkTest(EnvironmentCase):
         self.assertEqual((done.stdout, done.stderr),
                          (f'{os.path.abspath("env")} env\n', ''))
 
-    def test_other_tools(self):
-        for tool, arguments in (('virtualenv', ['--no-seed', '-q', '-p']),
-                                ('uv', ['venv', '-q', '-p'])):
-            with self.subTest(tool):
-                if shutil.which(tool) is None:
-                    self.skipTest(f'needs {tool}')
-                subprocess.run([tool, *arguments, sys.executable, tool],
-                               check=True)
-                self.link(tool)
-                self.check_command(tool)
+    def check_tool(self, *command):
+        name = os.path.basename(command[0])
+        subprocess.run([*command, sys.executable, name], check=True)
+        self.link(name)
+        self.check_command(name)
+
+    def test_virtualenv(self):
+        tool = fetched.environment('venv') / 'bin' / 'virtualenv'
+        self.check_tool(tool, '--no-seed', '-q', '-p')
+
+    @unittest.skipUnless(shutil.which('uv'), 'needs uv')
+    def test_uv(self):
+        self.check_tool('uv', 'venv', '-q', '-p')
 
 
 if __name__ == '__main__':

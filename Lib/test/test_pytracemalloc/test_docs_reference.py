@@ -12,6 +12,7 @@ import unittest
 
 import tracemalloctext.command_091
 import tracemalloctext.command_line
+from pytracemalloc import errors
 from pytracemalloc.cli import make_parser
 from pytracemalloc.reporters import ALL_FORMATS, find_reporter
 
@@ -228,6 +229,16 @@ class ReferenceTests(unittest.TestCase):
             with self.subTest(command):
                 self.assertEqual(documented.get(command, set()),
                                  real[command])
+
+    def test_exit_statuses(self):
+        statuses = {'0', '130', *map(str, (errors.FAILURE, errors.USAGE,
+                                           errors.ABOVE))}
+        for name, pattern in (
+                ('library/pytracemalloc.rst', r'(?m)^   \* - (\d+)\n     -'),
+                ('man/pytracemalloc.1.rst', r'(?m)^(\d+)\n   \S')):
+            text = (DOC / name).read_text(encoding='utf-8')
+            section = text.rpartition('\nExit status\n')[2]
+            self.assertEqual({*re.findall(pattern, section)}, statuses, name)
 
 
 if __name__ == '__main__':

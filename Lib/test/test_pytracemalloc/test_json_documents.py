@@ -10,8 +10,7 @@ import unittest
 from pytracemalloc.cli import make_parser
 from pytracemalloc.commands import COMMANDS
 from test.test_pytracemalloc.command_case import CommandCase, command
-from test.test_pytracemalloc.pytest_environment import python_with_pytest
-from test.test_pytracemalloc.test_report_json import SCHEMA, VALIDATE
+from test.test_pytracemalloc.test_report_json import SCHEMA, faults
 
 # Print nothing that a program would read.
 WITHOUT = {'run', 'serve', 'demo', 'completion'}
@@ -30,13 +29,6 @@ class DocumentTests(CommandCase):
         for name in 'old', 'new':
             command('run', '-q', '--references', '-o',
                     os.path.join(cls.source, name), path, check=True)
-
-    def faults(self, documents):
-        done = subprocess.run(
-            [python_with_pytest(), '-c', VALIDATE, SCHEMA],
-            input=json.dumps(documents), capture_output=True, text=True)
-        self.assertEqual(done.stderr, '')
-        return done.stdout
 
     def commands(self):
         """Yield the arguments of commands that write JSON."""
@@ -80,7 +72,7 @@ class DocumentTests(CommandCase):
                 self.assertEqual([*found[0]][:2], ['format', 'version'])
                 formats.setdefault(args[0], found[0]['format'])
                 documents += found
-        self.assertEqual(self.faults(documents), '')
+        self.assertEqual(faults(documents), '')
         self.assertEqual(formats.keys(), {*COMMANDS} - WITHOUT)
         self.check_the_schema_notices(documents)
 
@@ -96,7 +88,7 @@ class DocumentTests(CommandCase):
                     wrong.append(less)
         self.assertEqual(
             [line.partition(' ')[0]
-             for line in self.faults(wrong).splitlines()],
+             for line in faults(wrong).splitlines()],
             [str(number) for number in range(len(wrong))])
 
     def test_every_command_has_the_option(self):

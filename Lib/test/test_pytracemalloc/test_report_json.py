@@ -28,6 +28,15 @@ for number, document in enumerate(json.load(sys.stdin)):
 '''
 
 
+def faults(documents):
+    """Return a line for each document that is not what the schema says."""
+    done = subprocess.run(
+        [python_with_pytest(), '-c', VALIDATE, SCHEMA],
+        input=json.dumps(documents), capture_output=True, text=True,
+        check=True)
+    return done.stdout
+
+
 class JsonTests(CommandCase):
 
     @classmethod
@@ -51,17 +60,10 @@ class JsonTests(CommandCase):
                 for command_line in (('report', new), ('diff', old, new)):
                     yield *command_line, '--by', by, '--what', what
 
-    def faults(self, documents):
-        done = subprocess.run(
-            [python_with_pytest(), '-c', VALIDATE, SCHEMA],
-            input=json.dumps(documents), capture_output=True, text=True)
-        self.assertEqual(done.stderr, '')
-        return done.stdout
-
     def test_schema(self):
         documents = [self.document(*args) for args in self.documents()]
         self.assertGreater(len(documents), 50)
-        self.assertEqual(self.faults(documents), '')
+        self.assertEqual(faults(documents), '')
 
     def test_the_schema_notices(self):
         path = os.path.join(self.source, 'new')
@@ -81,7 +83,7 @@ class JsonTests(CommandCase):
             wrong.append(document)
         self.assertEqual(
             [line.partition(' ')[0]
-             for line in self.faults(wrong).splitlines()],
+             for line in faults(wrong).splitlines()],
             [str(number) for number in range(len(wrong))])
 
     def test_history(self):
@@ -90,7 +92,7 @@ class JsonTests(CommandCase):
                 'keep = bytearray(5_000_000); time.sleep(1.2)\n'
                 'del keep; bytearray(9_000_000)', check=True)
         document = self.document('report', path)
-        self.assertEqual(self.faults([document]), '')
+        self.assertEqual(faults([document]), '')
         history = document['history']
         self.assertEqual({len(column) for column in history.values()},
                          {len(history['time'])})
@@ -100,7 +102,7 @@ class JsonTests(CommandCase):
                          document['snapshot']['traced_memory'])
         self.assertEqual(history['snapshots'][-1], 1)
         del history['blocks']
-        self.assertNotEqual(self.faults([document]), '')
+        self.assertNotEqual(faults([document]), '')
 
     def test_csv_has_the_same_keys_and_values(self):
         for args in self.documents():

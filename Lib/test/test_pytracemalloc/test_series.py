@@ -3,7 +3,6 @@
 import datetime
 import json
 import os
-import pathlib
 import re
 import subprocess
 import sys
@@ -13,9 +12,8 @@ import unittest
 from pytracemalloc.measures import MEASURES
 from pytracemalloc.series import Series, add_up
 from test.test_pytracemalloc.command_case import CommandCase
-from test.test_pytracemalloc.pytest_environment import python_with_pytest
 from test.test_pytracemalloc.report_page import PageCase
-from test.test_pytracemalloc.test_report_json import VALIDATE
+from test.test_pytracemalloc.test_report_json import SCHEMA, faults
 from tracemalloc.sizes import format_size
 
 PROGRAM = '''\
@@ -35,16 +33,7 @@ for number in range(5):
     gc.collect()
     tracemalloc.take_snapshot().dump(sys.argv[1 + number])
 '''
-SCHEMA = pathlib.Path(os.environ.get('PYTRACEMALLOC_TOP', ''), 'Doc',
-                      'library', 'report.schema.json')
 NAMES = [f'{number}.tracemalloc' for number in range(5)]
-
-
-def faults(documents):
-    done = subprocess.run([python_with_pytest(), '-c', VALIDATE, SCHEMA],
-                          input=json.dumps(documents), capture_output=True,
-                          text=True, check=True)
-    return done.stdout
 
 
 class SeriesCase(CommandCase):
