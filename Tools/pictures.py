@@ -26,11 +26,11 @@ DEMO = '../Lib/pytracemalloc/demo/shop.py'
 PICTURES = {
     'demo': (DEMO, 'shop.html', 'table.select(0); search()', 740),
     'grown': ('tutorial/leak.rst', 'grown.html',
-              "table.select(0)", 640),
+              'table.select(0)', 640),
     'held': ('tutorial/holders.rst', 'held.html',
-             "graph.select(graph.tree.order[1])", 640),
+             'graph.select(graph.tree.order[1])', 640),
     'over_time': ('howto/over_time.rst', 'shop.html',
-                  "stack.moveTo(stack.count - 1, 0)", 720),
+                  'stack.moveTo(stack.count - 1, 0)', 800),
 }
 WIDTH = 1120
 

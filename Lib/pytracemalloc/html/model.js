@@ -6,6 +6,7 @@
    root, children sorted by value. */
 'use strict';
 
+const SMALL_FAMILY = 16;
 const MEASURES = {
   live: { title: 'Live', bytes: 'size', blocks: 'count' },
   peak: { title: 'Peak', bytes: 'peak_size', blocks: 'peak_count' },
@@ -134,7 +135,8 @@ class TreeBuilder {
   constructor(keys, fold) {
     this.keys = keys;
     this.fold = fold;
-    this.index = new Map();
+    // Open addressing: the node of a parent and a key, or 0.
+    this.slots = new Int32Array(1 << 12);
     this.parent = [-1];
     this.frame = [-1];
     this.value = [0];
@@ -144,18 +146,37 @@ class TreeBuilder {
 
   child(parent, frame) {
     const key = this.keys[frame];
-    const place = parent * this.keys.length + key;
-    let node = this.index.get(place);
-    if (node === undefined) {
-      node = this.parent.length;
-      this.index.set(place, node);
-      this.parent.push(parent);
-      this.frame.push(key);
-      this.value.push(0);
-      this.own.push(0);
-      this.change.push(0);
+    const slot = this.slot(parent, key);
+    if (this.slots[slot]) {
+      return this.slots[slot];
+    }
+    const node = this.parent.length;
+    this.slots[slot] = node;
+    this.parent.push(parent);
+    this.frame.push(key);
+    this.value.push(0);
+    this.own.push(0);
+    this.change.push(0);
+    if (node * 2 > this.slots.length) {
+      this.slots = new Int32Array(this.slots.length * 4);
+      for (let i = 1; i <= node; i++) {
+        this.slots[this.slot(this.parent[i], this.frame[i])] = i;
+      }
     }
     return node;
+  }
+
+  /* Where the child of a parent with a key is, or would be. */
+  slot(parent, key) {
+    const { slots } = this;
+    const last = slots.length - 1;
+    let at = Math.imul(Math.imul(parent, 0x9e3779b1) ^ key, 0x85ebca6b) >>> 7;
+    for (at &= last; slots[at]; at = (at + 1) & last) {
+      if (this.parent[slots[at]] === parent && this.frame[slots[at]] === key) {
+        break;
+      }
+    }
+    return at;
   }
 
   addForward(model, weights) {
@@ -266,10 +287,25 @@ function sortChildren(tree) {
     children[next[parent[node]]++] = node;
   }
   for (let node = 0; node < tree.count; node++) {
-    if (childStart[node + 1] - childStart[node] > 1) {
-      children.subarray(childStart[node], childStart[node + 1])
-        .sort((a, b) => value[b] - value[a] || a - b);
+    const first = childStart[node];
+    const end = childStart[node + 1];
+    if (end - first > SMALL_FAMILY) {
+      children.subarray(first, end).sort((a, b) => value[b] - value[a] || a - b);
+    } else {
+      insertionSort(children, value, first, end);
     }
+  }
+}
+
+/* Most families are small; those that are equal stay in order. */
+function insertionSort(children, value, first, end) {
+  for (let i = first + 1; i < end; i++) {
+    const child = children[i];
+    let at = i;
+    for (; at > first && value[children[at - 1]] < value[child]; at--) {
+      children[at] = children[at - 1];
+    }
+    children[at] = child;
   }
 }
 
