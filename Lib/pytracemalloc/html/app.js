@@ -118,8 +118,9 @@ function showTable() {
 
 function countRows() {
   const all = table.all.length;
-  $('row-count').textContent = table.rows.length === all
-    ? formatBlocks(all) + ' rows' : `${formatBlocks(table.rows.length)} of ${formatBlocks(all)} rows`;
+  const shown = table.printing ? Math.min(PRINTED_ROWS, table.rows.length) : table.rows.length;
+  $('row-count').textContent = shown === all
+    ? formatBlocks(all) + ' rows' : `${formatBlocks(shown)} of ${formatBlocks(all)} rows`;
 }
 
 function change(update) {
@@ -411,10 +412,12 @@ addEventListener('beforeprint', () => {
   screenTheme = document.documentElement.dataset.theme;
   setTheme('light');
   table.print(true);
+  countRows();
   graph.print(true);
 });
 addEventListener('afterprint', () => {
   table.print(false);
+  countRows();
   graph.print(false);
   setTheme(screenTheme);
 });

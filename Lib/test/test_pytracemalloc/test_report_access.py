@@ -335,12 +335,12 @@ class PaperTest(AccessCase):
         before = self.browser.run('[graph.width, graph.height]')
         self.browser.run('''addEventListener('beforeprint', () => {
             window.printed = [table.room.children.length, graph.width,
-                graph.height / ROW >= Math.min(graph.tree.rows, PAPER.rows)];
-        })''')
+                graph.height / ROW >= Math.min(graph.tree.rows, PAPER.rows),
+                $('row-count').textContent]; })''')
         data = base64.b64decode(self.browser.send('Page.printToPDF')['data'])
         self.assertGreater(data.count(b'/Type /Page\n'), 1)
         self.assertEqual(self.browser.run('window.printed'),
-                         [100, 720, True])
+                         [100, 720, True, '100 of 1,490 rows'])
         self.assertEqual(self.browser.run('[graph.width, graph.height]'),
                          before)
         self.browser.send('Emulation.setEmulatedMedia', media='print')
