@@ -101,7 +101,8 @@ fail_raw(PyObject *Py_UNUSED(module), PyObject *args)
     return PyLong_FromLong(before);
 }
 
-/* fail_arenas(fail): pymalloc gets no new arena, or one as ever. */
+/* fail_arenas(fail): make pymalloc's requests for arenas fail, or succeed
+   again. */
 static PyObject *
 fail_arenas(PyObject *Py_UNUSED(module), PyObject *arg)
 {

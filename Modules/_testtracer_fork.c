@@ -1,5 +1,5 @@
-/* fork() where nobody expects it: in a handler of signals, at any instruction
-   of the tracer; and while another thread keeps the tracer's lock. */
+/* fork() at unexpected places: in a signal handler, at any instruction of the
+   tracer; and while another thread keeps the tracer's lock. */
 
 #ifndef Py_BUILD_CORE_BUILTIN
 #  define Py_BUILD_CORE_MODULE 1

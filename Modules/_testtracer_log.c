@@ -365,7 +365,7 @@ install(PyObject *Py_UNUSED(module), PyObject *arg)
 }
 
 /* start_above(start, nframe): start(nframe), above the oracle, whose books
-   begin anew. */
+   start again. */
 static PyObject *
 start_above(PyObject *Py_UNUSED(module), PyObject *args)
 {

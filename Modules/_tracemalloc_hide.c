@@ -1,8 +1,7 @@
-/* Callables that hide the thread while they run, or show it again: those that
-   look at what is traced, and what of the program such a one calls.
-
-   The thread is hidden before anything is allocated for the call, so that a
-   look leaves sums and peak as they are, to the byte. */
+/* Callables that hide the thread while they run, or show it again: functions
+   that inspect the traced memory are hidden, and functions of the program that
+   these call are shown.  The thread is hidden before anything is allocated for
+   the call, so that sums and peak do not change by a byte. */
 
 #ifndef Py_BUILD_CORE_BUILTIN
 #  define Py_BUILD_CORE_MODULE 1
@@ -73,7 +72,7 @@ callable_repr(PyObject *op)
     return PyObject_Repr(((CallableObject *)op)->function);
 }
 
-/* Found by its name, as a function is. */
+/* Pickled by its name, as a function is. */
 static PyObject *
 callable_reduce(PyObject *self, PyObject *Py_UNUSED(args))
 {
@@ -172,7 +171,7 @@ shown(PyObject *Py_UNUSED(module), PyObject *function)
 PyDoc_STRVAR(hide_thread_doc,
 "_hide_thread($module, hide, /)\n--\n\n"
 "Leave what this thread allocates from now on out of the traces, with all\n"
-"threads that it starts, or do so no more.  True if it was left out before.\n"
+"threads that it starts, or stop doing so.  True if it was left out before.\n"
 "Nothing is allocated for the call.");
 
 static PyObject *

@@ -1,6 +1,6 @@
 /* Memory over time: start_history() and stop_history() of the module
-   tracemalloc, and the notes as one object, of which Lib/tracemalloc/history.py
-   makes a list.
+   tracemalloc, and the notes as one object, from which
+   Lib/tracemalloc/history.py makes a list.
 
    All functions are called with the GIL held. */
 

@@ -37,7 +37,7 @@ update(MeasureObject *self)
     self->current = current - self->base;
     self->peak = peak - self->base;
     _PyTracer_SumTotals(&size, &count);
-    /* clear_traces() or stop() in between: the sums begin anew. */
+    /* After clear_traces() or stop() in between, the sums start again. */
     self->total_size = size < self->base_size
         ? (int64_t)size : (int64_t)(size - self->base_size);
     self->total_count = count < self->base_count

@@ -1,5 +1,5 @@
-/* Figures of the interpreter that reports show beside the traced memory and
-   that Python code cannot get without allocating as it counts.
+/* Figures of the interpreter that reports show besides the traced memory, and
+   that Python code cannot get without allocating while it counts.
 
    All functions are called with the GIL held. */
 

@@ -1,5 +1,6 @@
-/* _take_snapshot(): a snapshot, handed over to the module that looks at it.
-   Nothing is allocated for the call, as a snapshot would show it.
+/* _take_snapshot(): take a snapshot and hand it over to the module that
+   analyses it. Nothing is allocated for the call, as the snapshot would show
+   that.
 
    All functions are called with the GIL held. */
 
@@ -137,7 +138,7 @@ build_info(const struct tracer_snapshot *s, struct tracer_totals *totals)
                              totals->notes, totals->nnotes));
 }
 
-/* Who takes the snapshot out takes away the name. */
+/* Taking the snapshot out also removes the name. */
 static void
 free_capsule(PyObject *capsule)
 {

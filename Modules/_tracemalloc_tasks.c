@@ -1,8 +1,8 @@
 /* The type _tracemalloc._Trigger: a Python callable that the allocator calls,
    once, when the traced memory has moved far enough or enough time has
-   passed.  When it is due is decided in Python/tracer_tasks.c; what a task
-   is, how often it is repeated and what may be asked of it, in
-   Lib/tracemalloc/task.py.
+   passed.  Python/tracer_tasks.c decides when it is due.
+   Lib/tracemalloc/task.py defines tasks, their repetition and the valid
+   arguments.
 
    An armed trigger is kept alive by the list of triggers.  All functions are
    called with the GIL of the main interpreter held. */
@@ -19,7 +19,8 @@
 #include "pycore_tracer_tasks.h"  // _PyTracer_ArmTrigger()
 #include "_tracemalloc.h"
 
-/* No bound that is added to a time or a size can overflow 64 bits. */
+/* Bounds are small enough that adding one to a time or a size cannot overflow
+   64 bits. */
 #define TRIGGER_MAX (INT64_MAX / 4)
 #define NS_PER_SECOND 1e9
 
@@ -36,8 +37,8 @@ trigger_owner(struct tracer_trigger *trigger)
                              - offsetof(TriggerObject, trigger));
 }
 
-/* What a task raises is reported and ends there; an interrupt or an exit goes
-   on in the main program. */
+/* An exception of a task is reported and ends there; an interrupt or an exit
+   propagates to the main program. */
 static int
 call_failed(void)
 {
@@ -50,7 +51,8 @@ call_failed(void)
 }
 
 /* The pending call: serves one trigger, and asks for another call if more are
-   due, so that a task whose work makes it due again starves nobody. */
+   due, so that a task whose own work makes it due again does not starve
+   others. */
 static int
 call_trigger(void *Py_UNUSED(unused))
 {

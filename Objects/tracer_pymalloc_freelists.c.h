@@ -1,8 +1,9 @@
 /* On and off free lists: the short way.  Included by obmalloc.c.
 
-   While the short way is open, which it is with the fused functions unless
-   pymalloc had to pass a small request on for want of an arena, a block of at
-   most 512 bytes is in a pool: there is nothing to look up. */
+   The short way is open while the fused functions are installed, unless
+   pymalloc was out of arenas and had to pass a small request on.  While it is
+   open, each block of at most 512 bytes is in a pool: there is nothing to look
+   up. */
 
 #include "pycore_tracer_blocks.h"
 #include "pycore_tracer_count.h"
@@ -10,7 +11,7 @@
 #include "pycore_tracer_prune.h"
 #include "pycore_tracer_state.h"
 
-/* Pool of a small block, if there is no doubt that it has one with a table. */
+/* Pool of a small block, if it certainly has a pool with a table. */
 static inline Py_ALWAYS_INLINE poolp
 tracer_sure_pool(void *block)
 {

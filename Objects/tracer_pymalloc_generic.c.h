@@ -1,5 +1,5 @@
-/* The free lists that are fields of one structure (3.14 and later): which one
-   it is tells what the block is.  Included by obmalloc.c. */
+/* The free lists that are fields of one structure (3.14 and later): the list
+   says what its blocks are.  Included by obmalloc.c. */
 
 #include "pycore_dict.h"          // _PyDict_KeysSize()
 
@@ -25,8 +25,8 @@ static_assert(0 _PyTracer_LISTS(TRACER_LIST) == TRACER_NLISTS,
               "CPython has a free list that _PyTracer_LISTS() does not name");
 #undef TRACER_LIST
 
-/* An int that had more digits once can have any size, and the chunks of object
-   stacks are of the raw domain: they need not be in a pool. */
+/* These blocks need not be in a pool: an int that once had more digits can
+   have any size, and the chunks of object stacks are in the raw domain. */
 static inline Py_ALWAYS_INLINE int
 tracer_list_in_pools(OMState *state, enum _PyTracer_freelist kind, void *block)
 {
@@ -34,8 +34,9 @@ tracer_list_in_pools(OMState *state, enum _PyTracer_freelist kind, void *block)
            || address_in_range(state, block, POOL_ADDR(block));
 }
 
-/* What would be asked of the allocator.  The first word of an object on a free
-   list is the link; the type is still there, and the size of a tuple. */
+/* The size that would be requested from the allocator.  The first word of an
+   object on a free list is the link; its type, and the size of a tuple, are
+   still there. */
 static size_t
 tracer_listed_size(struct tracer_list list, void *op)
 {
@@ -64,7 +65,7 @@ tracer_move_listed(struct tracer_list list, void *op, uint32_t node,
                        tracer_listed_size(list, op), node, capture);
 }
 
-/* Without the GIL no pool has the block. */
+/* Without the GIL the block is not in a pool. */
 static inline Py_ALWAYS_INLINE void
 tracer_park_listed(struct tracer_list list, void *op)
 {
@@ -129,8 +130,8 @@ _PyTracer_UnparkListed(size_t number, void *op)
     tracer_unpark_listed(tracer_lists[number], op);
 }
 
-/* The same for lists that every program lives on: what they are is known when
-   this is compiled, and address_in_range() is no call. */
+/* The same for lists that every program uses heavily: they are known at
+   compile time, and address_in_range() is inlined. */
 #define TRACER_HOT_LIST(FIELD, KIND, ...)                               \
     __attribute__((flatten)) void                                       \
     _PyTracer_Park_##KIND(void *op)                                     \

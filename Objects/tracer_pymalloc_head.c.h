@@ -1,11 +1,12 @@
-/* What pymalloc calls of the tracer, and the tracer of pymalloc, declared
-   ahead.  Included by obmalloc.c before its first function of pymalloc;
-   tracer_pymalloc.c.h, at the end, has the functions. */
+/* Forward declarations: functions of the tracer that pymalloc calls, and
+   functions of pymalloc that the tracer calls.  Included by obmalloc.c before
+   its first function of pymalloc; tracer_pymalloc.c.h, at the end, has the
+   functions. */
 
 #include "pycore_tracer_hooks.h"  // _PyTracer_inside, _PyTracer_FALLBACK()
 
-/* Stock's callers have these inlined.  The tracer calls them, too, and with
-   more callers the compiler would leave them outside of all. */
+/* In stock these are inlined into their callers.  The tracer also calls them,
+   and with more callers the compiler would not inline them anywhere. */
 #if WITH_PYMALLOC_RADIX_TREE
 static inline Py_ALWAYS_INLINE int
 arena_map_is_used(OMState *state, pymem_block *p);

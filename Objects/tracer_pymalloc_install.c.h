@@ -1,8 +1,6 @@
-/* Which fused functions are installed, and what they stand in for.  Included
-   by obmalloc.c.
-
-   Of each domain there are four sets: for one frame and for the whole stack,
-   each with and without a watch on the clock and on a lower bound. */
+/* Which fused functions are installed, and what they replace.  Included by
+   obmalloc.c.  Each domain has four sets: for one frame and for the whole
+   stack, each with and without a watch on the clock and on a lower bound. */
 
 #include "pycore_tracer_blocks.h"
 #include "pycore_tracer_hooks.h"

@@ -1,9 +1,7 @@
-/* The free lists that every program lives on, where CPython has a hook for
-   each (3.13).  Included by obmalloc.c.
-
-   Functions with one argument, the object, so that the hook takes little room
-   where it is inlined; what the block's size is, is asked only when it must
-   be. */
+/* The free lists that every program uses heavily, for CPython with a hook for
+   each list (3.13).  Included by obmalloc.c.  The functions have one argument,
+   the object, so that an inlined hook takes little space.  The size of the
+   block is determined only when it is needed. */
 
 #include "pycore_dict.h"          // _PyDict_KeysSize()
 

@@ -1,11 +1,11 @@
 /* The short way through malloc and free.  Included by obmalloc.c.
 
-   Nearly every call finds nothing special: a pool with free blocks, a table, a
-   frame that is known, no new peak, no first change since the peak.  The
-   functions here look at all that first and change nothing; then they do the
-   whole work in one straight line.  Whatever else there is, they leave, still
-   unchanged, to the whole functions, as their last call: so the compiler needs
-   to save no register for it. */
+   Nearly every call is a common case: a pool with free blocks, a table, a
+   known frame, no new peak, no first change since the peak.  The functions
+   here first check all of that without changing anything, and then do the
+   whole work in a straight line.  In any other case they leave everything
+   unchanged and call the complete function as their last step, so that the
+   compiler need not save any register for it. */
 
 #include "pycore_tracer_blocks.h"
 #include "pycore_tracer_count.h"
@@ -14,7 +14,7 @@
 #include "pycore_tracer_windows.h"
 
 /* Bytes of the map, which threads without the GIL change.  An atomic read
-   could be no operand of an addition. */
+   could not be an operand of an addition instruction. */
 static inline Py_ALWAYS_INLINE int64_t
 tracer_map_current(void)
 {
@@ -25,16 +25,16 @@ tracer_map_current(void)
 #endif
 }
 
-/* Is the count of a node that is about to grow not that of the peak, or saved
-   already? */
+/* True if the count of a node that is about to grow need not be saved: it is
+   not that of the peak, or it is saved already. */
 static inline Py_ALWAYS_INLINE int
 tracer_may_grow(const struct tracer_node *node)
 {
     return LIKELY(node->saved >= _PyTracer.epoch) || _PyTracer.rising;
 }
 
-/* While watched, is it time to look at the clock, or has traced memory left
-   the range of the alarm?  One comparison for both ends. */
+/* While watched: is it time to read the clock, or has traced memory left the
+   range of the alarm?  One comparison checks both ends of the range. */
 static inline Py_ALWAYS_INLINE int
 tracer_must_watch(int64_t current)
 {
@@ -100,7 +100,7 @@ tracer_malloc_at(uint32_t id, OMState *state, void *ctx, size_t nbytes,
     return block;
 }
 
-/* The frame or its instruction is another one than last time. */
+/* The frame or its instruction has changed since the last time. */
 static Py_NO_INLINE void *
 tracer_capture_malloc(void *ctx, size_t nbytes, enum tracer_kind kind)
 {

@@ -3,11 +3,11 @@
 
    A pool gets, on its first traced use, an array with a 32-bit entry for each
    block; the pool header holds the pointer, NULL while tracing is off.  The
-   entry of a block is the one at its offset in the pool divided by the block
-   size, rounded down; as block 0 lies behind the header, the first entries of
-   the smallest sizes are not used.  The division is a multiplication: both
-   are multiples of 16, offset / 16 < 1024 and size / 16 <= 32, therefore
-   floor(x / k) == x * ceil(2**15 / k) >> 15. */
+   index of a block's entry is the block's offset in the pool divided by the
+   block size, rounded down.  As block 0 lies behind the header, the first
+   entries of the smallest sizes are not used. The division is a
+   multiplication: both are multiples of 16, offset / 16 < 1024 and size / 16
+   <= 32, therefore floor(x / k) == x * ceil(2**15 / k) >> 15. */
 
 #include "pycore_tracer_blocks.h"
 #include "pycore_tracer_growth.h"
@@ -95,7 +95,7 @@ tracer_first_table(poolp pool)
     return table;
 }
 
-/* The entries are those of blocks that were freed past the tracer, or that
+/* These entries belong to blocks that were freed without the tracer, or that
    nobody can free any more. */
 static Py_NO_INLINE void
 tracer_move_entries(poolp pool, const uint32_t *entries, uint32_t n,
@@ -106,8 +106,8 @@ tracer_move_entries(poolp pool, const uint32_t *entries, uint32_t n,
     }
 }
 
-/* Mostly all blocks of the pool are free, and no entry is left: look at all of
-   those that were ever used in one go.  Locked. */
+/* Usually all blocks of the pool are free and no entry is left, so check all
+   entries that were ever used in one pass.  Locked. */
 static void
 tracer_empty_table(poolp pool, int leaked)
 {
@@ -124,7 +124,8 @@ tracer_empty_table(poolp pool, int leaked)
     }
 }
 
-/* `leaked`: blocks may be left, for ever; else all are free.  Locked. */
+/* `leaked`: some blocks may remain for ever; otherwise all are free.
+   Locked. */
 static void
 tracer_drop_table(poolp pool, int leaked)
 {
@@ -137,7 +138,8 @@ tracer_drop_table(poolp pool, int leaked)
     }
 }
 
-/* Another GIL may stop tracing, or look at all pools, up to the lock. */
+/* Until the lock is taken, a thread with another GIL may stop tracing or visit
+   all pools. */
 static void
 tracer_release_table(poolp pool)
 {
@@ -148,7 +150,7 @@ tracer_release_table(poolp pool)
     }
 }
 
-/* The pool is about to serve a size class, perhaps not for the first time. */
+/* The pool is about to serve a size class, perhaps a new one. */
 static inline void
 tracer_init_pool(poolp pool, uint32_t szidx)
 {
@@ -166,8 +168,8 @@ tracer_drop_tables(struct arena_object *arena, int leaked)
     }
 }
 
-/* The arena goes back to the system: from here on, nobody who looks at all
-   pools finds its own. */
+/* The arena goes back to the system: from here on, visits of all pools do not
+   find its pools. */
 static void
 tracer_release_arena(struct arena_object *arena)
 {
@@ -177,9 +179,9 @@ tracer_release_arena(struct arena_object *arena)
     _PyTracer_Unlock();
 }
 
-/* The same for all arenas.  They stay where they are if there is a block left
-   in one of them, see _PyInterpreterState_FinalizeAllocatedBlocks(); nobody
-   can free it any more. */
+/* The same for all arenas.  If a block is left in one of them, they stay, see
+   _PyInterpreterState_FinalizeAllocatedBlocks(); nobody can free such a block
+   any more. */
 void
 _PyTracer_ForgetInterpreter(PyInterpreterState *interp)
 {
@@ -198,8 +200,9 @@ _PyTracer_ForgetInterpreter(PyInterpreterState *interp)
     interp->tracer_flags |= _PyTracer_INTERP_ENDED;
 }
 
-/* Does the block start there, not in the middle, as behind a debug header, or
-   in what is left at the end of the pool, for which there is no entry? */
+/* Does a block start there?  The address may also be in the middle of a block,
+   as behind a debug header, or in the unused end of the pool, which has no
+   entry. */
 static inline int
 tracer_is_start(poolp pool, uint32_t index, const void *block)
 {
@@ -230,8 +233,9 @@ _PyTracer_Entry(void *block, int create, size_t *size)
     return table == NULL ? NULL : &table[index];
 }
 
-/* Pool of any address, or NULL.  The ends of an arena are no pools, and what
-   it has not carved yet is none so far: there, nothing may be read. */
+/* Pool of any address, or NULL.  The ends of an arena are not in pools.
+   Neither is memory that was not carved into pools yet: it must not be
+   read. */
 static poolp
 tracer_find_pool(OMState *state, void *p)
 {
@@ -251,8 +255,7 @@ tracer_find_pool(OMState *state, void *p)
     return pool;
 }
 
-/* Pool of another interpreter; none is found while somebody holds
-   HEAD_LOCK. */
+/* Pool of another interpreter; NULL while another thread holds HEAD_LOCK. */
 static poolp
 tracer_find_foreign_pool(OMState *own, void *p)
 {
@@ -301,8 +304,8 @@ _PyTracer_FindEntry(void *p, int create, size_t *room)
     return &table[index];
 }
 
-/* What new_arena() asks for: more room for arena objects, of which those in
-   use keep their place.  Another GIL may be looking at all pools. */
+/* Called by new_arena(): more room for arena objects.  Those in use keep their
+   place.  A thread with another GIL may be visiting all pools. */
 static struct arena_object *
 tracer_grow_arenas(OMState *state, size_t nbytes)
 {
@@ -321,8 +324,8 @@ tracer_grow_arenas(OMState *state, size_t nbytes)
     return grown;
 }
 
-/* --- All pools.  HEAD_LOCK held, as it protects the list of interpreters, and
-   locked: those that end take their pools along. */
+/* --- All pools.  HEAD_LOCK held, as it protects the list of interpreters; and
+   locked, as interpreters that end free their pools. */
 
 static int
 tracer_show_arenas(OMState *state,
@@ -362,7 +365,8 @@ tracer_visit_state(OMState *state,
     return 0;
 }
 
-/* Has the interpreter arenas that it shares with none before it? */
+/* Does the interpreter have arenas that it does not share with an earlier
+   one? */
 static int
 tracer_has_arenas(PyInterpreterState *interp)
 {

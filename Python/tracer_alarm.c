@@ -1,8 +1,9 @@
-/* Alarms: when somebody wants to be called, and by whom.
+/* Alarms: handlers that the allocator calls when traced memory leaves a range
+   or a deadline has passed.
 
-   An allocation or a free that finds traced memory outside of the bounds
-   rings, see tracer_count.c; functions that watch a lower bound or the clock
-   are installed only while there is one. */
+   An allocation or a free that finds traced memory outside of the bounds calls
+   the handler, see tracer_count.c. Allocator functions that watch a lower
+   bound or the clock are installed only while an alarm needs them. */
 
 #include "Python.h"
 #include "pycore_tracer_alarm.h"
@@ -22,7 +23,7 @@ _PyTracer_SetAlarm(int64_t low, int64_t high, int64_t deadline)
     _PyTracer_bounds.alarm_high = high;
     _PyTracer_bounds.deadline = deadline;
     uint32_t watched = low != INT64_MIN || deadline != INT64_MAX;
-    /* Beneath a wrapper there may be functions that count down in any case. */
+    /* Below a wrapper there may still be functions that count down. */
     _PyTracer_bounds.countdown = watched ? TRACER_CLOCK_EVERY : INT32_MAX;
     if (watched != _PyTracer.watched || _PyTracer.blind) {
         _PyTracer.watched = watched;

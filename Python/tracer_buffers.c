@@ -1,10 +1,10 @@
-/* Blocks that objects own beside their own: the keys of a dictionary, the
-   items of a list.
+/* Further blocks that objects own: the keys of a dictionary, the items of a
+   list.  They are recognised through their owners.
 
-   They are recognised through their owners.  While a snapshot copies the
-   blocks it looks at each owner anyway, and notes here where its buffers are;
-   these may be copied later.  When all is copied and other threads run again,
-   the buffers get their class. */
+   While a snapshot copies the blocks, it looks at each owner anyway, and notes
+   here where its buffers are; the buffers may be copied later.  When
+   everything is copied and other threads run again, the buffers get their
+   class. */
 
 #include "Python.h"
 
@@ -42,8 +42,8 @@ note(struct tracer_buffers *buffers, const void *p, enum tracer_class class_)
     buffers->notes[buffers->n++] = (uintptr_t)p | (uintptr_t)class_;
 }
 
-/* Neighbours often share their keys: those of an empty dictionary, or of
-   instances. */
+/* Neighbours often share their keys: empty dictionaries, or instances of one
+   class. */
 static void
 note_dict(struct tracer_buffers *buffers, const PyObject *dict)
 {
@@ -55,8 +55,8 @@ note_dict(struct tracer_buffers *buffers, const PyObject *dict)
     note(buffers, _PyTracer_DictValues(dict), TRACER_CLASS_DICT_VALUES);
 }
 
-/* What only looks like an object of the kind has any addresses: they are not
-   followed. */
+/* A block that only looks like such an object may hold arbitrary addresses:
+   they are not followed. */
 void
 _PyTracer_NoteBuffers(struct tracer_buffers *buffers,
                       enum tracer_owner owner, PyObject *op)
@@ -158,7 +158,7 @@ find_small(const struct finder *f, const struct snapshot_run *run,
     return NULL;
 }
 
-/* Is a block of this class what the note says, if nobody knows better? */
+/* May a note change the class of a block that has this class so far? */
 static int
 may_be_buffer(const struct finder *f, uint32_t class_, uint32_t noted)
 {
@@ -179,10 +179,10 @@ mark_small(const struct finder *f, const struct snapshot_run *run,
     }
 }
 
-/* Notes by the hash of their addresses, in groups of a few.  The others lie in
-   no order, so a search in sorted notes would wait for memory at each step.
-   They are many, as their buffers may be: an index of single ones would take
-   more memory than the snapshot. */
+/* Notes by the hash of their addresses, in groups of a few.  Blocks come in no
+   order, so a search in sorted notes would wait for memory at each step.
+   There may be as many notes as buffers, so an index of single notes would
+   take more memory than the snapshot. */
 struct groups {
     uintptr_t *notes;
     uint32_t *begins;             // of each group, and the end of the last
@@ -278,7 +278,7 @@ _PyTracer_MarkBuffers(struct tracer_buffers *buffers,
     for (size_t i = 0; i < buffers->n; i++) {
         uintptr_t address = buffers->notes[i] & ~CLASS_MASK;
         uint32_t class_ = (uint32_t)(buffers->notes[i] & CLASS_MASK);
-        /* Mostly the pool of the last one. */
+        /* Usually the pool of the last note. */
         if (slot == 0 || (s->runs[slot - 1].address ^ address) >> POOL_BITS) {
             slot = *find_run(&f, address);
         }

@@ -1,9 +1,8 @@
-/* The cache of the capture: from (node of the caller, instruction) to node.
-
-   A line that is here saves taking the lock, and the tables of code objects
-   and of the call tree.  The cache grows where lines that it has held are
-   missed.  What it knows holds until a code object dies and another one comes
-   to lie at its address. */
+/* The cache of the capture: from (node of the caller, instruction) to node.  A
+   hit avoids the lock, and the tables of code objects and of the call tree.
+   The cache grows when it misses lines that it has held before.  Its lines are
+   valid until a code object dies and another one is made at the same
+   address. */
 
 #include "Python.h"
 #include "pycore_tracer_cache.h"
@@ -13,7 +12,7 @@
 
 struct tracer_cache_line _PyTracer_cache[TRACER_CACHE_MAX];
 
-/* GIL.  What _PyTracer.cache_mask says goes with it. */
+/* GIL.  _PyTracer.cache_mask is set together with it. */
 static struct {
     uint32_t lines;               // in use
     uint32_t misses;              // since it has this size
@@ -44,8 +43,8 @@ _PyTracer_ClearCache(void)
     set_lines(TRACER_CACHE_MIN);
 }
 
-/* A node that there was before is missed, not met for the first time.  What
-   lies in the wrong place after it has grown is true still. */
+/* The node existed before, so this is a miss and not a first visit.  After the
+   cache has grown, lines in the wrong place are still valid. */
 static void
 count_miss(void)
 {
@@ -83,8 +82,7 @@ _PyTracer_FillCache(struct tracer_cache_line *line, uint32_t parent,
     return node;
 }
 
-/* A program that makes new code all the time is better off with a small
-   one. */
+/* A program that keeps making new code is faster with a small cache. */
 static void
 shrink(void)
 {
@@ -93,8 +91,8 @@ shrink(void)
     set_lines(n);
 }
 
-/* What the cache knows of dead instructions does no harm until new ones may
-   stand at their addresses.  Code objects die in crowds, so this is rare.  An
+/* Lines for dead instructions do no harm until new instructions may be at
+   their addresses.  Code objects die in large groups, so this is rare.  An
    empty line has no node: a frame may have no instruction (the lowest of a
    thread, from 3.15 on). */
 void

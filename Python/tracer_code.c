@@ -1,12 +1,12 @@
 /* Code objects: from the instruction that a frame executes to its location.
 
-   Decoding a line table is slow, so each instruction is decoded once.  What
-   is known hangs on a record of the code object, in chains by the offset of
-   the instruction: two in most functions, more with the number of what is
-   known, so that none is long.  As the code object may die, and another one
-   come to lie at its address, _PyTracer_CodeDealloc() drops the record.  A
-   code object of more than PART_UNITS code units has a record for each part.
-   Locked. */
+   Decoding a line table is slow, so each instruction is decoded once.  The
+   decoded instructions of a code object are kept in a record, in chains by the
+   offset of the instruction: two chains in most functions, more as more
+   instructions are known, so that no chain is long.  When a code object dies,
+   another one may be made at its address, so _PyTracer_CodeDealloc() drops the
+   record.  A code object of more than PART_UNITS code units has a record for
+   each part.  Locked. */
 
 #include "Python.h"
 #include "pycore_bitutils.h"      // _Py_bit_length()
@@ -82,8 +82,9 @@ _PyTracer_CodeClear(void)
 
 /* --- Chains of a code object */
 
-/* With more than a few instructions, the code has 1 << chain_bits() chains, of
-   which one holds four of them when it comes to more. */
+/* With more than a few known instructions, the code has 1 << chain_bits()
+   chains, with up to about four instructions each before their number
+   grows. */
 static int
 chain_bits(uint32_t n)
 {
@@ -185,7 +186,7 @@ drop_chains(struct code *code)
 
 /* --- Records of code objects */
 
-/* An address that belongs to this code object and to no other. */
+/* An address that belongs only to this code object. */
 static uintptr_t
 key_of(const PyCodeObject *object, unsigned int part)
 {
@@ -286,8 +287,8 @@ drop_code(struct code *code)
 
 /* --- Instructions */
 
-/* Location of a decoded instruction, or UINT32_MAX.  A module's top level
-   runs forward: what lies beyond all that is known is not searched for. */
+/* Location of a decoded instruction, or UINT32_MAX.  A module's top level runs
+   forward, so an instruction behind all known ones is not searched for. */
 static uint32_t
 find_instr(struct code *code, uint32_t unit)
 {

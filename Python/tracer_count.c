@@ -1,27 +1,27 @@
-/* Counters: the peak, cyclic garbage, and when an alarm rings.
+/* Counters: the peak, cyclic garbage, and when an alarm goes off.
 
-   Who made the peak is known exactly, without a log.  While traced memory
-   rises above all it ever was (`rising`), each allocation is the peak and
-   nothing is to be done: the live values of each node are those of the peak.
-   The first free ends the rise.  From then on the first change of a
-   node saves its values.  They are numbered: an epoch is the number of the
-   first value that was saved in it, and a smaller number is void.  The next
-   rise starts a new epoch, if the old one was used, and its values take the
-   place of the old ones: memory is needed for those nodes alone that changed
-   since a peak.
+   The nodes that made up the peak are known exactly, without a log.  While
+   traced memory is higher than ever before and rising (`rising`), each
+   allocation is the peak, and nothing needs to be done: the live values of
+   each node are its values at the peak.  The first free ends the rise.  From
+   then on the first change of a node saves its values.  Saved values are
+   numbered.  An epoch is the number of the first value that was saved in it,
+   and values with smaller numbers are void.  The next rise starts a new epoch,
+   if the old one was used, and its values replace the old ones.  So memory is
+   needed only for nodes that changed since a peak.  The peak here is the
+   highest moment of the present window, see tracer_windows.c.
 
-   The peak here is the highest moment of the present window, see
-   tracer_windows.c.
+   Counters of small blocks have 32 bits.  Before the sum of bytes would wrap,
+   all counters of the node are spilled to larger ones.
 
-   Counters of small blocks have 32 bits; before the sum of bytes would wrap,
-   all of the node's are spilled to where there is more room.
+   Two bounds stand for all of this, so that the common allocation and free
+   need one comparison each: an allocation calls these functions if traced
+   memory passes `high`, a free if free_bound is TRACER_EVERY_FREE.
 
-   So that the common allocation and free need one comparison each, two
-   bounds stand for all this: an allocation looks here if traced memory passes
-   `high`, a free if free_bound is TRACER_EVERY_FREE.  A thread without the GIL
-   changes neither peak nor epoch; it leaves a word in raw_peak and makes both
-   bounds such that the next thread with the GIL looks.  The peak is then
-   exact but for what other threads did in that instant. */
+   A thread without the GIL changes neither peak nor epoch.  It leaves a word
+   in raw_peak, and sets both bounds such that the next thread with the GIL
+   checks.  The peak is then exact, except for what other threads did in that
+   instant. */
 
 #include "Python.h"
 #include "pycore_tracer_clock.h"
@@ -41,9 +41,8 @@ struct tracer_bounds _PyTracer_bounds = {
 };
 PyThreadState *_PyTracer_garbage_thread;
 
-/* What all functions here rely on, with few exceptions that say so: the one
-   GIL, or the lock where there are several.  Nobody else may walk the list of
-   measures. */
+/* All functions here need the one GIL, or the lock where there are several,
+   unless they say otherwise.  Nobody else may walk the list of measures. */
 static inline void
 assert_protected(void)
 {
@@ -130,7 +129,7 @@ _PyTracer_Watch(void)
 {
     assert_protected();
     _PyTracer_CheckAlarmLow();
-    /* The short way counts down itself, and comes here at zero. */
+    /* The short way itself counts down, and calls this at zero. */
     if (_PyTracer_bounds.countdown > 1) {
         _PyTracer_bounds.countdown--;
         return;
@@ -144,7 +143,7 @@ _PyTracer_Watch(void)
 
 /* --- Peak */
 
-/* An epoch may have been used by rare counters alone: it ends all the same. */
+/* Only rare counters may have used the epoch: it ends nevertheless. */
 static void
 next_epoch(void)
 {
@@ -158,7 +157,7 @@ next_epoch(void)
     if (_PyTracer.epoch < TRACER_EVERY_FREE - TRACER_MAX_NODES) {
         return;
     }
-    /* About to wrap: forget the four billion numbers before. */
+    /* The number is about to wrap: forget the four billion numbers before. */
     set_epoch(_PyTracer_tree.next_saved = 1);
     for (uint32_t id = 0; id < _PyTracer_tree.nnodes; id++) {
         _PyTracer_Node(id)->saved = 0;
@@ -195,8 +194,8 @@ raise_measures(int64_t traced)
     }
 }
 
-/* Take over what threads without the GIL saw.  They may have changed rare
-   counters since: all saved values are void. */
+/* Take over the peak that threads without the GIL saw.  They may have changed
+   rare counters since, so all saved values are void. */
 static void
 take_raw_peak(void)
 {
@@ -247,7 +246,7 @@ _PyTracer_RoseAboveHigh(void)
     }
 }
 
-/* Cyclic garbage is what a thread frees while it deletes for the
+/* Cyclic garbage is what a thread frees while it deletes objects for the
    collector. */
 static void
 count_garbage(uint32_t id, size_t size, int locked)
@@ -375,7 +374,7 @@ _PyTracer_Spill(uint32_t id)
     assert_protected();
     assert(id < _PyTracer_tree.nnodes);
     struct tracer_node *node = _PyTracer_Node(id);
-    /* Who counts without the GIL must not see half of it. */
+    /* A thread that counts without the GIL must not see half of the change. */
     _Py_atomic_add_uint32(&_PyTracer_tree.spilling, 1);
     _PyTracer_chunk_spilled[id >> TRACER_CHUNK_BITS] = 1;
     struct tracer_counts counts = _PyTracer_Counts(id);
@@ -413,7 +412,7 @@ _PyTracer_ClearCounters(void)
     _PyTracer_ResetPeak();
 }
 
-/* --- Measures: peaks of a stretch of time of one's own */
+/* --- Measures: the peak of a period that the program chooses */
 
 int64_t
 _PyTracer_BeginMeasure(struct tracer_measure *measure)
@@ -429,7 +428,7 @@ _PyTracer_BeginMeasure(struct tracer_measure *measure)
     return current;
 }
 
-/* While memory rises, the peak that is noted lags behind. */
+/* While memory rises, the recorded peak lags behind. */
 int64_t
 _PyTracer_LookAtMeasure(const struct tracer_measure *measure, int64_t *peak)
 {
@@ -471,7 +470,7 @@ _PyTracer_SumTotals(uint64_t *size, uint64_t *count)
     _PyTracer_Unlock();
 }
 
-/* --- The collector begins and ends to delete */
+/* --- The collector starts and stops deleting */
 
 static void
 set_garbage_thread(PyThreadState *tstate)
@@ -496,7 +495,7 @@ _PyTracer_GarbageBegin(PyThreadState *tstate)
 void
 _PyTracer_GarbageEnd(PyThreadState *tstate)
 {
-    /* Nobody else sets it to this thread, or takes it back. */
+    /* No other thread sets it to this thread, or resets it. */
     if (tstate == NULL
         || _Py_atomic_load_ptr_relaxed(&_PyTracer_garbage_thread) != tstate)
     {

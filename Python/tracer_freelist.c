@@ -1,10 +1,10 @@
 /* Blocks on free lists: parked, neither live nor freed.
 
-   A parked block is accounted to a pseudo node of its free list, so that the
-   line that made the object shows no live block once the object is dead, and
-   a report can say how much memory each free list holds.  A block that leaves
-   a free list is a new allocation, here, now; the hook tells its size, so
-   that a block parked before tracing started is known exactly, too. */
+   A parked block is charged to a pseudo node of its free list.  So the line
+   that made the object has no live block once the object is dead, and a report
+   can say how much memory each free list holds.  A block that leaves a free
+   list is a new allocation, here and now.  The hook gives its size, so that a
+   block that was parked before tracing started is known exactly, too. */
 
 #include "Python.h"
 #include "pycore_tracer_blocks.h"
@@ -17,7 +17,7 @@
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_walk.h"
 
-/* What a block of a free list is, where no entry says so: it was parked before
+/* What a block of a free list is, if it has no entry: it was parked before
    tracing started, or the tracer was out of memory. */
 static enum tracer_kind
 kind_of(enum _PyTracer_freelist list)
@@ -55,7 +55,8 @@ move_small(enum _PyTracer_freelist list, void *block, uint32_t *entry,
     _PyTracer_CountIn(node, size);
 }
 
-/* A block that no pool holds (big, or debug hooks or malloc below). */
+/* A block that is not in a pool (it is big, or debug hooks or malloc are
+   below). */
 static void
 move_mapped(enum _PyTracer_freelist list, void *block, size_t size,
             uint32_t node)
@@ -91,8 +92,8 @@ move_locked(enum _PyTracer_freelist list, void *block, size_t size,
     }
 }
 
-/* Account a block to another node, or to the current stack: the general way,
-   see Objects/tracer_pymalloc_freelists.c.h for the short one. */
+/* Charge a block to another node, or to the current stack.  This is the
+   general way, see Objects/tracer_pymalloc_freelists.c.h for the short one. */
 void
 _PyTracer_Reassign(enum _PyTracer_freelist list, void *block, size_t size,
                uint32_t node, int capture)

@@ -2,15 +2,15 @@
 
    While there is one GIL it protects most of the tracer's state, and the fused
    functions, the cache and the shadow stacks rely on it.  An interpreter with
-   a GIL of its own ends that: before it is made, `many_gils` is set, the
-   general functions are installed, and from then on the lock protects all.
-   In a free-threaded build it is so from the beginning, and stays so.
+   its own GIL changes that: before it is made, `many_gils` is set and the
+   general functions are installed.  From then on the lock protects
+   everything.  In a free-threaded build this is always so.
 
-   When the last one has ended, a pending call of the main interpreter goes
-   back.  Its thread is then the only one in the tracer, but for threads
-   without the GIL, which rely on the lock in any case.  What was remembered of
-   stacks and of code is forgotten, as nobody kept it up to date; blocks,
-   counters and the peak are the same either way. */
+   When the last such interpreter has ended, a pending call of the main
+   interpreter switches back.  Its thread is then the only one in the tracer,
+   except for threads without the GIL, which rely on the lock in any case.
+   Remembered stacks and code are forgotten, as they were not kept up to date;
+   blocks, counters and the peak are the same either way. */
 
 #include "Python.h"
 #include "pycore_ceval.h"         // _PyEval_AddPendingCall()
@@ -53,8 +53,9 @@ is_one_more(PyInterpreterState *interp)
     return many_gils;
 }
 
-/* The creator of an interpreter may have released the GIL; another thread may
-   then be amid a function that relies on it.  So far there is but one GIL. */
+/* The creator of an interpreter may have released the GIL, and another thread
+   may then be inside a function that relies on it.  So far there is only one
+   GIL. */
 void
 _PyTracer_OwnGil(PyInterpreterState *interp)
 {
@@ -112,8 +113,9 @@ go_back(void *Py_UNUSED(arg))
 }
 
 /* If there is no room for the call, the next interpreter that ends, or the
-   next start(), goes back.  Nobody asks at the end of the process: whatever is
-   pending then makes the runtime wait for all threads once more. */
+   next start(), switches back.  At the end of the process no call is
+   requested: a pending call would make the runtime wait for all threads once
+   more. */
 void
 _PyTracer_InterpreterEnd(PyInterpreterState *interp)
 {
@@ -134,8 +136,9 @@ _PyTracer_InterpreterEnd(PyInterpreterState *interp)
 
 /* --- Threads */
 
-/* Who looks at frames of a thread without the GIL has the lock.  From now on
-   nobody does: the runtime is finalizing, or this is the child of a fork. */
+/* Threads need the lock to look at frames of a thread without the GIL.  From
+   now on no thread does so: the runtime is finalizing, or this is the child of
+   a fork. */
 void
 _PyTracer_ThreadsEnd(void)
 {

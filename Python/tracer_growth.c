@@ -1,24 +1,25 @@
 /* How the call sites have grown since tracing started.
 
-   What leaks grows with the work that the program does, and does not stop.
-   One snapshot cannot show that, so the live bytes of each location are noted
-   at some moments of the run: 32 at most, spread evenly over the work.  That
-   is the blocks ever allocated and their bytes, each as a part of all until
-   now; the time in which a service waits is no work.
+   A leak grows with the work that the program does, and does not stop.  One
+   snapshot cannot show that.  So the live bytes of each location are noted at
+   some moments of the run: 32 at most, spread evenly over the work.  The work
+   is measured by the blocks ever allocated and by their bytes, each as a part
+   of the total so far; time in which a service waits does not count.
 
-   Nobody's allocation is slowed down for it.  Memory cannot grow without new
-   pools or big blocks; who takes one has come by a slow way already, and
-   counts it here.  A pool, or the eighth big block, looks at the clock.  A
-   moment is noted when the run has become longer by 1/64, or traced memory
-   has moved by 1/32; but never before 500 times as long as the last one took
-   has passed, 100 times in the first seconds, which have to do for short
-   programs.  So all of them together take one part in 500 of the time at
-   most.
 
-   When there is no room for one more, the moment goes that lies closest
-   between its neighbours, in work.  Only locations that hold a part in 2048
-   of traced memory or more are noted: the moments together take 512 KiB at
-   most, mostly less than a tenth of it, in memory from the C library. */
+
+   This slows down no allocation.  Memory cannot grow without new pools or big
+   blocks.  An allocation that takes one is on a slow way already, and counts
+   it here.  After each new pool, or the eighth big block, the clock is read.
+   A moment is noted when the run has become longer by 1/64, or traced memory
+   has moved by 1/32.  But the next moment waits for at least 500 times as long
+   as the last one took, or 100 times in the first seconds, which must be
+   enough for short programs.  So all moments together take at most one part in
+   500 of the time.  When there is no room for one more, the moment that is
+   closest to its neighbours, in work, is dropped.  Only locations that hold at
+   least one part in 2048 of traced memory are noted: the moments together take
+   512 KiB at most, usually less than a tenth of that, in memory from the C
+   library. */
 
 #include "Python.h"
 #include "pycore_tracer_clock.h"
@@ -127,7 +128,8 @@ note_moment(struct tracer_moment *moment)
     return result;
 }
 
-/* The part of all work until `last` that lies between two moments, doubled. */
+/* The work between two moments, as a part of all work until `last`,
+   doubled. */
 static double
 work_between(const struct tracer_moment *from, const struct tracer_moment *to,
              const struct tracer_moment *last)
@@ -136,8 +138,8 @@ work_between(const struct tracer_moment *from, const struct tracer_moment *to,
            + (double)(to->bytes - from->bytes) / (double)(last->bytes + 1);
 }
 
-/* Forget the moment that lies closest between its neighbours; the first one
-   and the last stay. */
+/* Forget the moment that is closest to its neighbours; the first and the last
+   one stay. */
 static void
 make_room(struct tracer_growths *g)
 {
@@ -196,7 +198,7 @@ _PyTracer_LookAtGrowth(void)
     if (time < g->next && (time < g->earliest || !has_moved(g))) {
         return;
     }
-    /* Of this thread: others may run meanwhile. */
+    /* The time of this thread: others may run meanwhile. */
     int64_t begin = _PyTracer_Now(CLOCK_THREAD_CPUTIME_ID);
     if (g->nmoments == TRACER_MOMENTS) {
         make_room(g);
@@ -249,8 +251,8 @@ number_sites(struct table *t)
     return t->sizes == NULL ? -1 : 0;
 }
 
-/* A site without a row has less than the floor: as much as before, as far as
-   anybody knows. */
+/* A site without a row has less than the floor: it is taken to have as much as
+   before. */
 static void
 fill_sizes(struct table *t)
 {

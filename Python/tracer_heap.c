@@ -1,15 +1,15 @@
-/* The heap as a graph: all objects of an interpreter, and who refers to whom.
+/* The heap as a graph: all objects of an interpreter, and which refer to
+   which.
 
-   Objects are those that the collector tracks, and all that can be reached
-   from there or from the interpreter's state.  References are those that
-   count: so a mortal object has at least as many as lead to it, and what is
-   left over is held by code in C.
-
-   The walk is breadth first: an object gets its number when it is first seen,
-   and its references are written in the order of the numbers.  All of it is
-   one moment: memory comes from the kernel, no Python object is made, and
-   texts of names are copied at the end.  pycore_tracer_graph.h says what the
-   graph looks like. */
+   The objects are those that the collector tracks, and all that can be reached
+   from them or from the interpreter's state. Only references that are counted
+   are recorded. So the reference count of a mortal object is at least the
+   number of references that lead to it, and the surplus is held by C code. The
+   walk is breadth first: an object gets its number when it is first seen, and
+   the references of objects are written in the order of these numbers. All of
+   this happens at one moment: memory comes from the kernel, no Python object
+   is made, and texts of names are copied at the end. pycore_tracer_graph.h
+   describes the graph. */
 
 #include "Python.h"
 #include "pycore_object.h"        // _Py_IsImmortal()
@@ -150,8 +150,8 @@ is_leaf(const PyTypeObject *type)
            || type == &PyFloat_Type || type == &PyBytes_Type;
 }
 
-/* Frames and threads have their shape, and a reference, from who refers to
-   them. */
+/* Frames and threads have got their shape, and a reference, from the object
+   that refers to them. */
 static void
 walk(struct tracer_heap *heap, uint32_t i)
 {
@@ -211,8 +211,8 @@ _PyTracer_TouchHeap(void *array, uint64_t n, size_t item)
     }
 }
 
-/* What is not touched costs nothing; to make an array larger would be to copy
-   it. */
+/* Memory that is not touched costs nothing, while a larger array would have to
+   be copied. */
 static int
 make_arrays(struct tracer_heap *heap, uint64_t objects)
 {
@@ -265,7 +265,7 @@ _PyTracer_CaptureHeap(struct tracer_heap *heap, int keys)
 
 /* --- After the moment */
 
-/* An object that is not looked at: it may be gone, or have been half made. */
+/* An object that is not read: it may be gone, or may have been incomplete. */
 static uint32_t
 add_leaf(struct tracer_heap *heap, const void *address)
 {
@@ -361,7 +361,7 @@ _PyTracer_CountSurplus(struct tracer_heap *heap)
     for (uint64_t e = 0; e < g->nreferences; e++) {
         struct snapshot_object *to = &g->objects[g->references[e]];
         if (to->surplus < SNAPSHOT_UNCOUNTED) {
-            /* Below 0 would be a fault of ours, which a test looks for. */
+            /* A value below 0 would be a bug, which a test looks for. */
             to->surplus -= to->surplus != 0;
         }
     }

@@ -1,16 +1,16 @@
-/* What an array of NumPy's refers to: its base, its dtype, and the items of
-   one of objects.  Nothing of that is told by a tp_traverse, as an array is
-   none of the collector's.
+/* What a NumPy array refers to: its base, its dtype, and the items of an array
+   of objects.
 
-   The type is known by its name and by where it says that its weak references
-   are: the fields before these are part of NumPy's binary interface, by which
+   No tp_traverse tells these, as the collector does not track arrays.  The
+   type is recognised by its name and by the offset of its weak references.
+   The fields before these are part of NumPy's binary interface, through which
    compiled extensions read them, and are the same in all releases of 1.x and
-   2.x.  Of another layout nothing is read, and what such an array holds is
+   2.x.  Arrays of another layout are not read, and what they hold counts as
    held by C code.
 
-   Items are those of an array that owns its data in one piece: a view has
-   a base that holds them.  Objects in structures, an owner whose strides
-   were changed, and types of items other than NumPy's own are left out. */
+   Items are recorded for an array that owns its data in one piece; for a view,
+   its base holds them.  Objects in structures, an owner whose strides were
+   changed, and item types other than NumPy's own are left out. */
 
 #include "Python.h"
 #include "pycore_tracer_heap.h"
@@ -66,7 +66,7 @@ is_of_objects(const PyObject *descr)
            && dtype->type_num == OBJECTS;
 }
 
-/* How many items; 0: it is not as an array should be. */
+/* How many items; 0: the array is not in the expected form. */
 static size_t
 count_items(const struct array *array)
 {

@@ -1,13 +1,12 @@
-/* The heap as a graph without a pause: a child walks its copy.
+/* The heap as a graph without a pause: a child process walks its copy of the
+   heap.
 
-   The child is made at the moment of the snapshot, and the program goes on
-   when the kernel has copied the page tables.  The child has one thread, and
-   other threads may have held any lock: it calls nothing that takes one.  Its
-   memory comes from the kernel, it writes the graph to a file in memory, and
-   ends without running what a process runs at its end.
-
-   It is made without a signal for its end, so that wait() and SIGCHLD of the
-   program do not see it. */
+   The child is forked at the moment of the snapshot, and the program goes on
+   as soon as the kernel has copied the page tables. The child has one thread,
+   and other threads may have held any lock, so it calls nothing that takes a
+   lock. It gets its memory from the kernel, writes the graph to a file in
+   memory, and ends without exit handlers. It is made without an exit signal,
+   so that the program's wait() and SIGCHLD do not see it. */
 
 #include "Python.h"
 #include "pycore_tracer_heap.h"

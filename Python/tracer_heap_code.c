@@ -1,8 +1,8 @@
 /* What code, functions, frames and generators refer to.
 
-   A frame that a thread runs is no object, but one of the graph all the same:
-   it has the names of the variables.  A generator has a frame of its own.
-   What a frame only borrows does not count. */
+   A running frame is not an object, but it has a number in the graph, as it
+   has the names of the variables.  A generator has a frame of its own.
+   References that a frame only borrows do not count. */
 
 #include "Python.h"
 #include "pycore_code.h"          // _PyCoCached
@@ -84,7 +84,7 @@ _PyTracer_WalkFrame(struct tracer_heap *heap, _PyInterpreterFrame *frame,
     }
 }
 
-/* The line as text: nobody can tell it later. */
+/* The line as text: later it cannot be found out. */
 static void
 note_line(struct tracer_heap *heap, uint32_t object,
           _PyInterpreterFrame *frame)

@@ -1,12 +1,11 @@
 /* Garbage while the collector runs finalizers and callbacks.
 
-   What the collector has found to be unreachable is in no generation then, but
-   in lists on the stack of the thread that collects.  So a snapshot that is
-   taken there would see these objects only where something else refers to
-   them.  gc.c tells where the heads of the lists are.
-
-   Without the GIL all objects are visited in their heaps, and nothing of this
-   is called. */
+   At that time, the objects that the collector has found unreachable are not
+   in a generation, but in lists on the stack of the collecting thread.  A
+   snapshot that a finalizer takes would see these objects only if something
+   else refers to them.  So gc.c tells where the heads of the lists are.
+   Without the GIL all objects are visited in their heaps, and none of this is
+   called. */
 
 #include "Python.h"
 #include "pycore_gc.h"            // PyGC_Head
@@ -18,8 +17,8 @@
 
 enum { UNREACHABLE, FINALIZERS, SEEN, NLISTS };
 
-/* A place belongs to an interpreter that collects: its GIL.  Places are taken
-   and given back under the tracer's lock. */
+/* A place belongs to an interpreter that is collecting, and is protected by
+   its GIL.  Places are taken and given back under the tracer's lock. */
 static struct {
     PyInterpreterState *interp;   // NULL: nobody's
     const PyGC_Head *lists[NLISTS];
@@ -86,7 +85,7 @@ _PyTracer_GarbageGone(PyThreadState *tstate)
     exchange(tstate->interp, NULL);
 }
 
-/* What the collector has marked stands in the lowest bits of a link. */
+/* The lowest bits of a link hold marks of the collector. */
 static const PyGC_Head *
 next_of(const PyGC_Head *head)
 {

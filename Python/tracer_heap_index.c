@@ -1,8 +1,8 @@
 /* Numbers of objects by their address.
 
    A hash table of pages leads to a table with a number for each place of a
-   page.  Objects that are looked for one after the other lie in few pages:
-   mostly the one that is wanted was found before.  All memory comes from the
+   page.  Objects that are looked up one after the other are in few pages, so
+   usually the page is the one that was found last.  All memory comes from the
    kernel or the C library. */
 
 #include "Python.h"

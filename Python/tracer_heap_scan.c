@@ -1,19 +1,20 @@
-/* Which library may hold what only C code holds.
+/* Which library may hold the objects that only C code holds.
 
    C code keeps references in static variables.  So the writable data of all
-   libraries is read for words that are addresses of objects with references
-   left over, and then the stack of the thread that takes the snapshot; how far
-   those of others are in use is not known.  Where there are other interpreters,
-   what no walk has reached is said to be theirs.  Such a word is a candidate,
-   not a proof: it may be left from before.  A library is never given more
-   references to an object than it has left over, so that what is known to be
-   exact stays so, and a library that is named becomes an object that refers to
-   those that it may hold.
+   libraries is searched for addresses of objects with surplus references.
+   Then the stack of the thread that takes the snapshot is searched; how much
+   of other threads' stacks is in use is not known.  If there are other
+   interpreters, objects that no walk has reached count as theirs.
 
-   A library may go away between the moment when libraries are listed and the
-   one when they are read, so that the kernel is asked to read: where nothing
-   is, nothing is read.  This needs no GIL and no memory of malloc(), as it also
-   runs in a child (tracer_heap_child.c). */
+   A word that is found is a candidate, not a proof: it may be an old value.  A
+   library is never given more references to an object than the object's
+   surplus, so exact counts stay exact.  A library that is found becomes an
+   object of the graph that refers to the objects it may hold.
+
+   A library may be unloaded after the libraries were listed and before they
+   are read.  So the kernel is asked to read the memory, and reads nothing
+   where nothing is mapped.  This needs no GIL and no memory from malloc(), as
+   it also runs in a child (tracer_heap_child.c). */
 
 #include "Python.h"
 #include "pycore_runtime.h"       // _PyRuntime
@@ -49,8 +50,8 @@ grow(void *array, size_t *size, size_t wanted, size_t item)
     return 0;
 }
 
-/* "libfoo.so.1" of a path; of an extension module, without the names of
-   the platforms that it is for. */
+/* The "libfoo.so.1" of a path; for an extension module, without the platform
+   tags. */
 static size_t
 add_name(struct tracer_segments *segments, const char *path)
 {
@@ -164,7 +165,7 @@ add_interpreters(struct tracer_segments *segments)
     }
 }
 
-/* What lies above this frame is in use for as long as the caller runs. */
+/* The stack above this frame is in use as long as the caller runs. */
 void
 _PyTracer_ListSegments(struct tracer_segments *segments)
 {
@@ -181,7 +182,7 @@ _PyTracer_FreeSegments(struct tracer_segments *segments)
     *segments = (struct tracer_segments){NULL};
 }
 
-/* --- What is looked for */
+/* --- Objects to look for */
 
 struct wanted {
     uintptr_t address;            // 0: none
@@ -204,8 +205,9 @@ struct scan {
     uint32_t library;             // its number, or 0
 };
 
-/* Of some, references are not counted: without the GIL, or where no walk has
-   been.  Such an object has one for C code if nobody else refers to it. */
+/* The references of some objects are not counted: without the GIL, or where no
+   walk has been.  Such an object has one for C code if nothing else refers to
+   it. */
 static uint8_t *
 find_referred(const struct snapshot_graph *g)
 {
@@ -308,7 +310,7 @@ read_memory(struct scan *scan, uintptr_t from, size_t size)
     return n < 0 ? 0 : (size_t)n;
 }
 
-/* Take out of the buffer what lies in [begin, begin + size). */
+/* Remove the words in [begin, begin + size) from the buffer. */
 static void
 blank(struct scan *scan, uintptr_t at, size_t n, uintptr_t begin, size_t size)
 {

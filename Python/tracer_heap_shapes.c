@@ -1,8 +1,7 @@
-/* Shapes: what the references of an object are called.
-
-   A shape belongs to a type, to the keys that dictionaries share, or to a code
-   object, and is made when the first object that has it is walked.  Names are
-   addresses of texts then; tracer_heap_texts.c makes strings of them. */
+/* Shapes: the names of the references of an object. A shape belongs to a type,
+   to the keys that dictionaries share, or to a code object, and is made when
+   the first object that has it is walked. At that time a name is the address
+   of a text; later tracer_heap_texts.c makes strings of these. */
 
 #include "Python.h"
 #include "pycore_descrobject.h"   // propertyobject
@@ -157,7 +156,7 @@ rehash(struct tracer_heap_shapes *shapes, uint32_t size)
     return 0;
 }
 
-/* The slot of what has a shape: an address, with 1 to 7 added. */
+/* The slot of a key that has a shape: an address, with 1 to 7 added. */
 static inline uint32_t
 slot_of(const struct tracer_heap_shapes *shapes, uint64_t key)
 {
@@ -273,7 +272,7 @@ _PyTracer_InitHeapShapes(struct tracer_heap *heap)
 
 /* --- Of a type */
 
-/* Members that the class or C code has named, of the type's own. */
+/* Members of the type itself, named by the class or by C code. */
 static void
 add_members(struct tracer_heap *heap, const PyTypeObject *type)
 {
@@ -300,7 +299,7 @@ add_keys(struct tracer_heap *heap, PyDictKeysObject *keys, int64_t offset)
     }
 }
 
-/* The dictionary of an instance, or values that stand in for it. */
+/* The dictionary of an instance, or the inline values in its place. */
 static void
 add_dict(struct tracer_heap *heap, PyTypeObject *type)
 {

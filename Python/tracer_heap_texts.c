@@ -1,8 +1,7 @@
-/* Texts of a graph: names, and what some objects are called.
-
-   At the end of the walk, the texts of str objects that somebody wants, and
-   the names of shapes, are copied as UTF-8: later, the objects may be gone.
-   No text is longer than MAX_TEXT bytes. */
+/* Texts of a graph: names of references and of some objects. At the end of the
+   walk, the texts of the str objects that are needed, and the names of shapes,
+   are copied as UTF-8: later, the objects may be gone. No text is longer than
+   MAX_TEXT bytes. */
 
 #include "Python.h"
 #include "pycore_global_strings.h"        // _Py_ID()
@@ -105,7 +104,7 @@ encode(char *p, Py_UCS4 c)
     return 4;
 }
 
-/* Of a str, behind a prefix. */
+/* The text of a str, after a prefix. */
 static uint32_t
 add_str(struct tracer_heap *heap, const char *prefix, const PyObject *str)
 {

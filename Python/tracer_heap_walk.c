@@ -1,12 +1,12 @@
 /* What an object refers to.
 
-   tp_traverse tells what may be part of a cycle, which is most.  Not told are
-   the string keys of a dictionary, names, code objects, the state of a class
-   beyond its dictionary; and what a frame only borrows is told though it does
-   not count.  Those are walked here and in tracer_heap_code.c.
-
-   References that have names come first, in the order of the shape: where the
-   object has a field of that name, what tp_traverse has told is looked for. */
+   tp_traverse visits most references: all that may be part of a cycle. It does
+   not visit the string keys of a dictionary, names, code objects, or the state
+   of a class beyond its dictionary. It does visit references that a frame only
+   borrows and that do not count. These cases are handled here and in
+   tracer_heap_code.c. References with names come first, in the order of the
+   shape: if the object has a field of that name, it is found among the
+   references that tp_traverse visited. */
 
 #include "Python.h"
 #include "pycore_dict.h"          // DK_UNICODE_ENTRIES()
@@ -82,8 +82,8 @@ walk_pairs(struct tracer_heap *heap, PyDictKeysObject *keys)
     }
 }
 
-/* The keys that are shared belong to the class; and values that lie in an
-   instance to that one or, from some release on, to the dictionary. */
+/* Shared keys belong to the class. Values inside an instance belong to the
+   instance or, from some release on, to the dictionary. */
 static void
 walk_shared(struct tracer_heap *heap, uint32_t object, PyDictObject *dict)
 {
@@ -100,8 +100,8 @@ walk_shared(struct tracer_heap *heap, uint32_t object, PyDictObject *dict)
     }
 }
 
-/* Attributes of a threading.local: a dictionary for each thread, by an object
-   that stands for it. */
+/* Attributes of a threading.local: a dictionary for each thread, keyed by an
+   object that stands for the thread. */
 static void
 mark_locals(struct tracer_heap *heap, PyDictKeysObject *keys)
 {
@@ -118,7 +118,7 @@ mark_locals(struct tracer_heap *heap, PyDictKeysObject *keys)
     }
 }
 
-/* That it is a namespace may be known already. */
+/* It may already be known to be a namespace. */
 static void
 walk_dict(struct tracer_heap *heap, uint32_t object, PyDictObject *dict)
 {
@@ -149,7 +149,7 @@ walk_list(struct tracer_heap *heap, uint32_t object, PyListObject *list)
     _PyTracer_HeapBuffer(heap, _PyTracer_ListItems((PyObject *)list), object);
 }
 
-/* That of closures has a shape from the function. */
+/* The tuple of a closure got its shape from the function. */
 static void
 walk_tuple(struct tracer_heap *heap, uint32_t object, PyObject *tuple)
 {
@@ -163,8 +163,8 @@ walk_tuple(struct tracer_heap *heap, uint32_t object, PyObject *tuple)
 
 /* --- The general way */
 
-/* Was that told, and has no other name?  Fields are mostly told in the order
-   of their names. */
+/* Was that reference visited, and has it no name yet? Fields are mostly
+   visited in the order of their names. */
 static int
 take(struct tracer_heap *heap, const PyObject *op, uint64_t *next)
 {
@@ -207,8 +207,8 @@ other_references(struct tracer_heap *heap)
     }
 }
 
-/* What a subclass of dict tells ends with values, and keys that are no str:
-   take them away, if so, to write them as pairs. */
+/* The references that a subclass of dict visits end with values, and with keys
+   other than str: if so, remove them, to write them as pairs. */
 static int
 cut_pairs(struct tracer_heap *heap, PyDictObject *dict)
 {
@@ -261,7 +261,7 @@ mark_namespace(struct tracer_heap *heap, PyObject *op, PyTypeObject *type,
     name_keys(heap, dict);
 }
 
-/* --- Beside what has names, and what tp_traverse tells */
+/* --- References without names that tp_traverse does not visit */
 
 static void
 walk_str_keys(struct tracer_heap *heap, PyDictKeysObject *keys)
@@ -364,7 +364,8 @@ walk_tracked(struct tracer_heap *heap, uint32_t object, PyObject *op,
 
 /* --- What the collector does not know */
 
-/* Those of the interpreter itself have dictionary and subclasses elsewhere. */
+/* Static types of the interpreter have their dictionary and subclasses
+   elsewhere. */
 static void
 walk_static_type(struct tracer_heap *heap, uint32_t object,
                  PyTypeObject *type)
@@ -402,7 +403,7 @@ walk_range(struct tracer_heap *heap, const struct range *range)
     _PyTracer_HeapReference(heap, range->length);
 }
 
-/* One that is an array of NumPy's: an instance of a subclass holds that. */
+/* The part that is a NumPy array, for an instance of a subclass as well. */
 static int
 walk_array(struct tracer_heap *heap, uint32_t object, PyObject *op,
            PyTypeObject *type)
@@ -456,7 +457,7 @@ walk_untracked(struct tracer_heap *heap, uint32_t object, PyObject *op,
         _PyTracer_HeapReference(heap, dict);
         name_keys(heap, dict);
     }
-    /* It holds its class, but for one that is made in great numbers. */
+    /* The object holds its class, except for the elements of lru_cache(). */
     if ((type->tp_flags & Py_TPFLAGS_HEAPTYPE)
         && strcmp(type->tp_name, "functools._lru_list_elem") != 0)
     {

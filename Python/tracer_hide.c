@@ -1,15 +1,15 @@
-/* Hidden threads: those that look at what is traced.
+/* Hidden threads: threads that inspect the traced program.
 
-   What a hidden thread allocates has no entry and is not counted, so that
-   looking at a program leaves its sums and its peak as they are.  What such a
-   thread frees is counted out if it was traced; a thread that it starts is
-   hidden, too.  While the collector calls finalizers and callbacks it is not:
-   they are the program's.
+   The allocations of a hidden thread have no entry and are not counted, so
+   that looking at a program does not change its sums and its peak.  If such a
+   thread frees a traced block, that is counted.  A thread that it starts is
+   hidden, too.  It is not hidden while the collector calls finalizers and
+   callbacks, which belong to the program.
 
-   It costs the others nothing: a hidden thread has no shadow stack, so its
-   captures come to where one would be made and find no node.  With a limit of
-   one frame the instruction alone tells the node, whichever thread it is; so
-   while there is a hidden thread, functions for more frames are installed. */
+   Other threads pay nothing for this: a hidden thread has no shadow stack, so
+   its captures get to where one would be made, and find no node.  With a limit
+   of one frame the instruction alone tells the node, in any thread; so while
+   there is a hidden thread, the functions for more frames are installed. */
 
 #include "Python.h"
 #include "pycore_tracer_hide.h"
@@ -81,7 +81,7 @@ _PyTracer_ShowThread(PyThreadState *tstate)
     return hidden;
 }
 
-/* The thread has counted as hidden all the time. */
+/* The thread has counted as hidden until now. */
 void
 _PyTracer_HideAgain(PyThreadState *tstate, uint32_t hidden)
 {

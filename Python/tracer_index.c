@@ -84,7 +84,7 @@ grow(struct tracer_index *index, tracer_index_hash hash_of)
     return 0;
 }
 
-/* Without memory to grow, a little fuller will do. */
+/* Without memory to grow, it may get a little fuller. */
 int
 _PyTracer_IndexReserve(struct tracer_index *index, tracer_index_hash hash_of)
 {

@@ -3,7 +3,8 @@
    The fused ones, of the object and memory domains, are installed only while
    pymalloc's own functions serve both and one GIL protects everything; the
    general ones of tracer_hooks.c in any other case, and for the raw domain.
-   Somebody may wrap ours, or have wrapped them: what he finds stays his. */
+   Other code may wrap our functions, or may have wrapped them: its functions
+   then stay installed. */
 
 #include "Python.h"
 #include "pycore_tracer_blocks.h"
@@ -35,7 +36,7 @@ static PyMemAllocatorEx installed[3];
 static_assert(PYMEM_DOMAIN_RAW == 0 && PYMEM_DOMAIN_MEM == 1
               && PYMEM_DOMAIN_OBJ == 2, "domains are indices");
 
-/* Do these functions, of somebody else, call ours? */
+/* Do these functions of other code call ours? */
 static int
 ends_in_ours(const PyMemAllocatorEx *functions)
 {
@@ -47,9 +48,9 @@ ends_in_ours(const PyMemAllocatorEx *functions)
     return _PyTracer_idle;
 }
 
-/* Somebody who wrapped our functions may have put his back after stop(): if
-   ours called his, they would call each other without end.  Ours themselves
-   may be there as well, and are no new ones to wrap. */
+/* Code that wrapped our functions may have put its wrappers back after stop():
+   if our functions called them, they would call each other endlessly.  Our own
+   functions may be there, too; they are not to be wrapped. */
 int
 _PyTracer_FindAllocators(PyMemAllocatorEx *found)
 {
@@ -83,7 +84,7 @@ _PyTracer_TakeAllocators(const PyMemAllocatorEx *found)
         }
     }
     for (int domain = 0; domain < 3; domain++) {
-        /* A thread without the GIL may still be in our functions, and read
+        /* A thread without the GIL may still be inside our functions, and read
            it. */
         if (!is_ours(&found[domain])
             && !is_same(&found[domain], belows[domain]))
@@ -94,8 +95,9 @@ _PyTracer_TakeAllocators(const PyMemAllocatorEx *found)
     return 0;
 }
 
-/* Somebody may have wrapped our functions in the meantime: then his stay, and
-   those that he found.  Are they the ones that they should be? */
+/* Other code may have wrapped our functions in the meantime: then its
+   functions stay, and so do those that it wrapped.  Are these the right
+   ones? */
 static int
 install(PyMemAllocatorDomain domain, PyMemAllocatorEx functions, int again)
 {

@@ -1,16 +1,16 @@
-/* A cgroup that comes near the limit of its memory is noticed without the GIL,
-   by the thread of tracer_history.c: what a program's own memory, other
-   processes' of the cgroup and files' pages in the cache add up to, no
-   allocation shows.
+/* Noticing that a cgroup comes near its memory limit.
 
-   The thread reads the usage fifty times a second.  What happens in between
-   the kernel tells: in version 1 of cgroups an event descriptor counts how often
-   the usage has passed the bound; in version 2 the file of events counts how
-   often the kernel had to take memory back at the limit.
+   The usage of a cgroup is the sum of the program's memory, the memory of
+   other processes and cached pages of files, so no allocation can show it.
+   The thread of tracer_history.c reads it fifty times a second, without the
+   GIL.  For the time in between it asks the kernel: in version 1 of cgroups,
+   an event descriptor counts how often the usage has passed the bound; in
+   version 2, the file of events counts how often the kernel had to reclaim
+   memory at the limit.
 
-   A passing counts once.  The next one can come after the usage has fallen by a
-   sixteenth below the bound.  Who is told is a trigger (tracer_tasks.c), called
-   in the main thread between two instructions. */
+   A passing is reported once.  The next one can come after the usage has
+   fallen by a sixteenth below the bound.  It fires a trigger (tracer_tasks.c),
+   which is called in the main thread between two instructions. */
 
 #include "Python.h"
 #include "pycore_tracer_limit.h"
@@ -153,7 +153,7 @@ _PyTracer_CloseLimit(void)
     }
 }
 
-/* Has the kernel said something since the last look? */
+/* Has the kernel reported an event since the last check? */
 static int
 was_told(void)
 {
@@ -169,7 +169,7 @@ was_told(void)
     return told;
 }
 
-/* Is this a passing that nobody has seen? */
+/* Is this a passing that was not reported yet? */
 static int
 is_passing(int64_t usage)
 {
@@ -185,7 +185,8 @@ _PyTracer_LookAtLimit(void)
     if (usage < 0) {
         return;
     }
-    /* The event descriptor counts falls, too: they are no passing. */
+    /* The event descriptor also counts when the usage falls below the
+       bound. */
     int above = _Py_atomic_load_int(&limit.above);
     int64_t most = was_told() && !above ? Py_MAX(usage, limit.bound) : usage;
     if (is_passing(most)) {

@@ -1,11 +1,11 @@
 /* Decoder of line tables: from an instruction to line and columns.
 
-   The format is that of InternalDocs/locations.md of CPython: entries of 1 to
-   8 code units, each a first byte (0x80 | form << 3 | units - 1) and what the
-   form asks for.  A decoder remembers where it stood: a module's top level
-   runs forward, and would else cost time in the square of its length.
-   code.replace() takes any bytes for a table: no byte beyond its end is read,
-   and no number is too large. */
+   CPython's InternalDocs/locations.md describes the format: entries for 1 to 8
+   code units, each with a first byte (0x80 | form << 3 | units - 1) and the
+   bytes that the form needs.  A decoder remembers its position: a module's top
+   level runs forward, and would else take time quadratic in its length.
+   code.replace() accepts any bytes as a table, so no byte beyond its end is
+   read, and no number is too large. */
 
 #include "Python.h"
 #include "pycore_code.h"          // PY_CODE_LOCATION_INFO_NONE
@@ -122,7 +122,7 @@ _PyTracer_DecodeLine(PyCodeObject *code, struct tracer_decoder *d, int unit)
         decode_entry(start, size, d, &pos);
         assert(d->unit > before.unit && d->next > before.next);
         if (d->unit > unit) {
-            /* Stay in front of this entry: a neighbour may be next. */
+            /* Stay before this entry: a neighbour may be next. */
             *d = before;
             return pos;
         }

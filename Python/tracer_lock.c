@@ -1,17 +1,17 @@
-/* The tracer's lock where it is not free, and what a fork does with it.
+/* The tracer's lock when it is not free, and what a fork does with it.
 
-   fork() may be called in a handler of signals: debuggers and reporters of
-   crashes are started so.  The thread that forks may then be anywhere: it may
-   hold the lock, or be in the middle of the functions below.  So the lock says
-   whose it is, and threads that wait for it leave nothing behind in the
-   process, as only the kernel knows of them (futex).
+   fork() may be called in a signal handler: debuggers and crash reporters are
+   started that way.  The forking thread may then be anywhere: it may hold the
+   lock, or be in the middle of the functions below.  So the lock says which
+   thread has it.  Threads that wait for it leave no trace in the memory of the
+   process, as only the kernel knows them (futex).
 
-   A fork holds the lock, so that the child finds all tables whole.  If the
-   thread has it already, so has the child: what was interrupted goes on there.
-   Threads that take the lock again and again give way to a fork that waits.
-   If another thread keeps it for too long, perhaps because that one waits for
-   what this one was interrupted in, the fork goes on without it, and the child
-   does not trace. */
+   A fork holds the lock, so that the child finds all tables complete.  If the
+   forking thread has the lock already, so has the child, where the interrupted
+   function goes on.  Threads that take the lock again and again give way to a
+   waiting fork.  If another thread keeps the lock for too long, perhaps
+   because it waits for a lock of the interrupted function, the fork goes on
+   without it, and the child does not trace. */
 
 #include "Python.h"
 #include "pycore_tracer_clock.h"
@@ -33,18 +33,18 @@
 uintptr_t _PyTracer_lock;
 int _PyTracer_abandoned;
 
-/* Who has the lock once acquire() is done. */
+/* The owner of the lock once acquire() is done. */
 enum acquired {
     ACQUIRED = 1,                 // this thread, from now on
     HELD = 2,                     // this thread did before
     KEPT = 3,                     // still another one
 };
 
-/* What each fork of this thread found that is under way, two bits, the latest
-   one lowest: a handler may fork in the middle of a fork. */
+/* The state that each unfinished fork of this thread found, two bits each, the
+   latest lowest: a handler may fork in the middle of a fork. */
 _Py_thread_local uint64_t _PyTracer_forks = 0;
 
-/* Forks that wait for the lock: of all threads, and of this one. */
+/* Forks that are waiting for the lock: of all threads, and of this thread. */
 static int waiting_forks;         // atomic
 static _Py_thread_local int own_waiting_forks;
 
@@ -60,7 +60,7 @@ pause_processor(void)
 #endif
 }
 
-/* The kernel compares the half of the word that has TRACER_LOCK_AWAITED. */
+/* The kernel compares only the half of the word with TRACER_LOCK_AWAITED. */
 static void
 futex(int operation, uint32_t value)
 {
@@ -79,11 +79,11 @@ sleep_for(long ns)
     errno = saved_errno;
 }
 
-/* Wait on the processor until the lock may be had: most hold it for a tenth of
-   a microsecond.  Each pause is twice as long as the one before, and reads
-   nothing: so who has the lock takes it many times from its own cache, which
-   is faster for all than to hand it over each time, or to call the kernel.
-   Return whether the lock was seen free. */
+/* Spin until the lock may be free: most threads hold it for a tenth of a
+   microsecond.  Each pause is twice as long as the one before, and reads
+   nothing.  So the owner can take the lock many times from its own cache,
+   which is faster for all threads than handing it over each time, or calling
+   the kernel.  Return whether the lock was seen free. */
 static int
 spin(void)
 {
@@ -98,8 +98,8 @@ spin(void)
     return 0;
 }
 
-/* Wait until `holder` may have given the lock back.  A fork does not wait to
-   be woken, as others would be there first. */
+/* Wait until `holder` may have released the lock.  A fork does not wait to be
+   woken, as other threads would get the lock first. */
 static void
 wait_for(uintptr_t holder, int fork)
 {
@@ -137,7 +137,7 @@ acquire(int64_t end)
             continue;
         }
         wait_for(holder, end != FOR_EVER);
-        /* Whether others wait as well is not known from here on. */
+        /* From here on it is not known whether others wait as well. */
         mine |= TRACER_LOCK_AWAITED;
     }
 }
@@ -175,8 +175,8 @@ _PyTracer_StartWorld(void)
     _PyTracer_LeaveRank(TRACER_RANK_WORLD);
 }
 
-/* --- Fork.  Not by _PyTracer_Lock(): the ranks are those of what was
-   interrupted. */
+/* --- Fork.  It does not use _PyTracer_Lock(): the ranks are those of the
+   interrupted function. */
 
 static const struct tracer_fork_handlers *handlers;
 
@@ -216,8 +216,9 @@ after_fork_parent(void)
     }
 }
 
-/* What the other thread was changing stays as it is: this one may be amid a
-   function that reads it, and nothing is recorded any more. */
+/* The tables that the other thread was changing stay as they are: this thread
+   may be inside a function that reads them, and nothing is recorded any
+   more. */
 void
 _PyTracer_Abandon(void)
 {

@@ -1,9 +1,8 @@
-/* The address map: blocks that no pool holds.
-
-   Blocks over 512 bytes, the raw domain (which comes without the GIL), and
-   what PyTraceMalloc_Track() registers.  Open addressing with linear probing;
-   removal shifts the cluster back, so there are no tombstones.  The map
-   counts its blocks in the rare counters of their nodes.  Locked. */
+/* The address map: blocks that are not in pools.  These are blocks over 512
+   bytes, the raw domain (used without the GIL), and blocks that
+   PyTraceMalloc_Track() registers.  Open addressing with linear probing;
+   removal shifts the cluster back, so there are no tombstones. The map counts
+   its blocks in the rare counters of their nodes.  Locked. */
 
 #include "Python.h"
 #include "pycore_tracer_count.h"
@@ -45,8 +44,8 @@ home(const struct tracer_map *map, uintptr_t address, uint32_t domain)
     return (size_t)(x >> 24) & map->mask;
 }
 
-/* Record of the block, or the empty slot where it belongs. Domains may hold
-   address 0, so an empty slot is one without a node. */
+/* Record of the block, or the empty slot where it belongs.  Address 0 is valid
+   in some domains, so an empty slot is one without a node. */
 static struct tracer_record *
 find_slot(uintptr_t address, uint32_t domain)
 {
@@ -93,7 +92,7 @@ grow(void)
     return 0;
 }
 
-/* The peak is the business of threads with the GIL, which do not lock. */
+/* Threads with the GIL maintain the peak, and do not lock. */
 static int
 is_rising(void)
 {
@@ -136,7 +135,7 @@ count_in(uint32_t node, size_t size)
             }
         }
         else if (size == 0 && is_rising() && has_gil()) {
-            /* As much as before, but not what it was made of. */
+            /* The sum is the same as before, but not its parts. */
             _PyTracer_EndRise();
         }
         if (!is_rising()) {
@@ -227,7 +226,7 @@ remove_slot(struct tracer_record *slot)
             break;
         }
         size_t wanted = home(map, record->address, record->domain);
-        /* Move it back unless its home lies behind the hole. */
+        /* Move it back unless its home is behind the hole. */
         if (((i - wanted) & map->mask) >= ((i - hole) & map->mask)) {
             map->records[hole] = *record;
             hole = i;

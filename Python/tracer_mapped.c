@@ -1,19 +1,20 @@
 /* Small blocks with a record in the address map.
 
-   An entry holds what the allocators record.  PyTraceMalloc_Track() may be
-   told more of a small block: that it has no bytes, or more than fit, or that
-   it is one where its pool has not come to yet.  And a block that was freed
-   past the tracer may outlive its pool: its trace stays until another is
-   recorded at the address, as in stock.
+   An entry holds what the allocators record. PyTraceMalloc_Track() may report
+   other things about a small block: that it has no bytes, or more than fit, or
+   that it is where its pool has not carved out a block yet. And the trace of a
+   block that was freed without the tracer may outlive its pool: it stays until
+   another is recorded at the address, as in stock. Such a block has a record
+   in the map, and its entry says so: code that reads an entry first then
+   leaves it to functions that call these.
 
-   Such a block has a record in the map, and its entry says that: so all that
-   looks at an entry first leaves it to functions that come here. An address in
-   the middle of a block has no entry, but may be the start of one when the
-   pool serves another size: once the map has a record of that kind, a pool
-   that gets a table looks its blocks up.
+   An address in the middle of a block has no entry, but may be the start of a
+   block when the pool serves another size. So once the map has a record of
+   that kind, a pool that gets a table looks its blocks up.
 
-   What an interpreter with memory of its own leaves behind when it ends has
-   records, too: the blocks are still there, but nobody knows their pools. */
+   Blocks that an interpreter with its own memory leaves behind when it ends
+   have records, too: they still exist, but their pools are not known any
+   more. */
 
 #include "Python.h"
 #include "pycore_tracer_blocks.h"
@@ -61,7 +62,7 @@ _PyTracer_MapEntry(uint32_t entry, uintptr_t address, int leaked)
         }
         _PyTracer_map.in_pools = 1;
     }
-    /* It was freed here, and comes back there. */
+    /* The block was freed here, and reappears there. */
     if (_PyTracer_MapRestore(&record) < 0) {
         _PyTracer.untraced++;
     }

@@ -1,10 +1,11 @@
-/* What can be read of this process.
+/* Which memory of this process can be read.
 
-   A block that an extension frees past the tracer, by free() of the C library,
-   keeps its trace, and its memory may be gone.  Who looks at what the block is
-   would crash.  So the process's mappings are listed before a snapshot's
-   moment, which takes a tenth of a millisecond; at the moment the kernel is
-   asked only about what is in none of them. */
+   If an extension frees a block without the tracer, by free() of the C
+   library, the block keeps its trace, and its memory may be gone.  Reading it,
+   to find out what the block is, would crash.  So the process's mappings are
+   listed before the moment of a snapshot, which takes a tenth of a
+   millisecond.  At the moment itself, the kernel is asked only about addresses
+   in none of them. */
 
 #include "Python.h"
 #include "pycore_tracer_mappings.h"

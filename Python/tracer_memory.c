@@ -1,14 +1,12 @@
 /* The tracer's own memory.
 
    It comes from mmap(), is never traced, and is what get_tracemalloc_memory()
-   reports.  Big arrays (hash tables) are mappings of their own; the nodes lie
-   in a range that is reserved at once and comes to use piece by piece, and
-   are counted by tracer_tree.c.
-   Pool tables and interned text are cut from regions of 256 KiB: tables go
-   back to a free list of their size, zeroed; text is never given back one by
-   one.
-
-   All mappings are listed, so that tracer_rss.c knows them.
+   reports.  Big arrays (hash tables) are mappings of their own. The nodes lie
+   in a range that is reserved as a whole and made usable piece by piece;
+   tracer_tree.c counts them. Pool tables and interned text are cut from
+   regions of 256 KiB: tables go back to a free list of their size, zeroed;
+   single texts are never given back. All mappings are listed, so that
+   tracer_rss.c knows them.
 
    Everything here is called with the lock held, returns NULL when there is no
    memory, and sets no exception.  _PyTracer_memory.fail_* let a test make any
@@ -146,8 +144,8 @@ reserve(size_t size)
     return p == MAP_FAILED ? NULL : p;
 }
 
-/* Where addresses are limited (ulimit -v), would the range leave most of what
-   is left to the program? */
+/* If address space is limited (ulimit -v), would the range leave most of the
+   rest to the program? */
 static int
 is_affordable(size_t size)
 {
@@ -174,8 +172,8 @@ _PyTracer_MemReserve(size_t size, int must)
     return p;
 }
 
-/* The system refuses what does not begin with a page; so do we, if a test
-   makes the pages larger. */
+/* The system refuses addresses that are not at the start of a page; so do we,
+   if a test makes the pages larger. */
 static int
 make_usable(char *range, size_t from, size_t to)
 {
@@ -292,7 +290,7 @@ _PyTracer_MemFreeTable(uint32_t *table, size_t nentries)
     *list = table;
 }
 
-/* What is left of the last region, and the free tables. */
+/* The rest of the last region, and the free tables. */
 size_t
 _PyTracer_MemUnused(void)
 {
@@ -321,7 +319,7 @@ _PyTracer_MemClear(void)
     memset(memory->free_tables, 0, sizeof(memory->free_tables));
 }
 
-/* --- Is all of it right? */
+/* --- Check everything */
 
 static int
 in_regions(const void *p)

@@ -1,23 +1,21 @@
 /* Pruning of the call tree.
 
-   A long run makes nodes whose blocks are all dead: stacks that were there
-   once.  When the tree has grown to prune_at nodes, those that hold no live
-   block, held none at the peak or at another of the highest moments, and have
-   no such node below them, are given back.  What was ever allocated there, and
-   was garbage, stays with its line: it is added to a stump, a node of the same
-   location that has lost its callers.  The number of nodes that went is
-   reported.
+   In a long run, the tree gets nodes for old stacks whose blocks are all
+   dead.  When the tree has grown to prune_at nodes, nodes are given back that
+   hold no live block, held none at the peak or at another of the highest
+   moments, and have no node below them that did.  The totals of what was
+   allocated there, and of garbage, stay with the line: they are added to a
+   stump, a node of the same location without callers.  The number of pruned
+   nodes is reported.
 
    The nodes that are left move together, in their order, so that a parent
-   still has a smaller number than its children; whoever names a node by its
-   number is told: entries of small blocks, records of the map, saved values
-   of the peak, rare counters, the index of children.  Caches and shadow stacks
-   are forgotten.
-
-   A capture with the GIL that finds no node when it is time prunes before it
-   looks again; where there is no GIL, a capture that has taken the lock prunes
-   before it looks.  All that may fail comes first: without memory, nothing is
-   changed. */
+   still has a smaller number than its children.  All references to nodes by
+   number are updated: entries of small blocks, records of the map, saved
+   values of the peak, rare counters, the index of children.  Caches and shadow
+   stacks are emptied.  When pruning is due, a capture with the GIL that finds
+   no node prunes before it looks again; without a GIL, a capture that has
+   taken the lock prunes before it looks.  All steps that may fail come first:
+   without memory, nothing is changed. */
 
 #include "Python.h"
 #include "pycore_tracer_blocks.h"
@@ -122,8 +120,8 @@ add_rare(struct tracer_node *stump, struct tracer_node *node)
     to->garbage.blocks += from->garbage.blocks;
 }
 
-/* Nothing of the node is alive: the stump's live values do not change, nor
-   what they were at the peak. */
+/* The node has no live blocks: the stump's live values do not change, nor its
+   values at the peak. */
 static void
 add_to_stump(uint32_t stump, uint32_t id)
 {
@@ -154,7 +152,7 @@ has_totals(uint32_t id)
            || _PyTracer_Node(id)->rare != 0;
 }
 
-/* How many frames are below the node's on the stack. */
+/* How many frames of the stack are below the node's. */
 static uint32_t
 depth_of(uint32_t id)
 {
@@ -231,7 +229,7 @@ move_spill(uint32_t to, uint32_t from)
     }
 }
 
-/* What lies behind the last node is as if it had never been used. */
+/* The part behind the last node is as if it had never been used. */
 static void
 clear_tail(uint32_t nnodes, uint32_t end)
 {
@@ -279,8 +277,8 @@ move_nodes(struct pruning *p)
     _PyTracer_tree.pruned += p->nnodes - next;
 }
 
-/* There is room for as many saved values as there are nodes, hence those of
-   the nodes that went give up their numbers. */
+/* There is room for as many saved values as nodes, so the numbers of pruned
+   nodes' values are used again. */
 static void
 move_saved(struct pruning *p)
 {
@@ -326,7 +324,7 @@ move_rares(struct pruning *p)
     }
 }
 
-/* --- Those who name a node */
+/* --- References to nodes by number */
 
 static int
 renumber_pool(const struct tracer_pool *pool, void *arg)
@@ -355,8 +353,8 @@ renumber_map(const struct pruning *p)
     }
 }
 
-/* Next time when it has doubled; a tree that is nearly all alive and cannot
-   double is not worth the walk. */
+/* Prune again when the tree has doubled.  If nearly all of it is alive and it
+   cannot double, pruning is not worth the walk. */
 static void
 set_next_time(void)
 {
@@ -397,7 +395,7 @@ prune_locked(void)
 }
 
 /* This thread may hold HEAD_LOCK, or another one may hold it and wait for the
-   GIL: then the tree waits for another capture. */
+   GIL: then pruning waits for another capture. */
 static void
 prune(void)
 {
@@ -421,7 +419,8 @@ _PyTracer_CaptureOrPrune(PyThreadState *tstate)
     return node;
 }
 
-/* Nobody else has a node in hand: without a GIL, all is done under the lock. */
+/* No other thread is using a number of a node: without a GIL, everything is
+   done under the lock. */
 uint32_t
 _PyTracer_CaptureAlone(PyThreadState *tstate)
 {

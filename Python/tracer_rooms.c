@@ -1,9 +1,9 @@
-/* Memory for a snapshot, made before its moment.
+/* Memory that is allocated before the moment of a snapshot.
 
-   While the tracer is copied no thread runs, and fresh memory would take as
-   long as the copy: a page fault for each page.  So there is as much as the
-   last snapshot took, touched, before the GIL is held.  Where that is too
-   little, more is made at the moment. */
+   While the tracer is copied no other thread runs, and fresh memory would take
+   as long as the copy: a page fault for each page.  So memory as large as the
+   last snapshot's is allocated and touched before the GIL is held.  If that is
+   too little, more is allocated at the moment. */
 
 #include "Python.h"
 #include "pycore_tracer_lock.h"

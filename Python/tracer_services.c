@@ -1,7 +1,6 @@
-/* Start of the tracer's services that are written in Python.
-
-   Only whether to import them is decided here, so that an interpreter that
-   is asked for nothing imports nothing.  What they allocate is not traced. */
+/* Start of the tracer's services that are written in Python. This only decides
+   whether to import them, so that an interpreter without services imports
+   nothing. Their allocations are not traced. */
 
 #include "Python.h"
 #include "pycore_initconfig.h"    // _Py_GetEnv()

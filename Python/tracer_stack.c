@@ -2,33 +2,31 @@
 
    Each thread has a shadow stack: an entry (frame, instruction, node) for
    each frame of the last capture, oldest first.  The mark of a frame says that
-   it has been put there; it is cleared when a frame is created, and when a
-   generator's or coroutine's is suspended.  A capture walks from the top frame
-   down to the first marked frame that is found on the shadow stack.  That one
-   may have moved to another instruction; everything below it is suspended in a
-   call and cannot have changed.  A marked frame that is not found (a greenlet
-   swaps whole stacks) counts as unmarked.
+   the frame has an entry.  It is cleared when a frame is created, and when a
+   frame of a generator or coroutine is suspended.  A capture walks from the
+   top frame down to the first marked frame that is found on the shadow stack.
+   That frame may have moved to another instruction; everything below it is
+   suspended in a call and cannot have changed.  A marked frame that is not
+   found (a greenlet swaps whole stacks) counts as unmarked.
 
-   Where generators or coroutines are nested, all their frames are suspended
-   and resumed at once.  Their entries are still there, and most of the time
-   they are still right: that is looked at first, if there are many.
+   Nested generators or coroutines suspend and resume all their frames at
+   once.  Their entries are still there, and usually still right; if there are
+   many, this is checked first.  An entry also remembers the node of the
+   frame's previous instruction, and stays when its frame is popped.  So the
+   node is already there if a frame calls another and allocates in turn, or if
+   a similar frame is pushed in the same place, as for the next item of a
+   generator or the next call in a loop.  Entries are trusted until a code
+   object dies: then other instructions may come to be at its addresses.
 
-   An entry remembers the node of the instruction before, too, and stays
-   behind when its frame is popped: where a frame calls another and allocates
-   in turn, and where a frame is pushed in the place of one like it, the next
-   item of a generator, the next call of a loop, the node is there.  Entries
-   are trusted until some code object dies, whose instructions might be others
-   then.
-
-   Limit of k frames.  A path is not that of the whole stack, or the tree
+   With a limit of k frames, paths do not have the whole stack, or the tree
    would grow with the depth of recursion.  Paths start at bases, depths that
-   are a multiple of BASES * k.  The node of an entry is on the path from the
+   are a multiple of BASES * k. The node of an entry is on the path from the
    last base, if that has k frames at least, else from the base before; so a
-   path has at least the last k frames of the stack, and at most
-   (BASES + 1) * k.  The first k - 1 nodes of a path (from_last) are made when
-   the stack grows beyond them.
+   path has at least the last k frames of the stack, and at most (BASES + 1) *
+   k.  The first k - 1 nodes of a path (from_last) are made when the stack
+   grows beyond them.
 
-   While the GIL protects nothing there is tracer_walk.c. */
+   While no GIL protects the tracer, tracer_walk.c is used instead. */
 
 #include "Python.h"
 #include "pycore_tracer_cache.h"
@@ -46,7 +44,7 @@
 #define MANY 8                    // frames
 #define NEAR 2                    // entries
 
-/* An instruction where the frame of an entry was. */
+/* An instruction at which the frame of an entry was. */
 struct site {
     const void *instr;            // NULL: none
     uint32_t node;
@@ -83,7 +81,7 @@ base_distance(void)
     return (size_t)_PyTracer.limit * BASES;
 }
 
-/* The depth at which a path leaves the oldest frame behind. */
+/* The depth from which on a path does not reach the oldest frame. */
 static size_t
 first_switch(void)
 {
@@ -179,7 +177,7 @@ last_site(struct entry *e)
     return &e->sites[e->last];
 }
 
-/* from_last of entry i, making those between it and its base first. */
+/* from_last of entry i, after making those between it and its base. */
 static Py_NO_INLINE uint32_t
 from_last(struct entry *entries, size_t i)
 {
@@ -239,7 +237,7 @@ move_entry(struct entry *e)
     return 0;
 }
 
-/* Make an entry that is not trusted, or has another parent now. */
+/* Make an entry valid that is not trusted, or has another parent now. */
 static Py_NO_INLINE int
 make_entry(struct entry *e, _PyInterpreterFrame *frame, uint32_t parent)
 {
@@ -282,8 +280,9 @@ make_room(struct tracer_stack *s)
     return err;
 }
 
-/* A code object died: its instructions may be others soon.  Or the tree has
-   grown too large: -1, nobody may have a node in hand when it is pruned. */
+/* Either a code object died, and other instructions may soon be at its
+   addresses; or the tree has grown too large: -1, as no number of a node may
+   be in use when it is pruned. */
 static Py_NO_INLINE int
 distrust(struct tracer_stack *s)
 {
@@ -299,7 +298,7 @@ distrust(struct tracer_stack *s)
     return 0;
 }
 
-/* Entry that was last the frame's, near the one of the last deep top. */
+/* The last entry of the frame, near the one of the last deep top. */
 static struct entry *
 find_resumed(struct tracer_stack *s, const _PyInterpreterFrame *frame)
 {
@@ -369,10 +368,10 @@ resume_frames(struct tracer_stack *s, _PyInterpreterFrame *top)
 }
 
 /* Collect the frames above the first one that is on the shadow stack, and pop
-   the entries above that one's.  Only a complete frame is ever marked.
-   Incomplete is the top frame before its first instruction, and what the
-   interpreter itself puts between C and Python, and between a call of a class
-   and its __init__(). */
+   the entries above that one's.  Only complete frames are ever marked.
+   Incomplete frames are the top frame before its first instruction, and frames
+   that the interpreter itself puts between C and Python, and between a call of
+   a class and its __init__(). */
 static inline Py_ssize_t
 collect_frames(struct tracer_stack *s, _PyInterpreterFrame *frame)
 {
@@ -476,7 +475,7 @@ update_stack(struct tracer_stack *s, _PyInterpreterFrame *frame)
     if (npending < 0) {
         return -1;
     }
-    /* Only now, when what is left on the shadow stack is alive. */
+    /* Only now, as all frames left on the shadow stack are alive. */
     if (UNLIKELY(s->code_epoch != _PyTracer_codes.epoch) && distrust(s) < 0) {
         return -1;
     }
@@ -527,8 +526,8 @@ capture_stack(PyThreadState *tstate)
     return last_site(e)->node;
 }
 
-/* The top frame has stayed, and is at another instruction than the cache tells
-   at first look.  What its entry says of instructions may be old. */
+/* The top frame is the same, but at an instruction that the first line of the
+   cache does not have.  The instructions in its entry may be old. */
 static inline uint32_t
 look_up(const struct _PyTracer_top *top, _PyInterpreterFrame *frame)
 {
@@ -540,8 +539,8 @@ look_up(const struct _PyTracer_top *top, _PyInterpreterFrame *frame)
     return _PyTracer_CachedChild(top->parent, frame);
 }
 
-/* The top frame has returned to the one below, which is at an instruction that
-   it was at before. */
+/* The top frame has returned to the one below, which is at an instruction
+   where it was before. */
 static inline uint32_t
 pop_one(struct _PyTracer_top *top, const _PyInterpreterFrame *frame)
 {

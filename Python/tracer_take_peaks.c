@@ -1,10 +1,10 @@
 /* Taking a snapshot: the highest moments.
 
-   Of the present window the nodes have the values, which the call tree of the
-   snapshot shows as those of the peak; the windows that have ended have left
-   rows.  All together are judged as if the present window ended now, and
-   nothing of the tracer changes.  The highest one is the peak, the others
-   follow in rows of the snapshot. */
+   The values of the present window are in the nodes; the call tree of the
+   snapshot shows them as those of the peak.  Windows that have ended have left
+   rows.  All moments are judged together as if the present window ended now,
+   without changing the tracer.  The highest is the peak, the others follow in
+   rows of the snapshot. */
 
 #include "Python.h"
 #include "pycore_tracer_clock.h"
@@ -55,7 +55,7 @@ struct writer {
     struct tracer_moments *moments;
 };
 
-/* A number of the windows that have ended, or this one of the present one. */
+/* The number of a window that has ended, or this value for the present one. */
 #define PRESENT TRACER_HIGHS
 
 /* The highest moments in their order; their number, or -1: no memory. */

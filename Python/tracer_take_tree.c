@@ -1,8 +1,8 @@
 /* Taking a snapshot: the call tree, with the measures of its nodes.
 
-   At the moment, locked, the tables are copied as they are.  What a snapshot
-   says of them is worked out afterwards, from the copies, while other threads
-   run.  Nothing is said of an error but that there is no memory. */
+   At the moment, locked, the tables are copied as they are. The values of the
+   snapshot are computed afterwards, from the copies, while other threads run.
+   The only error is that there is no memory. */
 
 #include "Python.h"
 #include "pycore_tracer_lines.h"
@@ -51,7 +51,7 @@ static int
 copy_locations(struct tracer_snapshot *s, struct tracer_rooms *rooms)
 {
     uint32_t n = _PyTracer_places.nlocations;
-    /* And one more, of the unknown node. */
+    /* And one more, for the unknown node. */
     struct snapshot_location *locations = _PyTracer_Room(
         rooms, TRACER_ROOM_LOCATIONS, (uint64_t)n + 1, sizeof(*locations));
     if (locations == NULL) {
@@ -91,7 +91,7 @@ copy_table(struct tracer_rooms *rooms, enum tracer_room_of which,
     return 0;
 }
 
-/* Of most chunks, nothing of the kind was ever written. */
+/* Most chunks never had such values. */
 static int
 copy_spills(struct tracer_tree_copy *tree, struct tracer_rooms *rooms)
 {

@@ -1,13 +1,12 @@
 /* Triggers of tasks, on top of the one alarm of the allocator.
 
    The alarm is set to the nearest bounds and the earliest deadline of all
-   armed triggers.  When it rings, inside the allocator, on_alarm() notes how
-   far the traced memory was and asks for a pending call; nothing else is safe
-   there.  Whoever looks at the triggers next, with the GIL, first marks the
-   ones that were passed: a peak that is over by then still counts.
-
-   What a call allocates and frees itself must not make it due again, or a
-   small threshold would stop the program for good: a trigger that is armed
+   armed triggers.  When it goes off, inside the allocator, on_alarm() notes
+   the traced memory and asks for a pending call; nothing else is safe there.
+   The next function that looks at the triggers, with the GIL, first marks
+   those that were passed: a peak that is over by then still counts.  The
+   allocations and frees of a call must not make it due again, or a small
+   threshold would stop the program for good.  So a trigger that is armed
    during a call measures from the end of the call. */
 
 #include "Python.h"
@@ -31,8 +30,8 @@ static struct {
     .highest = INT64_MIN,
 };
 
-/* Py_AddPendingCall(), but -1 as well if the queue is locked, by a thread that
-   has no GIL: to wait for it could give up the GIL in the middle of an
+/* Py_AddPendingCall(), but also -1 if a thread without the GIL has locked the
+   queue: waiting for it could give up the GIL in the middle of an
    allocation. */
 static int
 add_pending_call(void)
@@ -50,8 +49,8 @@ add_pending_call(void)
     return pushed ? 0 : -1;
 }
 
-/* If that fails, an alarm that rings at once brings another try at the next
-   allocation.  Locked where there are several GILs. */
+/* If that fails, an alarm that goes off at once leads to another try at the
+   next allocation.  Locked where there are several GILs. */
 static void
 ask_call(void)
 {
@@ -64,7 +63,7 @@ ask_call(void)
     }
 }
 
-/* Another GIL's thread may be at sort_out(). */
+/* A thread with another GIL may be in sort_out(). */
 static void
 on_alarm(int64_t traced)
 {
@@ -159,7 +158,7 @@ _PyTracer_SetTriggerCall(int (*call)(void *))
     _PyTracer_SetAlarmHandler(on_alarm);
 }
 
-/* Measure from now on, if not from the end of the call. */
+/* Measure from now on, or from the end of the call. */
 static void
 set_bounds(struct tracer_trigger *trigger)
 {

@@ -1,17 +1,14 @@
-/* The call tree.
+/* The call tree.  A node is (parent, location).  The entry of a live block
+   refers to its node by number, which changes only in tracer_prune.c.
+   Children are found in one hash table over all nodes.
 
-   A node is (parent, location).  The entry of a live block names it by its
-   number, which changes in tracer_prune.c alone.  Children are found in
-   one hash table over all nodes.
-
-   With the whole stack ("full"), recursion would make the tree as large as
-   the number of different stacks.  When a location would stand on a path more
-   often than fold_limit() allows, which shrinks as the tree grows, the
-   nearest ancestor at the same location takes its place: the recursion is
-   folded, the block keeps its line, and the number of folds is reported.
-   With a limit of k frames paths are cut, see tracer_stack.c.
-
-   Locked, but for reading the counters. */
+   With the whole stack ("full"), recursion would make the tree as large as the
+   number of different stacks.  So the number of times that a location may
+   occur on a path is limited by fold_limit(), which shrinks as the tree
+   grows.  Beyond that, the nearest ancestor at the same location is used
+   instead of a new node: the recursion is folded, the block keeps its line,
+   and the number of folds is reported.  With a limit of k frames paths are
+   cut, see tracer_stack.c.  Locked, except for reading the counters. */
 
 #include "Python.h"
 #include "pycore_tracer_index.h"
@@ -35,7 +32,7 @@ uint8_t _PyTracer_chunk_spilled[TRACER_MAX_CHUNKS];
 static struct tracer_index children;
 
 /* What was folded.  Without the GIL each capture walks the whole stack, and
-   asks for all of its frames again. */
+   looks up all of its frames again. */
 static struct fold {
     uint32_t parent;
     uint32_t location;            // 0: none
@@ -44,8 +41,9 @@ static struct fold {
 
 static_assert(TRACER_MAX_NODES == TRACER_INDEX_MAX, "nodes have numbers");
 
-/* Nodes and what goes with them: arrays of max_nodes items each, one behind
-   the other in a reserved range.  What is not touched costs nothing. */
+/* Nodes and the arrays that go with them, with max_nodes items each, one
+   behind the other in a reserved range.  Memory that is not touched costs
+   nothing. */
 #define NARRAYS (KEPT_RARES + 1)
 static const size_t item_sizes[NARRAYS] = {
     [KEPT_NODES] = sizeof(struct tracer_node),
@@ -67,7 +65,7 @@ items_size(void)
     return size;
 }
 
-/* Where address space is limited (ulimit -v), fewer nodes have to do. */
+/* If address space is limited (ulimit -v), fewer nodes must be enough. */
 static uint32_t
 reserve_range(void)
 {
@@ -116,9 +114,8 @@ commit(enum kept_array array, size_t from, size_t to)
                                offsets[array] + to);
 }
 
-/* A node has at most one saved value and one set of rare
-   counters: for these there is room,
-   once there is for the node. */
+/* A node has at most one saved value and one set of rare counters: if there is
+   room for the node, there is room for these. */
 static int
 make_chunk(void)
 {
@@ -246,9 +243,9 @@ has_parent(uint32_t parent)
     return parent != 0 && !(parent & TRACER_TRUNCATED);
 }
 
-/* How often a location may stand on a path of the whole stack: CPython's own
-   limit of recursion while the tree is small, less where mutual recursion has
-   made it large. */
+/* How often a location may occur on a path of the whole stack: CPython's own
+   recursion limit while the tree is small, less when mutual recursion has made
+   it large. */
 static uint32_t
 fold_limit(void)
 {
@@ -258,8 +255,8 @@ fold_limit(void)
     return _PyTracer_tree.nnodes < FOLD_MORE_NODES ? FOLD_MORE_REPEATS : 1;
 }
 
-/* The nearest ancestor-or-self at the location, if it stands too often on the
-   path already; else NONE. */
+/* The nearest ancestor-or-self at the location, if the location already occurs
+   too often on the path; else NONE. */
 static uint32_t
 fold_target(uint32_t node, uint32_t location)
 {
@@ -275,7 +272,8 @@ fold_target(uint32_t node, uint32_t location)
     return repeats >= fold_limit() ? nearest : TRACER_NODE_NONE;
 }
 
-/* The same, remembered: what is folded once stays so, as the tree grows. */
+/* The same, remembered: what was folded once stays folded as the tree
+   grows. */
 static uint32_t
 find_fold(uint32_t node, uint32_t location, uint32_t hash)
 {
@@ -392,7 +390,7 @@ _PyTracer_LocationAt(uint32_t node)
     return &_PyTracer_places.locations[location];
 }
 
-/* --- Is all of it right? */
+/* --- Check everything */
 
 static const char *
 node_fault(uint32_t id)

@@ -1,11 +1,8 @@
-/* What a block is.
-
-   An object is recognised by the word where its type would be: it must be the
-   address of a live type whose instances have a pre-header of just that size.
-   The live types are those reachable from `object` by __subclasses__(), in
-   each interpreter that shares this GIL.
-
-   Nothing here allocates through Python but _PyTracer_NameTypes(). */
+/* Finding out what a block is.  An object is recognised by the word where its
+   type would be: that must be the address of a live type whose instances have
+   a pre-header of exactly that size.  The live types are those reachable from
+   `object` by __subclasses__(), in each interpreter that shares this GIL.
+   Only _PyTracer_NameTypes() allocates through Python. */
 
 #include "Python.h"
 #include "pycore_interp.h"        // PyInterpreterState
@@ -108,10 +105,10 @@ add_subclasses(struct tracer_types *types, PyObject *subclasses)
     return 0;
 }
 
-/* A type of the interpreter itself has subclasses in each of them.  One with
-   a GIL of its own may change its own meanwhile: it is left out.  Before the
-   type is ready there, and when it is no more, _PyStaticType_GetState() finds
-   the state of another type, or none at all, behind its array. */
+/* A static type has subclasses in each interpreter.  An interpreter with its
+   own GIL may change them meanwhile, so it is left out.  Before the type is
+   ready there, and after its end, _PyStaticType_GetState() finds the state of
+   another type, or reads behind its array. */
 static int
 add_subclasses_of(struct tracer_types *types, PyTypeObject *type)
 {

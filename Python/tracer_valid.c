@@ -1,12 +1,9 @@
-/* Does all that the tracer knows agree?
-
-   Map, tree, texts and memory are each looked at by the file that they belong
-   to; here their sums are held against each other: the blocks of pools and map
-   against the counters of their nodes, these against the traced memory, and
-   the values of the peak against the peak.
-
-   A debug build does so at start, stop, clear, snapshot and fork, and ends the
-   process where something is wrong; tests may ask any build. */
+/* Do all tables of the tracer agree? Map, tree, texts and memory are each
+   checked by the file that they belong to. Here their sums are compared: the
+   blocks of pools and map with the counters of their nodes, these with the
+   traced memory, and the values of the peak with the peak. A debug build does
+   so at start, stop, clear, snapshot and fork, and ends the process if
+   something is wrong; tests can do it in any build. */
 
 #include "Python.h"
 #include "pycore_tracer_blocks.h"
@@ -42,7 +39,7 @@ ledger_size(void)
            + _PyTracer_tree.nrares;
 }
 
-/* Not of the tracer's own memory, which a test may let fail. */
+/* Not from the tracer's own memory, which a test may make fail. */
 static int
 open_ledger(struct ledger *ledger)
 {
@@ -63,8 +60,8 @@ close_ledger(struct ledger *ledger)
     munmap(ledger->small, ledger_size());
 }
 
-/* With several GILs, one interpreter may untrack a block of another just while
-   somebody has HEAD_LOCK: then the entry stays, which does no harm. */
+/* With several GILs, one interpreter may untrack a block of another while some
+   thread has HEAD_LOCK: then the entry stays, which does no harm. */
 static int
 has_record(const struct tracer_pool *pool, uint32_t i)
 {
@@ -184,8 +181,8 @@ ledger_fault(void)
 
 /* --- The peak */
 
-/* The sites were no larger at the peak than all together; as large, but for
-   threads without the GIL. */
+/* At the peak the sum of the sites was at most the peak, and equal to it
+   except for threads without the GIL. */
 static const char *
 peak_fault(void)
 {

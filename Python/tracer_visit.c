@@ -1,6 +1,6 @@
-/* What modules see of the tracer: pools, and its tests every block.  They
-   compare the blocks, one by one, with what an allocator of their
-   own has seen. */
+/* The tracer's interface for modules: visiting pools and, for tests, every
+   block.  The tests compare the blocks, one by one, with what their own
+   allocator has seen. */
 
 #include "Python.h"
 #include "pycore_tracer_blocks.h"

@@ -1,12 +1,13 @@
-/* Alarm of the tracer: a call when traced memory leaves a range or a moment
-   has passed, driven by the allocator.
+/* Alarm of the tracer: the allocator calls a handler when traced memory leaves
+   a range, or a deadline has passed.
 
-   Allocations look, and frees of big blocks: what small frees cross rings at
-   the next allocation, what happens without the GIL at the next one with it.
-   What rang is disarmed, then the handler runs inside the allocator, with the
-   one GIL held, or with _PyTracer_lock where there are several, perhaps with
-   both.  So it may set a flag, or ask for a pending call if that needs no
-   waiting, and does nothing that allocates. */
+   Allocations check this, and frees of big blocks.  A bound that is crossed by
+   small frees is noticed at the next allocation, and one that is crossed
+   without the GIL at the next allocation with it.  The alarm is disarmed, then
+   the handler runs inside the allocator, with the one GIL held, or with
+   _PyTracer_lock where there are several GILs, perhaps with both.  So it may
+   set a flag, or ask for a pending call if that needs no waiting, and must not
+   allocate. */
 
 #ifndef Py_INTERNAL_TRACER_ALARM_H
 #define Py_INTERNAL_TRACER_ALARM_H
@@ -26,7 +27,8 @@ extern "C" {
    allocations.  GIL held, not locked, not inside an allocator. */
 extern void _PyTracer_SetAlarm(int64_t low, int64_t high, int64_t deadline);
 
-/* For the handler: call it again at the next allocation.  As it is called. */
+/* For the handler: call it again at the next allocation.  Same locks as the
+   handler. */
 extern void _PyTracer_RearmAlarm(void);
 
 /* It is given the traced memory. */

@@ -1,10 +1,10 @@
-/* The block interface: what the tracer knows of small blocks, whichever
-   allocator lays them out.
+/* The block interface: what the tracer knows about small blocks, independent
+   of the allocator.
 
    An allocator that serves small blocks from pools keeps a table of entries
-   for each pool and defines the functions below: find an entry, visit all,
-   forget all, install the functions that record as they allocate.  pymalloc's
-   are Objects/tracer_pymalloc_*.c.h, compiled into obmalloc.c. */
+   for each pool, and defines the functions below: find an entry, visit all,
+   forget all, install the functions that record while they allocate.
+   pymalloc's are Objects/tracer_pymalloc_*.c.h, compiled into obmalloc.c. */
 
 #ifndef Py_INTERNAL_TRACER_BLOCKS_H
 #define Py_INTERNAL_TRACER_BLOCKS_H
@@ -43,13 +43,13 @@ static_assert(TRACER_ENTRY_BITS + TRACER_NODE_BITS == 32, "an entry");
 
 /* --- Find */
 
-/* Entry of the block that starts at p.  With `create`, the pool gets a table
-   if it has none; NULL: there is no table.  *size is the block's size, 0 if p
-   does not start a block of a pool of this interpreter. */
+/* Entry of the block that starts at p; NULL: there is no table.  With
+   `create`, a pool without a table gets one.  *size is the size of the block,
+   or 0 if no block of a pool of this interpreter starts at p. */
 extern uint32_t *_PyTracer_Entry(void *p, int create, size_t *size);
 /* The same for any address, and for pools of other interpreters, which get no
    table.  *room is the greatest size that the entry may hold, 0 if the pool
-   has not come to the block.  Locked. */
+   has not carved out the block yet.  Locked. */
 extern uint32_t *_PyTracer_FindEntry(void *p, int create, size_t *room);
 
 /* --- Visit */
@@ -76,7 +76,7 @@ struct tracer_arena {
 extern int _PyTracer_VisitPools(int (*visit)(const struct tracer_pool *pool,
                                              void *arg),
                                 void *arg);
-/* The same for each arena, also one that no pool was cut from yet. */
+/* The same for each arena, including those that no pool was cut from yet. */
 extern int _PyTracer_VisitArenas(int (*visit)(const struct tracer_arena *,
                                               void *arg),
                                  void *arg);
@@ -90,8 +90,8 @@ extern void _PyTracer_ForgetInterpreter(PyInterpreterState *interp);
 
 /* --- Install */
 
-/* May the fused functions replace those that tracing wraps, as these are the
-   allocator's own? */
+/* May the fused functions replace the functions that tracing wraps?  They may
+   if these are the allocator's own. */
 extern int _PyTracer_CanFuse(void);
 extern PyMemAllocatorEx _PyTracer_Fused(enum tracer_kind kind);
 /* PyMem_GetAllocator(), PyMem_SetAllocator(); the mutex of the allocators is

@@ -1,4 +1,4 @@
-/* Blocks that objects own beside their own, see tracer_buffers.c. */
+/* Further blocks that objects own, see tracer_buffers.c. */
 
 #ifndef Py_INTERNAL_TRACER_BUFFERS_H
 #define Py_INTERNAL_TRACER_BUFFERS_H
@@ -23,9 +23,9 @@ struct tracer_buffers {
 /* GIL held and locked. */
 extern void _PyTracer_NoteBuffers(struct tracer_buffers *buffers,
                                   enum tracer_owner owner, PyObject *op);
-/* Give the noted blocks of a snapshot their classes; changes the notes, needs
-   no GIL.  The buffer of a bytearray may be an object of that class.  0, or
-   -1: no memory. */
+/* Give the noted blocks of a snapshot their classes.  It changes the notes and
+   needs no GIL.  The buffer of a bytearray may be an object of that class. 0,
+   or -1: no memory. */
 extern int _PyTracer_MarkBuffers(struct tracer_buffers *buffers,
                                  struct tracer_snapshot *s, uint64_t nothers,
                                  uint32_t bytearray_class);

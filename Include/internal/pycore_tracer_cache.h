@@ -15,9 +15,8 @@ extern "C" {
 #include "pycore_tracer_index.h"
 #include "pycore_tracer_tree.h"
 
-/* In sets of two lines, the one that
-   was used last first.  It grows with the number of misses; what is not used
-   is not touched. */
+/* Sets of two lines, the last used line first.  The cache grows with the
+   number of misses; unused memory is never touched. */
 #define TRACER_CACHE_MIN 512      // lines
 #define TRACER_CACHE_MAX 65536
 struct tracer_cache_line {
@@ -30,16 +29,16 @@ struct tracer_cache_line {
 
 extern struct tracer_cache_line _PyTracer_cache[TRACER_CACHE_MAX];
 
-/* Node of the frame below `parent`, which none of the two lines tells, or
-   NONE: no memory; not locked. */
+/* Node of the frame below `parent`, when neither line has it; NONE: no
+   memory.  Not locked. */
 extern uint32_t _PyTracer_FillCache(struct tracer_cache_line *line,
                                     uint32_t parent,
                                     _PyInterpreterFrame *frame);
 extern void _PyTracer_ClearCache(void);
 
-/* First line of the set for an instruction below `parent`.  The lines of a
-   long function are often the same distance apart: the factor is one that
-   spreads the multiples of any small number, from wherever they begin. */
+/* First line of the set for an instruction below `parent`.  The instructions
+   of a long function are often the same distance apart; this factor spreads
+   the multiples of any small number well, wherever they start. */
 static inline Py_ALWAYS_INLINE struct tracer_cache_line *
 _PyTracer_CacheLine(const void *instr, uint32_t parent)
 {
@@ -48,7 +47,7 @@ _PyTracer_CacheLine(const void *instr, uint32_t parent)
     return (struct tracer_cache_line *)((char *)_PyTracer_cache + offset);
 }
 
-/* What the second line of a set says, or NONE; then it is the first. */
+/* The node in the second line of a set, which becomes the first; or NONE. */
 static inline uint32_t
 _PyTracer_SecondLine(struct tracer_cache_line *line, const void *instr,
                      uint32_t parent)

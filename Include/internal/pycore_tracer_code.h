@@ -14,8 +14,8 @@ extern "C" {
 #include "pycore_tracer_compat.h"
 #include "pycore_tracer_tree.h"
 
-/* Code objects that died, whose instructions others may stand for soon.  GIL,
-   while there is one. */
+/* Code objects that died: other instructions may soon be at their addresses.
+   GIL, while there is one. */
 struct tracer_codes {
     uint64_t epoch;               // what was remembered before is not trusted
     uintptr_t dead_low, dead_high;      // where, since the last new one

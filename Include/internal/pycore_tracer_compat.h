@@ -1,10 +1,10 @@
 /* What differs between the series of CPython.
 
-   The tracer looks into structures of CPython that change from one series to
-   the next: frames, code objects, locks, pending calls, objects that own
-   buffers.  It does so by the functions below, and this is its only file with
-   conditions on the version or on the GIL; `make layers` sees to that.  All of
-   them are inline, and want what they are given to be alive. */
+   The tracer reads structures of CPython that change from one series to the
+   next: frames, code objects, locks, pending calls, objects that own buffers.
+   It does so through the functions below.  This is its only file with
+   conditions on the version or on the GIL, which `make layers` checks.  All
+   functions are inline, and their arguments must be alive. */
 
 #ifndef Py_INTERNAL_TRACER_COMPAT_H
 #define Py_INTERNAL_TRACER_COMPAT_H
@@ -30,8 +30,8 @@ extern "C" {
 #  error "the tracer knows the free-threaded build from 3.14 on"
 #endif
 
-/* Is there a GIL?  Without one, as where there are several, the tracer's lock
-   protects all that the GIL does otherwise. */
+/* Is there a GIL?  If there is none, or if there are several, the tracer's
+   lock protects everything that the GIL protects otherwise. */
 #ifdef Py_GIL_DISABLED
 #  define _PyTracer_HAS_GIL 0
 #else
@@ -46,7 +46,7 @@ extern "C" {
 #  include "pycore_stackref.h"            // PyStackRef_RefcountOnObject()
 #endif
 
-/* An import of the module, which has no slots, does not switch the GIL on. */
+/* Importing the module, which has no slots, must not enable the GIL. */
 static inline int
 _PyTracer_LeaveGilOff(PyObject *module)
 {
@@ -67,8 +67,8 @@ _PyTracer_TopFrame(const PyThreadState *tstate)
 }
 
 /* The mark of the tracer.  From 3.14 on it is a field that CPython clears in
-   each new frame, extensions' own copies of its initialiser too, and that
-   nothing reads.  In 3.13 it is a field of ours. */
+   each new frame and never reads.  Extensions with a copy of CPython's
+   initialiser clear it, too.  In 3.13 it is a field of ours. */
 #if PY_VERSION_HEX >= 0x030e0000
 
 #define _PyTracer_MARK visited
@@ -96,11 +96,12 @@ _PyTracer_FirstInstr(_PyInterpreterFrame *frame)
 
 #define _PyTracer_MARK tracer_mark
 
-/* Frames that an extension has made with its own copy of CPython's initialiser
-   begin with any mark.  Their other fields say that the interpreter does not
-   run them: it leaves -1 in stacktop of a frame that runs, and nonzero in
-   return_offset of one that waits for a frame which it calls without C code
-   between.  (_PyEval_EvalFrameDefault() clears the mark first.) */
+/* If an extension makes a frame with its own copy of CPython's initialiser,
+   the mark is not initialised.  But other fields show that the interpreter
+   does not run the frame: it leaves -1 in stacktop of a running frame, and
+   nonzero in return_offset of a frame that waits for one which it called
+   without C code in between. (_PyEval_EvalFrameDefault() clears the mark
+   first.) */
 static inline Py_ALWAYS_INLINE int
 _PyTracer_RunsMarked(const _PyInterpreterFrame *frame)
 {
@@ -128,7 +129,7 @@ _PyTracer_Mark(_PyInterpreterFrame *frame, int mark)
     frame->_PyTracer_MARK = mark;
 }
 
-/* What a frame refers to, where that counts; else NULL. */
+/* The object that a frame refers to, if the reference counts; else NULL. */
 #ifdef _PyTracer_STACKREFS
 static inline PyObject *
 _PyTracer_CountedReference(_PyStackRef ref)
@@ -143,7 +144,7 @@ _PyTracer_CountedReference(_PyStackRef ref)
     int counted = PyStackRef_RefcountOnObject(ref);
 #  endif
 #  ifdef Py_GIL_DISABLED
-    /* Objects that do not count such references are held all the same. */
+    /* Objects that do not count such references are still kept alive. */
     counted |= _PyObject_HasDeferredRefcount(op);
 #  endif
     return counted ? op : NULL;
@@ -168,8 +169,8 @@ _PyTracer_FrameFunction(const _PyInterpreterFrame *frame)
     return _PyTracer_CountedReference(frame->f_funcobj);
 }
 
-/* The variables, and if it is known how large it is, the evaluation stack;
-   fewer when the frame has been cleared. */
+/* The variables and, if its size is known, the evaluation stack; fewer when
+   the frame has been cleared. */
 static inline int
 _PyTracer_FrameSlots(_PyInterpreterFrame *frame)
 {
@@ -199,7 +200,7 @@ _PyTracer_OverwrittenLocals(const PyFrameObject *f)
 #endif
 }
 
-/* Number of the code unit at which the frame is. */
+/* Number of the frame's current code unit. */
 static inline int
 _PyTracer_InstrOffset(_PyInterpreterFrame *frame)
 {
@@ -275,8 +276,8 @@ _PyTracer_PushPendingCall(int (*function)(void *))
     return 1;
 }
 
-/* --- Objects, which may be half made, or only look like what they are taken
-   for: what they point to is not followed.  GIL. */
+/* --- Objects, which may be incomplete, or something else that looks like one:
+   pointers in them are not followed.  GIL. */
 
 /* Does the memory look like that of an object in use? */
 static inline int
@@ -340,7 +341,7 @@ _PyTracer_VisitExitFunctions(const PyInterpreterState *interp,
 #endif
 }
 
-/* All that the collector tracks, in the current interpreter.  World
+/* Visit all that the collector tracks in the current interpreter.  World
    stopped. */
 static inline void
 _PyTracer_VisitTracked(gcvisitobjects_t visit, void *arg)
@@ -352,8 +353,8 @@ _PyTracer_VisitTracked(gcvisitobjects_t visit, void *arg)
 #endif
 }
 
-/* Do its objects begin as a dict does?  From 3.15 on there is one more such
-   type, which is no subclass. */
+/* Do objects of this type begin like a dict?  From 3.15 on there is one more
+   such type, which is not a subclass. */
 static inline int
 _PyTracer_IsDictType(PyTypeObject *type)
 {
@@ -377,7 +378,7 @@ _PyTracer_DictValues(const PyObject *op)
     return ((const PyDictObject *)op)->ma_values;
 }
 
-/* Without the GIL, the block of the items begins with their capacity. */
+/* Without the GIL, the block of a list's items begins with their capacity. */
 static inline const void *
 _PyTracer_ListItems(const PyObject *op)
 {
@@ -419,8 +420,8 @@ _PyTracer_BytearrayBufferType(void)
 #endif
 }
 
-/* Collections that the cyclic collector has made of a generation of the main
-   interpreter.  No GIL needed. */
+/* Number of collections of a generation, in the main interpreter.  No GIL
+   needed. */
 static inline uint32_t
 _PyTracer_Collections(int generation)
 {
@@ -440,8 +441,9 @@ _PyTracer_Collections(int generation)
 #endif
 }
 
-/* --- The heap, where CPython keeps its objects apart from others': blocks of
-   the object and memory domains of this interpreter.  World stopped. */
+/* --- The heap, in builds where CPython keeps its objects in heaps of their
+   own: blocks of the object and memory domains of this interpreter.  World
+   stopped. */
 
 struct _PyTracer_visitor {
     void (*visit)(uintptr_t address, void *arg);

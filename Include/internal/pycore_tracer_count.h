@@ -1,5 +1,5 @@
 /* The counters of nodes, the peak and measures, see tracer_count.c.  GIL held,
-   not locked, but where it says so. */
+   not locked, except where noted. */
 
 #ifndef Py_INTERNAL_TRACER_COUNT_H
 #define Py_INTERNAL_TRACER_COUNT_H
@@ -47,8 +47,8 @@ extern PyThreadState *_PyTracer_garbage_thread;
 
 /* Traced memory is above `high`: there may be a new peak, or an alarm. */
 extern void _PyTracer_RoseAboveHigh(void);
-/* A block of the node is about to be freed while free_bound says to look:
-   the peak is over, or garbage is deleted. */
+/* A block of the node is about to be freed, and free_bound requires a check:
+   the peak is over, or garbage is being deleted. */
 extern void _PyTracer_FreeAtBound(uint32_t node, size_t size, int locked);
 /* The peak is over, if traced memory was rising. */
 extern void _PyTracer_EndRise(void);
@@ -57,13 +57,12 @@ extern void _PyTracer_RawPeak(int64_t traced);
 /* While `watched`: is traced memory below the alarm?  Asked when a mapped
    block is freed. */
 extern void _PyTracer_CheckAlarmLow(void);
-/* The clock is looked at once in so many allocations. */
+/* The clock is read once in so many allocations. */
 #define TRACER_CLOCK_EVERY 1000
 /* Monotonic time in ns, of a coarse clock (a few ms). */
 extern int64_t _PyTracer_CoarseTime(void);
-/* When an allocation or a free has to look, after what it depends on has
-   changed: alarm, peak, measures.  Locked if
-   there are many GILs. */
+/* Set again when an allocation or a free has to check, after a change of the
+   alarm, the peak or the measures.  Locked if there are many GILs. */
 extern void _PyTracer_SetBounds(void);
 /* While `watched`, once for each allocation; locked if
    there are many GILs. */
@@ -91,8 +90,8 @@ extern void _PyTracer_VoidEpoch(void);
 /* A sum of bytes of the node would wrap. */
 extern void _PyTracer_Spill(uint32_t node);
 
-/* Who deletes garbage is another thread than this one: it is not here any
-   more, after a fork.  Locked. */
+/* If another thread was deleting garbage, forget it: after a fork it does not
+   exist any more.  Locked. */
 extern void _PyTracer_ForgetGarbage(void);
 
 static inline int64_t
@@ -102,7 +101,8 @@ _PyTracer_Current(void)
            + _Py_atomic_load_int64_relaxed(&_PyTracer.map_current);
 }
 
-/* The parked nodes hold what is neither live nor freed: outside the sum. */
+/* The parked nodes hold memory that is neither live nor freed: it is not part
+   of the sum. */
 static inline int
 _PyTracer_IsParked(uint32_t node)
 {

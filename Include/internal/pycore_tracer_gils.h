@@ -1,4 +1,4 @@
-/* Several GILs, and one again, see tracer_gils.c. */
+/* From one GIL to several and back, see tracer_gils.c. */
 
 #ifndef Py_INTERNAL_TRACER_GILS_H
 #define Py_INTERNAL_TRACER_GILS_H
@@ -10,7 +10,7 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
-/* Is there but one GIL again?  GIL, HEAD_LOCK and locked, tracing is off. */
+/* Is there only one GIL again? GIL, HEAD_LOCK and locked, tracing is off. */
 extern void _PyTracer_CountGils(void);
 
 #ifdef __cplusplus

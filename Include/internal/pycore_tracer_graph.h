@@ -1,13 +1,12 @@
-/* The heap as a graph, as the interpreter hands it over with a snapshot: who
-   refers to whom, and by what name.
+/* The heap as a graph, as the interpreter hands it over with a snapshot: which
+   objects refer to which, and by what names.
 
-   Objects are numbered in the order in which a walk breadth first met them;
-   the first ones are none, see below.  A reference is one that counts: a
-   mortal object has at least as many references as there are here, and what is
-   left over is held by code in C.
-
-   This header needs nothing of CPython, as pycore_tracer_snapshot.h, which
-   includes it. */
+   Objects are numbered in the order of a breadth-first walk; the first numbers
+   do not stand for objects, see below.  Only references that are counted are
+   recorded.  So the reference count of a mortal object is at least the number
+   of references here; the surplus is held by C code.  Like
+   pycore_tracer_snapshot.h, which includes it, this header needs nothing of
+   CPython. */
 
 #ifndef Py_INTERNAL_TRACER_GRAPH_H
 #define Py_INTERNAL_TRACER_GRAPH_H
@@ -17,8 +16,9 @@ extern "C" {
 
 #include <stdint.h>
 
-/* What is no object.  The root has no references here: it holds all that is
-   immortal, or that has references left over, and these three. */
+/* Numbers that do not stand for objects.  The root's references are not
+   written down: it holds these three, all immortal objects, and all objects
+   with surplus references. */
 enum snapshot_fixed {
     SNAPSHOT_ROOT,
     SNAPSHOT_INTERPRETER,         // its state
@@ -27,7 +27,7 @@ enum snapshot_fixed {
     SNAPSHOT_NFIXED
 };
 
-/* Instead of a number of references that are left over. */
+/* In place of a number of surplus references. */
 #define SNAPSHOT_IMMORTAL UINT32_MAX
 #define SNAPSHOT_UNCOUNTED (UINT32_MAX - 1)    // without the GIL: not known
 
@@ -40,9 +40,9 @@ struct snapshot_object {
     uint32_t text;                // string: of a str; line of a frame; what
 };                                //   else has a name of its own.  Or NONE
 
-/* How to read the references of an object.  The first ones, as many as the
-   shape has names, are what these say; number 0 stands for a NULL.  What the
-   others are, depends on the kind. */
+/* How to read the references of an object.  The names of the shape belong to
+   the first references; number 0 stands for a NULL.  The kind says what the
+   other references are. */
 enum snapshot_object_kind {
     SNAPSHOT_PLAIN,               // in no order
     SNAPSHOT_DICT,                // key, value, key, value ...
@@ -63,7 +63,7 @@ enum snapshot_object_kind {
     SNAPSHOT_NOBJECT_KINDS
 };
 
-/* The first shapes are of no type, have no names, and the number of their
+/* The first shapes have no type and no names; their number is that of their
    kind. */
 #define SNAPSHOT_NFIXED_SHAPES (SNAPSHOT_SET + 1)
 
@@ -75,8 +75,8 @@ struct snapshot_shape {
     uint32_t n;
 };
 
-/* A block that belongs to an object, beside its own: keys of a dict, items of
-   a list. */
+/* A further block that belongs to an object: keys of a dict, items of a
+   list. */
 struct snapshot_buffer {
     uint64_t address;
     uint32_t object;
@@ -92,7 +92,8 @@ struct snapshot_graph {
     struct snapshot_shape *shapes;
     uint32_t *names;              // strings of the snapshot
     struct snapshot_buffer *buffers;
-    /* As it is in a file, until somebody looks at it.  NULL: it is above. */
+    /* The encoded graph of a file, until it is used.  NULL: it is decoded,
+       above. */
     uint8_t *coded;
     uint64_t coded_size, coded_offset;
     struct snapshot_graph *decoded;       // what was made of it

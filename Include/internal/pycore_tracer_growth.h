@@ -57,8 +57,8 @@ extern void _PyTracer_ClearGrowth(void);
 /* The sites that have grown most, with what they hold now; NULL: no memory. */
 extern struct tracer_growth *_PyTracer_CopyGrowth(void);
 
-/* The program has taken so many big blocks, or a pool, which counts for
-   all. */
+/* Called when the program has taken that many big blocks, or a pool, which
+   counts as many. */
 static inline void
 _PyTracer_TickGrowth(int32_t ticks)
 {

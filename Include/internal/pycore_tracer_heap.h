@@ -14,7 +14,7 @@ extern "C" {
 #include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_types.h"
 
-/* Make the kernel give the memory of an array now. */
+/* Make the kernel provide the memory of an array now. */
 extern void _PyTracer_TouchHeap(void *array, uint64_t n, size_t item);
 
 /* --- tracer_heap_index.c: numbers by address, a table for each page */
@@ -38,13 +38,13 @@ struct tracer_heap_index {
 extern int _PyTracer_InitHeapIndex(struct tracer_heap_index *index,
                                    size_t pages, int touch);
 extern void _PyTracer_FreeHeapIndex(struct tracer_heap_index *index);
-/* The numbers of a page, which become the recent ones. */
+/* The numbers of a page, which becomes the recent one. */
 extern uint32_t *_PyTracer_HeapPage(struct tracer_heap_index *index,
                                     uintptr_t page);
 
-/* Where the number of an address is, 0: none so far; NULL: no memory.  Some
-   static objects lie between those of the heap, which are aligned to 16 bytes:
-   they have pages of their own. */
+/* Pointer to the number of an address, which is 0 if it has none yet; NULL: no
+   memory.  Objects of the heap are aligned to 16 bytes.  Static objects that
+   are not have tables of their own. */
 static inline uint32_t *
 _PyTracer_HeapSlot(struct tracer_heap_index *index, uintptr_t address)
 {
@@ -117,9 +117,9 @@ struct tracer_heap {
     int failed;                   // no memory, or too much of something
 };
 
-/* Before the moment: memory for so many blocks, or objects without one.
-   Touched, if `touch`: page faults would be most of the moment.  0, or -1: no
-   memory. */
+/* Before the moment: memory for so many blocks, or objects without one.  With
+   `touch` it is touched: page faults would take most of the time otherwise. 0,
+   or -1: no memory. */
 PyAPI_FUNC(int) _PyTracer_PrepareHeap(struct tracer_heap *heap,
                                       uint64_t blocks, int touch);
 /* Capture the heap of the current interpreter; `keys`: with the texts of keys
@@ -127,11 +127,11 @@ PyAPI_FUNC(int) _PyTracer_PrepareHeap(struct tracer_heap *heap,
    or -1: no memory.  GIL held, or the world stopped. */
 PyAPI_FUNC(int) _PyTracer_CaptureHeap(struct tracer_heap *heap, int keys);
 /* Add objects that only C code holds: those of a snapshot's blocks that are
-   not in the graph.  Looks at none, and needs no GIL. */
+   not in the graph.  It reads none of them, and needs no GIL. */
 extern void _PyTracer_AddUnreached(struct tracer_heap *heap,
                                    const struct tracer_snapshot *s,
                                    const struct tracer_types *types);
-/* What is left over of the references, once all are there. */
+/* Compute the surplus references, once all references are known. */
 PyAPI_FUNC(void) _PyTracer_CountSurplus(struct tracer_heap *heap);
 /* The graph becomes the snapshot's, its texts strings there.  Needs no GIL.
    0, or -1: no memory. */
@@ -143,8 +143,7 @@ extern uint32_t _PyTracer_NewHeapObject(struct tracer_heap *heap,
                                         const void *address);
 extern int _PyTracer_MoreReferences(struct tracer_heap *heap);
 
-/* --- tracer_heap_scan.c: which library C code that holds an object may be
-   of */
+/* --- tracer_heap_scan.c: which library's C code may hold an object */
 enum tracer_segment_kind {        // the last ones are looked at last
     TRACER_SEGMENT_LIBRARY,
     TRACER_SEGMENT_INTERPRETER,   // has much that it does not hold
@@ -162,16 +161,17 @@ struct tracer_segments {
     char *names;
     size_t n, size, names_used, names_size;
 };
-/* Those of this moment, and the stack of the caller: fewer without memory.
-   `segments` is all zero.  No GIL needed. */
+/* List the segments of this moment, and the stack of the caller: fewer without
+   memory.  `segments` is all zero.  No GIL needed. */
 PyAPI_FUNC(void) _PyTracer_ListSegments(struct tracer_segments *segments);
 PyAPI_FUNC(void) _PyTracer_FreeSegments(struct tracer_segments *segments);
 /* After CountSurplus(): add libraries as objects, and take what they may hold
-   from what is left over.  Needs no GIL. */
+   off the surplus.  Needs no GIL. */
 PyAPI_FUNC(void) _PyTracer_ScanSegments(
     struct tracer_heap *heap, const struct tracer_segments *segments);
 
-/* --- tracer_heap_child.c: the same in a child, which has a copy */
+/* --- tracer_heap_child.c: the same in a child, which has a copy of the
+   heap */
 struct tracer_heap_child {
     int pid, fd;
     int error, signal;            // where it fails: errno, what has killed it
@@ -213,7 +213,8 @@ _PyTracer_HeapReference(struct tracer_heap *heap, const void *op)
 
 /* The same for tp_traverse, where NULL is none; returns 0. */
 extern int _PyTracer_HeapVisit(PyObject *op, void *heap);
-/* A reference to what is no object, a frame or a thread; its number. */
+/* A reference to a frame or a thread, which is not an object; returns its
+   number. */
 extern uint32_t _PyTracer_HeapPseudo(struct tracer_heap *heap,
                                      const void *address, uint32_t shape);
 static inline void
@@ -248,13 +249,13 @@ extern uint32_t _PyTracer_ShapeOfNames(struct tracer_heap *heap, uint32_t kind,
 /* --- tracer_heap_texts.c */
 #define TRACER_HEAP_WANTED (SNAPSHOT_NONE - 1)    // text of an object, so far
 extern int _PyTracer_InitHeapTexts(struct tracer_heap *heap, int touch);
-/* The text of a str, if it is one, is to be kept; those of the keys of a
-   dictionary are. */
+/* Keep the text of the object if it is a str; keep the texts of a dictionary's
+   keys. */
 extern void _PyTracer_WantText(struct tracer_heap *heap, const void *str);
 extern void _PyTracer_WantKeys(struct tracer_heap *heap, uint32_t object);
 extern uint32_t _PyTracer_AddText(struct tracer_heap *heap, const char *utf8,
                                   size_t length);
-/* At the end of the moment: all texts that are wanted, and the names. */
+/* At the end of the moment: copy all texts that are wanted, and the names. */
 extern void _PyTracer_CopyTexts(struct tracer_heap *heap);
 
 /* --- tracer_heap_walk.c, tracer_heap_code.c: what an object refers to. */
@@ -268,20 +269,21 @@ extern void _PyTracer_WalkFrame(struct tracer_heap *heap,
                                 _PyInterpreterFrame *frame, PyGenObject *gen);
 extern void _PyTracer_WalkCode(struct tracer_heap *heap, uint32_t object,
                                PyCodeObject *code);
-/* What the closure of a function, which was told, refers to by which names. */
+/* The names by which the closure of a function, itself already recorded,
+   refers to objects. */
 extern void _PyTracer_NameClosure(struct tracer_heap *heap,
                                   PyFunctionObject *function);
-/* A reference to a frame that a thread runs, if it belongs to no object. */
+/* A reference to a running frame, if it belongs to no object. */
 extern void _PyTracer_ReferToFrame(struct tracer_heap *heap,
                                    _PyInterpreterFrame *frame);
-/* --- tracer_heap_arrays.c: arrays of NumPy's, of a layout that is known. */
+/* --- tracer_heap_arrays.c: NumPy arrays of a known layout. */
 extern const size_t _PyTracer_ArrayBase, _PyTracer_ArrayDtype;
 extern int _PyTracer_IsArrayType(const PyTypeObject *type);
 /* The references that have no names, and the blocks. */
 extern void _PyTracer_WalkItemsOfArray(struct tracer_heap *heap,
                                        uint32_t object, PyObject *op);
-/* --- tracer_heap_garbage.c: what the collector has found, while it runs
-   finalizers and callbacks */
+/* --- tracer_heap_garbage.c: objects that the collector has found, while it
+   runs finalizers and callbacks */
 extern void _PyTracer_VisitGarbage(gcvisitobjects_t visit, void *arg);
 /* --- tracer_heap_roots.c */
 extern void _PyTracer_WalkFixed(struct tracer_heap *heap, uint32_t object);

@@ -14,8 +14,8 @@ extern "C" {
 
 #include <stdint.h>
 
-/* Forget all notes, and let a thread note what the process has, once in so
-   many ns; 0, or an errno.  GIL held, not locked. */
+/* Forget all notes, and start a thread that notes the memory of the process
+   once in so many ns; 0, or an errno.  GIL held, not locked. */
 extern int _PyTracer_StartHistory(int64_t interval);
 /* End the thread; the notes stay.  GIL held, not locked. */
 extern void _PyTracer_StopHistory(void);
@@ -29,7 +29,7 @@ struct tracer_moment_taken {
     int64_t time;
     int64_t traced, peak, blocks;
 };
-/* Note it, if there is a thread.  Not locked. */
+/* Note that a snapshot was taken, if there is a thread.  Not locked. */
 extern void _PyTracer_NoteSnapshot(const struct tracer_moment_taken *taken);
 /* Note the present, if there is a thread.  Not locked. */
 extern void _PyTracer_NotePresent(void);

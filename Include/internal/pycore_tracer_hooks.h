@@ -19,12 +19,12 @@ struct tracer_below {
 };
 extern struct tracer_below _PyTracer_below;
 
-/* Nonzero while this thread is inside an allocator that tracing wraps, so
-   that what the allocator asks of a lower one is not traced twice. */
+/* Nonzero while this thread is inside an allocator that tracing wraps, so that
+   memory that the allocator takes from a lower one is not traced twice. */
 extern _Py_thread_local int _PyTracer_inside;
 
-/* Nonzero once pymalloc has passed a small request on to the raw domain: not
-   each small block is in a pool then. */
+/* Nonzero once pymalloc has passed a small request on to the raw domain: from
+   then on some small blocks are not in pools. */
 extern uint32_t _PyTracer_small_fallback;
 #define _PyTracer_FALLBACK(SIZE)                                        \
     do {                                                                \
@@ -39,8 +39,8 @@ extern PyMemAllocatorEx _PyTracer_General(PyMemAllocatorDomain domain);
 /* Are they those of any domain? */
 extern int _PyTracer_IsGeneral(const PyMemAllocatorEx *functions);
 
-/* The record of a block that this thread is releasing, for what the debug
-   hooks say of it; NULL: it is not that one.  Locked. */
+/* The record of the block that this thread is releasing, for messages of the
+   debug hooks; NULL: it is another block.  Locked. */
 extern const struct tracer_record *_PyTracer_FindReleased(uintptr_t ptr);
 
 #ifdef __cplusplus

@@ -3,7 +3,7 @@
    Open addressing with linear probing, at most 7/8 full, or 15/16 where there
    is no memory to grow.  A bucket holds the number (1 <= number <
    TRACER_INDEX_MAX) and ten bits of the hash, so that a wrong item is rarely
-   looked at.  Items are not removed one by one.  All functions are called with
+   compared. Items are not removed one by one.  All functions are called with
    _PyTracer_lock held. */
 
 #ifndef Py_INTERNAL_TRACER_INDEX_H
@@ -37,7 +37,7 @@ struct tracer_index {
     uint32_t used;
 };
 
-/* Does the item with this number have the key, which `hash` is that of? */
+/* Does the item with this number have the key whose hash is `hash`? */
 typedef int (*tracer_index_equal)(uint32_t number, const void *key);
 typedef uint32_t (*tracer_index_hash)(uint32_t number);
 

@@ -12,12 +12,13 @@ extern "C" {
 
 #include "pycore_tracer_state.h"
 
-/* What is installed, by domain, while tracing is off; -1 and an exception:
-   something that calls the tracer's functions.  GIL, which may be given up;
-   not locked. */
+/* Read what is installed in each domain, while tracing is off; -1 and an
+   exception: it calls the tracer's functions.  GIL, which may be given up; not
+   locked. */
 extern int _PyTracer_FindAllocators(PyMemAllocatorEx *found);
-/* Those below with the GIL, the mutex of the allocators, and locked.
-   That is what tracing is to wrap; -1: it is not installed any more. */
+/* The functions below need the GIL and the mutex of the allocators, and are
+   locked.  Tracing will wrap the functions that were read; -1: they are not
+   installed any more. */
 extern int _PyTracer_TakeAllocators(const PyMemAllocatorEx *found);
 /* `again`: tracing is on, what the functions must do has changed. */
 extern void _PyTracer_InstallAllocators(int again);

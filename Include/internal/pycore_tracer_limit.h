@@ -1,4 +1,4 @@
-/* A limit of the memory of a cgroup, see tracer_limit.c. */
+/* The memory limit of a cgroup, see tracer_limit.c. */
 
 #ifndef Py_INTERNAL_TRACER_LIMIT_H
 #define Py_INTERNAL_TRACER_LIMIT_H
@@ -21,9 +21,10 @@ struct tracer_limit_files {
     const char *control;          // version 1
 };
 
-/* From the next start of the history on, want the trigger, which stays alive
-   until the next call, when the usage passes `bound` bytes; NULL: watch no
-   more.  -1: no memory.  GIL held, there is no thread of the history. */
+/* From the next start of the history on, fire the trigger when the usage
+   passes `bound` bytes; NULL: stop watching.  The trigger must stay alive
+   until the next call. -1: no memory.  GIL held, and the thread of the history
+   does not run. */
 extern int _PyTracer_WatchLimit(const struct tracer_limit_files *files,
                                 int64_t bound, struct tracer_trigger *trigger);
 extern void _PyTracer_ForgetLimit(void);
@@ -34,8 +35,8 @@ extern int _PyTracer_OpenLimit(void);
 extern void _PyTracer_LookAtLimit(void);
 extern void _PyTracer_CloseLimit(void);
 
-/* The usage when the bound was passed, once a passing, or 0; `usage` is what
-   the caller has seen.  No GIL needed. */
+/* The usage when the bound was passed, reported once for each passing, or 0.
+   `usage` is what the caller has seen.  No GIL needed. */
 extern int64_t _PyTracer_LimitPassed(int64_t usage);
 
 #ifdef __cplusplus

@@ -1,9 +1,9 @@
 /* The locks of the tracer, in the order in which they are taken.
 
    A thread takes a lock only while it holds none of the same or a higher
-   rank, and gives back the highest one first.  Nothing is called out to while
-   TRACER_RANK_STATE is held, but for the handler of alarms, which waits for
-   nothing.  A debug build asserts all of it: each thread
+   rank, and gives back the highest one first.  While TRACER_RANK_STATE is
+   held, no code outside the tracer is called except for the handler of alarms,
+   which waits for nothing.  A debug build asserts all of this: each thread
    knows what it holds. */
 
 #ifndef Py_INTERNAL_TRACER_LOCK_H
@@ -69,9 +69,9 @@ _PyTracer_LeaveRank(enum tracer_lock_rank rank)
 #  define _PyTracer_ASSERT_UNLOCKED() ((void)0)
 #endif
 
-/* The tracer's own lock is a word: zero, or the thread that has it, by the
-   address of one of its variables, and whether another one waits.  A mutex of
-   CPython's does not tell whose it is, which a fork has to know, see
+/* The tracer's own lock is a word.  It is zero, or says which thread has it,
+   by the address of a thread-local variable, and whether another one waits.
+   CPython's mutex does not say which thread has it, but a fork must know, see
    tracer_lock.c. */
 #define TRACER_LOCK_AWAITED 1
 
@@ -124,9 +124,9 @@ _PyTracer_Unlock(void)
     _PyTracer_LeaveRank(TRACER_RANK_STATE);
 }
 
-/* Who waits for this one gives up the GIL, and may be given the mutex before
-   the GIL: so nobody waits for it who holds another lock, or is inside an
-   allocation. */
+/* A thread that waits for this mutex gives up the GIL, and may get the mutex
+   before it gets the GIL back.  So no thread waits for it that holds another
+   lock or is inside an allocation. */
 static inline void
 _PyTracer_LockAllocators(void)
 {
@@ -152,10 +152,11 @@ _PyTracer_UnlockAllocators(void)
     _PyTracer_LeaveRank(TRACER_RANK_ALLOCATORS);
 }
 
-/* Let no other thread run Python code, as the GIL does where there is one, and
-   this does nothing: for the allocator functions, and what objects are.  Who
-   stops the world waits for each thread to come to where it may stop, so
-   nobody does who holds the tracer's lock or is inside an allocation. */
+/* Let no other thread run Python code, while allocator functions change or
+   objects are read.  With a GIL this does nothing, as the GIL does that.
+   Stopping the world waits until each thread reaches a point where it may
+   stop, so no thread does it that holds the tracer's lock or is inside an
+   allocation. */
 PyAPI_FUNC(void) _PyTracer_StopWorld(void);
 PyAPI_FUNC(void) _PyTracer_StartWorld(void);
 
@@ -219,8 +220,8 @@ _PyTracer_UnlockAll(void)
    Locked. */
 extern int _PyTracer_abandoned;
 
-/* What others do at a fork, locked; if another thread keeps the lock, before()
-   and in_parent() are left out. */
+/* Functions that other files want called at a fork, locked; if another thread
+   keeps the lock, before() and in_parent() are left out. */
 struct tracer_fork_handlers {
     void (*before)(void);
     void (*in_parent)(void);

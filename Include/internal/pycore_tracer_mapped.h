@@ -13,11 +13,11 @@ extern "C" {
 
 #include "pycore_tracer_state.h"
 
-/* Forget what the entry of the block at this address says; the entry is NULL
-   if the pool has no table. */
+/* Forget what the entry of the block at this address refers to; the entry is
+   NULL if the pool has no table. */
 extern void _PyTracer_DropEntry(uint32_t *entry, uintptr_t address);
-/* A pool gives up this entry, but nobody has said that the block is free.
-   `leaked`: it never will be, and its memory stays where it is. */
+/* A pool gives up this entry, but the block was not reported as freed.
+   `leaked`: it never will be freed, and its memory stays. */
 extern void _PyTracer_MapEntry(uint32_t entry, uintptr_t address, int leaked);
 
 #ifdef __cplusplus

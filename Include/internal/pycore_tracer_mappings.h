@@ -20,8 +20,8 @@ struct tracer_mappings {
     size_t last;                  // that was found
 };
 
-/* Those of this moment: fewer if there is no memory or no /proc.  `mappings`
-   is all zero.  No GIL needed. */
+/* List the mappings of this moment: fewer if there is no memory or no /proc.
+   `mappings` is all zero.  No GIL needed. */
 extern void _PyTracer_ListMappings(struct tracer_mappings *mappings);
 /* Can these bytes be read?  They can if they were mapped when the mappings
    were listed; else the kernel is asked.  `size` is not 0.  No GIL needed. */

@@ -30,13 +30,13 @@ extern struct tracer_memory _PyTracer_memory;
 
 extern void *_PyTracer_MemAlloc(size_t size);               // zeroed
 extern void _PyTracer_MemFree(void *p, size_t size);
-/* Copy to a bigger mapping; the old one is gone unless NULL is returned. */
+/* Copy to a bigger mapping; the old one is freed unless NULL is returned. */
 extern void *_PyTracer_MemGrow(void *p, size_t size, size_t new_size);
 /* The same for an array: make it hold twice as many items. */
 extern void *_PyTracer_MemDouble(void *p, uint32_t *capacity,
                                  size_t item_size);
-/* A range of addresses, of which parts come to use.  Without `must`, only if
-   it takes a small part of those that are left. */
+/* Reserve a range of addresses, parts of which are made usable later.  Without
+   `must`, only if the range is a small part of the addresses that are left. */
 extern void *_PyTracer_MemReserve(size_t size, int must);
 /* Make the bytes [from, to) of a range usable, zeroed; 0, or -1.  The range
    ends with a page.  Its user counts what is touched. */

@@ -1,4 +1,4 @@
-/* Nodes are given back, see tracer_prune.c. */
+/* Pruning of the call tree, see tracer_prune.c. */
 
 #ifndef Py_INTERNAL_TRACER_PRUNE_H
 #define Py_INTERNAL_TRACER_PRUNE_H
@@ -12,10 +12,10 @@ extern "C" {
 
 #include "pycore_tracer_stack.h"
 
-/* Node of the current stack, which CaptureFast() has not found.  The tree is
-   pruned first if that is due and nobody holds HEAD_LOCK; numbers of nodes are
-   void then.  NONE: no memory, or the thread is hidden.  The one GIL held, not
-   locked. */
+/* Node of the current stack, if CaptureFast() has not found it.  The tree is
+   pruned first if that is due and nobody holds HEAD_LOCK; that invalidates
+   numbers of nodes. NONE: no memory, or the thread is hidden.  The one GIL
+   held, not locked. */
 extern uint32_t _PyTracer_CaptureOrPrune(PyThreadState *tstate);
 
 /* The same by a walk of the whole stack, see pycore_tracer_walk.h: locked,

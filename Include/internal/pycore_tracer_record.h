@@ -1,4 +1,4 @@
-/* What a block leaves behind when it comes and goes, see tracer_record.c. */
+/* Recording that a block comes or goes, see tracer_record.c. */
 
 #ifndef Py_INTERNAL_TRACER_RECORD_H
 #define Py_INTERNAL_TRACER_RECORD_H
@@ -17,10 +17,10 @@ extern "C" {
    off. */
 extern _Py_thread_local int _PyTracer_idle;
 
-/* Record a block just acquired, in place of what was traced at its address;
-   drop one about to be released.  Not locked; GIL held if kind is not
-   TRACER_RAW.  A drop tells what it dropped, so that a failed realloc can be
-   undone. */
+/* Record a block that was just acquired, in place of what was traced at its
+   address; drop a block that is about to be released.  Not locked; GIL held if
+   kind is not TRACER_RAW.  A drop returns what it dropped, so that it can be
+   undone if realloc() fails. */
 struct tracer_dropped {
     struct tracer_record record;  // node NONE: was not traced
     uint32_t *slot;               // of the entry of a small block, else NULL

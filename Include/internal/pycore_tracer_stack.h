@@ -23,10 +23,10 @@ extern void _PyTracer_ForgetStacks(void);     // GIL, HEAD_LOCK and locked
 /* Of one thread; locked. */
 extern void _PyTracer_ForgetStack(PyThreadState *tstate);
 
-/* Node of the current stack if that takes no more than a look, else NONE.
-   The one GIL held, not locked.  A limit of one frame needs the
-   instruction alone; else (`whole`) only the top frame's instruction can have
-   changed if that frame is the one of the last capture, see tracer_stack.c. */
+/* Node of the current stack if it can be found at a glance, else NONE.  The
+   one GIL held, not locked.  With a limit of one frame, the instruction alone
+   decides.  Otherwise (`whole`), if the top frame is that of the last capture,
+   only its instruction can have changed, see tracer_stack.c. */
 static inline Py_ALWAYS_INLINE uint32_t
 _PyTracer_CaptureFast(PyThreadState *tstate, int whole)
 {

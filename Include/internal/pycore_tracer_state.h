@@ -1,12 +1,11 @@
-/* What every allocation and free looks at, and the switches of the tracer.
+/* The state that every allocation and free reads, and the switches of the
+   tracer. The other state is in headers named for it: pycore_tracer_tree.h
+   (nodes and their counters), _count.h (the peak, bounds), _map.h, _blocks.h
+   (tables of pools), _location.h and _text.h, _cache.h, _memory.h.
 
-   What else is known stands where its name says: pycore_tracer_tree.h (nodes
-   and their counters), _count.h (the peak, bounds), _map.h, _blocks.h (tables
-   of pools), _location.h and _text.h, _cache.h, _memory.h.
-
-   Conservation, for each node:  live = alloc - free, never negative; and
-       sum of live bytes over all nodes but the parked ones
-           == small_current + map_current  (the traced memory).
+   Conservation, for each node: live = alloc - free, never negative; and the
+   sum of live bytes over all nodes except the parked ones == small_current +
+   map_current (the traced memory).
 
    Protection.  "GIL": the one GIL, or the tracer's lock while `many_gils` is
    set (an interpreter with a GIL of its own exists).  "lock": the tracer's
@@ -33,7 +32,7 @@ enum tracer_kind {
 };
 
 struct tracer_state {
-    /* Hot: one cache line. GIL, but map_current. */
+    /* Hot: one cache line. GIL, except for map_current. */
     struct tracer_node *nodes;    // see pycore_tracer_tree.h
     int64_t small_current;        // live bytes of small blocks
     int64_t map_current;          // live bytes of the map; atomic, lock
@@ -69,10 +68,10 @@ struct tracer_state {
 
 extern struct tracer_state _PyTracer;
 
-/* More than any number of a saved value. */
+/* Greater than any number of a saved value. */
 #define TRACER_EVERY_FREE UINT32_MAX
 
-/* What a block adds to `parked`, and what the sum says. */
+/* A block as a term of `parked`, and the two parts of that sum. */
 #define TRACER_PARKED_SHIFT 24
 #define TRACER_PARKED(SIZE) (((uint64_t)(SIZE) << TRACER_PARKED_SHIFT) | 1)
 #define TRACER_PARKED_BYTES(SUM) ((SUM) >> TRACER_PARKED_SHIFT)

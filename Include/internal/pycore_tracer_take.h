@@ -14,7 +14,7 @@ extern "C" {
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_take_peaks.h"
 
-/* What the tracer says beside the arrays. */
+/* What the tracer returns besides the arrays. */
 struct tracer_totals {
     uint64_t current, peak;       // traced memory, bytes
     uint64_t untraced;            // blocks
@@ -29,15 +29,15 @@ struct tracer_totals {
     int error, signal;            // of a child that has failed, else 0
 };
 
-/* Who refers to whom; also by which keys; looked at by a child. */
+/* Flags: record references; also the keys; in a child process. */
 enum tracer_references {
     TRACER_REFERENCES = 1,
     TRACER_KEYS = 2,
     TRACER_IN_CHILD = 4,
 };
 
-/* GIL held, not locked; it is given back before and after the moment that the
-   snapshot shows.  NULL without an exception: no memory. */
+/* GIL held, not locked; the GIL is released before and after the moment that
+   the snapshot shows. NULL without an exception: no memory. */
 extern struct tracer_snapshot *_PyTracer_TakeSnapshot(
     int with_blocks, int references,
     struct tracer_totals *totals);

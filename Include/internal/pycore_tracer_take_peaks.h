@@ -29,8 +29,8 @@ struct tracer_moments {
     } list[TRACER_HIGHS];
 };
 
-/* Copy what the tracer has; locked.  Write what the snapshot shows, once it
-   has nodes; needs no GIL.  0, or -1: no memory. */
+/* First copy the tracer's values, locked.  Then, once the snapshot has nodes,
+   write what it shows; needs no GIL.  Both: 0, or -1: no memory. */
 extern int _PyTracer_CopyPeaks(struct tracer_peaks_copy *peaks);
 extern int _PyTracer_WritePeaks(struct tracer_snapshot *s,
                                 const struct tracer_tree_copy *tree,

@@ -25,8 +25,8 @@ struct tracer_tree_copy {
     uint16_t spills_at[TRACER_MAX_CHUNKS];      // number from 1, 0: none
 };
 
-/* Copy the tables; locked.  Make nodes of them; needs no GIL.  0, or -1: no
-   memory. */
+/* First copy the tables, locked.  Then make nodes of the copies; needs no
+   GIL.  Both: 0, or -1: no memory. */
 extern int _PyTracer_CopyTree(struct tracer_snapshot *s,
                               struct tracer_tree_copy *tree,
                               struct tracer_rooms *rooms);
@@ -34,8 +34,8 @@ extern int _PyTracer_WriteTree(struct tracer_snapshot *s,
                                const struct tracer_tree_copy *tree,
                                struct tracer_rooms *rooms);
 
-/* Number of a node in a snapshot: the tracer's start with the unknown one and
-   the free lists. */
+/* Number of a node in a snapshot: the tracer's numbers start with the unknown
+   node and the free lists. */
 static inline uint32_t
 _PyTracer_NodeNumber(uint32_t id)
 {

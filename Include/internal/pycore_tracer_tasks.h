@@ -27,18 +27,19 @@ struct tracer_trigger {
     struct tracer_trigger *next;
 };
 
-/* Set what is called, in the main thread and as a pending call, when a
-   trigger is due.  It serves one: BeginCall(), the call, EndCall(). */
+/* Set the function that is called, in the main thread and as a pending call,
+   when a trigger is due.  It serves one trigger: BeginCall(), the call,
+   EndCall(). */
 extern void _PyTracer_SetTriggerCall(int (*call)(void *unused));
 
-/* Arm the trigger, or arm it anew: it will be due when the traced memory has
-   moved by more than `threshold` bytes (0: never) from what it is now, or
-   `delay` ns (0: never) from now.  Was it armed, or due? */
+/* Arm the trigger, or arm it again: it will be due when the traced memory has
+   moved by more than `threshold` bytes (0: never) from its present value, or
+   `delay` ns (0: never) from now.  Return whether it was armed or due. */
 extern int _PyTracer_ArmTrigger(struct tracer_trigger *trigger,
                                 int64_t threshold, int64_t delay);
 
-/* The trigger, which is alive, is due if it is armed.  No GIL needed.  -1: the
-   pending calls are locked, or too many; try it again. */
+/* Make the trigger due if it is armed; it must be alive. No GIL needed.  -1:
+   the pending calls are locked, or too many; try it again. */
 extern int _PyTracer_WantTrigger(struct tracer_trigger *trigger);
 
 /* Was it armed, or due? */

@@ -1,9 +1,9 @@
 /* The call tree, see tracer_tree.c.  Locked.  TRACER_NODE_NONE: no memory.
 
-   A node is (parent, location) and carries the counters of the blocks that
-   were allocated there.  Nodes, and what goes with them, lie in reserved
-   ranges of addresses, in which chunks come to use one by one.  They move in
-   tracer_prune.c alone. */
+   A node is (parent, location) and has the counters of the blocks that were
+   allocated there.  Nodes, and arrays that go with them, lie in reserved
+   ranges of addresses, whose chunks are made usable one by one.  Nodes move
+   only in tracer_prune.c. */
 
 #ifndef Py_INTERNAL_TRACER_TREE_H
 #define Py_INTERNAL_TRACER_TREE_H
@@ -46,8 +46,8 @@ struct tracer_call_tree {
 };
 extern struct tracer_call_tree _PyTracer_tree;
 
-/* Was `spills` ever written for a node of this chunk?  The others need not be
-   read, which would cost a page fault a page.  GIL. */
+/* Was `spills` ever written for a node of this chunk?  Other chunks are not
+   read, which would cost a page fault for each page.  GIL. */
 extern uint8_t _PyTracer_chunk_spilled[TRACER_MAX_CHUNKS];
 
 extern int _PyTracer_TreeInit(void);

@@ -1,4 +1,4 @@
-/* What a block is, by looking at it, see tracer_types.c. */
+/* Finding out what a block is by looking at it, see tracer_types.c. */
 
 #ifndef Py_INTERNAL_TRACER_TYPES_H
 #define Py_INTERNAL_TRACER_TYPES_H
@@ -15,7 +15,7 @@ extern "C" {
 #include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_state.h"
 
-/* Classes of blocks that are no objects: the first ones of a snapshot. */
+/* Classes of blocks that are not objects: the first classes of a snapshot. */
 #define TRACER_CLASSES(X)                                       \
     X(OBJECT, TRACER_OBJECT, "<memory>")                        \
     X(MEMORY, TRACER_MEMORY, "<memory>")                        \
@@ -32,7 +32,7 @@ enum tracer_class {
     TRACER_NCLASSES
 };
 
-/* Objects that own blocks beside their own. */
+/* Objects that own further blocks. */
 enum tracer_owner {
     TRACER_OWNS_NOTHING,
     TRACER_OWNS_AS_DICT,
@@ -83,7 +83,7 @@ _PyTracer_TypeSlot(const struct tracer_types *types, const void *p)
     return i;
 }
 
-/* SNAPSHOT_NONE: no block is one. */
+/* SNAPSHOT_NONE: no block has this type. */
 static inline uint32_t
 _PyTracer_ClassOfType(const struct tracer_types *types, const void *type)
 {
@@ -98,10 +98,10 @@ _PyTracer_MayBeType(const struct tracer_types *types, const void *p)
     return (types->filter[bit / 64] >> (bit % 64)) & 1;
 }
 
-/* The type of the object in a live block of the object domain, or NULL.  An
-   object has its type after 0, 16 or 32 bytes of pre-header and the reference
-   count; for a pre-header, the words read too early are links of the collector
-   or dictionaries, which are never types. */
+/* The type of the object in a live block of the object domain, or NULL.  The
+   type of an object comes after 0, 16 or 32 bytes of pre-header and the
+   reference count.  If an object has a pre-header, the words that are read too
+   early are links of the collector or dictionaries, which are never types. */
 static inline struct tracer_type *
 _PyTracer_TypeOfBlock(const struct tracer_types *types, const char *block,
                       size_t size)
@@ -125,8 +125,8 @@ _PyTracer_TypeOfBlock(const struct tracer_types *types, const char *block,
     return NULL;
 }
 
-/* Heap types are too large for a pool: a word that points into the pool of a
-   block, as most links of the collector do, is none. */
+/* Heap types are too large for a pool.  So a word that points into the pool of
+   the block, as most links of the collector do, is not a type. */
 #define TRACER_POOL_BITS 14       // no more than POOL_BITS
 
 static inline int
@@ -135,7 +135,7 @@ _PyTracer_InPoolOf(const char *block, const void *p)
     return ((uintptr_t)block ^ (uintptr_t)p) >> TRACER_POOL_BITS == 0;
 }
 
-/* Is that the type?  0: perhaps all the same.  Neighbours are often of one
+/* Is that the type? 0: it may be nevertheless.  Neighbours often have the same
    type.  `small`: the block is in a pool. */
 static inline int
 _PyTracer_IsOfType(const struct tracer_types *types, const char *block,
@@ -159,7 +159,7 @@ _PyTracer_IsOfType(const struct tracer_types *types, const char *block,
     return presize < 32 || !_PyTracer_MayBeType(types, middle->ob_type);
 }
 
-/* Keep the types alive of which blocks were seen, up to FreeTypes(); GIL held
+/* Keep the types of blocks that were seen alive until FreeTypes(); GIL held
    since the moment. */
 extern void _PyTracer_KeepTypes(struct tracer_types *types);
 /* Name their classes.  GIL held, not locked. */

@@ -23,17 +23,17 @@ struct tracer_parts {
     struct tracer_windows *windows;
 };
 
-/* What does not agree, in one line that lives for ever; NULL: all is right.
-   Each part has a function of its own with the same result.  GIL, HEAD_LOCK
-   and locked; no memory is asked of an allocator. */
+/* Return what does not agree, a line of static text; NULL: everything agrees.
+   Each part has its own function with the same result.  GIL, HEAD_LOCK and
+   locked; no memory is requested from an allocator. */
 extern const char *_PyTracer_Fault(void);
 /* The same; GIL held, not locked.  Both of these are exported for the
    extension _testtracer. */
 PyAPI_FUNC(const char *) _PyTracer_Validate(void);
 PyAPI_FUNC(struct tracer_parts) _PyTracer_Parts(void);
 
-/* In a debug build, end the process if there is a fault: as _PyTracer_Fault().
-   `when` is what is being done. */
+/* In a debug build, end the process if _PyTracer_Fault() finds a fault.
+   `when` names the operation. */
 #ifdef Py_DEBUG
 extern void _PyTracer_AssertValid(const char *when);
 #else

@@ -1,5 +1,5 @@
-/* All blocks, and all pools, see tracer_visit.c.  What is exported is for the
-   extension _testtracer. */
+/* All blocks, and all pools, see tracer_visit.c.  Functions are exported for
+   the extension _testtracer. */
 
 #ifndef Py_INTERNAL_TRACER_VISIT_H
 #define Py_INTERNAL_TRACER_VISIT_H
@@ -29,7 +29,7 @@ PyAPI_FUNC(int) _PyTracer_VisitBlocks(
 /* Nodes have numbers from 1 to below this; 0: tracing is off.  GIL held. */
 PyAPI_FUNC(uint32_t) _PyTracer_CountNodes(void);
 
-/* What the counters of a node say of its blocks.  GIL held. */
+/* Read the counters of a node.  GIL held. */
 PyAPI_FUNC(void) _PyTracer_GetLive(uint32_t node, uint64_t *blocks,
                                    uint64_t *bytes);
 
@@ -44,7 +44,7 @@ PyAPI_FUNC(uint32_t) _PyTracer_GetPath(uint32_t node,
                                        struct tracer_place *places,
                                        uint32_t n);
 
-/* _PyTracer_VisitPools() for who does not hold the lock; GIL held. */
+/* _PyTracer_VisitPools() for callers that do not hold the lock; GIL held. */
 struct tracer_pool;
 extern void _PyTracer_ShowPools(
     int (*visit)(const struct tracer_pool *pool, void *arg), void *arg);

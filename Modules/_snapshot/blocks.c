@@ -1,6 +1,6 @@
 /* Single blocks of a snapshot, for reports that show a few of a million: the
-   biggest ones, or the one at an address.  Python objects are made of what is
-   shown alone.
+   biggest ones, or the one at an address.  Python objects are made only for
+   blocks that are shown.
 
    All functions are called with the GIL held. */
 

@@ -1,7 +1,7 @@
 /* A snapshot from Python tuples: (domain, size, frames[, total_nframe]).
 
-   They may come from a hostile pickle: messages do not show them, since the
-   text of a small object can be very long. */
+   They may come from a hostile pickle, so messages do not show them: the text
+   of a small object can be very long. */
 
 #include "traces.h"
 
@@ -31,8 +31,7 @@ make_room(void *array, uint32_t *size, uint32_t used, size_t item)
     return result;
 }
 
-/* Number of a key seen before, else NONE: without an exception if it is
-   new. */
+/* Number of a key seen before, else NONE; a new key is not an exception. */
 static uint32_t
 known(PyObject *dict, PyObject *key)
 {
@@ -305,7 +304,7 @@ finish(struct builder *b, int result)
 struct tracer_snapshot *
 _PyTracemalloc_FromSequence(PyObject *traces)
 {
-    /* A copy: tuples that are known by their address must stay. */
+    /* A copy: tuples that are known by their address must stay alive. */
     PyObject *items = PySequence_Tuple(traces);
     if (items == NULL) {
         return NULL;

@@ -31,7 +31,7 @@ uint32_t
 _PySnapshot_CRC(uint32_t crc, const void *data, size_t size)
 {
     const uint8_t *p = data;
-    /* The module calls this once while nobody else can. */
+    /* The module calls this once, before any other thread can use it. */
     if (tables[7][255] == 0) {
         make_tables();
     }

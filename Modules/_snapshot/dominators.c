@@ -1,16 +1,17 @@
-/* Dominators: who would have to let go for an object to die.
+/* Dominators: which object would have to let go for another to die.
 
-   A node dominates another if all ways from the root to that one lead through
-   it.  The closest dominators form a tree, and what a node retains, the bytes
-   that would be freed with it, is the sum over its subtree.
+   A node dominates another if all ways from the root to the other lead through
+   it. The closest dominators form a tree. The bytes that a node retains, which
+   would be freed with it, are the sum over its subtree.
 
    The algorithm is semi-NCA: L. Georgiadis, R. Tarjan, R. Werneck, "Finding
    Dominators in Practice", Journal of Graph Algorithms and Applications 10
-   (2006).  A depth-first walk numbers the nodes.  From the last number to the
-   first, the semidominator of a node is the smallest number from which a way
-   leads to it whose inner nodes all have larger numbers than it has.  Then,
-   from the first to the last, the closest dominator is the first ancestor of
-   the parent whose number is not above the semidominator. */
+   (2006).  A depth-first walk numbers the nodes. Then, from the last number to
+   the first, the semidominators are computed: that of a node is the smallest
+   number from which a way leads to the node such that all nodes in between
+   have larger numbers than the node. Then, from the first to the last, the
+   closest dominator is found: the first ancestor of the parent whose number is
+   not above the semidominator. */
 
 #include "graph.h"
 
@@ -67,8 +68,8 @@ number_objects(struct walk *w, uint32_t *next)
     }
 }
 
-/* Nearly all the time goes into waiting for memory: ask for what an object
-   with a larger number refers to. */
+/* Nearly all the time is spent waiting for memory, so prefetch the references
+   of an object with a larger number. */
 static inline void
 prefetch(const struct walk *w, uint32_t number)
 {
@@ -203,7 +204,7 @@ find_dominators(const struct walk *w, uint32_t *dominators)
     SNAPSHOT_AUTO uint32_t *ancestors = _PySnapshot_Array(w->n, 4);
     SNAPSHOT_AUTO uint32_t *labels = _PySnapshot_Array(w->n, 4);
     SNAPSHOT_AUTO uint32_t *semi = _PySnapshot_Array(w->n, 4);
-    /* The path of compress() is needed before any dominator is. */
+    /* The path of compress() is needed before the dominators. */
     struct forest f = {ancestors, labels, semi, dominators};
     if (ancestors == NULL || labels == NULL || semi == NULL) {
         return -1;

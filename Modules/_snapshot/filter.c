@@ -1,8 +1,8 @@
 /* Filtering a snapshot: which blocks pass the filters.
 
    Filters by file and line are decided once for each node.  Filters by domain
-   need the blocks; a node of which only some blocks pass keeps the sums of
-   these alone, since what was freed is not known by block. */
+   need the blocks.  If only some blocks of a node pass, the node keeps only
+   the sums of these, since freed blocks are not known one by one. */
 
 #include "snapshot.h"
 
@@ -61,8 +61,8 @@ passes_all(const struct snapshot_filter *filters, size_t nfilters,
     return included || !any_inclusive;
 }
 
-/* Keep the blocks with keep[i] != 0.  The sums of a node of which all blocks
-   (and at least one) stay do not change. */
+/* Keep the blocks with keep[i] != 0.  If all blocks of a node (and at least
+   one) stay, its sums do not change. */
 static void
 drop_blocks(struct tracer_snapshot *s, const uint8_t *keep,
             uint64_t (*sums)[2])

@@ -1,14 +1,13 @@
-/* Folding a snapshot: frames that a view does not show have no nodes, and what
-   was allocated there counts for the next caller that is shown.
+/* Folding a snapshot: frames that a view hides have no nodes, and their blocks
+   are charged to the next caller that is shown. Blocks without such a caller
+   have a place of their own, outermost and without callees, so the sums do not
+   change.
 
-   What has no such caller has a place of its own, outermost and without
-   callees: so the sums stay what they were.  Where blocks come from may be
-   remembered: each node then has the location that allocated, and one path has
-   a node for each.
-
-   By task, one frame of a path is shown: the first that an event loop has
-   called, of the coroutine of a task or of a callback, and that is none of the
-   loop's own library, if there is one. */
+   The origin of blocks may be remembered: each node then has the location that
+   allocated, and a path has a node for each origin. By task, only one frame of
+   a path is shown: the coroutine of a task, or a callback. It is the first
+   frame that an event loop has called and that is not in the loop's own
+   library. */
 
 #include "snapshot.h"
 
@@ -43,7 +42,7 @@ path_to(struct fold *fold, uint32_t caller, uint32_t location)
     return path;
 }
 
-/* Path of the frames that are shown down to a node, NONE: none is. */
+/* Path of the shown frames down to a node; NONE: no frame is shown. */
 static uint32_t
 shown_path(struct fold *fold, uint32_t id, uint32_t caller)
 {
@@ -71,8 +70,9 @@ task_path(struct fold *fold, uint32_t id, uint32_t caller)
     return path_to(fold, SNAPSHOT_NONE, node->location);
 }
 
-/* Give the measures of an old node to its new one.  What keeps ends of equal
-   paths apart, nframe, is the number of the origin + 1 until all are there. */
+/* Give the measures of an old node to its new one. nframe keeps ends of equal
+   paths apart; until all nodes are made, it is the number of the origin +
+   1. */
 static int
 move_measures(struct fold *fold, uint32_t id, int shown)
 {
@@ -138,8 +138,8 @@ add_place(struct tracer_snapshot *s, const char *name, size_t length)
         ? SNAPSHOT_NONE : s->nlocations++;
 }
 
-/* Take over the new nodes.  Blocks are left where they are until one is looked
-   at. */
+/* Take over the new nodes. Blocks are left where they are until one is
+   needed. */
 static int
 finish(struct fold *fold, struct tracer_snapshot *to)
 {

@@ -1,12 +1,12 @@
 /* The section HEAP, see Doc/library/tracemalloc_file.rst: what a reader
-   expects of an object and of a reference before it sees it.
+   predicts about an object and a reference before reading it.
 
-   What is found at one place of like objects is alike: the attribute `price`
-   of one basket and of the next.  A place is a reference of a shape, by its
-   name; of all that have none, there are two, as of keys and values; and there
-   is one for the type.  Each place knows what was last referred to there, and
-   the last object that was first met there: the next one is likely to be as
-   that. */
+   The same place in similar objects has similar values: the attribute `price`
+   of one basket and of the next.  Each named reference of a shape is a place.
+   The references without names have two places, as for keys and values, and
+   the type has one.  Each place has the last object that was referred to
+   there, and the last object that was first seen there: the next object is
+   predicted to be like that. */
 
 #ifndef TRACER_SNAPSHOT_GRAPH_FORMAT_H
 #define TRACER_SNAPSHOT_GRAPH_FORMAT_H
@@ -23,8 +23,8 @@ enum snapshot_references {
 
 #define SNAPSHOT_MAX_SHIFT 16     // addresses are multiples of 2 ** shift
 
-/* The byte before an object: what is not as expected and therefore follows;
-   above it the step of the address. */
+/* The byte before an object: which values differ from the prediction and
+   therefore follow; the higher bits have the step of the address. */
 #define SNAPSHOT_OTHER_SHAPE 1u   // and type
 #define SNAPSHOT_OTHER_COUNT 2u   // of its references
 #define SNAPSHOT_OTHER_SURPLUS 4u
@@ -32,11 +32,11 @@ enum snapshot_references {
 #define SNAPSHOT_OTHER_STEPS 4    // << this
 #define SNAPSHOT_OBJECT_FAR 15u   // a number follows instead
 
-/* What is told of references that are left over is more by this than their
-   number, modulo 2 ** 32: so 0 and 1 are words. */
+/* The number of surplus references is stored with this added, modulo 2 ** 32:
+   so 0 and 1 have special meanings. */
 #define SNAPSHOT_SURPLUS_WORDS 2u
 
-/* A reference is one of these, or more than that by the difference from the
+/* A reference is one of these, or their number plus the difference from the
    last one at its place. */
 enum snapshot_reference {
     SNAPSHOT_TO_NEXT,             // the first object that was not met
@@ -112,8 +112,8 @@ _PySnapshot_Meet(struct snapshot_coder *c, struct snapshot_place *place,
     }
 }
 
-/* Go on to an object: what it is likely to be as, where it is likely to be,
-   and *count references. */
+/* Go on to an object: predict which object it is like, its address, and *count
+   references. */
 static inline struct snapshot_object
 _PySnapshot_ExpectObject(struct snapshot_coder *c,
                          const struct snapshot_object *objects, uint32_t i,

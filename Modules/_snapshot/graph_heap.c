@@ -1,9 +1,9 @@
-/* The graph made ready: what the root refers to, sizes, dominators. */
+/* Preparing the graph: references of the root, sizes, dominators. */
 
 #include "graph.h"
 
-/* Without the GIL some counts are not known: of such an object, whether
-   another one refers to it has to do. */
+/* Without the GIL some counts are unknown: then it must be enough to know
+   whether another object refers to this one. */
 static uint8_t *
 find_referred(const struct snapshot_graph *g)
 {

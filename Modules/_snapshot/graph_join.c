@@ -1,10 +1,10 @@
 /* The objects of a graph and the blocks that they are in.
 
-   An object lies in its block behind what the collector keeps before it, so
-   that its block is the last one that begins at or before its address.  Blocks
-   are put together by the page that they begin in, and the rest is a search
-   among a few dozen.  An object without a traced block, as one made before
-   tracing began, has no size. */
+   An object lies in its block behind the collector's header, so its block is
+   the last one that begins at or before its address.  Blocks are grouped by
+   the page that they begin in, and then the search is among a few dozen.  An
+   object without a traced block, such as one that was made before tracing
+   began, has no size. */
 
 #include "graph.h"
 
@@ -210,7 +210,7 @@ find_block(struct pages *p, uint64_t address)
 
 /* --- All of it */
 
-/* A block counts once, for the first that has it. */
+/* A block counts once, for the first object that has it. */
 static int
 take_block(struct snapshot_heap *heap, uint32_t object, uint32_t block)
 {

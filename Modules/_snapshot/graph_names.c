@@ -1,11 +1,10 @@
-/* Names in a graph: of references, and of what has a name of its own.
+/* Names in a graph: of references, and of objects with a name of their own.
 
-   A name is a string of the snapshot.  The text of a str object is looked at
-   only where a namespace, or a name of a shape, says that it is an identifier:
-   elsewhere the same object may be data of the program.
-
-   What is looked for stands among the first: a file that somebody has made
-   must not have all objects look through one that is large. */
+   A name is a string of the snapshot. The text of a str object is read only if
+   a namespace, or a name of a shape, says that it is an identifier: elsewhere
+   the same object may be data of the program. Only the first references of an
+   object are searched: a hostile file must not make all objects search a large
+   one. */
 
 #include "graph.h"
 

@@ -1,11 +1,12 @@
-/* Why an object lives: the way from the root to it that a person would name.
+/* Why an object is alive: the way from the root to it that a person would
+   name.
 
-   Every reference has a price, and the way is the cheapest one: attributes and
-   variables cost little, then items, then what is in no order; names between
-   two underscores and what classes and functions refer to are dear, and so is
-   what only C code, or nobody, lets go.  (E. W. Dijkstra, "A note on two
-   problems in connexion with graphs", 1959; prices are small numbers, so that
-   the queue is a ring of lists.)
+   Every reference has a price, and the cheapest way is chosen. Attributes and
+   variables cost little, items cost more, and unordered items still more.
+   Names between double underscores and references of classes and functions are
+   expensive, and so are references that only C code can drop. (E. W. Dijkstra,
+   "A note on two problems in connexion with graphs", 1959; prices are small
+   numbers, so that the queue is a ring of lists.)
 
    Ways that consist of the same steps and types have one shape. */
 
@@ -144,7 +145,7 @@ look_from(struct search *p, uint32_t object)
     uint32_t distance = p->distances[object];
     for (uint32_t i = 0; i < n; i++) {
         uint32_t target = targets[i];
-        /* The least that a step costs. */
+        /* The lowest price of a step. */
         if (target == 0 || distance >= SNAPSHOT_NONE - NLISTS
             || p->distances[target] <= distance + PRICE_PLAIN)
         {

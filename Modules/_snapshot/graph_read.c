@@ -1,12 +1,11 @@
 /* Reading the heap graph of a snapshot, see graph_format.h.
 
-   Most of who load a file do not ask who holds what, and to read the graph
-   takes longer than the rest of the file.  So it is kept as it is there, and read
-   when somebody asks: until then its checksum alone is known to be right.
-
-   As file_read.c, this trusts nothing: a number of records is believed when
-   the section has a byte for each of them, and an index when it is in range.
-   What was referred to before it comes is never looked at before it came. */
+   Most users of a file do not ask about holders, and reading the graph takes
+   longer than the rest of the file. So it is kept encoded and read on demand:
+   until then only its checksum was checked. Like file_read.c, this trusts
+   nothing: a number of records is accepted if the section has a byte for each
+   of them, and an index if it is in range. An object that is referred to
+   before its record is not accessed before the record was read. */
 
 #include "graph_format.h"
 #include "reader.h"

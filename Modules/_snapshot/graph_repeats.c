@@ -1,8 +1,7 @@
-/* A tree of classes in which a list of a million links is no million deep.
-
-   Below `A B` come `A B` again, and again: the second `B` is the first one.
-   That is, where the classes from a branch upward repeat those above them, the
-   branch is the one that is a period above. */
+/* A tree of classes in which a list of a million links is not a million levels
+   deep. If `A B` is followed by `A B` again and again, the second `B` becomes
+   the first one. That is, if the classes from a branch upward repeat those
+   above them, the branch is replaced by the one a period above. */
 
 #include "graph.h"
 

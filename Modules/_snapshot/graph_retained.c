@@ -4,8 +4,9 @@
 
 /* --- By label: a walk over the dominator tree
 
-   What an object retains counts for its group, unless another one of the group
-   holds the object: a list of lists retains what the outermost one does. */
+   The bytes that an object retains count for its group, unless another object
+   of the group holds the object: a list of lists retains what the outermost
+   list retains. */
 
 struct walk {
     const struct snapshot_heap *heap;
@@ -93,7 +94,7 @@ _PySnapshot_Retained(const struct snapshot_heap *heap,
     return 0;
 }
 
-/* --- By a set: what cannot be reached without it */
+/* --- By a set: the objects that cannot be reached without it */
 
 int
 _PySnapshot_RetainedBySet(const struct snapshot_heap *heap,

@@ -1,4 +1,4 @@
-/* Python objects of what is worked out of a graph. */
+/* The results of the analysis of a graph as Python objects. */
 
 #ifndef TRACER_GRAPH_ROWS_H
 #define TRACER_GRAPH_ROWS_H

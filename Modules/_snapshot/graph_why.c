@@ -15,8 +15,8 @@ struct chosen {
 
 /* --- What is asked for */
 
-/* The objects of a line; if there are none, those that own what was allocated
-   there, as a list that grows. */
+/* The objects of a line; if there are none, the owners of the blocks that were
+   allocated there, such as a list that grows. */
 static int
 mark_lines(const struct snapshot_heap *heap, const uint8_t *lines,
            int all_frames, struct chosen *chosen)
@@ -226,7 +226,8 @@ step_row(TracesObject *self, const struct snapshot_ways *ways,
         _PyTracemalloc_GraphObject(self, object));
 }
 
-/* From the root to the object; None stands for steps that are left out. */
+/* From the root to the object, with None in place of steps that are left
+   out. */
 static PyObject *
 path_rows(TracesObject *self, const struct snapshot_ways *ways,
           uint32_t object)

@@ -1,8 +1,8 @@
 /* Grouping a snapshot.
 
-   Nodes carry the sums of their blocks: a key that a node decides (file, line,
-   function, traceback) is grouped over the nodes, however many blocks there
-   are.  Only keys of the single block (type, domain, address) read the blocks.
+   Nodes have the sums of their blocks. So grouping by a key of the node (file,
+   line, function, traceback) only reads the nodes, however many blocks there
+   are. Only keys of single blocks (type, domain, address) need the blocks.
 
    Cumulative sums are exact under recursion: a block counts once in each group
    that its path meets.  That is, the sum of a subtree goes to the group of its
@@ -203,8 +203,8 @@ new_groups(uint64_t n)
     return groups;
 }
 
-/* Several functions may share a line: their group shows the one that holds
-   most there or, if nothing is left, that allocated most. */
+/* Several functions may share a line: their group shows the function that
+   holds most or, if nothing is live, that allocated most. */
 struct share {
     uint64_t live;
     uint64_t total;
@@ -393,7 +393,7 @@ group_nodes(struct tracer_snapshot *s, enum snapshot_key key, int cumulative,
 
 /* --- By a key of blocks */
 
-/* Groups found one after the other: (a, b) decides. */
+/* Groups in the order of first sight, by the pair (a, b). */
 struct collector {
     struct snapshot_pairs pairs;
     struct snapshot_group *groups;

@@ -3,8 +3,9 @@
    One object of JSON with flat arrays of numbers: nodes; edges, those of the
    first node first; functions and the tree of calls, of which a node says where
    it was allocated; and texts.  The root and four nodes of our own come first,
-   then the objects of the graph by their numbers, then blocks that are of no
-   object, by place and class: the sizes of all are the traced memory. */
+   then the objects of the graph by their numbers, then blocks that belong to
+   no object, by place and class: the sizes of all add up to the traced
+   memory. */
 
 #include "heapsnapshot.h"
 
@@ -147,7 +148,8 @@ put_fields(struct heap_out *out, const uint64_t *fields, int n, int is_first)
     _PyHeapFile_Put(out, '\n');
 }
 
-/* Odd, of 32 bits, and that of the same object in another snapshot. */
+/* An odd number of 32 bits, the same for the same object in other
+   snapshots. */
 static uint32_t
 new_id(struct heap_file *f, uint64_t address)
 {
@@ -223,7 +225,7 @@ put_edge(struct heap_file *f, int type, uint32_t name, uint64_t node,
                3, is_first);
 }
 
-/* To what the root holds, if it is immortal or not. */
+/* An edge to an object that the root holds, immortal or not. */
 static void
 put_root_edges(struct heap_file *f, int immortal)
 {

@@ -1,7 +1,7 @@
 /* The texts of a heap snapshot of V8's.
 
-   Its tools take nodes for ones of a class by the number of their name: equal
-   texts are one.  Names of classes and of references are put together once. */
+   Its tools recognise the class of a node by the number of its name, so equal
+   texts must be one. Names of classes and of references are composed once. */
 
 #include "heapsnapshot.h"
 
@@ -69,7 +69,7 @@ add_part(struct heap_names *names, uint32_t string)
     add(names, text, length);
 }
 
-/* The number of what was put together. */
+/* The number of the composed text. */
 static uint32_t
 finish(struct heap_names *names)
 {
@@ -229,7 +229,7 @@ _PyHeapFile_NameOf(struct heap_names *names, uint32_t object, int *type)
 
 /* --- References */
 
-/* Of one with a name: what stands before it says how it is meant. */
+/* For an object with a name: a prefix says what kind it is. */
 static uint32_t
 split_name(const struct snapshot_heap *heap, uint32_t string, int *type)
 {

@@ -1,5 +1,5 @@
 /* Memory over time as a section of a file, see
-   Doc/library/tracemalloc_file.rst.  Each note is told by what differs from
+   Doc/library/tracemalloc_file.rst.  Each note is written as differences from
    the one before. */
 
 #include "reader.h"
@@ -33,7 +33,7 @@ _PySnapshot_WriteHistory(struct writer *w, const struct tracer_snapshot *s)
 
 /* --- Reading */
 
-/* A number that is not negative, some way from the last one. */
+/* A non-negative number, given by its difference from the last one. */
 static int64_t
 get_signed(struct reader *r, int64_t last)
 {
@@ -46,7 +46,7 @@ get_signed(struct reader *r, int64_t last)
     return (int64_t)value;
 }
 
-/* One that is so much above another. */
+/* A number given by how much it is above another. */
 static int64_t
 get_above(struct reader *r, int64_t least)
 {

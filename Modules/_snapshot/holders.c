@@ -1,12 +1,12 @@
-/* The tree of holders: who would have to let go, for how much.
+/* The tree of holders: what would be freed if an object were let go.
 
-   It is the dominator tree, made small and readable.  Children that are held
-   in the same way, and are of one type and one line, are one.  What belongs to an
-   object counts for it: the dictionary of a module, of a class or of an
-   instance, the code of a function, its closure and cells.  Real programs are
-   flat at the top, since modules, classes and functions refer to each other in
-   circles: a class or function that only the root dominates stands below its
-   module. */
+   It is the dominator tree, made small and readable. Children that are held in
+   the same way, and have the same type and line, become one. Objects that
+   belong to another one count for it: the dictionary of a module, of a class
+   or of an instance, the code of a function, its closure and cells. The
+   dominator tree of real programs is flat at the top, since modules, classes
+   and functions refer to each other in circles. So a class or function that
+   only the root dominates is put below its module. */
 
 #include "graph.h"
 
@@ -146,8 +146,8 @@ site_of(const struct tree *t, uint32_t object)
     }
 }
 
-/* What is told apart beside the way and the line: a type; the first ones; a
-   frame by its function. */
+/* What distinguishes objects besides the way and the line: the type; the
+   object itself for the first ones; the function of a frame. */
 static uint32_t
 type_of(struct tree *t, uint32_t object)
 {
@@ -201,7 +201,7 @@ group_of_module(struct tree *t, uint32_t name, uint32_t object)
     return group;
 }
 
-/* The module that has an object which the root dominates as its dictionary, or
+/* The module whose dictionary is this object, which the root dominates; or
    0. */
 static uint32_t
 module_with(struct tree *t, uint32_t dict)
@@ -211,7 +211,7 @@ module_with(struct tree *t, uint32_t dict)
     return number < n ? t->dict_modules[number] : 0;
 }
 
-/* What all modules are held by is nobody's in particular. */
+/* The object that holds all modules belongs to none of them. */
 static int
 is_top(const struct tree *t, uint32_t object)
 {
@@ -267,8 +267,8 @@ place(struct tree *t, uint32_t object)
                     object);
 }
 
-/* Modules come first: what the root dominates may be the dictionary of one
-   that has a larger number. */
+/* Modules come first: an object that the root dominates may be the dictionary
+   of a module with a larger number. */
 static int
 find_module_dicts(struct tree *t)
 {

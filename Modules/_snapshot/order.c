@@ -1,9 +1,8 @@
-/* The order of groups that have a path each: largest first, and those of one
-   size by their frames, as Python would sort them.
-
-   Millions of paths are not compared with each other.  A path gets its number
-   in the order of all paths: callers are before what they call, and calls from
-   one place in the order of file name and line. */
+/* The order of groups that have a path each: largest first, and groups of
+   equal size by their frames, as Python would sort them. Comparing millions of
+   paths with each other would be slow. Instead, each path gets its number in
+   the order of all paths: callers come before their callees, and calls from
+   one place are in the order of file name and line. */
 
 #include "snapshot.h"
 

@@ -1,8 +1,7 @@
-/* A table of pairs, from which nearly all grouping is made.
-
-   It is not GLib's: that one ends the process when there is no memory, and
-   this one grows with the snapshot; it is slower as well, by two thirds for a
-   million pairs, and fourfold for a hundred. */
+/* A table of pairs, on which nearly all grouping is based. GLib's table is not
+   used, because it ends the process when there is no memory, and this table
+   grows with the snapshot. GLib's is also slower, by two thirds for a million
+   pairs, and fourfold for a hundred. */
 
 #include "snapshot.h"
 
@@ -10,7 +9,8 @@
 
 #define INITIAL_PAIRS 256
 
-/* Of the hash, odd: nobody who wrote a file could choose keys by it. */
+/* The odd factor of the hash: the author of a file cannot know it, and so
+   cannot choose keys that collide. */
 static uint64_t multiplier;
 
 int
@@ -24,7 +24,7 @@ _PySnapshot_PairsInit(struct snapshot_pairs *pairs)
         return -1;
     }
     memset(pairs->numbers, 0xff, INITIAL_PAIRS * sizeof(*pairs->numbers));
-    /* The module has a table made once while nobody else can. */
+    /* The module calls this once, before other threads can use the table. */
     if (multiplier == 0) {
         multiplier = (uint64_t)g_random_int() << 32 | g_random_int() | 1;
     }

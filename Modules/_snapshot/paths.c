@@ -1,8 +1,8 @@
 /* A call tree in the making: from the paths of blocks, outermost frame first.
 
    A path is (path of the caller, location).  Nodes at the end of equal paths
-   stay apart if the stacks had different numbers of frames, since a trace
-   tells it; callers are shared. */
+   stay separate if the stacks had different numbers of frames, since a trace
+   shows that number; callers are shared. */
 
 #include "snapshot.h"
 
@@ -35,8 +35,8 @@ _PySnapshot_PathsFree(struct snapshot_paths *paths)
     _PySnapshot_Release(paths->measures);
 }
 
-/* A caller's stack has one frame less.  Nobody sees that of a node without
-   measures, but a file gets smaller. */
+/* A caller's stack has one frame less. The number is not visible for a node
+   without measures, but setting it makes a file smaller. */
 static void
 count_frames(struct snapshot_paths *paths)
 {

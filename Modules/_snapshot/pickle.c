@@ -1,13 +1,14 @@
 /* Pickles of snapshots, read by a machine of their own.
 
    They are those of the standard library's tracemalloc, ours of the same form,
-   and those of 0.9.1: objects of two classes, and plain data.  The machine of
-   pickle would do for that, but it makes whatever it is told to: tuples in
-   tuples, hashed as the key of a dictionary, take time that is exponential in
-   the size of the file.  This one knows the few opcodes that are needed and
+   and those of 0.9.1: objects of two classes, and plain data.  The standard
+   pickle machine could read them, but it makes anything that a file asks for:
+   hashing nested tuples as the key of a dictionary takes time that is
+   exponential in the size of the file. This machine knows only the few opcodes
+   that are needed, and it
 
-   - makes nothing that is nested deeper than MAX_DEPTH, so that nobody who
-     walks over it runs out of stack;
+   - makes nothing that is nested deeper than MAX_DEPTH, so that code that
+   walks over it does not run out of stack;
    - knows the weight of each value: what it would take to write all of it,
      shared parts each time.  That of the result is in proportion to the file;
      of traces, of which nobody writes all, it does not count;
@@ -293,7 +294,7 @@ push_instance(struct machine *m, PyObject *class_)
         m, PyObject_CallNoArgs(PyTuple_GET_ITEM(m->types, i)), INSTANCE);
 }
 
-/* From the ten bytes that are the state of one without a time zone. */
+/* A datetime without a time zone, from the ten bytes of its state. */
 static PyObject *
 make_datetime(struct machine *m, PyObject *state)
 {
@@ -339,7 +340,7 @@ reduce(struct machine *m)
     else if (class_ == ENCODE && n == 2 && PyUnicode_CheckExact(first)
              && PyUnicode_GET_LENGTH(first) <= MAX_ENCODED)
     {
-        /* Bytes, where pickles had none. */
+        /* Bytes, in protocols that have no opcode for them. */
         value = PyUnicode_AsLatin1String(first);
     }
     else if (class_ == RECONSTRUCTOR && n == 3 && PyLong_CheckExact(first)) {
@@ -387,7 +388,8 @@ build(struct machine *m)
     if (node->built || instance[1].kind != DICT) {
         return _PyPickle_Reject(m, "state that no snapshot has");
     }
-    /* Of traces, nobody writes all that is shared. */
+    /* Shared parts of traces do not count: they are never written each
+       time. */
     int is_traces = PyObject_TypeCheck(
         instance->value, (PyTypeObject *)PyTuple_GET_ITEM(m->types, TRACES));
     uint64_t weight = 0;

@@ -1,6 +1,5 @@
-/* The machine that reads pickles: see pickle.c.
-
-   Its stack holds items, and what it makes of them is bounded. */
+/* The machine that reads pickles: see pickle.c. Its stack holds items, and the
+   values that it makes from them are bounded. */
 
 #define PY_SSIZE_T_CLEAN          // before CPython 3.13
 #include "Python.h"
@@ -73,7 +72,7 @@ extern struct node *_PyPickle_Node(struct machine *m,
 /* Count an item as a part of something with this weight and depth. */
 extern int _PyPickle_Store(struct machine *m, const struct item *item,
                            uint64_t *weight, uint32_t *depth);
-/* What is under n items and can still change. */
+/* The container below n items, which can still change. */
 extern struct item *_PyPickle_Container(struct machine *m, size_t n,
                                         enum kind kind);
 

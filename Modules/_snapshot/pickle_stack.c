@@ -1,5 +1,5 @@
-/* The stack of the machine that reads pickles, and what containers are made of
-   it: the bounds that pickle.c tells are held here. */
+/* The stack of the machine that reads pickles, and the containers that are
+   made from it. The bounds that pickle.c describes are enforced here. */
 
 #include "pickle.h"
 

@@ -1,7 +1,7 @@
 /* Reading numbers, counts and arrays of a file that is not trusted.
 
    The first failure is kept; after it everything reads as zero and the section
-   is at its end, so that callers need to look at r->failed in loops alone. */
+   is at its end, so that callers need to check r->failed only in loops. */
 
 #ifndef TRACER_SNAPSHOT_READER_H
 #define TRACER_SNAPSHOT_READER_H

@@ -1,5 +1,5 @@
-/* What grouping finds, as rows of Python objects: the methods of Traces behind
-   Snapshot.statistics(), call_tree() and pinned_arenas(). */
+/* The results of grouping as rows of Python objects: the methods of Traces
+   behind Snapshot.statistics(), call_tree() and pinned_arenas(). */
 
 #include "traces.h"
 

@@ -1,14 +1,14 @@
-/* Snapshots as plain arrays, and what is worked out of them.
+/* Snapshots as plain arrays, and functions that analyse them.
 
-   Everything below works on the arrays alone: no Python object, no tracer, no
-   GIL needed, so that the file reader can be tested by itself, and the module
-   be built for any CPython.  A snapshot never changes what it says;
-   _PySnapshot_Truncate() only rewrites how.  Functions that can run out of
-   memory return -1 or NULL without an exception.
+   Everything below works only on the arrays: it needs no Python object, no
+   tracer and no GIL, so that the file reader can be tested by itself, and the
+   module can be built for any CPython.  The meaning of a snapshot never
+   changes; _PySnapshot_Truncate() only rewrites its form.  Functions that can
+   run out of memory return -1 or NULL without an exception.
 
-   Of GLib, only that is used which needs no memory: all this runs inside the
-   traced program, and g_malloc() and what is made with it, GLib's containers,
-   end the process where there is no memory.
+   Only functions of GLib that need no memory are used: all this runs inside
+   the traced program, and g_malloc() and GLib's containers end the process
+   when there is no memory.
 
    Included before any other header but Python.h. */
 
@@ -46,7 +46,8 @@ _PySnapshot_Reserve(void *array, uint32_t *size, uint32_t needed, size_t item)
     return needed <= *size ? 0 : _PySnapshot_Grow(array, size, needed, item);
 }
 
-/* Complete what the interpreter has handed over; 0, or -1: no memory. */
+/* Complete the data that the interpreter has handed over; 0, or -1: no
+   memory. */
 extern int _PySnapshot_NameDomains(struct tracer_snapshot *s);
 /* A copy; the peak's: nodes with the values at the peak, without blocks. */
 extern struct tracer_snapshot *_PySnapshot_Copy(struct tracer_snapshot *s,
@@ -69,7 +70,7 @@ extern int _PySnapshot_Borrow(struct tracer_snapshot *s,
 extern void _PySnapshot_Return(struct tracer_snapshot *copy);
 
 /* --- pairs.c */
-/* Map (a, b) -> number of the pair, in order of first sight.  Numbers start
+/* Map (a, b) -> number of the pair, in the order of first sight. Numbers start
    at 0; NONE: no memory. */
 struct snapshot_pairs {
     uint64_t *keys;
@@ -126,12 +127,12 @@ enum snapshot_fold {
     SNAPSHOT_HIDE_CALLED,         // hidden unless it is outermost
     SNAPSHOT_NFOLDS
 };
-/* A copy without nodes for frames of files that are hidden: kinds[i], one per
-   string.  What no shown frame allocated belongs to a file called `rest`.
-   `origins`: remember who allocated what counts for a caller.  `runners`, or
-   NULL: one per string, a function by which a file that is hidden runs tasks:
-   paths have one frame, that of the task.  `s` must stay as long as the copy,
-   which has its blocks from there. */
+/* A copy without nodes for frames of hidden files: kinds[i], one per string.
+   Blocks without any shown frame belong to a file called `rest`.  `origins`:
+   remember which location allocated the blocks that are charged to a caller.
+   `runners`, or NULL: one per string, nonzero for functions by which a hidden
+   file runs tasks; then paths have one frame, that of the task.  `s` must live
+   as long as the copy, which has its blocks from there. */
 extern struct tracer_snapshot *_PySnapshot_Fold(
     struct tracer_snapshot *s, const uint8_t *kinds, const uint8_t *runners,
     const char *rest, size_t length, int origins);
