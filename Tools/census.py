@@ -1,19 +1,20 @@
 """Compare the free lists and hooks of a CPython tree with the census.
 
-Counted in the C sources are: every call of a free-list hook, with its file,
+In the C sources it counts every call of a free-list hook, with its file,
 function and kind; every field of the structure of all free lists, where
 CPython has one; every identifier that looks like a free list of another kind
-(`numfree`, `freelist`, ...), file by file; and whatever reads the byte of
-frames that the tracer has for its mark where that is CPython's own field.
+(`numfree`, `freelist`, ...), file by file; and everything that reads the byte
+of frames which holds the tracer's mark, where that byte is a field of
+CPython's.
 patches/SERIES/census.txt holds what is expected, one line each:
 
     hook FILE FUNCTION HOOK KIND
     list FIELD
     seen FILE IDENTIFIER,IDENTIFIER,... REMARK
 
-A hook too few or too many, a file that only parks or only unparks, a list or
-an identifier that the census does not know (a free list that a new release
-adds, perhaps), and a reader of the mark is a problem. `--update` rewrites the
+A problem is: a missing or surplus hook, a file that only parks or only
+unparks, a list or an identifier that the census does not know (perhaps a free
+list that a new release adds), or a reader of the mark. `--update` rewrites the
 census from the tree; remarks stay, new identifiers get the remark "?", which is
 itself a problem until somebody has looked.
 """

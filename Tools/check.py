@@ -5,9 +5,9 @@ writes what each test did as JUnit XML; this driver starts them, a few at a
 time, reads the XML, and closes with the line "N passed, M failed, K skipped".
 
 Run: our tests, all Lib/test/**/test_*.py of the repository, and the stock
-tests named in patches/SERIES/stock-tests.txt. A failure that
-patches/SERIES/known-failures.txt gives a reason for counts as skipped. Why a
-test of ours is skipped is said.
+tests named in patches/SERIES/stock-tests.txt. A failure counts as skipped if
+patches/SERIES/known-failures.txt gives a reason. For our own skipped tests the
+reason is printed.
 """
 import argparse
 import collections
@@ -63,14 +63,14 @@ class Job:
         self.seconds = time.monotonic() - start
         if report.exists():
             self._count(report, known)
-        # A module that says no while it is imported is in no report.
+        # A module that raises SkipTest on import is in no report.
         self.skipped += WHOLE.findall(self.log.read_text(errors='replace'))
         if status not in (0, 4) and not self.failures and not self.known:
             self._name_failures(known, status)
         return self
 
     def _name_failures(self, known, status):
-        """Find in the log what the report has not: subtests, or a crash."""
+        """Find in the log what the report lacks: subtests, or a crash."""
         names = set(SUBTEST.findall(self.log.read_text(errors='replace')))
         for name in sorted(names):
             (self.known if name in known else self.failures).append(name)

@@ -1,8 +1,8 @@
 # Shared by the shell scripts of this directory, which source it.
 #
 # The scripts run before there is a Python, so they are plain POSIX shell.
-# Each keeps to the same rules: work in a new name, rename when it is whole,
-# and fail with one line that says what, where and what to do.
+# All follow the same rules: write under a temporary name, rename when
+# complete, and fail with one line that says what, where and what to do.
 
 LC_ALL=C
 export LC_ALL
@@ -35,7 +35,7 @@ write_if_changed()
     fi
 }
 
-# patch_path SERIES NAME: where the patch is that a line of series names.
+# patch_path SERIES NAME: the path of a patch that a line of `series` names.
 patch_path()
 {
     case $2 in
@@ -72,7 +72,7 @@ apt_install()
     fi
     say "installing: $*"
     log=$(mktemp)
-    # A failed update is no error yet: the lists that are there may do.
+    # A failed update is not an error yet: the present lists may be enough.
     if ! { $as_root apt-get -qq update || :
            $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
                --no-install-recommends "$@"

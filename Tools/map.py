@@ -2,9 +2,10 @@
 
     map.py > map.svg
 
-Each layer of layers.py is a row, and each file a box in it. Right of the rows
-is who uses whom: the line of a layer leads down past those below it, and has
-a dot at each of which it includes or imports something. Titles, which a
+Each layer of layers.py is a row, and each file a box in it. The lines right of
+the rows show who uses whom: the line of a layer leads down past the layers
+below, with a dot at each layer from which it includes or imports something.
+Titles, which a
 browser shows under the pointer, name the files and count the uses.
 
 The drawing takes the colour of the text around it, light or dark, and needs

@@ -1,4 +1,4 @@
-"""The training for --enable-optimizations: what interpreters often do.
+"""The training for --enable-optimizations: typical work of an interpreter.
 
 CPython's make runs this with an interpreter that counts, and compiles again by
 the counts. CPython's own training never traces an allocation: the compiler
@@ -9,9 +9,9 @@ the largest share: a branch that tells whether to trace must stay a branch that
 is rarely taken.
 
 The same source must give the same counts, or two builds differ. So every job
-is a process of its own, single-threaded, with a fixed hash seed, at fixed
-addresses where the system permits it, and what tests read of the clock, of
-random numbers or of process numbers is made up. Tests that start threads or
+is a process of its own, single-threaded, with a fixed hash seed, and at fixed
+addresses where the system permits it. Clocks, random numbers and process ids
+that tests read are replaced. Tests that start threads or
 processes, or read the clock, are left out.
 """
 import itertools
@@ -70,7 +70,7 @@ def make_repeatable():
     seed = random.Random.seed
     random.Random.seed = lambda self, a=None, *version: seed(
         self, NUMBER if a is None else a, *version)
-    # The module's own function keeps the method that it was made of.
+    # The module's own function keeps the method that it was made from.
     random.seed = random._inst.seed
     random.seed()
     os.getpid = lambda: NUMBER
@@ -133,7 +133,7 @@ def train(scratch):
     keep = 'PATH', 'LD_LIBRARY_PATH', 'LLVM_PROFILE_FILE'
     environment = {name: os.environ[name] for name in keep
                    if name in os.environ}
-    # The seed is not 0, which expat would take for none.
+    # Not seed 0: expat would take that as no seed.
     environment |= {'PYTHONHASHSEED': '1', 'LANG': 'C.UTF-8', 'TZ': 'UTC',
                     # Compiling what has been compiled here before would not
                     # be counted.
@@ -143,7 +143,7 @@ def train(scratch):
         counts.unlink()
     for limit, names in [(None, UNTRACED), *((n, TRACED) for n in LIMITS)]:
         start = time.monotonic()
-        # That a test fails here does not matter.
+        # It does not matter if a test fails here.
         subprocess.run(
             [*prefix, *command_for(limit, names)], env=environment,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,

@@ -1,9 +1,9 @@
-"""Profiles that another process makes: the memory that this takes is not the
+"""Making profiles in another process, so that the memory this takes is not the
 program's.
 
-The program writes the snapshot into a file that has no name, and a Python of
-the same installation makes a profile of it.  That process is none that the
-program's wait() could meet.  Where it cannot be had, encode() says so, and the
+The program writes the snapshot into a file without a name, and a Python of the
+same installation makes a profile of it.  The program's wait() does not see
+that process.  Where there can be no such process, encode() says so, and the
 profile is made here.
 """
 
@@ -22,7 +22,7 @@ _GZIP = b'\x1f\x8b'
 
 
 def is_possible():
-    """Is there a Python to run?  A program that has one inside is none."""
+    """Is there a Python to run?  A program that embeds one does not count."""
     return (sys.platform == 'linux' and bool(sys.executable)
             and _PYTHON.fullmatch(os.path.basename(sys.executable)) is not None
             and os.access(sys.executable, os.X_OK))
@@ -67,8 +67,9 @@ def _store(snapshot, stack):
 
 
 def main():
-    """What the other process does: standard input and, of a difference, file 2
-    are snapshots; the profile goes to standard output."""
+    """What the other process does.  It reads a snapshot from standard input
+    and, for a difference, another from file 2, and writes the profile to
+    standard output."""
     import signal
     signal.alarm(_SECONDS)
     default, seconds = sys.argv[1], int(sys.argv[2])

@@ -1,8 +1,8 @@
 """The other end of pytracemalloc.control's socket.
 
-Nothing that comes from there is believed before it is checked.  The kernel
-says which process listens, and whose it is; an answer has a greatest length
-and a time to come in, and its values have the types that they should have.
+Everything that arrives is checked before it is used.  The kernel says which
+process is listening, and which user it belongs to; the length of an answer and
+the time that it may take are limited; its values must have the right types.
 """
 
 import contextlib
@@ -32,17 +32,17 @@ class NoSocket(CommandError):
 
 
 class NotTraceable(CommandError):
-    """A process cannot be asked: it has no interpreter of ours, or one that is
-    reached by a socket alone."""
+    """A process cannot be asked: it does not run our interpreter, or one that
+    can be reached only through a socket."""
 
 
 class Client:
     """A connection; a context manager.  Raises CommandError."""
 
     def __init__(self, path, root='', process=None, connection=None):
-        """*root*: of the program, as its files are named from here.
-        *process*: its id; the socket must be that of this process.
-        *connection*: that the process has made; *path* is a name for it."""
+        """*root*: the program's root directory, as seen from here.  *process*:
+        its id; the socket must belong to this process.  *connection*: one that
+        the process has made; *path* is its name."""
         self.path = path
         self.root = root
         self._received = bytearray()
@@ -80,7 +80,7 @@ class Client:
         self._socket.close()
 
     def each(self):
-        """Return the clients that this one consists of."""
+        """Return the clients that this one stands for."""
         return [self]
 
     def _error(self, text):
@@ -93,14 +93,15 @@ class Client:
             try:
                 self._socket.connect(path)
                 return
-            except BlockingIOError:       # many want to connect
+            except BlockingIOError:       # its queue is full
                 if time.monotonic() > end:
                     raise TimeoutError(errno.ETIMEDOUT, 'the program is '
                                        'stuck or stopped') from None
                 time.sleep(0.05)
 
     def _check_peer(self, process, user, owner):
-        """Nothing has been sent yet: the path may lead to any service."""
+        """Check who is listening before anything is sent: the path may lead to
+        any service."""
         if process and self.process != process:
             other = (f'process {self.process}' if self.process
                      else 'a process that cannot be seen from here')
@@ -137,8 +138,8 @@ class Client:
         return answer
 
     def _exchange(self, request, end):
-        """Send a line and return the next that comes, None at the end."""
-        # A server that refuses may have answered and closed already.
+        """Send a line and return the next that arrives, None at the end."""
+        # A server that refuses us may have answered and closed already.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._limit(end)
             self._socket.sendall(request)
@@ -246,7 +247,8 @@ def _refuse(constant):
 # --- Whose a socket is, and where
 
 def _owner_of(path):
-    """Return whose socket it is; raise if anybody may have put it there."""
+    """Return the user whose socket it is; raise if anybody may have put it
+    there."""
     owner = os.stat(path).st_uid
     for _ in range(_MAX_LINKS):
         if not os.path.islink(path):
@@ -280,7 +282,7 @@ def _reason(exc, path):
 def find_socket(pid):
     """Return (path of the socket of a process, its root as seen from here).
 
-    The process may be in a container: there it has another root, and another
+    The process may be in a container, where it has another root and another
     process id.
     """
     try:
@@ -305,7 +307,7 @@ def find_socket(pid):
 
 def _listens_at(pid):
     """Return the path of a control socket that the process has open, None if
-    there is none.  It says by the name of another file that it is one."""
+    there is none.  The name of another open file marks it as one."""
     links = []
     for number in os.listdir(f'/proc/{pid}/fd'):
         with contextlib.suppress(FileNotFoundError):

@@ -12,8 +12,9 @@ _INTERRUPTED = 130
 def run(command, say):
     """Call command(); return the exit status, which may be its result.
 
-    say(text) writes what is wrong.  If the reader of the output has gone, it
-    has seen enough: the status alone tells that the output is not complete.
+    say(text) writes what is wrong.  If the reader of the output has closed it,
+    it has seen enough: then only the status says that the output is
+    incomplete.
     """
     if sys.stdout is None:
         sys.stdout = ClosedOutput()

@@ -1,12 +1,12 @@
-"""A Unix socket through which a running program is looked at and steered.
+"""A Unix socket through which a running program is inspected and controlled.
 
 One request a line, one answer a line, both JSON objects.  A request has
 "command" and that command's arguments; an answer has "error", one line, or
 the results.  One thread serves all clients, one request after the other.  The
-socket is only for the user who runs the program: its mode is 0600, and the
-user id of the process at the other end is checked.
+socket is only for root and the user who runs the program: its mode is 0600,
+and the user id of the process at the other end is checked.
 
-What the thread allocates is not traced.
+The allocations of that thread are not traced.
 """
 
 import atexit
@@ -51,7 +51,7 @@ class ControlServer(Loop):
         self.path = os.path.abspath(path)
         listener, self._identity = unix_socket.listen(self.path,
                                                       self.max_clients)
-        # By its name in /proc the socket is found, whoever has made it.
+        # Its name in /proc is how the socket is found, whoever has made it.
         self._sign = os.memfd_create(
             f'{SIGN}{os.fstat(listener.fileno()).st_ino}')
         try:
@@ -108,9 +108,9 @@ _leave = os._exit
 def serve(path):
     """Serve a control socket at *path* from a thread; return its server.
 
-    *path* may be a directory: then the socket is PID.sock in it, the one that
-    is there if this process has it already.  Dead ones are removed.  Raise
-    OSError if it cannot be made, as with too long a path.
+    *path* may be a directory: then the socket is PID.sock in it.  If this
+    process already serves that socket, return its server.  Dead sockets are
+    removed.  Raise OSError if it cannot be made, as with too long a path.
     """
     if os.path.isdir(path):
         unix_socket.sweep(path)
@@ -122,7 +122,7 @@ def serve(path):
 
 
 def _watch_exit():
-    """os._exit(), the end of many children, calls nothing of atexit."""
+    """os._exit(), which ends many children, does not call atexit functions."""
     global _leave
     if os._exit is not _exit:
         _leave, os._exit = os._exit, _exit
@@ -148,8 +148,8 @@ os.register_at_fork(after_in_child=_leave_to_parent)
 def serve_at_startup(path):
     """serve(), but a problem is one line on stderr.
 
-    None where the socket is that of a process above: *path*, if it is no
-    directory, is meant for the first of them.  In a directory, the children
+    Return None if an ancestor of this process has the socket: a *path* that is
+    not a directory is meant for the first process.  In a directory, children
     that the program forks have sockets of their own, too.
     """
     if os.path.isdir(path):
@@ -188,9 +188,10 @@ def _ancestors():
 
 @_hidden
 def answer_link(link):
-    """Answer who waits at the other end of a connection until it goes.
+    """Answer the client at the other end of a connection until it goes.
 
-    A socket of the module `socket` or of `_socket`, for this thread alone.
+    *link*: a socket of the module `socket` or `_socket` that only this thread
+    uses.
     """
     link.settimeout(_LINK_TIME)
     received = bytearray()
@@ -233,8 +234,8 @@ def _one_line(exc):
 
 def _encode(message):
     """Return the bytes of an answer."""
-    # Neither way of JSON in C: one may crash without memory, and the other
-    # if the request is nested and the stack of threads small.
+    # Not by the encoders in C: one may crash without memory, and the other if
+    # the request is nested and the stack of threads is small.
     data = files._encode(message).encode() + b'\n'
     if len(data) > _MAX_ANSWER:
         return _encode({'error': f'the answer would be longer than '
@@ -342,7 +343,7 @@ def _snapshot(path='', traces=True, force=False, references=False,
     _check_absolute(path)
     if not force and os.path.lexists(path):
         raise FileExistsError(f'{path} exists')
-    # Where a child can look at the references, the program goes on.
+    # Where a child can record the references, the program goes on.
     pause = pause or not (references and sys.platform == 'linux')
     try:
         snapshot = tracemalloc.take_snapshot(
@@ -371,7 +372,7 @@ def _write(snapshot, path, force):
 
 
 def _mode_of(path):
-    """Only a file is replaced: a link, a FIFO or a device stays."""
+    """Only a regular file is replaced: a link, a FIFO or a device stays."""
     try:
         return os.lstat(path).st_mode
     except FileNotFoundError:
@@ -389,8 +390,8 @@ def _statistics(key='lineno', order='size', limit=50, cumulative=False,
     snapshot = tracemalloc.take_snapshot(traces=by_block)
     shown = view_of(snapshot, unfold, my_code, mine)
     filters = [tracemalloc.Filter(True, name) for name in include]
-    # No more objects than rows: of the program's memory they take none for
-    # good.
+    # No more objects than rows, so that none of the program's memory is taken
+    # for good.
     groups, stats = shown._largest(key, cumulative, order, filters, limit)
     # The rows add up to what was traced at the same moment.
     current, peak = snapshot.traced_memory

@@ -1,8 +1,8 @@
-"""Memory over time: the notes of a history as a curve, in text or for the page.
+"""Memory over time: notes of a history as a curve, in text or for the page.
 
-A note stands for all of the time since the one before.  What was highest then
-is the most that was noted or, where the peak of the run has risen, that peak:
-so the highest point of the curve is the peak, to the byte.
+A note stands for all of the time since the note before.  The highest value of
+that time is the most that was noted or, if the peak of the run has risen
+meanwhile, that peak.  So the highest point of the curve is exactly the peak.
 """
 
 from bisect import bisect_left
@@ -21,9 +21,8 @@ Curve = namedtuple('Curve', 'notes highs')
 
 
 def curve_of(snapshot):
-    """Return the Curve of a snapshot; None if there is no more than a
-    moment."""
-    # Of a snapshot that is no file's, nobody knows.
+    """Return the Curve of a snapshot; None if it covers only a moment."""
+    # The time of a snapshot that is not from a file is unknown.
     notes = getattr(snapshot, 'history', None)
     if not notes or notes[-1].time - notes[0].time < _LEAST:
         return None
@@ -71,7 +70,8 @@ def spread(values, notes, columns):
     step = (times[-1] - times[0]) / columns
     highest = []
     for column in range(columns):
-        # The note that the part begins in is the first one after that.
+        # A note covers the time before it, so the first one after the part
+        # counts, too.
         first = bisect_left(times, times[0] + column * step)
         end = bisect_left(times, times[0] + (column + 1) * step)
         highest.append(max(values[first:end + 1] or values[-1:]))

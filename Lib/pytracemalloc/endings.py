@@ -1,14 +1,14 @@
 """The ends of a process that atexit does not see: signals and os._exit().
 
-SIGTERM and SIGHUP ask a program to end; if their action is the default one, a
-handler that writes the report comes first and then the default action.  What
-the program does about them itself stays as it is.  SIGQUIT stays the way to
-end a program at once, and SIGINT raises KeyboardInterrupt as ever.
+SIGTERM and SIGHUP ask a program to end.  If their action is the default one, a
+handler writes the report first, and then the default action follows.  The
+program's own handlers stay as they are.  SIGQUIT still ends a program at once,
+and SIGINT raises KeyboardInterrupt as usual.
 
-Child processes keep the default action: Python calls a handler between two
-instructions, so that a signal that comes right before a call blocks is heeded
-when the call returns.  multiprocessing ends its workers at such moments, and
-would wait for them for ever.
+Child processes keep the default action.  Python calls a handler between two
+instructions, so a signal that arrives right before a blocking call is noticed
+only when the call returns.  multiprocessing ends its workers at such moments,
+and would wait for them for ever.
 """
 
 import _thread
@@ -21,8 +21,8 @@ _REQUESTS = signal.SIGTERM, signal.SIGHUP
 class Endings:
     """Calls *finish* before the process ends in one of these ways.
 
-    While it is entered, as a context manager, a file is written: a signal
-    waits until it is whole.
+    Enter it as a context manager while a file is written: a signal then waits
+    until the file is complete.
     """
 
     def __init__(self, finish):
@@ -52,8 +52,8 @@ class Endings:
                 signal.signal(number, signal.SIG_DFL)
 
     def before_fork(self):
-        # The interpreter of the child forgets the signals that came before
-        # it was ready.  Blocked, they stay until it is.
+        # The interpreter of the child forgets signals that came before it was
+        # ready.  While they are blocked, they stay pending.
         self._forks[_thread.get_ident()] = signal.pthread_sigmask(
             signal.SIG_BLOCK, _REQUESTS)
 
@@ -63,7 +63,7 @@ class Endings:
 
     def forked(self, followed):
         """In the child, which has signals at their default action."""
-        # What the parent was busy with is not done here.
+        # The child does not go on with what the parent was doing.
         self._busy, self._late = 0, None
         if followed:
             self._unwatch_signals()
@@ -95,5 +95,5 @@ class Endings:
         self._finish()
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
-        # The first process of a container does not die of it.
+        # The signal does not end the first process of a container.
         self._leave(128 + number)

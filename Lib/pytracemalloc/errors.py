@@ -6,7 +6,7 @@ ABOVE = 3                         # of --fail-above: no error, but a finding
 
 
 class CommandError(Exception):
-    """Something the user can mend; the text says what, where and how."""
+    """Something the user can fix; the text says what, where and how."""
 
     status = FAILURE
 

@@ -22,7 +22,7 @@ HOLDER = 'holder'
 RETAINED = 'retained'
 # The keys of Snapshot.retained(), on the command line.
 _KEYS = ('line', 'file', 'function', 'module', 'type', 'type+line')
-# By holder, and by all else: the page has it in its tables in any case.
+# By holder, and by other keys: the page has the latter in its tables anyway.
 _FORMATS = {True: 'text, json or html', False: 'text or json'}
 _TOP = 30                         # rows of the tree
 _FIGURES = 33                     # columns
@@ -33,7 +33,7 @@ _RECORD = ('record them with `pytracemalloc run --references` or '
 
 @contextlib.contextmanager
 def looking(path):
-    """Ask a snapshot who holds what: it may not know."""
+    """Ask a snapshot about holders; report an error if it cannot say."""
     try:
         with Progress('Looking for holders'):
             yield
@@ -57,7 +57,7 @@ def needs_references(args):
 
 
 def draws_graph(args):
-    """Is the format one that shows references?"""
+    """Does the format show references?"""
     return format_of(args) in GRAPH_FORMATS
 
 
@@ -102,7 +102,7 @@ def write_difference(args):
 
 
 def _check(args):
-    """Look at the options only."""
+    """Check the options."""
     what = '--by holder' if args.by == HOLDER else '--what retained'
     if args.format is None and str(args.output).endswith('.json'):
         args.format = 'json'

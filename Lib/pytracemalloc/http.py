@@ -3,12 +3,12 @@
 The profiles are those of `pytracemalloc report --format pprof`; go tool
 pprof and the collectors of fleets read them as they read a Go program's.
 
-A page in a browser of this machine can have its own name resolve to this
-address, and would then be allowed to read the answer; so requests are
-answered only if they name a host that is meant here.
+A page in a browser of this machine can make its own host name resolve to this
+address, and the browser would then let it read the answer (DNS rebinding).  So
+a request is answered only if it names a host that this server goes by.
 
-What the threads that serve allocate is not traced, and most of the work is
-another process's: see apart.py.
+Allocations of the serving threads are not traced, and most of the work is done
+in another process: see apart.py.
 """
 
 import email.utils
@@ -38,7 +38,7 @@ _HOST = re.compile(r'(\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::[0-9]*)?', re.ASCII)
 
 
 class Problem(Exception):
-    """An answer that is no profile."""
+    """An answer other than a profile."""
 
     def __init__(self, status, text, **headers):
         super().__init__(text)
@@ -80,14 +80,14 @@ class Server(Loop):
         if self._thread.is_alive():           # not in the child of a fork
             self._thread.join()
 
-    # --- What the loop asks for
+    # --- Called by the loop
 
     def take_request(self, received):
         end = _HEAD_END.search(received)
         if end is None:
             return None
         head = bytes(received[:end.start()])
-        received.clear()          # a connection is for one request
+        received.clear()          # one request a connection
         return head
 
     def problem(self, kind):
@@ -113,7 +113,7 @@ class Server(Loop):
     def _understand(self, head):
         """Return an answer, or the arguments of _start().
 
-        Raise Problem if there is no profile to be had.
+        Raise Problem if there is no profile to give.
         """
         first, *lines = re.split(r'\r?\n', head.decode('latin-1'))
         if len(first) > _MAX_LINE:
@@ -206,7 +206,7 @@ class Server(Loop):
             if gone.wait(seconds):
                 return None
         with self._making:        # one at a time: they take memory
-            # Types are known of what is alive, not of what has changed.
+            # Types are known of live memory, not of differences.
             new = _snapshot(collect, traces=not seconds)
             if self._apart:
                 profile = apart.encode(new, old, default, seconds)
@@ -233,7 +233,7 @@ def serve(port=0, host='127.0.0.1', hosts=()):
     """
     if isinstance(hosts, str):
         raise TypeError('hosts must be a list of names, not one')
-    # Now: a look is not to leave modules behind.
+    # Import it now: a request must not leave modules behind.
     import pytracemalloc.reporters.pprof
     import pytracemalloc.tree
     import tracemalloc.files

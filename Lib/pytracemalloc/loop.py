@@ -1,13 +1,14 @@
-"""One thread that serves the clients of a socket, and waits for none of them.
+"""One thread that serves the clients of a socket and never blocks on any of
+them.
 
-Nothing blocks: poll() says who has sent something, and who can take more of
-an answer.  What a client may cost has bounds: the bytes of its request, the
-seconds to send it and to take the answer, the number of clients, the bytes of
-all answers that are not taken.  An error costs the client its connection, and
-never ends the thread.
+poll() says which client has sent something, and which can take more of an
+answer.  The cost of a client is limited: the bytes of its request, the seconds
+to send it and to take the answer, the number of clients, and the bytes of all
+pending answers.  An error costs the client its connection, but never ends the
+thread.
 
-A subclass is a protocol: it takes requests off what has come, and answers
-them at once, or later from another thread.
+A subclass is a protocol: it takes requests off the input, and answers them at
+once, or later from another thread.
 """
 
 import atexit
@@ -34,7 +35,7 @@ _GONE = 'gone'
 
 
 class Client:
-    """A connection, what has come of it and what is to go to it."""
+    """A connection, with its input and its pending output."""
 
     def __init__(self, connection):
         self.socket = connection
@@ -50,7 +51,7 @@ class Client:
         self.since = time.monotonic()
 
     def seconds(self):
-        """How long it has been doing what it does."""
+        """How long it has been in this state."""
         return time.monotonic() - self.since
 
 
@@ -96,7 +97,8 @@ class Loop:
     # --- The protocol
 
     def refusal(self, connection):
-        """Return the answer to who must not connect, None if it may."""
+        """Return the answer for a client that must not connect, None if it
+        may."""
 
     def take_request(self, received):
         """Take one request off a bytearray; None if it is not complete."""
@@ -107,8 +109,8 @@ class Loop:
         raise NotImplementedError
 
     def problem(self, kind):
-        """Return the answer to a request that is 'long' or 'late', or, if
-        there are too many clients, that is not looked at: 'full'."""
+        """Return the answer to a request that is too 'long' or too 'late', or
+        that is not read because there are too many clients: 'full'."""
         raise NotImplementedError
 
     def answer(self, client, data, last=False):
@@ -119,19 +121,19 @@ class Loop:
             self._shed()
 
     def hold(self, client, on_gone=None):
-        """deliver() will have the answer; *on_gone* is called if the client
-        goes, or sends its end, before."""
+        """deliver() will bring the answer.  *on_gone* is called if the client
+        goes, or ends its input, before."""
         client.enter(_WAITS)
         client.on_gone = on_gone
         self._watch(client, select.POLLRDHUP if on_gone else 0)
 
     def deliver(self, client, data):
-        """answer() one that was held, unless it has gone."""
+        """answer() a client that was held, unless it has gone."""
         if client.state == _WAITS:
             self._protect(self.answer, client, data, True)
 
     def hand_over(self, function, *arguments):
-        """Have the loop's thread call a function; any thread may ask."""
+        """Have the loop's thread call a function; any thread may call this."""
         self._calls.append((function, arguments))
         self._wake()
 
@@ -168,7 +170,7 @@ class Loop:
             self._protect(self._advance, client)
 
     def _protect(self, step, client, *arguments):
-        """Take a step; if it fails, the client is dropped."""
+        """Call a function; if it fails, drop the client."""
         try:
             if client.state != _GONE:
                 step(client, *arguments)
@@ -202,8 +204,8 @@ class Loop:
             self._drop(client)
 
     def _leave_to_parent(self):
-        """In the child of a fork, which has the descriptors, no thread, and
-        locks that nobody will release."""
+        """Called in the child of a fork.  It has the descriptors but not the
+        thread, and locks that nobody will release."""
         self._lock = threading.Lock()
         self._closing = True
         if self._listener is not None:
@@ -241,7 +243,7 @@ class Loop:
             self.answer(client, problem, last=True)
 
     def _has_place(self):
-        """Make place for one more, by dropping who is idle longest."""
+        """Make room for one more client, by dropping the longest idle one."""
         if len(self._clients) - len(self._all(_LEAVES)) < self.max_clients:
             return True
         idle = [client for client in self._all(_ASKS)
@@ -273,7 +275,7 @@ class Loop:
             client.on_gone()
 
     def _shed(self):
-        """Keep what is not taken within its bound: the slowest goes."""
+        """Keep the pending output within its limit: drop the slowest."""
         while True:
             takers = self._all(_TAKES)
             if sum(len(client.output) for client in takers) <= \
@@ -282,7 +284,7 @@ class Loop:
             self._drop(min(takers, key=_since))
 
     def _expire(self):
-        """End what took too long; return the seconds until there is more."""
+        """Drop clients that took too long; return the seconds to the next."""
         waits = []
         for client in list(self._clients.values()):
             limit = self._limit(client)
@@ -390,8 +392,8 @@ def _leave_all_to_parent():
 
 
 def _end_all():
-    """Wait for the threads: the interpreter frees the state of one that is
-    still there at its end, while that thread may be looking at it."""
+    """Wait for the threads.  At its end the interpreter frees the state of
+    threads that still exist, while they may be using it."""
     for loop in list(_loops):
         loop.close()
     for loop in list(_loops):

@@ -22,12 +22,13 @@ MEASURES = {measure.name: measure for measure in (
 
 # The name on the command line of each key that statistics() groups by.
 KEYS = {key.name: key.type for key in statistic.KEYS.values()}
-# Keys of single blocks: only of live memory, and not of callers.
+# Keys of single blocks: for live memory only, and never cumulative.
 BLOCK_KEYS = tuple(key.name for key in statistic.KEYS.values() if key.single)
 
 
 def short_key(name):
-    """Return the key of a --by argument, which may be of statistics()."""
+    """Return the key of a --by argument, which may also be the name that
+    statistics() has for it."""
     for short, key_type in KEYS.items():
         if name in (short, key_type):
             return short

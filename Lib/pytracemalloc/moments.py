@@ -1,5 +1,5 @@
-"""The next highest moments: when memory was nearly at its peak, for another
-reason, and which lines held more then."""
+"""The next highest moments: when memory was nearly at its peak for another
+reason, and which lines held more at that time."""
 
 from collections import namedtuple
 

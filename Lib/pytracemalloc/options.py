@@ -128,14 +128,14 @@ def make_filters(args):
 
 
 def line_filters(args):
-    """Return those that pick lines, not blocks: a line that passes counts
-    what it calls as well, wherever that was allocated."""
+    """Return the filters that pick lines, not blocks: a line that passes also
+    counts the blocks of its callees, wherever they were allocated."""
     return (make_filters(args) if args.cumulative and not args.all_frames
             else [])
 
 
 def make_subject(args):
-    """Return (Subject without snapshots, reporter); look at options only."""
+    """Return (Subject without snapshots, reporter), from the options alone."""
     name = format_of(args)
     reporter = find_reporter(name)
     if name in GRAPH_FORMATS or (name == 'html' and args.by == 'holder'):
@@ -173,8 +173,8 @@ def _graph_subject(args, name):
 
 
 def uses_references(args):
-    """Does the command look at references, if there are some?"""
-    # A comparison says who holds its suspects.
+    """Does the command use references, if there are any?"""
+    # A comparison says who holds the suspected leaks.
     return (hasattr(args, 'old') or not hasattr(args, 'by')
             or args.by == 'holder' or args.what == 'retained'
             or format_of(args) in ('html', *GRAPH_FORMATS))

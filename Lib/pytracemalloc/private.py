@@ -1,9 +1,9 @@
 """Modules that a program does not see.
 
-What a recording needs is imported before the program's first line, as there
-may be no memory or no file system for it later.  The program finds sys.modules
-as it would be without: an import that it has forgotten is not masked, and what
-it imports itself is traced.
+The modules that a recording needs are imported before the program's first
+line, as there may be no memory or no file system to do so later.  The program
+sees sys.modules without them: an import that it has forgotten still fails, and
+what it imports itself is traced.
 """
 
 import contextlib
@@ -23,7 +23,8 @@ class PrivateModules:
 
     @contextlib.contextmanager
     def visible(self):
-        """Put back what the program has not imported itself since."""
+        """Put back the modules that the program has not imported itself
+        since."""
         modules = sys.modules     # it may be another one by then
         added = [name for name in self._modules if name not in modules]
         modules.update({name: self._modules[name] for name in added})

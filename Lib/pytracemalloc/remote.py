@@ -1,11 +1,11 @@
 """A running program without a control socket, from 3.14 on: sys.remote_exec().
 
-The program is made to run a script at the next moment at which its main
-thread executes Python code.  The script connects to a socket that waits here,
-and a thread of the program answers there as a control socket does.  Where
-nobody waits any more, it removes what was left here.
+The program is made to run a script as soon as its main thread executes Python
+code.  The script connects to a socket of this command, and a thread of the
+program then answers on that connection as a control socket does.  If the
+command has been killed meanwhile, the script removes the files of the request.
 
-Script and socket are in a directory that both sides see at the same place,
+Script and socket are in a directory that both sides see under the same name,
 and that only the program's user may enter.
 """
 
@@ -30,8 +30,8 @@ _SOCKET = 'answer'
 _MAX_SOCKET = 107                 # bytes of a socket's path
 _OURS = re.compile(rb'pytracemalloc [0-9][^ ]* freelists=')
 
-# The main thread may be within an import, or just about to end; it must not
-# wait for us, nor we for what it holds.  So a thread answers.
+# The main thread may be inside an import, or about to end.  It must not wait
+# for us, nor we for a lock that it holds.  So a thread answers.
 _REQUEST = '''\
 import _socket
 import _thread
@@ -66,8 +66,8 @@ except OSError:
 
 
 def connect(pid, seconds):
-    """Return a Client of a process that is of our user, or of any if we are
-    root.  It has *seconds* to come to the request."""
+    """Return a Client of a process of this user or, for root, of any user.
+    The process has *seconds* to answer."""
     if not hasattr(sys, 'remote_exec'):
         raise NotTraceable(f'process {pid} has no control socket; {OPT_IN} '
                            f'(Python 3.14 and later are reached without one)')
@@ -83,9 +83,9 @@ def connect(pid, seconds):
 
 
 def _check_interpreter(pid):
-    """What cannot answer is not even sent a request."""
-    # To be allowed to write there is what sys.remote_exec() needs; where it
-    # is not, it does not say so.
+    """Check that the process can answer before a request is sent."""
+    # sys.remote_exec() needs the right to write there; without it, its error
+    # does not say so.
     os.close(os.open(f'/proc/{pid}/mem', os.O_RDWR | os.O_CLOEXEC))
     root = root_of(pid)
     files = {line.split(maxsplit=5)[5]
@@ -144,7 +144,7 @@ class _Request:
         user = user_of(self.pid)
         for name in _SCRIPT, _SOCKET:
             os.chown(name, user, -1, dir_fd=number, follow_symlinks=False)
-        # Now it can be moved by its user; we know it by its number.
+        # From now on its user can move it; we use its descriptor.
         os.fchown(number, user, -1)
 
     def _shared_directory(self, files):
@@ -188,7 +188,7 @@ class _Request:
         try:
             return self._accept(time.monotonic() + seconds, seconds)
         except BaseException:
-            # Whoever reads it finds an empty script.
+            # If the request is still read, the script is empty.
             with contextlib.suppress(OSError, RuntimeError):
                 sys.remote_exec(self.pid, os.devnull)
             raise

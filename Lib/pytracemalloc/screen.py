@@ -1,5 +1,5 @@
-"""A terminal taken over for a view: keys one by one, all put back at the end,
-when the view is stopped (Control-Z) and when a signal ends it."""
+"""A terminal taken over for a view, which reads single keys.  It is restored
+at the end, when the view is stopped (Control-Z) and when a signal ends it."""
 
 import codecs
 import contextlib
@@ -60,7 +60,7 @@ class Screen:
         self._give_back()
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
-        # Here again: in the foreground, perhaps of another size.
+        # In the foreground again, perhaps with another size.
         signal.signal(number, self._stop)
         self._take()
 
@@ -83,7 +83,7 @@ class Screen:
 
     def read_key(self, seconds):
         """Return a key, 'q' at the end of the input, RESIZED if the screen
-        is to be drawn again, None if none of that happens."""
+        must be drawn again, None if nothing happens in time."""
         ready = select.select([self._input, self._woken], [], [],
                               max(0, seconds))[0]
         if self._woken in ready:
@@ -96,7 +96,7 @@ class Screen:
     def ask(self, prompt, show):
         """Read a line at the bottom of the screen; Escape: nothing.
 
-        *show* makes what was typed fit to be shown.
+        *show* makes the typed text safe to show.
         """
         text = ''
         decoder = codecs.getincrementaldecoder('utf-8')('replace')

@@ -1,7 +1,7 @@
 """Several snapshots, one after the other: what each group had at each of them.
 
-Snapshots are loaded one at a time, and only their sums are kept, as a run may
-have written many.
+There may be many snapshots, so they are loaded one at a time, and only their
+sums are kept.
 """
 
 from collections import namedtuple
@@ -11,8 +11,8 @@ from pytracemalloc.units import format_frames
 # traced, peak: bytes; sums: key of a group -> (size, count); whole: the same
 # of all groups, with those that filters leave out.
 _Taken = namedtuple('_Taken', 'path timestamp pid traced peak sums whole')
-# A group: its Statistic, the latest there is, and its values, a list for all
-# snapshots.
+# A group: its latest Statistic, and lists of its values, an item for each
+# snapshot.
 Row = namedtuple('Row', 'stat sizes counts')
 
 

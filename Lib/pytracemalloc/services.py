@@ -1,5 +1,5 @@
-"""What the interpreter's start-up calls if the command line or the
-environment asks for something that is written in Python."""
+"""Called by the interpreter's start-up, if the command line or the environment
+asks for a service that is written in Python."""
 
 import os
 import sys
@@ -30,6 +30,7 @@ def run(module, script, known):
 
 
 def _is_command(module, script):
-    """True in `pytracemalloc`, which looks at the program of the variable."""
+    """True in the command `pytracemalloc`: the variable is meant for programs
+    that it looks at."""
     return (module or '').partition('.')[0] == 'pytracemalloc' \
         or os.path.basename(script or '') == 'pytracemalloc'

@@ -1,19 +1,20 @@
 """Suspected leaks: sites that grow with the work and do not stop.
 
 The tracer notes what each site holds at moments that are spread evenly over
-the work done, which is measured by what was ever allocated
-(Python/tracer_growth.c).  A site is suspected if, after the start of the run,
+the work of the program (Python/tracer_growth.c).  The work is measured by the
+bytes that were ever allocated.  A site is suspected if, after the start of the
+run,
 
-- it has a trend: of all pairs of moments, many more grew than shrank than
-  chance would let happen once in a thousand sites (the test of Mann and
-  Kendall, which asks nothing about the size of temporary blocks);
-- it goes on: the middle of the last third lies higher than that of the second
-  third, by a quarter at least of what lies between those of the first two;
-- it does not come back: it never fell by more than half of what it grew;
+- it has a trend: among all pairs of moments, growth outnumbers shrinkage by
+  more than chance would cause once in a thousand sites (the Mann-Kendall test,
+  which makes no assumption about the size of temporary blocks);
+- it goes on: the median of the last third is higher than that of the second
+  third, by at least a quarter of the difference between the first two thirds;
+- it does not come back: it never fell by more than half of its growth;
 - it matters: it grew by a hundredth of the program's memory.
 
-A cache that fills up, tables and imports end; a queue or a pool comes back;
-temporary blocks have no trend.
+Growth by imports, tables and a cache that fills up ends; a queue or a pool
+shrinks again; temporary blocks have no trend.
 """
 
 import math
@@ -47,8 +48,8 @@ _Growth = namedtuple('_Growth', 'grown intervals growing since until')
 class Suspect:
     """A line that is suspected.
 
-    place: (filename, lineno, function); caller: the same of the program's
-    own line that made the library do it, or None; size, count: live blocks.
+    place: (filename, lineno, function); caller: the same for the program's own
+    line that called the library, or None; size, count: live blocks.
     """
 
     def __init__(self, place, growth):
@@ -80,8 +81,8 @@ def _format_time(since, until):
 def find(snapshot, earlier=None):
     """Return the suspects of a snapshot, those that grew most first.
 
-    *earlier*: another snapshot.  If it is one of the same process, look at
-    what came after it; else at what holds more than there.
+    *earlier*: another snapshot.  If it is from the same process, consider only
+    the time after it; else only sites that held less in it.
     """
     if not _is_growth(snapshot.growth):
         return []
@@ -106,7 +107,7 @@ def find(snapshot, earlier=None):
 
 
 def _is_growth(growth):
-    """It may come from a file, which may hold anything."""
+    """Check the form: it may come from a file, which may hold anything."""
     try:
         moments, sites = growth
         return (0 < len(moments) <= _MOST_MOMENTS and all(
@@ -126,8 +127,8 @@ def _is_number(value):
 
 
 def _look_at_blocks(found, snapshot, earlier, files):
-    """Leave out what is of imports, filtered or, in another run, as large;
-    find out about the rest."""
+    """Leave out sites that belong to imports, are filtered out or were as
+    large in another run; describe the rest."""
     before = {} if earlier is None else {
         stat.key: stat.size for stat in earlier.statistics('lineno')}
     stats = {stat.key: stat for stat in snapshot.statistics(
@@ -158,7 +159,7 @@ def _look_at_blocks(found, snapshot, earlier, files):
 
 
 def _under_imports(nodes):
-    """Return for each node whether a module is being imported there."""
+    """Return for each node whether it is below an import."""
     found = []
     for parent, filename, *_ in nodes:
         found.append(filename.startswith(_IMPORT)
@@ -167,8 +168,8 @@ def _under_imports(nodes):
 
 
 def _program_line(files, nodes, index):
-    """Return the line of the program that a library's node is called from;
-    None for a node of the program."""
+    """Return the line of the program that called the library of a node; None
+    for a node of the program."""
     if files.category(nodes[index][1]) == PROGRAM:
         return None
     while index >= 0:
@@ -192,8 +193,8 @@ def _by_line(sites):
 
 
 def _choose(moments, begin):
-    """Return the indexes of moments that are the ends of intervals of about
-    as much work each, after the time *begin* or after the start."""
+    """Return the indexes of the moments that end intervals of about equal
+    work, after the time *begin* or after the start."""
     end = moments[-1]
     work = [moment.blocks / (end.blocks + 1) + moment.bytes / (end.bytes + 1)
             for moment in moments]
@@ -202,8 +203,8 @@ def _choose(moments, begin):
     else:
         first = min(bisect_left([moment.time for moment in moments], begin),
                     len(work) - 1)
-    # The end of a program, where all that it had goes away, does not count;
-    # but a long time without any moment does.
+    # The end of a program, where its memory is freed, does not count; but a
+    # long time without any moment does.
     interval = (work[-1] - work[first]) / _MOST_INTERVALS
     last = max(first, bisect_right(work, work[-1] - interval / 2) - 1)
     if last + 1 < len(work) and work[last + 1] - work[last] > interval:

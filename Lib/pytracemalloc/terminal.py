@@ -61,8 +61,8 @@ def sparkline(values, width, unicode=True):
 class Progress:
     """A bar on stderr while something takes longer than a second.
 
-    Nothing is written before that, nor if stderr is not a terminal.  A
-    thread draws it, so that what is waited for need not.
+    Nothing is written before that, or if stderr is not a terminal.  A thread
+    draws it, so that the work need not call anything.
     """
 
     def __init__(self, title, file=None, delay=1.0):
@@ -132,7 +132,8 @@ class ClosedOutput(io.TextIOBase):
 
 
 def silence_output():
-    """Keep the interpreter from flushing, at its end, what cannot be."""
+    """Keep the interpreter from flushing, at its end, output that cannot be
+    written."""
     with contextlib.suppress(OSError, ValueError), \
             open(os.devnull, 'wb') as null:
         os.dup2(null.fileno(), sys.stdout.fileno())

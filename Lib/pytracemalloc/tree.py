@@ -1,8 +1,8 @@
-"""A call tree as columns: what every graph, and only a graph, is made from.
+"""A call tree as columns.  All graphs are made from it, and nothing else is.
 
 The tree of one snapshot has its values in `values`; the tree of a difference
-has the old snapshot's in `old` as well.  Values are of the node itself,
-without its callees; a parent comes before its children.
+also has the old snapshot's in `old`.  The values of a node do not include its
+callees.  A parent comes before its children.
 """
 
 import os
@@ -24,8 +24,8 @@ class Tree:
     values, old: column name -> list of bytes or blocks; old may be None
     types, old_types: lists of (node, type name, size, count) of live
         blocks, or None
-    limit: most frames that a path can have; a path of that length may have
-        lost older ones
+    limit: most frames that a path can have; a path of that length may lack
+        older frames
     """
 
     def __init__(self):

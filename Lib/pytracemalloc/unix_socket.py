@@ -1,15 +1,15 @@
-"""A Unix socket in the file system: made, replaced when it is dead, removed;
-and who is at the other end of a connection.
+"""A Unix socket in the file system: making it, replacing a dead one, removing
+it; and who is at the other end of a connection.
 
-That nobody listens at a socket which is in the way is the kernel's own word:
-a connect() that does not block is refused.  It never waits, not even for a
+A socket that is in the way is dead if nobody is listening on it.  The kernel
+says so: it refuses a non-blocking connect(), which never waits, even for a
 program that is stopped.  A lock that is held while a program runs would say
-the same, but stays behind with each program that is killed, and lives on in
-children that a fork in C has made.
+the same.  But its file stays behind when a program is killed, and children
+that C code has forked go on holding it.
 
 Whoever makes or removes PATH holds PATH.lock meanwhile.  Otherwise two
 programs that start at once find the same dead socket, and the second removes
-what the first has put there.
+the new socket of the first.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ _NOTHING_ELSE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class InUse(OSError):
-    """Somebody listens at the path; *process*: who, None if unknown."""
+    """Somebody is listening on the path; *process*: who, None if unknown."""
 
     def __init__(self, path, process=None):
         text = ('it is the socket of another program' if process is None
@@ -43,8 +43,8 @@ class InUse(OSError):
 def peer_of(connection):
     """Return (process, user) of the other end, as the kernel knows them.
 
-    They are those of the moment of connect() or listen().  The process is 0
-    if it cannot be seen from here, as from within a container.
+    They are as of connect() or listen().  The process is 0 if it cannot be
+    seen from here, as from inside a container.
     """
     process, user, _ = _PEER.unpack(connection.getsockopt(
         socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
@@ -52,7 +52,7 @@ def peer_of(connection):
 
 
 def is_peer(connection, user):
-    """True if the other end is *user* or root.  Both ends ask this."""
+    """True if the other end is *user* or root.  Both ends check this."""
     return peer_of(connection)[1] in (0, user)
 
 
@@ -91,7 +91,7 @@ def remove(path, identity):
 
 
 def sweep(directory):
-    """Remove the sockets PID.sock of this user that nobody listens at."""
+    """Remove this user's sockets PID.sock that nobody is listening on."""
     with contextlib.suppress(OSError):
         for name in os.listdir(directory)[:_MOST_NAMES]:
             if _NAME.fullmatch(name):

@@ -1,5 +1,5 @@
-"""What reports say of their own words: names that are of no file and no type,
-and what the tracer has left out."""
+"""Explanations in reports: of names that are not files or types, and of what
+the tracer has left out."""
 
 from pytracemalloc.units import format_count
 
@@ -39,7 +39,7 @@ def format_losses(snapshot):
 
 
 def explain(names, by):
-    """Return lines on those *names* of rows that need one; *by*: the key of
+    """Return lines that explain some of the *names* of rows; *by*: the key of
     the rows."""
     words = _TYPES if by in ('type', 'type+line') else _PLACES
     lines = []

@@ -1,8 +1,8 @@
 """All programs that have a control socket in a directory, as one.
 
-Has the interface of client.Client: figures are added up, rows of the same
-place too, and what is asked for is done in each.  Programs come and go: the
-directory is read again for each look at their status.
+It has the interface of client.Client: each request goes to all programs, and
+figures and rows of the same place are added up.  Programs come and go: the
+directory is read again each time their status is asked for.
 """
 
 import glob
@@ -54,7 +54,8 @@ class Workers:
         return list(self._clients.values())
 
     def ask(self, command, **arguments):
-        """Return the answers of all as one.  Who does not answer is gone."""
+        """Return the answers of all as one.  A program that does not answer is
+        gone."""
         if command == 'status':
             self._find()
         answers = []
@@ -95,7 +96,7 @@ def _merge_rows(answers, arguments):
     ordered = sorted(([name, *values] for name, values in rows.items()),
                      key=lambda row: -(row[place + 1] or 0))
     merged = _merge_status(answers)
-    # Of places that all of them have, there are as many as one has.
+    # All may have the same places: the largest number is the best guess.
     groups = max(len(rows), *(answer['groups'] for answer in answers))
     return merged | {'groups': groups,
                      'rows': ordered[:arguments.get('limit')]}

@@ -31,8 +31,8 @@ from tracemalloc.statistic import Statistic, StatisticDiff
 
 __version__ = "1.0.0"
 
-# What few programs use is imported when it is first asked for, from the module
-# that has it.
+# What only few programs use is imported on first access, from the module given
+# here.
 _LATER = {
     'Task': 'tracemalloc.task',
     'add_exclude_filter': 'tracemalloc.snapshot_filters',
@@ -50,8 +50,8 @@ _LATER = {
     'stop_history': 'tracemalloc.history',
     'stop_timer': 'tracemalloc.timer',
 }
-# The rest of pytracemalloc 0.9.1: all of it when one name is asked for.  The
-# first is enable(), and once that has started tracing, imports are traced.
+# The rest of pytracemalloc 0.9.1 is imported all at once, when the first name
+# is used.  That is enable(), and imports after it would be traced.
 _LEGACY = {
     'DisplayGarbage': 'tracemalloctext.display_garbage',
     'DisplayTop': 'tracemalloctext.display_top_091',
@@ -97,8 +97,8 @@ def __getattr__(name):
 
 @_hidden
 def _prepare():
-    """Import what a program may ask for while it is traced, for the import
-    would be traced, too."""
+    """Import what a program may use while it is traced: the import would
+    be traced, too."""
     load_files()
     globals().update({name: getattr(_import(module), name)
                       for name, module in _LATER.items()})
@@ -146,9 +146,10 @@ def take_snapshot(traces=True, references=False, keys=False, pause=True):
 
     With *traces* false it holds the sums of each call site, but no single
     blocks, and is taken in a time that does not depend on their number.
-    *references*: also who refers to whom, of all objects; with *keys*, the
-    texts of the keys of all dictionaries, which may be data of the program;
-    without *pause*, a child process looks at them, while the program goes on.
+    With *references* it also records which objects refer to which; with
+    *keys*, the keys of all dictionaries as text, which may be data of the
+    program; without *pause*, a child process records them, while the program
+    goes on.
     """
     return Snapshot._take(traces, is_tracing, _get_traces,
                           get_traceback_limit, references, keys, pause)

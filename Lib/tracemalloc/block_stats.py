@@ -1,7 +1,7 @@
 """Single memory blocks of a snapshot, grouped by nothing but their address.
 
-There may be millions of them: Python objects are made of the few that are
-shown, and of all only when two snapshots are compared.
+There may be millions of blocks.  Python objects are made only for the few that
+are shown, and for all blocks only when two snapshots are compared.
 """
 
 from functools import cached_property

@@ -21,7 +21,7 @@ MAGIC = b'\x89TRM'
 
 
 class _NoMemo:
-    """Instead of a dictionary, whose setdefault() goes on without memory."""
+    """In place of a dictionary, whose setdefault() ignores MemoryError."""
 
     @staticmethod
     def setdefault(key, default):
@@ -79,7 +79,7 @@ def dump(snapshot, filename, format='native'):
     except OSError as error:
         if error.errno is None:
             raise
-        # Not the name of the temporary file, which nobody knows.
+        # Not the name of the temporary file: the caller does not know it.
         raise OSError(error.errno, error.strerror, filename) from None
 
 
@@ -92,8 +92,7 @@ def _write_pickle(file, snapshot):
 
 
 def _write_on(file, write, arguments):
-    """Write after what is there: the native format is not written from its
-    beginning to its end."""
+    """Append to what is there: the writer of the native format seeks."""
     with io.FileIO(os.memfd_create('snapshot'), 'r+') as whole:
         write(whole, *arguments)
         whole.seek(0)
@@ -110,8 +109,8 @@ def _write_all(file, data):
 def _encode(value):
     """The value as JSON.
 
-    json.dumps() makes functions and calls an encoder in C; both may crash
-    when there is no memory, and then a snapshot is most wanted.
+    json.dumps() makes functions and calls an encoder in C.  Both may crash
+    when there is no memory, which is when a snapshot is wanted most.
     """
     if isinstance(value, str):
         return json.encoder.encode_basestring_ascii(value)
@@ -188,7 +187,7 @@ def load(filename, kind):
             snapshot.timestamp = datetime.fromtimestamp(written)
         return snapshot
     except ValueError as error:
-        # What is wrong may be a name that the file has made up.
+        # The text of the error may hold a name from the file.
         raise ValueError("%s: %s" % (os.fsdecode(filename),
                                      printable(str(error)))) from None
 

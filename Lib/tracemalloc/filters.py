@@ -119,11 +119,12 @@ def _listed(filters):
 
 
 def divide(traces, filters):
-    """Return (filters of whole blocks, what those of lines let pass).
+    """Return (filters of blocks, the lines that filters of lines let pass).
 
-    The second are those that look at one file and line; where a block counts
-    for each line of its traceback, they say for which.  What they let pass is
-    an argument of Traces._group(), None if there are none.
+    A filter of lines looks at one file and line.  Where a block counts for
+    each line of its traceback, these filters say for which lines it does.
+    The second item is an argument of Traces._group(), or None if there are
+    no such filters.
     """
     filenames = traces._filenames()
     blocks, lines = [], []

@@ -1,6 +1,7 @@
-"""How a person would write who holds what: `shop.CATALOGUE.listeners[...]`.
+"""Paths of references as a person would write them:
+`shop.CATALOGUE.listeners[...]`.
 
-What C says of a reference and of an object comes as tuples, see
+The C module describes references and objects as tuples, see
 Modules/_snapshot/graph_rows.h.
 """
 
@@ -19,8 +20,8 @@ _FRAMES = {'generator': 'generator', 'coroutine': 'coroutine',
 
 _KINDS = {MODULE: 'module', TYPE: 'class', FUNCTION: 'function',
           METHOD: 'bound method', CODE: 'code of'}
-# Types that are known by other names; those in which items have no names; what
-# consists of parts that nobody knows.
+# Types that are better known by other names; types whose items have no names;
+# objects whose parts are unknown.
 _CACHE = 'functools._lru_cache_wrapper'
 _SHORT = {_CACHE: 'lru_cache', '_thread._local': 'threading.local',
           '_asyncio.Future': 'Future', '_asyncio.Task': 'Task',
@@ -75,13 +76,13 @@ def name_step(how, name):
 
 
 def _is_plain(name):
-    """Is it to be read as an attribute, though it has no dot?"""
+    """Does it read as an attribute, although it has no dot?"""
     return name.isidentifier()
 
 
 class _Writer:
-    """Writes a way: expressions, with arrows where a person would need a
-    sentence."""
+    """Writes a way: as expressions, with arrows where no expression leads
+    on."""
 
     def __init__(self, exact):
         self.parts = []           # texts
@@ -95,7 +96,7 @@ class _Writer:
         self.shown = made
 
     def begin(self, text, made=None, end=''):
-        """Forget what was written: the way is known by this."""
+        """Start again from here: this says enough to find the way."""
         self.parts[:] = [text]
         self.shown = made
         self.end = end
@@ -114,8 +115,8 @@ class _Writer:
 
 
 def write_path(steps, exact):
-    """Return the text of a list of Step from the root, None for those that
-    are left out.  *exact*: the steps are of one object."""
+    """Return the text of a list of Step from the root, with None in place of
+    steps that are left out.  *exact*: the steps lead to one object."""
     writer = _Writer(exact)
     before = None                 # object
     for step in steps:
@@ -131,7 +132,8 @@ def write_path(steps, exact):
 
 
 def _say_what(made, exact):
-    """Say what an object is; of several classes or functions, only that."""
+    """Say what an object is; for several classes or functions, say only that
+    they are such."""
     if not exact and made.kind in _KINDS and made.kind != METHOD:
         made = made._replace(name='')
     return _SHORT.get(made.type, name_object(made).rstrip())
@@ -144,7 +146,7 @@ def _write_step(writer, before, step, exact):
             writer.add(name_object(made), made)
     elif made.kind == MODULE and before is not None and before.kind in (
             DICT, SEQUENCE, STATE) and not _is_library(before):
-        # Of sys.modules, in whatever way.
+        # An item of sys.modules, however it is reached.
         writer.begin(made.name or '?', made)
     elif made.kind == THREAD:
         pass
@@ -162,7 +164,7 @@ def _write_step(writer, before, step, exact):
 
 
 def _needs_name(before, step):
-    """Does the way to it not say what it is?"""
+    """Does the way leave open what the object is?"""
     made = step.object
     if made.kind in (METHOD, CODE, FRAME):
         return True
@@ -198,7 +200,7 @@ def _write_access(writer, before, step):
 
 
 def _write_other(writer, before):
-    """Say of what it is, where it has no name."""
+    """Say which object a part without a name belongs to."""
     if before.kind in (STATE, THREAD) and not writer.parts:
         writer.add(name_object(before), before)
     elif before.type in _SEQUENCES:

@@ -7,9 +7,9 @@ from tracemalloc.grouped_stats import GROUPS, GroupedStats, check_group
 def group_snapshot(snapshot, group_by, cumulative=False, filters=()):
     """Group the blocks of a snapshot; return a GroupedStats.
 
-    Frames other than the most recent count only if *cumulative*, if the
-    snapshot has them and if the group is made of places in the source.
-    *filters*: as those of Snapshot.statistics().
+    Only the most recent frame counts.  With *cumulative* all frames count, if
+    the snapshot has them and the groups are places in the source.
+    *filters*: as in Snapshot.statistics().
     """
     check_group(group_by)
     if group_by == "address":

@@ -11,8 +11,8 @@ from _tracemalloc import (_get_history, _hidden, _history_interval,
 _NOTE = struct.Struct('=7q4I')
 _LEAST, _MOST = 1e-3, 1e6         # seconds
 
-# What the process had at a moment, or at several: most_traced and most_rss are
-# of all of them, the rest of one.
+# What the process had at one moment, or at several that were merged: then
+# most_traced and most_rss are the maximum of all, and the rest is of one.
 Note = namedtuple('Note', 'time traced most_traced peak rss most_rss blocks '
                   'collections snapshots')
 Note.__module__ = 'tracemalloc'
@@ -25,7 +25,7 @@ def unpack(packed):
     notes = []
     for (time, traced, most_traced, peak, rss, most_rss, blocks,
          *collections, snapshots) in _NOTE.iter_unpack(packed):
-        # What is not known is 0, and no process has as little.
+        # 0 means not known: no process has as little.
         known = (rss, most_rss) if rss else (None, most_rss or None)
         notes.append(Note(time / 1e6, traced, most_traced, peak, *known,
                           blocks, tuple(collections), snapshots))
@@ -34,9 +34,9 @@ def unpack(packed):
 
 @_hidden
 def start_history(interval=0.1):
-    """Note what the process has, every *interval* seconds from now on.
+    """Record the memory of the process every *interval* seconds from now on.
 
-    What was noted before is forgotten.  A child of a fork begins anew.
+    Earlier notes are forgotten.  A child of a fork starts without notes.
     """
     global _watches_forks
     if not _LEAST <= interval <= _MOST:
@@ -49,9 +49,9 @@ def start_history(interval=0.1):
 
 @_hidden
 def get_history():
-    """Get what was noted: a list of Note, the oldest first.
+    """Get the notes: a list of Note, the oldest first.
 
-    The last one is of now, as long as more are made.
+    As long as more are being made, the last one is of this moment.
     """
     return unpack(_get_history())
 

@@ -23,11 +23,11 @@ class Holder:
 
     name: how they are held; what: what they are, in words; type; filename,
     lineno: where they were allocated, or None; count; size: bytes of them and
-    of what belongs to them; retained: bytes that would go with them;
+    of what belongs to them; retained: bytes that would be freed with them;
     repeats: they hold others of their kind, which are counted here;
     children: list of Holder, the one that retains most first.
 
-    count_diff, retained_diff: of compare_holders(), what changed.
+    count_diff, retained_diff: the change, in the result of compare_holders().
     """
     __module__ = 'tracemalloc'
 
@@ -62,9 +62,9 @@ class Way:
     """Ways of one shape from a root to objects that were asked about.
 
     text: the way as a person would write it; count: objects that it leads to;
-    behind: others that were asked about, and that these lead to; size: bytes
-    of all of them; steps: list of (name, what, filename, lineno), from the
-    root.
+    behind: further objects that were asked about, and that are reached only
+    through these; size: bytes of all of them; steps: list of (name, what,
+    filename, lineno), from the root.
     """
     __module__ = 'tracemalloc'
 
@@ -84,13 +84,14 @@ class Way:
 
 
 class Why:
-    """Why objects live.
+    """Why objects are alive.
 
-    count, size: the objects; retained: bytes that only they hold, with their
-    own; types: list of TypeCount; unreached: how many nobody holds, which the
-    cyclic collector will free; blocks, block_size: live blocks from that line
-    that are of no object; ways: list of Way, the most common shape first;
-    shapes: how many there are.
+    count, size: the objects; retained: bytes that would be freed with them,
+    their own included; types: list of TypeCount; unreached: how many of them
+    nothing holds, so that the cyclic collector will free them; blocks,
+    block_size: live blocks from that line that belong to no object; ways:
+    list of Way, the most common shape first; shapes: how many shapes there
+    are.
     """
     __module__ = 'tracemalloc'
 
@@ -190,7 +191,7 @@ def _key(key_type, made):
     frame = made.frame
     if key_type == 'type':
         return made.type or name_object(made)
-    if frame is None:             # its buffers alone are traced
+    if frame is None:             # only its buffers are traced
         place = None
     elif key_type in ('lineno', 'type+lineno'):
         place = frame
@@ -204,7 +205,8 @@ def _key(key_type, made):
 
 
 def _number_modules(traces):
-    """Return a number for each file name, as bytes; of a module, the same."""
+    """Return a number for each file name, as bytes; files of one module have
+    the same number."""
     numbers = {}
     return array('I', [
         0 if name is None else numbers.setdefault(module_of(name),
@@ -250,9 +252,9 @@ def _make_holder(step, made, module, repeats, count, size, held):
 
 
 def compare_holders(old, new):
-    """Compare with an older tree: what is held in the same way, and is of the
-    same type and line, is the same.  Return a tree, the largest change first;
-    what has gone retains nothing."""
+    """Compare with an older tree.  Holders are the same if they are held in
+    the same way and have the same type and line.  Return a tree, the largest
+    change first, in which holders that are gone retain nothing."""
     root = _make_difference(old, new)
     stack = [(old, new, root)]
     while stack:
@@ -299,7 +301,8 @@ def _make_difference(old, new):
 
 
 def _make_uncovered(rows):
-    """What is traced and of no object that is reached, by line."""
+    """Return traced blocks that belong to no object which is reached, by
+    line."""
     made = Holder('', 'blocks of no known object')
     for frame, count, size in rows:
         made.count += count

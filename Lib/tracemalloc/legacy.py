@@ -1,8 +1,9 @@
 """Snapshot methods of pytracemalloc 0.9.1 and of the tracemalloctext document.
 
-LegacyMethods is a base of tracemalloc.Snapshot.  What these generations add to
-a snapshot (metrics, process memory, user data) is kept in its metadata as
-plain lists and numbers, so that it is written with it.
+LegacyMethods is a base of tracemalloc.Snapshot.  These generations add
+metrics, process memory and user data to a snapshot.  All of that is kept in
+the metadata of the snapshot as plain lists and numbers, and so is written with
+it.
 """
 
 from _tracemalloc import (

@@ -41,9 +41,9 @@ def add_unicode_metrics(snapshot):
 def add_pymalloc_metrics(snapshot):
     """Add what the allocator of small blocks holds: pymalloc.*.
 
-    size is that of its arenas, and max_size the most that they ever took;
-    allocated is in blocks, traced or not; free can hold more of them.
-    fragmentation is the part of size that is free.
+    size: bytes of its arenas; max_size: the most that they ever took;
+    allocated: bytes in blocks, traced or not; free: bytes available for more
+    blocks; fragmentation: the part of size that is free.
     """
     stats = get_arena_stats()
     free = stats["free"] + stats["fragmented"]

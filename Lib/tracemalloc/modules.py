@@ -15,9 +15,9 @@ _FROZEN = re.compile(r'<frozen ([^.>]+)')
 def module_of(filename):
     """Name of the top-level package or module of a file.
 
-    It is looked for below site-packages, the standard library and sys.path;
-    a file elsewhere is named by itself.  Texts that are no file names, as
-    '<string>', are their own module.
+    The package is looked for below site-packages, the standard library and
+    sys.path.  A file elsewhere is a module of its own, and so is a text that
+    is not a file name, such as '<string>'.
     """
     frozen = _FROZEN.match(filename)
     if frozen:

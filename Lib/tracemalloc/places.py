@@ -1,10 +1,10 @@
 """How reports name a place in the source, in one line.
 
-What is allocated where no Python frame is, as while the interpreter or a
-thread starts, has the place that the standard library's tracemalloc gives it:
-the file '<unknown>' and line 0.  The interface keeps that, so that filters and
-scripts find it; people are told what it is, and which part of the interpreter
-it was, which stands in place of a function (see Python/tracer_walk.c).
+Some blocks are allocated without a Python frame, as while the interpreter or a
+thread starts.  The standard library's tracemalloc gives them the file
+'<unknown>' and line 0.  The interface keeps that, so that filters and scripts
+find it.  Reports say what it means, and which part of the interpreter
+allocated; the tracer stores that part as the function (Python/tracer_walk.c).
 """
 
 _FILE = '<unknown>'               # with line 0
@@ -45,7 +45,7 @@ def name_line(file, lineno):
 
 def name_origin(stat):
     """Name the line that allocated for a group of my code, as the end of the
-    group's name; '' if the group did itself."""
+    group's name; '' if the line of the group itself allocated."""
     if stat.origin is None:
         return ''
     return ' > ' + name_place(stat.origin.filename, stat.origin.lineno,

@@ -1,18 +1,19 @@
 """Foreign text on a terminal, or in a report that is read on one.
 
 Names of files, functions and types, and messages, may come from a snapshot or
-a process that somebody else has made.  They may hold anything; a terminal
-must not obey it.  Everything that is shown to people passes printable(), where
-it is written at the latest; data for programs does not.
+a process that somebody else has made.  They may hold anything, also commands
+that a terminal would obey.  So everything that is shown to people passes
+through printable(), at the latest when it is written; data for programs does
+not.
 """
 
 
 def printable(text):
-    """Return *text* on one line, what cannot be seen in it as escapes.
+    """Return *text* on one line, with escapes for what cannot be seen.
 
-    That is all but the printable characters of Unicode and the space: control
-    characters, what changes the direction of text, line separators, lone
-    surrogates.
+    Only the printable characters of Unicode and the space remain.  Control
+    characters, marks that change the direction of text, line separators and
+    lone surrogates become escapes.
     """
     if text.isprintable():
         return text

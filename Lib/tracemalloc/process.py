@@ -1,19 +1,20 @@
-"""The process: its memory, as the operating system counts it, and its garbage.
+"""The memory of the process, as the operating system counts it, and the cyclic
+garbage in it.
 """
 
 import gc
 import os
 import sys
 
-# Is it a build without the GIL?  An import or an option may switch one on there.
+# Is this a build without the GIL?  An import or an option may enable it there.
 FREE_THREADED = 't' in sys.abiflags
 
 
 def collect_garbage():
     """Free what only the cyclic collector can.
 
-    Without the GIL, it leaves an object to the thread that has made it, which
-    may not run; the next collection takes it from there.
+    Without the GIL, the collector leaves an object to the thread that made it.
+    That thread may not be running; the next collection then frees the object.
     """
     gc.collect()
     if FREE_THREADED:

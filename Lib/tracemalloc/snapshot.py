@@ -19,8 +19,8 @@ _files = _traces = _holders = None
 
 @_hidden
 def load_files():
-    """Import what writes and reads files, but not while tracing, nor when the
-    interpreter ends, if that can be helped."""
+    """Import what writes and reads files.  This is called early, to avoid the
+    import while tracing and while the interpreter ends."""
     global _files
     if _files is None:
         from tracemalloc import files as _files
@@ -87,7 +87,7 @@ class Snapshot(LegacyMethods):
     __module__ = 'tracemalloc'
 
     def __init__(self, traces, traceback_limit):
-        # No values in the object: to let go of those allocates.
+        # No inline values in the object: releasing them would allocate.
         self.__dict__ = {}
         self.traces = load_traces()._Traces(traces)
         self.traceback_limit = traceback_limit
@@ -109,8 +109,8 @@ class Snapshot(LegacyMethods):
     @classmethod
     def _take(cls, traces, is_tracing, get_traces, get_traceback_limit,
               references=False, keys=False, pause=True):
-        """take_snapshot() of the functions that the caller sees, which the
-        standard library's tests replace."""
+        """take_snapshot(), by the functions that the caller passes: the
+        standard library's tests replace them."""
         if not is_tracing():
             raise RuntimeError("the tracemalloc module must be tracing memory "
                                "allocations to take a snapshot")
@@ -119,8 +119,8 @@ class Snapshot(LegacyMethods):
         if (keys or not pause) and not references:
             raise ValueError("keys and pause are about references: add "
                              "references=True")
-        # What was resident is that without the snapshot.  It takes longer than
-        # the sums alone.
+        # The resident memory is recorded first, so that it does not include
+        # the snapshot.  It takes longer than the sums do.
         rss = load_files().resident.record() if traces else None
         # Without an argument where none is needed, as stock does.
         if references:
@@ -148,7 +148,7 @@ class Snapshot(LegacyMethods):
 
     def __getstate__(self):
         state = self.__dict__ | {'timestamp': self.timestamp}
-        # Nobody else knows them.
+        # No other part of the snapshot has them.
         for name in ('_growth', '_peaks', '_history', '_rss'):
             del state[name]
         return state
@@ -170,8 +170,7 @@ class Snapshot(LegacyMethods):
 
     @property
     def has_references(self):
-        """True if it says who refers to whom: take_snapshot(references=True).
-        """
+        """True if the snapshot was taken with references=True."""
         return self.traces._traces._has_references
 
     def _read_references(self):
@@ -181,9 +180,9 @@ class Snapshot(LegacyMethods):
     @property
     @_hidden
     def growth(self):
-        """How the lines that grew most have done so: [moments, sites]."""
+        """How the lines that grew most have grown: [moments, sites]."""
         if isinstance(self._growth, bytes):
-            # Packed until it is asked for, as little memory as can be.
+            # Packed until it is asked for, to take little memory.
             return load_traces().unpack_growth(self._growth)
         return self._growth
 
@@ -242,7 +241,8 @@ class Snapshot(LegacyMethods):
     def peak(self):
         """The call sites when traced memory was at its peak.
 
-        A snapshot without traces: size and count are those of the peak.
+        Return a snapshot without traces, whose sizes and counts are those at
+        the peak.
         """
         peak = self._with_traces(self.traces._traces._peak())
         peak._peaks = self._peaks[:1]
@@ -251,11 +251,11 @@ class Snapshot(LegacyMethods):
     @property
     @_hidden
     def peaks(self):
-        """The highest moments of the run: a list of snapshots as peak, with
-        the time and the size that it was.
+        """The highest moments of the run: a list of snapshots like peak, with
+        the time and the size of each moment.
 
-        The peak comes first; then up to three moments that were next highest
-        and consisted of something else.
+        The peak comes first, then up to three of the next highest moments,
+        at which other lines held the memory.
         """
         peaks = []
         for number, (timestamp, size) in enumerate(self._peaks):
@@ -296,9 +296,9 @@ class Snapshot(LegacyMethods):
     def fold_imports(self):
         """Make a snapshot without frames of the import system.
 
-        What they allocate counts for the line that imports.  What has no such
-        line, and what the interpreter does before and after the program, is at
-        one place, the file '<interpreter and imports>'.
+        Their blocks are charged to the line that imports.  Blocks without such
+        a line, and those that the interpreter allocates before and after the
+        program, are at one place, the file '<interpreter and imports>'.
         """
         views = load_files().views
         return self._fold(views.Files(self.program).import_kind,
@@ -323,8 +323,8 @@ class Snapshot(LegacyMethods):
                                             origins))
 
     def _reached(self, filters):
-        """Make a snapshot of the blocks that statistics(cumulative=True) with
-        these filters counts at any group."""
+        """Make a snapshot of those blocks that statistics(cumulative=True)
+        with these filters counts in at least one group."""
         blocks, lines = divide(self.traces._traces, filters)
         traces = filter_traces(self.traces._traces, blocks)
         return self._with_traces(traces if lines is None
@@ -356,16 +356,17 @@ class Snapshot(LegacyMethods):
                    filters=()):
         """Group the blocks; return a list of Statistic, largest first.
 
-        By address, a sequence that makes them when they are asked for.
+        By address, return a sequence that makes each when it is accessed.
 
         *key_type*: 'filename', 'lineno', 'function', 'module', 'task',
-        'traceback', 'type', 'type+lineno', 'domain' or 'address'.  *cumulative*: count a
-        block at each group in its traceback, once.  *order*: an attribute of
-        Statistic; groups for which its count is zero are left out.
+        'traceback', 'type', 'type+lineno', 'domain' or 'address'.
+        *cumulative*: count a block once in each group of its traceback.
+        *order*: an attribute of Statistic; groups for which its count is zero
+        are left out.
 
-        *filters*: as those of filter_traces(), but if cumulative a Filter of
-        the most recent frame keeps, or leaves out, lines: each frame of a
-        traceback that passes counts the block.
+        *filters*: as in filter_traces().  But with *cumulative*, a Filter of
+        the most recent frame keeps or leaves out lines instead of blocks: a
+        block counts at each frame of its traceback that passes.
         """
         return self._largest(key_type, cumulative, order, filters)[1]
 
@@ -427,7 +428,7 @@ class Snapshot(LegacyMethods):
     @property
     @_hidden
     def arena_use(self):
-        """Who keeps the arenas of the allocator: an ArenaUse."""
+        """Return who keeps the arenas of the allocator: an ArenaUse."""
         return load_files().resident.arena_use(self)
 
     @_hidden
@@ -465,12 +466,12 @@ class Snapshot(LegacyMethods):
     @_hidden
     def why(self, *, site=None, type=None, address=None, most=3,
             all_frames=False):
-        """Say why objects live; return a Why.
+        """Say why objects are alive; return a Why.
 
-        *site*: 'FILE:LINE' or (file, line), those that were allocated there;
-        *type*: the name of a type, with or without its module; *address*: the
-        one that is there.  *most*: shapes of ways to them that are listed.
-        *all_frames*: the line may be any of the traceback.
+        Choose the objects by one argument: *site*, 'FILE:LINE' or (file, line)
+        of their allocation; *type*, the name of a type with or without its
+        module; or *address*.  *most*: how many shapes of ways are listed.
+        *all_frames*: the line may be any line of the traceback.
         """
         return load_holders().why(self.traces._traces, site, type, address,
                                   most, all_frames)

@@ -1,14 +1,14 @@
-"""Lines of source text: the only place that reads them, for whatever report.
+"""Lines of source text: the only place that reads them, for all reports.
 
-File names come from a snapshot.  Somebody else may have written it, and who
-reads it may open more than they could: a name may be that of a secret, of a
-device, of a pipe on which nobody writes, or there may be a million of them.
-So a file is opened only if it is a regular one whose name, and whose name
-after all links, is that of Python source, and no more is read than there is
-source in a program.
+File names come from a snapshot that somebody else may have written, and the
+reader of the snapshot may have access to more files than its writer.  A name
+may lead to a secret, to a device or to a pipe on which nobody writes, and
+there may be a million names.  So a file is opened only if it is a regular file
+whose name, before and after links are followed, is that of Python source.  The
+total that is read is limited to what a large program has.
 
-linecache, which Traceback.format() asks as the standard library does, gets
-what was read so, and opens nothing itself.
+Traceback.format() uses linecache, as in the standard library.  linecache is
+given the text that was read here, and opens no file itself.
 """
 
 import io
@@ -26,7 +26,7 @@ _MAX_TOTAL = 256 << 20            # bytes read for one report
 _MAX_SECONDS = 10                 # for one report
 _MAX_LINE = 300                   # characters of a line that is shown
 _MAX_KEPT = 64 << 20              # bytes of text given to linecache
-# Their time is not in proportion to what they decode.
+# Codecs whose time is not proportional to the input.
 _SLOW_CODECS = ('idna', 'punycode')
 _NO_ENTRY = (0, None, [], '')
 
@@ -40,7 +40,7 @@ def read_lines(places):
     for filename, lineno in places:
         wanted.setdefault(filename, set()).add(lineno)
     found = {}
-    # It is left behind if a file system does not answer.
+    # The thread is abandoned if a file system does not answer.
     reader = threading.Thread(target=_read_files, args=(wanted, found),
                               daemon=True)
     reader.start()
@@ -102,8 +102,8 @@ def getline(filename, lineno):
 
 
 def _is_registered(filename):
-    """True if linecache has the text, or knows that there is no file: that
-    of a doctest, of a cell of a notebook, of a module."""
+    """True if linecache already has the text of a doctest, a notebook cell or
+    a module, or knows that there is no file."""
     if filename.startswith('<') and filename.endswith('>'):
         return True
     return len(linecache.cache.get(filename, ' ')) != 1
@@ -181,14 +181,14 @@ def _open(filename, own):
     """Open a regular file, and only if it is named as source is."""
     if len(filename) > _MAX_NAME or not (own or filename.endswith(SUFFIXES)):
         return None
-    # What this name leads to is no link: it has the name that it says.
+    # The real name: no link is left in it to follow.
     name = os.path.realpath(filename)
     if not (own or name.endswith(SUFFIXES)):
         return None
-    # To open a device can be to do something.
+    # Opening a device can have an effect.
     if not stat.S_ISREG(os.lstat(name).st_mode):
         return None
-    # It may be another one by now.
+    # It may be another file by now.
     number = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
                      | os.O_NOCTTY | os.O_CLOEXEC)
     if stat.S_ISREG(os.fstat(number).st_mode):

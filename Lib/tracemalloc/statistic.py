@@ -35,7 +35,7 @@ def _average(stat):
 
 
 class _NamedGroup(Traceback):
-    """Traceback of a group that a line alone does not name."""
+    """Traceback of a group whose name is more than a line."""
     __slots__ = ('_name',)
 
     def __init__(self, frames, name):
@@ -51,9 +51,9 @@ class Statistic:
 
     size, count: live blocks; total_size, total_count: ever allocated;
     peak_size, peak_count: live at the peak of traced memory; garbage_size,
-    garbage_count: freed by the cyclic collector.  None where it is not known.
-    origin: of a snapshot of Snapshot.my_code(), the Frame that allocated most
-    of it, None if that is of the group itself.
+    garbage_count: freed by the cyclic collector.  None: not known.
+    origin: in a snapshot of Snapshot.my_code(), the Frame that allocated most
+    of the group, or None if that frame belongs to the group.
     """
     __module__ = 'tracemalloc'
     __slots__ = ('traceback', 'key', 'origin') + MEASURES
@@ -135,7 +135,7 @@ class BlockStatistics(Sequence):
 class StatisticDiff:
     """Difference of the live blocks of one group in two snapshots.
 
-    origin: as that of Statistic, but the one that has changed most.
+    origin: as in Statistic, but the Frame that has changed most.
     """
     __module__ = 'tracemalloc'
     __slots__ = ('traceback', 'size', 'size_diff', 'count', 'count_diff',
@@ -207,8 +207,8 @@ def statistics(key_type, rows):
 
 
 def paired(old, new):
-    """Yield (key, old value, new value) of two dictionaries, None for what
-    one of them has not."""
+    """Yield (key, old value, new value) of two dictionaries, with None for a
+    missing value."""
     for key, value in new.items():
         yield key, old.get(key), value
     for key, value in old.items():
@@ -217,8 +217,8 @@ def paired(old, new):
 
 
 def changed_most(order, old_rows, new_rows):
-    """Return {key: origin} of the rows of each key whose size has changed
-    most, in the direction of all of them; *rows*: by key and origin."""
+    """Return {key: origin}, where origin is of the row that has changed most
+    in the direction of the whole key; *rows*: by key and origin."""
     place = 2 + MEASURES.index(order)
     changes = {}
     for sign, rows in (-1, old_rows), (1, new_rows):
@@ -233,8 +233,8 @@ def changed_most(order, old_rows, new_rows):
 def compare(key_type, old_rows, new_rows, order='size', origins={}):
     """Make the StatisticDiffs of two lists of rows, largest first.
 
-    *order*: of MEASURES, the size that is compared, with its count.
-    *origins*: of changed_most().
+    *order*: one of MEASURES, the size to compare, with its count.
+    *origins*: from changed_most().
     """
     place = 2 + MEASURES.index(order)
     diffs = []

@@ -17,7 +17,7 @@ class StatsDiff:
 
     @staticmethod
     def differences_of(stats):
-        """List the differences of a GroupedStats from nothing known."""
+        """List a GroupedStats as differences, where there is no older one."""
         return [(0, size, 0, count, key)
                 for key, (size, count) in stats.stats.items()]
 

@@ -36,9 +36,9 @@ def is_enabled():
 def set_traceback_limit(nframe):
     """Store at most *nframe* frames in the traceback of a trace.
 
-    This is what enable() will use.  If tracing is on with another limit it is
-    started anew, which forgets the traces: tracebacks of two lengths do not
-    compare.
+    enable() will use this limit.  If tracing is on with another limit, it is
+    restarted, which forgets the traces: tracebacks with different limits
+    cannot be compared.
     """
     global _nframe
     if not isinstance(nframe, int):

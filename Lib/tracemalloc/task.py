@@ -3,9 +3,9 @@
 A task is called when the traced memory has moved by more than a threshold, or
 after a delay.  The allocator notices either, so nothing polls and no thread is
 started; the call itself is made in the main thread, between two bytecode
-instructions.  The C side is a trigger that fires once (_tracemalloc._Trigger);
-repetition, cancelling and errors are handled here, by hidden calls: only what
-the task's function allocates is traced.
+instructions.  The C side is a trigger that fires once (_tracemalloc._Trigger).
+Repetition, cancelling and errors are handled here, in calls that are hidden
+from the tracer: only the allocations of the task's function are traced.
 """
 
 import atexit
@@ -40,8 +40,8 @@ def _end_with_process():
 
 
 def _cancel_inherited():
-    """Cancel the tasks of the parent, not those that another function for
-    forks has scheduled since."""
+    """Cancel the tasks of the parent, but not those that another at-fork
+    function has scheduled in this child."""
     for task in get_tasks():
         if task._pid != os.getpid():
             task.cancel()

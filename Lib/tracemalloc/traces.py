@@ -1,7 +1,8 @@
-"""The traces of a snapshot: what C works on, and a view of it.
+"""The traces of a snapshot: arrays that the C module works on, and a view of
+them.
 
-All that looks at snapshots in C is loaded with this module: when the first one
-is made, or before tracing begins.
+This module loads the C module for snapshots.  It is itself imported when the
+first snapshot is made, or before tracing begins.
 """
 
 from collections.abc import Sequence
@@ -16,14 +17,14 @@ def get_traces(blocks=True, references=0):
     """Take a snapshot: return Traces, empty if tracing is off.
 
     Without *blocks*, only the sums of the call sites are taken.
-    *references*: 1, who refers to whom as well; and 2, with texts of all
-    keys; and 4, a child process looks at them.
+    *references* are flags: 1, record which objects refer to which; 2, with the
+    texts of all keys; 4, in a child process.
     """
     return _adopt(*_take_snapshot(blocks, references))
 
 
 class _Traces(Sequence):
-    """Traces of a snapshot, each made when it is asked for."""
+    """Traces of a snapshot, each made when it is accessed."""
     __module__ = 'tracemalloc'
 
     def __init__(self, traces):

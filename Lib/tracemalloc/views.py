@@ -1,10 +1,11 @@
-"""What a view of a snapshot does not show: the import system and the
-interpreter or, of *my code*, all that is not the program's.
+"""What a view of a snapshot hides: the import system and the interpreter or,
+in the view *my code*, everything that is not the program's.
 
-What is allocated there counts for the line that called it, in C (see
-Traces._fold()); what no shown line called is one place, so that sums stay what
-they are.  Files are judged for the process that was traced, which a snapshot
-describes: it may be looked at where Python lies elsewhere.
+Blocks that hidden code allocates are charged to the line that called it (in C,
+see Traces._fold()).  Blocks that no shown line led to are charged to one
+place, so the sums stay the same.  Which files are hidden depends on where
+Python was installed for the traced process.  The snapshot describes that, for
+it may be read where Python is installed elsewhere.
 """
 
 import fnmatch
@@ -16,7 +17,7 @@ from tracemalloc.places import IMPORTS, NO_TASK, NOT_MINE
 
 PROGRAM, PACKAGE, LIBRARY, INTERPRETER = range(4)
 
-# What becomes of the frames of a file, as C has it: shown, hidden, hidden
+# What happens to the frames of a file, as in C: shown, hidden, or hidden
 # unless it is the outermost frame.
 SHOWN, HIDDEN, HIDDEN_IF_CALLED = range(3)
 
@@ -24,24 +25,25 @@ _PACKAGES = re.compile(r'.*(?:^|[/\\])(?:site|dist)-packages[/\\]', re.DOTALL)
 # Of a snapshot that does not describe its process.
 _ANY_LIBRARY = re.compile(
     r'(?:^|.*[/\\])[Ll]ib(?:64)?[/\\]python\d+\.\d+[/\\]', re.DOTALL)
-# Each file is compared with each of them, and a snapshot may be hostile.
+# Each file is compared with each of these, and a snapshot may be hostile.
 _MOST_FOLDERS = 64
 # Frozen or, with -X frozen_modules=off, files of the standard library.
 _IMPORT_SYSTEM = re.compile(r'<frozen (?:importlib\.|zipimport|runpy)')
 _IMPORT_FILES = ('importlib/__init__.py', 'importlib/_bootstrap.py',
                  'importlib/_bootstrap_external.py', 'runpy.py',
                  'zipimport.py')
-# Event loops, what goes with them, and their functions that run tasks and
-# callbacks: asyncio's, asyncio's with a loop in C, trio's.
+# The files of event loops, and their functions that run tasks and callbacks:
+# for asyncio, asyncio with a loop in C, and trio.
 _LOOPS = re.compile(r'.*[/\\](?:asyncio|uvloop|anyio|trio)[/\\]', re.DOTALL)
 RUNNERS = 'Handle._run', 'Runner.run', 'unrolled_run'
-# Code that a person has typed; other names such as '<string>' stand for code
-# that was made, by whoever called it.
+# Code that a person has typed.  Other names such as '<string>' stand for
+# generated code, which counts for its caller.
 _TYPED = re.compile(r'<(?:stdin|console|ipython-input|python-input|doctest)')
 
 
 def describe_process():
-    """Return what tells files of the program from others, as plain data."""
+    """Return what is needed to tell the program's files from others, as plain
+    data."""
     try:
         directory = os.getcwd()
     except OSError:               # it was removed
@@ -62,7 +64,7 @@ def _library():
 
 
 def check_process(value):
-    """Return a description that a file has; TypeError if it is none."""
+    """Return a description from a file; TypeError if it is not one."""
     if value is None:
         return None
     # Lists, for a generator may crash when there is no memory.
@@ -83,9 +85,9 @@ def _is_list_of_texts(value):
 def fold(traces, kind, rest, origins=False, runners=()):
     """Make Traces without the frames of files for which *kind* is HIDDEN.
 
-    *rest*: the file of what no other frame allocated.  *origins*: remember who
-    allocated.  *runners*: functions of these files that run tasks; then the
-    frame of the task is the only one.
+    *rest*: the file to charge where no frame is left.  *origins*: remember
+    which line allocated.  *runners*: functions of these files that run tasks;
+    if given, only the frame of the task is left of each traceback.
     """
     kinds = bytes([SHOWN if name is None else kind(name)
                    for name in traces._filenames()])
@@ -97,8 +99,8 @@ def is_event_loop(filename):
 
 
 def by_task(traces):
-    """Make Traces whose tracebacks have one frame: that of the coroutine or
-    callback which an event loop ran; the file NO_TASK, if none did."""
+    """Make Traces whose tracebacks have one frame: the coroutine or callback
+    that an event loop ran, or the file NO_TASK if there was none."""
     return fold(traces,
                 lambda name: HIDDEN if is_event_loop(name) else SHOWN,
                 NO_TASK, runners=RUNNERS)
@@ -130,7 +132,7 @@ class Files:
             roots += [(path, PACKAGE) for path in program['packages']]
             if program['directory']:
                 roots.append((program['directory'], PROGRAM))
-        # The longest decides and, of the same, the program's.
+        # The longest path decides; among equals, the program's.
         self._roots = sorted(((os.path.join(path, ''), category)
                               for path, category in roots),
                              key=lambda root: (-len(root[0]), root[1]))
@@ -159,7 +161,7 @@ class Files:
                 or filename in self._import_files)
 
     def import_kind(self, filename):
-        """Return HIDDEN for the import system, and for what has no frame."""
+        """Return HIDDEN for the import system, and where there is no frame."""
         hidden = filename == '<unknown>' or self.is_import_system(filename)
         return HIDDEN if hidden else SHOWN
 

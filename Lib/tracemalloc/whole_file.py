@@ -1,14 +1,16 @@
-"""Files that appear whole, for snapshots and reports.
+"""Files that appear under their name only when they are complete: snapshots
+and reports.
 
-A file is written without a name, in the directory of its own, so that nothing
-stays behind if the process is killed; where the file system has no such files,
-under a name that nobody else has, which remove_abandoned() finds.  Then it is
-renamed.  What is at its name is replaced, be it a link: who can make one in a
-directory for everybody must not decide which file is overwritten.
+A file is written without a name, in the directory where it will be, so that
+nothing stays behind if the process is killed.  Where the file system has no
+such files, it is written under a unique name, which remove_abandoned() finds.
+Then it is renamed.  Whatever is at its name is replaced, even a link: somebody
+who can create a link in a shared directory must not decide which file is
+overwritten.
 
-Written to, not replaced, is what is no file: a pipe or device of one's own or
-of root, and all that names in /dev and /proc stand for, such as /dev/stdout.
-On a pipe of somebody else one could wait for ever.
+Pipes and devices are written to, not replaced, if they belong to this user or
+root; so is everything that names in /dev and /proc stand for, such as
+/dev/stdout.  A pipe that belongs to somebody else could block for ever.
 """
 
 import os
@@ -24,7 +26,8 @@ _DIRECTORY = getattr(os, 'O_PATH', os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def is_special(path):
-    """True if it is written to; so is an open descriptor."""
+    """True if it is written to instead of replaced; so is an open
+    descriptor."""
     if isinstance(path, int):
         return True
     path = os.fsdecode(path)
@@ -65,18 +68,19 @@ def open_special(path):
         path = os.path.join('/dev', os.readlink(path))
     number = os.path.basename(path)
     if number.isdecimal() and _directory_of(path) == f'/proc/{os.getpid()}/fd':
-        # As it was opened: a file may have something in it already.
+        # Keep what an open file already holds.
         return os.dup(int(number))
     return os.open(path, flags)
 
 
 @contextmanager
 def create(path, replace=True):
-    """Give a descriptor to write to; what is at *path* is replaced when the
-    statement ends, or, without *replace*, is a FileExistsError then.
+    """Give a descriptor to write to.  When the statement ends, the file
+    replaces what is at *path*; without *replace*, an existing *path* raises
+    FileExistsError then.
 
-    The file's mode is that of a file of one's own that it replaces, else that
-    of the umask.
+    A file of the same user that is replaced passes on its mode; else the umask
+    decides.
     """
     directory, name = os.path.split(os.fsdecode(path))
     folder = os.open(directory or os.curdir, _DIRECTORY)
@@ -126,7 +130,7 @@ def _open_named(temporary, folder):
 
 
 def _lock(number):
-    """Return whether nobody else writes to the file; None: not known."""
+    """Return True if nobody else is writing to the file; None: not known."""
     try:
         import fcntl
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -138,8 +142,8 @@ def _lock(number):
 
 
 def remove_abandoned(path):
-    """Remove what processes that were killed have left of *path*, or of any
-    snapshot beside it."""
+    """Remove what killed processes have left of *path*, or of any snapshot in
+    its directory."""
     directory, name = os.path.split(os.fsdecode(path))
     with suppress(OSError):
         folder = os.open(directory or os.curdir, os.O_RDONLY | os.O_CLOEXEC)

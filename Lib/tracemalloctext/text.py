@@ -11,8 +11,8 @@ _CYAN = "\x1b[36m%s\x1b[0m"
 
 
 def format_size(size, sign=False):
-    """Format bytes in the largest unit that leaves five or more thousands
-    below it: '5119 B', '5 KiB'; rounded towards zero."""
+    """Format bytes, rounded towards zero, in the largest unit of which there
+    are at least five: '5119 B', '5 KiB'."""
     return sizes.format_size(size, sign, sizes.TEXT)
 
 
@@ -50,8 +50,8 @@ def write_line(file, text=""):
 
 
 def wants_color(file, color=None):
-    """Decide on colours: as told or, if not told, on a terminal that has
-    them, unless the environment has NO_COLOR."""
+    """Decide on colours: as asked for, or else only on a terminal that has
+    them, unless NO_COLOR is set in the environment."""
     if color is not None:
         return bool(color)
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":

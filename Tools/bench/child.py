@@ -2,12 +2,12 @@
 
     python [options] child.py MODULE NAME LOOPS RESULT
 
-The clocks run while the workload's function runs, and no longer, so start-up
-is not part of it.  RESULT gets {"wall", "cpu", "peak_kib"}: seconds on the
-clock, seconds of processor time of this process and its children, and the
-peak of resident memory over the life of the process, from the kernel's own
-count.  The count that wait4() gives to the parent would not do: it starts at
-what the parent itself had when it forked.
+The clocks run only while the workload's function runs, so start-up is not part
+of it.  RESULT gets {"wall", "cpu", "peak_kib"}: seconds on the clock, seconds
+of processor time of this process and its children, and the peak of resident
+memory over the life of the process, from the kernel's own count.  The count
+that wait4() gives the parent is of no use: it starts at what the parent itself
+had when it forked.
 """
 
 import os

@@ -1,8 +1,9 @@
-"""Threads that allocate all the time, beside stock's tracemalloc.
+"""Threads that allocate all the time, compared with stock's tracemalloc.
 
 Each workload runs in one, two, four and eight threads, a few calls deep and
-fifty.  Without a GIL all of them want what the tracer protects by a lock.
-Modes of the same limit are compared: stock's tracemalloc with ours.
+fifty.  Without a GIL all of them compete for the data that the tracer protects
+by a lock.  Modes of the same limit are compared: stock's tracemalloc with
+ours.
 """
 
 import pathlib

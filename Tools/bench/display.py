@@ -4,9 +4,8 @@ scheduled task that is not due.
     PYTHON display.py [--blocks N] [--check]
 
 PYTHON is ours.  --check: fail if a display takes over 50 ms, or the task over
-1 % of the time of an ordinary program.  What it costs a loop that does nothing
-but allocate is shown as well: a delay counts allocations, a threshold does
-not.
+1 % of the time of an ordinary program.  The cost for a loop that only
+allocates is shown as well: a delay counts allocations, a threshold does not.
 """
 
 import argparse

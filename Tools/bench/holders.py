@@ -1,4 +1,4 @@
-"""Who holds it: references captured and asked, beside Heapy and objgraph.
+"""Recording and querying references, compared with Heapy and objgraph.
 
 All three have the same heaps, of objects that hold each other.  Ours traces
 with one frame; the two others run in stock's interpreter, from a private

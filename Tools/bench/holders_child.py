@@ -40,7 +40,8 @@ def timed(function, *args):
 
 
 class Heart(threading.Thread):
-    """The longest time for which a thread that sleeps could not go on."""
+    """Measures the longest time for which a sleeping thread could not
+    continue."""
 
     def __init__(self):
         super().__init__(daemon=True)

@@ -1,12 +1,13 @@
 """Instructions per operation: untraced, ours against stock; traced, ours
 against ours before a change.
 
-A clock on a shared machine cannot see half a percent; a count can.  Each
-snippet runs with N loops and with 3N, and the difference over 2N is free of
-start-up, which is a snippet of its own.  Hash seed and addresses are fixed.
-Valgrind counts, always the same; where there is none, perf does, if the
-processor lets it.  For a snippet that costs more than it may, Valgrind also
-says in which functions.
+A clock on a shared machine cannot resolve half a percent; a count can.  Each
+snippet runs with N loops and with 3N.  The difference divided by 2N does not
+include start-up, which is a snippet of its own. Hash seed and addresses are
+fixed.
+Valgrind counts, always the same.  Where there is no Valgrind, perf counts, if
+the processor allows it.  For a snippet over its limit, Valgrind also says
+which functions the cost is in.
 
 The snippets take the paths that the patches touch: each free list, each
 allocator and size range, frames, generators, code objects.

@@ -3,8 +3,8 @@
 One measurement is one fresh process: a mode (an interpreter with its options)
 running one workload.  Within a round the modes of a workload follow each
 other, and the next round starts with another one, so that a slow minute of
-the machine hits all of them.  What is compared later is always one round of a
-mode with the same round of the base.
+the machine hits all of them.  Later, one round of a mode is always compared
+with the same round of the base.
 
 A mode that is many times slower than the base does a share of the loops, and
 less still when that takes too long.  It is then paired with a run of the base
@@ -45,8 +45,8 @@ class Stopped(Exception):
 class Children:
     """The processes that run now, each a group of its own.
 
-    Ctrl-C goes to the runner alone, which then ends them all: a child that
-    died of it would look like a workload that fails.
+    Ctrl-C goes only to the runner, which then ends them all: a child killed by
+    it would look like a workload that fails.
     """
 
     def __init__(self):
@@ -100,8 +100,8 @@ CHILDREN = Children()
 def clean_environment(**more):
     """The environment of a child: no PYTHON* of the caller, fixed hashes.
 
-    Chance decides whether a big block lies on top of the C library's heap;
-    there it would be given back and faulted in again in each loop.
+    By chance a big block may lie on top of the C library's heap, where it
+    would be given back and faulted in again in each loop.
     """
     env = {key: value for key, value in os.environ.items()
            if not key.startswith(('PYTHON', 'PYTRACEMALLOC'))}
@@ -178,8 +178,8 @@ class Round:
     def run(self, mode):
         """Measure a mode; return its result.
 
-        Where it did less than all loops, the result says how many in 'loops',
-        and what the base took for as many in 'base'.
+        If it did not do all loops, 'loops' in the result says how many it did,
+        and 'base' what the base took for the same number.
         """
         loops = max(1, round(self.loops * mode.share))
         result = self.child(mode, loops)

@@ -1,7 +1,7 @@
 """Packages of PyPI for the benchmark, pinned, in a private environment.
 
 It lies in the cache beside CPython's tarballs and is made by the stock
-interpreter; whatever cannot be installed is the caller's to name.
+interpreter; the caller reports what cannot be installed.
 """
 
 import hashlib

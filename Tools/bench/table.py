@@ -127,7 +127,8 @@ def print_growth(report, growth, file):
 
 
 def print_threads(rows, pairs, file):
-    """Print what contention.run() found: what stock took, and ours to it."""
+    """Print what contention.run() found: the time of stock, and ours relative
+    to it."""
     for stock, ours in pairs:
         title = f'Threads that allocate: {stock} and {ours}'
         print(f'\n{title}, wall clock', file=file)

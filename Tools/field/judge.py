@@ -1,9 +1,10 @@
-"""Runs a program of the folder suspects in each way in which suspects are
-found, and tells what the tool says of it.
+"""Runs each program of the folder suspects in all ways that find suspected
+leaks, and checks what the tool says.
 
-A program that leaks has lines that are marked `# leak`, or a comment `# leak:
-FILE` if it is a line of a library that allocates; one of them has to be among
-the suspects.  FILE is a regular expression.  A program without a mark must
+In a program that leaks, the leaking lines are marked `# leak`.  If a library
+allocates the leaked blocks, a comment `# leak: FILE` names its file.  One of
+these lines must be among the suspects. FILE is a regular expression. A program
+without a mark must
 have no suspect.
 """
 
@@ -76,7 +77,7 @@ def every(python, path, folder):
     yield '--every', suspects(text)
     files = sorted(pathlib.Path(folder).glob('every.0*.tracemalloc'))
     if len(files) > 2:
-        # Neither of the beginning nor of the end of the program.
+        # Neither at the beginning nor at the end of the program.
         text = tool(python, 'diff', files[0], files[-2], '--top', '20',
                     cwd=folder)
         yield 'two snapshots of --every', suspects(text)

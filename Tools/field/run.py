@@ -1,5 +1,5 @@
 """make check-field: services, a batch job and a test suite, with packages from
-PyPI, and the answer that the tool must give of each in one command.
+PyPI, and the answer that the tool must give for each in one command.
 
     run.py FOLDER [CASE ...]
 
@@ -204,7 +204,7 @@ def check_sockets(python, command, folder, port, leak):
         counts = order(port)
         text = judge.tool(python, 'top', sockets, '--once', cwd=folder)
         row = expect(rf'(\S+ \S+) +([\d,]+) .*{re.escape(leak)}', text, 'top')
-        # One block more in a list that grows at the line.
+        # One more block, of the list that grows at the line.
         count = int(row[2].replace(',', ''))
         if not 0 <= count - REQUESTS <= len(counts):
             raise judge.Failed(f'top: {count} blocks, and not {REQUESTS}')

@@ -1,10 +1,10 @@
-"""What is fuzzed of the Python side, each as a function of bytes.
+"""The fuzz targets in Python, each a function of bytes.
 
     python Tools/fuzz/targets.py TARGET FILE...     tries the files, in order
 
-A target raises for what must not happen: another exception than is promised,
-output that is not, or a look at something that is none of its business (a file
-that is opened for writing, a program that is started, code that is compiled).
+A target raises for what must not happen: an undocumented exception, wrong
+output, or access to something that it must not touch (opening a file for
+writing, starting a program, compiling code).
 An input that takes longer than SECONDS ends the process.
 """
 import atexit
@@ -41,7 +41,7 @@ samples = {}
 
 
 class Finding(Exception):
-    """Something that no input may bring about."""
+    """Something that no input may cause."""
 
 
 class Guard:
@@ -72,7 +72,7 @@ class Guard:
 
     def is_inside(self, path):
         if isinstance(path, int):
-            return True             # a descriptor: it was looked at as it came
+            return True             # a descriptor: checked when it was opened
         # The folder itself is opened for a file without a name.
         return os.path.join(os.path.realpath(os.fsdecode(path)),
                             '').startswith(self.folder + os.sep)
@@ -104,7 +104,7 @@ def prepare():
     Snapshot([(0, 9, (('a.py', 1), ('b.py', 2)), 2)], 2).dump(
         FILES[2], format='pickle')
     samples.update((name, pathlib.Path(name).read_bytes()) for name in FILES)
-    # What is imported when it is first needed is no finding.
+    # Imports on first use are no finding.
     command(b'report\0a.tracemalloc\0-o\0x.html\0-f\0\0')
     answer(b'{"command": "statistics"}')
     request(b'GET /debug/pprof/heap HTTP/1.0\r\n\r\n')
@@ -169,7 +169,7 @@ def request(data):
         tracemalloc.stop()
     if REQUEST.match(data) and not found:
         raise Finding('no answer')
-    # Without a status line where the request has no version.
+    # No status line if the request has no version.
     if found.startswith(b'HTTP/1.'):
         head = found.partition(b'\r\n\r\n')[0]
         for line in head.split(b'\r\n')[1:]:
@@ -202,7 +202,8 @@ def call(main, arguments):
 
 
 def parse_only(arguments):
-    """What starts programs and servers: their command lines alone."""
+    """For commands that start programs and servers: parse the command line
+    only."""
     try:
         cli.make_parser().parse_args(arguments)
     except CommandError as exc:

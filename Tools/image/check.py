@@ -1,7 +1,8 @@
 """Tests of the container image; Tools/image/check starts them.
 
 They run under any Python from 3.10, outside the image, and see it as a user
-does: by the engine's command line.  Doc/howto/container.rst is a test as well:
+does: through the engine's command line. Doc/howto/container.rst is a test as
+well:
 test_howto runs the page's commands from top to bottom.
 """
 import json

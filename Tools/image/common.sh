@@ -28,9 +28,9 @@ need()
     apt_install $missing
 }
 
-# What buildah and podman need to build where little is permitted: an isolation
-# in which RUN needs no runtime, and limits that can be set here. Those are this
-# process's, at most what engines lower their own to; their defaults for each
+# Options with which buildah and podman build on restricted machines: an
+# isolation in which RUN needs no runtime, and limits that can be set here.
+# These are at most the limits of this process. The engines' defaults for each
 # step are higher, and not every machine lets root raise a limit.
 build_options()
 {

@@ -1,8 +1,8 @@
 """Run the blocks of code of a page of documentation against an engine.
 
-The blocks are those of test_docs, whose modules read them and compare what is
-printed. Here `docker` may be podman, and what the page takes from a registry
-is what the machine has.
+The modules of test_docs read the blocks and compare what is printed. Here
+`docker` may be podman, and the images that the page takes from a registry are
+those of this machine.
 """
 import os
 import shlex

@@ -1,7 +1,7 @@
 """Load at a fixed rate, request by request in turn to each of two servers.
 
-The load is open: when a request is due does not depend on when the ones
-before it are answered. Arrivals are those of a Poisson process; the two
+The load is open: a request is due at a time that does not depend on earlier
+answers. Arrivals are those of a Poisson process; the two
 servers get the same requests, and the order within a pair alternates. The
 clock of a request starts when it is due and the generator runs: a wait for
 a free connection counts, a late generator does not (how late it was is kept

@@ -18,8 +18,8 @@ status is 1 if a bound is missed:
     every request is answered with status 200.
 
 The packages come from PyPI, at the versions of requirements.txt, into a
-virtual environment beside the build. Databases lie in /dev/shm, or in TMPDIR
-if that is set. Nothing listens but on 127.0.0.1, and every process that was
+virtual environment beside the build. Databases are in /dev/shm, or in TMPDIR
+if that is set. Servers listen only on 127.0.0.1, and every process that was
 started is ended. Ctrl-C ends a run early: what was measured is printed.
 """
 

@@ -59,8 +59,8 @@ def _environment(folder):
 class Server:
     """A running service; use it in a with statement.
 
-    Ctrl-C does not reach it; but whatever becomes of this program, the service
-    ends when its standard input is closed.
+    Ctrl-C does not reach it. But however this program ends, the service ends
+    too, when its standard input is closed.
     """
 
     def __init__(self, name, python, service, folder, work, frames=None,

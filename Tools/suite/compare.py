@@ -3,18 +3,18 @@
     compare.py                                what build/suite holds
     compare.py --doc Doc/testing/table.txt    write it for the documentation
 
-run.py has written a file FOLDER/NAME.json for each configuration. A test
-whose outcome is not that of stock's run is a difference, and each must have
-a reason in patches/SERIES/suite-differences.txt, a line of
+run.py has written a file FOLDER/NAME.json for each configuration. A test whose
+outcome differs from stock's is a difference. Each difference must have a
+reason in patches/SERIES/suite-differences.txt, a line
 
     TEST CONFIGURATION OUTCOME REASON
 
 where TEST may have wildcards, CONFIGURATION may be several, with commas
 between, or *, and OUTCOME is what is seen there: passed, failed, skipped, or
-absent if there is no such test. The status is 1 if a difference has none, a
-file was not run, or the list has a reason that nothing needs. A test that has
-failed and then passed counts as passed and is named below the table: which
-those are says more of the machine.
+absent if there is no such test. The status is 1 if a difference has no reason,
+a file was not run, or the list has a reason that nothing needs. A test that
+has failed and then passed counts as passed and is named below the table: such
+failures say more about the machine.
 """
 
 import argparse

@@ -11,9 +11,10 @@ all resources but those that need a network, a display or a sound card. What
 has failed is run once more at the end, alone: a test that passes then is
 "unstable", not failed.
 
-FOLDER/NAME.json gets every outcome after each file. It says of which build
-it is: what is done for the same interpreter and library is not run again, so
-a run may end at any time (--seconds, Ctrl-C) and go on later. The status is
+After each file of tests, its outcomes are added to FOLDER/NAME.json, which
+also names the build. Files that were run with the same interpreter and library
+are not run again, so a run may end at any time (--seconds, Ctrl-C) and go on
+later. The status is
 0 when all is done, whatever the outcomes; 3 if some files are left; 1 if the
 run could not go on. compare.py prints the table of all configurations.
 """

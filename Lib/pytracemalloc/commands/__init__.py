@@ -2,7 +2,7 @@
 
 HELP, DESCRIPTION, EPILOG: texts of --help
 add_arguments(parser): declare the options
-run(args): do it; return the exit status, None for 0
+run(args): run the command; return the exit status, None for 0
 """
 
 import importlib

@@ -48,7 +48,7 @@ def run(args):
 
 
 def _check_address(host, port):
-    """Find out now, before the program runs."""
+    """Check it now, before the program runs."""
     family = socket.AF_INET6 if ':' in host else socket.AF_INET
     try:
         with socket.socket(family) as probe:

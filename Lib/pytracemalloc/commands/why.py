@@ -85,7 +85,7 @@ def _ask(snapshot, question, args):
     why = snapshot.why(**{name: value}, most=args.most,
                        all_frames=args.all_frames)
     if name == 'site' and not (why.count or why.blocks):
-        # `shop.py:26` is that of any directory.
+        # `shop.py:26` matches in any directory.
         pattern, line = value
         why = snapshot.why(site=(f'*/{pattern}', line), most=args.most,
                            all_frames=args.all_frames)

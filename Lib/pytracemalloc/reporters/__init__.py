@@ -13,7 +13,7 @@ from pytracemalloc.measures import (BLOCK_KEYS, MEASURES, Measure, compare,
 
 @dataclass
 class Subject:
-    """What is to be shown: a snapshot or, with `old`, what has changed."""
+    """What to show: a snapshot or, with `old`, what has changed since."""
 
     new: object
     old: object = None
@@ -45,15 +45,16 @@ class Subject:
         return bool(self.filters) or self.whole not in (None, self.new)
 
     def shown(self):
-        """Return the new snapshot with what the filters leave."""
+        """Return the new snapshot, filtered."""
         return self._filtered(self.new)
 
     def tree(self):
         return self._tree(self.new, self.old)
 
     def unfolded_tree(self):
-        """Return all frames, for who folds them himself; what filters leave
-        is folded, for they look at that."""
+        """Return the tree with all frames, for a reporter that folds by
+        itself.  With filters the tree is folded: filters apply to folded
+        snapshots."""
         if self.is_filtered or self.unfolded is None:
             return self.tree()
         return self._tree(self.unfolded, self.unfolded_old)
@@ -66,7 +67,8 @@ class Subject:
         return Tree.from_snapshot(self._filtered(new), self.track)
 
     def _filtered(self, snapshot):
-        """Return the blocks that the rows of statistics() have."""
+        """Return the snapshot of only the blocks in the rows of
+        statistics()."""
         if not self.filters:
             return snapshot
         return (snapshot._reached(self.filters) if self.cumulative

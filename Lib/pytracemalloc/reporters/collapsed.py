@@ -1,8 +1,7 @@
 """Collapsed stacks: 'oldest;...;most recent bytes' lines for flame graphs.
 
 A frame is FILE:FUNCTION:LINE, without the directory, as CPython's sampling
-profiler writes it from 3.15 on: what takes memory can be compared with what
-takes time.
+profiler writes it from 3.15 on.  So memory and time can be compared.
 """
 
 import os

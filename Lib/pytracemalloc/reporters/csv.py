@@ -8,7 +8,7 @@ from pytracemalloc.reporters import Reporter
 from pytracemalloc.reporters.rows import (key_fields, key_text, key_values,
                                           value_columns)
 
-# Where a spreadsheet begins to compute, perhaps after white space.
+# A cell that begins so, perhaps after white space, is a formula.
 _FORMULA = re.compile(r'[=+\-@\t\r\n\uff0b\uff0d\uff1d\uff20]')
 
 
@@ -47,7 +47,7 @@ def _cells(stat, subject):
 
 
 def _harmless(value):
-    """A spreadsheet would compute a name such as =1+1, or worse."""
+    """Put a quote before a name that a spreadsheet would compute."""
     if isinstance(value, str) and _FORMULA.match(value):
         return f"'{value}"
     return value

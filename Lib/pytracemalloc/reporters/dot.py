@@ -94,7 +94,7 @@ def _quote(lines):
 
 
 def _shorten(text):
-    # Names begin, and paths end, with what tells most.
+    # The most telling part is the start of a name, and the end of a path.
     half = _LONGEST // 2
     return (text if len(text) <= _LONGEST
             else f'{text[:half]}…{text[1 - half:]}')

@@ -1,6 +1,6 @@
 """V8's heap snapshot, for Chrome's DevTools, memlab and others.
 
-It may have millions of objects, and is written in C.
+It is written in C, for there may be millions of objects.
 """
 
 from pytracemalloc.reporters import Reporter

@@ -25,7 +25,7 @@ class PprofReporter(Reporter):
     def write(self, subject, file):
         default = ('alloc_space' if subject.measure.name == 'total'
                    else 'inuse_space')
-        # Its tools leave frames out themselves.
+        # pprof's tools can hide frames themselves.
         tree = (subject.tree() if subject.view.get('my_code')
                 else subject.unfolded_tree())
         file.write(encode(tree, default,
@@ -89,8 +89,8 @@ def _add_samples(profile, tree, rows, locations, types, labels, sign=1):
         stack = _bytes(1, b''.join(map(locations.__getitem__,
                                        tree.path(node))))
         for type_name, count, size in by_node.get(node, ()):
-            # Of what has been freed no type is known, and what was ever
-            # allocated must never shrink: collectors take differences.
+            # The types of freed blocks are unknown, and total values must not
+            # shrink from one profile to the next: collectors subtract them.
             live = (0, 0, count, size)
             profile.sample(stack, [sign * value for value in live],
                            labels[node] + profile.label('type', type_name))
@@ -163,10 +163,10 @@ class _Profile:
 
 
 def _address(*place):
-    """Return a number that is a place's own, whatever the profile.
+    """Return a number that identifies a place in all profiles.
 
-    There is no machine code that it would be the address of, but collectors
-    know the stacks of one profile in the next by the addresses.
+    It is not the address of any machine code, but collectors use addresses to
+    recognise the stacks of one profile in the next.
     """
     text = repr(place).encode(errors='backslashreplace')
     return int.from_bytes(hashlib.blake2b(text, digest_size=6).digest()) + 1

@@ -16,7 +16,8 @@ _ORIGIN = tuple(f'origin_{name}' for name in _FRAME)
 
 
 def key_text(stat, by):
-    """Return the names as they are: one line, if they are of one."""
+    """Return the name of the group as text: one line, or the lines of a
+    traceback."""
     return name_group(stat, KEYS[by])
 
 

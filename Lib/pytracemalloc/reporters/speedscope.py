@@ -28,7 +28,8 @@ class SpeedscopeReporter(Reporter):
                 profiles.append(_profile(title, unit, stacks,
                                          tree.values[column]))
                 continue
-            # Weights are not negative: what grew and what shrank, apart.
+            # Weights cannot be negative: growth and shrinkage are two
+            # profiles.
             change = [new - old for new, old in
                       zip(tree.values[column], tree.old[column])]
             profiles.append(_profile(f'{title}: grown', unit, stacks,
@@ -43,7 +44,7 @@ class SpeedscopeReporter(Reporter):
             'name': subject.title, 'activeProfileIndex': active,
             'shared': {'frames': [_frame(frame)
                                   for frame in tree.frame_table]}})
-        # json.dumps(), for it is ten times as fast as json.dump().
+        # json.dumps() is ten times as fast as json.dump().
         file.write(f'{head[:-1]}, "profiles": [')
         for index, profile in enumerate(subject.track(profiles)):
             file.write((', ' if index else '') + json.dumps(profile))

@@ -1,4 +1,4 @@
-"""What the programs of this folder do beside what they are here for.
+"""The ordinary work that the programs of this folder do besides their leaks.
 
 Each handles requests: the same number of them in each round, with texts,
 tables and temporaries as a service has.  A line that leaks is marked `# leak`;

@@ -1,5 +1,5 @@
 """A task of celery that keeps its results.  It runs in the process that asks
-for it, by way of all that celery does around a task."""
+for it, with all that celery does around a task."""
 
 from celery import Celery
 from work import requests, words
