@@ -85,7 +85,7 @@ class ProcessTest(CommandCase):
             self.assertRegex('\n'.join(document['notes']), 'tracing is off')
 
     def test_another_program(self):
-        pid = self.sleeper('sh', '-c', 'echo; cat')
+        pid = self.sleeper('sh', '-c', 'echo; read line')
         document = self.document(str(pid))
         self.assertEqual(document['total'], kernels_rss(pid))
         note, = document['notes']
