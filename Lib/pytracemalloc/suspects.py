@@ -18,7 +18,6 @@ shrinks again; temporary blocks have no trend.
 """
 
 import math
-import re
 import time
 from bisect import bisect_left, bisect_right
 from collections import Counter, namedtuple
@@ -306,6 +305,8 @@ def name_holder(suspect, snapshot):
     if not snapshot.has_references:
         return ''
     filename, lineno, _ = suspect.place
-    pattern = re.sub(r'([*?[])', r'[\1]', filename)
+    # Not by re.sub(): a program may have another copy of re than this one.
+    pattern = ''.join(f'[{char}]' if char in '*?[' else char
+                      for char in filename)
     ways = snapshot.why(site=(pattern, lineno), most=1).ways
     return printable(str(ways[0])) if ways else ''

@@ -10,6 +10,7 @@ import tracemalloc
 import unittest
 
 from pytracemalloc import suspects
+from test.test_pytracemalloc.command_case import CommandCase, command
 from test.test_pytracemalloc.helpers import FREE_THREADED
 
 TOP = pathlib.Path(os.environ.get('PYTRACEMALLOC_TOP', ''))
@@ -205,6 +206,22 @@ class GrowthTest(unittest.TestCase):
         snapshot.dump(path)
         self.assertEqual(tracemalloc.Snapshot.load(path).growth,
                          snapshot.growth)
+
+
+class HolderTest(CommandCase):
+    def test_program_has_its_own_re(self):
+        """The command's was imported before: re.sub() mixes them up."""
+        path = self.write('app.py', '''\
+            import re, time
+            kept = []
+            for number in range(1500):
+                kept.append(re.sub('(b)', r'<\\1>', 'ab' * 100))
+                time.sleep(.001)
+            ''')
+        process = command('run', '--references', '-o', 'a', path)
+        self.assertEqual(process.returncode, 0, process.stderr)
+        self.assertNotIn('no summary', process.stderr)
+        self.assertIn('held by __main__.kept', process.stderr)
 
 
 if __name__ == '__main__':
