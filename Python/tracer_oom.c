@@ -1,20 +1,21 @@
-/* What the call tree was when a request for memory failed.
+/* The call tree is written when a request for memory fails.
 
-   It is written by the thread whose request has failed, before that one is
-   told so: the exception comes later, when what was live may have been freed.
-   There is no memory then, not even for 64 KiB.  So nothing here asks for any:
-   the descriptor, the names and the buffer are there before, and what there is
-   is written by write(2), in the form of a kept file (pycore_tracer_kept.h).
-   What no tree has, the size and the stack of the request, goes with it.
+   The thread whose request failed writes it before its caller learns of the
+   failure: when the exception is handled, what was live may have been freed.
+   At that moment there is no memory, not even 64 KiB.  So nothing here
+   allocates: the descriptor, the names and the buffer exist before, and the
+   tree is written by write(2), in the format of a kept file
+   (pycore_tracer_kept.h).  The size and the stack of the request, which are in
+   no tree, are written with it.
 
-   A program may go on, and ask again.  Of requests that fail within a second
-   of the one before, the first is written: the others are mostly what follows
-   from it.  One that asks for more than there can ever be, by a limit or in
-   the machine, says little of what is live: it takes no other's place, and
-   gives its own to any.
+   A program may continue and fail again.  If several requests fail within a
+   second of each other, the first one is written, since the others are mostly
+   consequences of it.  A request for more than a limit or the machine could
+   ever provide says little about what is live: it never replaces another one,
+   and any other replaces it.
 
-   Counters of small blocks change while a thread without the GIL writes them:
-   each is right by itself, as in a process that is killed. */
+   While a thread without the GIL writes, the counters of small blocks change.
+   Each is right by itself, as in a process that is killed. */
 
 #include "Python.h"
 #include "pycore_frame.h"         // _PyFrame_GetFirstComplete()
@@ -100,7 +101,7 @@ round_up(uint64_t offset)
     return (offset + KEPT_UNIT - 1) / KEPT_UNIT * KEPT_UNIT;
 }
 
-/* All that was put since the last array is one. */
+/* All that was put since the last array makes an array. */
 static void
 end_array(enum kept_array array)
 {
@@ -152,7 +153,7 @@ put_place(_PyInterpreterFrame *frame, uint32_t filename)
     put(&place, sizeof(place));
 }
 
-/* The newest frames, as far as they are told. */
+/* For each of the newest frames, the newest first. */
 #define FOR_FRAMES(FRAME, TOP, NUMBER)                                  \
     uint32_t NUMBER = 0;                                                \
     for (_PyInterpreterFrame *FRAME = (TOP);                            \
@@ -224,7 +225,7 @@ put_peak(void)
     }
 }
 
-/* Again, if a thread with the GIL has spilled counters meanwhile. */
+/* Try again if a thread with the GIL has spilled counters meanwhile. */
 static void
 put_tables(void)
 {
@@ -246,7 +247,7 @@ put_tables(void)
     write_at(out.header.nunits * KEPT_UNIT - 1, "", 1);
 }
 
-/* Without its magic a file is none, so that comes last. */
+/* The magic comes last: without it, readers refuse the file. */
 static void
 put_header(void)
 {
@@ -332,8 +333,8 @@ size_of_machine(void)
            ? 0 : ((uint64_t)info.totalram + info.totalswap) * info.mem_unit;
 }
 
-/* An allocator asks the kernel for more than it is asked for: for an arena of
-   1 MiB, mimalloc for 32 MiB at a multiple of these. */
+/* An allocator asks the kernel for more than it needs: pymalloc for an arena
+   of 1 MiB, mimalloc for 32 MiB, aligned. */
 static int
 is_reached(uint64_t limit, uint64_t used, uint64_t size)
 {
@@ -356,7 +357,7 @@ find_reason(const struct kept_failure *f)
                                                    : KEPT_UNEXPLAINED;
 }
 
-/* Could it never have been met? */
+/* Could the request never have succeeded? */
 static int
 is_hopeless(const struct kept_failure *f)
 {
@@ -377,7 +378,7 @@ describe(size_t size, enum tracer_kind kind, _PyInterpreterFrame *top)
     return failure;
 }
 
-/* Does it take the place of what is written?  `pause`: since the last one. */
+/* Does it replace what is written?  `pause`: since the last failure, ns. */
 static int
 is_wanted(const struct kept_failure *failure, int64_t pause)
 {
@@ -389,7 +390,7 @@ is_wanted(const struct kept_failure *failure, int64_t pause)
     return hopeless == before ? pause >= TRACER_SECOND : before;
 }
 
-/* Nothing is written, and one line says so. */
+/* Leave the file empty; one line says why. */
 static void
 give_up(int error)
 {
@@ -490,7 +491,7 @@ _PyTracer_StopOom(void)
     }
 }
 
-/* The file is the parent's.  This process opens one of its own when a request
+/* The file belongs to the parent.  This process opens its own when a request
    fails. */
 void
 _PyTracer_LeaveOom(void)

@@ -1,4 +1,4 @@
-/* What is written when a request for memory fails, see tracer_oom.c.  Locked,
+/* The call tree at a request for memory that fails, see tracer_oom.c.  Locked,
    but where it says so. */
 
 #ifndef Py_INTERNAL_TRACER_OOM_H
@@ -31,7 +31,7 @@ extern void _PyTracer_BeginOom(void);
 extern void _PyTracer_StopOom(void);
 extern void _PyTracer_LeaveOom(void);
 
-/* A request of this thread has failed, and will be told so.  Not locked, with
+/* A request of this thread has failed, and its caller will learn of it.  Not locked, with
    or without the GIL. */
 extern void _PyTracer_NoMemory(size_t size, enum tracer_kind kind);
 
