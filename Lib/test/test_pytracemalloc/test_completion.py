@@ -8,6 +8,7 @@ import sys
 import tempfile
 import unittest
 
+from pytracemalloc.commands import COMMANDS
 from test.test_pytracemalloc.terminal import Terminal
 
 # What is typed before the tabulator, and what the shell makes of it.
@@ -24,6 +25,9 @@ CASES = [
     ('pytracemalloc report fol/dee', 'report fol/deep.tracemalloc'),
     ('pytracemalloc diff mysnapshot.tracemalloc fol/d',
      'mysnapshot.tracemalloc fol/deep.tracemalloc'),
+    ('pytracemalloc reset', 'pytracemalloc reset-peak'),
+    ('pytracemalloc diff --fail', 'diff --fail-above'),
+    ('pytracemalloc reset-peak --js', 'reset-peak --json'),
     ('pytracemalloc --ver', 'pytracemalloc --version'),
 ]
 # Names that the shell has to quote; fish tells them unquoted.
@@ -120,8 +124,7 @@ class CompletionTest(unittest.TestCase):
             self.script(shell)
             with open(os.path.join(self.directory, 'script')) as file:
                 script = file.read()
-            for word in ('run', 'report', 'diff', 'top', 'serve', 'completion',
-                         'pprof', 'garbage', 'traceback'):
+            for word in *COMMANDS, 'pprof', 'garbage', 'traceback':
                 self.assertIn(word, script)
 
 
