@@ -1,4 +1,5 @@
-/* _run_apart(): a process that works on what the tracer has found, so that the
+/* Processes beside the program: _tie_to(), for the one that waits for it, and
+   _run_apart(), for one that works on what the tracer has found, so that the
    memory which that takes is not the program's.
 
    The program must not meet a child that it did not start.  A child of which no
@@ -198,7 +199,28 @@ run_apart(PyObject *Py_UNUSED(module), PyObject *args)
 #endif
 }
 
+PyDoc_STRVAR(tie_to_doc,
+"_tie_to($module, pid, /)\n--\n\n"
+"If the parent, which has this process id, is killed, kill this process.");
+
+static PyObject *
+tie_to(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+    long pid = PyLong_AsLong(arg);
+    if (pid == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+#ifdef __linux__
+    /* It may have gone before it was asked for. */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() != pid) {
+        (void)raise(SIGKILL);
+    }
+#endif
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef apart_functions[] = {
+    {"_tie_to", tie_to, METH_O, tie_to_doc},
     {"_run_apart", run_apart, METH_VARARGS, run_apart_doc},
     {NULL}
 };

@@ -51,6 +51,7 @@ mend_child(void)
     _PyTracer_ForgetGarbage();
     _PyTracer_ForgetHistory();
     _PyTracer_TakeCopy();
+    _PyTracer_KeepHighest();
     _PyTracer_LeaveOom();
 }
 

@@ -246,7 +246,7 @@ _PyTracer_FillHeader(struct kept_header *header, uint32_t limit)
                                         sizeof(header->command));
 }
 
-/* 0, or an error. */
+/* A new file without arrays; 0, or an error. */
 static int
 make_file(uint32_t limit)
 {
@@ -273,7 +273,7 @@ make_file(uint32_t limit)
     _PyTracer_kept = header;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     memcpy(header->magic, KEPT_MAGIC, KEPT_MAGIC_SIZE);
-    return reserve_copies();
+    return 0;
 }
 
 static void
@@ -294,6 +294,9 @@ _PyTracer_BeginKeeping(uint32_t limit)
     }
     int saved_errno = errno;
     int error = make_file(limit);
+    if (error == 0) {
+        error = reserve_copies();
+    }
     keep.grows = error == 0;
     if (error != 0) {
         _PyTracer_SayOfKept(
@@ -327,9 +330,88 @@ _PyTracer_StopKeeping(void)
 {
     keep.grows = 0;
     release_copies();
+    forget_header();
     _PyTracer_RemoveKept(file);
+    _PyTracer_CloseKept(file);
+}
+
+/* This process becomes another program, or could not: then `replaces` is 0. */
+void
+_PyTracer_NoteExec(int replaces)
+{
+    _PyTracer_Lock();
+    TRACER_PUBLISH(replaced, (uint32_t)replaces);
+    _PyTracer_Unlock();
+}
+
+/* --- Children of a fork */
+
+/* All arrays, as they are in memory, behind the header; 0, or an error. */
+static int
+write_arrays(void)
+{
+    size_t size = KEPT_HEADER_SIZE;
+    for (int i = 0; i < KEPT_NARRAYS; i++) {
+        size += keep.arrays[i].end;
+    }
+    int error = _PyTracer_AllocateKept(file, size / KEPT_UNIT);
+    size = KEPT_HEADER_SIZE;
+    for (int i = 0; i < KEPT_NARRAYS && error == 0; i++) {
+        if (_PyTracer_WriteKept(file, size, keep.arrays[i].base,
+                                keep.arrays[i].end) < 0)
+        {
+            error = errno;
+        }
+        size += keep.arrays[i].end;
+    }
+    return error;
+}
+
+/* The pages of the file take the place of these. */
+static int
+map_arrays(void)
+{
+    int error = 0;
+    for (int i = 0; i < KEPT_NARRAYS && error == 0; i++) {
+        size_t size = keep.arrays[i].end;
+        keep.arrays[i].end = 0;
+        error = size == 0 ? 0 : add_extent(i, size / KEPT_UNIT);
+    }
+    return error;
+}
+
+/* Texts and places are still the parent's pages, of which what was there at
+   the fork stays as it is.  Rows of the peak do not: the caller has them. */
+int
+_PyTracer_KeepInChild(const struct kept_header *before)
+{
+    if (!file->each) {
+        return -1;
+    }
     forget_header();
     _PyTracer_CloseKept(file);
+    keep.arrays[KEPT_PEAK].end = keep.arrays[KEPT_OTHER_PEAK].end = 0;
+    int error = make_file(before->limit);
+    if (error == 0) {
+        error = write_arrays();
+    }
+    if (error == 0) {
+        error = map_arrays();
+    }
+    if (error != 0) {
+        _PyTracer_SayOfKept(file->name, _PyTracer_WhyNotKept(error),
+                            "the call tree of a forked process is not kept");
+        _PyTracer_RemoveKept(file);
+        return -1;
+    }
+    struct kept_header *header = _PyTracer_kept;
+    memcpy(&header->nnodes, &before->nnodes,
+           offsetof(struct kept_header, spill)
+           - offsetof(struct kept_header, nnodes));
+    header->peak = 0;
+    header->incomplete = before->incomplete;
+    keep.grows = !before->incomplete;
+    return 0;
 }
 
 void

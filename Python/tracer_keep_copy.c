@@ -32,6 +32,7 @@
 /* What is in front of a copy. */
 struct copy {
     struct copy *before;          // of the fork that this one interrupts
+    struct kept_header header;
     size_t size;                  // of all
     size_t sizes[NTABLES];        // rounded; of spills, all chunks that have
                                   //   any
@@ -144,11 +145,13 @@ make_copy(void)
     size_t sizes[NTABLES];
     size_t size = measure_tables(sizes) + KEPT_UNIT;
     struct copy *copy = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1,
+                             0);
     if (copy == MAP_FAILED) {
         return NULL;
     }
     copy->before = copies;
+    copy->header = *_PyTracer_kept;
     copy->size = size;
     memcpy(copy->sizes, sizes, sizeof(sizes));
     fill_copy(copy);
@@ -256,7 +259,9 @@ _PyTracer_TakeCopy(void)
         failed |= take_table(i, from, copy == NULL ? 0 : copy->sizes[i]) < 0;
         from += copy == NULL ? 0 : copy->sizes[i];
     }
-    _PyTracer_LeaveKept();
+    if (failed || _PyTracer_KeepInChild(&copy->header) < 0) {
+        _PyTracer_LeaveKept();
+    }
     if (failed) {
         _PyTracer_Abandon();
     }

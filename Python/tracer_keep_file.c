@@ -6,7 +6,11 @@
    refused.
 
    Programs close files that they have not opened: before each use of the
-   descriptor it is looked at whether it is still that of the file. */
+   descriptor it is looked at whether it is still that of the file.
+
+   `pytracemalloc run` gives memory that has no name (memfd_create()) but a
+   link in /proc.  It is there as long as somebody has it: nothing is renamed or
+   removed, what is over is cut off. */
 
 #include "Python.h"
 #include "pycore_tracer_keep.h"
@@ -28,6 +32,12 @@
 
 struct tracer_keep_file _PyTracer_keep_file = {.fd = -1};
 
+static int
+is_memory(const char *name)
+{
+    return strncmp(name, "/proc/", 6) == 0 && strstr(name, "/fd/") != NULL;
+}
+
 /* --- Words */
 
 void
@@ -35,6 +45,7 @@ _PyTracer_SayOfKept(const char *name, const char *problem,
                     const char *what)
 {
     char line[1024];
+    name = is_memory(name) ? "memory for the call tree" : name;
     int n = snprintf(line, sizeof(line),
                      "tracemalloc: %.700s: %s; %s\n", name, problem, what);
     if (n > 0 && write(STDERR_FILENO, line, (size_t)n) < 0) {
@@ -82,6 +93,14 @@ _PyTracer_WantFile(struct tracer_keep_file *file, const char *path)
         length = 0;
     }
     strcpy(to + length, path);
+    file->each = 0;
+}
+
+static int
+open_again(const char *name)
+{
+    return open(name, O_RDWR | O_CLOEXEC | (is_memory(name) ? 0
+                                                             : O_NOFOLLOW));
 }
 
 static int
@@ -96,7 +115,7 @@ int
 _PyTracer_KeptDescriptor(struct tracer_keep_file *file)
 {
     if (!is_ours(file, file->fd)) {
-        file->fd = open(file->name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        file->fd = open_again(file->name);
         if (file->fd >= 0 && !is_ours(file, file->fd)) {
             close(file->fd);
             file->fd = -1;
@@ -196,6 +215,9 @@ look_at_old(int fd, const char *name)
     if (st.st_size == 0) {
         return 0;
     }
+    if (is_memory(name)) {
+        return ftruncate(fd, 0);
+    }
     if (pread(fd, magic, sizeof(magic), 0) != sizeof(magic)
         || memcmp(magic, KEPT_MAGIC, sizeof(magic)) != 0)
     {
@@ -225,7 +247,7 @@ open_name(const char *name)
         if (errno != EEXIST) {
             return -1;
         }
-        fd = open(name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        fd = open_again(name);
         int old = fd < 0 ? -1 : look_at_old(fd, name);
         if (old == 0) {
             return fd;
@@ -246,10 +268,17 @@ open_name(const char *name)
 static int
 open_wanted(struct tracer_keep_file *file)
 {
+    const char *mark = file->each ? strstr(file->wanted, "%p") : NULL;
     strcpy(file->name, file->wanted);
+    if (mark != NULL) {
+        snprintf(file->name, sizeof(file->name), "%.*s%ld%s",
+                 (int)(mark - file->wanted), file->wanted, (long)getpid(),
+                 mark + 2);
+    }
     int fd = open_name(file->name);
     if (fd < 0 && errno == EWOULDBLOCK) {
-        snprintf(file->name, sizeof(file->name), "%s.%ld", file->wanted,
+        size_t end = strlen(file->name);
+        snprintf(file->name + end, sizeof(file->name) - end, ".%ld",
                  (long)getpid());
         fd = open_name(file->name);
     }
@@ -309,8 +338,11 @@ void
 _PyTracer_RemoveKept(struct tracer_keep_file *file)
 {
     struct stat st;
-    if (file->name[0] != '\0' && lstat(file->name, &st) == 0
-        && st.st_dev == file->device && st.st_ino == file->inode)
+    if (is_memory(file->name)) {
+        (void)_PyTracer_TruncateKept(file, 0);
+    }
+    else if (file->name[0] != '\0' && lstat(file->name, &st) == 0
+             && st.st_dev == file->device && st.st_ino == file->inode)
     {
         unlink(file->name);
     }

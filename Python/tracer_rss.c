@@ -198,7 +198,8 @@ add_vma(struct rss_work *w, uint32_t number)
     enum rss_kind kind;
     uint32_t text = vma->name;
     if (vma->shared) {
-        kind = RSS_SHARED;
+        cut(w, number, RSS_SHARED, text);
+        return;
     }
     else if (vma->file) {
         int library = is_of_library(w, vma) || vma->executable;

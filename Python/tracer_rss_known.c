@@ -24,8 +24,9 @@
 #include <stdbool.h>              // bool, for pycore_obmalloc.h
 
 #include "pycore_tracer_blocks.h"
-#include "pycore_tracer_lock.h"
 #include "pycore_tracer_compat.h"
+#include "pycore_tracer_keep.h"
+#include "pycore_tracer_lock.h"
 #include "pycore_tracer_memory.h"
 #include "pycore_tracer_rss.h"
 #include "pycore_tracer_snapshot.h"
@@ -170,6 +171,10 @@ _PyTracer_RssKnow(struct rss_work *w)
     struct tracer_memory *memory = &_PyTracer_memory;
     for (size_t i = 0; i < memory->nranges; i++) {
         add_range(w, (uintptr_t)memory->ranges[i].p, memory->ranges[i].size,
+                  RSS_KNOWN_TRACER, 0);
+    }
+    if (_PyTracer_IsKept()) {     // its tables are among these
+        add_range(w, (uintptr_t)_PyTracer_kept, KEPT_HEADER_SIZE,
                   RSS_KNOWN_TRACER, 0);
     }
     _PyTracer_UnlockAll();

@@ -127,6 +127,7 @@ read_file_option(const wchar_t *name, const char *variable,
     }
     _PyTracer_Lock();
     _PyTracer_WantFile(file, path == NULL ? "" : path);
+    file->each = strstr(file->wanted, "%p") != NULL;
     _PyTracer_Unlock();
     PyMem_Free(encoded);
     return 0;

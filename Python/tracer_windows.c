@@ -280,6 +280,16 @@ keep_window(void)
     return result;
 }
 
+/* In the file of a forked process, which has no rows yet. */
+void
+_PyTracer_KeepHighest(void)
+{
+    if (_PyTracer_windows.nhighs > 0) {
+        const struct tracer_high *high = &_PyTracer_windows.highs[0];
+        _PyTracer_KeepPeak(high->rows, high->length);
+    }
+}
+
 /* --- A window ends, another one may begin */
 
 static void

@@ -334,6 +334,10 @@ extern int _PyTracer_StartAtInit(int nframe);
    tracer_history.c. */
 extern int _PyTracer_OwnThreads(void);
 
+/* Around a call of os.execv() or os.execve(): 1 before it, 0 if it has
+   failed; see tracer_keep.c. */
+extern void _PyTracer_NoteExec(int replaces);
+
 /* Start the control socket (-X tracemalloc_control=PATH or the variable
    PYTRACEMALLOC_CONTROL), memory over time (-X tracemalloc_history or
    PYTRACEMALLOC_HISTORY) and the recording of `pytracemalloc run` (the

@@ -17,6 +17,8 @@ extern "C" {
 /* Nothing here asks for memory: names have a place of their own. */
 struct tracer_keep_file {
     char wanted[4096];            // name for the next start, absolute, or ""
+    int each;                     // %p in it is the process id: forked
+                                  //   processes have a file as well
     char name[4096 + 16];         // of the file, which may be another one; "":
                                   //   there is none
     int fd;                       // -1: none, or somebody has closed it

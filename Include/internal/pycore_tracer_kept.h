@@ -227,6 +227,7 @@ struct kept_header {
     char python[64];              // version, a text
     uint32_t command_size;
     char command[4096];           // arguments, each with a NUL
+    uint32_t replaced;            // by another program (os.execv)
 };
 static_assert(sizeof(struct kept_header) <= KEPT_DIRECTORY, "room for it");
 

@@ -111,6 +111,9 @@ extern void _PyTracer_ClearWindows(void);
 extern void _PyTracer_MarkHighs(uint32_t *marks);
 extern void _PyTracer_RenumberHighs(const uint32_t *numbers);
 
+/* Keep the rows of the highest moment in a file that is new. */
+extern void _PyTracer_KeepHighest(void);
+
 /* Bytes by location, the last one those of no location; `nodes` tells which
    it is. */
 extern void _PyTracer_SumHigh(const struct tracer_high *high,

@@ -20,6 +20,7 @@ OOM = '.oom'                      # in place of its suffix
 _MAGIC = b'\x89TRK\r\n\x1a\n'
 _GIVE = ('give a file that -X tracemalloc_file or `pytracemalloc run` has '
          'left')
+REPLACED = 'ended as another program (os.execv)'
 _TRIES = 5                        # of a process that runs on meanwhile
 _FULL = 65535
 

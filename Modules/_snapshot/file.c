@@ -471,13 +471,14 @@ _PyTracemalloc_ReadKept(PyObject *Py_UNUSED(module), PyObject *image)
         return NULL;
     }
     return Py_BuildValue(
-        "N{sIsIsLsLsNsy#sOsIsKsKsKsN}", traces, "pid", h.pid,
+        "N{sIsIsLsLsNsy#sOsOsIsKsKsKsN}", traces, "pid", h.pid,
         "limit", h.limit, "began", (long long)h.began,
         "ran", (long long)((uint64_t)h.looked - (uint64_t)h.clock_began),
         "python", PyUnicode_DecodeUTF8(h.python, (Py_ssize_t)strlen(h.python),
                                        "replace"),
         "command", h.command, (Py_ssize_t)h.command_size,
         "incomplete", h.incomplete ? Py_True : Py_False,
+        "replaced", h.replaced ? Py_True : Py_False,
         "missing", h.nnodes > nnodes && !(h.moves & 1) ? h.nnodes - nnodes
                                                        : 0,
         "untraced", (unsigned long long)h.untraced,

@@ -48,7 +48,7 @@ def run(args):
         documents.show([documents.make(
             'recover', pid=known['pid'], command=kept.name_command(known),
             runs=known['runs'], file=output, traced_memory=current,
-            peak_memory=peak, blocks=blocks,
+            peak_memory=peak, blocks=blocks, replaced=known['replaced'],
             incomplete=bool(known['incomplete']), missing=known['missing'],
             failed_request=snapshot.metadata.get(failed.KEY))])
         return
@@ -67,7 +67,8 @@ def _describe(snapshot, known, blocks):
     if known['failure'] is not None:
         yield failed.line(snapshot)
         yield from failed.stack(snapshot)
-    state = 'still runs' if known['runs'] else 'has ended'
+    state = ('still runs' if known['runs'] else
+             f'has {kept.REPLACED}' if known['replaced'] else 'has ended')
     yield (f'Process {known["pid"]} ({kept.name_command(known)}) {state}: '
            f'{live} in {format_count(blocks)} blocks live'
            f'{" then" if known["failure"] else ""}, {peak} at the peak')

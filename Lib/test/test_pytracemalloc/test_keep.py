@@ -207,6 +207,60 @@ class ForkTests(KeepCase):
             print('right', flush=True)
             '''), 'right\n')
 
+    def test_child_with_a_file_of_its_own(self):
+        """What it has inherited is in it, and what it does is not in the
+        parent's."""
+        result = self.run_program(f"""{WORK}
+for i in range(30):
+    held = [bytearray(5000 + i) for j in range(1000 - i % 7)]
+    del held
+pids = []
+for i in range(4):
+    if not (pid := os.fork()):
+        kept += work()
+        for j in range(1000):
+            exec(f'def f{{j}}(): return bytes(600)\\nkept.append(f{{j}}())')
+        assert _tracemalloc._kept().endswith(f'own.{{os.getpid()}}.kept')
+        tracemalloc.take_snapshot(traces=False).dump(f'{{os.getpid()}}')
+        tracemalloc.take_snapshot(traces=False).dump(f'{{os.getpid()}}')
+        os.kill(os.getpid(), 9)
+    pids.append(pid)
+    kept += work()
+    os.waitpid(pid, 0)
+print(os.getpid(), *pids)
+{DUMP}
+os._exit(0)
+""", '-Wignore', file='own.%p.kept')
+        self.assertEqual(result.stderr, '')
+        parent, *pids = result.stdout.split()
+        self.assertEqual(len(pids), 4)
+        os.rename('dumped', parent)
+        for pid in parent, *pids:
+            os.rename(f'own.{pid}.kept', 'tree.kept')
+            os.rename(pid, 'dumped')
+            self.check_tree()
+
+    def test_threads_that_fork_with_files(self):
+        result = self.run_program(f"""{WORK}
+def fork(count):
+    for i in range(10):
+        if not (pid := os.fork()):
+            more = [deep(20) for k in range(10)]
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+threads = [threading.Thread(target=fork, args=(i,)) for i in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+""", '-Wignore', file='own.%p.kept')
+        self.assertEqual((result.returncode, result.stderr), (0, ''))
+        self.assertEqual(len(os.listdir()), 30)
+        for name in os.listdir():
+            snapshot, known = kept.load(name)
+            kept_programs.check_sums(snapshot)
+            self.assertEqual(name, f'own.{known["pid"]}.kept')
+
     def test_child_goes_on_while_the_parent_does(self):
         self.check_forks('''
             pids = []
@@ -261,7 +315,10 @@ class ForkTests(KeepCase):
         result = self.run_program(f'''{WORK}{DUMP}
 os.execv(sys.executable, [sys.executable, '-c', 'print("other")'])''')
         self.assertEqual((result.stdout, result.stderr), ('other\n', ''))
-        self.check_tree()
+        self.assertTrue(self.check_tree()['replaced'])
+        result = command('recover', 'tree.kept')
+        self.assertIn(' has ended as another program (os.execv): ',
+                      result.stdout)
 
 
 class FileTests(KeepCase):
