@@ -33,16 +33,17 @@ def find_limit(proc='/proc/self'):
 
 
 class Kills:
-    """What the kernel has killed for want of memory, from now on."""
+    """What the kernel has killed for want of memory, from now on, or since
+    there were these counts."""
 
-    def __init__(self):
-        self._counts = _count_kills()
+    def __init__(self, counts=None):
+        self.counts = _count_kills() if counts is None else counts
 
     def evidence(self):
         """Say in words that it has killed in this cgroup; None: it has not, or
         nobody may see it."""
         for path, count in _count_kills().items():
-            if count > self._counts.get(path, count):
+            if count > self.counts.get(path, count):
                 limit = find_limit()
                 return 'out of memory' + (
                     f': cgroup limit {format_size(limit.limit)} reached'

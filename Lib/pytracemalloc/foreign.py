@@ -7,6 +7,7 @@ is as large as stacks of threads are by default, is one; the rest nobody knows.
 
 import re
 
+from pytracemalloc.agreed import MEMORY_NAME
 from pytracemalloc.errors import CommandError
 from pytracemalloc.processes import describe_denial
 from tracemalloc.resident import ResidentMemory
@@ -63,7 +64,9 @@ def _owner(mapping, before, owner_before, programs):
     """Return (owner, name)."""
     begin, end, flags, is_file, name, _ = mapping
     if 's' in flags:
-        return 'shared', name
+        return (('tracer', 'tables')
+                if name.startswith(f'/memfd:{MEMORY_NAME} ')
+                else ('shared', name))
     if is_file:
         if name not in programs and not _LIBRARY.search(name):
             return 'file', name

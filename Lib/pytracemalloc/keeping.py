@@ -1,127 +1,139 @@
-"""The small process that waits for a program whose call tree is kept.
+"""A program whose call tree is kept, and the snapshot of what it has left.
 
-`pytracemalloc run --keep-tree` runs the program in a child and waits: when the
-child has gone without writing its snapshot, the snapshot is made here, of the
-tree that it has left.  Signals that somebody sends to this process go to the
-program; those of the terminal reach it by themselves.  This process ends as the
-program did.
+`pytracemalloc run` starts the program as a child, and becomes holder.py, which
+waits for it.  The tree is in memory that the program and the holder share and
+that has no name: nothing is written to a disk, and nothing is left when both
+are gone.  A file outlives the holder as well.  When the program has ended
+without writing its snapshot, the holder comes back here.
 """
 
 import contextlib
 import glob
+import json
 import os
-import resource
 import signal
 import sys
 
-from pytracemalloc import kept, summary
+from pytracemalloc import agreed, kept, summary
 from pytracemalloc.cgroup import Kills
 from pytracemalloc.errors import CommandError
 from pytracemalloc.program import execute
-from pytracemalloc.terminal import say, width_of
+from pytracemalloc.recording import MEMORY, insert, name_tree
+from pytracemalloc.terminal import can_encode, say, width_of
 from tracemalloc.printable import printable
 
-# Those that say what the kernel has done, or stop both processes anyway.
-_NOT_SENT_ON = {signal.SIGKILL, signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN,
-                signal.SIGTTOU, signal.SIGCONT, signal.SIGSEGV, signal.SIGBUS,
-                signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP,
-                signal.SIGSYS}
+_HOLDER = os.path.join(os.path.dirname(__file__), 'holder.py')
 
 
 def hold(command, options):
-    """Run the command; write what it could not; end as it does."""
-    options['keep_tree'] = True
-    kills = Kills()
-    watched = signal.valid_signals() - _NOT_SENT_ON
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
-    child = os.fork()
+    """Run the command; write what it could not; end as it does.
+
+    Where that cannot be, say so, and run it without.
+    """
+    options |= {'holder': os.getpid(), 'kills': Kills().counts}
+    # Nothing that is sent from now on is lost.
+    mask = signal.pthread_sigmask(
+        signal.SIG_BLOCK, signal.valid_signals() - agreed.NOT_SENT_ON)
+    # Where this is ignored, nobody learns how a child has ended.
+    action = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    memory = -1
+    try:
+        if options['keep_tree'] == MEMORY:
+            memory = _make_memory(options)
+        child = os.fork()
+    except OSError as exc:
+        say(f'the call tree is not kept: {exc.strerror}')
+        options['keep_tree'] = None
+        child = 0
     if not child:
+        signal.signal(signal.SIGCHLD, action)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         execute(command, options)
-    status = _wait(child, watched)
+    if memory >= 0:
+        os.set_inheritable(memory, True)
+    os.execv(sys.executable, [
+        sys.executable, '-I', '-S', _HOLDER, str(child), str(memory),
+        json.dumps(options)])
+
+
+def _make_memory(options):
+    memory = os.memfd_create(agreed.MEMORY_NAME)
+    status = os.fstat(memory)
+    options['memory'] = [f'/proc/{os.getpid()}/fd/{memory}', status.st_dev,
+                         status.st_ino]
+    return memory
+
+
+# --- What the holder does when the program has ended
+
+def write_missing(options, memory, status):
+    """Make snapshots of the trees that are left, the program's first.
+
+    *memory*: a list of (descriptor, is it the program's).  *status*: of the
+    program, None while it runs.
+    """
+    options = json.loads(options)
+    kills = Kills(options['kills'])
+    found = (_find_memory(memory) if options['keep_tree'] == MEMORY
+             else _find_files(options))
     with contextlib.suppress(KeyboardInterrupt):
-        _write_missing(options, child, status, kills)
-    _end_like(status, mask)
-
-
-def _wait(child, watched):
-    """Send signals on to the child until it has ended; return its status."""
-    while True:
-        info = signal.sigwaitinfo(watched)
-        if info.si_signo != signal.SIGCHLD:
-            if info.si_code <= 0:         # sent by a process
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(child, info.si_signo)
-            continue
-        # The first process of a container has the orphans, too.
-        with contextlib.suppress(ChildProcessError):
-            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                if ended[0] == child:
-                    return ended[1]
-
-
-def _end_like(status, mask):
-    code = os.waitstatus_to_exitcode(status)
-    if code >= 0:
-        os._exit(code)
-    number = -code
-    # One core file is enough.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if number not in (signal.SIGKILL, signal.SIGSTOP):
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask - {number})
-    os.kill(os.getpid(), number)
-    # The first process of a container does not die of it.
-    os._exit(128 + number)
-
-
-def _write_missing(options, child, status, kills):
-    """Make snapshots of the trees that are left, the program's first."""
-    output = options['output']
-    first = output + kept.KEPT
-    stem, suffix = os.path.splitext(output)
-    others = sorted(glob.glob(f'{glob.escape(stem)}.*'
-                              f'{glob.escape(suffix + kept.KEPT)}'))
-    for tree in [first, *others]:
-        if os.path.exists(tree):
+        for path, is_first in found:
             try:
-                _recover(tree, options, how_it_ended(status, kills)
-                         if tree == first else 'killed')
+                _recover(path, is_first, options, status, kills)
             except (CommandError, OSError, MemoryError) as exc:
                 reason = getattr(exc, 'strerror', None) or exc or repr(exc)
-                say(f'{tree}: no snapshot: {reason}')
+                name = options['output'] if memory else path
+                say(f'{name}: no snapshot: {reason}')
 
 
-def _recover(tree, options, how):
-    snapshot, known = kept.load(tree)
+def _find_memory(memory):
+    return [(f'/proc/self/fd/{number}', is_first)
+            for number, is_first in sorted(memory, key=lambda each: -each[1])]
+
+
+def _find_files(options):
+    first = options['keep_tree']
+    if os.path.exists(first):
+        yield first, True
+    if options['follow']:
+        for path in sorted(glob.glob(name_tree(glob.escape(first), '*'))):
+            yield path, False
+
+
+def _recover(path, is_first, options, status, kills):
+    snapshot, known = kept.load(path)
     if known['runs']:                     # a child that has not ended
         return
-    output = tree.removesuffix(kept.KEPT)
-    name = options['name']
+    output, name = options['output'], options['name']
+    if not is_first:
+        output, name = (insert(path, known['pid']) for path in (output, name))
     snapshot.dump(output)
-    os.unlink(tree)
+    if options['keep_tree'] != MEMORY:
+        os.unlink(path)
     if options['quiet']:
         return
-    if output == options['output']:
-        lines = [f'pytracemalloc: {how}', *summary.make(
-            snapshot, options['top'], name, width_of(sys.stderr),
-            options['view'])]
+    if is_first:
+        lines = [f'pytracemalloc: {how_it_ended(status, kills, known)}',
+                 *summary.make(snapshot, options['top'], name,
+                               width_of(sys.stderr), options['view'],
+                               can_encode(sys.stderr, '▁█'))]
     else:
-        lines = summary.make_short(snapshot, options['top'], output)
+        lines = summary.make_short(snapshot, options['top'], name)
     lines += kept.describe_losses(known)
     for line in lines:
         print(printable(line), file=sys.stderr)
 
 
-def how_it_ended(status, kills):
+def how_it_ended(status, kills, known):
     """Return in words how a program ended that left its tree."""
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
-        return (f'ended at once with status {code}, or as another program '
-                f'(os.execv)')
+        return (f'{kept.REPLACED}, with status {code}' if known['replaced']
+                else f'ended at once with status {code}')
     try:
         name = signal.Signals(-code).name
     except ValueError:
         name = f'signal {-code}'
     evidence = kills.evidence() if -code == signal.SIGKILL else None
-    return f'killed by {name}' + (f' ({evidence})' if evidence else '')
+    return (f'{kept.REPLACED}, ' * known['replaced'] + f'killed by {name}'
+            + (f' ({evidence})' if evidence else ''))

@@ -30,6 +30,23 @@ def describe_denial(pid):
             f'CAP_SYS_PTRACE')
 
 
+def program_of(pid):
+    """Return the program that a process waits for, if it is that of
+    `pytracemalloc run`, else its own process id."""
+    try:
+        words = read_entries(f'/proc/{pid}/cmdline')
+        if len(words) > 4 and words[1:3] == [b'-I', b'-S'] and \
+                words[3].endswith(b'/pytracemalloc/holder.py'):
+            for child in read_entries(f'/proc/{pid}/task/{pid}/children',
+                                      b' '):
+                # The number that the holder knows it by.
+                if child and b'%d' % pid_inside(int(child)) == words[4]:
+                    return int(child)
+    except OSError:
+        pass
+    return pid
+
+
 def pid_inside(pid):
     """Return the process id that a process has for itself."""
     return int((status_of(pid, 'NSpid') or [pid])[-1])

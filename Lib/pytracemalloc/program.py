@@ -16,6 +16,8 @@ from pytracemalloc import recording
 from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.terminal import say
 
+_MEANT_FOR = 'LISTEN_PID', 'WATCHDOG_PID'      # a process id
+
 
 def add_program_arguments(parser):
     """Declare the program, for --help; split() takes it off."""
@@ -85,6 +87,10 @@ def execute(command, options):
     """Become the interpreter that runs the command and records it."""
     options['pid'] = os.getpid()
     environment = {**os.environ, recording.VARIABLE: json.dumps(options)}
+    # A service manager means the process that it has started.
+    for name in _MEANT_FOR:
+        if environment.get(name) == str(options.get('holder')):
+            environment[name] = str(os.getpid())
     sys.stdout.flush()
     sys.stderr.flush()
     python = _interpreter()

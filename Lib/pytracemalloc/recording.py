@@ -10,30 +10,34 @@ import contextlib
 import json
 import os
 import sys
+import time
 
 from _tracemalloc import (_hidden, _keep, _keep_oom, _kept_oom,
-                          _limit_passed)
+                          _limit_passed, _tie_to)
 import tracemalloc
 import tracemalloc.task           # its handler of forks comes before ours
 from tracemalloc.printable import printable
 
-from pytracemalloc import cgroup, endings, kept, summary
+from pytracemalloc import agreed, cgroup, endings, kept, summary
 from pytracemalloc.private import PrivateModules
 from pytracemalloc.reserve import Reserve
 from pytracemalloc.terminal import Progress, can_encode, width_of
 from tracemalloc.sizes import format_size
 
 VARIABLE = 'PYTRACEMALLOC_RUN'
+MEMORY = ''                       # where the tree is kept, else a file
+_MOST_WAIT = 1000                 # ms, for the holder
 _MOST_STEP = 16 << 20             # of growth, until the cgroup is looked at
 _LEAST_STEP = 1 << 20
 
 
 def numbered(output, number):
     """Return the name of a numbered snapshot."""
-    return _insert(output, f'{number:04}')
+    return insert(output, f'{number:04}')
 
 
-def _insert(output, part):
+def insert(output, part):
+    """Return the name with a part of its own, before the suffix."""
     if output == os.devnull:
         return output
     stem, suffix = os.path.splitext(output)
@@ -43,6 +47,12 @@ def _insert(output, part):
 def _oom_name(output):
     """Return where the tree is written when a request for memory fails."""
     return os.path.splitext(output)[0] + kept.OOM
+
+
+def name_tree(first, pid):
+    """Return the file of the tree of a process that is followed."""
+    output = first.removesuffix(kept.KEPT)
+    return insert(output, pid) + first[len(output):]
 
 
 class Recording:
@@ -67,10 +77,13 @@ class Recording:
             self._name_child()
 
     def _name_child(self):
-        self.output = _insert(self.options['output'], self.pid)
-        self.name = _insert(self.options['name'], self.pid)
+        self.output = insert(self.options['output'], self.pid)
+        self.name = insert(self.options['name'], self.pid)
 
     def start(self):
+        if self.options.get('keep_tree') is not None and (
+                self.pid == self.options['pid']):
+            _tie_to(self.options['holder'])
         tracemalloc._prepare()    # it takes a while, and nothing is traced yet
         if self.options['output']:
             self.endings = endings.Endings(self.finish)
@@ -97,11 +110,50 @@ class Recording:
             _say(f'no memory over time: {exc.strerror}')
 
     def _start(self):
-        if self.options.get('keep_tree'):
-            _keep(self.output + kept.KEPT)
         if self.options.get('oom'):
             _keep_oom(_oom_name(self.output))
-        tracemalloc.start(self.options['frames'])
+        tree = self.options.get('keep_tree')
+        if tree is None:
+            tracemalloc.start(self.options['frames'])
+        elif tree == MEMORY:
+            self._start_in_memory()
+        else:
+            first = self.pid == self.options['pid']
+            _keep(tree if first else name_tree(tree, self.pid))
+            tracemalloc.start(self.options['frames'])
+
+    def _start_in_memory(self):
+        """The program's tree is in memory that is held already, that of a
+        process that is followed in its own."""
+        if self.pid == self.options['pid']:
+            _keep(self.options['memory'][0])
+            tracemalloc.start(self.options['frames'])
+        else:
+            own = self._make_memory()
+            _keep(own and f'/proc/self/fd/{own}')
+            tracemalloc.start(self.options['frames'])
+            if own:
+                os.close(own)
+
+    def _make_memory(self):
+        """Return the descriptor of memory that is held; None: of none."""
+        path, *identity = self.options['memory']
+        try:
+            # Another process may have its number, or see other numbers.
+            status = os.stat(path)
+            if [status.st_dev, status.st_ino] != identity:
+                return None
+            own = os.memfd_create(agreed.MEMORY_NAME)
+        except OSError:
+            return None
+        with contextlib.suppress(OSError):
+            os.kill(self.options['holder'], agreed.HOLD_MINE)
+            for _ in range(_MOST_WAIT):
+                if os.fstat(own).st_size:
+                    return own
+                time.sleep(0.001)
+        os.close(own)
+        return None
 
     def schedule(self):
         every, growth = self.options['every'], self.options['growth']

@@ -5,12 +5,22 @@ import time
 
 from pytracemalloc.client import Client, NoSocket
 from pytracemalloc.errors import CommandError
+from pytracemalloc.processes import program_of
 from pytracemalloc.workers import Workers
 
 
 def connect(target):
     """Connect to a process id, the path of a socket or a directory of them."""
-    return Workers(target) if os.path.isdir(target) else Client.of(target)
+    return (Workers(target) if os.path.isdir(target)
+            else Client.of(find_program(target)))
+
+
+def find_program(target):
+    """Return the target; if it is the process that waits for a program, the
+    process id of that."""
+    if target.isascii() and target.isdigit() and not os.path.exists(target):
+        return str(program_of(int(target)))
+    return target
 
 
 def reach(target, seconds):
@@ -19,7 +29,7 @@ def reach(target, seconds):
         return connect(target)
     except NoSocket:
         from pytracemalloc import remote
-        return remote.connect(int(target), seconds)
+        return remote.connect(int(find_program(target)), seconds)
 
 
 def each_of(args):

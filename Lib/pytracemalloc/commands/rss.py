@@ -73,7 +73,7 @@ def _show_file(args):
 
 def _of_processes(target, seconds):
     """Return a list of (process id, ResidentMemory)."""
-    from pytracemalloc.targets import reach
+    from pytracemalloc.targets import find_program, reach
     from pytracemalloc.client import NotTraceable
     try:
         with reach(target, seconds) as clients:
@@ -81,8 +81,9 @@ def _of_processes(target, seconds):
     except NotTraceable as exc:
         from pytracemalloc.foreign import read_rss
         reason = str(exc).partition(';')[0]
-        return [(int(target), read_rss(int(target), f'{reason}, so this is '
-                                       f'what smaps alone can tell'))]
+        pid = int(find_program(target))
+        return [(pid, read_rss(pid, f'{reason}, so this is what smaps alone '
+                                    f'can tell'))]
 
 
 def _ask(client):

@@ -6,12 +6,14 @@ import re
 
 from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.files import check_absent, check_output
+from pytracemalloc.kept import KEPT
 from pytracemalloc.arguments import positive
 from pytracemalloc.options import (add_kind, add_view, kind_options,
                                    view_options)
 from pytracemalloc.program import (add_program_arguments, check_program,
                                    execute)
-from pytracemalloc.recording import numbered
+from pytracemalloc.recording import MEMORY, numbered
+from pytracemalloc.terminal import say
 from pytracemalloc.units import size_option
 from tracemalloc.whole_file import is_special
 
@@ -19,7 +21,8 @@ HELP = 'run a program, print a summary, write a snapshot'
 DESCRIPTION = """\
 Run a Python program under the tracer. When it ends, by an exception,
 Control-C, os._exit(), SIGTERM or SIGHUP too, a summary goes to standard error
-and a snapshot to a file.
+and a snapshot to a file. When it is killed, or crashes, they are made of the
+call tree that it has left.
 """
 EPILOG = """\
 examples:
@@ -68,10 +71,14 @@ def add_arguments(parser):
                         help='follow child processes: multiprocessing, '
                              'os.fork and Pythons started by subprocess; a '
                              'file each, with the process id in its name')
-    parser.add_argument('--keep-tree', action='store_true',
-                        help='keep the call tree in FILE.kept while the '
-                             'program runs, and make the snapshot of it if '
-                             'the program is killed')
+    tree = parser.add_mutually_exclusive_group()
+    tree.add_argument('--keep-tree', metavar='TREE', nargs='?', const='',
+                      help='keep the call tree in a file, which is there '
+                           'when this command is killed, too (default: '
+                           'FILE.kept)')
+    tree.add_argument('--no-keep-tree', action='store_true',
+                      help='become the program, and do not wait for it: '
+                           'there is no snapshot if it is killed')
     add_kind(parser)
     parser.add_argument('-q', '--quiet', action='store_true',
                         help='no summary')
@@ -98,19 +105,36 @@ def run(args):
     elif args.keep:
         raise UsageError('--keep is about the files of --every, --on-growth '
                          'and --warn-at; add one of them')
-    start = execute
-    if args.keep_tree:
-        if is_special(output):
-            raise UsageError('--keep-tree needs a file for its name; give '
-                             'one with -o')
+    tree = _find_tree(args, output)
+    if tree is None:
+        start = execute
+    else:
         from pytracemalloc.keeping import hold as start
     start(args.command_line, {
         'frames': args.frames, 'output': os.path.abspath(output),
         'name': output, 'every': args.every, 'growth': args.on_growth,
         'warn_at': args.warn_at, 'keep': args.keep, 'history': args.history,
         'oom': args.oom and not is_special(output)
-        and not os.environ.get('PYTRACEMALLOC_OOM'), 'top': args.top, 'follow': args.follow, 'kind': kind,
-        'quiet': args.quiet, 'view': view})
+        and not os.environ.get('PYTRACEMALLOC_OOM'),
+        'top': args.top, 'follow': args.follow, 'kind': kind,
+        'quiet': args.quiet, 'view': view, 'keep_tree': tree})
+
+
+def _find_tree(args, output):
+    """Return where the call tree is kept: a file, MEMORY, None: nowhere."""
+    if args.no_keep_tree:
+        return None
+    if args.keep_tree is not None:
+        if is_special(output):
+            raise UsageError('--keep-tree needs a file for the snapshot; '
+                             'give one with -o')
+        return os.path.abspath(args.keep_tree or output + KEPT)
+    if 'NOTIFY_SOCKET' in os.environ:
+        # Its answers are taken from this process alone.
+        say('NOTIFY_SOCKET: the program is the main process of a service: '
+            'its call tree is not kept (--keep-tree keeps it)')
+        return None
+    return None if is_special(output) else MEMORY
 
 
 def _remove_numbered(output, force):

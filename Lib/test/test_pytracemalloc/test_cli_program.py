@@ -235,8 +235,7 @@ class SignalTest(CommandCase):
                  f'\nimport time; time.sleep(60)'],
                 capture_output=True, text=True)
             self.assertEqual(process.stdout, f'{status}\n')
-            self.assertEqual(os.path.exists(f'{name}.tracemalloc'),
-                             name in ('TERM', 'HUP', 'INT'))
+            self.assertTrue(os.path.exists(f'{name}.tracemalloc'))
 
     def test_quit_ends_at_once(self):
         process = self.start('import resource\n'
@@ -245,8 +244,9 @@ class SignalTest(CommandCase):
                              'print("ready", flush=True)\ntime.sleep(60)')
         process.send_signal(signal.SIGQUIT)
         _, errors = process.communicate(timeout=60)
-        self.assertEqual((process.returncode, errors), (-signal.SIGQUIT, ''))
-        self.assertEqual(os.listdir(), ['app.py'])
+        self.assertEqual(process.returncode, -signal.SIGQUIT)
+        self.assertTrue(errors.startswith('pytracemalloc: killed by SIGQUIT'),
+                        errors)
 
     def test_program_that_handles_signals(self):
         process = self.start('''\

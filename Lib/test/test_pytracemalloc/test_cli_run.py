@@ -562,8 +562,8 @@ os.fsync = interrupt
         tracemalloc.Snapshot.load('a.tracemalloc')
 
     def test_killed_while_it_is_written(self):
-        process = command('run', '--on-growth', '1 MB', '-o', 'a.tracemalloc',
-                          '-c', """\
+        process = command('run', '--no-keep-tree', '--on-growth', '1 MB',
+                          '-o', 'a.tracemalloc', '-c', """\
 import os
 fsync = os.fsync
 written = []

@@ -42,7 +42,8 @@ def documented_options():
         if match := PROGRAM.match(line):
             command = options.setdefault(match[1], set())
         elif match := OPTION.match(line):
-            command.update(part.split()[0] for part in match[1].split(', '))
+            command.update(OPTION_STRING.match(part)[0]
+                           for part in match[1].split(', '))
     return options
 
 

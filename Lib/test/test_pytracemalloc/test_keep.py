@@ -227,7 +227,7 @@ for i in range(4):
     pids.append(pid)
     kept += work()
     os.waitpid(pid, 0)
-print(os.getpid(), *pids)
+print(os.getpid(), *pids, flush=True)
 {DUMP}
 os._exit(0)
 """, '-Wignore', file='own.%p.kept')
