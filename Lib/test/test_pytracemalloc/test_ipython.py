@@ -335,7 +335,9 @@ class IPythonTest(MagicsTest):
         self.assertRegex(output, r'0 B at the peak, .*, 0 allocations')
         growth, = [line for line in output.splitlines()
                    if line.endswith(', 0]')]
-        self.assertLess(abs(json.loads(growth.rpartition(': ')[2])[0]), 500)
+        # IPython calls the magic, and keeps what it prints; a snapshot alone
+        # takes many times as much.
+        self.assertLess(abs(json.loads(growth.rpartition(': ')[2])[0]), 5000)
 
 
 if __name__ == '__main__':
