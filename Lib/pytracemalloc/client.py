@@ -108,8 +108,8 @@ class Client:
             raise NoSocket(f'process {process} has no control socket of '
                            f'its own; {self.path} is that of {other}')
         if not is_peer(self._socket, owner):
-            raise self._error(f'user {user} listens there, and not user '
-                              f'{owner}, whose socket it is')
+            raise self._error(f'the socket belongs to user {owner}, but '
+                              f'user {user} is listening on it')
 
     def ask(self, command, **arguments):
         """Return the answer's dict."""
@@ -258,8 +258,9 @@ def _owner_of(path):
     if (owner not in (0, os.geteuid())
             and os.stat(directory).st_mode & stat.S_IWOTH):
         raise PermissionError(errno.EPERM, (
-            f'it is the socket of user {owner}, in a directory where every '
-            f'user may write; be that user, or give the process id'))
+            f'the socket belongs to user {owner}, in a directory that every '
+            f'user can write to; run this as that user, or give the process '
+            f'id'))
     return owner
 
 
@@ -271,11 +272,11 @@ def _reason(exc, path):
     if os.path.exists(path) and not stat.S_ISSOCK(os.stat(path).st_mode):
         return 'not a socket; give a process id or the path of a socket'
     if exc.errno == errno.ECONNREFUSED:
-        return 'nobody listens; the program that made this socket has ended'
+        return 'nobody is listening; the program that made it has ended'
     if exc.errno in (errno.ENOENT, errno.ENOTDIR):
         return f'no such socket; is the program running? {OPT_IN}'
     if exc.errno == errno.EACCES:
-        return 'permission denied: it is the socket of another user'
+        return 'permission denied: the socket belongs to another user'
     return exc.strerror or str(exc)
 
 

@@ -77,8 +77,8 @@ class ControlServer(Loop):
     def refusal(self, connection):
         if unix_socket.is_peer(connection, os.geteuid()):
             return None
-        return _encode({'error': f'{self.path} is for user {os.geteuid()} '
-                                 f'alone'})
+        return _encode({'error': f'the socket belongs to user {os.geteuid()}; '
+                                 f'run this as that user or root'})
 
     def take_request(self, received):
         end = received.find(b'\n')
@@ -220,7 +220,7 @@ def answer(line):
         command, arguments = _parse(line)
         return command(**arguments)
     except MemoryError:
-        return {'error': 'the program has not enough memory for that'}
+        return {'error': 'the program does not have enough memory for that'}
     except (OSError, RuntimeError) as exc:
         return {'error': _one_line(exc)}
     except Exception as exc:      # whatever it is, the program goes on
@@ -260,7 +260,7 @@ def _parse(line):
         raise ValueError('not a JSON object')
     name = request.pop('command', None)
     if not isinstance(name, str) or name not in COMMANDS:
-        raise ValueError(f'unknown command; one of {", ".join(COMMANDS)}')
+        raise ValueError(f'unknown command; use one of {", ".join(COMMANDS)}')
     command, types = COMMANDS[name]
     for argument, value in request.items():
         if argument not in types:

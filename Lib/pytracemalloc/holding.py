@@ -83,7 +83,7 @@ def write(args):
 def write_difference(args):
     """Write the report that the arguments of `diff` ask for."""
     if args.by != HOLDER:
-        raise UsageError('what is retained by two snapshots is known by '
+        raise UsageError('--what retained compares two snapshots only by '
                          'holder; add --by holder')
     _check(args)
     old, new = [load_view(path, args).passing
@@ -107,16 +107,17 @@ def _check(args):
     if args.format is None and str(args.output).endswith('.json'):
         args.format = 'json'
     if args.format not in (None, 'text', 'json'):
-        raise UsageError(f'{what} is {_FORMATS[args.by == HOLDER]}, not '
-                         f'{args.format}')
+        raise UsageError(f'{what} is written as '
+                         f'{_FORMATS[args.by == HOLDER]}, not {args.format}')
     if args.by == HOLDER and args.what not in ('size', RETAINED):
         raise UsageError(f'--by holder shows what is retained; leave out '
                          f'--what {args.what}')
     if args.by != HOLDER and short_key(args.by) not in _KEYS:
-        raise UsageError(f'--what retained is known by '
-                         f'{", ".join(_KEYS)} and holder')
+        raise UsageError(f'--what retained works only with --by '
+                         f'{", ".join(_KEYS)} or holder')
     if args.cumulative:
-        raise UsageError(f'{what} has no --cumulative; leave it out')
+        raise UsageError(f'{what} does not work with --cumulative; leave it '
+                         f'out')
 
 
 def _write_json(args, document):

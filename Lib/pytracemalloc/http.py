@@ -92,8 +92,8 @@ class Server(Loop):
 
     def problem(self, kind):
         return _response(*{
-            'long': (431, f'a request has up to {self.max_request} bytes'),
-            'late': (408, f'a request has {self.request_time:.0f} seconds'),
+            'long': (431, f'longer than {self.max_request} bytes'),
+            'late': (408, f'not complete after {self.request_time:.0f} s'),
             'full': (503, f'{self.max_clients} clients are connected'),
         }[kind], {'Retry-After': _RETRY_AFTER} if kind == 'full' else {})
 
@@ -117,14 +117,14 @@ class Server(Loop):
         """
         first, *lines = re.split(r'\r?\n', head.decode('latin-1'))
         if len(first) > _MAX_LINE:
-            raise Problem(414, f'the first line has up to {_MAX_LINE} bytes')
+            raise Problem(414, f'first line longer than {_MAX_LINE} bytes')
         match = _REQUEST.fullmatch(first)
         if match is None:
             raise Problem(400, 'not a request of HTTP/1.0 or HTTP/1.1')
         method, target, minor = match.groups()
         hosts = _values(lines, 'host')
         if len(hosts) > 1 or not hosts and minor == '1':
-            raise Problem(400, 'the header Host is needed, once')
+            raise Problem(400, 'there must be exactly one Host header')
         if not target.startswith('/'):
             target, host = _split(target)
             hosts.append(host)
@@ -156,9 +156,9 @@ class Server(Loop):
     def _start(self, client, name, seconds, collect, only_head):
         differs = seconds > 0
         if self._counts[differs] == _MAX_PROFILES:
-            what = ('differences are waited for' if differs
-                    else 'profiles are being made')
-            raise Problem(503, f'{_MAX_PROFILES} {what}; try again later',
+            what = 'differences' if differs else 'profiles'
+            raise Problem(503, f'{_MAX_PROFILES} {what} are already being '
+                               f'made; try again later',
                           Retry_After=_RETRY_AFTER)
         gone = threading.Event()
         thread = threading.Thread(
@@ -257,7 +257,7 @@ def _split(target):
     except ValueError:
         url = None
     if url is None or url.scheme != 'http' or not url.netloc:
-        raise Problem(400, f'{target[:_SHOWN]!a} is no path')
+        raise Problem(400, f'{target[:_SHOWN]!a} is not a path')
     return f'{url.path}?{url.query}', url.netloc
 
 

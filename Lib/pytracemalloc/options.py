@@ -17,8 +17,8 @@ def add_report_options(parser):
     parser.add_argument('--by', metavar='KEY', default='line',
                         help=f'group by {", ".join(keys)} (default: line)')
     parser.add_argument('--format', metavar='FORMAT',
-                        help=f'{", ".join(ALL_FORMATS)} (default: what the name '
-                             f'of -o says, else text)')
+                        help=f'{", ".join(ALL_FORMATS)} (default: by the '
+                             f'suffix of -o, or text)')
     parser.add_argument('--json', dest='format', action='store_const',
                         const='json', help='the same as --format json')
     parser.add_argument('--what', metavar='VALUE', default='size',
@@ -53,19 +53,19 @@ def add_json(parser):
 
 def add_wait(parser):
     parser.add_argument('--wait', metavar='S', type=positive, default=10,
-                        help='seconds that a program without a socket has to '
-                             'come to the request (default: 10)')
+                        help='seconds to wait for the answer of a program '
+                             'without a socket (default: 10)')
 
 
 def add_kind(parser):
     parser.add_argument('--no-traces', dest='traces', action='store_false',
-                        help='a smaller snapshot: the call tree alone, '
+                        help='a smaller snapshot: only the call tree, '
                              'without addresses and types')
     parser.add_argument('--references', action='store_true',
-                        help='also record who refers to whom, of all objects')
+                        help='also record which objects refer to which')
     parser.add_argument('--keys', action='store_true',
-                        help='with --references: also the texts of the keys '
-                             'of all dictionaries, which may be secrets')
+                        help='with --references: also record the keys of all '
+                             'dictionaries as text, which may be secret')
 
 
 def kind_options(args):
@@ -74,7 +74,7 @@ def kind_options(args):
         raise UsageError('--references needs the traces; leave out '
                          '--no-traces')
     if args.keys and not args.references:
-        raise UsageError('--keys are told with references; add --references')
+        raise UsageError('--keys needs references; add --references')
     kind = {}
     if not args.traces:
         kind['traces'] = False
@@ -87,8 +87,9 @@ def kind_options(args):
 
 def add_view(parser):
     parser.add_argument('--unfold', action='store_true',
-                        help='show the import system and the interpreter; '
-                             'else imports count for the line that imports')
+                        help='show the import system and the interpreter, '
+                             'instead of charging imports to the line that '
+                             'imports')
     parser.add_argument('--my-code', action='store_true',
                         help=MY_CODE_HELP)
     parser.add_argument('--mine', metavar='PATTERN', default=[],
@@ -107,12 +108,12 @@ def view_options(args):
 def add_filters(parser):
     parser.add_argument('--include', metavar='PATTERN[:LINE]', default=[],
                         action='append', type=place,
-                        help='only blocks of files that match, as the shell '
-                             'matches, or with --cumulative only these lines; '
-                             'may be repeated')
+                        help='only blocks allocated in files that match this '
+                             'shell pattern, or with --cumulative only the '
+                             'lines there; may be repeated')
     parser.add_argument('--exclude', metavar='PATTERN[:LINE]', default=[],
                         action='append', type=place,
-                        help='not those of these files')
+                        help='leave out those of files that match')
     parser.add_argument('--all-frames', action='store_true',
                         help='filters look at every line of a traceback, '
                              'not only at the most recent')
@@ -144,11 +145,11 @@ def make_subject(args):
     measure = find_measure(args.what)
     if name in ('text', 'csv', 'json'):
         if by in BLOCK_KEYS and measure.name not in ('size', 'count'):
-            raise UsageError(f'--by {by} is known for live memory only; '
-                             f'leave out --what {measure.name}')
+            raise UsageError(f'--by {by} covers live memory only; leave out '
+                             f'--what {measure.name}')
         if by in (*BLOCK_KEYS, 'traceback', 'task') and args.cumulative:
-            raise UsageError(f'--by {by} has no --cumulative; leave it '
-                             f'out')
+            raise UsageError(f'--by {by} does not work with --cumulative; '
+                             f'leave it out')
         if by == 'task' and view_options(args).get('my_code'):
             raise UsageError('--by task needs the frames of the event loop, '
                              'which --my-code hides; leave out one')

@@ -19,15 +19,14 @@ def user_of(pid):
 def describe_denial(pid):
     """Return why a process cannot be looked into from here."""
     if os.geteuid() not in (0, user_of(pid)):
-        return (f'process {pid} belongs to another user; be that user or '
-                f'root')
+        return (f'process {pid} belongs to another user; run this as that '
+                f'user or root')
     with contextlib.suppress(OSError), open(_YAMA) as file:
         if file.read().strip() != '0':
-            return (f'process {pid} is kept from this command by '
-                    f'kernel.yama.ptrace_scope; be root, or have '
-                    f'CAP_SYS_PTRACE')
-    return (f'process {pid} has rights that this command has not; have '
-            f'CAP_SYS_PTRACE')
+            return (f'kernel.yama.ptrace_scope denies access to process '
+                    f'{pid}; run this as root, or with CAP_SYS_PTRACE')
+    return (f'process {pid} has rights that this command does not have; run '
+            f'this with CAP_SYS_PTRACE')
 
 
 def program_of(pid):

@@ -92,8 +92,8 @@ def _check_interpreter(pid):
              for line in read_entries(f'/proc/{pid}/maps', b'\n')
              if b'python' in os.path.basename(line)}
     if not files:
-        raise NotTraceable(f'process {pid} is no Python; give the process id '
-                           f'of a Python program')
+        raise NotTraceable(f'process {pid} does not run Python; give the '
+                           f'process id of a Python program')
     if not any(_is_ours(os.fsencode(root) + path) for path in files):
         raise NotTraceable(f'process {pid} runs a Python without this tracer, '
                            f'{os.fsdecode(min(files))}; run the program with '
@@ -162,8 +162,8 @@ class _Request:
                     return directory
                 os.rmdir(directory)
         raise CommandError(
-            f'process {self.pid} shares no directory with this command, in '
-            f'which a request could be left; run the command in the '
+            f'process {self.pid} shares no directory with this command, '
+            f'which has to leave a request there; run the command in the '
             f'container of the process, or {OPT_IN}')
 
     def _write_script(self, number, directory):
@@ -208,7 +208,7 @@ class _Request:
                 raise ProcessLookupError
         raise CommandError(
             f'process {self.pid} has executed no Python code in its main '
-            f'thread for {seconds:g} s, so nothing was done, nor will be; try '
+            f'thread for {seconds:g} s, so the request was withdrawn; try '
             f'again with a longer --wait, or {OPT_IN}')
 
 

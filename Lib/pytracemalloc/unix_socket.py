@@ -120,7 +120,7 @@ def _make_way(path):
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(status.st_mode):
-        raise OSError(errno.EEXIST, 'something else than a socket is there')
+        raise OSError(errno.EEXIST, 'something other than a socket is there')
     if status.st_uid != os.geteuid():
         raise OSError(errno.EADDRINUSE,
                       f'it is the socket of user {status.st_uid}')
@@ -163,7 +163,7 @@ def _try_lock(path):
     try:
         status = os.fstat(number)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-            raise OSError(errno.EEXIST, f'{path} is of another user')
+            raise OSError(errno.EEXIST, f'{path} is not a file of this user')
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # The last holder may have removed it after it was opened here.
         if _identity(os.lstat(path)) == _identity(status):

@@ -36,9 +36,9 @@ examples:
 
 def add_arguments(parser):
     parser.add_argument('files', metavar='FILE', nargs='+',
-                        help='a snapshot, of `pytracemalloc run` or of '
-                             'Snapshot.dump(); pickles of stock Python too; '
-                             'or several, as those of --every')
+                        help='a snapshot, written by `pytracemalloc run` or '
+                             'Snapshot.dump(), or a pickle of stock Python; '
+                             'or several, such as those of --every')
     add_report_options(parser)
     add_threshold(parser, 'SIZE', 'it has more, such as 100MiB')
 
@@ -67,10 +67,10 @@ def _show_series(args):
                          'with `pytracemalloc diff`')
     if (args.by in ('holder', 'address') or args.what == 'retained'
             or format_of(args) not in SERIES_FORMATS):
-        raise UsageError('of several snapshots there are '
-                         f'{", ".join(SERIES_FORMATS)}, by keys that stay; '
-                         'give one snapshot for --by holder, --by address, '
-                         '--what retained and other formats')
+        raise UsageError('several snapshots can be shown only as '
+                         f'{", ".join(SERIES_FORMATS)}; give one snapshot '
+                         'for other formats, --by holder, --by address and '
+                         '--what retained')
     subject, reporter = make_subject(args)
     series = _load(args, subject)
     series.finish(subject)

@@ -13,10 +13,9 @@ HELP = 'say who owns the resident memory of a process'
 DESCRIPTION = """\
 Say who owns the resident memory of a process: blocks of Python by what they
 are used for, the heap of malloc(), stacks, code and data of each library, the
-tracer. A running program is asked as by `pytracemalloc snapshot`, traced or
-not; of a process that is no Python of ours, smaps tells what it can. A
-snapshot has what was resident when it was taken, and which lines keep the
-arenas of small blocks.
+tracer. A running program is asked as by `pytracemalloc snapshot`, and need not
+be traced; for other processes, smaps has to do. A snapshot says what was
+resident when it was taken, and which lines keep the arenas of small blocks.
 """
 EPILOG = """\
 examples:
@@ -33,7 +32,8 @@ def add_arguments(parser):
                              'directory with those of several processes, or '
                              'a snapshot')
     parser.add_argument('--all', action='store_true',
-                        help='show all rows, not the largest of each owner')
+                        help='show all rows, not only the largest of each '
+                             'owner')
     add_json(parser)
     add_wait(parser)
 
@@ -59,9 +59,9 @@ def _show_file(args):
     snapshot = load_snapshot(args.target)
     rss = snapshot.rss
     if rss is None:
-        raise CommandError(f'{args.target}: it does not say what was '
-                           f'resident: it was taken without traces, or '
-                           f'before snapshots said so; take a new one')
+        raise CommandError(f'{args.target}: no record of resident memory: '
+                           f'the snapshot was taken without traces, or by '
+                           f'an older version; take a new one')
     shown = None if args.all else _LINES
     if args.json:
         kept = arenas.document(snapshot.arena_use, shown)

@@ -22,18 +22,18 @@ examples:
 
 def add_arguments(parser):
     parser.add_argument('--port', metavar='PORT', type=_port, default=0,
-                        help='port to listen on (default: any that is free; '
-                             'it is printed)')
+                        help='port to listen on (default: a free one, which '
+                             'is printed)')
     parser.add_argument('--host', metavar='HOST', default='127.0.0.1',
                         help='address to listen on (default: 127.0.0.1, '
-                             'this machine alone)')
+                             'reachable only from this machine)')
     parser.add_argument('--allow-host', metavar='NAME', action='append',
-                        default=[], help='name that requests may give as '
-                        'their host, beside HOST, localhost and addresses; '
-                        'may be repeated; *: any')
+                        default=[], help='host name that requests may use '
+                        'besides HOST, localhost and addresses; may be '
+                        'repeated; * allows any')
     parser.add_argument('-n', metavar='N|full', dest='frames',
-                        type=frames_option, default='full', help='frames of '
-                        'each traceback that are kept (default: full)')
+                        type=frames_option, default='full', help='frames to '
+                        'keep of each traceback (default: full)')
     add_program_arguments(parser)
 
 

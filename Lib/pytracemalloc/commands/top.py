@@ -37,10 +37,10 @@ def add_arguments(parser):
                         help='process id, path of the control socket, or of '
                              'a directory with those of several processes')
     parser.add_argument('--interval', metavar='S', type=positive, default=2,
-                        help='seconds between two looks (default: 2)')
+                        help='refresh interval in seconds (default: 2)')
     parser.add_argument('--once', action='store_true',
-                        help='print one page and end; what is done anyway '
-                             'if the output is not a terminal')
+                        help='print one page and exit; the default if the '
+                             'output is not a terminal')
     parser.add_argument('--json', action='store_true',
                         help='the same as JSON, with up to 1,000 rows')
     add_view(parser)

@@ -38,13 +38,13 @@ def add_arguments(parser):
                         help='ways to show, the most common first (default: '
                              '3)')
     parser.add_argument('--all-frames', action='store_true',
-                        help='FILE:LINE is any line of a traceback, not only '
-                             'the most recent')
+                        help='FILE:LINE may be any line of a traceback, not '
+                             'only the most recent')
     form = parser.add_mutually_exclusive_group()
     form.add_argument('--json', action='store_true',
                       help='write a JSON object')
     form.add_argument('--dot', action='store_true',
-                      help='write the ways as a picture for Graphviz')
+                      help='write the ways as a graph for Graphviz')
 
 
 def run(args):
@@ -93,9 +93,9 @@ def _ask(snapshot, question, args):
 
 
 def _nothing(what, question):
-    return {'site': f'nothing that lives was allocated at {what}',
-            'type': f'no object of a type {what!r} lives; give FILE:LINE for '
-                    f'a line',
+    return {'site': f'nothing that was allocated at {what} is live',
+            'type': f'no live object has the type {what!r}; for a line, give '
+                    f'FILE:LINE',
             'address': f'no traced object is at {what}'}[question[0]]
 
 

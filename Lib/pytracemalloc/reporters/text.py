@@ -87,7 +87,7 @@ def _view(subject):
     if subject.by == 'task':
         yield from _few_frames(subject, 'task', NO_TASK)
     if not subject.view.get('unfold', True):
-        yield 'Imports count for the line that imports; --unfold shows them'
+        yield 'Imports are charged to the importing line; --unfold shows them'
 
 
 def _few_frames(subject, what, rest):
@@ -99,8 +99,8 @@ def _few_frames(subject, what, rest):
     size = sum(stat.size for stat in stats
                if stat.traceback[-1].filename == rest)
     if size > _MUCH * sum(stat.size for stat in stats):
-        yield (f'Much has no {what} in its {format_frames(limit)}; '
-               f'{_ALL}')
+        yield (f'Much of the memory has no {what} in its '
+               f'{format_frames(limit)}; {_ALL}')
 
 
 def _moments(subject):

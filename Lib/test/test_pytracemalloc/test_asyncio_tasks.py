@@ -226,8 +226,8 @@ class GroupTest(unittest.TestCase):
             [sys.executable, '-m', 'pytracemalloc', 'report',
              self.path + '.few', '--by', 'task'],
             capture_output=True, text=True).stdout
-        self.assertIn('Much has no task in its 2 frames; record all with '
-                      '-X tracemalloc=full\n', text)
+        self.assertIn('Much of the memory has no task in its 2 frames; '
+                      'record all with -X tracemalloc=full\n', text)
 
     def test_what_does_not_fit(self):
         for option in '--my-code', '--cumulative':

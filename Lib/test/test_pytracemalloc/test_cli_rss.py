@@ -89,7 +89,7 @@ class ProcessTest(CommandCase):
         document = self.document(str(pid))
         self.assertEqual(document['total'], kernels_rss(pid))
         note, = document['notes']
-        self.assertRegex(note, '(is no Python|has no control socket), so this '
+        self.assertRegex(note, '(not run Python|no control socket), so this '
                                'is what smaps alone can tell')
         self.assertIn(f'Note: {note}.\n', self.ok('rss', str(pid)))
         sizes = {row['owner']: row['size'] for row in document['rows']}
@@ -161,10 +161,10 @@ class SnapshotTest(CommandCase):
             self.assertIsNone(snapshot.rss)
             name = f'{number}.tracemalloc'
             snapshot.dump(name)
-            self.refused(1, 'does not say what was resident', 'rss', name)
+            self.refused(1, 'no record of resident memory', 'rss', name)
         snapshot = self.take()
         snapshot.dump('a.pickle', format='pickle')
-        self.refused(1, 'does not say what was resident', 'rss', 'a.pickle')
+        self.refused(1, 'no record of resident memory', 'rss', 'a.pickle')
 
     def test_without_memory(self):
         # The workspace does not fit below the limit; the snapshot does.

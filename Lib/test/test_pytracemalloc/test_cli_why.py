@@ -110,9 +110,9 @@ class WhyTest(CommandCase):
 
     def test_refused(self):
         for status, pattern, *args in (
-                (1, 'nothing that lives was allocated at shop.py:2700$',
+                (1, 'nothing that was allocated at shop.py:2700 is live$',
                  'shop.py:2700'),
-                (1, "no object of a type 'Trolley' lives; give FILE:LINE",
+                (1, "no live object has the type 'Trolley'; for a line",
                  'Trolley'),
                 (2, "bad address '0xyz': give hex digits", '0xyz'),
                 (2, "bad filter 'shop.py:x'", 'shop.py:x'),
@@ -209,18 +209,22 @@ class ReportTest(CommandCase):
 
     def test_refused(self):
         for pattern, *args in (
-                ('--by holder is text, json or html, not csv', '--by',
+                ('--by holder is written as text, json or html, not csv',
+                 '--by',
                  'holder', '--format', 'csv'),
                 ('html shows who holds what is live; leave out --what and '
                  '--cumulative', '--by', 'holder', '--format', 'html',
                  '--what', 'peak'),
-                ('--what retained is text or json, not html', '--what',
+                ('--what retained is written as text or json, not html',
+                 '--what',
                  'retained', '--format', 'html'),
                 ('--by holder shows what is retained; leave out --what peak',
                  '--by', 'holder', '--what', 'peak'),
-                ('--what retained is known by line, file', '--by', 'domain',
+                ('--what retained works only with --by line, file',
+                 '--by', 'domain',
                  '--what', 'retained'),
-                ('has no --cumulative; leave it out', '--by', 'holder',
+                ('does not work with --cumulative; leave it out',
+                 '--by', 'holder',
                  '--cumulative')):
             with self.subTest(args):
                 self.refused(2, pattern, 'report', 'shop.tracemalloc', *args)

@@ -45,7 +45,7 @@ class ServerTest(ControlCase):
     def test_other_users_are_refused(self):
         with mock.patch.object(unix_socket, 'is_peer', lambda *_: False), \
                 Client(self.path) as client:
-            with self.assertRaisesRegex(CommandError, 'alone'):
+            with self.assertRaisesRegex(CommandError, 'user or root'):
                 client.ask('status')
 
     def test_refusal_that_comes_before_the_request(self):
@@ -53,7 +53,7 @@ class ServerTest(ControlCase):
                 Client(self.path) as client:
             # Until the answer is there, the request has not been sent.
             select.select([client._socket], [], [], 30)
-            with self.assertRaisesRegex(CommandError, 'alone'):
+            with self.assertRaisesRegex(CommandError, 'user or root'):
                 client.ask('status')
 
     @unittest.skipUnless(os.getuid() == 0, 'only root can be another user')
@@ -74,9 +74,10 @@ class ServerTest(ControlCase):
             self.assertEqual(client.ask('status')['pid'], server.pid)
         os.chmod(theirs, 0o666)
         for path, user, problem in (
-                (theirs, 2, 'is for user 65534 alone'),
-                (self.path, 65534, 'permission denied: it is the socket of '
-                                   'another user'),
+                (theirs, 2, 'the socket belongs to user 65534; run this as '
+                            'that user or root'),
+                (self.path, 65534, 'permission denied: the socket belongs '
+                                   'to another user'),
                 (theirs, 65534, None)):
             process = subprocess.run(
                 [sys.executable, '-m', 'pytracemalloc', 'top', '--once',
@@ -92,8 +93,8 @@ class ServerTest(ControlCase):
             [sys.executable, '-m', 'pytracemalloc', 'top', '--once',
              self.path], user=65534, capture_output=True, text=True)
         self.assertEqual((process.returncode, process.stderr), (
-            1, f'pytracemalloc: {self.path}: {self.path} is for user 0 '
-               f'alone\n'))
+            1, f'pytracemalloc: {self.path}: the socket belongs to user '
+               f'0; run this as that user or root\n'))
         self.check_alive()
 
     def test_peer_of_another_user(self):
@@ -183,7 +184,7 @@ class ServerTest(ControlCase):
                 (b'7', 'not a JSON object'), (b'null', 'not a JSON object'),
                 (b'"a"', 'not a JSON object'),
                 (b'\xff\xfe', 'utf-8'),
-                (b'{"command": "eval"}', 'unknown command; one of status, '),
+                (b'{"command": "eval"}', 'unknown command; use one of '),
                 (b'{"command": ["x"]}', 'unknown command'),
                 (b'{"command": "status", "x": 1}',
                  "status has no argument 'x'"),
@@ -311,7 +312,7 @@ class ServerTest(ControlCase):
         with mock.patch.object(tracemalloc, 'take_snapshot',
                                side_effect=MemoryError):
             answer = json.loads(self.raw(b'{"command": "statistics"}\n'))
-        self.assertIn('not enough memory', answer['error'])
+        self.assertIn('not have enough memory', answer['error'])
 
     def test_no_thread_is_left_at_the_end(self):
         done = self.python("""\

@@ -252,7 +252,7 @@ class PeerTest(AnswersCase):
         server = self.start_as(NOBODY, mode=0o755)
         os.chown(self.theirs, 0, 0)
         with self.assertRaisesRegex(CommandError, (
-                'user 65534 listens there, and not user 0')):
+                'the socket belongs to user 0, but user 65534')):
             Client(self.theirs)
         os.chown(self.theirs, NOBODY, NOBODY)
         with Client(self.theirs) as client:       # root may
@@ -271,8 +271,8 @@ class PeerTest(AnswersCase):
                      path], capture_output=True, text=True, user=user)
                 self.assertEqual(process.returncode, 1)
                 self.assertRegex(process.stderr, (
-                    r'\Apytracemalloc: .*: it is the socket of user 65534, '
-                    r'in a directory where every user may write; .*\n\Z'))
+                    r'\Apytracemalloc: .*: the socket belongs to user 65534, '
+                    r'in a directory that every user can write to; .*\n\Z'))
         process = subprocess.run(
             [sys.executable, '-m', 'pytracemalloc', 'top', '--once', link],
             capture_output=True, text=True, user=NOBODY)

@@ -246,8 +246,8 @@ class RemoteTest(RemoteCase):
     def test_blocked(self):
         process = self.launch_blocked(BLOCKED)
         self.refused(1, f'process {process.pid} has executed no Python code '
-                        f'in its main thread for 1 s, so nothing was done, '
-                        f'nor will be',
+                        f'in its main thread for 1 s, so the request was '
+                        f'withdrawn',
                      'start', str(process.pid), '--wait', '1')
         self.assertEqual(process.communicate('x'), ('ended\n', ''))
 
@@ -332,7 +332,7 @@ class RemoteTest(RemoteCase):
                 f'/proc/{sleeper.pid}/exe')) == os.path.basename(
                     os.path.realpath(sys.executable)):
             time.sleep(0.01)      # until exec()
-        self.refused(1, f'process {sleeper.pid} is no Python', 'start',
+        self.refused(1, f'process {sleeper.pid} does not run Python', 'start',
                      str(sleeper.pid))
         ended = subprocess.Popen(['true'])
         ended.wait()
@@ -397,7 +397,7 @@ class OtherUserTest(RemoteCase):
         self.assertEqual(answer.returncode, 1)
         self.assertEqual(
             answer.stderr, f'pytracemalloc: process {process.pid} belongs to '
-                           f'another user; be that user or root\n')
+                           f'another user; run this as that user or root\n')
         self.end(process)
 
     def test_without_the_right(self):

@@ -188,7 +188,7 @@ class TextTests(SeriesCase):
                      ['--format', 'csv'], ['-o', 'x.svg']):
             status, output, errors = self.call('report', *self.files, *args)
             self.assertEqual((status, output), (2, ''), errors)
-            self.assertIn('of several snapshots there are', errors)
+            self.assertIn('several snapshots can be shown only as', errors)
 
     def test_one_missing(self):
         status, output, errors = self.call('report', *self.files, 'nothing')

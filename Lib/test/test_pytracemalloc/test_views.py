@@ -368,7 +368,7 @@ class ViewTest(CommandCase):
                 sum(row['size'] for row in rows),
                 tracemalloc.Snapshot.load(self.new).traced_memory[0])
         text = self.ok('report', self.new, '--top', '999')
-        self.assertIn('Imports count for the line that imports; --unfold',
+        self.assertIn('Imports are charged to the importing line; --unfold',
                       text)
         self.assertIn('  interpreter and imports\n', text)
 
@@ -453,8 +453,9 @@ class ViewTest(CommandCase):
 
     def test_too_few_frames_to_know(self):
         text = self.ok('report', self.short, '--my-code')
-        self.assertIn('Much has no line of my code in its 1 frame; ', text)
-        self.assertNotIn('Much has no line',
+        self.assertIn('Much of the memory has no line of my code in its 1 '
+                      'frame; ', text)
+        self.assertNotIn('Much of the memory has no line',
                          self.ok('report', self.new, '--my-code'))
         folded = self.rows(self.short)
         self.assertIn(IMPORTS, [row['filename'] for row in folded[:3]])
