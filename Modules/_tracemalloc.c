@@ -190,7 +190,7 @@ PyDoc_STRVAR(get_tracer_stats_doc,
 "get_tracer_stats($module, /)\n--\n\n"
 "Get figures of the tracer itself, a dict of integers:\n\n"
 "nodes, locations, texts: of the call tree; mapped: blocks in the address\n"
-"map; memory: bytes; untraced: blocks that could not be traced for want of\n"
+"map; memory: bytes; untraced: blocks not traced as the tracer was out of\n"
 "memory; folded: recursive frames folded into one; pruned: nodes without\n"
 "live blocks that were given back.");
 

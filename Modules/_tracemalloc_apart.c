@@ -1,15 +1,15 @@
 /* Processes beside the program: _tie_to(), for the one that waits for it, and
-   _run_apart(), for one that works on what the tracer has found, so that the
-   memory which that takes is not the program's.
+   _run_apart(), for one that works on the tracer's data, so that the memory
+   for this work is not the program's.
 
-   The program must not meet a child that it did not start.  A child of which no
-   signal tells when it ends is passed by by wait(), unless the caller asks for
-   such children (__WALL); but only while it runs no other program.  So there
-   are two processes: one in between, which has the other as its own child and
-   waits for it.  Until they end or run another program, they borrow the memory
-   of this one, as with vfork(), and may change nothing there but their own
-   stacks; all signals are blocked meanwhile, as a handler would run in both.
-   If the thread that waits goes, they do. */
+   The program must not see a child that it did not start. wait() skips a child
+   that sends no signal when it ends, unless the caller asks for such children
+   (__WALL); but only while the child has not executed another program.  So
+   there are two processes: one in between, which has the other as its own
+   child and waits for it.  Until they end or execute another program, they
+   borrow the memory of this process, as with vfork(), and may change only
+   their own stacks there.  All signals are blocked meanwhile, as a handler
+   would run in both.  If the waiting thread ends, so do they. */
 
 #ifndef Py_BUILD_CORE_BUILTIN
 #  define Py_BUILD_CORE_MODULE 1
@@ -44,7 +44,7 @@ struct apart {
     int status;                   // as waitpid() says
 };
 
-/* An ignored SIGCHLD would leave nobody to wait for. */
+/* If SIGCHLD were ignored, there would be no child to wait for. */
 static void
 reset_handlers(void)
 {
@@ -72,7 +72,7 @@ close_from(unsigned first)
     }
 }
 
-/* First out of the way of the numbers that they are to have. */
+/* First move the descriptors out of the way of their final numbers. */
 static int
 place_files(struct apart *apart)
 {
@@ -91,7 +91,7 @@ place_files(struct apart *apart)
     return 0;
 }
 
-/* The program itself, a child of that in between. */
+/* The program itself, a child of the process in between. */
 static int
 run_program(void *arg)
 {

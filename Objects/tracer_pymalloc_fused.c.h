@@ -1,13 +1,13 @@
-/* Fused functions: in one go what PyObject_Malloc() and the tracer do.
-   Included by obmalloc.c.
+/* Fused functions: they do the work of PyObject_Malloc() and of the tracer in
+   one step. Included by obmalloc.c.
 
    They are installed only while pymalloc's own functions serve the object and
-   memory domains and one GIL protects everything; what pymalloc passes on to
-   the raw domain they ask of the raw allocator below the tracer, so that a
-   big block is traced once, in its own domain.
+   memory domains and one GIL protects everything. Requests that pymalloc
+   passes on to the raw domain go directly to the raw allocator below the
+   tracer, so that a big block is traced once, in its own domain.
 
-   These are the whole functions; tracer_pymalloc_short.c.h has the short way
-   through malloc and free, for when nothing special is to be done. */
+   These are the complete functions; tracer_pymalloc_short.c.h has the short
+   way through malloc and free, for the common case. */
 
 #include "pycore_tracer_blocks.h"
 #include "pycore_tracer_count.h"
@@ -22,8 +22,8 @@
 #include "pycore_tracer_walk.h"
 #include "pycore_tracer_windows.h"
 
-/* What was traced at the address was freed past the tracer, or never was a
-   block. */
+/* The block that was traced at the address was freed without the tracer, or
+   never was a block. */
 static Py_NO_INLINE void
 tracer_replace_entry(uint32_t *slot, void *block)
 {
@@ -63,8 +63,8 @@ tracer_record_small(PyThreadState *tstate, void *block, size_t nbytes,
     }
 }
 
-/* Drop the entry of a small block, if it has one, and return it; what the map
-   had goes to *dropped. */
+/* Drop the entry of a small block, if it has one, and return it; a record in
+   the map goes to *dropped. */
 static Py_NO_INLINE uint32_t
 tracer_drop_small(poolp pool, void *block, struct tracer_dropped *dropped)
 {
@@ -165,8 +165,8 @@ tracer_free(void *Py_UNUSED(ctx), void *block)
     }
 }
 
-/* A block that grows or shrinks is a new block, made here, now; the old one
-   is dropped first, so that the peak does not see both. */
+/* A block that grows or shrinks counts as a new block, allocated here and now.
+   The old one is dropped first, so that the peak does not include both. */
 
 static Py_NO_INLINE void *
 tracer_big_realloc(void *block, size_t nbytes, enum tracer_kind kind)

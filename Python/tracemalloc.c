@@ -2,9 +2,9 @@
 
    start() installs the allocator functions and switches the free-list hooks
    on; stop() takes both back and forgets everything.  Both run with the GIL
-   held and change the state under _PyTracer_lock, because the raw domain and
-   PyTraceMalloc_Track() come without the GIL: those look at `tracing` under
-   the lock. */
+   held and change the state under _PyTracer_lock.  The raw domain and
+   PyTraceMalloc_Track() run without the GIL, and check `tracing` under that
+   lock. */
 
 #include "Python.h"
 #include "pycore_fileutils.h"     // _Py_write_noraise()
@@ -139,8 +139,8 @@ stop_locked(void)
     _PyTracer_StopOom();
 }
 
-/* 1: locked, and sure of what is to be wrapped; 0: tracing is on; -1: an
-   exception. */
+/* 1: locked, and the functions to wrap are known; 0: tracing is on already;
+   -1: an exception. */
 static int
 prepare_start(void)
 {
@@ -240,7 +240,8 @@ _PyTraceMalloc_ClearTraces(void)
             _PyTracer_AssertValid("clear_traces, after");
         }
         else {
-            /* Nothing can be traced any more: better say so than crash. */
+            /* Nothing can be traced any more: report that instead of
+               crashing. */
             stop_locked();
         }
     }
@@ -310,8 +311,8 @@ _PyTraceMalloc_GetTraceback(unsigned int domain, uintptr_t ptr)
     return _PyTracer_GetTraceback(domain, ptr);
 }
 
-/* --- PyTraceMalloc_Track(): without asking for the GIL, but for domain 0,
-   the allocators' own: whether a pool has the block shows only with it. */
+/* --- PyTraceMalloc_Track(): it does not take the GIL, except for domain 0,
+   the allocators' own: finding the pool of a block needs the GIL. */
 
 static void
 drop_locked(unsigned int domain, uintptr_t ptr)

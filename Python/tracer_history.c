@@ -1,28 +1,26 @@
-/* Memory over time: what the process had at many moments of the run.
+/* Memory over time: notes on the process at many moments of the run.
 
-   A thread of the tracer's own looks once in a while, as it was asked: traced
-   memory and its peak, live blocks, what is resident, collections.  It never
-   has the GIL and waits for nobody who has, so that it notes what happens in a
-   long call of C as well; it has all signals blocked, and allocates nothing.
-   There is none unless somebody asks for it.
+   A thread of the tracer wakes up at a given interval and notes traced memory
+   and its peak, live blocks, resident memory and collections.  It never has
+   the GIL and does not wait for threads that have it, so that it also works
+   during a long call of C code.  It blocks all signals and allocates nothing.
+   It exists only if it was asked for.
 
-   What it may cost is bounded: there is a credit, one part in 100 of the time
-   that passes, of which the time that the thread takes of the processor goes
-   off.  When that is used up, the next look is late.  Live blocks are counted
-   over the call tree, which may be large: not before 200 times as long as the
-   last count took has passed, and the lock is given back between parts.
+   Its cost is bounded by a credit: one part in 100 of the time that passes,
+   less the processor time that the thread uses.  When the credit is used up,
+   the next note is late.  Live blocks are counted over the call tree, which
+   may be large.  So the next count waits for 200 times as long as the last
+   count took, and the lock is released between parts.
 
-   There is room for so many notes.  When it is full, two become one: 2047 of
-   them become 1024, which take twice as long each from then on.  One that
-   stands for others tells the most that any of them saw; the values are those
-   of its last moment, or of the last snapshot.  So memory is bounded however
-   long the program runs, and no maximum is lost.
+   The room for notes is limited.  When it is full, pairs of notes are merged:
+   2047 notes become 1024, each of which stands for twice the time from then
+   on.  A merged note has the maximum that any of its parts saw; its other
+   values are those of its last moment, or of the last snapshot.  So memory is
+   bounded however long the program runs, and no maximum is lost.
 
-   The thread has a table of descriptors of its own: the program's have the
-   numbers that they would have without it.
-
-   It can also watch over a limit of the memory of a cgroup, see
-   tracer_limit.c. */
+   The thread has its own table of descriptors, so that the program's
+   descriptors have the same numbers as without it.  It can also watch the
+   memory limit of a cgroup, see tracer_limit.c. */
 
 #include "Python.h"
 #include "pycore_tracer_clock.h"
@@ -80,7 +78,7 @@ static struct {
 
 /* --- The notes.  Locked. */
 
-/* Make one of two that follow each other. */
+/* Merge two successive notes. */
 static void
 merge(struct snapshot_note *note, const struct snapshot_note *next)
 {
@@ -95,7 +93,7 @@ merge(struct snapshot_note *note, const struct snapshot_note *next)
     note->snapshots = snapshots;
 }
 
-/* The first one stays as it is, the last one is half done. */
+/* The first note stays as it is, the last one is unfinished. */
 static void
 make_room(void)
 {
@@ -159,7 +157,7 @@ open_statm(void)
     return open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
 }
 
-/* Resident bytes, 0: nobody knows.  The second number of the file. */
+/* Resident bytes, the second number of the file; 0: not known. */
 static int64_t
 read_rss(int statm)
 {
@@ -216,8 +214,8 @@ note_present(int statm)
 
 /* --- Live blocks */
 
-/* The counters are the GIL's.  What changes meanwhile is counted before or
-   after, but for what is spilled, see count_blocks(). */
+/* The GIL protects the counters.  A change meanwhile is counted as before or
+   after it, except for spills, see count_blocks(). */
 static int64_t
 count_live(uint32_t begin, uint32_t end)
 {
@@ -294,7 +292,7 @@ struct account {
     int64_t next_count;           // of blocks
 };
 
-/* When may the next look be? */
+/* When may the next note be? */
 static int64_t
 settle(struct account *account, int64_t planned)
 {
@@ -466,7 +464,7 @@ _PyTracer_OwnThreads(void)
     return _Py_atomic_load_int(&clerk.running);
 }
 
-/* --- For snapshots, and for who asks */
+/* --- For snapshots and get_history() */
 
 void
 _PyTracer_NoteSnapshot(const struct tracer_moment_taken *taken)

@@ -1,7 +1,6 @@
-/* Allocator functions that are installed while tracing, but for the fused
-   ones of the object and memory domains, see tracer_pymalloc_fused.c.h.
-
-   The raw domain comes from any thread, with or without the GIL.  The general
+/* Allocator functions that are installed while tracing, except for the fused
+   ones of the object and memory domains, see tracer_pymalloc_fused.c.h.  Any
+   thread may use the raw domain, with or without the GIL. The general
    functions serve the object and memory domains when something else than
    pymalloc stands below (debug hooks, malloc, a wrapper), or when there are
    several GILs. */
@@ -30,7 +29,7 @@ static const struct domain memory_domain = {&_PyTracer_below.mem,
 _Py_thread_local int _PyTracer_inside = 0;
 uint32_t _PyTracer_small_fallback = 0;
 
-/* What this thread drops while the function below is at work. */
+/* What this thread has dropped while the wrapped function runs. */
 static _Py_thread_local const struct tracer_dropped *releasing;
 
 const struct tracer_record *
@@ -136,9 +135,9 @@ traced_free(const struct domain *domain, void *block)
 
 /* Each domain has functions of its own, which do not look at their context,
    and are installed with the context of those below: PyMem_RawMalloc() and the
-   others read function and context without a lock.  A thread without the GIL,
-   or with another one, may see the one of before start() or stop() with the
-   other of after. */
+   others read function and context without a lock.  During start() or stop(),
+   a thread without the GIL, or with another one, may see the new function with
+   the old context, or the reverse. */
 
 static void *
 traced_raw_malloc(void *Py_UNUSED(ctx), size_t size)

@@ -1,5 +1,5 @@
-/* Locations: places in source code, each of them once.  Nodes of the call
-   tree name them by number.  Locked. */
+/* Locations: places in source code, each stored once. Nodes of the call tree
+   refer to them by number. Locked. */
 
 #include "Python.h"
 #include "pycore_tracer_index.h"
@@ -340,7 +340,7 @@ _PyTracer_LocationClear(void)
     _PyTracer_IndexClear(&places->location_index);
 }
 
-/* --- Is all of it right? */
+/* --- Check everything */
 
 static const char *
 function_fault(uint32_t id)

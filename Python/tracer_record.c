@@ -1,8 +1,8 @@
-/* What a block leaves behind when it comes and goes, by the general way.
+/* Recording that a block comes or goes, the general way.
 
    A block is recorded after it is acquired and dropped before it is released,
-   so that its address cannot be somebody else's in between.  The stack is
-   captured before the lock is taken where that is safe.  A block that cannot
+   so that its address cannot belong to another block in between.  The stack is
+   captured before the lock is taken, where that is safe.  A block that cannot
    be recorded stays allocated, and is counted as untraced. */
 
 #include "Python.h"
@@ -29,8 +29,8 @@ map_record(const struct tracer_record *r)
     return _PyTracer_MapAdd(r);
 }
 
-/* A block of a pool has an entry: its free does not look at the map unless
-   that tells it to. */
+/* A block of a pool has an entry: its free does not look at the map unless the
+   entry says so. */
 static int
 record(void *block, size_t size, enum tracer_kind kind, uint32_t node)
 {

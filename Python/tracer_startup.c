@@ -1,7 +1,7 @@
 /* Tracing from interpreter start: -X tracemalloc, PYTHONTRACEMALLOC and
-   pytracemalloc 0.9.1's PYTRACEMALLOC, which says so on stderr; and the file
-   that keeps the call tree, -X tracemalloc_file and PYTRACEMALLOC_FILE, or is
-   written at a failed request, -X tracemalloc_oom and PYTRACEMALLOC_OOM. */
+   pytracemalloc 0.9.1's PYTRACEMALLOC, which is announced on stderr; and the
+   file that keeps the call tree, -X tracemalloc_file and PYTRACEMALLOC_FILE,
+   or the file that is written at a failed request, -X tracemalloc_oom and PYTRACEMALLOC_OOM. */
 
 #include "Python.h"
 #include "pycore_initconfig.h"    // _Py_str_to_int()
@@ -44,8 +44,7 @@ _PyTracer_EnvError(void)
                     : "PYTHONTRACEMALLOC: invalid number of frames";
 }
 
-/* A number as big as the one for the whole stack is no less wrong than
-   others. */
+/* A number as large as the one for the whole stack is out of range, too. */
 static void
 make_wrong(int *nframe)
 {

@@ -1,14 +1,13 @@
 /* Taking a snapshot: the live blocks.  For the call tree see
    tracer_take_tree.c.
 
-   A snapshot shows one moment, at which all is copied while no other thread
-   runs.  That must be short: memory is made before it (tracer_rooms.c), and
-   what can be worked out from the copies comes after it, both without the
-   GIL.  What a block is must be found at the moment (tracer_types.c), since
-   the block may be gone when it is over.
-
-   No Python object is made while the tracer is looked at, and memory comes
-   from the C library, so that the snapshot does not show itself. */
+   A snapshot shows one moment, at which everything is copied while no other
+   thread runs.  That must be short.  So memory is allocated before it
+   (tracer_rooms.c), and everything that can be computed from the copies is
+   computed after it, both without the GIL.  But what a block is must be found
+   out at the moment (tracer_types.c), since the block may be gone later.  No
+   Python object is made while the tracer is read, and memory comes from the C
+   library, so that the snapshot does not show itself. */
 
 #include "Python.h"
 
@@ -93,7 +92,7 @@ name_fixed_classes(struct tracer_snapshot *s)
     return 0;
 }
 
-/* A number for the type, of which a block is seen for the first time. */
+/* A number for a type that is seen for the first time. */
 static void
 add_class(struct copier *c, struct tracer_type *type)
 {
@@ -107,8 +106,8 @@ add_class(struct copier *c, struct tracer_type *type)
     }
 }
 
-/* What the block is.  A block that is too small is not yet the object it was
-   before: its buffers are not looked at. */
+/* What the block is.  If the block is too small for the object, the object is
+   an old one that was there before: its buffers are ignored. */
 static struct tracer_type *
 type_of_object(struct copier *c, const char *block, size_t size)
 {
@@ -143,7 +142,7 @@ class_of_object(struct copier *c, const char *block, size_t size)
 }
 
 /* A run that begins with the next record; NULL: no memory.  There is always
-   room for the end behind it. */
+   room for the end mark behind it. */
 static struct snapshot_run *
 add_run(struct copier *c, const struct tracer_pool *pool)
 {
@@ -220,7 +219,7 @@ static_assert(TRACER_POOL_BITS <= POOL_BITS
               && sizeof(PyHeapTypeObject) > TRACER_ENTRY_MAX_SIZE,
               "no heap type lies in a pool");
 
-/* A type that owns nothing, which the next block is likely to have too. */
+/* A type without buffers, which the next block is likely to have, too. */
 struct guess {
     const PyTypeObject *type;     // or NULL
     uint32_t presize;
@@ -340,7 +339,7 @@ copy_map(struct copier *c)
     }
     for (size_t i = 0; i <= map->mask; i++) {
         const struct tracer_record *record = &map->records[i];
-        /* Records lie in no order: fetch their blocks in time. */
+        /* Records are in no order: prefetch their blocks. */
         __builtin_prefetch((const void *)
                            map->records[(i + AHEAD) & map->mask].address);
         if (!_PyTracer_IsLive(record->node)) {
@@ -369,7 +368,7 @@ copy_blocks(struct copier *c)
     c->buffers.rooms = &c->rooms;
     s->has_blocks = 1;
     s->pool_size = POOL_SIZE;
-    /* Of a first snapshot nobody knows how many blocks there are.  What is
+    /* For the first snapshot the number of blocks is unknown.  Memory that is
        not written costs nothing. */
     uint64_t guess = (uint64_t)Py_MAX(_PyTracer.small_current, 0) / ALIGNMENT;
     (void)_PyTracer_Room(&c->rooms, TRACER_ROOM_PACKED, guess,
@@ -427,8 +426,8 @@ copy_all(struct copier *c, int with_blocks, struct tracer_totals *totals)
 
 /* --- The heap as a graph, if it is asked for */
 
-/* Memory for it, but not where a child makes its own.  To count blocks without
-   the GIL would take long. */
+/* Memory for it, unless a child process makes its own.  Counting blocks
+   without the GIL would take long. */
 static int
 prepare_heap(struct copier *c)
 {
@@ -514,7 +513,7 @@ count_live(const struct tracer_snapshot *s)
     return n;
 }
 
-/* Work out the rest from the copies, while other threads run. */
+/* Compute the rest from the copies, while other threads run. */
 static int
 finish(struct copier *c, struct tracer_moments *moments)
 {

@@ -1,9 +1,7 @@
-/* Capture under the lock: a walk of the whole stack.
-
-   While the GIL protects nothing (raw domain without it, several GILs) no
-   shadow stack is used: the frames of the calling thread are its own in any
-   case.  Where no Python frame is, the node says which part of the interpreter
-   it was.  Locked. */
+/* Capture under the lock: a walk of the whole stack.  While no GIL protects
+   the tracer (raw domain without the GIL, several GILs), no shadow stack is
+   used, but a thread can always read its own frames.  Where there is no Python
+   frame, the node says which part of the interpreter it was.  Locked. */
 
 #include "Python.h"
 #include "pycore_runtime.h"       // _PyRuntimeState_GetFinalizing()
@@ -212,7 +210,7 @@ _PyTracer_CaptureLocked(PyThreadState *tstate)
         if (node == TRACER_NODE_NONE) {
             return TRACER_NODE_NONE;
         }
-        /* A recursion that is folded: the same calls add nothing. */
+        /* A folded recursion: the same calls add nothing. */
         while (node == parent && n > 0 && is_same_place(walk[n - 1], walk[n])) {
             n--;
         }
@@ -235,7 +233,7 @@ is_without_frame(uint32_t node)
     return found;
 }
 
-/* Do the frames from this one on stand at the places of the path? */
+/* Are the frames from this one on at the places of the path? */
 static int
 stands_on(_PyInterpreterFrame *frame, uint32_t node, uint32_t n)
 {

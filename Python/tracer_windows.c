@@ -1,30 +1,28 @@
 /* The highest moments of the run, with what was live then.
 
-   A program may have been nearly as high as its peak at another time and
-   for another reason.  So the run is cut into windows, and all that
-   tracer_count.c does for the peak it does for the highest moment of the
-   present window: no allocation pays for it.  A window is over when traced
-   memory has fallen by an eighth, and by 32 KiB.  That is looked for where a
-   free has left the short way: the pool was full or is empty, or the block was
+   A program may have been nearly as high as its peak at another time and for
+   another reason.  So the run is divided into windows, and everything that
+   tracer_count.c does for the peak, it does for the highest moment of the
+   present window: allocations do not pay for this.  A window is over when
+   traced memory has fallen by an eighth, and by 32 KiB.  This is checked where
+   a free leaves the short way: the pool was full or is empty, or the block was
    a big one.  A shorter fall, or one that only makes holes in pools that had
-   some, is missed: the moments before and after it are those of one window.
+   some, is missed: the moments before and after it belong to one window.
 
    When a window is over, what was live at its highest moment is kept if that
-   is among the four highest of different composition: of one that is no higher
-   than another, more than an eighth of the bytes must be at locations that had
-   not as much there.  The highest of all is always kept, it is the peak.
+   is among the four highest moments of different composition.  For a moment
+   that is no higher than another, this means that more than an eighth of its
+   bytes are at locations that held less at the other.  The highest of all, the
+   peak, is always kept.  After that, traced memory is not watched until it has
+   risen by as much again, above half of the peak, and above the fourth of four
+   moments.  Meanwhile the epoch is zero, so that no node saves a value.
 
-   Then nobody looks at traced memory until it has risen by as much again, above
-   half of the peak, and above the fourth of four: the epoch is zero, so that no
-   node saves a value.
-
-   What this costs beside what a peak costs anyway is bounded.  There is a
-   credit, 5 ms and one part in 100 of the time that the processor works.  The
-   time of keeping goes off it, and of each value saved below the peak.  While
-   it is used up, windows neither begin nor end, but for a new peak.
-
-   A row takes 3 to 6 bytes for most nodes, in memory from the C library.
-   Without memory for the highest, its window goes on; another is forgotten. */
+   The additional cost is bounded by a credit: 5 ms and one part in 100 of the
+   processor time.  The time to keep moments is taken off it, and the time of
+   each value saved below the peak.  While the credit is used up, windows
+   neither begin nor end, except for a new peak.  A row takes 3 to 6 bytes for
+   most nodes, in memory from the C library.  If there is no memory for the
+   highest moment, its window goes on; another moment is forgotten. */
 
 #include "Python.h"
 #include "pycore_tracer_clock.h"
@@ -297,7 +295,7 @@ earn(void)
 {
     struct tracer_windows *w = &_PyTracer_windows;
     int64_t cpu = _PyTracer_Now(CLOCK_PROCESS_CPUTIME_ID);
-    /* In the child of a fork, the time begins anew. */
+    /* In the child of a fork, the time starts again. */
     int64_t earned = Py_MAX(cpu - w->counted, 0) / CREDIT_PART;
     earned = Py_MIN(earned, MOST_CREDIT - w->credit);
     w->credit += Py_MAX(earned, 0);
@@ -312,7 +310,7 @@ set_rest(void)
               : _PyTracer_Now(CLOCK_MONOTONIC) - w->credit * CREDIT_PART;
 }
 
-/* What a moment must be above to be among the highest. */
+/* The value that a moment must exceed to be among the highest. */
 static int64_t
 least_high(void)
 {
@@ -324,7 +322,7 @@ least_high(void)
     return least;
 }
 
-/* Nobody looks before traced memory has risen again, or to a new peak. */
+/* Traced memory is not watched until it has risen again, or to a new peak. */
 static void
 wait_for_rise(void)
 {
@@ -433,7 +431,7 @@ _PyTracer_ClearWindows(void)
     w->counted = _PyTracer_Now(CLOCK_PROCESS_CPUTIME_ID);
 }
 
-/* --- Is all of it right? */
+/* --- Check everything */
 
 static const char *
 high_fault(const struct tracer_high *high)

@@ -1,6 +1,6 @@
-/* Hooks of the allocation tracer: all that patches of CPython call, but for
-   those of pymalloc.  pycore_tstate.h includes this header, and every patched
-   file includes that one by way of others.
+/* Hooks of the allocation tracer: everything that the patches of CPython call,
+   except for pymalloc's.  pycore_tstate.h includes this header, and every
+   patched file includes pycore_tstate.h indirectly.
 
    Every hook site in CPython is one line, the call of a macro below.  A hook
    costs one predictable branch on one global while tracing is off, and
@@ -14,9 +14,9 @@
        `block` has just been taken off a free list: it is allocated here, now.
    _PyTracer_PARK_LISTED(number, op)
    _PyTracer_UNPARK_LISTED(number, op)
-       The same where CPython has one structure for all free lists: the number
-       of the list in it, mostly a constant, tells the rest, see
-       pycore_tracer_compat.h.
+       The same where CPython has one structure for all free lists.  The number
+       of the list in it, mostly a constant, says what the kind and size are,
+       see pycore_tracer_compat.h.
    A block that leaves a free list for the allocator (a drain) needs no hook:
    the allocator's own free ends it. */
 
@@ -33,8 +33,8 @@ extern "C" {
 #include <limits.h>               // INT_MAX
 #include <stdint.h>               // uint32_t
 
-/* Free lists of CPython: enum suffix, name in reports.  Those that a series
-   brings come after those of the series before: each has the first
+/* Free lists of CPython: enum suffix, name in reports.  Lists that are new in
+   a series come after those of the series before: each series has the first
    _PyTracer_HAS_FREELISTS of them (pycore_tracer_compat.h). */
 #define _PyTracer_FREELISTS(X)          \
     X(FLOAT, "float")                   \
@@ -70,8 +70,8 @@ enum _PyTracer_freelist {
     _PyTracer_NFREELISTS
 };
 
-/* Nonzero while tracing.  Written with the GIL held.  A byte, as compilers
-   compare one in memory in a single instruction. */
+/* Nonzero while tracing.  Written with the GIL held.  It is a byte, because
+   compilers compare a byte in memory in a single instruction. */
 PyAPI_DATA(char) _PyTracer_enabled;
 
 PyAPI_FUNC(void) _PyTracer_Park(enum _PyTracer_freelist kind, void *block,
@@ -79,8 +79,8 @@ PyAPI_FUNC(void) _PyTracer_Park(enum _PyTracer_freelist kind, void *block,
 PyAPI_FUNC(void) _PyTracer_Unpark(enum _PyTracer_freelist kind, void *block,
                                   size_t size);
 
-/* Those that every program lives on have functions of their own, that take the
-   object: field of the structure of 3.14, kind. */
+/* The lists that every program uses heavily have functions of their own, which
+   take the object: field of the structure of 3.14, kind. */
 #define _PyTracer_HOT_LISTS(X, ...)         \
     X(floats, FLOAT, __VA_ARGS__)           \
     X(ints, INT, __VA_ARGS__)               \
@@ -167,17 +167,16 @@ PyAPI_FUNC(void) _PyTracer_UnparkListed(size_t number, void *op);
 #define _PyTracer_IS_LIST(FIELD, NUMBER)                                \
     ((NUMBER) - _PyTracer_LIST_NUMBER(FIELD) < _PyTracer_LIST_COUNT(FIELD))
 
-/* Does anything go to the lists that one structure serves?  In the flavour
-   "disable" nothing does; where CPython has an option for that, it is
-   given. */
+/* Are the lists of that structure used?  In the flavour "disable" they are
+   not; if CPython has an option for that, the build sets it. */
 #ifdef PYTRACEMALLOC_FREELISTS_DISABLE
 #  define _PyTracer_KEEPS_FREELISTS 0
 #else
 #  define _PyTracer_KEEPS_FREELISTS 1
 #endif
 
-/* The same for an object with a GC header in front.  There is none where each
-   object has a thread that owns it, in builds without the GIL. */
+/* The same for an object with a GC header in front.  Builds without the GIL,
+   where each object belongs to a thread, have no such header. */
 #ifdef _Py_UNOWNED_TID
 #  define _PyTracer_GC_HEADER 0
 #else
@@ -190,20 +189,20 @@ PyAPI_FUNC(void) _PyTracer_UnparkListed(size_t number, void *op);
     _PyTracer_UNPARK(KIND, (char *)(OP) - _PyTracer_GC_HEADER,          \
                      (SIZE) + _PyTracer_GC_HEADER)
 
-/* A function that its callers in the same file have inlined in stock, and with
-   the hook would not have. */
+/* A function that compilers inline into its callers in stock, but would not
+   with the hook in it. */
 #define _PyTracer_INLINE inline
 
-/* _PyObject_Init() for a type that is immortal: what is saved pays for the
-   hook. */
+/* _PyObject_Init() for a type that is immortal: the time saved makes up for
+   the hook. */
 #define _PyTracer_INIT(OP, TYPE)                \
     do {                                        \
         Py_SET_TYPE(OP, TYPE);                  \
         _Py_NewReference(OP);                   \
     } while (0)
 
-/* _Py_NewReference() without a call, unless somebody watches: what is saved
-   pays for the hooks of the list that the object comes from. */
+/* _Py_NewReference() without a call, unless somebody watches: the time saved
+   makes up for the hooks of the object's free list. */
 #if defined(Py_REF_DEBUG) || defined(Py_TRACE_REFS) || SIZEOF_VOID_P <= 4 \
     || defined(_Py_UNOWNED_TID)
 #  define _PyTracer_NEW_REFERENCE(OP) _Py_NewReference(OP)
@@ -218,10 +217,10 @@ PyAPI_FUNC(void) _PyTracer_UnparkListed(size_t number, void *op);
     } while (0)
 #endif
 
-/* What may come to a free list is in a pool of pymalloc, where the short way
-   looks.  A tuple too large for one, which realloc() would leave where it is,
-   gets a new block when it shrinks to a size that is parked.  0, or -1 with an
-   exception and *tuple NULL, as _PyTuple_Resize(). */
+/* Blocks that may go to a free list must be in a pool of pymalloc, where the
+   short way looks.  A tuple that is too large for a pool gets a new block when
+   it shrinks to a size that is parked; realloc() would leave it where it is.
+   0, or -1 with an exception and *tuple NULL, as _PyTuple_Resize(). */
 #if _PyTracer_KEEPS_FREELISTS
 #  define _PyTracer_SHRINKS(OLD_SIZE, NEW_SIZE)                         \
        ((OLD_SIZE) > PyTuple_MAXSAVESIZE && (NEW_SIZE) <= PyTuple_MAXSAVESIZE)
@@ -230,8 +229,8 @@ PyAPI_FUNC(void) _PyTracer_UnparkListed(size_t number, void *op);
 #endif
 extern int _PyTracer_ShrinkTuple(PyObject **tuple, Py_ssize_t size);
 
-/* Top of the last capture of a thread: the frame, the node that its own hang
-   below, and the shadow stack. */
+/* Top of the last capture of a thread: the frame, the node above its own
+   nodes, and the shadow stack. */
 struct _PyTracer_top {
     struct _PyInterpreterFrame *frame;
     uint32_t parent;
@@ -241,8 +240,8 @@ struct _PyTracer_top {
 #define _PyTracer_IS_HIDDEN(TSTATE) \
     (((_PyThreadStateImpl *)(TSTATE))->tracer.hidden)
 
-/* Forget what is known of a code object that is about to be freed; one is
-   about to be made.  GIL held. */
+/* Forget what is known of a code object that is about to be freed.  The
+   second: a code object is about to be made.  GIL held. */
 extern void _PyTracer_CodeDealloc(PyCodeObject *code);
 extern void _PyTracer_CodeNew(void);
 #define _PyTracer_CODE_NEW()                    \
@@ -260,15 +259,16 @@ extern void _PyTracer_CodeNew(void);
 
 /* A thread has been made by the current one, if that has a state. */
 extern void _PyTracer_ThreadNew(PyThreadState *tstate);
-/* Bracket what the collector calls, finalizers and callbacks: what they
-   allocate is the program's, though the thread may be hidden.  Show tells
-   whether it was.  GIL held. */
+/* Called around finalizers and callbacks that the collector calls: what they
+   allocate belongs to the program, though the thread may be hidden.  Show
+   returns whether it was.  GIL held. */
 extern uint32_t _PyTracer_ShowThread(PyThreadState *tstate);
 extern void _PyTracer_HideAgain(PyThreadState *tstate, uint32_t hidden);
 
-/* Around a script of sys.remote_exec(), which the interpreter reads from a
-   file: if it is that of a command of ours, the thread is hidden.  The first
-   returns whether it was before, the second makes it so again.  GIL held. */
+/* Called around a script of sys.remote_exec(), which the interpreter reads
+   from a file: if the script is from a command of ours, the thread is hidden.
+   The first returns whether it was hidden before, the second restores that.
+   GIL held. */
 extern int _PyTracer_BeginScript(const char *path, size_t size);
 extern void _PyTracer_EndScript(int hidden);
 
@@ -276,17 +276,19 @@ extern void _PyTracer_EndScript(int hidden);
 extern void _PyTracer_ThreadDealloc(PyThreadState *tstate);
 
 /* The states of all other threads are about to be freed.  At the end of the
-   process these may be still there, without the GIL. */
+   process these threads may still exist, without the GIL. */
 extern void _PyTracer_ThreadsEnd(void);
 
-/* Bracket the deletion of what the cyclic collector found unreachable: blocks
-   freed in between by this thread are counted as cyclic garbage. */
+/* Called around the deletion of objects that the cyclic collector found
+   unreachable: blocks that this thread frees in between count as cyclic
+   garbage. */
 extern void _PyTracer_GarbageBegin(PyThreadState *tstate);
 extern void _PyTracer_GarbageEnd(PyThreadState *tstate);
 
-/* Heads of the lists that have what the collector has found, on its stack: when
-   it begins to run finalizers and callbacks; those that a finalizer has seen;
-   what is left and will be deleted; nothing any more.  GIL held. */
+/* Heads of the lists, on the collector's stack, of objects that it has found:
+   when it begins to run finalizers and callbacks; the objects that a finalizer
+   has seen; those that are left and will be deleted; none any more.  GIL
+   held. */
 extern void _PyTracer_GarbageFound(PyThreadState *tstate,
                                    const void *unreachable,
                                    const void *finalizers);
@@ -296,9 +298,9 @@ extern void _PyTracer_GarbageLeft(PyThreadState *tstate,
 extern void _PyTracer_GarbageGone(PyThreadState *tstate);
 
 /* An interpreter is being made, and nothing has run in it yet.  If it is to
-   have a GIL of its own, the GIL alone protects nothing from now on.  The same
-   for memory of its own: when that goes, its thread has given up the GIL.  The
-   creator's GIL is held, if it has one. */
+   have a GIL of its own, no GIL protects the tracer any more.  The same holds
+   for memory of its own: when that is freed, its thread has given up the GIL.
+   The creator's GIL is held, if it has one. */
 extern void _PyTracer_OwnGil(PyInterpreterState *interp);
 #define _PyTracer_NEW_INTERPRETER(INTERP, CONFIG)                       \
     do {                                                                \
@@ -309,8 +311,8 @@ extern void _PyTracer_OwnGil(PyInterpreterState *interp);
         }                                                               \
     } while (0)
 
-/* An interpreter ends: nothing runs in it any more, and its memory is about to
-   go.  Also one that could not be made. */
+/* An interpreter ends, or could not be made: nothing runs in it any more, and
+   its memory is about to be freed. */
 extern void _PyTracer_InterpreterEnd(PyInterpreterState *interp);
 
 /* Start-up.  PyConfig.tracemalloc is the number of frames; this value stands
@@ -320,7 +322,7 @@ extern void _PyTracer_InterpreterEnd(PyInterpreterState *interp);
 /* Value of PYTHONTRACEMALLOC or else PYTRACEMALLOC; NULL if neither is set
    or the environment is ignored. */
 extern const char *_PyTracer_GetEnv(int use_environment);
-/* What to say of a value that is no number of frames. */
+/* The error message for a value that is not a number of frames. */
 extern const char *_PyTracer_EnvError(void);
 /* Read a number, or "full" as _PyTracer_FULL.  -1 if it is neither.  `read` is
    initconfig.c's own function for numbers. */
@@ -330,7 +332,7 @@ extern int _PyTracer_ReadWideFrames(const wchar_t *text, int *nframe,
 /* 0, or -1 with an exception. */
 extern int _PyTracer_StartAtInit(int nframe);
 
-/* How many threads of the process are the tracer's own, see
+/* How many threads of the process belong to the tracer, see
    tracer_history.c. */
 extern int _PyTracer_OwnThreads(void);
 

@@ -23,10 +23,10 @@ struct tracer_function {
     int32_t first_line;
 };
 
-/* A place in source code.  Where several instructions of the line allocate
-   or call, the columns span all of those seen.  Twelve bytes, as there are
-   nearly as many as nodes: a place that does not fit is kept whole elsewhere;
-   _PyTracer_PositionOf() reads both. */
+/* A place in source code.  If several instructions of the line allocate or
+   call, the columns span all of them.  It takes twelve bytes, as there are
+   nearly as many places as nodes.  A place that does not fit is kept
+   elsewhere; _PyTracer_PositionOf() reads both kinds. */
 struct tracer_location {
     uint32_t function;            // index of tracer_function
     uint32_t line : 22;           // of a wide one: its number
@@ -54,8 +54,8 @@ extern void _PyTracer_LocationClear(void);
 extern uint32_t _PyTracer_InternFunction(PyCodeObject *code);
 extern uint32_t _PyTracer_InternLocation(uint32_t function,
                                          const struct tracer_position *pos);
-/* Of what no Python frame allocates: the file and line that the standard
-   library gives it, and a reason in place of the function. */
+/* For allocations without a Python frame: the file and line that the standard
+   library gives them, and a reason in place of the function. */
 extern uint32_t _PyTracer_InternNoFrame(const char *reason);
 extern struct tracer_position _PyTracer_PositionOf(
     const struct tracer_location *location);

@@ -1,4 +1,5 @@
-/* Memory for a snapshot, made before its moment, see tracer_rooms.c. */
+/* Memory that is allocated before the moment of a snapshot, see
+   tracer_rooms.c. */
 
 #ifndef Py_INTERNAL_TRACER_ROOMS_H
 #define Py_INTERNAL_TRACER_ROOMS_H
@@ -45,7 +46,7 @@ extern void *_PyTracer_Room(struct tracer_rooms *rooms,
                             size_t item);
 /* So many bytes were needed; locked. */
 extern void _PyTracer_UsedRoom(enum tracer_room_of which, size_t size);
-/* The room is the caller's from now on, cut to this size. */
+/* The room belongs to the caller from now on, cut to this size. */
 extern void *_PyTracer_TakeRoom(struct tracer_rooms *rooms,
                                 enum tracer_room_of which, size_t size);
 extern void _PyTracer_FreeRooms(struct tracer_rooms *rooms);

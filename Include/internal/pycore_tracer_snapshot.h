@@ -1,9 +1,10 @@
-/* A snapshot as the interpreter hands it over: plain arrays.
+/* A snapshot as the interpreter hands it over: plain arrays.  Only this header
+   is common to the tracer and the module _tracemalloc_snapshot, and it needs
+   nothing of CPython.
 
-   This header is all that the tracer and the module _tracemalloc_snapshot
-   have in common, and needs nothing of CPython.  _take_snapshot() of the
-   module _tracemalloc fills the arrays and puts them into a capsule; who takes
-   them out owns them.  Nobody traces them. */
+   _take_snapshot() of the module _tracemalloc fills the arrays and puts them
+   into a capsule.  Whoever takes them out owns them.  The arrays are not
+   traced. */
 
 #ifndef Py_INTERNAL_TRACER_SNAPSHOT_H
 #define Py_INTERNAL_TRACER_SNAPSHOT_H
@@ -83,9 +84,10 @@ struct snapshot_block {
     uint32_t class_;
 };
 
-/* Small blocks as taking a snapshot leaves them, see _PySnapshot_Unpack():
-   what is written then must be little.  The blocks of a pool from this one up
-   to the next record's are alike, or no traced blocks if the class is NONE. */
+/* Small blocks in packed form, so that little is written at the moment of a
+   snapshot, see _PySnapshot_Unpack().  A record stands for all blocks of a
+   pool from this one up to the next record's: they are alike, or not traced if
+   the class is NONE. */
 struct snapshot_packed {
     uint32_t entry;               // node, size - 1
     uint32_t place;               // number in its pool, class
@@ -106,7 +108,7 @@ struct snapshot_packed {
 #define SNAPSHOT_RUN_BITS 12
 #define SNAPSHOT_RUN_MASK ((1u << SNAPSHOT_RUN_BITS) - 1)
 /* A pool: its records go from `first` to that of the next run.  The last run
-   is the end of all. */
+   marks the end. */
 struct snapshot_run {
     uint64_t address;             // of the pool's block 0
     uint64_t first : 40;
@@ -139,9 +141,9 @@ struct snapshot_held {
     uint64_t count;
 };
 
-/* What the process had at a moment of the run, or at several: `most` is of all
-   of them, the rest of one.  Bytes; a resident size of 0 is not known.  All
-   signed numbers are >= 0. */
+/* The memory of the process at one moment of the run, or at several that were
+   merged: then `most` is the maximum of all, and the rest is of one.  Bytes; a
+   resident size of 0 is not known.  All signed numbers are >= 0. */
 #define SNAPSHOT_NOTES 2048       // at most
 #define SNAPSHOT_GENERATIONS 3
 struct snapshot_note {
@@ -174,7 +176,7 @@ struct tracer_snapshot {
     uint32_t npools;
     uint32_t pool_size;           // bytes; 0: nobody knows the pools
     struct snapshot_block *blocks;    // NULL: still packed, coded or elsewhere
-    /* First come the packed ones, then those that no pool held. */
+    /* First the packed blocks, then those that are not in pools. */
     struct snapshot_packed *packed;
     struct snapshot_run *runs;
     uint32_t nruns;
@@ -184,14 +186,14 @@ struct tracer_snapshot {
     uint64_t nexternal;           // the last others: class_ is a domain
     struct tracer_snapshot *lender;   // whose they are, or NULL: its own
     uint32_t lent;                // copies that have them now
-    /* Of each node where its blocks were allocated, NONE: there.  NULL: all
-       were, or nobody knows. */
+    /* For each node, where its blocks were allocated; NONE: at the node
+       itself.  NULL: all were, or it is not known. */
     uint32_t *origins;
-    /* Of folded ones: who has the blocks, and the new node of each of its
-       nodes. */
+    /* In folded snapshots: the snapshot with the blocks, and the new node of
+       each of its nodes. */
     struct tracer_snapshot *source;
     uint32_t *moved;
-    /* Of a file: the records of its section. */
+    /* Read from a file: the records of its section. */
     uint8_t *coded;
     size_t coded_size;
     struct snapshot_graph *graph; // NULL: nobody asked for it
@@ -201,11 +203,10 @@ struct tracer_snapshot {
 
 /* --- Memory
 
-   Large arrays are mappings of their own.  glibc's malloc() takes the size of
-   the first one that is freed for a common one (M_MMAP_THRESHOLD): the next
-   would come from the program's heap and leave it large, and the program's own
-   large blocks, too.  In front of each array is what it takes to give it
-   back. */
+   Large arrays are mappings of their own.  When glibc's malloc() frees a large
+   block, it raises M_MMAP_THRESHOLD to its size.  The next arrays would then
+   come from the program's heap and leave it large, and so would the program's
+   own large blocks.  In front of each array is what is needed to free it. */
 
 #if defined(__linux__) && !defined(MADV_HUGEPAGE)
 #  error "define _GNU_SOURCE, as Python.h does, before any other header"
@@ -228,8 +229,8 @@ _PySnapshot_Front(void *array)
     return (struct snapshot_front *)((char *)array - SNAPSHOT_FRONT);
 }
 
-/* Large arrays ask for huge pages, but for the first `small` bytes: most of
-   the time that a large copy takes would go into page faults. */
+/* Large arrays ask for huge pages, except for the first `small` bytes: page
+   faults would take most of the time of a large copy. */
 static inline void *
 _PySnapshot_Map(size_t size, size_t small)
 {
@@ -284,8 +285,9 @@ _PySnapshot_Array(uint64_t n, size_t item)
     return _PySnapshot_Allocate(n, item, 0);
 }
 
-/* The same for at most n items: what is not written costs nothing.  To find a
-   huge page takes milliseconds, and a few small ones may do. */
+/* The same for at most n items: memory that is not written costs nothing.
+   Finding a huge page takes milliseconds, and a few small pages may be
+   enough. */
 static inline void *
 _PySnapshot_Room(uint64_t n, size_t item)
 {
@@ -317,7 +319,7 @@ _PySnapshot_Release(void *array)
     }
 }
 
-/* Make it larger or smaller; NULL: no memory, and it is as it was. */
+/* Make it larger or smaller; NULL: no memory, and it is unchanged. */
 static inline void *
 _PySnapshot_Resize(void *array, uint64_t n, size_t item)
 {
@@ -338,7 +340,8 @@ _PySnapshot_Resize(void *array, uint64_t n, size_t item)
                 size, size, SNAPSHOT_MARK};
             return (char *)p + SNAPSHOT_FRONT;
         }
-        /* What begins with small pages is two mappings to the kernel. */
+        /* An array that begins with small pages is two mappings for the
+           kernel. */
     }
 #endif
     void *copy = _PySnapshot_Array(n, item);
@@ -358,8 +361,8 @@ _PySnapshot_New(void)
         1, sizeof(struct tracer_snapshot));
 }
 
-/* A graph is never changed, and belongs to all snapshots that are made of the
-   one that it was taken with. */
+/* A graph is never changed.  All snapshots that are made from the original one
+   share it. */
 static inline struct snapshot_graph *
 _PySnapshot_ShareGraph(struct snapshot_graph *graph)
 {

@@ -25,18 +25,18 @@ extern uint32_t _PyTracer_CaptureLocked(PyThreadState *tstate);
    0: the thread is hidden. */
 extern int _PyTracer_CountUntraced(void);
 extern void _PyTracer_ForgetWalk(void);
-/* Node of what the thread allocates where no Python frame is.  Not locked. */
+/* Node for allocations of the thread without a Python frame.  Not locked. */
 extern uint32_t _PyTracer_NoFrame(PyThreadState *tstate);
 /* Of the whole stack; needs no lock. */
 extern uint32_t _PyTracer_CountFrames(_PyInterpreterFrame *frame);
 #ifndef NDEBUG
-/* Does a walk find the path of a node that a capture gave?  Of some frames, or
-   now and then of all.  Not locked. */
+/* Does a walk find the same path as a capture?  This checks some frames, and
+   now and then all of them.  Not locked. */
 extern int _PyTracer_IsPathOf(uint32_t node, PyThreadState *tstate);
 #endif
 
-/* With a limit of one frame, what there is of the stack is its depth at the
-   first allocation at the location. */
+/* With a limit of one frame, only the depth of the stack at the first
+   allocation at the location is known. */
 static inline void
 _PyTracer_NoteDepth(uint32_t id, _PyInterpreterFrame *frame)
 {

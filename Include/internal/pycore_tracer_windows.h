@@ -78,7 +78,7 @@ _PyTracer_ReadHeld(const uint8_t *p, struct tracer_held *held)
                        *end_ = p_ + (HIGH)->length;                     \
          p_ < end_ && (p_ = _PyTracer_ReadHeld(p_, &(HELD)), 1);)
 
-/* What memory falls by when a window is over, and rises by when one begins. */
+/* By how much memory must fall to end a window, and rise to begin one. */
 static inline int64_t
 _PyTracer_Step(int64_t traced)
 {
@@ -101,7 +101,7 @@ _PyTracer_SetLow(void)
    Locked. */
 extern void _PyTracer_EndWindow(void);
 extern void _PyTracer_LockAndEndWindow(void);     // not locked
-/* It is time to look again; GIL and locked. */
+/* It is time to check again; GIL and locked. */
 extern void _PyTracer_EndRest(void);
 /* No window has ended yet; locked. */
 extern void _PyTracer_ForgetHighs(void);
@@ -119,9 +119,9 @@ extern void _PyTracer_KeepHighest(void);
 extern void _PyTracer_SumHigh(const struct tracer_high *high,
                               const struct tracer_node *nodes,
                               uint32_t nlocations, uint64_t *sums);
-/* Is a moment with so many bytes, in so many at locations, worth keeping?  If
-   so, keep[i] says which of the others still are; `room` is for sums of n
-   locations and one more. */
+/* Is a moment with these bytes, divided among locations, worth keeping?  If
+   so, keep[i] says which of the others are worth it, too; `room` has space for
+   sums of n locations and one more. */
 extern int _PyTracer_ChooseHighs(const struct tracer_high *highs,
                                  uint32_t nhighs, int64_t size,
                                  const uint64_t *sums,

@@ -1,5 +1,4 @@
-/* Copies of a snapshot, and its blocks in the form in which they are looked
-   at. */
+/* Copies of a snapshot, and unpacking its blocks. */
 
 #include "snapshot.h"
 
@@ -103,8 +102,8 @@ sort_blocks(struct snapshot_block *blocks, uint64_t n, int shift)
     }
 }
 
-/* Blocks that no pool holds come in no order.  Neighbours are alike, and the
-   file is the smaller for it. */
+/* Blocks that are not in pools come in no order. Sorted neighbours are alike,
+   which makes the file smaller. */
 static void
 order_blocks(struct snapshot_block *blocks, uint64_t n)
 {
@@ -138,8 +137,8 @@ join_blocks(struct tracer_snapshot *s)
     return 0;
 }
 
-/* What the blocks were made of is no longer needed here; somebody else may
-   read it. */
+/* The packed or coded blocks are no longer needed here; another thread may
+   still read them. */
 static void
 drop_packed(struct tracer_snapshot *s)
 {
@@ -352,8 +351,8 @@ _PySnapshot_Peak(struct tracer_snapshot *s)
     return peak;
 }
 
-/* What is live at one of the next highest moments becomes what is live, and
-   what was at the peak. */
+/* Turn the values at one of the next highest moments into the live values, and
+   into those at the peak. */
 struct tracer_snapshot *
 _PySnapshot_NextPeak(struct tracer_snapshot *s, uint32_t moment)
 {

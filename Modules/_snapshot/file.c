@@ -356,7 +356,7 @@ _PyTracemalloc_NeedGraph(TracesObject *self)
     return result;
 }
 
-/* _read_references(): ValueError, if they are not what a file should have. */
+/* _read_references(): ValueError if they are damaged. */
 PyObject *
 _PyTracemalloc_ReadReferences(TracesObject *self,
                               PyObject *Py_UNUSED(unused))
@@ -364,7 +364,7 @@ _PyTracemalloc_ReadReferences(TracesObject *self,
     return _PyTracemalloc_NeedGraph(self) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-/* Notes are the caller's from here on. */
+/* The notes belong to the caller from here on. */
 static PyObject *
 take_notes(struct tracer_snapshot *s)
 {

@@ -1,10 +1,9 @@
 /* Reading a snapshot in the native format, see
    Doc/library/tracemalloc_file.rst.
 
-   The file is not trusted: each index, count and length is checked before it
-   is used, memory is asked for only after the bytes that must fill it have
-   been seen to exist, and a node's caller must come before the node, so that
-   no cycle can be written down. */
+   The file is not trusted. Each index, count and length is checked before it
+   is used; memory is allocated only for bytes that the file really has; and a
+   node's caller must come before the node, so that there can be no cycle. */
 
 #include "reader.h"
 
@@ -70,7 +69,7 @@ read_location(struct reader *r, const struct tracer_snapshot *s,
         fail(r, "bit of a location that must be 0");
     }
     const uint8_t *start = r->p;
-    /* What overflows wraps, and is no line. */
+    /* An overflow wraps to a number that is not a line. */
     uint64_t change = _PySnapshot_UnZigZag(get(r));
     int64_t line = (int64_t)((uint64_t)l->line + change);
     if (line < -1 || line > INT32_MAX) {
@@ -108,8 +107,8 @@ read_locations(struct reader *r, struct tracer_snapshot *s)
     }
 }
 
-/* Each step up was a step down before: all nodes together take no longer than
-   they are many. */
+/* Each step up was a step down before, so the time for all nodes is
+   proportional to their number. */
 static uint32_t
 read_caller(struct reader *r, const struct tracer_snapshot *s,
             uint32_t caller, unsigned control)
@@ -128,8 +127,7 @@ read_caller(struct reader *r, const struct tracer_snapshot *s,
     return caller;
 }
 
-/* The measures of a node that is likely to have others': where they are
-   put. */
+/* Where to put the measures of a node that is predicted to be like another. */
 static uint32_t
 read_measures(struct reader *r, struct tracer_snapshot *s, unsigned control,
               uint32_t like)
@@ -297,7 +295,7 @@ read_block(struct reader *r, const struct tracer_snapshot *s,
 }
 
 /* Conservation: the live values of a node are the sums of its blocks, or more
-   where an interpreter that ended left blocks behind. */
+   if an interpreter that ended left blocks behind. */
 static void
 check_sums(struct reader *r, struct tracer_snapshot *s,
            const struct tally *tally)
@@ -326,7 +324,7 @@ free_tally(struct tally *tally)
 static int
 prepare_tally(struct tracer_snapshot *s, struct tally *tally)
 {
-    /* Blocks of a node that has none would be the end of the reading. */
+    /* A block of a node that has none is an error. */
     for (uint32_t i = 0; FUZZING && i < s->nnodes; i++) {
         if (s->nodes[i].measures == 0) {
             memset(s->measures[s->nmeasures], 0, sizeof(*s->measures));
@@ -380,8 +378,8 @@ _PySnapshot_Decode(struct tracer_snapshot *s)
     return result;
 }
 
-/* Blocks stay as they are until one is looked at: 24 bytes for each would be
-   most of what a loaded snapshot takes, and of the time to load it. */
+/* Blocks stay encoded until one is needed: 24 bytes for each would be most of
+   the memory of a loaded snapshot, and most of the time to load it. */
 static void
 read_blocks(struct reader *r, struct tracer_snapshot *s)
 {

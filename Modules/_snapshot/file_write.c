@@ -397,8 +397,8 @@ write_sections(struct writer *w, const struct tracer_snapshot *s)
     end(w, tags[SNAPSHOT_SECTION_DONE]);
 }
 
-/* A reader tells a node's caller, and what the node is like, by the nodes
-   before it: they are best in the order of a walk. */
+/* A reader predicts a node's caller, and the node itself, from the nodes
+   before it. The order of a walk gives the best predictions. */
 static int
 number_nodes(struct writer *w, const struct tracer_snapshot *s)
 {

@@ -1,6 +1,6 @@
 /* The native file, see Doc/library/tracemalloc_file.rst: its sections, and
-   what a reader expects of a record before it sees it.  The writer expects the
-   same, and writes what differs. */
+   what a reader predicts about a record before reading it.  The writer makes
+   the same prediction, and writes only what differs. */
 
 #ifndef TRACER_SNAPSHOT_FORMAT_H
 #define TRACER_SNAPSHOT_FORMAT_H
@@ -54,7 +54,8 @@ enum snapshot_section {
     SNAPSHOT_NSECTIONS
 };
 
-/* The byte before a location: what is that of the location before. */
+/* The byte before a location: which parts are the same as in the location
+   before. */
 #define SNAPSHOT_SAME_FILENAME 1u
 #define SNAPSHOT_SAME_FUNCTION 2u
 #define SNAPSHOT_SAME_FIRST_LINE 4u
@@ -63,16 +64,16 @@ enum snapshot_section {
 #define SNAPSHOT_LOCATION_ZERO 0xe0u
 
 /* The byte before a node: its caller, as steps up from the node before, and
-   what differs from what a reader expects and therefore follows.  A node is
-   likely to be as the last one at its location. */
+   which values differ from the prediction and therefore follow.  A node is
+   predicted to be like the last one at its location. */
 #define SNAPSHOT_NODE_STEPS 3u    // 0 to 2; 3: a number follows, of more
 #define SNAPSHOT_NODE_NFRAME 4u
 #define SNAPSHOT_NODE_PAIR 8u     // << number of the pair of measures
 #define SNAPSHOT_NODE_ZERO 0x80u
 
-/* What was last at a location, numbers from 1; 0: nothing was.  One for each
-   location, one for where those without a caller are called from, and one for
-   all locations that had called nothing before. */
+/* The last nodes at a location, numbered from 1; 0: there was none.  One
+   record for each location, one for nodes without a caller, and one for all
+   locations that had called nothing before. */
 struct snapshot_last {
     uint32_t node;                // there
     uint32_t called;              // location of the node called from there
@@ -87,7 +88,8 @@ _PySnapshot_LastAt(const struct tracer_snapshot *s, uint32_t caller,
                                          : s->nodes[caller].location];
 }
 
-/* The location that is likely to be near that of a node of this caller. */
+/* The predicted location for a node of this caller: it is likely to be
+   near. */
 static inline uint32_t
 _PySnapshot_NearLocation(const struct tracer_snapshot *s, uint32_t caller,
                          struct snapshot_last *last)
@@ -110,8 +112,8 @@ _PySnapshot_SetLast(const struct tracer_snapshot *s, uint32_t i,
     last[node->location].node = i + 1;
 }
 
-/* The number, from 1, of the node that a node is likely to be as; 0: all is
-   zero. */
+/* The number, from 1, of the node that a node is predicted to be like; 0: all
+   values are zero. */
 static inline uint32_t
 _PySnapshot_Likeness(const struct snapshot_node *node, uint32_t before,
                      const struct snapshot_last *last)
@@ -136,8 +138,9 @@ _PySnapshot_LikeMeasures(const struct tracer_snapshot *s, uint32_t like)
     return like == 0 ? 0 : s->nodes[like - 1].measures;
 }
 
-/* If the live blocks are not as expected, the rest follows from them as if
-   nothing had been freed: all were allocated, and live at the peak. */
+/* If the live blocks differ from the prediction, the other values are
+   predicted as if nothing had been freed: all blocks were allocated, and live
+   at the peak. */
 static inline void
 _PySnapshot_ExpectMeasures(uint64_t *m)
 {
@@ -146,7 +149,8 @@ _PySnapshot_ExpectMeasures(uint64_t *m)
     m[SNAPSHOT_GARBAGE_SIZE] = m[SNAPSHOT_GARBAGE_COUNT] = 0;
 }
 
-/* Bytes of one block, if all of a node's are alike; 0: none was ever there. */
+/* Bytes of one block, if all blocks of the node are alike; 0: there were
+   none. */
 static inline uint64_t
 _PySnapshot_UnitSize(const uint64_t *m)
 {

@@ -282,8 +282,8 @@ PyDoc_STRVAR(write_doc,
 "_write($self, fd, meta, /)\n--\n\n"
 "Write a snapshot file to the descriptor.");
 
-/* Without the GIL, a thread has the traces to itself: what is asked for is
-   made, and kept, then. */
+/* Without the GIL, a critical section: items are made, and kept, when they are
+   first used. */
 #define LOCKED(FUNCTION)                                                \
     static PyObject *                                                   \
     locked_##FUNCTION(PyObject *self, PyObject *args)                   \
@@ -401,7 +401,8 @@ adopt(PyObject *Py_UNUSED(module), PyObject *args)
     }
     struct tracer_snapshot *data = PyCapsule_GetPointer(capsule,
                                                         SNAPSHOT_CAPSULE);
-    /* Nobody else can take it out, nor will it be freed with the capsule. */
+    /* Now no one else can take it out, and it is not freed with the
+       capsule. */
     if (data == NULL || PyCapsule_SetName(capsule, NULL) < 0) {
         return NULL;
     }
@@ -458,8 +459,8 @@ add_types(PyObject *module)
            || _PyTracemalloc_AddBlocks(module) < 0 ? -1 : 0;
 }
 
-/* An interpreter with a tracer must hand over what is understood here; one
-   without has snapshots from files alone. */
+/* An interpreter with a tracer must hand over snapshots in the form that this
+   module knows; one without has only snapshots from files. */
 static int
 check_interpreter(void)
 {
@@ -488,7 +489,8 @@ PyInit__tracemalloc_snapshot(void)
     if (check_interpreter() < 0) {
         return NULL;
     }
-    /* Both make something, which must be while nobody competes. */
+    /* Both make tables, which must be done before other threads can use
+       them. */
     struct snapshot_pairs pairs = {0};
     _PySnapshot_CRC(0, "", 0);
     int result = _PySnapshot_PairsInit(&pairs);

@@ -13,8 +13,8 @@
 #  define Py_END_CRITICAL_SECTION() }
 #endif
 
-/* Python objects of texts, locations and nodes are made when first asked
-   for, and kept, so that equal tracebacks are one tuple. */
+/* Python objects for texts, locations and nodes are made on first use, and
+   kept, so that equal tracebacks are one tuple. */
 typedef struct {
     PyObject_HEAD
     struct tracer_snapshot *data;
