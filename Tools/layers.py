@@ -5,14 +5,14 @@
 
 The packages of Lib are layers, the lowest first. A module imports its own
 package and those below, and no two modules of a package need each other,
-directly or by way of others; imports in functions count. A module does not
-import its package itself, which would be all of it. What is imported by its
-name alone, as by __getattr__() of tracemalloc, is no import here. A file
-__main__.py only starts a command, and may start one from above.
+directly or indirectly; imports in functions count. A module does not import
+its package as a whole. Imports by name, as in __getattr__() of tracemalloc, do
+not count. A file __main__.py only starts a command, and may start one of a
+higher layer.
 
 The files of the tracer are layers, too: tracer_NAME.c and its header may
-include the headers of their own layer and of those below. One of them alone,
-pycore_tracer_compat.h, has conditions on the version of CPython or on the GIL.
+include the headers of their own layer and of those below. Only
+pycore_tracer_compat.h has conditions on the version of CPython or on the GIL.
 
 Prints each wrong import, include and condition; the status is then 1.
 """
@@ -62,7 +62,7 @@ TRACER = {
     'resident memory':
         ('rss', 'rss_read', 'rss_known', 'rss_pointers', 'rss_pools'),
 }
-# Modules that stand on all of it: each has a name and its files.
+# Extension modules above all layers: each has a name and its files.
 MODULES = {
     '_tracemalloc': 'Modules/_tracemalloc*.c',
     '_tracemalloc_snapshot': 'Modules/_snapshot/*.[ch]',

@@ -2,8 +2,8 @@
 recorded.
 
 cli.py reads the command line; commands/ has one file per sub-command, which
-computes; reporters/ has one file per output format, which renders.  tree.py
-is what passes between the two for everything that draws a call tree.
+computes; reporters/ has one file per output format, which renders.  Between
+the two, everything that draws a call tree uses tree.py.
 """
 
 

@@ -6,21 +6,22 @@ import os
 
 from tracemalloc.sizes import format_size
 
-# directory: of the cgroup; usage, limit: bytes; the names are those of files.
+# directory: of the cgroup; limit: bytes; the rest are names of files.
 Limit = namedtuple('Limit', 'directory limit usage_file events_file '
                    'control_file')
 
 # What the kernel writes where there is no limit, about 2 ** 63.
 _NO_LIMIT = 1 << 60
-# Files of each version: limit, usage, events, where events are asked for.
+# Files of each version: limit, usage, events, and the one to register for
+# events.
 _FILES = {2: ('memory.max', 'memory.current', 'memory.events', None),
           1: ('memory.limit_in_bytes', 'memory.usage_in_bytes', None,
               'cgroup.event_control')}
 
 
 def find_limit(proc='/proc/self'):
-    """Return the lowest Limit that this process is under, its own cgroup's or
-    that of one above; None: there is none, or nobody may see it."""
+    """Return the lowest Limit that this process is under, of its own cgroup or
+    one above; None: there is none, or it cannot be seen."""
     found = []
     for version, directory, top in _directories(proc):
         while True:
@@ -33,15 +34,15 @@ def find_limit(proc='/proc/self'):
 
 
 class Kills:
-    """What the kernel has killed for want of memory, from now on, or since
-    there were these counts."""
+    """Watches whether the kernel kills a process for lack of memory, from now
+    on, or since these counts were taken."""
 
     def __init__(self, counts=None):
         self.counts = _count_kills() if counts is None else counts
 
     def evidence(self):
-        """Say in words that it has killed in this cgroup; None: it has not, or
-        nobody may see it."""
+        """Return in words that it has killed in this cgroup; None: it has not,
+        or this cannot be seen."""
         for path, count in _count_kills().items():
             if count > self.counts.get(path, count):
                 limit = find_limit()
@@ -103,7 +104,7 @@ def _directories(proc):
         version, top, root = _memory_mount(fields)
         if version in paths:
             path = paths[version]
-            # In a namespace of its own the top is all that there is to see.
+            # In a cgroup namespace only the top is visible.
             below = (os.path.relpath(path, root)
                      if os.path.commonpath([path, root]) == root
                      and '..' not in path.split('/') else '.')

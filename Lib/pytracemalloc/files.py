@@ -18,7 +18,8 @@ from tracemalloc.printable import encodable, printable
 from tracemalloc.views import view_of
 from tracemalloc.whole_file import is_special, open_special
 
-# A snapshot as it is, as it is folded, and what of that passes the filters.
+# A snapshot unfolded, the same folded, and the part of that which passes the
+# filters.
 Loaded = namedtuple('Loaded', 'unfolded whole passing')
 
 _GIVE = 'give a file written by `pytracemalloc run` or Snapshot.dump()'
@@ -27,7 +28,7 @@ _GIVE = 'give a file written by `pytracemalloc run` or Snapshot.dump()'
 def load_snapshot(path, references=False):
     """Return the snapshot of a file.
 
-    *references*: look at these as well, which else are left as they are.
+    *references*: also check the references, which else are left unread.
     """
     import tracemalloc
     try:
@@ -60,7 +61,7 @@ def load_view(path, args):
 def make_view(path, unfolded, args):
     """Return the Loaded of a snapshot, *path* being its name.
 
-    Filters of lines that count what they call are left to Subject.filters.
+    Filters of lines that count their callees are left to Subject.filters.
     """
     snapshot = whole = view_of(unfolded, **view_options(args))
     filters = make_filters(args)
@@ -78,8 +79,8 @@ def make_view(path, unfolded, args):
 
 
 def write_report(subject, reporter, args, source, ending=''):
-    """Write to -o, to standard output or, what is for other programs to
-    show, beside the snapshot."""
+    """Write to -o, to standard output or, in formats that other programs show,
+    beside the snapshot."""
     output = args.output
     if output is None and reporter.beside:
         stem, suffix = os.path.splitext(source)
@@ -100,7 +101,7 @@ def _write_standard_output(subject, reporter, source):
     if sys.stdout.isatty():
         if reporter.binary:
             raise UsageError('this format is binary; give a file with -o')
-        # The report comes when the bar, perhaps of this terminal, has gone.
+        # Write the report when the bar, perhaps on this terminal, is gone.
         file = io.StringIO()
         with Progress(f'Reading {os.path.basename(source)}') as progress:
             subject.track = progress.track
@@ -114,13 +115,13 @@ def _write_standard_output(subject, reporter, source):
 
 
 def show_text(text):
-    """Write what is whole to standard output."""
+    """Write a complete text to standard output."""
     _Output(sys.stdout).write(text)
 
 
 class _Output:
-    """Standard output: what its encoding lacks is an escape and, whatever
-    the format, what a terminal would not show."""
+    """Standard output.  Characters that its encoding lacks become escapes and,
+    on a terminal, so do those that it would not show."""
 
     def __init__(self, file):
         self._file = file
@@ -164,7 +165,7 @@ def _open(number, binary, closefd=True):
 
 
 def check_output(path, force):
-    """Look whether a file can be written there when a program has ended."""
+    """Check whether a file can be written there when a program has ended."""
     check_absent(path, force)
     if is_special(path):
         return

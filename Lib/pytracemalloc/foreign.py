@@ -1,8 +1,9 @@
 """Resident memory of a process that cannot be asked: what smaps alone tells.
 
-The names of mappings tell code, data and files.  Anonymous memory behind the
-data of a library is its own, too; what follows pages that nobody may read, and
-is as large as stacks of threads are by default, is one; the rest nobody knows.
+The names of mappings tell code, data and files apart.  Anonymous memory behind
+the data of a library belongs to the library.  A mapping that follows
+unreadable pages and has the default size of a thread's stack is such a stack.
+The owner of the rest is unknown.
 """
 
 import re

@@ -17,7 +17,7 @@ def user_of(pid):
 
 
 def describe_denial(pid):
-    """Return why a process cannot be looked into from here."""
+    """Return why this command may not inspect a process."""
     if os.geteuid() not in (0, user_of(pid)):
         return (f'process {pid} belongs to another user; run this as that '
                 f'user or root')

@@ -10,7 +10,7 @@ from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
 from tracemalloc.views import view_of
 
-# The collector frees most of what such a site allocates, and that is much.
+# For a site to be listed, the collector must free most of what it allocates.
 _MIN_COUNT = 50
 _MIN_SHARE = 0.01                 # of the live memory
 _MIN_GARBAGE = 0.5
@@ -19,10 +19,10 @@ _MIN_GARBAGE = 0.5
 def make(snapshot, count, output, width=None, view={}, unicode=True):
     """Return the summary of a snapshot, as lines.
 
-    *output*: the file that it has been dumped to, None for no file.
-    *width*: columns of the terminal that it is for, None for no terminal.
-    *view*: arguments of views.view_of(), for what is listed.
-    *unicode*: it can show more than ASCII.
+    *output*: the file of the snapshot, None for no file.
+    *width*: columns of the terminal, None for no terminal.
+    *view*: arguments of views.view_of(), for the lists.
+    *unicode*: the output can show more than ASCII.
     """
     shown = view_of(snapshot, **view)
     lines = [f'pytracemalloc: {_figures(snapshot)}']
@@ -45,8 +45,9 @@ def make(snapshot, count, output, width=None, view={}, unicode=True):
 
 
 def make_short(snapshot, count, output):
-    """Return the summary of a child process, as lines: its figures, and its
-    suspects.  Each names the process, as others write at the same time."""
+    """Return the summary of a child process, as lines: its figures and
+    suspected leaks.  Each line names the process, as others write at the same
+    time."""
     name = f'pytracemalloc: process {snapshot.pid}'
     figures = f'{name}: {_figures(snapshot)}'
     lines = [f'{figures}; {output}' if output else figures]

@@ -1,4 +1,4 @@
-"""A running program, or several, as a command line names them."""
+"""Running programs, as a command line names them."""
 
 import os
 import time
@@ -51,8 +51,8 @@ def write_snapshot(client, pid, path=None, force=False, **kind):
     """
     if path is None:
         stamp = time.strftime('%Y%m%d-%H%M%S')
-        # The program writes it; from another root it has our /tmp at most,
-        # where others could take a name that they foresee.
+        # The program writes the file.  With another root it may share only our
+        # /tmp, where other users could take a name that they foresee.
         if client.root:
             path = f'/tmp/{pid}-{stamp}-{os.urandom(4).hex()}.tracemalloc'
         else:
@@ -64,7 +64,7 @@ def write_snapshot(client, pid, path=None, force=False, **kind):
 
 
 def _new_name(stem, suffix):
-    """Return a name that is not there: a second may have two snapshots."""
+    """Return an unused name: two snapshots may be of the same second."""
     path, number = stem + suffix, 1
     while os.path.lexists(path):
         number += 1

@@ -1,4 +1,4 @@
-"""A table for the terminal; it fits the width that there is."""
+"""A table for the terminal, as wide as the terminal."""
 
 import itertools
 
@@ -76,7 +76,7 @@ def heading(subject):
 
 
 def _view(subject):
-    """Say what is not shown where it was allocated, and how to see it."""
+    """Say what is charged to another line than its own, and how to see it."""
     if subject.view.get('my_code'):
         yield 'Charged to the innermost line of my code'
         yield from _few_frames(subject, 'line of my code', NOT_MINE)
@@ -91,7 +91,7 @@ def _view(subject):
 
 
 def _few_frames(subject, what, rest):
-    """Say so if much is of the file *rest*, and more frames may help."""
+    """Say so if much is of the file *rest*, which more frames may change."""
     limit = subject.new.traceback_limit
     if limit >= _ALL_FRAMES:
         return
