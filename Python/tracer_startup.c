@@ -1,7 +1,8 @@
 /* Tracing from interpreter start: -X tracemalloc, PYTHONTRACEMALLOC and
    pytracemalloc 0.9.1's PYTRACEMALLOC, which is announced on stderr; and the
    file that keeps the call tree, -X tracemalloc_file and PYTRACEMALLOC_FILE,
-   or the file that is written at a failed request, -X tracemalloc_oom and PYTRACEMALLOC_OOM. */
+   or the file that is written at a failed request, -X tracemalloc_oom and
+   PYTRACEMALLOC_OOM. */
 
 #include "Python.h"
 #include "pycore_initconfig.h"    // _Py_str_to_int()

@@ -110,8 +110,8 @@ def _interpreter():
     python = os.path.join(active, 'bin', 'python3')
     if _home(active) == os.path.dirname(os.path.realpath(sys.executable)):
         return python
-    say(f'{active} is not of this Python, its packages are not seen; make '
-        f'one with {sys.executable} -m venv')
+    say(f'{active} is not an environment of this Python; ignoring its '
+        f'packages; make one with {sys.executable} -m venv')
     return sys.executable
 
 

@@ -180,7 +180,7 @@ def complaints(runs, reasons, found, path):
     for name, rows in found.items():
         for test, ours, stock, reason in rows:
             if reason is None:
-                yield (f'{name}: {test}: {ours}, stock: {stock}; mend it, or '
+                yield (f'{name}: {test}: {ours}, stock: {stock}; fix it, or '
                        f'give a reason in {path}')
     for reason in reasons:
         if not reason.used and any(is_complete(run)

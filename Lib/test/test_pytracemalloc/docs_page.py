@@ -3,8 +3,8 @@
 usage: python -m test.test_pytracemalloc.docs_page PAGE SCRATCH
 
 Prints each block that does not do what the page says, and ends with 1; with 77
-if all is well but something had to be left out, for want of pytest. What kinds
-of blocks there are is said in test_docs.py.
+if all is well but something had to be left out because pytest is missing.
+test_docs.py describes the kinds of blocks.
 """
 import configparser
 import doctest

@@ -27,7 +27,7 @@ THREADS = [
     (2, '/app/main.py', 12, 'work', 10, 100, 5, 100, 5, 100, 5, 0, 0),
     (5, f'{_LIB}/threading.py', 1092, 'join', 1080, 7, 1, 7, 1, 7, 1, 0, 0),
 ]
-# A module that imports another, by way of the import system.
+# A module that imports another, through the import system.
 IMPORTS = [
     (-1, '/app/main.py', 2, '<module>', 1, 0, 0, 0, 0, 0, 0, 0, 0),
     (0, '<frozen importlib._bootstrap>', 1360, '_find_and_load', 1340,

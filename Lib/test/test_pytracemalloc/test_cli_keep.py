@@ -150,7 +150,7 @@ os.kill(os.getpid(), signal.SIGKILL)
             self.assertIn(found, range(100 * (i + 1), 100 * (i + 1) + 4))
 
     def test_signals_are_sent_on(self):
-        # A signal that comes right before a call blocks is heeded after it.
+        # A signal that comes right before a call blocks is noticed after it.
         sleep = 'while True: time.sleep(0.05)'
         for number, end in (
                 (signal.SIGTERM, sleep),

@@ -166,9 +166,9 @@ class PlainTest(CommandCase):
                               'print(sys.prefix)',
                               env=os.environ | {'VIRTUAL_ENV': active})
             self.assertEqual((process.stdout, process.stderr), (
-                f'{sys.prefix}\n', f'pytracemalloc: {active} is not of this '
-                f'Python, its packages are not seen; make one with '
-                f'{sys.executable} -m venv\n'))
+                f'{sys.prefix}\n', f'pytracemalloc: {active} is not an '
+                f'environment of this Python; ignoring its packages; make '
+                f'one with {sys.executable} -m venv\n'))
 
     def test_depth_beats_the_environment(self):
         process = command('run', '-q', '-n', '7', '-c', 'import tracemalloc; '

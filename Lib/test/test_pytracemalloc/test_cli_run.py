@@ -580,7 +580,7 @@ while True:
         self.assertEqual(process.returncode, -signal.SIGKILL)
         self.assertEqual(sorted(os.listdir()), ['a.0001.tracemalloc',
                                                 'a.0002.tracemalloc'])
-        # The next run begins anew.
+        # The next run starts again.
         process = command('run', '--on-growth', '1 GB', '-o', 'a.tracemalloc',
                           '-c', '1')
         self.assertEqual(process.returncode, 1)

@@ -1,5 +1,5 @@
 """Snapshots that name files which are no source: nothing is disclosed, no
-report waits for ever, and what Traceback.format() shows is as ever."""
+report waits for ever, and Traceback.format() shows the same as before."""
 
 import doctest
 import linecache

@@ -216,7 +216,7 @@ class TopTest(unittest.TestCase):
             terminal.wait_for('in grow')
             terminal.type('p')
             terminal.wait_for(', paused')
-            # Sorted and grouped anew, not only named so.
+            # Sorted and grouped again, not only named so.
             terminal.type('s')
             page = terminal.wait_for('lines by count.*, paused')
             self.assertRegex('\n'.join(page[5:9]), r'5,0\d\d .*app\.py:7 ')

@@ -207,7 +207,7 @@ class CompareTests(SuiteTest):
         self.assertEqual(done.returncode, 1)
         self.assertIn('unstable, 25\n    test.test_a.T.two', done.stdout)
         for text in ('25: 1 files are not run yet',
-                     '25: test.test_a.T.one: failed, stock: passed; mend it',
+                     '25: test.test_a.T.one: failed, stock: passed; fix it',
                      '25: test.test_a.T.two: skipped, stock: passed',
                      '25: test.test_a.T.new: passed, stock: absent',
                      '25: test.test_a.T.three: absent, stock: skipped'):

@@ -128,7 +128,7 @@ class OptionTests(Case):
                 "average=5000 B",
                 "#2: .../lib/app/main.py:7: size=66 B, count=1, "
                 "average=66 B"])
-        # What looks at the whole traceback chooses blocks, as ever.
+        # What looks at the whole traceback chooses blocks, as before.
         lines = self.display("-c", "-g", "line", "-I", "*/b.py", "new.pickle")
         self.assertIn("b.py:1: size=66 B", "".join(lines))
         self.assertNotIn("main.py:9", "".join(lines))

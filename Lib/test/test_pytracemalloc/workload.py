@@ -279,7 +279,7 @@ def step_elsewhere(chain):
 def chains(seed, rounds):
     """Resume chains of many depths, in turns and from different places.
 
-    Their code is made anew, on other lines, and dies with them.
+    Their code is made again, on other lines, and dies with them.
     """
     rng = random.Random(seed)
     keep = []
