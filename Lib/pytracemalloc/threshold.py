@@ -42,7 +42,7 @@ def check_options(args):
     if threshold is None:
         return
     if args.by == 'holder' or args.what == 'retained' or args.cumulative:
-        raise UsageError('--fail-above is about a sum; leave out --by holder, '
+        raise UsageError('--fail-above needs a sum; leave out --by holder, '
                          '--what retained and --cumulative')
     if threshold.share is not None and not hasattr(args, 'old'):
         raise UsageError(f'--fail-above {threshold.text}: one snapshot has '

@@ -45,10 +45,10 @@ def add_arguments(parser):
                         default='pytracemalloc-demo', help='the directory '
                         '(default: pytracemalloc-demo)')
     parser.add_argument('-f', '--force', action='store_true',
-                        help='overwrite the files of a demo before')
+                        help='overwrite the files of an earlier demo')
     parser.add_argument('--requests', metavar='N', type=positive, default=400,
-                        help='how many, half of them from robots that send no '
-                             'cookies (default: 400)')
+                        help='number of requests, half of them from robots '
+                             'that send no cookies (default: 400)')
 
 
 def run(args):

@@ -63,7 +63,7 @@ def run(args):
 
 def _show_series(args):
     if args.fail_above is not None:
-        raise UsageError('--fail-above is about one snapshot; compare two '
+        raise UsageError('--fail-above applies to one snapshot; compare two '
                          'with `pytracemalloc diff`')
     if (args.by in ('holder', 'address') or args.what == 'retained'
             or format_of(args) not in SERIES_FORMATS):

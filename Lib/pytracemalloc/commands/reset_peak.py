@@ -1,15 +1,15 @@
-"""pytracemalloc reset-peak: let the peak of a program begin again."""
+"""pytracemalloc reset-peak: reset the peak of a running program."""
 
 from pytracemalloc import documents
 from pytracemalloc.options import add_json, add_target
 from pytracemalloc.targets import check_tracing, each_of
 from tracemalloc.sizes import format_size
 
-HELP = 'let the peak of a program that runs begin again'
+HELP = 'reset the peak of a running program'
 DESCRIPTION = """\
-Set the peak of a program that runs, and is traced, to what is live now: the
-next snapshot then has the peak of what follows. It is reached as by
-`pytracemalloc start`.
+Set the peak of a running program, which must be traced, to its live memory.
+The next snapshot then has the peak since this moment. The program is reached
+as by `pytracemalloc start`.
 """
 EPILOG = """\
 examples:

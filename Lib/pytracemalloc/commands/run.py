@@ -40,9 +40,8 @@ examples:
 
 def add_arguments(parser):
     parser.add_argument('-n', metavar='N|full', dest='frames',
-                        type=frames_option, default='full', help='frames of '
-                        'each traceback that are kept (default: full, all '
-                        'of them)')
+                        type=frames_option, default='full', help='frames to '
+                        'keep of each traceback (default: full, all of them)')
     parser.add_argument('-o', '--output', metavar='FILE',
                         help='the snapshot (default: NAME.PID.tracemalloc)')
     parser.add_argument('-f', '--force', action='store_true',
@@ -55,13 +54,13 @@ def add_arguments(parser):
                              'memory has grown by SIZE')
     parser.add_argument('--warn-at', metavar='PERCENT', type=_share,
                         help='also take a snapshot when the cgroup uses '
-                             'PERCENT (90%%) of its limit of memory')
+                             'PERCENT (90%%) of its memory limit')
     parser.add_argument('--keep', metavar='N', type=positive,
-                        help='of the numbered snapshots keep the N newest, '
+                        help='keep the N newest of the numbered snapshots, '
                              'and remove the others')
     parser.add_argument('--no-history', dest='history', action='store_false',
-                        help='do not note memory over time, which a thread '
-                             'of its own does ten times a second')
+                        help='do not record memory over time (a separate '
+                             'thread does so ten times a second)')
     parser.add_argument('--no-oom', dest='oom', action='store_false',
                         help='do not write what was live when a request for '
                              'memory fails (FILE, ending in .oom)')
@@ -95,15 +94,15 @@ def run(args):
         output = f'{name}.{os.getpid()}.tracemalloc'
     check_output(output, args.force)
     if args.warn_at and not args.history:
-        raise UsageError('--warn-at needs the thread that --no-history does '
-                         'without; leave one out')
+        raise UsageError('--warn-at needs the thread that --no-history turns '
+                         'off; leave one out')
     if args.every or args.on_growth or args.warn_at:
         if is_special(output):
             raise UsageError('--every, --on-growth and --warn-at need a file '
                              'for their names; give one with -o')
         _remove_numbered(output, args.force)
     elif args.keep:
-        raise UsageError('--keep is about the files of --every, --on-growth '
+        raise UsageError('--keep applies to the files of --every, --on-growth '
                          'and --warn-at; add one of them')
     tree = _find_tree(args, output)
     if tree is None:

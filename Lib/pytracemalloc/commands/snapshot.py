@@ -9,12 +9,12 @@ from pytracemalloc.targets import check_tracing, reach, write_snapshot
 from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
 
-HELP = 'take a snapshot of a program that runs'
+HELP = 'take a snapshot of a running program'
 DESCRIPTION = """\
-Have a program that runs, and is traced, write a snapshot of its memory. It
-needs no control socket where it and this command are Python 3.14 or later: it
-is reached by sys.remote_exec(), and so it must be of the same user, who may
-debug it.
+Make a running program, which must be traced, write a snapshot of its memory.
+If the program and this command are Python 3.14 or later, it needs no control
+socket: sys.remote_exec() reaches it, if it belongs to the same user and may be
+debugged.
 """
 EPILOG = """\
 examples:

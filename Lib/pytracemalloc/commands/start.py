@@ -10,11 +10,11 @@ from pytracemalloc.targets import reach
 from pytracemalloc.units import format_frames
 from tracemalloc.printable import printable
 
-HELP = 'start tracing in a program that runs'
+HELP = 'start tracing in a running program'
 DESCRIPTION = """\
-Start tracing in a program that runs already. It needs no control socket where
-it and this command are Python 3.14 or later: it is reached by
-sys.remote_exec(), and so it must be of the same user, who may debug it.
+Start tracing in a running program. If the program and this command are Python
+3.14 or later, it needs no control socket: sys.remote_exec() reaches it, if it
+belongs to the same user and may be debugged.
 """
 EPILOG = """\
 examples:
@@ -27,9 +27,8 @@ examples:
 def add_arguments(parser):
     add_target(parser)
     parser.add_argument('-n', metavar='N|full', dest='frames',
-                        type=frames_option, default='full', help='frames of '
-                        'each traceback that are kept (default: full, all '
-                        'of them)')
+                        type=frames_option, default='full', help='frames to '
+                        'keep of each traceback (default: full, all of them)')
     parser.add_argument('--socket', metavar='PATH',
                         help='let the program serve a control socket there, '
                              'for top and others')

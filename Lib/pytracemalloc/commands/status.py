@@ -9,10 +9,10 @@ from pytracemalloc.units import format_frames
 from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
 
-HELP = 'say whether a program is traced, and how much memory it has'
+HELP = 'say whether a program is traced, and how much memory it uses'
 DESCRIPTION = """\
-Say whether a program that runs is traced, with how many frames, and how much
-memory it has. It is reached as by `pytracemalloc start`.
+Say whether a running program is traced, with how many frames, and how much
+memory it uses. It is reached as by `pytracemalloc start`.
 """
 EPILOG = """\
 examples:

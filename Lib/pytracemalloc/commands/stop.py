@@ -1,14 +1,14 @@
-"""pytracemalloc stop: stop tracing in a program that runs."""
+"""pytracemalloc stop: stop tracing in a running program."""
 
 from pytracemalloc import documents
 from pytracemalloc.options import add_json, add_target
 from pytracemalloc.targets import each_of
 from tracemalloc.sizes import format_size
 
-HELP = 'stop tracing in a program that runs'
+HELP = 'stop tracing in a running program'
 DESCRIPTION = """\
-Stop tracing in a program that runs. It forgets all that it has traced; take a
-snapshot before. It is reached as by `pytracemalloc start`.
+Stop tracing in a running program. The program forgets all traces, so take a
+snapshot first. It is reached as by `pytracemalloc start`.
 """
 EPILOG = """\
 examples:
