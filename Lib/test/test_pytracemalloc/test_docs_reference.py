@@ -137,7 +137,7 @@ class ReferenceTests(unittest.TestCase):
                      *DOC.rglob('*.rst')]:
             shown += re.findall(
                 r'\(pytracemalloc (\d[\d.]+)|^ARG VERSION=(.+)|'
-                r'^What will be (\d+\.\d+\.\d+)',
+                r'^This will be (\d+\.\d+\.\d+)',
                 path.read_text(encoding='utf-8'), re.M)
         self.assertGreaterEqual(len(shown), 4)
         self.assertEqual({''.join(groups) for groups in shown}, {version})
