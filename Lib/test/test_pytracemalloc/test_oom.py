@@ -433,10 +433,10 @@ fail(3 << 50)
     def test_program_closes_all_files(self):
         result = self.run_program(f'''{FILL}
 os.closerange(3, 5000)
-mine = open('mine', 'wb')
+mine = os.open('mine', os.O_WRONLY | os.O_CREAT)
 for number in range(3, 300):
-    if number != mine.fileno():
-        os.dup2(mine.fileno(), number)
+    if number != mine:
+        os.dup2(mine, number)
 limit(100)
 try:
     fill(1_000_000)
