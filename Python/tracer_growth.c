@@ -6,8 +6,6 @@
    is measured by the blocks ever allocated and by their bytes, each as a part
    of the total so far; time in which a service waits does not count.
 
-
-
    This slows down no allocation.  Memory cannot grow without new pools or big
    blocks.  An allocation that takes one is on a slow way already, and counts
    it here.  After each new pool, or the eighth big block, the clock is read.

@@ -209,7 +209,8 @@ want_keys(struct tracer_heap *heap, uint32_t object)
     }
     uint64_t end = object + 1 < g->nobjects ? g->objects[object + 1].first
                                             : g->nreferences;
-    for (uint64_t e = g->objects[object].first + shape->n; e + 1 < end; e += 2) {
+    uint64_t e = g->objects[object].first + shape->n;
+    for (; e + 1 < end; e += 2) {
         uint32_t key = g->references[e];
         const void *address = (const void *)g->objects[key].address;
         if (address == NULL) {

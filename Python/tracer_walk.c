@@ -211,7 +211,9 @@ _PyTracer_CaptureLocked(PyThreadState *tstate)
             return TRACER_NODE_NONE;
         }
         /* A folded recursion: the same calls add nothing. */
-        while (node == parent && n > 0 && is_same_place(walk[n - 1], walk[n])) {
+        while (node == parent && n > 0
+               && is_same_place(walk[n - 1], walk[n]))
+        {
             n--;
         }
     }

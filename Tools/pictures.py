@@ -1,5 +1,5 @@
-"""Pictures of HTML reports, light and dark: of what the demo makes, and of what
-a run of the page of the documentation that shows them leaves behind.
+"""Pictures of HTML reports, light and dark: of what the demo makes, and of
+what a run of the page of the documentation that shows them leaves behind.
 
 usage: python Tools/pictures.py DIRECTORY [NAME...]
 
@@ -39,7 +39,8 @@ def key_of(page):
     """Return a digest of all that a picture depends on."""
     digest = hashlib.sha256((TOP / 'Doc' / page).read_bytes())
     for path in [*(TOP / 'Lib/pytracemalloc/html').iterdir(),
-                 TOP / 'Lib/pytracemalloc/reporters/html.py', pathlib.Path(__file__)]:
+                 TOP / 'Lib/pytracemalloc/reporters/html.py',
+                 pathlib.Path(__file__)]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -84,7 +84,7 @@ struct snapshot_buffer {
 
 struct snapshot_graph {
     uint32_t nobjects, nshapes, nnames;
-    uint32_t has_keys;            // texts of keys of all dicts, not names alone
+    uint32_t has_keys;            // texts of the keys of all dicts
     uint32_t shared;              // by so many more snapshots
     uint64_t nreferences, nbuffers;
     struct snapshot_object *objects;      // one more, whose first is the end

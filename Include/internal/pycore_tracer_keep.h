@@ -62,9 +62,9 @@ extern void _PyTracer_ReservePeak(void);
 extern uint64_t _PyTracer_OpenKeptTail(size_t size);
 extern void _PyTracer_CloseKeptTail(void);
 
-/* In the child of a fork, where the tables are in memory of its own: the file is
-   the parent's.  Make another one, if each process has one: 0; or do without.
-   `before`: the parent's header at the fork. */
+/* In the child of a fork, where the tables are in memory of its own: the file
+   is the parent's.  Make another one, if each process has one: 0; or do
+   without.  `before`: the parent's header at the fork. */
 extern int _PyTracer_KeepInChild(const struct kept_header *before);
 extern void _PyTracer_LeaveKept(void);
 

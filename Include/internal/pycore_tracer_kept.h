@@ -1,9 +1,9 @@
 /* The call tree as it lies in memory and in a kept file, see tracer_keep.c.
 
    A kept file is the memory of a traced process: it says what the tree was
-   when the process ended, however it did.  This header is all that who writes
-   it and who reads it, Modules/_snapshot/keep_read.c, have in common, and needs
-   nothing of CPython.
+   when the process ended, however it did.  The tracer writes it, and
+   Modules/_snapshot/keep_read.c reads it; this header is all that the two have
+   in common, and needs nothing of CPython.
 
    The file begins with a header and a directory of extents.  An extent is a
    part of one array; it is as many units long as the directory says, and all

@@ -31,8 +31,8 @@ extern void _PyTracer_BeginOom(void);
 extern void _PyTracer_StopOom(void);
 extern void _PyTracer_LeaveOom(void);
 
-/* A request of this thread has failed, and its caller will learn of it.  Not locked, with
-   or without the GIL. */
+/* A request of this thread has failed, and its caller will learn of it.  Not
+   locked, with or without the GIL. */
 extern void _PyTracer_NoMemory(size_t size, enum tracer_kind kind);
 
 #ifdef __cplusplus

@@ -219,7 +219,7 @@ struct tracer_snapshot {
 struct snapshot_front {
     size_t size;                  // of all
     size_t mapped;                // of the mapping; 0: of malloc()
-    uint64_t mark;                // so that the mapping is known as one of ours
+    uint64_t mark;                // by which the mapping is known as ours
 };
 #define SNAPSHOT_MARK UINT64_C(0x6e73636172745950)
 

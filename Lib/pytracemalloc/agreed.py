@@ -1,4 +1,4 @@
-"""What a program that `pytracemalloc run` runs, and who waits for it, agree on.
+"""What `pytracemalloc run` and the program that it runs agree on.
 
 It imports next to nothing: see holder.py.
 """

@@ -1,8 +1,8 @@
 """%%memory, %memory and %memory_top: the magics of IPython.
 
-A cell is compiled here as IPython would do it, and runs between the two moments
-of a Span.  The thread is hidden but for that run, so that a report holds what
-the cell allocates, and nothing of IPython's work or of ours.
+A cell is compiled here as IPython would do it, and runs between the two
+moments of a Span.  The thread is hidden but for that run, so that a report
+holds what the cell allocates, and nothing of IPython's work or of ours.
 """
 
 import ast

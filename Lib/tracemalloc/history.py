@@ -1,4 +1,4 @@
-"""Memory over time: notes that a thread of the tracer makes without the GIL."""
+"""Memory over time: notes that a thread of the tracer makes, without a GIL."""
 
 from collections import namedtuple
 import os

@@ -9,8 +9,8 @@ from tracemalloc.sizes import format_size
 
 ResidentRow = namedtuple('ResidentRow', 'owner name state count size')
 
-# A line, what its blocks are, and what is there for them: of the arenas, and of
-# the sparse pools, which are less than a quarter full.
+# A line, what its blocks are, and what is there for them: of the arenas, and
+# of the sparse pools, which are less than a quarter full.
 ArenaLine = namedtuple('ArenaLine', 'filename lineno size count arenas kept '
                                     'sparse_pools sparse_kept')
 # Pools for blocks of one size; fills: of those that are less than a quarter

@@ -288,8 +288,8 @@ class_row(const struct snapshot_pool *pools, uint32_t n)
         count[3], used[3], count[4], used[4]);
 }
 
-/* [(block size, room of a pool, ((pools, used blocks) by how full))]; the pools
-   are sorted by these. */
+/* [(block size, room of a pool, ((pools, used blocks) by how full))]; the
+   pools are sorted by these. */
 static PyObject *
 class_rows(const struct snapshot_pool *pools, uint32_t n)
 {

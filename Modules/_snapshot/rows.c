@@ -310,9 +310,10 @@ find_groups(TracesObject *self, enum snapshot_key key, int cumulative,
    int): how many groups have blocks by that measure, and a list of (key,
    frames, size, count, total_size, ..., origin) for them; None: not known by
    block.  Those by traceback are sorted, largest first.  lines: of
-   _filter_lines(), for cumulative.  origin: the frame that allocated most, None:
-   one of the group.  most: only for so many of the largest, and those that are
-   as large as the last.  by_origin: a row for each frame that allocated. */
+   _filter_lines(), for cumulative.  origin: the frame that allocated most,
+   None: one of the group.  most: only for so many of the largest, and those
+   that are as large as the last.  by_origin: a row for each frame that
+   allocated. */
 PyObject *
 _PyTracemalloc_Group(TracesObject *self, PyObject *args)
 {

@@ -29,7 +29,7 @@ def shapes():
 
 
 def run(modes, rounds, timeout, rows, progress):
-    """Add [workload, depth, threads, {mode: {'wall'} or {'error'}}] to rows."""
+    """Add [workload, depth, threads, {mode: {'wall' or 'error'}}] to rows."""
     for shape in shapes():
         found = measure.alternate(modes, [CHILD, *shape], rounds, timeout)
         rows.append([*shape, {mode: scaling.median_of(runs)

@@ -72,7 +72,7 @@ def texts(data):
 
 
 def write(path, folder):
-    """Write the files of a series; parts that the run did not have stay as they are."""
+    """Write the files of a series; parts that the run did not have stay."""
     try:
         data = json.loads(path.read_text())
         found = texts(data)

@@ -4,8 +4,8 @@
 
    An input that begins as a snapshot file is one.  One that begins as a kept
    call tree has the header of one, and the beginnings of its arrays.  Of any
-   other, the first bytes are the lengths of sections and the rest is what they hold: so the
-   fuzzer changes records without having to fix the headers. */
+   other, the first bytes are the lengths of sections and the rest is what they
+   hold: so the fuzzer changes records without having to fix the headers. */
 
 #include "format.h"
 #include "graph.h"

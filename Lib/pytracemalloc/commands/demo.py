@@ -94,7 +94,8 @@ def _say(text):
 @contextlib.contextmanager
 def _shop(directory):
     """Run the shop; give the port at which it serves."""
-    options = ['-X', 'tracemalloc=full', '-X', f'tracemalloc_control={_SOCKET}',
+    options = ['-X', 'tracemalloc=full',
+               '-X', f'tracemalloc_control={_SOCKET}',
                os.path.basename(_SHOP)]
     print('$', shlex.join(['python', *options]), '&', flush=True)
     with subprocess.Popen([sys.executable, *options], cwd=directory,

@@ -50,7 +50,8 @@ def run(args):
     shown = view_options(args)
     with connect(args.target) as client:
         from pytracemalloc import live
-        if args.json or args.once or not (sys.stdout.isatty() and sys.stdin.isatty()):
+        if args.json or args.once or not (sys.stdout.isatty()
+                                          and sys.stdin.isatty()):
             view = live.View(client, args.interval, shown)
             view.refresh()
             if args.json:

@@ -33,7 +33,7 @@ _SCRIPTS = ('model.js', 'holders.js', 'graph.js', 'table.js', 'history.js',
 _VIEWS = {'size': {}, 'count': {'unit': 'blocks'},
           'peak': {'measure': 'peak'}, 'total': {'measure': 'total'},
           'garbage': {'measure': 'garbage'}}
-_BANDS = 12                       # of several snapshots, beside one for the rest
+_BANDS = 12                       # of several snapshots, without the rest
 _THINNEST = 20_000                # of a tree of holders: a part of the whole
 _HOLDER_COLUMNS = ('parents', 'frames', 'names', 'sizes', 'counts', 'retained',
                    'old', 'count_diffs')
@@ -296,7 +296,8 @@ def _metrics(snapshot):
         rows.append((f'resident: {what}', format_size(size), f'{share:.1%}'))
     request = failed.line(snapshot)
     if request:
-        rows.append((*request.split(': ', 1), ' '.join(failed.stack(snapshot))))
+        rows.append((*request.split(': ', 1),
+                     ' '.join(failed.stack(snapshot))))
     rows += [(printable(str(name)), printable(str(value)),
               LOSSES.get(name, ''))
              for name, value in sorted(snapshot.metadata.items(), key=str)

@@ -57,7 +57,8 @@ def _write_series(subject, file):
             'traced_memory': taken.traced, 'peak_memory': taken.peak}
             for taken in series.taken],
         'history': curve.columns_of(subject.new),
-        'view': name_view(subject.view), 'by': subject.by, 'what': measure.name,
+        'view': name_view(subject.view), 'by': subject.by,
+        'what': measure.name,
         'statistics': [
             dict(zip(key_fields(subject), key_values(row.stat, subject)))
             | {'size': row.sizes, 'count': row.counts}
