@@ -278,8 +278,7 @@ sys.stdin.read()
         self.assertEqual(files, [])
         self.assertEqual(process.stdout.read(), '')
         self.assertIsNone(process.poll())
-        process.stdin.close()
-        process.wait()
+        process.communicate()
 
     def test_service(self):
         """A service manager means the process that it has started."""
@@ -375,9 +374,8 @@ while True:
     def test_keys(self):
         """In a shell, with job control."""
         self.write('app.py', """
-import signal, sys, time
-ends = []
-signal.signal(signal.SIGCONT, lambda *_: print('continued', flush=True))
+import os, signal, sys, time
+signal.signal(signal.SIGCONT, lambda *_: os.write(1, b'continued\\n'))
 signal.signal(signal.SIGINT, lambda *_: (print('interrupted'), sys.exit(3)))
 print('started', flush=True)
 while True:

@@ -142,7 +142,7 @@ class ThresholdTest(CommandCase):
                 (['diff', old, new, '--by', 'holder'], 'leave out'),
                 (['report', new, '--what', 'retained'], 'leave out'),
                 (['diff', old, new, '--what', 'count'], 'give a number'),
-                (['report', old, new], 'about one snapshot; compare two')):
+                (['report', old, new], 'applies to one snapshot; compare')):
             self.refused(2, said, *args, '--fail-above', '1MiB')
         self.refused(2, '--fail-above 5%: one snapshot has nothing to compare '
                         'with', 'report', new, '--fail-above', '5%')

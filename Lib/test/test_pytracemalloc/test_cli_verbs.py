@@ -119,7 +119,6 @@ class PeakTest(RemoteCase):
         self.ok('reset-peak', 'c.sock')
         self.assertLess(peak(1_000_000), 5_000_000)
         self.assertGreater(peak(2_000_000), 2_000_000)
-        process.stdin.close()
 
 
 class DirectoryTest(RemoteCase):
