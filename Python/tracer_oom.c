@@ -280,7 +280,7 @@ static void
 write_tree(_PyInterpreterFrame *top)
 {
     if (_PyTracer_KeptDescriptor(&oom->file) < 0) {
-        _PyTracer_CloseKept(&oom->file);      // it is made anew
+        _PyTracer_CloseKept(&oom->file);      // another is made
     }
     out.error = _PyTracer_OpenKept(&oom->file);
     if (out.error == 0) {

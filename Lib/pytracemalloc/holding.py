@@ -9,7 +9,7 @@ import sys
 
 from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.files import create, load_view, show_text
-from pytracemalloc.measures import KEYS, find_key, short_key
+from pytracemalloc.measures import find_key, short_key
 from pytracemalloc.options import format_of
 from pytracemalloc.reporters import GRAPH_FORMATS
 from pytracemalloc.terminal import Progress, shorten, width_of

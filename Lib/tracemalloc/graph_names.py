@@ -75,11 +75,6 @@ def name_step(how, name):
             SHARED: 'shared'}.get(how, '')
 
 
-def _is_plain(name):
-    """Does it read as an attribute, although it has no dot?"""
-    return name.isidentifier()
-
-
 class _Writer:
     """Writes a way: as expressions, with arrows where no expression leads
     on."""

@@ -486,7 +486,7 @@ function stripes() {
   return canvas;
 }
 
-/* From -1, all gone, blue, by way of grey to 1, all new, red. */
+/* From -1 (all gone: blue) through grey to 1 (all new: red). */
 function changeColor(part, dark) {
   const strength = Math.min(1, Math.abs(part));
   if (!strength) {

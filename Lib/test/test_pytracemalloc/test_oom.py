@@ -507,7 +507,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 ''')
 
     def test_removed(self):
-        """It is made anew."""
+        """Another file is made."""
         result = self.run_program(f'''{FILL}
 os.closerange(3, 5000)
 os.unlink('app.oom')
