@@ -7,6 +7,7 @@
 'use strict';
 
 const SMALL_FAMILY = 16;
+const FIRST_ROOM = 1 << 12;
 const MEASURES = {
   live: { title: 'Live', bytes: 'size', blocks: 'count' },
   peak: { title: 'Peak', bytes: 'peak_size', blocks: 'peak_count' },
@@ -22,8 +23,8 @@ function loadModel(text) {
     raw,
     strings: raw.strings,
     count: raw.parents.length,
-    parents: Int32Array.from(raw.parents),
-    frames: Int32Array.from(raw.frames),
+    parents: new Int32Array(raw.parents),
+    frames: new Int32Array(raw.frames),
     file: raw.frame_files, line: raw.frame_lines,
     functions: raw.frame_functions, first: raw.frame_first_lines,
     source: raw.frame_sources,
@@ -32,6 +33,7 @@ function loadModel(text) {
     values: typedColumns(raw.values),
     old: raw.old ? typedColumns(raw.old) : null,
     types: raw.types,
+    folded: new Map(),
   };
   model.frameCount = model.file.length;
   const ofFiles = kinds => Uint8Array.from(model.file, file => kinds[file]);
@@ -44,10 +46,11 @@ function loadModel(text) {
   return model;
 }
 
+/* Of a column that has only zeros there is the length. */
 function typedColumns(columns) {
   const typed = {};
   for (const name of Object.keys(columns)) {
-    typed[name] = Float64Array.from(columns[name]);
+    typed[name] = new Float64Array(columns[name]);
   }
   return typed;
 }
@@ -94,6 +97,13 @@ function nameOf(model, frame, merged, file) {
    counts for the next caller that is not, or else for the place of the rest.
    Kinds are those of Traces._fold(): 1 is folded, 2 if it has a caller. */
 function foldedFrames(model, view) {
+  if (!model.folded.has(view.fold)) {
+    model.folded.set(view.fold, foldFrames(model, view));
+  }
+  return model.folded.get(view.fold);
+}
+
+function foldFrames(model, view) {
   const kinds = model.kinds[view.fold];
   const shown = model.frames.slice();
   const folded = new Uint8Array(model.count);
@@ -132,16 +142,29 @@ function weightsOf(model, measure, unit) {
 
 /* Frames that are folded have no nodes: what is theirs is their caller's. */
 class TreeBuilder {
-  constructor(keys, fold) {
+  constructor(keys, fold, expected) {
     this.keys = keys;
     this.fold = fold;
+    this.count = 1;
+    this.parent = Int32Array.of(-1);
+    this.frame = Int32Array.of(-1);
+    this.value = new Float64Array(1);
+    this.own = new Float64Array(1);
+    this.change = new Float64Array(1);
+    this.makeRoom(expected);
+  }
+
+  makeRoom(count) {
+    for (const name of ['parent', 'frame', 'value', 'own', 'change']) {
+      const old = this[name];
+      this[name] = new old.constructor(count);
+      this[name].set(old);
+    }
     // Open addressing: the node of a parent and a key, or 0.
-    this.slots = new Int32Array(1 << 12);
-    this.parent = [-1];
-    this.frame = [-1];
-    this.value = [0];
-    this.own = [0];
-    this.change = [0];
+    this.slots = new Int32Array(2 << Math.ceil(Math.log2(count)));
+    for (let node = 1; node < this.count; node++) {
+      this.slots[this.slot(this.parent[node], this.frame[node])] = node;
+    }
   }
 
   child(parent, frame) {
@@ -150,18 +173,12 @@ class TreeBuilder {
     if (this.slots[slot]) {
       return this.slots[slot];
     }
-    const node = this.parent.length;
+    const node = this.count++;
     this.slots[slot] = node;
-    this.parent.push(parent);
-    this.frame.push(key);
-    this.value.push(0);
-    this.own.push(0);
-    this.change.push(0);
-    if (node * 2 > this.slots.length) {
-      this.slots = new Int32Array(this.slots.length * 4);
-      for (let i = 1; i <= node; i++) {
-        this.slots[this.slot(this.parent[i], this.frame[i])] = i;
-      }
+    this.parent[node] = parent;
+    this.frame[node] = key;
+    if (this.count === this.parent.length) {
+      this.makeRoom(this.count * 4);
     }
     return node;
   }
@@ -192,7 +209,7 @@ class TreeBuilder {
       this.value[here] += weights.width[node];
       this.change[here] += weights.change ? weights.change[node] : 0;
     }
-    for (let node = this.parent.length - 1; node > 0; node--) {
+    for (let node = this.count - 1; node > 0; node--) {
       this.value[this.parent[node]] += this.value[node];
       this.change[this.parent[node]] += this.change[node];
     }
@@ -247,8 +264,9 @@ class TreeBuilder {
   }
 
   finish(signed) {
-    const { parent, frame, value, own, change } = this;
-    return displayTree({ parent, frame, value, own, change: signed ? change : null });
+    const part = name => this[name].subarray(0, this.count);
+    return displayTree({ parent: part('parent'), frame: part('frame'), value: part('value'),
+      own: part('own'), change: signed ? part('change') : null });
   }
 }
 
@@ -257,11 +275,11 @@ function displayTree({ parent, frame, value, own, change }) {
   const count = parent.length;
   const tree = {
     count,
-    parent: Int32Array.from(parent),
-    frame: Int32Array.from(frame),
-    value: Float64Array.from(value),
-    own: Float64Array.from(own),
-    change: change && Float64Array.from(change),
+    parent: new Int32Array(parent),
+    frame: new Int32Array(frame),
+    value: new Float64Array(value),
+    own: new Float64Array(own),
+    change: change && new Float64Array(change),
     start: new Float64Array(count),
     depth: new Int32Array(count),
     childStart: new Int32Array(count + 1),
@@ -355,7 +373,7 @@ function buildTree(model, view) {
   }
   const weights = weightsOf(model, view.measure, view.unit);
   const builder = new TreeBuilder(view.merged ? model.functionKeys : model.lineKeys,
-    foldedFrames(model, view));
+    foldedFrames(model, view), view.reversed ? FIRST_ROOM : model.count + 3);
   if (view.reversed) {
     builder.addReversed(model, weights);
   } else {

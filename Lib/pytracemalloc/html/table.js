@@ -128,12 +128,14 @@ function withCallees(model, { shown, rest }, keys, size, column) {
   const sums = new Float64Array(size);
   const { first, next } = childLists(model);
   const active = new Int32Array(size);
-  const todo = [];
+  // Each node stands there to be entered, and then to be left.
+  const todo = new Int32Array(2 * model.count);
+  let end = 0;
   for (let root = first[model.count]; root >= 0; root = next[root]) {
-    todo.push(root);
+    todo[end++] = root;
   }
-  while (todo.length) {
-    const node = todo.pop();
+  while (end) {
+    const node = todo[--end];
     if (node < 0) {
       active[keys[shown[~node]]]--;
       continue;
@@ -145,10 +147,10 @@ function withCallees(model, { shown, rest }, keys, size, column) {
       if (active[key]++ === 0) {
         sums[key] += subtree[node];
       }
-      todo.push(~node);
+      todo[end++] = ~node;
     }
     for (let child = first[node]; child >= 0; child = next[child]) {
-      todo.push(child);
+      todo[end++] = child;
     }
   }
   return sums;

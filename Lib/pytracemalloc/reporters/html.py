@@ -116,14 +116,20 @@ def page_data(subject):
                           else -1 for frame in table],
         'parents': tree.parents,
         'frames': tree.frames,
-        'values': tree.values,
-        'old': tree.old,
+        'values': _columns(tree.values),
+        'old': tree.old and _columns(tree.old),
         'types': _types(tree),
         'holders': _holders(subject, table, strings),
         'retained': _retained(subject.new, table, list(files.values()),
                               strings, tree.types),
         'strings': list(strings.index),
     }
+
+
+def _columns(values):
+    """Return the columns; of one that has only zeros, the length."""
+    return {name: column if any(column) else len(column)
+            for name, column in values.items()}
 
 
 def _series(subject):

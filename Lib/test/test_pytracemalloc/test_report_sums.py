@@ -315,12 +315,15 @@ class SumsTest(CommandCase):
             re.DOTALL)[1])
         files = [data['strings'][index] for index in data['files']]
         paths, found = [], collections.Counter()
-        for node, (parent, frame) in enumerate(zip(data['parents'],
-                                                   data['frames'])):
+        column = data['values'][measure.order]
+        if not isinstance(column, list):
+            column = [0] * column
+        for parent, frame, value in zip(data['parents'], data['frames'],
+                                        column):
             place = (files[data['frame_files'][frame]],
                      data['frame_lines'][frame])
             paths.append((place, *(paths[parent] if parent >= 0 else ())))
-            if value := data['values'][measure.order][node]:
+            if value:
                 found[paths[-1]] += value
         wanted = collections.Counter()
         if not {'--include', '--exclude'} & {*options}:
