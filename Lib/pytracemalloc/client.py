@@ -22,6 +22,7 @@ _TIMEOUT = 60.0                   # seconds to connect, and for each answer
 _MAX_ANSWER = 1 << 23             # bytes
 _MAX_PROBLEM = 1000               # characters of an error that are shown
 _MAX_LINKS = 40
+_MAX_MOMENTS = 3                  # beside the peak
 _SIGN = '/memfd:tracemalloc-control:'         # as control.py names it
 OPT_IN = ('start it with -X tracemalloc_control=PATH or '
           'PYTRACEMALLOC_CONTROL=PATH')
@@ -212,10 +213,17 @@ def _is_resident(value):
         for row in value)
 
 
-def _is_keepers(value):
+def _is_lines(value):
+    """A list of [name, bytes]."""
     return isinstance(value, list) and all(
         isinstance(row, list) and len(row) == 2 and _is_text(row[0])
         and _is_count(row[1]) for row in value)
+
+
+def _is_moments(value):
+    return isinstance(value, list) and len(value) <= _MAX_MOMENTS and all(
+        isinstance(row, list) and len(row) == 3 and _is_time(row[0])
+        and _is_count(row[1]) and _is_lines(row[2]) for row in value)
 
 
 _STATUS = {'pid': _is_count, 'argv': _is_argv, 'tracing': _is_flag,
@@ -228,7 +236,8 @@ _ANSWERS = dict.fromkeys(('status', 'start', 'stop', 'clear', 'reset_peak'),
 _ANSWERS |= {'snapshot': {'path': _is_text, 'size': _is_count},
              'serve': {'path': _is_text},
              'arenas': {'size': _is_count, 'used': _is_count,
-                        'given_back': _is_known_count, 'lines': _is_keepers},
+                        'given_back': _is_known_count, 'lines': _is_lines},
+             'peaks': {'next': _is_moments},
              'rss': {'pid': _is_count, 'total': _is_count,
                      'rows': _is_resident, 'notes': _is_argv},
              'statistics': _STATUS | {'groups': _is_count, 'rows': _is_rows}}

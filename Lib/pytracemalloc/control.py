@@ -37,6 +37,8 @@ _MAX_ANSWER = 1 << 23             # bytes
 _MAX_INTEGER = 1 << 31
 _MAX_ROWS = 10_000
 _MAX_KEEPERS = 10
+_MAX_MORE = 3                     # lines of a moment
+_LARGEST = 100                    # others held less than 1 % of it
 _MAX_PATTERNS, _MAX_PATTERN = 64, 1024
 _MAX_PROBLEM = 1000               # characters of an error
 _MAX_NESTING = 8                  # of lists and objects in a request
@@ -310,6 +312,18 @@ def _arenas(unfold=False, my_code=False, mine=()):
                       for line in use.lines[:_MAX_KEEPERS]]}
 
 
+def _peaks(unfold=False, my_code=False, mine=()):
+    """The next highest moments, and which lines held more than at the peak."""
+    _check_patterns('mine', mine)
+    shown = view_of(tracemalloc.take_snapshot(traces=False), unfold, my_code,
+                    mine)
+    return {'next': [
+        [timestamp, size, [[name_group(stat, 'lineno'), stat.size_diff]
+                           for stat in more[:_MAX_MORE]]]
+        for (timestamp, size), more in zip(
+            shown._peaks[1:], shown._more_than_at_peak(_LARGEST))]}
+
+
 def _start(frames='full'):
     if not tracemalloc.is_tracing():
         tracemalloc.start(frames)
@@ -416,6 +430,8 @@ COMMANDS = {
     'rss': (_rss, {}),
     'arenas': (_arenas, {'unfold': (bool,), 'my_code': (bool,),
                          'mine': (list,)}),
+    'peaks': (_peaks, {'unfold': (bool,), 'my_code': (bool,),
+                       'mine': (list,)}),
     'start': (_start, {'frames': (int, str)}),
     'stop': (_stop, {}),
     'clear': (_clear, {}),

@@ -29,7 +29,7 @@ def status_fields(status):
     """Return what an answer to the request `status` says, by the names that
     reports have."""
     return {'pid': status['pid'], 'argv': status['argv'],
-            'timestamp': _local_time(status['time']),
+            'timestamp': local_time(status['time']),
             'tracing': status['tracing'],
             'traceback_limit': status['traceback_limit'],
             'traced_memory': status['current'],
@@ -38,7 +38,7 @@ def status_fields(status):
             'process_memory': status['process']}
 
 
-def _local_time(seconds):
+def local_time(seconds):
     try:
         return datetime.datetime.fromtimestamp(seconds).isoformat()
     except (ValueError, OverflowError, OSError):

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections import deque, namedtuple
 
 from pytracemalloc import documents
@@ -20,7 +21,7 @@ _ORDERS = {'size': 'size', 'count': 'count', 'total': 'total_size',
 _COLUMNS = ('name', 'size', 'count', 'total_size', 'total_count', 'peak_size')
 _KEPT_ROWS = 1000                 # asked for, so that growth can be sorted
 _HISTORY = 600
-_ARENAS_EVERY = 10                # seconds: all blocks are looked at
+_SELDOM = 10                      # seconds: all blocks are looked at
 _FIGURES = 46                     # columns before a sparkline
 _SHOWN_WORKERS = 8                # on a terminal
 _FOLDED = {'unfold': False, 'my_code': False, 'mine': []}
@@ -48,8 +49,8 @@ class View:
         self._changed = True      # what is shown has to change, even paused
         self.rows = []
         self.groups = 0
-        self.arenas = None        # of a single program
-        self._arenas_at = None
+        # Of a single program, and when they were asked for.
+        self.arenas = self.moments = self._asked_at = None
         self.history = {name: deque(maxlen=_HISTORY)
                         for name in ('current', 'process')}
         self.titles = 0           # which line has the titles of the table
@@ -65,9 +66,10 @@ class View:
         self.status = self.client.ask('status')
         self._record()
         if not self.status['tracing']:
-            self.rows, self.groups, self.arenas = [], 0, None
+            self.rows, self.groups = [], 0
+            self.arenas = self.moments = None
             return
-        self._ask_arenas()
+        self._ask_seldom()
         answer = self.client.ask(
             'statistics', key=find_key(self.group)[0], limit=_KEPT_ROWS,
             order=_ORDERS[self.shown_order()],
@@ -80,13 +82,13 @@ class View:
         if self.shown_order() == 'growth':
             self.rows.sort(key=lambda row: -self.rates.get(row[0], 0))
 
-    def _ask_arenas(self):
+    def _ask_seldom(self):
         now = self.status['time']
         if 'workers' not in self.status and (
-                self._arenas_at is None
-                or now - self._arenas_at >= _ARENAS_EVERY):
-            self._arenas_at = now
+                self._asked_at is None or now - self._asked_at >= _SELDOM):
+            self._asked_at = now
             self.arenas = self.client.ask('arenas', **self.view)
+            self.moments = self.client.ask('peaks', **self.view)['next']
 
     def shown_order(self):
         """Of types only what is alive is known."""
@@ -137,7 +139,12 @@ class View:
             processes=[documents.status_fields(worker)
                        for worker in self.status.get('workers', ())],
             view=documents.name_view(self.view), by=self.group,
-            groups=self.groups, arenas=arenas,
+            groups=self.groups, arenas=arenas, next_peaks=self.moments and [
+                {'timestamp': documents.local_time(timestamp),
+                 'traced_memory': size,
+                 'more': [dict(zip(('name', 'size_diff'), line))
+                          for line in more]}
+                for timestamp, size, more in self.moments],
             statistics=[dict(zip(_COLUMNS, row)) for row in self.rows])
 
     def page(self, width, height):
@@ -169,7 +176,7 @@ class View:
             state += f', files like *{self.filter}*'
         if self.paused:
             state += ', paused'
-        return [*lines, state, *self._keepers()]
+        return [*lines, state, *self._keepers(), *self._next_peaks(width)]
 
     def _meter(self, name, title, other, width):
         """Return the figure with a sparkline and, after it, another one."""
@@ -196,6 +203,23 @@ class View:
             name, kept = self.arenas['lines'][0]
             line += f'   {format_size(kept)} kept by {name}'
         yield line
+
+    def _next_peaks(self, width):
+        """Say when memory was next highest, and what held more then than at
+        the peak: on a terminal of the first such moment."""
+        moments = self.moments or []
+        for timestamp, size, more in moments[:None if width is None else 1]:
+            line = (f'{"next":8}{format_size(size):>10} at '
+                    f'{self._time_of_day(timestamp)}')
+            if more:
+                name, difference = more[0]
+                line += f', {format_size(difference, sign=True)} at {name}'
+            yield line
+
+    def _time_of_day(self, timestamp):
+        now, then = map(time.localtime, (self.status['time'], timestamp))
+        return time.strftime('%H:%M:%S' if now[:3] == then[:3] else
+                             '%Y-%m-%d %H:%M:%S', then)
 
     def _table(self, width, room):
         titles = ['size', 'rate/s', 'count', 'total', 'peak']
@@ -234,6 +258,8 @@ class View:
             return False
         if key in 'sgfc/rt':
             self._changed = True
+        if key in 'fcr':
+            self._asked_at = None
         if key == 's':
             self.order = _next(tuple(_ORDERS), self.order)
         elif key == 'g':

@@ -18,16 +18,11 @@ _Moment = namedtuple('_Moment', 'timestamp size part more')
 
 def find(snapshot):
     """Return the next highest moments of a snapshot, the highest first."""
-    peaks = snapshot.peaks
+    highest, *others = snapshot.peaks or [None]
     return [_Moment(peak.timestamp, peak.traced_memory[0],
-                    peak.traced_memory[0] / max(1, peaks[0].traced_memory[0]),
-                    _more(peak, peaks[0])) for peak in peaks[1:]]
-
-
-def _more(peak, highest):
-    more = [stat for stat in peak.compare_to(highest, 'lineno')
-            if stat.size_diff > 0]
-    return sorted(more, key=lambda stat: -stat.size_diff)
+                    peak.traced_memory[0] / max(1, highest.traced_memory[0]),
+                    more)
+            for peak, more in zip(others, snapshot._more_than_at_peak())]
 
 
 def lines(snapshot, width=None):

@@ -11,8 +11,8 @@ from tracemalloc.frames import Traceback
 from tracemalloc.legacy import LegacyMethods
 from tracemalloc.modules import module_of
 from tracemalloc.statistic import (
-    KEYS, MEASURES, BlockStatistics, Statistic, changed_most, compare,
-    statistics)
+    KEYS, MEASURES, BlockStatistics, Statistic, StatisticDiff, changed_most,
+    compare, statistics)
 
 _files = _traces = _holders = None
 
@@ -260,12 +260,30 @@ class Snapshot(LegacyMethods):
         peaks = []
         for number, (timestamp, size) in enumerate(self._peaks):
             peak = self.peak if number == 0 else self._with_traces(
-                self.traces._traces._next_peak(number - 1))
+                self.traces._traces._next_peak(number - 1, False))
             peak.timestamp = timestamp
             peak.traced_memory = size, size
             peak._peaks = [(timestamp, size)]
             peaks.append(peak)
         return peaks
+
+    def _more_than_at_peak(self, most=-1):
+        """Yield a list of StatisticDiff for each of the next highest moments:
+        which lines held more than at the peak, the largest first.
+
+        *most*: only this many of the largest lines are looked at.
+        """
+        for number in range(len(self._peaks) - 1):
+            then = self._with_traces(
+                self.traces._traces._next_peak(number, True))
+            more = [
+                StatisticDiff(line.traceback, line.size,
+                              line.size - line.peak_size, line.count,
+                              line.count - line.peak_count)
+                for line in then._largest('lineno', most=most)[1]
+                if line.size > line.peak_size]
+            more.sort(key=attrgetter('size_diff'), reverse=True)
+            yield more
 
     @_hidden
     def filter_traces(self, filters):

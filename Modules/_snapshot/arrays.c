@@ -351,29 +351,34 @@ _PySnapshot_Peak(struct tracer_snapshot *s)
     return peak;
 }
 
-/* Turn the values at one of the next highest moments into the live values, and
-   into those at the peak. */
+/* Turn the values at one of the next highest moments into the live values.
+   Those at the peak become the same, or stay what they are, to compare with. */
 struct tracer_snapshot *
-_PySnapshot_NextPeak(struct tracer_snapshot *s, uint32_t moment)
+_PySnapshot_NextPeak(struct tracer_snapshot *s, uint32_t moment, int compare)
 {
-    struct tracer_snapshot *peak = _PySnapshot_Copy(s, 0);
-    if (peak == NULL) {
+    struct tracer_snapshot *next = _PySnapshot_Copy(s, 0);
+    if (next == NULL) {
         return NULL;
     }
-    for (uint32_t i = 0; i < peak->nmeasures; i++) {
-        uint64_t *m = peak->measures[i];
-        m[SNAPSHOT_PEAK_SIZE] = m[SNAPSHOT_PEAK_COUNT] = 0;
+    for (uint32_t i = 0; i < next->nmeasures; i++) {
+        uint64_t *m = next->measures[i];
+        m[SNAPSHOT_SIZE] = m[SNAPSHOT_COUNT] = 0;
     }
-    for (uint64_t i = 0; i < peak->nheld; i++) {
-        const struct snapshot_held *held = &peak->held[i];
-        if (held->moment == moment && peak->nodes[held->node].measures != 0) {
-            uint64_t *m = _PySnapshot_Measures(peak, held->node);
-            m[SNAPSHOT_PEAK_SIZE] += held->size;
-            m[SNAPSHOT_PEAK_COUNT] += held->count;
+    for (uint64_t i = 0; i < next->nheld; i++) {
+        const struct snapshot_held *held = &next->held[i];
+        if (held->moment == moment && next->nodes[held->node].measures != 0) {
+            uint64_t *m = _PySnapshot_Measures(next, held->node);
+            m[SNAPSHOT_SIZE] += held->size;
+            m[SNAPSHOT_COUNT] += held->count;
         }
     }
-    live_at_peak(peak);
-    return peak;
+    next->nheld = 0;
+    for (uint32_t i = 0; !compare && i < next->nmeasures; i++) {
+        uint64_t *m = next->measures[i];
+        m[SNAPSHOT_PEAK_SIZE] = m[SNAPSHOT_SIZE];
+        m[SNAPSHOT_PEAK_COUNT] = m[SNAPSHOT_COUNT];
+    }
+    return next;
 }
 
 void

@@ -184,18 +184,20 @@ traces_peak(TracesObject *self, PyObject *Py_UNUSED(args))
 }
 
 PyDoc_STRVAR(next_peak_doc,
-"_next_peak($self, number, /)\n--\n\n"
-"The same of one of the next highest moments, from 0.");
+"_next_peak($self, number, compare, /)\n--\n\n"
+"The same of one of the next highest moments, from 0.  If it is to be\n"
+"compared, the sums at the peak stay what they are.");
 
 static PyObject *
-traces_next_peak(TracesObject *self, PyObject *number)
+traces_next_peak(TracesObject *self, PyObject *args)
 {
-    unsigned long moment = PyLong_AsUnsignedLong(number);
-    if (moment == (unsigned long)-1 && PyErr_Occurred()) {
+    unsigned int moment;
+    int compare;
+    if (!PyArg_ParseTuple(args, "Ip:_next_peak", &moment, &compare)) {
         return NULL;
     }
-    return _PyTracemalloc_NewTraces(_PySnapshot_NextPeak(
-        self->data, (uint32_t)Py_MIN(moment, SNAPSHOT_NONE)));
+    return _PyTracemalloc_NewTraces(
+        _PySnapshot_NextPeak(self->data, moment, compare));
 }
 
 PyDoc_STRVAR(cut_doc,
@@ -326,7 +328,8 @@ LOCKED(_PyTracemalloc_WriteHeapSnapshot)
 static PyMethodDef traces_methods[] = {
     METHOD("copy", locked_traces_copy, METH_NOARGS, copy_doc),
     METHOD("_peak", locked_traces_peak, METH_NOARGS, peak_doc),
-    METHOD("_next_peak", locked_traces_next_peak, METH_O, next_peak_doc),
+    METHOD("_next_peak", locked_traces_next_peak, METH_VARARGS,
+           next_peak_doc),
     METHOD("_cut", locked_traces_cut, METH_O, cut_doc),
     METHOD("_filenames", locked_traces_filenames, METH_NOARGS, filenames_doc),
     METHOD("_group", locked__PyTracemalloc_Group, METH_VARARGS, group_doc),

@@ -53,9 +53,11 @@ extern int _PySnapshot_NameDomains(struct tracer_snapshot *s);
 extern struct tracer_snapshot *_PySnapshot_Copy(struct tracer_snapshot *s,
                                                 int with_blocks);
 extern struct tracer_snapshot *_PySnapshot_Peak(struct tracer_snapshot *s);
-/* The same of one of the next highest moments. */
+/* The same of one of the next highest moments; if it is to be compared, with
+   the values at the peak as they are. */
 extern struct tracer_snapshot *_PySnapshot_NextPeak(struct tracer_snapshot *s,
-                                                    uint32_t moment);
+                                                    uint32_t moment,
+                                                    int compare);
 /* The nodes have other numbers: moved[i], NONE: no blocks. */
 extern void _PySnapshot_MoveHeld(struct tracer_snapshot *s,
                                  const uint32_t *moved);

@@ -360,7 +360,8 @@ use_snapshot(struct tracer_snapshot *s, size_t size)
     case 3:
         filter(s, size / 5);
         fold(s, size / 7);
-        _PySnapshot_Free(_PySnapshot_NextPeak(s, (uint32_t)(size / 5) % 4));
+        _PySnapshot_Free(_PySnapshot_NextPeak(s, (uint32_t)(size / 5) % 4,
+                                              size % 2));
         break;
     case 4:
         s->limit = 2;

@@ -20,6 +20,7 @@ from pytracemalloc import control, unix_socket
 from pytracemalloc.client import Client, find_socket
 from pytracemalloc.errors import CommandError
 from pytracemalloc.measures import KEYS
+from tracemalloc.places import name_group
 from test.test_pytracemalloc.control_case import ControlCase
 
 
@@ -130,6 +131,26 @@ class ServerTest(ControlCase):
                 self.assertIsInstance(rows[0][0], str)
             rows = client.ask('statistics', include=['/nowhere/*'])['rows']
             self.assertEqual(rows, [])
+
+    def test_peaks(self):
+        with Client(self.path) as client:
+            client.ask('start')
+            begin = time.time()
+            [bytes(10_000) for _ in range(500)]
+            self.assertEqual(client.ask('peaks'), {'next': []})
+            [bytearray(10_000) for _ in range(480)]
+            [moment] = client.ask('peaks')['next']
+            snapshot = tracemalloc.take_snapshot()
+        timestamp, size, [line, *_] = moment
+        self.assertGreater(timestamp, begin - 1)
+        self.assertLess(timestamp, time.time())
+        highest, then = snapshot.peaks
+        self.assertEqual(size, then.traced_memory[0])
+        [first, *_] = [stat for stat in then.compare_to(highest, 'lineno')
+                       if stat.size_diff > 0]
+        self.assertEqual(line, [name_group(first, 'lineno'),
+                                first.size_diff])
+        self.assertGreater(first.size_diff, 4_000_000)
 
     def test_reset_peak(self):
         with Client(self.path) as client:

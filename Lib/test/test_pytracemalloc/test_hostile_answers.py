@@ -30,6 +30,7 @@ STATUS = {'pid': 1, 'argv': ['python', 'app.py'], 'tracing': True,
           'process': 8, 'time': 1000.5}
 STATISTICS = STATUS | {'groups': 1, 'rows': [['a.py:1', 1, 1, 1, 1, 1]]}
 ARENAS = {'size': 4, 'used': 2, 'given_back': 1, 'lines': [['b.py:2', 3]]}
+PEAKS = {'next': [[999.5, 4, [['c.py:3', 2]]]]}
 WRONG = (None, True, -1, 1 << 63, 10**400, 0.5, 1e999, float('nan'), '', 'x',
          [], [None], [[]], {}, {'a': 1}, '9' * 100)
 
@@ -82,7 +83,7 @@ class AnswersCase(unittest.TestCase):
 
 class AnswersTest(AnswersCase):
     def test_good_answers(self):
-        self.answer(STATUS, ARENAS, STATISTICS)
+        self.answer(STATUS, ARENAS, PEAKS, STATISTICS)
         self.assertIn('a.py:1', self.top(0))
 
     def test_values_of_other_types(self):
@@ -94,7 +95,8 @@ class AnswersTest(AnswersCase):
                         value in (0.5, True) and name == 'time':
                     continue
                 with self.subTest(name=name, value=repr(value)[:20]):
-                    self.answer(STATUS, ARENAS, STATISTICS | {name: value})
+                    self.answer(STATUS, ARENAS, PEAKS,
+                                STATISTICS | {name: value})
                     self.assertIn('not a tracemalloc control socket',
                                   self.top())
                     if name in STATUS:
@@ -104,7 +106,7 @@ class AnswersTest(AnswersCase):
     def test_values_that_are_missing(self):
         for name in STATISTICS:
             with self.subTest(name):
-                self.answer(STATUS, ARENAS,
+                self.answer(STATUS, ARENAS, PEAKS,
                             {key: value for key, value
                              in STATISTICS.items() if key != name})
                 self.assertIn('not a tracemalloc control socket', self.top())
@@ -119,13 +121,25 @@ class AnswersTest(AnswersCase):
                 if good:
                     continue
                 with self.subTest(place=place, value=repr(value)[:20]):
-                    self.answer(STATUS, ARENAS, STATISTICS | {'rows': rows})
+                    self.answer(STATUS, ARENAS, PEAKS,
+                                STATISTICS | {'rows': rows})
                     self.top()
         for rows in ([row[:5]], [row + [1]], [[]], row,
                      [dict(enumerate(row))]):
             with self.subTest(rows=rows):
-                self.answer(STATUS, ARENAS, STATISTICS | {'rows': rows})
+                self.answer(STATUS, ARENAS, PEAKS, STATISTICS | {'rows': rows})
                 self.top()
+
+    def test_moments_of_other_shapes(self):
+        moment = PEAKS['next'][0]
+        for moments in (*[[moment[:place] + [value] + moment[place + 1:]]
+                          for place in range(3) for value in WRONG
+                          if not (place == 0 and value in (0.5, True)
+                                  or place == 2 and value == [])],
+                        [moment] * 4, [moment[:2]], [[]], moment):
+            with self.subTest(repr(moments)[:60]):
+                self.answer(STATUS, ARENAS, {'next': moments}, STATISTICS)
+                self.assertIn('not a tracemalloc control socket', self.top())
 
     def test_errors_of_other_types(self):
         for problem in WRONG:
@@ -154,10 +168,13 @@ class AnswersTest(AnswersCase):
         evil = '\x1b]0;owned\x07\x1b[2J\r\u202e\u2066\x9b31m\x7f\n\ud800'
         self.answer({'error': evil})
         self.assertIn('owned', self.top())
-        self.answer(STATUS | {'argv': ['python', evil]}, ARENAS | {
-            'lines': [[evil, 3]]}, STATISTICS | {
-            'argv': ['python', evil], 'rows': [[evil, 1, 1, 1, 1, 1]]})
-        self.assertEqual(self.top(0).count('owned'), 3)
+        self.answer(
+            STATUS | {'argv': ['python', evil]},
+            ARENAS | {'lines': [[evil, 3]]},
+            {'next': [[1, 2, [[evil, 3]]]]},
+            STATISTICS | {'argv': ['python', evil],
+                          'rows': [[evil, 1, 1, 1, 1, 1]]})
+        self.assertEqual(self.top(0).count('owned'), 4)
 
     def test_long_error(self):
         self.answer({'error': 'x' * 1_000_000})

@@ -253,6 +253,7 @@ class Program:
 
     def __init__(self):
         self.rows = {}            # name: size
+        self.moments = []
         self.now = 1000.0
         self.limit = 1
         self.root = ''
@@ -265,6 +266,8 @@ class Program:
                   'time': self.now}
         if command == 'arenas':
             return {'size': 0, 'used': 0, 'given_back': 0, 'lines': []}
+        if command == 'peaks':
+            return {'next': self.moments}
         if command == 'statistics':
             self.asked = arguments
             rows = sorted(self.rows.items(), key=lambda item: -item[1])
@@ -306,6 +309,31 @@ class ViewTest(unittest.TestCase):
         # Here is room for all.
         page = self.look(2, a=1000)
         self.assertNotIn('all others', '\n'.join(page))
+
+    def test_next_highest_moments(self):
+        self.program.moments = [
+            [990.0, 4096, [['a.py:1', 2048], ['a.py:2', 100]]],
+            [990.0 - 86400, 3072, []]]
+        *_, line, titles = self.look(0, a=1000)[:6]
+        time_of_day = r'\d\d:\d\d:\d\d'
+        self.assertRegex(line, rf'^next +4\.0 KiB at {time_of_day}, '
+                               r'\+2\.0 KiB at a\.py:1$')
+        self.assertIn('rate/s', titles)
+        # There is room for all.
+        page = self.view.page(None, None)
+        self.assertEqual(page[4], line)
+        self.assertRegex(page[5], rf'^next +3\.0 KiB at [\d-]+ '
+                                  rf'{time_of_day}$')
+        first, second = self.view.document()['next_peaks']
+        self.assertEqual(first['more'], [
+            {'name': 'a.py:1', 'size_diff': 2048},
+            {'name': 'a.py:2', 'size_diff': 100}])
+        self.assertEqual((second['traced_memory'], second['more']), (3072, []))
+        self.assertLess(second['timestamp'], first['timestamp'])
+        # After a reset there are others at once.
+        self.program.moments = []
+        self.view.obey('r', None)
+        self.assertNotIn('next', '\n'.join(self.look(0.1, a=1000)[:5]))
 
     def test_views(self):
         self.look(0, a=1000)

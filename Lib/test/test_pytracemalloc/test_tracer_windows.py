@@ -88,6 +88,12 @@ class WindowTests(unittest.TestCase):
             self.assertLessEqual(peak.timestamp, snapshot.timestamp)
         highest = snapshot.peak.statistics('traceback')
         self.assertEqual(snapshot.peaks[0].statistics('traceback'), highest)
+        for peak, more in zip(snapshot.peaks[1:],
+                              snapshot._more_than_at_peak(), strict=True):
+            self.assertEqual(more, sorted(
+                [stat for stat in peak.compare_to(snapshot.peak, 'lineno')
+                 if stat.size_diff > 0],
+                key=lambda stat: -stat.size_diff))
 
     def test_two_maxima(self):
         for nframe in 1, 3, 25, 'full':
