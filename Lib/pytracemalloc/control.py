@@ -24,6 +24,7 @@ import time
 from _tracemalloc import _hidden
 import tracemalloc
 from pytracemalloc import unix_socket
+from pytracemalloc.errors import reason_of
 from pytracemalloc.loop import Loop
 from tracemalloc import files     # now: the thread that serves must not
 from tracemalloc.places import name_group, name_origin, name_place
@@ -168,10 +169,9 @@ def _serve_or_say(path):
             if exc.process in _ancestors():
                 return
             exc.strerror += '; name a directory to have one for each'
-        reason = getattr(exc, 'strerror', None) or exc
         if sys.stderr is not None:
             print(printable(f'tracemalloc: no control socket at {path}: '
-                            f'{reason}'), file=sys.stderr)
+                            f'{reason_of(exc)}'), file=sys.stderr)
 
 
 def _ancestors():

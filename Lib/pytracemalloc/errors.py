@@ -1,4 +1,5 @@
-"""How a command ends early: one line on stderr and an exit status."""
+"""How a command ends early: one line on stderr and an exit status; what to say
+of an exception."""
 
 FAILURE = 1
 USAGE = 2
@@ -15,3 +16,10 @@ class UsageError(CommandError):
     """The command line asks for something that does not exist."""
 
     status = USAGE
+
+
+def reason_of(exc):
+    """Return the text of an exception, which may have none."""
+    if isinstance(exc, MemoryError):
+        return 'not enough memory'
+    return getattr(exc, 'strerror', None) or str(exc) or repr(exc)

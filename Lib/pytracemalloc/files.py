@@ -9,7 +9,7 @@ import tempfile
 from collections import namedtuple
 
 from pytracemalloc import kept
-from pytracemalloc.errors import CommandError, UsageError
+from pytracemalloc.errors import CommandError, UsageError, reason_of
 from pytracemalloc.options import (line_filters, make_filters,
                                    uses_references, view_options)
 from pytracemalloc.terminal import Progress, say
@@ -48,7 +48,7 @@ def load_snapshot(path, references=False):
         raise CommandError(f"{path or repr('')}: {exc.strerror or exc}; "
                            f"{_GIVE}") from None
     except (ValueError, EOFError) as exc:
-        reason = str(exc).removeprefix(f'{path}: ')
+        reason = reason_of(exc).removeprefix(f'{path}: ')
         raise CommandError(f'{path}: not a whole snapshot: {reason}; copy it '
                            f'again or take a new one') from None
 

@@ -16,7 +16,7 @@ import sys
 
 from pytracemalloc import agreed, kept, summary
 from pytracemalloc.cgroup import Kills
-from pytracemalloc.errors import CommandError
+from pytracemalloc.errors import CommandError, reason_of
 from pytracemalloc.program import execute
 from pytracemalloc.recording import MEMORY, insert, name_tree
 from pytracemalloc.terminal import can_encode, say, width_of
@@ -81,9 +81,8 @@ def write_missing(options, memory, status):
             try:
                 _recover(path, is_first, options, status, kills)
             except (CommandError, OSError, MemoryError) as exc:
-                reason = getattr(exc, 'strerror', None) or exc or repr(exc)
                 name = options['output'] if memory else path
-                say(f'{name}: no snapshot: {reason}')
+                say(f'{name}: no snapshot: {reason_of(exc)}')
 
 
 def _find_memory(memory):

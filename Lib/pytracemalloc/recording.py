@@ -19,6 +19,7 @@ import tracemalloc.task           # its handler of forks comes before ours
 from tracemalloc.printable import printable
 
 from pytracemalloc import agreed, cgroup, endings, kept, summary
+from pytracemalloc.errors import reason_of
 from pytracemalloc.private import PrivateModules
 from pytracemalloc.reserve import Reserve
 from pytracemalloc.terminal import Progress, can_encode, width_of
@@ -225,7 +226,7 @@ class Recording:
                     self._keep_newest(path)
                     return
         except Exception as exc:
-            _say(f'no snapshot: {self._reason(exc)}')
+            _say(f'no snapshot: {reason_of(exc)}')
 
     def _dump(self, kind, path, metadata):
         snapshot = tracemalloc.take_snapshot(**kind)
@@ -293,7 +294,7 @@ class Recording:
             self._report(at_exit)
         except Exception as exc:
             missing = 'summary' if self.written else 'snapshot'
-            _say(f'{self.output}: no {missing}: {self._reason(exc)}')
+            _say(f'{self.output}: no {missing}: {reason_of(exc)}')
             self._say_figures()
         except KeyboardInterrupt:
             _say(f'{self.output}: interrupted before it was written')
@@ -349,8 +350,7 @@ class Recording:
                     return snapshot, self._dump_last(snapshot, at_exit)
                 except MemoryError as exc:
                     if 'traces' in kind:
-                        _say(f'{self.output}: no snapshot: '
-                             f'{self._reason(exc)}')
+                        _say(f'{self.output}: no snapshot: {reason_of(exc)}')
                         return snapshot, None
                     del snapshot
                     raise
@@ -367,15 +367,9 @@ class Recording:
             with bar:
                 snapshot.dump(output)
         except OSError as exc:
-            _say(f'{output}: no snapshot: {self._reason(exc)}')
+            _say(f'{output}: no snapshot: {reason_of(exc)}')
             return None
         return self.name
-
-    def _reason(self, exc):
-        """What to say of an exception, which may have no text."""
-        if isinstance(exc, MemoryError):
-            return 'not enough memory'
-        return getattr(exc, 'strerror', None) or str(exc) or repr(exc)
 
     @_hidden
     def forked(self):

@@ -1,6 +1,7 @@
 """`pytracemalloc run` waits for its program: the snapshot of one that was
 killed, and that nobody else notices who waits."""
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -12,12 +13,18 @@ import sys
 import time
 import tracemalloc
 import unittest
+from unittest import mock
+
+from test.support import captured_stderr
 from test.test_pytracemalloc import kept_programs
 from test.test_pytracemalloc.command_case import CommandCase, command
 from test.test_pytracemalloc.helpers import FREE_THREADED
 from test.test_pytracemalloc.terminal import Terminal
 
+from pytracemalloc import keeping, kept
+from pytracemalloc.cgroup import Kills
 from pytracemalloc.foreign import read_rss
+from pytracemalloc.recording import MEMORY
 
 PROGRAM = '''\
 import faulthandler, os, signal, subprocess, sys, time
@@ -56,6 +63,17 @@ class KeepTreeTests(CommandCase):
         result = self.run_app('os.kill(os.getpid(), signal.SIGKILL)')
         snapshot = self.check(result, -signal.SIGKILL, 'killed by SIGKILL')
         self.assertIn('app.py', snapshot.metadata['recovered']['command'])
+
+    def test_a_reason_is_never_empty(self):
+        options = {'keep_tree': MEMORY, 'output': 'a', 'kills': Kills().counts}
+        for exc, reason in ((MemoryError(), 'not enough memory'),
+                            (OSError(), 'OSError()'),
+                            (OSError(errno.EIO, 'bad disk'), 'bad disk')):
+            with mock.patch.object(kept, 'load', side_effect=exc), \
+                    captured_stderr() as stderr:
+                keeping.write_missing(json.dumps(options), [(0, True)], 0)
+            self.assertEqual(stderr.getvalue(),
+                             f'pytracemalloc: a: no snapshot: {reason}\n')
 
     def test_crash(self):
         self.check(self.run_app('faulthandler._sigsegv()'), -signal.SIGSEGV,
