@@ -394,6 +394,7 @@ PyInit__tracemalloc(void)
             || _PyTracemalloc_AddHide(module) < 0
             || _PyTracemalloc_AddApart(module) < 0
             || _PyTracemalloc_AddHistory(module) < 0
+            || _PyTracemalloc_AddImport(module) < 0
             || _PyTracemalloc_AddRss(module) < 0))
     {
         Py_CLEAR(module);

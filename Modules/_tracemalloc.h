@@ -15,6 +15,7 @@ extern int _PyTracemalloc_AddTake(PyObject *module);
 extern int _PyTracemalloc_AddHide(PyObject *module);
 extern int _PyTracemalloc_AddApart(PyObject *module);
 extern int _PyTracemalloc_AddHistory(PyObject *module);
+extern int _PyTracemalloc_AddImport(PyObject *module);
 extern int _PyTracemalloc_AddRss(PyObject *module);
 
 /* {free list: (blocks, bytes)}; NULL with an exception. */

@@ -85,7 +85,6 @@ class Recording:
         if self.options.get('keep_tree') is not None and (
                 self.pid == self.options['pid']):
             _tie_to(self.options['holder'])
-        tracemalloc._prepare()    # it takes a while, and nothing is traced yet
         if self.options['output']:
             self.endings = endings.Endings(self.finish)
             self.endings.watch(self.pid == self.options['pid'])
@@ -400,6 +399,12 @@ def _identity(path):
     except OSError:
         return None
     return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def prepare():
+    """Import what start() needs: it takes a while, and nothing is traced yet.
+    """
+    tracemalloc._prepare()
 
 
 def start(known):

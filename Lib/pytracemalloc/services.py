@@ -4,6 +4,8 @@ asks for a service that is written in Python."""
 import os
 import sys
 
+from _tracemalloc import _import_apart
+
 
 def run(module, script, known):
     """Start what is asked for; never raise.
@@ -25,8 +27,14 @@ def run(module, script, known):
         control.serve_at_startup(path)
         known = None              # its thread needs what it imports
     if 'PYTRACEMALLOC_RUN' in environment:
-        from pytracemalloc import recording
+        recording = _load() if known is None else _import_apart(_load)
         recording.start(known)
+
+
+def _load():
+    from pytracemalloc import recording
+    recording.prepare()
+    return recording
 
 
 def _is_command(module, script):
