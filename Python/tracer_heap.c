@@ -8,8 +8,8 @@
    walk is breadth first: an object gets its number when it is first seen, and
    the references of objects are written in the order of these numbers. All of
    this happens at one moment: memory comes from the kernel, no Python object
-   is made, and texts of names are copied at the end. pycore_tracer_graph.h
-   describes the graph. */
+   is made, and texts of names are copied at the end.  What does not need the
+   objects is done after it.  pycore_tracer_graph.h describes the graph. */
 
 #include "Python.h"
 #include "pycore_object.h"        // _Py_IsImmortal()
@@ -142,14 +142,6 @@ walk_pseudo(struct tracer_heap *heap, uint32_t i)
     }
 }
 
-/* Most objects. */
-static inline int
-is_leaf(const PyTypeObject *type)
-{
-    return type == &PyUnicode_Type || type == &PyLong_Type
-           || type == &PyFloat_Type || type == &PyBytes_Type;
-}
-
 /* Frames and threads have got their shape, and a reference, from the object
    that refers to them. */
 static void
@@ -166,13 +158,13 @@ walk(struct tracer_heap *heap, uint32_t i)
     }
     else {
         g->objects[i].surplus = count_references(op);
-        if (Py_TYPE(op) != heap->last_type) {
-            heap->last_type = Py_TYPE(op);
-            heap->last_type_number = _PyTracer_HeapObject(heap, Py_TYPE(op));
-        }
-        g->objects[i].type = heap->last_type_number;
-        if (!is_leaf(Py_TYPE(op))) {
-            _PyTracer_WalkObject(heap, i);
+        const struct tracer_heap_type *type =
+            _PyTracer_HeapType(heap, Py_TYPE(op));
+        if (type != NULL) {
+            g->objects[i].type = type->number;
+            if (type->way != TRACER_HEAP_LEAF) {
+                _PyTracer_WalkObject(heap, i, op, type);
+            }
         }
     }
 }
@@ -234,6 +226,7 @@ _PyTracer_PrepareHeap(struct tracer_heap *heap, uint64_t blocks, int touch)
     heap->graph = _PyTracer_HeapArray(1, sizeof(*heap->graph));
     if (heap->graph == NULL
         || _PyTracer_InitHeapIndex(&heap->index, pages, touch) < 0
+        || _PyTracer_InitHeapTypes(heap) < 0
         || _PyTracer_InitHeapShapes(heap) < 0
         || _PyTracer_InitHeapTexts(heap, touch) < 0
         || make_arrays(heap, objects) < 0)
@@ -332,10 +325,9 @@ add_unreached_of_run(struct tracer_heap *heap, const struct tracer_snapshot *s,
     }
 }
 
-void
-_PyTracer_AddUnreached(struct tracer_heap *heap,
-                       const struct tracer_snapshot *s,
-                       const struct tracer_types *types)
+static void
+add_all_unreached(struct tracer_heap *heap, const struct tracer_snapshot *s,
+                  const struct tracer_types *types)
 {
     const struct tracer_type **classes = list_classes(s, types);
     if (classes == NULL) {
@@ -365,6 +357,18 @@ _PyTracer_CountSurplus(struct tracer_heap *heap)
             to->surplus -= to->surplus != 0;
         }
     }
+}
+
+void
+_PyTracer_CompleteHeap(struct tracer_heap *heap,
+                       const struct tracer_snapshot *s,
+                       const struct tracer_types *types,
+                       const struct tracer_segments *segments)
+{
+    _PyTracer_CopyLastingTexts(heap);
+    add_all_unreached(heap, s, types);
+    _PyTracer_CountSurplus(heap);
+    _PyTracer_ScanSegments(heap, segments);
 }
 
 static uint32_t
@@ -434,6 +438,7 @@ _PyTracer_FreeHeap(struct tracer_heap *heap)
 {
     _PySnapshot_FreeGraph(heap->graph);
     _PyTracer_FreeHeapIndex(&heap->index);
+    _PySnapshot_Release(heap->types);
     _PySnapshot_Release(heap->shapes.list);
     _PySnapshot_Release(heap->shapes.names);
     _PySnapshot_Release(heap->shapes.keys);

@@ -110,9 +110,7 @@ run_child(struct tracer_heap *heap, int keys, const struct tracer_snapshot *s,
         || _PyTracer_PrepareHeap(heap, s->nblocks, 0) < 0
         ? -1 : _PyTracer_CaptureHeap(heap, keys);
     if (result == 0) {
-        _PyTracer_AddUnreached(heap, s, types);
-        _PyTracer_CountSurplus(heap);
-        _PyTracer_ScanSegments(heap, segments);
+        _PyTracer_CompleteHeap(heap, s, types, segments);
         result = heap->failed ? -1 : write_graph(heap, fd);
     }
     (void)syscall(SYS_exit_group, result < 0 ? NO_MEMORY : 0);

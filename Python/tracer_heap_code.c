@@ -49,7 +49,7 @@ _PyTracer_NameClosure(struct tracer_heap *heap, PyFunctionObject *function)
     if (function->func_closure != NULL) {
         uint32_t tuple = _PyTracer_HeapObject(heap, function->func_closure);
         uint32_t shape = _PyTracer_ShapeOfCode(
-            heap, (PyCodeObject *)function->func_code, TRACER_HEAP_CLOSURES);
+            heap, (PyCodeObject *)function->func_code, TRACER_HEAP_OF_CLOSURE);
         uint32_t n = heap->failed ? 0 : heap->shapes.list[shape].n;
         if (n == (size_t)PyTuple_GET_SIZE(function->func_closure)) {
             _PyTracer_SetHeapShape(heap, tuple, shape);
@@ -103,7 +103,7 @@ _PyTracer_ReferToFrame(struct tracer_heap *heap, _PyInterpreterFrame *frame)
 {
     if (frame->owner == FRAME_OWNED_BY_THREAD) {
         uint32_t shape = _PyTracer_ShapeOfCode(heap, _PyFrame_GetCode(frame),
-                                               TRACER_HEAP_FRAME);
+                                               TRACER_HEAP_OF_FRAME);
         note_line(heap, _PyTracer_HeapPseudo(heap, frame, shape), frame);
     }
 }
@@ -115,7 +115,7 @@ _PyTracer_WalkFrameObject(struct tracer_heap *heap, uint32_t object,
     static const char *const names[] = {"f_back"};
     if (f->f_frame->owner == FRAME_OWNED_BY_FRAME_OBJECT) {
         _PyTracer_SetHeapShape(heap, object, _PyTracer_ShapeOfCode(
-            heap, _PyFrame_GetCode(f->f_frame), TRACER_HEAP_FRAME));
+            heap, _PyFrame_GetCode(f->f_frame), TRACER_HEAP_OF_FRAME));
         _PyTracer_WalkFrame(heap, f->f_frame, NULL);
         note_line(heap, object, f->f_frame);
         (void)_PyTracer_HeapVisit((PyObject *)f->f_back, heap);
@@ -142,7 +142,7 @@ _PyTracer_WalkGenerator(struct tracer_heap *heap, uint32_t object,
     _PyInterpreterFrame *frame = (_PyInterpreterFrame *)&gen->gi_iframe;
     if (gen->gi_frame_state != FRAME_CLEARED) {
         _PyTracer_SetHeapShape(heap, object, _PyTracer_ShapeOfCode(
-            heap, _PyFrame_GetCode(frame), TRACER_HEAP_GENERATOR));
+            heap, _PyFrame_GetCode(frame), TRACER_HEAP_OF_GENERATOR));
         _PyTracer_WalkFrame(heap, frame, gen);
         note_line(heap, object, frame);
     }

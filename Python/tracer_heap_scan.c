@@ -19,7 +19,6 @@
 #include "Python.h"
 #include "pycore_runtime.h"       // _PyRuntime
 #include "pycore_tracer_heap.h"
-#include "pycore_tracer_index.h"  // TRACER_GOLDEN_64
 
 #ifdef __linux__
 #include <errno.h>

@@ -9,11 +9,9 @@
 #include "pycore_moduleobject.h"  // PyModuleObject
 #include "pycore_object.h"        // _PyObject_InlineValues()
 #include "pycore_tracer_heap.h"
-#include "pycore_tracer_index.h"  // TRACER_GOLDEN_64
 
 #define INITIAL_SHAPES 1024
 #define INITIAL_NAMES 8192
-#define MAX_NAMES 4096            // of a shape
 
 /* --- Fields of CPython's own objects */
 
@@ -36,9 +34,9 @@ static const struct field function_fields[] = {
     FIELD("__closure__", PyFunctionObject, func_closure),
     FIELD("__defaults__", PyFunctionObject, func_defaults),
     FIELD("__kwdefaults__", PyFunctionObject, func_kwdefaults),
-    FIELD("__dict__", PyFunctionObject, func_dict),
     FIELD("__doc__", PyFunctionObject, func_doc),
     FIELD("__annotations__", PyFunctionObject, func_annotations),
+    _PyTracer_FUNCTION_FIELDS_OF_314(FIELD)
     FIELD("__type_params__", PyFunctionObject, func_typeparams),
     {NULL}
 };
@@ -76,7 +74,7 @@ static const struct field descriptor_fields[] = {
     {NULL}
 };
 static const struct field property_fields[] = {
-    COUNTED("__name__", propertyobject, prop_name),
+    FIELD("__name__", propertyobject, prop_name),
     FIELD("fget", propertyobject, prop_get),
     FIELD("fset", propertyobject, prop_set),
     FIELD("fdel", propertyobject, prop_del),
@@ -84,7 +82,6 @@ static const struct field property_fields[] = {
     {NULL}
 };
 static const struct field exception_fields[] = {
-    FIELD("__dict__", PyBaseExceptionObject, dict),
     FIELD("args", PyBaseExceptionObject, args),
     FIELD("__notes__", PyBaseExceptionObject, notes),
     FIELD("__traceback__", PyBaseExceptionObject, traceback),
@@ -103,26 +100,27 @@ static const struct {
     PyTypeObject *type;
     enum snapshot_object_kind kind;
     const struct field *fields;
+    int whole;                    // there are no other references
 } known_types[] = {
-    {&PyFunction_Type, SNAPSHOT_FUNCTION, function_fields},
-    {&PyMethod_Type, SNAPSHOT_METHOD, method_fields},
-    {&PyCFunction_Type, SNAPSHOT_PLAIN, c_function_fields},
-    {&PyType_Type, SNAPSHOT_TYPE, type_fields},
-    {&PyModule_Type, SNAPSHOT_MODULE, module_fields},
-    {&PyCell_Type, SNAPSHOT_CELL, no_fields},
-    {&PyDict_Type, SNAPSHOT_DICT, no_fields},
-    {&PyList_Type, SNAPSHOT_SEQUENCE, no_fields},
-    {&PyTuple_Type, SNAPSHOT_SEQUENCE, no_fields},
-    {&PySet_Type, SNAPSHOT_SET, no_fields},
-    {&PyFrozenSet_Type, SNAPSHOT_SET, no_fields},
-    {&PyGetSetDescr_Type, SNAPSHOT_PLAIN, descriptor_fields},
-    {&PyMemberDescr_Type, SNAPSHOT_PLAIN, descriptor_fields},
-    {&PyMethodDescr_Type, SNAPSHOT_PLAIN, descriptor_fields},
-    {&PyWrapperDescr_Type, SNAPSHOT_PLAIN, descriptor_fields},
-    {&PyClassMethodDescr_Type, SNAPSHOT_PLAIN, descriptor_fields},
-    {&PyProperty_Type, SNAPSHOT_PLAIN, property_fields},
-    {NULL, SNAPSHOT_PLAIN, exception_fields},     // BaseException
-    {&PyTraceBack_Type, SNAPSHOT_PLAIN, traceback_fields},
+    {&PyFunction_Type, SNAPSHOT_FUNCTION, function_fields, 1},
+    {&PyMethod_Type, SNAPSHOT_METHOD, method_fields, 1},
+    {&PyCFunction_Type, SNAPSHOT_PLAIN, c_function_fields, 1},
+    {&PyType_Type, SNAPSHOT_TYPE, type_fields, 0},
+    {&PyModule_Type, SNAPSHOT_MODULE, module_fields, 0},
+    {&PyCell_Type, SNAPSHOT_CELL, no_fields, 0},
+    {&PyDict_Type, SNAPSHOT_DICT, no_fields, 0},
+    {&PyList_Type, SNAPSHOT_SEQUENCE, no_fields, 0},
+    {&PyTuple_Type, SNAPSHOT_SEQUENCE, no_fields, 0},
+    {&PySet_Type, SNAPSHOT_SET, no_fields, 0},
+    {&PyFrozenSet_Type, SNAPSHOT_SET, no_fields, 0},
+    {&PyGetSetDescr_Type, SNAPSHOT_PLAIN, descriptor_fields, 1},
+    {&PyMemberDescr_Type, SNAPSHOT_PLAIN, descriptor_fields, 1},
+    {&PyMethodDescr_Type, SNAPSHOT_PLAIN, descriptor_fields, 1},
+    {&PyWrapperDescr_Type, SNAPSHOT_PLAIN, descriptor_fields, 1},
+    {&PyClassMethodDescr_Type, SNAPSHOT_PLAIN, descriptor_fields, 1},
+    {&PyProperty_Type, SNAPSHOT_PLAIN, property_fields, 1},
+    {NULL, SNAPSHOT_PLAIN, exception_fields, 0},  // BaseException
+    {&PyTraceBack_Type, SNAPSHOT_PLAIN, traceback_fields, 1},
 };
 
 /* --- Making shapes */
@@ -201,7 +199,7 @@ add_name(struct tracer_heap *heap, const void *text,
          enum tracer_heap_form form, int64_t offset, int counted)
 {
     struct tracer_heap_shapes *shapes = &heap->shapes;
-    if (heap->failed || shapes->list[shapes->n].n == MAX_NAMES) {
+    if (heap->failed || shapes->list[shapes->n].n == TRACER_HEAP_MAX_NAMES) {
         return;
     }
     if (shapes->nnames == shapes->names_size
@@ -345,6 +343,13 @@ known_type(const PyTypeObject *type)
     return i;
 }
 
+int
+_PyTracer_HasKnownFields(const PyTypeObject *type)
+{
+    size_t known = known_type(type);
+    return known < Py_ARRAY_LENGTH(known_types) && known_types[known].whole;
+}
+
 uint32_t
 _PyTracer_ShapeOfType(struct tracer_heap *heap, PyTypeObject *type)
 {
@@ -436,13 +441,13 @@ _PyTracer_ShapeOfCode(struct tracer_heap *heap, PyCodeObject *code,
     if (find(heap, key, &number)) {
         return number;
     }
-    if (what == TRACER_HEAP_CLOSURES) {
+    if (what == TRACER_HEAP_OF_CLOSURE) {
         begin(heap, SNAPSHOT_SEQUENCE);
         add_variables(heap, code, CO_FAST_FREE, TRACER_HEAP_CLOSURE);
     }
     else {
         begin(heap, SNAPSHOT_FRAME);
-        for (const char *const *name = what == TRACER_HEAP_FRAME
+        for (const char *const *name = what == TRACER_HEAP_OF_FRAME
                  ? frame_names : generator_names; *name != NULL; name++)
         {
             add_name(heap, *name, TRACER_HEAP_AS_IS, 0, 0);

@@ -1,7 +1,8 @@
 /* Texts of a graph: names of references and of some objects. At the end of the
    walk, the texts of the str objects that are needed, and the names of shapes,
-   are copied as UTF-8: later, the objects may be gone. No text is longer than
-   MAX_TEXT bytes. */
+   are copied as UTF-8: later, the objects may be gone. Immortal ones, which
+   are most, stay and never change, so they are copied after the moment. No
+   text is longer than MAX_TEXT bytes. */
 
 #include "Python.h"
 #include "pycore_global_strings.h"        // _Py_ID()
@@ -133,17 +134,31 @@ add_name(struct tracer_heap *heap, const struct tracer_heap_name *name)
         [TRACER_HEAP_AS_IS] = "", [TRACER_HEAP_MEMBER] = ".",
         [TRACER_HEAP_ATTRIBUTE] = ".", [TRACER_HEAP_LOCAL] = "local ",
         [TRACER_HEAP_CLOSURE] = "closure "};
+    const char *prefix = prefixes[name->form];
     if (name->form != TRACER_HEAP_AS_IS && name->form != TRACER_HEAP_MEMBER) {
         return PyUnicode_Check(name->text)
-               ? add_str(heap, prefixes[name->form], name->text)
+               ? add_str(heap, prefix, name->text)
                : _PyTracer_AddText(heap, "?", 1);
     }
-    char buffer[MAX_TEXT];
     const char *text = name->text;
-    int special = strncmp(text, "__", 2) == 0;
-    int n = PyOS_snprintf(buffer, sizeof(buffer), "%s%s",
-                          special ? "" : prefixes[name->form], text);
-    return _PyTracer_AddText(heap, buffer, (size_t)Py_MIN(n, MAX_TEXT - 1));
+    size_t length = Py_MIN(strlen(text), MAX_TEXT);
+    if (*prefix == '\0' || strncmp(text, "__", 2) == 0) {
+        return _PyTracer_AddText(heap, text, length);
+    }
+    char buffer[MAX_TEXT + 1];
+    buffer[0] = *prefix;
+    memcpy(buffer + 1, text, length);
+    return _PyTracer_AddText(heap, buffer, length + 1);
+}
+
+/* Will the text of the name be there after the moment? */
+static int
+lasts(const struct tracer_heap_name *name)
+{
+    return name->form == TRACER_HEAP_AS_IS
+           || (name->form != TRACER_HEAP_MEMBER
+               && _PyTracer_CountReferences((PyObject *)name->text)
+                  == _PyTracer_IMMORTAL);
 }
 
 static void
@@ -156,8 +171,20 @@ copy_names(struct tracer_heap *heap)
         return;
     }
     g->nnames = heap->shapes.nnames;
-    for (uint32_t i = 0; i < g->nnames && !heap->failed; i++) {
-        g->names[i] = add_name(heap, &heap->shapes.names[i]);
+    for (uint32_t i = 0; i < g->nnames; i++) {
+        const struct tracer_heap_name *name = &heap->shapes.names[i];
+        g->names[i] = lasts(name) ? SNAPSHOT_NONE : add_name(heap, name);
+    }
+}
+
+static void
+copy_lasting_names(struct tracer_heap *heap)
+{
+    struct snapshot_graph *g = heap->graph;
+    for (uint32_t i = 0; i < g->nnames; i++) {
+        if (g->names[i] == SNAPSHOT_NONE) {
+            g->names[i] = add_name(heap, &heap->shapes.names[i]);
+        }
     }
 }
 
@@ -175,17 +202,23 @@ add_named(struct tracer_heap *heap, uint32_t object)
     heap->named[heap->nnamed++] = object;
 }
 
+static void
+want(struct tracer_heap *heap, uint32_t number)
+{
+    struct snapshot_object *object = &heap->graph->objects[number];
+    if (!heap->failed && object->text == SNAPSHOT_NONE
+        && PyUnicode_Check((PyObject *)object->address))
+    {
+        object->text = TRACER_HEAP_WANTED;
+        add_named(heap, number);
+    }
+}
+
 void
 _PyTracer_WantText(struct tracer_heap *heap, const void *str)
 {
-    if (str == NULL || !PyUnicode_Check((PyObject *)str)) {
-        return;
-    }
-    uint32_t number = _PyTracer_HeapObject(heap, str);
-    struct snapshot_object *object = &heap->graph->objects[number];
-    if (!heap->failed && object->text != TRACER_HEAP_WANTED) {
-        object->text = TRACER_HEAP_WANTED;
-        add_named(heap, number);
+    if (str != NULL && PyUnicode_Check((PyObject *)str)) {
+        want(heap, _PyTracer_HeapObject(heap, str));
     }
 }
 
@@ -197,9 +230,17 @@ _PyTracer_WantKeys(struct tracer_heap *heap, uint32_t object)
     }
 }
 
-/* Keys of one dictionary, and the name of the module that a class has. */
+static inline int
+is_immortal(const struct tracer_heap *heap, uint32_t object)
+{
+    return heap->graph->objects[object].surplus == SNAPSHOT_IMMORTAL;
+}
+
+/* Keys of one dictionary.  At the moment: those that are mortal, and the name
+   of the module that a class has. */
 static void
-want_keys(struct tracer_heap *heap, uint32_t object)
+want_keys(struct tracer_heap *heap, uint32_t object, uint32_t dunder_module,
+          int lasting)
 {
     const struct snapshot_graph *g = heap->graph;
     const struct snapshot_shape *shape =
@@ -212,37 +253,54 @@ want_keys(struct tracer_heap *heap, uint32_t object)
     uint64_t e = g->objects[object].first + shape->n;
     for (; e + 1 < end; e += 2) {
         uint32_t key = g->references[e];
-        const void *address = (const void *)g->objects[key].address;
-        if (address == NULL) {
-            continue;
+        uint32_t value = g->references[e + 1];
+        if (key >= SNAPSHOT_NFIXED && is_immortal(heap, key) == lasting) {
+            want(heap, key);
         }
-        _PyTracer_WantText(heap, address);
-        if (address == &_Py_ID(__module__) && g->references[e + 1] != 0) {
-            _PyTracer_WantText(
-                heap,
-                (const void *)g->objects[g->references[e + 1]].address);
+        if (key == dunder_module && value != 0 && !lasting) {
+            want(heap, value);
         }
     }
+}
+
+static void
+copy_texts(struct tracer_heap *heap, int lasting)
+{
+    const uint32_t *slot = _PyTracer_HeapSlot(
+        &heap->index, (uintptr_t)&_Py_ID(__module__));
+    struct snapshot_object *objects = heap->graph->objects;
+    uint64_t n = heap->nnamed;    // keys come behind
+    for (uint64_t i = 0; slot != NULL && i < n && !heap->failed; i++) {
+        if (objects[heap->named[i]].text != TRACER_HEAP_WANTED) {
+            want_keys(heap, heap->named[i], *slot, lasting);
+        }
+    }
+    for (uint64_t i = 0; i < heap->nnamed && !heap->failed; i++) {
+        uint32_t object = heap->named[i];
+        if (objects[object].text == TRACER_HEAP_WANTED
+            && is_immortal(heap, object) == lasting)
+        {
+            objects[object].text =
+                add_str(heap, "", (const PyObject *)objects[object].address);
+        }
+    }
+    heap->failed |= slot == NULL;
 }
 
 void
 _PyTracer_CopyTexts(struct tracer_heap *heap)
 {
-    struct snapshot_object *objects = heap->graph->objects;
-    uint64_t n = heap->nnamed;    // keys come behind
-    for (uint64_t i = 0; i < n && !heap->failed; i++) {
-        if (objects[heap->named[i]].text != TRACER_HEAP_WANTED) {
-            want_keys(heap, heap->named[i]);
-        }
-    }
-    for (uint64_t i = 0; i < heap->nnamed && !heap->failed; i++) {
-        uint32_t object = heap->named[i];
-        if (objects[object].text == TRACER_HEAP_WANTED) {
-            objects[object].text =
-                add_str(heap, "", (const PyObject *)objects[object].address);
-        }
-    }
+    copy_texts(heap, 0);
     if (!heap->failed) {
         copy_names(heap);
+    }
+}
+
+void
+_PyTracer_CopyLastingTexts(struct tracer_heap *heap)
+{
+    copy_texts(heap, 1);
+    if (!heap->failed) {
+        copy_lasting_names(heap);
     }
 }

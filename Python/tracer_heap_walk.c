@@ -10,7 +10,7 @@
 
 #include "Python.h"
 #include "pycore_dict.h"          // DK_UNICODE_ENTRIES()
-#include "pycore_object.h"        // _PyObject_IS_GC()
+#include "pycore_object.h"        // _PyObject_IS_GC(), inline values
 #include "pycore_pystate.h"       // _PyInterpreterState_GET()
 #include "pycore_tracer_heap.h"
 
@@ -122,6 +122,12 @@ mark_locals(struct tracer_heap *heap, PyDictKeysObject *keys)
 static void
 walk_dict(struct tracer_heap *heap, uint32_t object, PyDictObject *dict)
 {
+    /* The references of the table of interned strings do not count. */
+    if ((PyObject *)dict
+        == _PyInterpreterState_GET()->cached_objects.interned_strings)
+    {
+        return;
+    }
     if (dict->ma_values != NULL) {
         walk_shared(heap, object, dict);
         return;
@@ -161,6 +167,71 @@ walk_tuple(struct tracer_heap *heap, uint32_t object, PyObject *tuple)
     }
 }
 
+/* --- Objects whose references all have names */
+
+static const struct tracer_heap_name *
+names_of(const struct tracer_heap *heap, uint32_t shape)
+{
+    return &heap->shapes.names[heap->shapes.list[shape].first];
+}
+
+static inline PyObject *
+field_of(PyObject *op, const struct tracer_heap_name *name)
+{
+    return *(PyObject **)((char *)op + name->offset);
+}
+
+/* The first names of the shape. */
+static inline void
+add_fields(struct tracer_heap *heap, uint32_t object, PyObject *op,
+           uint32_t shape, uint32_t n)
+{
+    const struct tracer_heap_name *names = names_of(heap, shape);
+    _PyTracer_SetHeapShape(heap, object, shape);
+    for (uint32_t i = 0; i < n; i++) {
+        _PyTracer_HeapReference(heap, field_of(op, &names[i]));
+    }
+}
+
+static void
+walk_fields(struct tracer_heap *heap, uint32_t object, PyObject *op,
+            uint32_t shape)
+{
+    add_fields(heap, object, op, shape, heap->shapes.list[shape].n);
+    if (PyFunction_Check(op)) {
+        _PyTracer_NameClosure(heap, (PyFunctionObject *)op);
+        name_keys(heap, ((PyFunctionObject *)op)->func_dict);
+    }
+}
+
+/* The dictionary that an instance has, then its values, where they are. */
+static void
+walk_attributes(struct tracer_heap *heap, PyObject *op, uint32_t nvalues)
+{
+    PyDictObject *dict = _PyObject_ManagedDictPointer(op)->dict;
+    _PyTracer_HeapReference(heap, dict);
+    name_keys(heap, (PyObject *)dict);
+    if (nvalues != 0) {
+        const PyDictValues *values = _PyObject_InlineValues(op);
+        int own = values->valid && _PyTracer_OwnsValues(dict);
+        for (uint32_t i = 0; i < nvalues; i++) {
+            _PyTracer_HeapReference(heap, own ? values->values[i] : NULL);
+        }
+    }
+}
+
+static void
+walk_instance(struct tracer_heap *heap, uint32_t object, PyObject *op,
+              const struct tracer_heap_type *type)
+{
+    uint32_t n = heap->shapes.list[type->shape].n;
+    add_fields(heap, object, op, type->shape, type->nslots);
+    if (n > type->nslots) {
+        walk_attributes(heap, op, n - type->nslots - 1);
+    }
+    _PyTracer_HeapReference(heap, type->type);
+}
+
 /* --- The general way */
 
 /* Was that reference visited, and has it no name yet? Fields are mostly
@@ -185,14 +256,13 @@ take(struct tracer_heap *heap, const PyObject *op, uint64_t *next)
 static void
 name_references(struct tracer_heap *heap, PyObject *op, uint32_t shape)
 {
-    uint32_t first = heap->shapes.list[shape].first;
+    const struct tracer_heap_name *names = names_of(heap, shape);
     uint32_t n = heap->shapes.list[shape].n;
     uint64_t next = 0;
     for (uint32_t i = 0; i < n; i++) {
-        const struct tracer_heap_name *name = &heap->shapes.names[first + i];
-        const PyObject *field = *(PyObject **)((char *)op + name->offset);
+        const PyObject *field = field_of(op, &names[i]);
         int there = field != NULL
-                    && (name->counted || take(heap, field, &next));
+                    && (names[i].counted || take(heap, field, &next));
         _PyTracer_HeapReference(heap, there ? field : NULL);
     }
 }
@@ -334,12 +404,9 @@ walk_kind(struct tracer_heap *heap, uint32_t object, PyObject *op,
 
 static void
 walk_tracked(struct tracer_heap *heap, uint32_t object, PyObject *op,
-             PyTypeObject *type)
+             uint32_t shape)
 {
-    uint32_t shape = _PyTracer_ShapeOfType(heap, type);
-    if (heap->failed) {
-        return;
-    }
+    PyTypeObject *type = Py_TYPE(op);
     _PyTracer_SetHeapShape(heap, object, shape);
     uint32_t kind = heap->shapes.list[shape].kind;
     int pairs = 0;
@@ -468,40 +535,49 @@ walk_untracked(struct tracer_heap *heap, uint32_t object, PyObject *op,
 /* --- All of them */
 
 void
-_PyTracer_WalkObject(struct tracer_heap *heap, uint32_t object)
+_PyTracer_WalkObject(struct tracer_heap *heap, uint32_t object, PyObject *op,
+                     const struct tracer_heap_type *type)
 {
-    PyObject *op = (PyObject *)heap->graph->objects[object].address;
-    PyTypeObject *type = Py_TYPE(op);
-    /* The references of the table of interned strings do not count. */
-    if (heap->failed
-        || op == _PyInterpreterState_GET()->cached_objects.interned_strings)
-    {
-        return;
-    }
-    if (type == &PyDict_Type) {
+    switch (type->way) {
+    case TRACER_HEAP_LEAF:
+        break;
+    case TRACER_HEAP_DICT:
         walk_dict(heap, object, (PyDictObject *)op);
-    }
-    else if (type == &PyList_Type) {
+        break;
+    case TRACER_HEAP_LIST:
         walk_list(heap, object, (PyListObject *)op);
-    }
-    else if (type == &PyTuple_Type) {
+        break;
+    case TRACER_HEAP_TUPLE:
         walk_tuple(heap, object, op);
-    }
-    else if (type == &PyCode_Type) {
+        break;
+    case TRACER_HEAP_CODE:
         _PyTracer_WalkCode(heap, object, (PyCodeObject *)op);
-    }
-    else if (type == &PyFrame_Type) {
+        break;
+    case TRACER_HEAP_FRAME:
         _PyTracer_WalkFrameObject(heap, object, (PyFrameObject *)op);
-    }
-    else if (PyGen_CheckExact(op) || PyCoro_CheckExact(op)
-             || PyAsyncGen_CheckExact(op))
-    {
+        break;
+    case TRACER_HEAP_GENERATOR:
         _PyTracer_WalkGenerator(heap, object, (PyGenObject *)op);
-    }
-    else if (!_PyObject_IS_GC(op) || type->tp_traverse == NULL) {
-        walk_untracked(heap, object, op, type);
-    }
-    else {
-        walk_tracked(heap, object, op, type);
+        break;
+    case TRACER_HEAP_FIELDS:
+        walk_fields(heap, object, op, type->shape);
+        break;
+    case TRACER_HEAP_INSTANCE:
+        walk_instance(heap, object, op, type);
+        break;
+    case TRACER_HEAP_TRACKED:
+        walk_tracked(heap, object, op, type->shape);
+        break;
+    case TRACER_HEAP_UNTRACKED:
+        walk_untracked(heap, object, op, Py_TYPE(op));
+        break;
+    case TRACER_HEAP_SOME_TRACKED:
+        if (_PyObject_IS_GC(op)) {
+            walk_tracked(heap, object, op, type->shape);
+        }
+        else {
+            walk_untracked(heap, object, op, Py_TYPE(op));
+        }
+        break;
     }
 }

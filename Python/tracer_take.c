@@ -470,9 +470,7 @@ finish_heap(struct copier *c, int result, struct tracer_totals *totals)
         result = c->has_heap ? result : -1;
     }
     else if (result == 0 && c->has_heap) {
-        _PyTracer_AddUnreached(&c->heap, c->s, &c->types);
-        _PyTracer_CountSurplus(&c->heap);
-        _PyTracer_ScanSegments(&c->heap, &c->segments);
+        _PyTracer_CompleteHeap(&c->heap, c->s, &c->types, &c->segments);
         result = c->heap.failed ? -1 : 0;
     }
     totals->error = c->child.error;

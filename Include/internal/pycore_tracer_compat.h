@@ -320,6 +320,21 @@ _PyTracer_CountReferences(PyObject *op)
 #  define _PyTracer_ROOTS_OF_314(X)
 #endif
 
+/* Fields of a function from 3.14 on. */
+#if PY_VERSION_HEX >= 0x030e0000
+#  define _PyTracer_FUNCTION_FIELDS_OF_314(FIELD)               \
+    FIELD("__annotate__", PyFunctionObject, func_annotate),
+#else
+#  define _PyTracer_FUNCTION_FIELDS_OF_314(FIELD)
+#endif
+
+/* Do valid values inside an instance belong to it, and not to its dict? */
+static inline int
+_PyTracer_OwnsValues(const PyDictObject *dict)
+{
+    return PY_VERSION_HEX < 0x030e0000 || dict == NULL;
+}
+
 /* In 3.13 the functions of atexit are in an array. */
 static inline void
 _PyTracer_VisitExitFunctions(const PyInterpreterState *interp,

@@ -11,36 +11,36 @@ extern "C" {
 #endif
 
 #include "pycore_tracer_compat.h"
+#include "pycore_tracer_index.h"  // TRACER_GOLDEN_64
 #include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_types.h"
 
 /* Make the kernel provide the memory of an array now. */
 extern void _PyTracer_TouchHeap(void *array, uint64_t n, size_t item);
 
-/* --- tracer_heap_index.c: numbers by address, a table for each page */
+/* --- tracer_heap_index.c: numbers by address.  A table of regions leads to
+   tables of pages, and these to a table of numbers for each page. */
 
+#define TRACER_HEAP_SLOTS 256     // of 16 bytes, in a page
 #define TRACER_HEAP_PAGE_BITS 12
-#define TRACER_HEAP_SLOTS 256     // of 16 bytes
-#define TRACER_HEAP_RECENT 64     // pages
-struct tracer_heap_page {
-    uintptr_t page;
-    uint32_t *numbers;            // 0: none; NULL: no such page
-};
-#define TRACER_HEAP_NO_PAGE UINTPTR_MAX
+#define TRACER_HEAP_REGION_BITS 30
+#define TRACER_HEAP_PAGES \
+    ((size_t)1 << (TRACER_HEAP_REGION_BITS - TRACER_HEAP_PAGE_BITS))
+#define TRACER_HEAP_REGIONS ((size_t)1 << (48 - TRACER_HEAP_REGION_BITS))
 struct tracer_heap_index {
-    struct tracer_heap_page *pages;       // by hash
-    struct tracer_heap_page recent[TRACER_HEAP_RECENT];
+    uint32_t ***regions[2];       // the second, for odd multiples of 8
+    uint32_t **last;              // the table of pages that was made last
     uint32_t *chunk;              // the last one of some tables of numbers
     uint32_t *next;               // that is free, in it
-    size_t mask, npages, left;
+    size_t left;
 };
-/* With room for so many pages; `touch` them. */
+/* With tables for so many pages; `touch` them. */
 extern int _PyTracer_InitHeapIndex(struct tracer_heap_index *index,
                                    size_t pages, int touch);
 extern void _PyTracer_FreeHeapIndex(struct tracer_heap_index *index);
-/* The numbers of a page, which becomes the recent one. */
-extern uint32_t *_PyTracer_HeapPage(struct tracer_heap_index *index,
-                                    uintptr_t page);
+/* Make the numbers of a page that has none yet.  NULL: no memory. */
+extern uint32_t *_PyTracer_NewHeapPage(struct tracer_heap_index *index,
+                                       uint32_t ***region, size_t page);
 
 /* Pointer to the number of an address, which is 0 if it has none yet; NULL: no
    memory.  Objects of the heap are aligned to 16 bytes.  Static objects that
@@ -48,14 +48,13 @@ extern uint32_t *_PyTracer_HeapPage(struct tracer_heap_index *index,
 static inline uint32_t *
 _PyTracer_HeapSlot(struct tracer_heap_index *index, uintptr_t address)
 {
-    uintptr_t page = address >> TRACER_HEAP_PAGE_BITS << 1
-                     | (address >> 3 & 1);
+    uint32_t ***region = &index->regions[address >> 3 & 1][
+        (address >> TRACER_HEAP_REGION_BITS) % TRACER_HEAP_REGIONS];
+    size_t page = (address >> TRACER_HEAP_PAGE_BITS) % TRACER_HEAP_PAGES;
     assert(address % 8 == 0);
-    const struct tracer_heap_page *recent =
-        &index->recent[(page >> 1) % TRACER_HEAP_RECENT];
-    uint32_t *numbers = recent->numbers;
-    if (recent->page != page) {
-        numbers = _PyTracer_HeapPage(index, page);
+    uint32_t *numbers = *region == NULL ? NULL : (*region)[page];
+    if (numbers == NULL) {
+        numbers = _PyTracer_NewHeapPage(index, region, page);
         if (numbers == NULL) {
             return NULL;
         }
@@ -97,15 +96,38 @@ struct tracer_heap_shapes {
     uint32_t n, size, nnames, names_size, mask;
 };
 
+/* How objects of a type are walked. */
+enum tracer_heap_way {
+    TRACER_HEAP_LEAF,             // they refer to nothing
+    TRACER_HEAP_DICT,
+    TRACER_HEAP_LIST,
+    TRACER_HEAP_TUPLE,
+    TRACER_HEAP_CODE,
+    TRACER_HEAP_FRAME,
+    TRACER_HEAP_GENERATOR,        // or coroutine
+    TRACER_HEAP_FIELDS,           // the names of the shape are all there is
+    TRACER_HEAP_INSTANCE,         // slots, a dict or values, and the class
+    TRACER_HEAP_TRACKED,          // tp_traverse visits them
+    TRACER_HEAP_UNTRACKED,
+    TRACER_HEAP_SOME_TRACKED,     // the object is asked
+};
+struct tracer_heap_type {
+    const PyTypeObject *type;     // NULL: none
+    uint32_t number;
+    uint32_t shape;
+    uint32_t nslots;              // of an instance
+    enum tracer_heap_way way;
+};
+
 struct tracer_heap {
     struct snapshot_graph *graph;
     struct tracer_heap_index index;
     struct tracer_heap_shapes shapes;
+    struct tracer_heap_type *types;       // hash table
+    uint32_t ntypes, types_mask;
     uint64_t objects_size, references_size, buffers_size;
     const PyObject **visited;     // by tp_traverse of one object
     uint64_t nvisited, visited_size;
-    const PyTypeObject *last_type;
-    uint32_t last_type_number;
     /* Texts, which become strings of the snapshot. */
     char *text;
     struct snapshot_string *strings;
@@ -117,33 +139,7 @@ struct tracer_heap {
     int failed;                   // no memory, or too much of something
 };
 
-/* Before the moment: memory for so many blocks, or objects without one.  With
-   `touch` it is touched: page faults would take most of the time otherwise. 0,
-   or -1: no memory. */
-PyAPI_FUNC(int) _PyTracer_PrepareHeap(struct tracer_heap *heap,
-                                      uint64_t blocks, int touch);
-/* Capture the heap of the current interpreter; `keys`: with the texts of keys
-   of all dicts.  Makes no Python object and calls no code of the program.  0,
-   or -1: no memory.  GIL held, or the world stopped. */
-PyAPI_FUNC(int) _PyTracer_CaptureHeap(struct tracer_heap *heap, int keys);
-/* Add objects that only C code holds: those of a snapshot's blocks that are
-   not in the graph.  It reads none of them, and needs no GIL. */
-extern void _PyTracer_AddUnreached(struct tracer_heap *heap,
-                                   const struct tracer_snapshot *s,
-                                   const struct tracer_types *types);
-/* Compute the surplus references, once all references are known. */
-PyAPI_FUNC(void) _PyTracer_CountSurplus(struct tracer_heap *heap);
-/* The graph becomes the snapshot's, its texts strings there.  Needs no GIL.
-   0, or -1: no memory. */
-PyAPI_FUNC(int) _PyTracer_FinishHeap(struct tracer_heap *heap,
-                                     struct tracer_snapshot *s);
-PyAPI_FUNC(void) _PyTracer_FreeHeap(struct tracer_heap *heap);
-
-extern uint32_t _PyTracer_NewHeapObject(struct tracer_heap *heap,
-                                        const void *address);
-extern int _PyTracer_MoreReferences(struct tracer_heap *heap);
-
-/* --- tracer_heap_scan.c: which library's C code may hold an object */
+/* Writable data, in which tracer_heap_scan.c looks for references. */
 enum tracer_segment_kind {        // the last ones are looked at last
     TRACER_SEGMENT_LIBRARY,
     TRACER_SEGMENT_INTERPRETER,   // has much that it does not hold
@@ -161,6 +157,36 @@ struct tracer_segments {
     char *names;
     size_t n, size, names_used, names_size;
 };
+
+/* Before the moment: memory for so many blocks, or objects without one.  With
+   `touch` it is touched: page faults would take most of the time otherwise. 0,
+   or -1: no memory. */
+PyAPI_FUNC(int) _PyTracer_PrepareHeap(struct tracer_heap *heap,
+                                      uint64_t blocks, int touch);
+/* Capture the heap of the current interpreter; `keys`: with the texts of keys
+   of all dicts.  Makes no Python object and calls no code of the program.  0,
+   or -1: no memory.  GIL held, or the world stopped. */
+PyAPI_FUNC(int) _PyTracer_CaptureHeap(struct tracer_heap *heap, int keys);
+/* Compute the surplus references, once all references are known. */
+PyAPI_FUNC(void) _PyTracer_CountSurplus(struct tracer_heap *heap);
+/* After the moment: the other texts; objects that only C code holds, which are
+   those of a snapshot's blocks that are not in the graph; the surplus; the
+   libraries that may hold it.  Needs no GIL. */
+extern void _PyTracer_CompleteHeap(struct tracer_heap *heap,
+                                   const struct tracer_snapshot *s,
+                                   const struct tracer_types *types,
+                                   const struct tracer_segments *segments);
+/* The graph becomes the snapshot's, its texts strings there.  Needs no GIL.
+   0, or -1: no memory. */
+PyAPI_FUNC(int) _PyTracer_FinishHeap(struct tracer_heap *heap,
+                                     struct tracer_snapshot *s);
+PyAPI_FUNC(void) _PyTracer_FreeHeap(struct tracer_heap *heap);
+
+extern uint32_t _PyTracer_NewHeapObject(struct tracer_heap *heap,
+                                        const void *address);
+extern int _PyTracer_MoreReferences(struct tracer_heap *heap);
+
+/* --- tracer_heap_scan.c: which library's C code may hold an object */
 /* List the segments of this moment, and the stack of the caller: fewer without
    memory.  `segments` is all zero.  No GIL needed. */
 PyAPI_FUNC(void) _PyTracer_ListSegments(struct tracer_segments *segments);
@@ -228,16 +254,38 @@ _PyTracer_SetHeapShape(struct tracer_heap *heap, uint32_t object,
 extern void _PyTracer_HeapBuffer(struct tracer_heap *heap, const void *address,
                                  uint32_t object);
 
+/* --- tracer_heap_types.c */
+extern int _PyTracer_InitHeapTypes(struct tracer_heap *heap);
+extern const struct tracer_heap_type *_PyTracer_FindHeapType(
+    struct tracer_heap *heap, PyTypeObject *type);
+static inline uint32_t
+_PyTracer_HeapTypeHash(const PyTypeObject *type)
+{
+    return (uint32_t)(((uintptr_t)type * TRACER_GOLDEN_64) >> 32);
+}
+
+/* What is known of a type, until the next call; NULL: no memory. */
+static inline const struct tracer_heap_type *
+_PyTracer_HeapType(struct tracer_heap *heap, PyTypeObject *type)
+{
+    const struct tracer_heap_type *known =
+        &heap->types[_PyTracer_HeapTypeHash(type) & heap->types_mask];
+    return known->type == type ? known : _PyTracer_FindHeapType(heap, type);
+}
+
 /* --- tracer_heap_shapes.c.  Shapes are made at the first call. */
+#define TRACER_HEAP_MAX_NAMES 4096        // of a shape
 extern int _PyTracer_InitHeapShapes(struct tracer_heap *heap);
+/* Are the fields that have names all references that such objects have? */
+extern int _PyTracer_HasKnownFields(const PyTypeObject *type);
 extern uint32_t _PyTracer_ShapeOfType(struct tracer_heap *heap,
                                       PyTypeObject *type);
 extern uint32_t _PyTracer_ShapeOfKeys(struct tracer_heap *heap,
                                       PyDictKeysObject *keys);
 enum tracer_heap_code {           // what it is the shape of
-    TRACER_HEAP_FRAME,
-    TRACER_HEAP_GENERATOR,
-    TRACER_HEAP_CLOSURES,
+    TRACER_HEAP_OF_FRAME,
+    TRACER_HEAP_OF_GENERATOR,
+    TRACER_HEAP_OF_CLOSURE,
 };
 extern uint32_t _PyTracer_ShapeOfCode(struct tracer_heap *heap,
                                       PyCodeObject *code,
@@ -255,11 +303,15 @@ extern void _PyTracer_WantText(struct tracer_heap *heap, const void *str);
 extern void _PyTracer_WantKeys(struct tracer_heap *heap, uint32_t object);
 extern uint32_t _PyTracer_AddText(struct tracer_heap *heap, const char *utf8,
                                   size_t length);
-/* At the end of the moment: copy all texts that are wanted, and the names. */
+/* At the end of the moment: copy the texts that are wanted, and the names,
+   where they may be gone later.  After it, the others. */
 extern void _PyTracer_CopyTexts(struct tracer_heap *heap);
+extern void _PyTracer_CopyLastingTexts(struct tracer_heap *heap);
 
 /* --- tracer_heap_walk.c, tracer_heap_code.c: what an object refers to. */
-extern void _PyTracer_WalkObject(struct tracer_heap *heap, uint32_t object);
+extern void _PyTracer_WalkObject(struct tracer_heap *heap, uint32_t object,
+                                 PyObject *op,
+                                 const struct tracer_heap_type *type);
 extern void _PyTracer_WalkFrameObject(struct tracer_heap *heap,
                                       uint32_t object, PyFrameObject *f);
 extern void _PyTracer_WalkGenerator(struct tracer_heap *heap, uint32_t object,

@@ -65,6 +65,15 @@ class Heart(threading.Thread):
         return self.worst, result
 
 
+def bare_fork():
+    """Return how long the process waits for a child that does nothing."""
+    took, child = timed(os.fork)
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return took
+
+
 def resident():
     fields = pathlib.Path('/proc/self/statm').read_text().split()
     return int(fields[1]) * os.sysconf('SC_PAGE_SIZE')
@@ -78,7 +87,8 @@ def run_ours(objects, directory):
     line = Item.__init__.__code__.co_firstlineno + 2      # self.parts
     gc.collect()
     found = {'collect': min(timed(gc.collect)[0] for i in range(3)),
-             'resident_bytes': resident()}
+             'resident_bytes': resident(),
+             'bare_fork': min(bare_fork() for i in range(3))}
     heart = Heart()
     found['pause_without'] = min(
         heart.during(tracemalloc.take_snapshot)[0] for i in range(3))

@@ -51,6 +51,47 @@ class LawTests(unittest.TestCase):
                         found['surplus types'])
 
     @unittest.skipIf(FREE_THREADED, "classes are not counted")
+    def test_instances_and_functions(self):
+        class Held:
+            pass
+
+        class Slots:
+            __slots__ = 'first', '__private'
+
+        class MoreSlots(Slots):
+            __slots__ = 'second', '__weakref__'
+
+        class Plain(Slots):
+            pass
+
+        class Text(str):
+            pass
+
+        def make(cls, *names):
+            made = cls()
+            for name in names:
+                setattr(made, name, Held())
+            return made
+
+        def function(first=Held(), *, second: Held() = Held()):
+            return kept
+
+        kept = [make(Slots, 'first', '_Slots__private'),
+                make(MoreSlots, 'first', 'second'),
+                make(Plain, 'first', 'second'), make(Plain, 'third'),
+                make(Plain, *(f'attribute_{i}' for i in range(99))),
+                make(Text, 'first'), make(Exception, 'first'),
+                make(Plain, 'second').__init__, function, property(Held())]
+        for has_dict in make(Plain, 'second'), make(Text, 'first'), function:
+            has_dict.more = Held()
+            kept += has_dict, has_dict.__dict__
+        # A name that is not immortal.
+        kept[-7].__set_name__(Plain, ''.join(['na', 'me']))
+        found = _testtracer.heap_law()
+        self.assertEqual(found['broken types'], {})
+        self.assertNotIn('Held', found['surplus types'])
+
+    @unittest.skipIf(FREE_THREADED, "classes are not counted")
     def test_hidden_reference(self):
         class Held:
             pass
