@@ -57,6 +57,7 @@ rows_size(const struct tracer_moment *moment)
 static void
 forget_moment(struct tracer_moment *moment)
 {
+    assert(_PyTracer_memory.total >= rows_size(moment));
     _PyTracer_memory.total -= rows_size(moment);
     free(moment->rows);
 }
@@ -72,6 +73,7 @@ sum_locations(struct tracer_moment *moment, uint64_t *sums)
         {
             continue;             // it stands for calls alone
         }
+        assert(node->location < _PyTracer_places.nlocations);
         struct tracer_counts counts = _PyTracer_Counts(id);
         moment->blocks += counts.alloc_blocks;
         moment->bytes += counts.alloc_bytes;
@@ -102,6 +104,7 @@ write_rows(struct tracer_moment *moment, const uint64_t *sums, uint32_t n)
                 i, (uint32_t)Py_MIN(sums[i] / UNIT, UINT32_MAX)};
         }
     }
+    assert(moment->nrows == nrows);
     _PyTracer_memory.total += rows_size(moment);
     return 0;
 }
@@ -132,6 +135,8 @@ static double
 work_between(const struct tracer_moment *from, const struct tracer_moment *to,
              const struct tracer_moment *last)
 {
+    assert(from->blocks <= to->blocks && to->blocks <= last->blocks);
+    assert(from->bytes <= to->bytes && to->bytes <= last->bytes);
     return (double)(to->blocks - from->blocks) / (double)(last->blocks + 1)
            + (double)(to->bytes - from->bytes) / (double)(last->bytes + 1);
 }
@@ -152,6 +157,7 @@ make_room(struct tracer_growths *g)
             closest = i;
         }
     }
+    assert(closest + 1 < g->nmoments);
     forget_moment(&g->moments[closest]);
     g->nmoments--;
     memmove(&g->moments[closest], &g->moments[closest + 1],
@@ -163,6 +169,7 @@ set_next_time(struct tracer_growths *g, int64_t cost)
 {
     int64_t end = _PyTracer_Now(CLOCK_MONOTONIC);
     int64_t age = g->nmoments == 0 ? 0 : end - g->moments[0].time;
+    assert(cost >= 0 && age >= 0);
     int64_t pause = Py_MIN(500 * cost, Py_MAX(100 * cost, age / 32));
     g->earliest = end + Py_MAX(pause, LEAST_INTERVAL);
     g->next = Py_MAX(g->earliest, end + age / 64);
@@ -183,6 +190,8 @@ Py_NO_INLINE void
 _PyTracer_LookAtGrowth(void)
 {
     struct tracer_growths *g = &_PyTracer_growths;
+    _PyTracer_ASSERT_LOCKED();
+    assert(g->nmoments <= TRACER_MOMENTS);
     g->ticks = TRACER_GROWTH_EVERY;
     int64_t time = _PyTracer_Now(CLOCK_MONOTONIC);
     g->looked = time;
@@ -239,7 +248,9 @@ number_sites(struct table *t)
     }
     for (uint32_t i = t->first; i < t->nmoments; i++) {
         for (uint32_t row = 0; row < t->moments[i]->nrows; row++) {
-            uint32_t *site = &t->sites[t->moments[i]->rows[row].location];
+            uint32_t location = t->moments[i]->rows[row].location;
+            assert(location < _PyTracer_places.nlocations);
+            uint32_t *site = &t->sites[location];
             if (*site == 0) {
                 *site = ++t->nsites;
             }
@@ -261,6 +272,7 @@ fill_sizes(struct table *t)
         }
         for (uint32_t row = 0; row < moment->nrows; row++) {
             uint32_t site = t->sites[moment->rows[row].location];
+            assert(site <= t->nsites);
             t->sizes[site][i] = (uint64_t)moment->rows[row].size * UNIT;
         }
     }
@@ -269,6 +281,7 @@ fill_sizes(struct table *t)
 static uint64_t
 grown(const struct table *t, uint32_t site)
 {
+    assert(t->first < t->nmoments && site <= t->nsites);
     const uint64_t *sizes = t->sizes[site];
     uint64_t most = 0;
     for (uint32_t i = t->first; i < t->nmoments; i++) {
@@ -303,6 +316,7 @@ choose_sites(struct tracer_growth *growth, const struct table *t)
         else {
             growth->nsites++;
         }
+        assert(place < growth->nsites);
         of_chosen[place] = size;
         growth->sites[place].location = loc;
         memcpy(growth->sites[place].sizes, t->sizes[site],

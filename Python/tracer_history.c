@@ -82,6 +82,7 @@ static struct {
 static void
 merge(struct snapshot_note *note, const struct snapshot_note *next)
 {
+    assert(note->time <= next->time);
     int64_t traced = Py_MAX(note->most_traced, next->most_traced);
     int64_t rss = Py_MAX(note->most_rss, next->most_rss);
     uint32_t snapshots = note->snapshots + next->snapshots;
@@ -97,6 +98,7 @@ merge(struct snapshot_note *note, const struct snapshot_note *next)
 static void
 make_room(void)
 {
+    assert(history.n == SNAPSHOT_NOTES && history.merged == history.span);
     struct snapshot_note *notes = history.notes;
     uint32_t n = 1;
     for (uint32_t i = 1; i + 1 < history.n; i += 2) {
@@ -104,6 +106,7 @@ make_room(void)
         notes[n++] = notes[i];
     }
     notes[n++] = notes[history.n - 1];
+    assert(n == SNAPSHOT_NOTES / 2 + 1);
     history.n = n;
     history.span *= 2;
 }
@@ -133,9 +136,11 @@ add_note(struct snapshot_note *note)
         history.merged++;
     }
     else {
+        assert(history.n < SNAPSHOT_NOTES);
         history.notes[history.n++] = *note;
         history.merged = 1;
     }
+    assert(history.merged <= history.span);
 }
 
 /* --- A look */
@@ -219,6 +224,7 @@ note_present(int statm)
 static int64_t
 count_live(uint32_t begin, uint32_t end)
 {
+    assert(end <= _PyTracer_tree.nnodes);
     int64_t live = 0;
     for (uint32_t id = begin; id < end; id++) {
         if (!_PyTracer_IsParked(id)) {
@@ -298,6 +304,7 @@ settle(struct account *account, int64_t planned)
 {
     int64_t time = _PyTracer_Now(CLOCK_MONOTONIC);
     int64_t used = _PyTracer_Now(CLOCK_THREAD_CPUTIME_ID);
+    assert(time >= account->time && used >= account->used);
     account->credit = Py_MIN(account->credit
                              + (time - account->time) / COST_PART,
                              MOST_CREDIT) - (used - account->used);
@@ -357,6 +364,7 @@ keep_history(void *Py_UNUSED(arg))
 static int
 start_thread(void)
 {
+    assert(!clerk.running && clerk.interval >= 0);
     pthread_attr_t attributes;
     int error = pthread_attr_init(&attributes);
     if (error != 0) {
@@ -524,6 +532,7 @@ _PyTracer_CopyHistory(uint32_t *n)
     _PyTracer_Lock();
     int64_t since = time_of_day();
     if (history.notes != NULL) {
+        assert(history.n <= SNAPSHOT_NOTES);
         *n = history.n;
         memcpy(notes, history.notes, *n * sizeof(*notes));
     }

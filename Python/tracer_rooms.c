@@ -32,6 +32,7 @@ void
 _PyTracer_PrepareRooms(struct tracer_rooms *rooms, int n)
 {
     size_t used[TRACER_NROOMS];
+    assert(0 <= n && n <= TRACER_NROOMS);
     _PyTracer_Lock();
     memcpy(used, last_used, sizeof(used));
     _PyTracer_Unlock();
@@ -53,6 +54,7 @@ void *
 _PyTracer_Room(struct tracer_rooms *rooms, enum tracer_room_of which,
                uint64_t n, size_t item)
 {
+    assert(which < TRACER_NROOMS && item > 0);
     struct tracer_room *room = &rooms->list[which];
     if (n > PTRDIFF_MAX / 2 / item) {
         return NULL;
@@ -78,6 +80,7 @@ void *
 _PyTracer_TakeRoom(struct tracer_rooms *rooms, enum tracer_room_of which,
                    size_t size)
 {
+    assert(which < TRACER_NROOMS && size <= rooms->list[which].size);
     struct tracer_room *room = &rooms->list[which];
     void *p = size < room->size ? _PySnapshot_Resize(room->p, size, 1) : NULL;
     p = p == NULL ? room->p : p;

@@ -112,18 +112,22 @@ class AskingTests(unittest.TestCase):
                    'False, "nowhere")]).statistics("type+lineno")')
 
 
+DEEP = '''
+def deep(n):
+    return deep(n - 1) if n else [{i: [i]} for i in range(20_000)]
+keep = deep(8), deep(3)
+'''
+
+
 class WritingTests(unittest.TestCase):
 
     def test_many_threads_write_and_look(self):
         """What one thread writes, another one may unpack and cut."""
         for nframe in (2, 100):
             with self.subTest(nframe=nframe):
-                assert_python_ok('-X', f'tracemalloc={nframe}', '-c', """if 1:
+                assert_python_ok('-X', f'tracemalloc={nframe}', '-c',
+                                 DEEP + """if 1:
                     import os, tempfile, threading, tracemalloc
-                    def deep(n):
-                        return deep(n - 1) if n else [{i: [i]} for i in
-                                                      range(20_000)]
-                    keep = deep(8), deep(3)
                     def sums(snapshot):
                         return [(s.traceback, s.size, s.count) for s in
                                 snapshot.statistics('traceback')]
@@ -159,12 +163,9 @@ class WritingTests(unittest.TestCase):
         those of one thread."""
         for nframe in (2, 100):
             with self.subTest(nframe=nframe):
-                assert_python_ok('-X', f'tracemalloc={nframe}', '-c', """if 1:
+                assert_python_ok('-X', f'tracemalloc={nframe}', '-c',
+                                 DEEP + """if 1:
                     import threading, tracemalloc
-                    def deep(n):
-                        return deep(n - 1) if n else [{i: [i]} for i in
-                                                      range(20_000)]
-                    keep = deep(8), deep(3)
                     some = [tracemalloc.Filter(False, 'nowhere')]
                     def plain(stats):
                         return [(s.key, s.traceback, s.size, s.count)
