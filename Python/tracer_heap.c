@@ -55,9 +55,9 @@ add_object(struct tracer_heap *heap, uintptr_t address)
 }
 
 uint32_t
-_PyTracer_NewHeapObject(struct tracer_heap *heap, const void *address)
+_PyTracer_NewHeapObject(struct tracer_heap *heap, const void *address,
+                        uint32_t *slot)
 {
-    uint32_t *slot = _PyTracer_HeapSlot(&heap->index, (uintptr_t)address);
     if (slot == NULL) {
         heap->failed = 1;
         return 0;

@@ -327,8 +327,9 @@ add_library_of(struct scan *scan)
     struct tracer_heap *heap = scan->heap;
     const char *name = scan->segments->names + scan->segment->name;
     uint32_t shape = _PyTracer_ShapeOfNames(heap, SNAPSHOT_STATE, no_names, 0);
+    uintptr_t begin = scan->segment->begin & ~(uintptr_t)7;
     uint32_t number = _PyTracer_NewHeapObject(
-        heap, (const void *)(scan->segment->begin & ~(uintptr_t)7));
+        heap, (const void *)begin, _PyTracer_HeapSlot(&heap->index, begin));
     if (heap->failed) {
         return;
     }

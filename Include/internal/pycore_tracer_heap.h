@@ -182,8 +182,9 @@ PyAPI_FUNC(int) _PyTracer_FinishHeap(struct tracer_heap *heap,
                                      struct tracer_snapshot *s);
 PyAPI_FUNC(void) _PyTracer_FreeHeap(struct tracer_heap *heap);
 
+/* `slot`: that of the address; NULL: no memory. */
 extern uint32_t _PyTracer_NewHeapObject(struct tracer_heap *heap,
-                                        const void *address);
+                                        const void *address, uint32_t *slot);
 extern int _PyTracer_MoreReferences(struct tracer_heap *heap);
 
 /* --- tracer_heap_scan.c: which library's C code may hold an object */
@@ -217,10 +218,8 @@ static inline uint32_t
 _PyTracer_HeapObject(struct tracer_heap *heap, const void *address)
 {
     uint32_t *slot = _PyTracer_HeapSlot(&heap->index, (uintptr_t)address);
-    if (slot == NULL || *slot == 0) {
-        return _PyTracer_NewHeapObject(heap, address);
-    }
-    return *slot;
+    return slot != NULL && *slot != 0
+           ? *slot : _PyTracer_NewHeapObject(heap, address, slot);
 }
 
 /* A reference from the object that is being walked; NULL is number 0. */
