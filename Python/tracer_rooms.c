@@ -80,8 +80,9 @@ void *
 _PyTracer_TakeRoom(struct tracer_rooms *rooms, enum tracer_room_of which,
                    size_t size)
 {
-    assert(which < TRACER_NROOMS && size <= rooms->list[which].size);
+    assert(which < TRACER_NROOMS);
     struct tracer_room *room = &rooms->list[which];
+    assert(room->p == NULL || size <= room->size);
     void *p = size < room->size ? _PySnapshot_Resize(room->p, size, 1) : NULL;
     p = p == NULL ? room->p : p;
     *room = (struct tracer_room){NULL};
