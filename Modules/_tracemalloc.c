@@ -16,7 +16,10 @@
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_memory.h"
+#include "pycore_tracer_native.h"
+#include "pycore_tracer_native_blocks.h"
 #include "pycore_tracer_oom.h"
+#include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_text.h"
 #include "pycore_tracer_lookup.h"
@@ -71,37 +74,71 @@ get_object_trace(PyObject *Py_UNUSED(module), PyObject *obj)
 }
 
 PyDoc_STRVAR(start_doc,
-"start($module, nframe=1, /)\n--\n\n"
+"start($module, nframe=1, /, *, native=False)\n--\n\n"
 "Start tracing Python memory allocations.\n\n"
 "Also set the maximum number of frames stored in the traceback of a trace\n"
-"to nframe: an integer from 1 to 65535, or 'full' for the whole stack.");
+"to nframe: an integer from 1 to 65535, or 'full' for the whole stack.\n"
+"With native, also trace what C code takes from malloc() and mmap(), from\n"
+"now on; RuntimeError if it cannot be seen.");
 
-static PyObject *
-start(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+/* Look at `native` first: nothing starts if it cannot be.  For other keywords
+   the message is that of stock. */
+static int
+read_native(PyObject *const *args, Py_ssize_t nargs, PyObject *names)
+{
+    if (names == NULL || PyTuple_GET_SIZE(names) == 0) {
+        return 0;
+    }
+    PyObject *name = PyTuple_GET_ITEM(names, 0);
+    if (PyTuple_GET_SIZE(names) > 1
+        || !_PyUnicode_EqualToASCIIString(name, "native"))
+    {
+        PyErr_SetString(PyExc_TypeError,
+                        "_tracemalloc.start() takes no keyword arguments");
+        return -1;
+    }
+    int native = PyObject_IsTrue(args[nargs]);
+    const char *fault = native > 0 ? _PyTracer_NativeFault() : NULL;
+    if (fault != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, fault);
+        return -1;
+    }
+    return native;
+}
+
+static int
+start_tracing(PyObject *const *args, Py_ssize_t nargs)
 {
     int nframe = 1;
-    if (!_PyArg_CheckPositional("start", nargs, 0, 1)) {
-        return NULL;
-    }
     if (nargs == 1 && PyUnicode_Check(args[0])) {
         if (!_PyUnicode_EqualToASCIIString(args[0], "full")) {
             PyErr_Format(PyExc_ValueError,
                          "the number of frames must be in range [1; 65535] "
                          "or 'full', not %R", args[0]);
-            return NULL;
+            return -1;
         }
-        if (_PyTracer_StartFull() < 0) {
-            return NULL;
-        }
-        Py_RETURN_NONE;
+        return _PyTracer_StartFull();
     }
     if (nargs == 1) {
         nframe = PyLong_AsInt(args[0]);
         if (nframe == -1 && PyErr_Occurred()) {
-            return NULL;
+            return -1;
         }
     }
-    if (_PyTraceMalloc_Start(nframe) < 0) {
+    return _PyTraceMalloc_Start(nframe);
+}
+
+static PyObject *
+start(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs,
+      PyObject *names)
+{
+    if (!_PyArg_CheckPositional("start", nargs, 0, 1)) {
+        return NULL;
+    }
+    int native = read_native(args, nargs, names);
+    if (native < 0 || start_tracing(args, nargs) < 0
+        || (native && _PyTracer_StartNative() < 0))
+    {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -155,10 +192,29 @@ get_traced_memory(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
     return _PyTraceMalloc_GetTracedMemory();
 }
 
+PyDoc_STRVAR(get_native_memory_doc,
+"get_native_memory($module, /)\n--\n\n"
+"Get the current size and peak size of native memory: what C code has taken\n"
+"from malloc() and mmap() since start(native=True).\n\n"
+"Returns a tuple: (current: int, peak: int), zeros if it is not traced.");
+
+static PyObject *
+get_native_memory(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    long long current = 0, peak = 0;
+    _PyTracer_Lock();
+    if (_PyTracer_SeesNative()) {
+        current = _PyTracer_native.current;
+        peak = _PyTracer_NativePeak();
+    }
+    _PyTracer_Unlock();
+    return Py_BuildValue("LL", current, peak);
+}
+
 PyDoc_STRVAR(reset_peak_doc,
 "reset_peak($module, /)\n--\n\n"
 "Set the peak size of memory blocks traced by tracemalloc to the current\n"
-"size.\n\n"
+"size, and that of native memory.\n\n"
 "Do nothing if the tracemalloc module is not tracing memory allocations.");
 
 static PyObject *
@@ -351,11 +407,13 @@ static PyMethodDef methods[] = {
     {"_get_object_traceback", get_object_traceback, METH_O,
      get_object_traceback_doc},
     {"_get_object_trace", get_object_trace, METH_O, get_object_trace_doc},
-    {"start", (PyCFunction)(void (*)(void))start, METH_FASTCALL, start_doc},
+    {"start", (PyCFunction)(void (*)(void))start,
+     METH_FASTCALL | METH_KEYWORDS, start_doc},
     METHOD(stop, METH_NOARGS),
     METHOD(get_traceback_limit, METH_NOARGS),
     METHOD(get_tracemalloc_memory, METH_NOARGS),
     METHOD(get_traced_memory, METH_NOARGS),
+    METHOD(get_native_memory, METH_NOARGS),
     METHOD(reset_peak, METH_NOARGS),
     METHOD(get_freelist_stats, METH_NOARGS),
     METHOD(get_tracer_stats, METH_NOARGS),
@@ -395,7 +453,9 @@ PyInit__tracemalloc(void)
             || _PyTracemalloc_AddApart(module) < 0
             || _PyTracemalloc_AddHistory(module) < 0
             || _PyTracemalloc_AddImport(module) < 0
-            || _PyTracemalloc_AddRss(module) < 0))
+            || _PyTracemalloc_AddRss(module) < 0
+            || PyModule_AddIntConstant(module, "NATIVE_DOMAIN",
+                                       SNAPSHOT_NATIVE_DOMAIN) < 0))
     {
         Py_CLEAR(module);
     }

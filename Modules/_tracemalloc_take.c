@@ -124,9 +124,12 @@ build_moments(const struct tracer_moments *moments)
 static PyObject *
 build_info(const struct tracer_snapshot *s, struct tracer_totals *totals)
 {
-    return Py_BuildValue("{s(KK)sKsKsKsNsNsNsN}", "traced_memory",
+    return Py_BuildValue("{s(KK)s(KK)sKsKsKsNsNsNsN}", "traced_memory",
                          (unsigned long long)totals->current,
                          (unsigned long long)totals->peak,
+                         "native_memory",
+                         (unsigned long long)totals->native,
+                         (unsigned long long)totals->native_peak,
                          "untraced", (unsigned long long)totals->untraced,
                          "folded", (unsigned long long)totals->folded,
                          "pruned", (unsigned long long)totals->pruned,

@@ -93,8 +93,11 @@ tracer_big_malloc(OMState *state, size_t nelem, size_t elsize, int zeroed,
 {
     const PyMemAllocatorEx *raw = &_PyTracer_below.raw;
     _PyTracer_FALLBACK(nelem * elsize);
+    int inside = _PyTracer_inside;
+    _PyTracer_inside = 1;
     void *block = zeroed ? raw->calloc(raw->ctx, nelem, elsize)
                          : raw->malloc(raw->ctx, nelem * elsize);
+    _PyTracer_inside = inside;
     if (block != NULL) {
         raw_allocated_blocks++;
         _PyTracer_Record(block, nelem * elsize, kind);
@@ -138,7 +141,10 @@ tracer_big_free(OMState *state, void *block)
 {
     struct tracer_dropped dropped;
     _PyTracer_Drop(block, &dropped);
+    int inside = _PyTracer_inside;
+    _PyTracer_inside = 1;
     _PyTracer_below.raw.free(_PyTracer_below.raw.ctx, block);
+    _PyTracer_inside = inside;
     raw_allocated_blocks--;
     if (dropped.fallen) {
         _PyTracer_LockAndEndWindow();
@@ -174,7 +180,10 @@ tracer_big_realloc(void *block, size_t nbytes, enum tracer_kind kind)
     struct tracer_dropped dropped;
     _PyTracer_Drop(block, &dropped);
     const PyMemAllocatorEx *raw = &_PyTracer_below.raw;
+    int inside = _PyTracer_inside;
+    _PyTracer_inside = 1;
     void *moved = raw->realloc(raw->ctx, block, nbytes);
+    _PyTracer_inside = inside;
     if (moved == NULL) {
         _PyTracer_Undrop(&dropped);
         _PyTracer_NoMemory(nbytes, kind);

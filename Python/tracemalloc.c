@@ -30,9 +30,12 @@
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_mapped.h"
 #include "pycore_tracer_memory.h"
+#include "pycore_tracer_native.h"
+#include "pycore_tracer_native_blocks.h"
 #include "pycore_tracer_oom.h"
 #include "pycore_tracer_prune.h"
 #include "pycore_tracer_record.h"
+#include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_stack.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_text.h"
@@ -96,6 +99,7 @@ clear_tables(void)
     _PyTracer_ForgetStacks();
     _PyTracer_ClearGrowth();
     _PyTracer_ClearWindows();
+    _PyTracer_ClearNative();
     _PyTracer_MapClear();
     _PyTracer_TreeClear();
     _PyTracer_CodeClear();
@@ -133,6 +137,7 @@ stop_locked(void)
     _PyTracer_enabled = 0;
     /* The thread may be gone by the next start. */
     _Py_atomic_store_ptr_relaxed(&_PyTracer_garbage_thread, NULL);
+    _PyTracer_StopNative();
     _PyTracer_RemoveAllocators();
     clear_tables();
     _PyTracer_StopKeeping();
@@ -189,8 +194,10 @@ _PyTracer_Start(int max_nframe, uint32_t limit)
     unlock_all();
     if (result < 0) {
         PyErr_NoMemory();
+        return -1;
     }
-    return result;
+    _PyTracer_StartWantedNative();
+    return 0;
 }
 
 int
@@ -289,6 +296,7 @@ _PyTraceMalloc_ResetPeak(void)
     _PyTracer_Lock();
     if (_PyTracer.tracing) {
         _PyTracer_ResetPeak();
+        _PyTracer_ResetNativePeak();
     }
     _PyTracer_Unlock();
 }
@@ -324,7 +332,7 @@ drop_locked(unsigned int domain, uintptr_t ptr)
     if (entry != NULL) {
         _PyTracer_DropEntry(entry, ptr);
     }
-    else {
+    else if (domain != SNAPSHOT_NATIVE_DOMAIN) {
         (void)_PyTracer_MapRemove(ptr, domain, &old);
     }
     if (_PyTracer_HasFallen()) {
@@ -342,7 +350,9 @@ track_locked(unsigned int domain, uintptr_t ptr, size_t size, uint32_t node)
     struct tracer_record record = {
         .address = ptr, .size = size, .domain = domain,
         .kind = TRACER_EXTERNAL, .node = node};
-    if (node == TRACER_NODE_NONE || _PyTracer_MapAdd(&record) < 0) {
+    if (node == TRACER_NODE_NONE || domain == SNAPSHOT_NATIVE_DOMAIN
+        || _PyTracer_MapAdd(&record) < 0)
+    {
         return _PyTracer_CountUntraced();
     }
     return 0;
@@ -373,6 +383,9 @@ PyTraceMalloc_Track(unsigned int domain, uintptr_t ptr, size_t size)
             node = _PyTracer_CaptureAlone(tstate);
         }
         result = track_locked(domain, ptr, size, node);
+        if (result == 0 && node != TRACER_NODE_NONE) {
+            _PyTracer_ClaimNative(ptr);
+        }
     }
     _PyTracer_Unlock();
     return result;

@@ -174,19 +174,15 @@ count_out(uint32_t node, size_t size)
     rare->counts.free_blocks++;
 }
 
-/* Store the record, in place of one with its address; 0, or -1. */
+/* Store the record in its slot, or where it belongs if that is empty. */
 static int
-place(const struct tracer_record *record)
+put(const struct tracer_record *record, struct tracer_record *slot)
 {
     struct tracer_map *map = &_PyTracer_map;
     assert(record->node != TRACER_NODE_NONE
            && record->node < _PyTracer_tree.nnodes);
     assert(record->kind <= TRACER_EXTERNAL);
-    struct tracer_record *slot = find_slot(record->address, record->domain);
-    if (slot->node != TRACER_NODE_NONE) {
-        count_out(slot->node, slot->size);
-    }
-    else {
+    if (slot->node == TRACER_NODE_NONE) {
         if (map->used >= map->mask - map->mask / 4) {
             if (grow() == 0) {
                 slot = find_slot(record->address, record->domain);
@@ -200,6 +196,23 @@ place(const struct tracer_record *record)
     *slot = *record;
     _PyTracer_MakeRare(record->node);
     return 0;
+}
+
+/* Store the record, in place of one with its address; 0, or -1. */
+static int
+place(const struct tracer_record *record)
+{
+    struct tracer_record *slot = find_slot(record->address, record->domain);
+    if (slot->node != TRACER_NODE_NONE) {
+        count_out(slot->node, slot->size);
+    }
+    return put(record, slot);
+}
+
+int
+_PyTracer_MapPut(const struct tracer_record *record)
+{
+    return put(record, find_slot(record->address, record->domain));
 }
 
 int
@@ -248,6 +261,19 @@ _PyTracer_MapRemove(uintptr_t address, uint32_t domain,
     count_out(old->node, old->size);
     remove_slot(slot);
     assert(_PyTracer_MapFind(address, domain) == NULL);
+    return 1;
+}
+
+int
+_PyTracer_MapTake(uintptr_t address, uint32_t domain,
+                  struct tracer_record *old)
+{
+    struct tracer_record *slot = find_slot(address, domain);
+    if (slot->node == TRACER_NODE_NONE) {
+        return 0;
+    }
+    *old = *slot;
+    remove_slot(slot);
     return 1;
 }
 

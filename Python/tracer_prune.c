@@ -88,6 +88,7 @@ is_needed(uint32_t id)
     return !has_parent(_PyTracer_Node(id))
            || _PyTracer_Live(&counts).blocks != 0
            || _PyTracer_Live(&rare->counts).blocks != 0
+           || _PyTracer_Live(&rare->native).blocks != 0
            || (_PyTracer.epoch != 0 && _PyTracer_AllAtPeak(id).blocks != 0);
 }
 
@@ -116,6 +117,7 @@ add_rare(struct tracer_node *stump, struct tracer_node *node)
     struct tracer_rare *to = &_PyTracer_tree.rares[stump->rare];
     const struct tracer_rare *from = &_PyTracer_tree.rares[node->rare];
     add_counts(&to->counts, &from->counts);
+    add_counts(&to->native, &from->native);
     to->garbage.bytes += from->garbage.bytes;
     to->garbage.blocks += from->garbage.blocks;
 }

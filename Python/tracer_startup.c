@@ -2,7 +2,8 @@
    pytracemalloc 0.9.1's PYTRACEMALLOC, which is announced on stderr; and the
    file that keeps the call tree, -X tracemalloc_file and PYTRACEMALLOC_FILE,
    or the file that is written at a failed request, -X tracemalloc_oom and
-   PYTRACEMALLOC_OOM. */
+   PYTRACEMALLOC_OOM; and native memory, -X tracemalloc_native and
+   PYTRACEMALLOC_NATIVE. */
 
 #include "Python.h"
 #include "pycore_initconfig.h"    // _Py_str_to_int()
@@ -11,6 +12,7 @@
 #include "pycore_tracer.h"
 #include "pycore_tracer_keep_file.h"
 #include "pycore_tracer_lock.h"
+#include "pycore_tracer_native.h"
 #include "pycore_tracer_oom.h"
 #include "pycore_tracer_start.h"
 
@@ -131,6 +133,43 @@ read_file_option(const wchar_t *name, const char *variable,
     _PyTracer_Unlock();
     PyMem_Free(encoded);
     return 0;
+}
+
+/* Is it in the environment, or among the options?  =0 turns it off. */
+static int
+wants_native(void)
+{
+    const PyConfig *config = _Py_GetConfig();
+    const wchar_t name[] = L"tracemalloc_native";
+    const size_t length = Py_ARRAY_LENGTH(name) - 1;
+    const char *value = config->use_environment
+                        ? get_env("PYTRACEMALLOC_NATIVE") : NULL;
+    int wanted = value != NULL && strcmp(value, "0") != 0;
+    for (Py_ssize_t i = 0; i < config->xoptions.length; i++) {
+        const wchar_t *item = config->xoptions.items[i];
+        if (wcsncmp(item, name, length) == 0
+            && (item[length] == L'\0' || item[length] == L'='))
+        {
+            wanted = wcscmp(item + length, L"=0") != 0;
+        }
+    }
+    return wanted;
+}
+
+/* The program was not asked: it runs on if this cannot be. */
+void
+_PyTracer_StartWantedNative(void)
+{
+    if (!wants_native()) {
+        return;
+    }
+    const char *fault = _PyTracer_NativeFault();
+    if (fault != NULL) {
+        PySys_FormatStderr("tracemalloc: %s\n", fault);
+    }
+    else {
+        (void)_PyTracer_StartNative();
+    }
 }
 
 int

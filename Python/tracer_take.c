@@ -25,6 +25,7 @@
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_mappings.h"
+#include "pycore_tracer_native_blocks.h"
 #include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_take.h"
@@ -395,6 +396,8 @@ copy_totals(struct tracer_totals *totals)
 {
     totals->current = (uint64_t)_PyTracer_Current();
     totals->peak = (uint64_t)_PyTracer_Peak();
+    totals->native = (uint64_t)_PyTracer_native.current;
+    totals->native_peak = (uint64_t)_PyTracer_NativePeak();
     totals->untraced = _PyTracer.untraced;
     totals->folded = _PyTracer_tree.folded;
     totals->pruned = _PyTracer_tree.pruned;

@@ -170,6 +170,11 @@ add_rare(const struct tracer_tree_copy *tree, uint32_t id, uint64_t *m)
     m[SNAPSHOT_COUNT] += live.blocks;
     m[SNAPSHOT_TOTAL_SIZE] += rare->counts.alloc_bytes;
     m[SNAPSHOT_TOTAL_COUNT] += rare->counts.alloc_blocks;
+    struct tracer_sum native = _PyTracer_Live(&rare->native);
+    m[SNAPSHOT_SIZE] += native.bytes;
+    m[SNAPSHOT_COUNT] += native.blocks;
+    m[SNAPSHOT_TOTAL_SIZE] += rare->native.alloc_bytes;
+    m[SNAPSHOT_TOTAL_COUNT] += rare->native.alloc_blocks;
     m[SNAPSHOT_PEAK_SIZE] += peak.bytes;
     m[SNAPSHOT_PEAK_COUNT] += peak.blocks;
     m[SNAPSHOT_GARBAGE_SIZE] = rare->garbage.bytes;

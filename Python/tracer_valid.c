@@ -12,6 +12,8 @@
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_memory.h"
+#include "pycore_tracer_native_blocks.h"
+#include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_text.h"
 #include "pycore_tracer_tree.h"
@@ -28,14 +30,14 @@ _Py_thread_local int _PyTracer_held = 0;
 
 /* Live blocks by node, as pools and map have them. */
 struct ledger {
-    struct tracer_sum *small, *mapped;
+    struct tracer_sum *small, *mapped, *native;
     char *has_node;               // by number of rare counters
 };
 
 static size_t
 ledger_size(void)
 {
-    return 2 * _PyTracer_tree.nnodes * sizeof(struct tracer_sum)
+    return 3 * _PyTracer_tree.nnodes * sizeof(struct tracer_sum)
            + _PyTracer_tree.nrares;
 }
 
@@ -50,7 +52,8 @@ open_ledger(struct ledger *ledger)
     }
     ledger->small = p;
     ledger->mapped = ledger->small + _PyTracer_tree.nnodes;
-    ledger->has_node = (char *)(ledger->mapped + _PyTracer_tree.nnodes);
+    ledger->native = ledger->mapped + _PyTracer_tree.nnodes;
+    ledger->has_node = (char *)(ledger->native + _PyTracer_tree.nnodes);
     return 0;
 }
 
@@ -96,6 +99,12 @@ add_pool(const struct tracer_pool *pool, void *arg)
     return 0;
 }
 
+static int
+is_native(const struct tracer_record *record)
+{
+    return record->domain == SNAPSHOT_NATIVE_DOMAIN;
+}
+
 static void
 add_map(const struct ledger *ledger)
 {
@@ -103,8 +112,10 @@ add_map(const struct ledger *ledger)
     for (size_t i = 0; i <= map->mask; i++) {
         const struct tracer_record *record = &map->records[i];
         if (record->node != TRACER_NODE_NONE) {
-            ledger->mapped[record->node].bytes += record->size;
-            ledger->mapped[record->node].blocks++;
+            struct tracer_sum *sums = is_native(record) ? ledger->native
+                                                        : ledger->mapped;
+            sums[record->node].bytes += record->size;
+            sums[record->node].blocks++;
         }
     }
 }
@@ -133,7 +144,7 @@ small_of(uint32_t id)
 static const char *
 compare_nodes(const struct ledger *ledger)
 {
-    struct tracer_sum small = {0}, mapped = {0};
+    struct tracer_sum small = {0}, mapped = {0}, native = {0};
     for (uint32_t id = TRACER_NODE_UNKNOWN; id < _PyTracer_tree.nnodes; id++) {
         uint32_t number = _PyTracer_Node(id)->rare;
         if (number != 0 && ledger->has_node[number]++) {
@@ -146,6 +157,11 @@ compare_nodes(const struct ledger *ledger)
         if (!equal(ledger->mapped[id], rare)) {
             return "rare counters count other blocks than the map has";
         }
+        struct tracer_sum own = _PyTracer_Live(&_PyTracer_Rare(id)->native);
+        if (!equal(ledger->native[id], own)) {
+            return "rare counters count other native blocks than the map has";
+        }
+        native.bytes += own.bytes;
         if (!_PyTracer_IsParked(id)) {
             small.bytes += ledger->small[id].bytes;
             mapped.bytes += rare.bytes;
@@ -158,6 +174,9 @@ compare_nodes(const struct ledger *ledger)
         != (uint64_t)_Py_atomic_load_int64_relaxed(&_PyTracer.map_current))
     {
         return "map_current is not the sum of the map's blocks";
+    }
+    if (native.bytes != (uint64_t)_PyTracer_native.current) {
+        return "the sum of native memory is not that of its blocks";
     }
     return NULL;
 }

@@ -26,12 +26,14 @@ enum reason {
     SUBINTERPRETER,
     THREAD_START,                 // of _thread, or its end
     C_THREAD,                     // PyGILState_Ensure()
+    NATIVE_THREAD,                // as UNKNOWN, of native memory
     NREASONS
 };
 
 static const char *const reasons[NREASONS] = {
     TRACER_UNKNOWN, "<start-up>", "<shut-down>", "<main program>",
     "<subinterpreter>", "<thread start>", "<thread of C code>",
+    "<native thread>",
 };
 
 static uint32_t no_frame[NREASONS];           // nodes, 0: none yet; lock
@@ -60,10 +62,9 @@ find_reason(const PyThreadState *tstate)
 }
 
 static uint32_t
-node_without_frame(const PyThreadState *tstate)
+node_of_reason(enum reason reason)
 {
     _PyTracer_ASSERT_LOCKED();
-    enum reason reason = find_reason(tstate);
     assert(reason < NREASONS);
     if (reason == UNKNOWN) {
         return TRACER_NODE_UNKNOWN;
@@ -77,6 +78,19 @@ node_without_frame(const PyThreadState *tstate)
         no_frame[reason] = node;
     }
     return node != TRACER_NODE_NONE ? node : TRACER_NODE_UNKNOWN;
+}
+
+static uint32_t
+node_without_frame(const PyThreadState *tstate)
+{
+    return node_of_reason(find_reason(tstate));
+}
+
+uint32_t
+_PyTracer_NativeThread(void)
+{
+    enum reason reason = find_reason(NULL);
+    return node_of_reason(reason == UNKNOWN ? NATIVE_THREAD : reason);
 }
 
 uint32_t

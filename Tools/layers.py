@@ -30,7 +30,7 @@ LAYERS = {
 }
 TRACER = {
     'what a snapshot consists of, which needs nothing of CPython':
-        ('snapshot', 'graph'),
+        ('snapshot', 'graph', 'program'),
     'shared state, and the header of the hooks':
         ('', 'compat', 'clock', 'state', 'lock', 'interp'),
     'memory of the tracer, and its hash table':
@@ -41,13 +41,13 @@ TRACER = {
         ('code', 'cache', 'walk', 'stack'),
     'the ledger: counters, the map, tables of pools':
         ('count', 'growth', 'windows', 'map', 'mapped', 'blocks',
-         'pymalloc_table'),
+         'native_blocks', 'native_ranges', 'pymalloc_table'),
     'care for all of that: validity, pruning':
         ('valid', 'prune'),
     'what is recorded of a block':
         ('record', 'freelist', 'oom'),
     'allocator functions':
-        ('hooks', 'pymalloc', 'pymalloc_head', 'pymalloc_fused',
+        ('hooks', 'native', 'pymalloc', 'pymalloc_head', 'pymalloc_fused',
          'pymalloc_short', 'pymalloc_freelists', 'pymalloc_named',
          'pymalloc_generic', 'pymalloc_install'),
     'control: start, stop, alarms':
@@ -145,6 +145,7 @@ def sources(top):
     """Return {name: paths} of the tracer's files: tree.c and its header."""
     found = {}
     for path in sorted([*(top / 'Python').glob('trace*.c'),
+                        *(top / 'Programs').glob('tracer*.c'),
                         *(top / 'Objects').glob('tracer*.c.h'),
                         *(top / 'Include/internal').glob('pycore_tracer*.h')]):
         name = re.sub(r'^(pycore_)?tracer_?|\..*', '', path.name)

@@ -85,11 +85,12 @@ _PyTracer_UnpackSaved(uint32_t packed)
     return sum;
 }
 
-/* Rare counters, which few nodes have: of blocks in the address map, and of
-   blocks that were cyclic garbage.  Number 0 is that of all other nodes,
+/* Rare counters, which few nodes have: of blocks in the address map, of native
+   memory, and of blocks that were cyclic garbage.  Number 0 is that of all other nodes,
    always zero.  Protected by the lock, but for the garbage. */
 struct tracer_rare {
     struct tracer_counts counts;
+    struct tracer_counts native;  // not a part of `counts`, nor of a peak
     struct tracer_sum peak;       // if peak_epoch == _PyTracer.epoch
     uint32_t peak_epoch;
     struct tracer_sum garbage;    // small blocks and mapped ones; GIL
@@ -123,7 +124,7 @@ _PyTracer_Live(const struct tracer_counts *counts)
 
 #define KEPT_MAGIC "\x89TRK\r\n\x1a\n"
 #define KEPT_MAGIC_SIZE 8
-#define KEPT_VERSION 2
+#define KEPT_VERSION 3
 #define KEPT_UNIT ((size_t)64 << 10)       // a page, or several, anywhere
 #define KEPT_DIRECTORY ((size_t)8 << 10)   // where it begins
 #define KEPT_HEADER_SIZE (3 * KEPT_UNIT)   // with the directory

@@ -70,6 +70,9 @@ enum snapshot_kind {
     SNAPSHOT_NKINDS
 };
 
+/* The domain of native memory, see tracer_native.c: "natv". */
+#define SNAPSHOT_NATIVE_DOMAIN 0x6e617476u
+
 /* What a block is. */
 struct snapshot_class {
     uint32_t name;                // string: type, or <what it is>

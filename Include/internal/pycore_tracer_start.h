@@ -14,6 +14,8 @@ extern "C" {
 extern int _PyTracer_StartFull(void);
 /* Once a process: which file keeps the call tree, if any; the same. */
 extern int _PyTracer_ReadFileOptions(void);
+/* Tracing has started: trace native memory, too, if an option says so. */
+extern void _PyTracer_StartWantedNative(void);
 
 #ifdef __cplusplus
 }

@@ -17,6 +17,7 @@ extern "C" {
 /* What the tracer returns besides the arrays. */
 struct tracer_totals {
     uint64_t current, peak;       // traced memory, bytes
+    uint64_t native, native_peak; // native memory, bytes
     uint64_t untraced;            // blocks
     uint64_t folded;              // frames
     uint64_t pruned;              // nodes

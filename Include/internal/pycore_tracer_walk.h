@@ -21,6 +21,8 @@ extern _PyInterpreterFrame *_PyTracer_OwnTopFrame(PyThreadState *tstate);
 /* Node of the current stack by a walk of the whole stack of the calling
    thread, whose state may be NULL or detached. */
 extern uint32_t _PyTracer_CaptureLocked(PyThreadState *tstate);
+/* Node for native memory of a thread that Python does not know. */
+extern uint32_t _PyTracer_NativeThread(void);
 /* A block of this thread is not traced.  -1, and counted: there was no memory;
    0: the thread is hidden. */
 extern int _PyTracer_CountUntraced(void);

@@ -324,9 +324,9 @@ def _peaks(unfold=False, my_code=False, mine=()):
             shown._peaks[1:], shown._more_than_at_peak(_LARGEST))]}
 
 
-def _start(frames='full'):
-    if not tracemalloc.is_tracing():
-        tracemalloc.start(frames)
+def _start(frames='full', native=False):
+    if native or not tracemalloc.is_tracing():
+        tracemalloc.start(frames, native=native)
     return _status()
 
 
@@ -409,6 +409,7 @@ def _statistics(key='lineno', order='size', limit=50, cumulative=False,
     groups, stats = shown._largest(key, cumulative, order, filters, limit)
     # The rows add up to what was traced at the same moment.
     current, peak = snapshot.traced_memory
+    current += snapshot.metadata.get('native_memory', 0)
     return _status() | {
         'current': current, 'peak': peak, 'groups': groups,
         'rows': [[name_group(stat, key) + name_origin(stat), stat.size,
@@ -432,7 +433,7 @@ COMMANDS = {
                          'mine': (list,)}),
     'peaks': (_peaks, {'unfold': (bool,), 'my_code': (bool,),
                        'mine': (list,)}),
-    'start': (_start, {'frames': (int, str)}),
+    'start': (_start, {'frames': (int, str), 'native': (bool,)}),
     'stop': (_stop, {}),
     'clear': (_clear, {}),
     'reset_peak': (_reset_peak, {}),

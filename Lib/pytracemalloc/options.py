@@ -51,6 +51,12 @@ def add_json(parser):
                         help='write JSON, an object a line')
 
 
+def add_native(parser):
+    parser.add_argument('--native', action='store_true',
+                        help='also trace what C code takes from malloc() and '
+                             'mmap()')
+
+
 def add_wait(parser):
     parser.add_argument('--wait', metavar='S', type=positive, default=10,
                         help='seconds to wait for the answer of a program '

@@ -114,12 +114,20 @@ class Recording:
             _keep_oom(_oom_name(self.output))
         tree = self.options.get('keep_tree')
         if tree is None:
-            tracemalloc.start(self.options['frames'])
+            self._trace()
         elif tree == MEMORY:
             self._start_in_memory()
         else:
             first = self.pid == self.options['pid']
             _keep(tree if first else name_tree(tree, self.pid))
+            self._trace()
+
+    def _trace(self):
+        native = self.options.get('native', False)
+        try:
+            tracemalloc.start(self.options['frames'], native=native)
+        except RuntimeError as exc:
+            _say(str(exc))
             tracemalloc.start(self.options['frames'])
 
     def _start_in_memory(self):
@@ -127,11 +135,11 @@ class Recording:
         process that is followed in its own."""
         if self.pid == self.options['pid']:
             _keep(self.options['memory'][0])
-            tracemalloc.start(self.options['frames'])
+            self._trace()
         else:
             own = self._make_memory()
             _keep(own and f'/proc/self/fd/{own}')
-            tracemalloc.start(self.options['frames'])
+            self._trace()
             if own:
                 os.close(own)
 

@@ -4,7 +4,7 @@ suspected leaks."""
 from pytracemalloc import curve, failed, moments, suspects
 from pytracemalloc.terminal import shorten
 from pytracemalloc.units import format_count
-from pytracemalloc.words import format_losses
+from pytracemalloc.words import format_losses, format_native
 from tracemalloc.places import name_origin, name_place
 from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
@@ -26,6 +26,7 @@ def make(snapshot, count, output, width=None, view={}, unicode=True):
     """
     shown = view_of(snapshot, **view)
     lines = [f'pytracemalloc: {_figures(snapshot)}']
+    lines += format_native(snapshot)
     lines += format_losses(snapshot)
     lines += curve.lines(snapshot, width, unicode)
     lines += _top('Live at the end:', shown.statistics('lineno'), 'size',

@@ -2,6 +2,7 @@
 the tracer has left out."""
 
 from pytracemalloc.units import format_count
+from tracemalloc.sizes import format_size
 
 _PAGE = 'More on these words: man pytracemalloc, Names in reports'
 
@@ -17,6 +18,7 @@ _TYPES = {
     '<memory>': 'no object, and of no owner that is known',
     '<raw>': 'no object, of the allocators that need no GIL',
     '<domain ': 'no object, registered by an extension',
+    '<native>': 'taken from malloc() or mmap() by C code',
     '<dict keys>': 'of a dictionary, beside the object itself',
     '<dict values>': 'of the attributes of an object',
     '<list items>': 'of a list, beside the object itself',
@@ -27,6 +29,16 @@ _PLACES = {
     'interpreter, no Python frame':
         'allocated at start-up, or by C code that no Python code has called',
 }
+
+
+def format_native(snapshot):
+    """Return what native memory there was, as lines."""
+    figures = [snapshot.metadata.get(name)
+               for name in ('native_memory', 'native_peak')]
+    if not all(isinstance(figure, int) and figure >= 0 for figure in figures):
+        return []
+    current, peak = map(format_size, figures)
+    return [f'Native memory: {current}, peak {peak}, beside traced memory']
 
 
 def format_losses(snapshot):

@@ -19,10 +19,11 @@ import linecache
 # Functions implemented in C.
 import _tracemalloc
 from _tracemalloc import (
-    _get_object_traceback, _hidden, clear_traces, get_freelist_stats,
-    get_arena_stats, get_traceback_limit, get_traced_memory,
-    get_tracemalloc_memory, get_tracer_stats, get_unicode_interned, is_tracing,
-    measure, reset_peak, stop)
+    NATIVE_DOMAIN, _get_object_traceback, _hidden, clear_traces,
+    get_arena_stats, get_freelist_stats, get_native_memory,
+    get_traceback_limit, get_traced_memory, get_tracemalloc_memory,
+    get_tracer_stats, get_unicode_interned, is_tracing, measure, reset_peak,
+    stop)
 
 from tracemalloc.filters import BaseFilter, DomainFilter, Filter
 from tracemalloc.frames import Frame, Trace, Traceback, _format_size
@@ -72,13 +73,13 @@ _HIDDEN = {'_Traces': 'tracemalloc.traces'}
 _MODULES = {'control': 'pytracemalloc.control', 'http': 'pytracemalloc.http'}
 
 __all__ = [
-    'BaseFilter', 'CallTree', 'DomainFilter', 'Filter', 'Frame', 'Snapshot',
-    'Statistic', 'StatisticDiff', 'Trace', 'Traceback', 'clear_traces',
-    'get_arena_stats', 'get_freelist_stats', 'get_object_traceback',
-    'get_traceback_limit', 'get_traced_memory', 'get_tracemalloc_memory',
-    'get_tracer_stats', 'get_unicode_interned', 'is_tracing', 'measure',
-    'reset_peak', 'start', 'stop', 'take_snapshot', *_LATER, *_ANSWERS,
-    *_LEGACY]
+    'NATIVE_DOMAIN', 'BaseFilter', 'CallTree', 'DomainFilter', 'Filter',
+    'Frame', 'Snapshot', 'Statistic', 'StatisticDiff', 'Trace', 'Traceback',
+    'clear_traces', 'get_arena_stats', 'get_freelist_stats',
+    'get_native_memory', 'get_object_traceback', 'get_traceback_limit',
+    'get_traced_memory', 'get_tracemalloc_memory', 'get_tracer_stats',
+    'get_unicode_interned', 'is_tracing', 'measure', 'reset_peak', 'start',
+    'stop', 'take_snapshot', *_LATER, *_ANSWERS, *_LEGACY]
 
 
 @_hidden

@@ -105,6 +105,10 @@ class Snapshot(LegacyMethods):
         for loss in ('untraced', 'folded', 'pruned'):
             if info.get(loss):
                 self.metadata[loss] = info[loss]
+        native, native_peak = info.get('native_memory', (0, 0))
+        if native_peak:
+            self.metadata['native_memory'] = native
+            self.metadata['native_peak'] = native_peak
 
     @classmethod
     def _take(cls, traces, is_tracing, get_traces, get_traceback_limit,

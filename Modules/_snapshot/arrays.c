@@ -417,7 +417,9 @@ add_domain(struct tracer_snapshot *s, struct snapshot_pairs *domains,
     }
     s->classes = p;
     char name[32];
-    int length = snprintf(name, sizeof(name), "<domain %u>", domain);
+    int length = domain == SNAPSHOT_NATIVE_DOMAIN
+                 ? snprintf(name, sizeof(name), "<native>")
+                 : snprintf(name, sizeof(name), "<domain %u>", domain);
     struct snapshot_class *class_ = &s->classes[s->nclasses++];
     class_->kind = SNAPSHOT_EXTERNAL;
     class_->domain = domain;

@@ -408,10 +408,13 @@ write_measures(const struct kept *k, uint32_t id, uint64_t *m)
     struct tracer_sum peak = peak_of(k, id, small);
     struct tracer_sum mapped_peak =
         k->epoch != 0 && rare->peak_epoch == k->epoch ? rare->peak : mapped;
-    m[SNAPSHOT_SIZE] = small.bytes + mapped.bytes;
-    m[SNAPSHOT_COUNT] = small.blocks + mapped.blocks;
-    m[SNAPSHOT_TOTAL_SIZE] = counts.alloc_bytes + rare->counts.alloc_bytes;
-    m[SNAPSHOT_TOTAL_COUNT] = counts.alloc_blocks + rare->counts.alloc_blocks;
+    struct tracer_sum native = live_of(&rare->native);
+    m[SNAPSHOT_SIZE] = small.bytes + mapped.bytes + native.bytes;
+    m[SNAPSHOT_COUNT] = small.blocks + mapped.blocks + native.blocks;
+    m[SNAPSHOT_TOTAL_SIZE] = counts.alloc_bytes + rare->counts.alloc_bytes
+                             + rare->native.alloc_bytes;
+    m[SNAPSHOT_TOTAL_COUNT] = counts.alloc_blocks + rare->counts.alloc_blocks
+                              + rare->native.alloc_blocks;
     m[SNAPSHOT_PEAK_SIZE] = peak.bytes + mapped_peak.bytes;
     m[SNAPSHOT_PEAK_COUNT] = peak.blocks + mapped_peak.blocks;
     m[SNAPSHOT_GARBAGE_SIZE] = rare->garbage.bytes;

@@ -43,8 +43,10 @@ domain_name(const struct snapshot_class *class_)
     case SNAPSHOT_RAW:
         return PyUnicode_FromString("raw");
     default:
-        return PyUnicode_FromFormat("domain %u",
-                                    (unsigned int)class_->domain);
+        return class_->domain == SNAPSHOT_NATIVE_DOMAIN
+               ? PyUnicode_FromString("native")
+               : PyUnicode_FromFormat("domain %u",
+                                      (unsigned int)class_->domain);
     }
 }
 

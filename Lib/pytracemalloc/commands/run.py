@@ -8,8 +8,8 @@ from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.files import check_absent, check_output
 from pytracemalloc.kept import KEPT
 from pytracemalloc.arguments import positive
-from pytracemalloc.options import (add_kind, add_view, kind_options,
-                                   view_options)
+from pytracemalloc.options import (add_kind, add_native, add_view,
+                                   kind_options, view_options)
 from pytracemalloc.program import (add_program_arguments, check_program,
                                    execute)
 from pytracemalloc.recording import MEMORY, numbered
@@ -33,6 +33,7 @@ examples:
   %(prog)s --warn-at 90% server.py    before the cgroup's limit ends it
   (ulimit -v 2000000; %(prog)s app.py)         what was live at a MemoryError
   %(prog)s --follow -m pytest         child processes too, a file each
+  %(prog)s --native app.py            what C libraries take, too
   %(prog)s --references app.py        for: pytracemalloc why
   %(prog)s -c 'import json'
 """
@@ -42,6 +43,7 @@ def add_arguments(parser):
     parser.add_argument('-n', metavar='N|full', dest='frames',
                         type=frames_option, default='full', help='frames to '
                         'keep of each traceback (default: full, all of them)')
+    add_native(parser)
     parser.add_argument('-o', '--output', metavar='FILE',
                         help='the snapshot (default: NAME.PID.tracemalloc)')
     parser.add_argument('-f', '--force', action='store_true',
@@ -110,7 +112,8 @@ def run(args):
     else:
         from pytracemalloc.keeping import hold as start
     start(args.command_line, {
-        'frames': args.frames, 'output': os.path.abspath(output),
+        'frames': args.frames, 'native': args.native,
+        'output': os.path.abspath(output),
         'name': output, 'every': args.every, 'growth': args.on_growth,
         'warn_at': args.warn_at, 'keep': args.keep, 'history': args.history,
         'oom': args.oom and not is_special(output)

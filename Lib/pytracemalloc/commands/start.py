@@ -5,7 +5,7 @@ import os
 from pytracemalloc import documents
 from pytracemalloc.commands.run import frames_option
 from pytracemalloc.errors import UsageError
-from pytracemalloc.options import add_json, add_target
+from pytracemalloc.options import add_json, add_native, add_target
 from pytracemalloc.targets import reach
 from pytracemalloc.units import format_frames
 from tracemalloc.printable import printable
@@ -29,6 +29,7 @@ def add_arguments(parser):
     parser.add_argument('-n', metavar='N|full', dest='frames',
                         type=frames_option, default='full', help='frames to '
                         'keep of each traceback (default: full, all of them)')
+    add_native(parser)
     parser.add_argument('--socket', metavar='PATH',
                         help='let the program serve a control socket there, '
                              'for top and others')
@@ -46,7 +47,7 @@ def run(args):
 
 def _start(client, args):
     before = client.ask('status')
-    after = client.ask('start', frames=args.frames)
+    after = client.ask('start', frames=args.frames, native=args.native)
     served = None
     if args.socket is not None:
         path = os.path.abspath(args.socket)

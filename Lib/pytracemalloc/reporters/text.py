@@ -9,7 +9,7 @@ from pytracemalloc.reporters.rows import key_text
 from pytracemalloc.series import add_up
 from pytracemalloc.terminal import shorten, sparkline
 from pytracemalloc.units import format_count, format_frames
-from pytracemalloc.words import explain, format_losses
+from pytracemalloc.words import explain, format_losses, format_native
 from tracemalloc.places import NO_TASK, NOT_MINE, name_origin, name_place
 from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
@@ -57,6 +57,7 @@ def heading(subject):
         return
     yield (f'Traced memory: {format_size(current)}, '
            f'peak {format_size(peak)}')
+    yield from format_native(snapshot)
     if request := failed.line(snapshot):
         yield request
     for moment in moments.find(subject.shown()):

@@ -37,7 +37,7 @@ KINDS = {
     'classmethod': classmethod,
     'attribute': (property, types.MemberDescriptorType,
                   types.GetSetDescriptorType),
-    'data': str,
+    'data': (str, int),
 }
 FRAMES = (('a.py', 1),)
 
@@ -200,8 +200,8 @@ MISTAKES = {
         'is take_snapshot(traces=True,',
     ('tracemalloc.rst', 'max_occupancy=0.1', 'max_occupancy=0.2'):
         'is pinned_arenas(max_occupancy=0.1)',
-    ('tracemalloc.rst', 'start(nframe=1, /)', 'start(nframe=1)'):
-        'is start(nframe=1, /)',
+    ('tracemalloc.rst', 'start(nframe=1, /, ', 'start(nframe=1, '):
+        'is start(nframe=1, /, ',
     ('tracemalloc.rst', 'is_tracing()', 'tracing()'): 'tracing is not there',
     ('tracemalloc.rst', '.. class:: Trace\n', '.. class:: Traces\n'):
         "no attribute 'Traces'",

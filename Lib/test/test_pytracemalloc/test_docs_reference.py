@@ -164,8 +164,8 @@ class ReferenceTests(unittest.TestCase):
 
     def test_names_in_the_internals(self):
         files, words = set(), set()
-        for folder in ('Include', 'Lib', 'Modules', 'Objects', 'Python',
-                       'Tools', 'patches'):
+        for folder in ('Include', 'Lib', 'Modules', 'Objects', 'Programs',
+                       'Python', 'Tools', 'patches'):
             for path in (TOP / folder).rglob('*'):
                 files.update([path.relative_to(TOP).as_posix(), path.stem])
                 if path.suffix in ('.c', '.h', '.py', '.patch'):

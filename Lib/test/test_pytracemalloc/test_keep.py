@@ -492,10 +492,10 @@ os._exit(0)
                          r'grow, [\d,]+ call paths are missing\n')
 
     def test_file_system_is_full(self):
-        """A tmpfs of 2 MiB, in a name space of its own."""
+        """A tmpfs of 3 MiB, in a name space of its own."""
         text = f'{WORK}before = bytearray(12345)\n{GROW}os._exit(0)\n'
         script = '''
-            mount -t tmpfs -o size=2m none "$1" || exit 99
+            mount -t tmpfs -o size=3m none "$1" || exit 99
             "$2" -X tracemalloc=25 -X "tracemalloc_file=$1/tree.kept" -c "$3"
             status=$?
             cp "$1/tree.kept" tree.kept

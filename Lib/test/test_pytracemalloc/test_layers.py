@@ -189,6 +189,7 @@ class MapTests(unittest.TestCase):
             if '\n' in title:
                 shown += title.partition('\n')[0].split(', ')
         files = [*(TOP / 'Python').glob('*.c'),
+                 *(TOP / 'Programs').glob('*.c'),
                  *(TOP / 'Objects').glob('*.h'),
                  *(TOP / 'Include' / 'internal').glob('*.h'),
                  *(TOP / 'Modules').glob('_tracemalloc*.c'),

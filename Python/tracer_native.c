@@ -1,0 +1,444 @@
+/* Native memory: what C, C++ and other code takes from the C library.
+
+   The program python defines malloc() and its relatives, which call functions
+   through pointers, see Programs/tracer_program.c.  While native memory is
+   traced, these are the functions below, in any thread, with and without the
+   GIL.  A block has a record in the address map, in a domain of its own, and
+   counts at the node of the Python line whose thread asked for it.  Native
+   memory is beside traced memory: it has counters of its own, in a node's rare
+   ones, and a peak of its own.
+
+   Nothing counts twice.  What the functions of CPython's domains take from
+   malloc(), and what an allocator takes from mmap(), is not seen, as this
+   thread is inside one of them (_PyTracer_inside, `busy`).  A block that is
+   registered by PyTraceMalloc_Track() is no longer native.  The tracer's own
+   memory is taken under its lock or in hidden threads.
+
+   Each function must work in any state that a thread may be in: without a
+   thread state, while the thread ends, and with the lock, since handlers of
+   signals and of forks may allocate.  With the lock it calls what is below and
+   does nothing else.  The stack is captured by a walk: a thread may always
+   read its own frames, but its shadow stack may be in the middle of a change
+   that a signal has interrupted.
+
+   A block is dropped before it is released, since another thread may get its
+   address at once.  A mapping is given back under the lock instead, as this is
+   only a system call, and may fail. */
+
+#include "Python.h"
+#include "pycore_runtime.h"       // _PyRuntimeState_GetFinalizing()
+#include "pycore_tracer_hooks.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_native.h"
+#include "pycore_tracer_native_blocks.h"
+#include "pycore_tracer_native_ranges.h"
+#include "pycore_tracer_program.h"
+#include "pycore_tracer_prune.h"
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_walk.h"
+
+#include <dlfcn.h>                // dlsym()
+#include <sys/mman.h>             // MAP_ANONYMOUS
+#include <unistd.h>               // sysconf()
+
+static const struct tracer_family *below;
+static size_t page;               // bytes
+
+/* Nonzero while this thread is in one of the functions below.  It is read
+   before anything else that is thread-local: the dynamic linker may allocate
+   what belongs to a thread when it is first used. */
+static _Py_thread_local int busy __attribute__((tls_model("initial-exec")));
+
+static inline int
+enter(void)
+{
+    if (busy) {
+        return 0;
+    }
+    busy = 1;
+    if (_PyTracer_inside || _PyTracer_HasLock()) {
+        busy = 0;
+        return 0;
+    }
+    return 1;
+}
+
+static inline void
+leave(void)
+{
+    busy = 0;
+}
+
+/* Once the runtime is finalizing, the state of a thread that does not have the
+   GIL may be gone. */
+static uint32_t
+capture(PyThreadState *tstate)
+{
+    if (tstate == NULL
+        || (tstate != _PyThreadState_GET()
+            && _PyRuntimeState_GetFinalizing(&_PyRuntime) != NULL))
+    {
+        return _PyTracer_NativeThread();
+    }
+    return _PyTracer_CaptureAlone(tstate);
+}
+
+/* --- Blocks; not locked */
+
+static Py_NO_INLINE void
+acquired(void *block, size_t size)
+{
+    if (block == NULL) {
+        return;
+    }
+    int saved_errno = errno;
+    PyThreadState *tstate = _PyTracer_OwnThreadState();
+    _PyTracer_Lock();
+    if (_PyTracer_SeesNative()) {
+        (void)_PyTracer_AddNative((uintptr_t)block, size,
+                                  capture(tstate));
+    }
+    _PyTracer_Unlock();
+    errno = saved_errno;
+}
+
+/* What is released, so that it can be undone if realloc() fails; `clears` is
+   0 if there is nothing to undo. */
+struct released {
+    struct tracer_record record;
+    uint64_t clears;
+};
+
+static Py_NO_INLINE void
+releasing(void *block, struct released *released)
+{
+    int saved_errno = errno;
+    _PyTracer_Lock();
+    int was_traced = _PyTracer_SeesNative()
+                     && _PyTracer_RemoveNative((uintptr_t)block,
+                                               &released->record);
+    released->clears = was_traced ? _PyTracer.clears + 1 : 0;
+    _PyTracer_Unlock();
+    errno = saved_errno;
+}
+
+static void
+not_released(const struct released *released)
+{
+    int saved_errno = errno;
+    const struct tracer_record *old = &released->record;
+    _PyTracer_Lock();
+    if (released->clears == _PyTracer.clears + 1 && _PyTracer_SeesNative()) {
+        _PyTracer_RestoreNative(old);
+    }
+    _PyTracer_Unlock();
+    errno = saved_errno;
+}
+
+/* --- The functions */
+
+static void *
+native_malloc(size_t size)
+{
+    if (!enter()) {
+        return below->malloc(size);
+    }
+    void *block = below->malloc(size);
+    acquired(block, size);
+    leave();
+    return block;
+}
+
+static void *
+native_calloc(size_t nelem, size_t elsize)
+{
+    if (!enter()) {
+        return below->calloc(nelem, elsize);
+    }
+    void *block = below->calloc(nelem, elsize);
+    acquired(block, nelem * elsize);
+    leave();
+    return block;
+}
+
+/* Without a size, realloc() may release the block and return NULL. */
+static void *
+native_realloc(void *block, size_t size)
+{
+    if (!enter()) {
+        return below->realloc(block, size);
+    }
+    struct released released = {.clears = 0};
+    if (block != NULL) {
+        releasing(block, &released);
+    }
+    void *moved = below->realloc(block, size);
+    if (moved == NULL && size != 0 && released.clears != 0) {
+        not_released(&released);
+    }
+    acquired(moved, size);
+    leave();
+    return moved;
+}
+
+static void
+native_free(void *block)
+{
+    if (block == NULL || !enter()) {
+        below->free(block);
+        return;
+    }
+    struct released released;
+    releasing(block, &released);
+    below->free(block);
+    leave();
+}
+
+static void *
+native_aligned_alloc(size_t alignment, size_t size)
+{
+    if (!enter()) {
+        return below->aligned_alloc(alignment, size);
+    }
+    void *block = below->aligned_alloc(alignment, size);
+    acquired(block, size);
+    leave();
+    return block;
+}
+
+static void *
+native_memalign(size_t alignment, size_t size)
+{
+    if (!enter()) {
+        return below->memalign(alignment, size);
+    }
+    void *block = below->memalign(alignment, size);
+    acquired(block, size);
+    leave();
+    return block;
+}
+
+static int
+native_posix_memalign(void **block, size_t alignment, size_t size)
+{
+    if (!enter()) {
+        return below->posix_memalign(block, alignment, size);
+    }
+    int error = below->posix_memalign(block, alignment, size);
+    if (error == 0) {
+        acquired(*block, size);
+    }
+    leave();
+    return error;
+}
+
+static void *
+native_valloc(size_t size)
+{
+    if (!enter()) {
+        return below->valloc(size);
+    }
+    void *block = below->valloc(size);
+    acquired(block, size);
+    leave();
+    return block;
+}
+
+static void *
+native_pvalloc(size_t size)
+{
+    if (!enter()) {
+        return below->pvalloc(size);
+    }
+    void *block = below->pvalloc(size);
+    acquired(block, _Py_SIZE_ROUND_UP(size, page));
+    leave();
+    return block;
+}
+
+/* --- Mappings.  Files are no memory of the program, and neither are addresses
+   that are only reserved. */
+
+static int
+is_memory(int prot, int flags)
+{
+    return (flags & MAP_ANONYMOUS) && (prot & PROT_WRITE)
+           && !(flags & MAP_NORESERVE);
+}
+
+static void *
+native_mmap(void *address, size_t size, int prot, int flags, int fd,
+            off_t offset)
+{
+    if (!enter()) {
+        return below->mmap(address, size, prot, flags, fd, offset);
+    }
+    void *p = below->mmap(address, size, prot, flags, fd, offset);
+    if (p != MAP_FAILED) {
+        int saved_errno = errno;
+        PyThreadState *tstate = _PyTracer_OwnThreadState();
+        size = _Py_SIZE_ROUND_UP(size, page);
+        _PyTracer_Lock();
+        if (_PyTracer_SeesNative()) {
+            (void)_PyTracer_CutRanges((uintptr_t)p, size);
+            if (is_memory(prot, flags)) {
+                (void)_PyTracer_AddRange((uintptr_t)p, size,
+                                         capture(tstate));
+            }
+        }
+        _PyTracer_Unlock();
+        errno = saved_errno;
+    }
+    leave();
+    return p;
+}
+
+static int
+native_munmap(void *address, size_t size)
+{
+    if (!enter()) {
+        return below->munmap(address, size);
+    }
+    _PyTracer_Lock();
+    int result = below->munmap(address, size);
+    int saved_errno = errno;
+    if (result == 0 && _PyTracer_SeesNative()) {
+        (void)_PyTracer_CutRanges((uintptr_t)address,
+                                  _Py_SIZE_ROUND_UP(size, page));
+    }
+    _PyTracer_Unlock();
+    errno = saved_errno;
+    leave();
+    return result;
+}
+
+/* As with realloc(), it counts where it was moved or changed. */
+static void *
+native_mremap(void *address, size_t size, size_t new_size, int flags,
+              void *new_address)
+{
+    if (!enter()) {
+        return below->mremap(address, size, new_size, flags, new_address);
+    }
+    PyThreadState *tstate = _PyTracer_OwnThreadState();
+    _PyTracer_Lock();
+    void *p = below->mremap(address, size, new_size, flags, new_address);
+    int saved_errno = errno;
+    if (p != MAP_FAILED && _PyTracer_SeesNative()) {
+        size = _Py_SIZE_ROUND_UP(size, page);
+        new_size = _Py_SIZE_ROUND_UP(new_size, page);
+        int was_traced = _PyTracer_CutRanges((uintptr_t)address, size);
+        (void)_PyTracer_CutRanges((uintptr_t)p, new_size);
+        if (was_traced) {
+            (void)_PyTracer_AddRange((uintptr_t)p, new_size,
+                                     capture(tstate));
+        }
+    }
+    _PyTracer_Unlock();
+    errno = saved_errno;
+    leave();
+    return p;
+}
+
+static const struct tracer_family functions = {
+    native_malloc, native_calloc, native_realloc, native_free,
+    native_aligned_alloc, native_memalign, native_posix_memalign,
+    native_valloc, native_pvalloc, native_mmap, native_munmap, native_mremap,
+};
+
+/* --- Arenas are no native memory, as their blocks are traced.  These
+   functions stay where they are once they have been installed. */
+
+static PyObjectArenaAllocator arenas;
+
+static void *
+alloc_arena(void *ctx, size_t size)
+{
+    int inside = _PyTracer_inside;
+    _PyTracer_inside = 1;
+    void *arena = arenas.alloc(ctx, size);
+    _PyTracer_inside = inside;
+    return arena;
+}
+
+static void
+free_arena(void *ctx, void *arena, size_t size)
+{
+    int inside = _PyTracer_inside;
+    _PyTracer_inside = 1;
+    arenas.free(ctx, arena, size);
+    _PyTracer_inside = inside;
+}
+
+static void
+hide_arenas(void)
+{
+    PyObjectArenaAllocator found;
+    PyObject_GetArenaAllocator(&found);
+    if (found.alloc != alloc_arena) {
+        arenas = found;
+        found.alloc = alloc_arena;
+        found.free = free_arena;
+        PyObject_SetArenaAllocator(&found);
+    }
+}
+
+/* --- On and off */
+
+/* Other threads call the functions meanwhile: old ones and new ones. */
+static void
+install(const struct tracer_family *family)
+{
+    void *const *from = (void *const *)family;
+    void **to = (void **)_PyTracer_program.family;
+    for (size_t i = 0; i < sizeof(*family) / sizeof(*to); i++) {
+        _Py_atomic_store_ptr_relaxed(&to[i], from[i]);
+    }
+}
+
+const char *
+_PyTracer_NativeFault(void)
+{
+    if (&_PyTracer_program == NULL) {
+        return "native memory cannot be traced: malloc() of this program is "
+               "not that of python, as it embeds Python or has a sanitizer; "
+               "run the code with python";
+    }
+    if (dlsym(RTLD_DEFAULT, "malloc") != (void *)_PyTracer_program.malloc) {
+        return "native memory cannot be traced: libraries of this process "
+               "call another malloc() than that of python; run the code with "
+               "python";
+    }
+    return NULL;
+}
+
+int
+_PyTracer_StartNative(void)
+{
+    const char *fault = _PyTracer_NativeFault();
+    if (fault != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, fault);
+        return -1;
+    }
+    hide_arenas();
+    _PyTracer_Lock();
+    if (_PyTracer.tracing && !_PyTracer_native.on) {
+        below = _PyTracer_program.below;
+        page = (size_t)sysconf(_SC_PAGESIZE);
+        _PyTracer_native.on = 1;
+        _PyTracer_ClearNative();
+        install(&functions);
+    }
+    _PyTracer_Unlock();
+    return 0;
+}
+
+void
+_PyTracer_StopNative(void)
+{
+    _PyTracer_ASSERT_LOCKED();
+    if (_PyTracer_native.on) {
+        install(below);
+        _PyTracer_native.on = 0;
+    }
+}

@@ -1,0 +1,126 @@
+/* Blocks of native memory: their records in the address map, and what they
+   count.  Native memory is beside traced memory: a node counts it in counters
+   of their own among its rare ones, and it has a peak of its own.  The peak is
+   brought up to date when something is released: a block that is registered
+   by PyTraceMalloc_Track() right after it was allocated leaves no trace.
+   Locked. */
+
+#include "Python.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_map.h"
+#include "pycore_tracer_native_blocks.h"
+#include "pycore_tracer_native_ranges.h"
+#include "pycore_tracer_snapshot.h"
+#include "pycore_tracer_state.h"
+#include "pycore_tracer_tree.h"
+#include "pycore_tracer_walk.h"
+
+struct tracer_native _PyTracer_native;
+
+int
+_PyTracer_SeesNative(void)
+{
+    _PyTracer_ASSERT_LOCKED();
+    return _PyTracer_native.on && _PyTracer.tracing;
+}
+
+void
+_PyTracer_ClearNative(void)
+{
+    _PyTracer_ForgetRanges();
+    _PyTracer_native.current = _PyTracer_native.peak = 0;
+}
+
+int64_t
+_PyTracer_NativePeak(void)
+{
+    struct tracer_native *native = &_PyTracer_native;
+    native->peak = Py_MAX(native->peak, native->current);
+    return native->peak;
+}
+
+void
+_PyTracer_ResetNativePeak(void)
+{
+    _PyTracer_native.peak = _PyTracer_native.current;
+}
+
+static void
+count_in(uint32_t node, size_t size)
+{
+    struct tracer_counts *counts = &_PyTracer_Rare(node)->native;
+    counts->alloc_bytes += size;
+    counts->alloc_blocks++;
+    _PyTracer_native.current += (int64_t)size;
+}
+
+static void
+count_out(uint32_t node, size_t size, int blocks)
+{
+    struct tracer_counts *counts = &_PyTracer_Rare(node)->native;
+    assert(_PyTracer_Live(counts).bytes >= size);
+    (void)_PyTracer_NativePeak();
+    counts->free_bytes += size;
+    counts->free_blocks += blocks;
+    _PyTracer_native.current -= (int64_t)size;
+}
+
+int
+_PyTracer_AddNative(uintptr_t address, size_t size, uint32_t node)
+{
+    struct tracer_record old;
+    const struct tracer_record record = {
+        .address = address, .size = size, .domain = SNAPSHOT_NATIVE_DOMAIN,
+        .kind = TRACER_EXTERNAL, .node = node};
+    /* An old block was released in a way that we do not see. */
+    (void)_PyTracer_RemoveNative(address, &old);
+    if (node == TRACER_NODE_NONE || _PyTracer_MapPut(&record) < 0) {
+        return _PyTracer_CountUntraced();
+    }
+    count_in(node, size);
+    return 0;
+}
+
+int
+_PyTracer_RemoveNative(uintptr_t address, struct tracer_record *old)
+{
+    if (!_PyTracer_MapTake(address, SNAPSHOT_NATIVE_DOMAIN, old)) {
+        return 0;
+    }
+    count_out(old->node, old->size, 1);
+    return 1;
+}
+
+void
+_PyTracer_ShrinkNative(struct tracer_record *record, size_t size)
+{
+    assert(size <= record->size);
+    count_out(record->node, record->size - size, 0);
+    record->size = size;
+}
+
+/* It never was native memory, at the peak neither. */
+void
+_PyTracer_ClaimNative(uintptr_t address)
+{
+    struct tracer_record old;
+    if (_PyTracer_SeesNative()
+        && _PyTracer_MapTake(address, SNAPSHOT_NATIVE_DOMAIN, &old))
+    {
+        struct tracer_counts *counts = &_PyTracer_Rare(old.node)->native;
+        counts->alloc_bytes -= old.size;
+        counts->alloc_blocks--;
+        _PyTracer_native.current -= (int64_t)old.size;
+    }
+}
+
+void
+_PyTracer_RestoreNative(const struct tracer_record *old)
+{
+    if (_PyTracer_MapPut(old) == 0) {
+        struct tracer_counts *counts = &_PyTracer_Rare(old->node)->native;
+        counts->free_bytes -= old->size;
+        counts->free_blocks--;
+        _PyTracer_native.current += (int64_t)old->size;
+    }
+}
