@@ -151,16 +151,17 @@ class _Request:
         """Return a new directory that both sides see under the same name."""
         for parent in (tempfile.gettempdir(), '/tmp', '/dev/shm', '/var/tmp',
                        f'/run/user/{os.geteuid()}', os.getcwd()):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), \
+                    contextlib.ExitStack() as attempt:
                 directory = tempfile.mkdtemp(prefix='tracemalloc-',
                                              dir=os.path.realpath(parent))
+                attempt.callback(_remove_directory, directory)
                 there = f'/proc/{self.pid}/root{directory}'
                 socket_path = os.fsencode(os.path.join(directory, _SOCKET))
                 if (len(socket_path) <= _MAX_SOCKET
                         and os.path.samefile(directory, there)):
-                    files.callback(_remove_directory, directory)
+                    files.push(attempt.pop_all())
                     return directory
-                os.rmdir(directory)
         raise CommandError(
             f'process {self.pid} shares no directory with this command, '
             f'which has to leave a request there; run the command in the '

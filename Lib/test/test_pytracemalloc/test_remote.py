@@ -75,6 +75,15 @@ def skip_without_right(case):
 
 
 class RemoteCase(CommandCase):
+    def watch_requests(self):
+        """Have requests left where nothing may stay behind."""
+        self.requests = self.enterContext(tempfile.TemporaryDirectory())
+        os.chmod(self.requests, 0o755)        # other users may enter
+        previous, tempfile.tempdir = tempfile.tempdir, self.requests
+        self.addCleanup(setattr, tempfile, 'tempdir', previous)
+        self.addCleanup(
+            lambda: self.assertEqual(os.listdir(self.requests), []))
+
     def launch(self, code, *options, python=sys.executable, **keywords):
         process = subprocess.Popen(
             [python, *options, '-c', code], text=True, stdin=subprocess.PIPE,
@@ -167,12 +176,7 @@ class RemoteTest(RemoteCase):
     def setUp(self):
         super().setUp()
         skip_without_right(self)
-        # Where requests are left: nothing may stay behind there.
-        self.requests = self.enterContext(tempfile.TemporaryDirectory())
-        previous, tempfile.tempdir = tempfile.tempdir, self.requests
-        self.addCleanup(setattr, tempfile, 'tempdir', previous)
-        self.addCleanup(
-            lambda: self.assertEqual(os.listdir(self.requests), []))
+        self.watch_requests()
 
     def test_start_and_snapshot(self):
         process = self.launch(BUSY)
@@ -380,6 +384,7 @@ class OtherUserTest(RemoteCase):
         super().setUp()
         skip_without_right(self)
         os.chmod(self.directory, 0o755)
+        self.watch_requests()
 
     def test_root_may(self):
         process = self.launch(BUSY, user=65534)
