@@ -35,22 +35,12 @@ struct table {
 };
 
 static int
-replace(struct table *table, PyObject **place)
+copy_table(struct table *table, PyObject **place)
 {
     table->place = place;
     table->own = *place;
     table->copy = PyDict_Copy(table->own);
-    if (table->copy == NULL) {
-        return -1;
-    }
-    *place = table->copy;
-    return 0;
-}
-
-static void
-put_back(struct table *table)
-{
-    *table->place = table->own;
+    return table->copy == NULL ? -1 : 0;
 }
 
 static PyObject **
@@ -112,22 +102,25 @@ PyDoc_STRVAR(import_apart_doc,
 static PyObject *
 import_apart(PyObject *Py_UNUSED(module), PyObject *function)
 {
-    struct table names = {0}, classes = {0};
-    PyObject *result = NULL;
-    if (replace(&names, find_names()) < 0) {
+    struct table names, classes;
+    if (copy_table(&names, find_names()) < 0) {
         return NULL;
     }
-    if (replace(&classes, find_classes()) == 0) {
-        result = PyObject_CallNoArgs(function);
-        PyObject *exception = PyErr_GetRaisedException();
-        put_back(&classes);
-        keep_static_classes(&classes);
-        Py_DECREF(classes.copy);
-        PyErr_SetRaisedException(exception);
+    if (copy_table(&classes, find_classes()) < 0) {
+        Py_DECREF(names.copy);
+        return NULL;
     }
-    put_back(&names);
+    *names.place = names.copy;
+    *classes.place = classes.copy;
+    PyObject *result = PyObject_CallNoArgs(function);
+    PyObject *exception = PyErr_GetRaisedException();
+    *names.place = names.own;
+    *classes.place = classes.own;
     forget_names(&names);
+    keep_static_classes(&classes);
     Py_DECREF(names.copy);
+    Py_DECREF(classes.copy);
+    PyErr_SetRaisedException(exception);
     return result;
 }
 
