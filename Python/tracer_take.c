@@ -220,7 +220,9 @@ static_assert(TRACER_POOL_BITS <= POOL_BITS
               && sizeof(PyHeapTypeObject) > TRACER_ENTRY_MAX_SIZE,
               "no heap type lies in a pool");
 
-/* A type without buffers, which the next block is likely to have, too. */
+/* Types without buffers, which the next block is likely to have, too: blocks
+   of one pool often have two by turns, such as int and float. */
+#define GUESSES 2
 struct guess {
     const PyTypeObject *type;     // or NULL
     uint32_t presize;
@@ -229,24 +231,28 @@ struct guess {
 
 static inline uint32_t
 class_of_small(struct copier *c, const char *block, uint32_t entry,
-               struct guess *guess)
+               struct guess guesses[GUESSES])
 {
     uint32_t size = TRACER_ENTRY_SIZE(entry);
     if (TRACER_ENTRY_DOMAIN(entry)) {
         return TRACER_CLASS_MEMORY;
     }
-    if (guess->type != NULL
-        && _PyTracer_IsOfType(&c->types, block, size, guess->type,
-                              guess->presize, 1))
+    for (const struct guess *guess = guesses;
+         guess < guesses + GUESSES && guess->type != NULL; guess++)
     {
-        return guess->class_;
+        if (_PyTracer_IsOfType(&c->types, block, size, guess->type,
+                               guess->presize, 1))
+        {
+            return guess->class_;
+        }
     }
     const struct tracer_type *type = type_of_object(c, block, size);
     if (type == NULL) {
         return TRACER_CLASS_OBJECT;
     }
     if (type->owner == TRACER_OWNS_NOTHING) {
-        *guess = (struct guess){type->type, type->presize, type->class_};
+        guesses[1] = guesses[0];
+        guesses[0] = (struct guess){type->type, type->presize, type->class_};
     }
     return type->class_;
 }
@@ -272,7 +278,7 @@ copy_pool(const struct tracer_pool *pool, void *arg)
     const uint32_t *entries = pool->entries;
     const uint32_t nblocks = pool->nblocks;
     const uint32_t block_size = pool->block_size;
-    struct guess guess = {NULL};
+    struct guess guesses[GUESSES] = {{NULL}};
     uint32_t nsmall = 0;
     uint32_t last_entry = 0;
     uint32_t last_class = SNAPSHOT_PACKED_NONE;
@@ -285,7 +291,7 @@ copy_pool(const struct tracer_pool *pool, void *arg)
             uint32_t size = TRACER_ENTRY_SIZE(entries[i]);
             assert(size <= block_size);
             entry = SNAPSHOT_PACKED_ENTRY(_PyTracer_NodeNumber(id), size);
-            class_ = class_of_small(c, p, entries[i], &guess);
+            class_ = class_of_small(c, p, entries[i], guesses);
             nsmall++;
         }
         /* A buffer may get a class of its own later. */
