@@ -15,7 +15,7 @@ import pytest
 
 from pytracemalloc.arguments import MINE_HELP, MY_CODE_HELP, positive
 from pytracemalloc.span import Span
-from pytracemalloc.units import format_count, parse_size
+from pytracemalloc.units import format_count, parse_frames, parse_size
 from tracemalloc.places import name_origin, name_place
 from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
@@ -64,6 +64,7 @@ _LIMITS = {
 _KEYWORDS = {'limit_memory': ('current_thread_only',),
              'limit_leaks': ('filter_fn', 'warmups', 'current_thread_only'),
              'limit_allocations': ()}
+_FRAMES = pytest.StashKey()       # what tracemalloc.start() gets
 
 
 def pytest_addoption(parser):
@@ -76,12 +77,27 @@ def pytest_addoption(parser):
                     help=f'in failures, {MY_CODE_HELP}')
     group.addoption('--memory-mine', metavar='PATTERN', default=[],
                     action='append', help=MINE_HELP)
+    group.addoption('--memory-frames', metavar='N|full',
+                    help='frames to keep of each traceback (default: that of '
+                         'the ini file)')
+    parser.addini('memory_frames', 'frames to keep of each traceback of a '
+                  'test that is measured (default: full, all of them)',
+                  default='full')
 
 
 def pytest_configure(config):
     for name, (_, _, _, text) in _LIMITS.items():
         arguments = ', '.join(('limit', *_KEYWORDS[name]))
         config.addinivalue_line('markers', f'{name}({arguments}): {text}')
+    name = '--memory-frames'
+    frames = config.getoption(name)
+    if frames is None:
+        name = 'memory_frames'
+        frames = config.getini(name)
+    try:
+        config.stash[_FRAMES] = parse_frames(frames)
+    except ValueError as exc:
+        raise pytest.UsageError(f'{name} {exc}') from None
 
 
 def _markers_of(item):
@@ -136,6 +152,7 @@ class Measurement:
     complete = False              # False too if the test stopped the tracing
 
     def __init__(self, item, limits):
+        self._frames = item.config.stash[_FRAMES]
         self._mine = item.config.getoption('--memory-mine')
         self._my_code = bool(self._mine) or item.config.getoption(
             '--memory-my-code')
@@ -148,7 +165,7 @@ class Measurement:
     def run(self):
         for _ in range(self._warmups):
             self._test()
-        span = Span('full' if self._my_code or self._has_filter else 1)
+        span = Span(self._frames)
         span.start()
         try:
             self._test()

@@ -30,6 +30,18 @@ def size_option(text):
         raise UsageError(str(exc)) from None
 
 
+def parse_frames(text):
+    """Return the argument of tracemalloc.start() for '25', 'full'.
+
+    Raise ValueError for anything else.
+    """
+    if text == 'full':
+        return text
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= _ALL_FRAMES:
+        return int(text)
+    raise ValueError(f'{text}: give a number from 1 to {_ALL_FRAMES}, or full')
+
+
 def format_count(count, sign=False):
     """Return '12,345'; with *sign*, '+12,345'."""
     return f'{count:{"+" if sign else ""},d}'

@@ -14,7 +14,7 @@ from pytracemalloc.program import (add_program_arguments, check_program,
                                    execute)
 from pytracemalloc.recording import MEMORY, numbered
 from pytracemalloc.terminal import say
-from pytracemalloc.units import size_option
+from pytracemalloc.units import parse_frames, size_option
 from tracemalloc.whole_file import is_special
 
 HELP = 'run a program, print a summary, write a snapshot'
@@ -171,11 +171,10 @@ def _numbered_files(output):
 
 
 def frames_option(text):
-    if text == 'full':
-        return text
-    if text.isascii() and text.isdigit() and 1 <= int(text) <= 65535:
-        return int(text)
-    raise UsageError(f'-n {text}: give a number from 1 to 65535, or full')
+    try:
+        return parse_frames(text)
+    except ValueError as exc:
+        raise UsageError(f'-n {exc}') from None
 
 
 def _growth(text):

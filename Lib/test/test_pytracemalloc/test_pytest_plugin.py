@@ -260,6 +260,39 @@ class PluginTest(unittest.TestCase):
         self.assertIn("AttributeError: 'Stack' object has no attribute "
                       "'frame'", output)
 
+    FRAMES = '''\
+        import tracemalloc
+
+        @pytest.mark.limit_memory('1 MB')
+        def test_limit():
+            print('frames', tracemalloc.get_traceback_limit())
+        '''
+
+    def test_frames(self):
+        for options, frames in (
+                ((), 65535), (('--memory-frames=full',), 65535),
+                (('--memory-frames=3',), 3),
+                (('-o', 'memory_frames=7'), 7),
+                (('-o', 'memory_frames=7', '--memory-frames=3'), 3)):
+            status, output = self.run_pytest(self.FRAMES, '-s', *options)
+            self.assertEqual(status, 0, output)
+            self.assertIn(f'frames {frames}\n', output)
+        for options, name in (
+                (('--memory-frames=x',), '--memory-frames x'),
+                (('--memory-frames=',), '--memory-frames '),
+                (('-o', 'memory_frames=0'), 'memory_frames 0')):
+            status, output = self.run_pytest(self.FRAMES, *options)
+            self.assertEqual(status, 4)
+            self.assertIn(f'ERROR: {name}: give a number from 1 to 65535, or '
+                          f'full\n', output)
+
+    def test_frames_of_a_traced_session(self):
+        status, output = self.run_pytest(self.FRAMES, '-s',
+                                         '--memory-frames=3',
+                                         python=['-X', 'tracemalloc=2'])
+        self.assertEqual(status, 0, output)
+        self.assertIn('frames 2\n', output)
+
     def test_warmups(self):
         status, output = self.run_pytest('''\
             runs = []
