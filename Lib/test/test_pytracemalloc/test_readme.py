@@ -111,6 +111,17 @@ class ReadmeTests(unittest.TestCase):
         self.assertEqual(limits[3], 25)
         self.assertEqual(len(limits), 5)
 
+    def test_commands_in_sentences(self):
+        text = ' '.join(self.text.split())
+        commands = set(re.findall(r'`pytracemalloc ([a-z-]+)(?: (--[a-z-]+))?',
+                                  text))
+        self.assertIn(('diff', '--fail-above'), commands)
+        self.assertIn(('start', ''), commands)
+        for command, option in commands:
+            result = self.check([sys.executable, '-m', 'pytracemalloc',
+                                 command, '--help'], self.folder)
+            self.assertIn(option, result.stdout)
+
     def test_command(self):
         (self.folder / 'app.py').write_text(
             'kept = bytes(2_000_000)\n'
