@@ -300,7 +300,7 @@ def name_suspect(suspect):
 
 
 def name_holder(suspect, snapshot):
-    """Return the way that leads to most of what the line allocated, as a
+    """Return the path that leads to most of what the line allocated, as a
     text; '' if the snapshot has no references, or nobody holds it."""
     if not snapshot.has_references:
         return ''
@@ -308,5 +308,5 @@ def name_holder(suspect, snapshot):
     # Not by re.sub(): a program may have another copy of re than this one.
     pattern = ''.join(f'[{char}]' if char in '*?[' else char
                       for char in filename)
-    ways = snapshot.why(site=(pattern, lineno), most=1).ways
-    return printable(str(ways[0])) if ways else ''
+    paths = snapshot.why(site=(pattern, lineno), most=1).paths
+    return printable(str(paths[0])) if paths else ''

@@ -63,7 +63,7 @@ _LEGACY = {
 }
 # What Snapshot.holders() and why() return, and what rss() does.
 _ANSWERS = {
-    **dict.fromkeys(('Holder', 'Way', 'Why'), 'tracemalloc.holders'),
+    **dict.fromkeys(('Holder', 'RootPath', 'Why'), 'tracemalloc.holders'),
     **dict.fromkeys(('ArenaUse', 'ResidentMemory', 'ResidentRow', 'rss'),
                     'tracemalloc.resident'),
 }

@@ -121,8 +121,8 @@ def _listed(filters):
 def divide(traces, filters):
     """Return (filters of blocks, the lines that filters of lines let pass).
 
-    A filter of lines looks at one file and line.  Where a block counts for
-    each line of its traceback, these filters say for which lines it does.
+    A filter of lines looks at one file and line.  Where a block is
+    charged to each line of its traceback, these filters say to which lines.
     The second item is an argument of Traces._group(), or None if there are
     no such filters.
     """

@@ -76,7 +76,7 @@ def name_step(how, name):
 
 
 class _Writer:
-    """Writes a way: as expressions, with arrows where no expression leads
+    """Writes a path: as expressions, with arrows where no expression leads
     on."""
 
     def __init__(self, exact):
@@ -159,7 +159,7 @@ def _write_step(writer, before, step, exact):
 
 
 def _needs_name(before, step):
-    """Does the way leave open what the object is?"""
+    """Does the path leave open what the object is?"""
     made = step.object
     if made.kind in (METHOD, CODE, FRAME):
         return True

@@ -58,10 +58,10 @@ class Holder:
         return text
 
 
-class Way:
-    """Ways of one shape from a root to objects that were asked about.
+class RootPath:
+    """Paths of one shape from a root to objects that were asked about.
 
-    text: the way as a person would write it; count: objects that it leads to;
+    text: the path as a person would write it; count: objects that it leads to;
     behind: further objects that were asked about, and that are reached only
     through these; size: bytes of all of them; steps: list of (name, what,
     filename, lineno), from the root.
@@ -76,7 +76,7 @@ class Way:
         self.steps = steps
 
     def __repr__(self):
-        return f'<Way {str(self)!r}>'
+        return f'<RootPath {str(self)!r}>'
 
     def __str__(self):
         behind = f', {self.behind:,} behind' if self.behind else ''
@@ -89,17 +89,17 @@ class Why:
     count, size: the objects; retained: bytes that would be freed with them,
     their own included; types: list of TypeCount; unreached: how many of them
     nothing holds, so that the cyclic collector will free them; blocks,
-    block_size: live blocks from that line that belong to no object; ways:
-    list of Way, the most common shape first; shapes: how many shapes there
-    are.
+    block_size: live blocks from that line that belong to no object; paths:
+    list of RootPath, the most common shape first; shapes: how many shapes
+    there are.
     """
     __module__ = 'tracemalloc'
 
     def __init__(self, row):
         (self.count, self.size, self.retained, self.unreached, self.blocks,
-         self.block_size, self.shapes, types, ways) = row
+         self.block_size, self.shapes, types, paths) = row
         self.types = _add_types(types)
-        self.ways = [_make_way(*way) for way in ways]
+        self.paths = [_make_path(*path) for path in paths]
 
     def __repr__(self):
         return (f'<Why count={self.count} size={self.size} '
@@ -118,12 +118,12 @@ class Why:
             lines.append(f'{self._name_types()} ({format_size(self.size)}'
                          f'{more})' + (' are held by:' if held > 1 else
                                        ' is held by:' if held else ''))
-        lines += [f'    {way}' for way in self.ways]
-        hidden = self.shapes - len(self.ways)
+        lines += [f'    {path}' for path in self.paths]
+        hidden = self.shapes - len(self.paths)
         if hidden > 0:
-            shown = sum(way.count + way.behind for way in self.ways)
+            shown = sum(path.count + path.behind for path in self.paths)
             plural = 's' if hidden > 1 else ''
-            lines.append(f'    {hidden:,} more way{plural} '
+            lines.append(f'    {hidden:,} more path{plural} '
                          f'({self.count - self.unreached - shown:,})')
         if self.unreached:
             them = 'them' if self.unreached > 1 else 'it'
@@ -144,7 +144,7 @@ class Why:
         return ', '.join(names)
 
 
-def _make_way(count, behind, size, repeats, rows):
+def _make_path(count, behind, size, repeats, rows):
     steps = [None if row is None else
              Step(*row[0], row[1], row[2], Object(*row[3])) for row in rows]
     text = write_path(steps, exact=count == 1 and not behind)
@@ -159,7 +159,7 @@ def _make_way(count, behind, size, repeats, rows):
         shown.append((name_step(step.how, step.name),
                       name_object(step.object),
                       *(frame if frame else (None, None))))
-    return Way(text, count, behind, size, shown)
+    return RootPath(text, count, behind, size, shown)
 
 
 def _add_types(rows):

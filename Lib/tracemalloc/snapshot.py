@@ -388,7 +388,7 @@ class Snapshot(LegacyMethods):
 
         *filters*: as in filter_traces().  But with *cumulative*, a Filter of
         the most recent frame keeps or leaves out lines instead of blocks: a
-        block counts at each frame of its traceback that passes.
+        block is charged to each frame of its traceback that passes.
         """
         return self._largest(key_type, cumulative, order, filters)[1]
 
@@ -492,7 +492,7 @@ class Snapshot(LegacyMethods):
 
         Choose the objects by one argument: *site*, 'FILE:LINE' or (file, line)
         of their allocation; *type*, the name of a type with or without its
-        module; or *address*.  *most*: how many shapes of ways are listed.
+        module; or *address*.  *most*: how many shapes of paths are listed.
         *all_frames*: the line may be any line of the traceback.
         """
         return load_holders().why(self.traces._traces, site, type, address,

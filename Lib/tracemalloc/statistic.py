@@ -10,8 +10,9 @@ MEASURES = ('size', 'count', 'total_size', 'total_count',
             'peak_size', 'peak_count', 'garbage_size', 'garbage_count')
 
 # What blocks are grouped by.  type: of Snapshot.statistics(); name: of a
-# command's option; title: in words; callers: a block may count for the callers
-# too; single: groups are made of single blocks, which a snapshot may lack.
+# command's option; title: in words; callers: a block may be charged to the
+# callers too; single: groups are made of single blocks, which a snapshot may
+# lack.
 Key = namedtuple('Key', 'type name plural title callers single')
 KEYS = {key.type: key for key in (
     Key('lineno', 'line', 'lines', 'filename and line number', True, False),

@@ -37,7 +37,7 @@ _IMPORT_FILES = ('importlib/__init__.py', 'importlib/_bootstrap.py',
 _LOOPS = re.compile(r'.*[/\\](?:asyncio|uvloop|anyio|trio)[/\\]', re.DOTALL)
 RUNNERS = 'Handle._run', 'Runner.run', 'unrolled_run'
 # Code that a person has typed.  Other names such as '<string>' stand for
-# generated code, which counts for its caller.
+# generated code, which is charged to its caller.
 _TYPED = re.compile(r'<(?:stdin|console|ipython-input|python-input|doctest)')
 
 

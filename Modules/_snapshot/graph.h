@@ -23,7 +23,7 @@ struct snapshot_heap {
     uint32_t nreached;
     uint32_t *order;              // objects, each after its dominator
     uint32_t *dominators;         // by object: the closest one through which
-                                  //   all ways lead.  NONE: not reached
+                                  //   all paths lead.  NONE: not reached
     uint64_t *retained;           // by object: bytes that would go with it
 };
 
@@ -83,7 +83,7 @@ enum {
     SNAPSHOT_STEP_FIXED,               // the root: these, and these
     SNAPSHOT_STEP_IMMORTAL,
     SNAPSHOT_STEP_SURPLUS,
-    SNAPSHOT_STEP_SHARED,              // none: several ways lead there
+    SNAPSHOT_STEP_SHARED,              // none: several paths lead there
 };
 #define SNAPSHOT_IS_NAME(STEP) ((STEP) < SNAPSHOT_STEP_KEY)
 #define SNAPSHOT_IS_KEY(STEP) \
@@ -169,23 +169,23 @@ extern int _PySnapshot_Retained(const struct snapshot_heap *heap,
 extern int _PySnapshot_RetainedBySet(const struct snapshot_heap *heap,
                                      const uint8_t *marked, uint64_t *bytes);
 
-/* --- graph_paths.c: ways from the root to marked objects */
-struct snapshot_way {             // all of the same shape
+/* --- graph_paths.c: paths from the root to marked objects */
+struct snapshot_root_path {       // all of the same shape
     uint32_t object;              // the closest of them
     uint32_t repeats;
     uint64_t count;               // of objects that it ends at
     uint64_t behind;              // marked objects that these lead to
     uint64_t size;                // of all of them
 };
-struct snapshot_ways {
+struct snapshot_root_paths {
     uint32_t *callers;            // by object: the one before it.  NONE
     uint32_t *places;             // by object: the number of that's reference
-    struct snapshot_way *ways;    // the most common first
+    struct snapshot_root_path *paths;     // the most common first
     uint32_t n;
 };
-extern int _PySnapshot_Ways(const struct snapshot_heap *heap,
+extern int _PySnapshot_RootPaths(const struct snapshot_heap *heap,
                             const uint8_t *marked,
-                            struct snapshot_ways *found);
-extern void _PySnapshot_FreeWays(struct snapshot_ways *ways);
+                            struct snapshot_root_paths *found);
+extern void _PySnapshot_FreeRootPaths(struct snapshot_root_paths *paths);
 
 #endif /* !TRACER_GRAPH_H */

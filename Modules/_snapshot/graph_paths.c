@@ -1,14 +1,14 @@
-/* Why an object is alive: the way from the root to it that a person would
+/* Why an object is alive: the path from the root to it that a person would
    name.
 
-   Every reference has a price, and the cheapest way is chosen. Attributes and
+   Every reference has a price, and the cheapest path is chosen. Attributes and
    variables cost little, items cost more, and unordered items still more.
    Names between double underscores and references of classes and functions are
    expensive, and so are references that only C code can drop. (E. W. Dijkstra,
    "A note on two problems in connexion with graphs", 1959; prices are small
    numbers, so that the queue is a ring of lists.)
 
-   Ways that consist of the same steps and types have one shape. */
+   Paths that consist of the same steps and types have one shape. */
 
 #include "graph.h"
 
@@ -203,7 +203,7 @@ struct shapes {
     struct snapshot_pairs kinds;  // (type, name)
     struct snapshot_pairs steps;  // (step, kind)
     uint32_t *branches;           // by object, NONE: not known yet
-    uint32_t *way;                // back from an object
+    uint32_t *path;               // back from an object
 };
 
 static uint32_t
@@ -232,18 +232,18 @@ class_of(struct shapes *h, uint32_t object)
                                  : _PySnapshot_Pair(&h->steps, step, kind);
 }
 
-/* The shape of the way to an object; NONE: no memory. */
+/* The shape of the path to an object; NONE: no memory. */
 static uint32_t
 shape_of(struct shapes *h, uint32_t object)
 {
     uint32_t n = 0;
     while (h->branches[object] == SNAPSHOT_NONE) {
-        h->way[n++] = object;
+        h->path[n++] = object;
         object = h->p->callers[object];
     }
     uint32_t branch = h->branches[object];
     while (n > 0) {
-        object = h->way[--n];
+        object = h->path[--n];
         uint32_t class_ = class_of(h, object);
         branch = class_ == SNAPSHOT_NONE
             ? SNAPSHOT_NONE : _PySnapshot_Branch(&h->trie, branch, class_);
@@ -255,7 +255,7 @@ shape_of(struct shapes *h, uint32_t object)
     return branch;
 }
 
-/* first[object]: the first marked one on the way there, or NONE. */
+/* first[object]: the first marked one on the path to it, or NONE. */
 static void
 find_first(const struct search *p, uint32_t *first)
 {
@@ -269,10 +269,10 @@ find_first(const struct search *p, uint32_t *first)
 }
 
 static int
-compare_ways(const void *a, const void *b)
+compare_paths(const void *a, const void *b)
 {
-    const struct snapshot_way *x = a;
-    const struct snapshot_way *y = b;
+    const struct snapshot_root_path *x = a;
+    const struct snapshot_root_path *y = b;
     uint64_t m = x->count + x->behind;
     uint64_t n = y->count + y->behind;
     if (m != n) {
@@ -284,10 +284,10 @@ compare_ways(const void *a, const void *b)
 
 static int
 count_shapes(struct shapes *h, const uint32_t *first,
-             struct snapshot_ways *found)
+             struct snapshot_root_paths *found)
 {
     const struct search *p = h->p;
-    struct snapshot_pairs numbers = {0};     // (0, shape) -> way
+    struct snapshot_pairs numbers = {0};     // (0, shape) -> path
     uint32_t size = 0;
     int result = _PySnapshot_PairsInit(&numbers);
     for (uint32_t i = 1; result == 0 && i < p->n; i++) {
@@ -299,40 +299,40 @@ count_shapes(struct shapes *h, const uint32_t *first,
         uint32_t number = shape == SNAPSHOT_NONE
             ? SNAPSHOT_NONE : _PySnapshot_Pair(&numbers, 0, shape);
         if (number == SNAPSHOT_NONE
-            || _PySnapshot_Reserve(&found->ways, &size, number + 1,
-                                   sizeof(*found->ways)) < 0)
+            || _PySnapshot_Reserve(&found->paths, &size, number + 1,
+                                   sizeof(*found->paths)) < 0)
         {
             result = -1;
             break;
         }
-        struct snapshot_way *way = &found->ways[number];
+        struct snapshot_root_path *path = &found->paths[number];
         if (number == found->n) {
             found->n++;
-            *way = (struct snapshot_way){.object = first[object]};
+            *path = (struct snapshot_root_path){.object = first[object]};
         }
-        *(first[object] == object ? &way->count : &way->behind) += 1;
-        way->size += p->heap->sizes[object];
-        way->repeats = h->trie.branches[shape].repeats;
+        *(first[object] == object ? &path->count : &path->behind) += 1;
+        path->size += p->heap->sizes[object];
+        path->repeats = h->trie.branches[shape].repeats;
     }
     _PySnapshot_PairsFree(&numbers);
     if (result == 0 && found->n > 0) {
-        qsort(found->ways, found->n, sizeof(*found->ways), compare_ways);
+        qsort(found->paths, found->n, sizeof(*found->paths), compare_paths);
     }
     return result;
 }
 
 static int
-find_shapes(const struct search *p, struct snapshot_ways *found)
+find_shapes(const struct search *p, struct snapshot_root_paths *found)
 {
     uint64_t n = p->heap->g->nobjects;
     struct shapes h = {.p = p};
     uint32_t *first = p->distances;           // not needed any more
     find_first(p, first);
     SNAPSHOT_AUTO uint32_t *branches = _PySnapshot_Array(n, 4);
-    SNAPSHOT_AUTO uint32_t *way = _PySnapshot_Array(n, 4);
+    SNAPSHOT_AUTO uint32_t *path = _PySnapshot_Array(n, 4);
     h.branches = branches;
-    h.way = way;
-    int result = branches == NULL || way == NULL
+    h.path = path;
+    int result = branches == NULL || path == NULL
         || _PySnapshot_TrieInit(&h.trie) < 0
         || _PySnapshot_PairsInit(&h.texts) < 0
         || _PySnapshot_PairsInit(&h.kinds) < 0
@@ -364,14 +364,14 @@ price_names(struct search *p)
 }
 
 int
-_PySnapshot_Ways(const struct snapshot_heap *heap, const uint8_t *marked,
-                 struct snapshot_ways *found)
+_PySnapshot_RootPaths(const struct snapshot_heap *heap, const uint8_t *marked,
+                      struct snapshot_root_paths *found)
 {
     uint64_t n = heap->g->nobjects;
     SNAPSHOT_AUTO uint8_t *prices = _PySnapshot_Array(heap->s->nstrings, 1);
     SNAPSHOT_AUTO uint32_t *distances = _PySnapshot_Array(n, 4);
     SNAPSHOT_AUTO uint32_t *order = _PySnapshot_Array(n, 4);
-    *found = (struct snapshot_ways){
+    *found = (struct snapshot_root_paths){
         .callers = _PySnapshot_Array(n, sizeof(uint32_t)),
         .places = _PySnapshot_Array(n, sizeof(uint32_t))};
     struct search p = {
@@ -387,16 +387,16 @@ _PySnapshot_Ways(const struct snapshot_heap *heap, const uint8_t *marked,
         result = find_shapes(&p, found);
     }
     if (result < 0) {
-        _PySnapshot_FreeWays(found);
+        _PySnapshot_FreeRootPaths(found);
     }
     return result;
 }
 
 void
-_PySnapshot_FreeWays(struct snapshot_ways *ways)
+_PySnapshot_FreeRootPaths(struct snapshot_root_paths *paths)
 {
-    _PySnapshot_Release(ways->callers);
-    _PySnapshot_Release(ways->places);
-    _PySnapshot_Release(ways->ways);
-    *ways = (struct snapshot_ways){NULL};
+    _PySnapshot_Release(paths->callers);
+    _PySnapshot_Release(paths->places);
+    _PySnapshot_Release(paths->paths);
+    *paths = (struct snapshot_root_paths){NULL};
 }

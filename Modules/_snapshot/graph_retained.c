@@ -4,9 +4,9 @@
 
 /* --- By label: a walk over the dominator tree
 
-   The bytes that an object retains count for its group, unless another object
-   of the group holds the object: a list of lists retains what the outermost
-   list retains. */
+   The bytes that an object retains are charged to its group, unless another
+   object of the group holds the object: a list of lists retains what the
+   outermost list retains. */
 
 struct walk {
     const struct snapshot_heap *heap;

@@ -2,7 +2,7 @@
 
 #include "graph_rows.h"
 
-#define MOST_STEPS 60             // of a way that is shown: its first, and
+#define MOST_STEPS 60             // of a path that is shown: its first, and
 #define LAST_STEPS 20             //   its last ones
 
 /* What was asked for. */
@@ -204,12 +204,12 @@ type_rows(TracesObject *self, const struct chosen *chosen)
 /* (step, number among the unnamed references, text of its key or None,
    object) */
 static PyObject *
-step_row(TracesObject *self, const struct snapshot_ways *ways,
+step_row(TracesObject *self, const struct snapshot_root_paths *paths,
          uint32_t object)
 {
     const struct snapshot_heap *heap = self->heap;
-    uint32_t caller = ways->callers[object];
-    uint32_t place = ways->places[object];
+    uint32_t caller = paths->callers[object];
+    uint32_t place = paths->places[object];
     uint32_t key = 0;
     uint32_t named = 0;
     if (caller != SNAPSHOT_ROOT) {
@@ -229,17 +229,17 @@ step_row(TracesObject *self, const struct snapshot_ways *ways,
 /* From the root to the object, with None in place of steps that are left
    out. */
 static PyObject *
-path_rows(TracesObject *self, const struct snapshot_ways *ways,
+step_rows(TracesObject *self, const struct snapshot_root_paths *paths,
           uint32_t object)
 {
     uint64_t length = 0;
-    for (uint32_t o = object; o != SNAPSHOT_ROOT; o = ways->callers[o]) {
+    for (uint32_t o = object; o != SNAPSHOT_ROOT; o = paths->callers[o]) {
         length++;
     }
     PyObject *list = PyList_New(0);
     uint64_t left = length;
     for (uint32_t o = object; list != NULL && o != SNAPSHOT_ROOT;
-         o = ways->callers[o], left--)
+         o = paths->callers[o], left--)
     {
         uint64_t shown = length - left;      // from the end
         if (length > MOST_STEPS && shown > LAST_STEPS
@@ -248,7 +248,7 @@ path_rows(TracesObject *self, const struct snapshot_ways *ways,
             continue;
         }
         PyObject *row = length > MOST_STEPS && shown == LAST_STEPS
-            ? Py_NewRef(Py_None) : step_row(self, ways, o);
+            ? Py_NewRef(Py_None) : step_row(self, paths, o);
         if (row == NULL || PyList_Append(list, row) < 0) {
             Py_CLEAR(list);
         }
@@ -261,16 +261,17 @@ path_rows(TracesObject *self, const struct snapshot_ways *ways,
 }
 
 static PyObject *
-way_rows(TracesObject *self, const struct snapshot_ways *ways, uint32_t most)
+path_rows(TracesObject *self, const struct snapshot_root_paths *paths,
+          uint32_t most)
 {
-    uint32_t n = Py_MIN(ways->n, most);
+    uint32_t n = Py_MIN(paths->n, most);
     PyObject *list = PyList_New(n);
     for (uint32_t i = 0; list != NULL && i < n; i++) {
-        const struct snapshot_way *way = &ways->ways[i];
+        const struct snapshot_root_path *path = &paths->paths[i];
         PyObject *row = Py_BuildValue(
-            "KKKiN", (unsigned long long)way->count,
-            (unsigned long long)way->behind, (unsigned long long)way->size,
-            (int)way->repeats, path_rows(self, ways, way->object));
+            "KKKiN", (unsigned long long)path->count,
+            (unsigned long long)path->behind, (unsigned long long)path->size,
+            (int)path->repeats, step_rows(self, paths, path->object));
         if (row == NULL) {
             Py_CLEAR(list);
             break;
@@ -281,16 +282,16 @@ way_rows(TracesObject *self, const struct snapshot_ways *ways, uint32_t most)
 }
 
 static PyObject *
-find_ways(TracesObject *self, const struct chosen *chosen, uint32_t most)
+find_paths(TracesObject *self, const struct chosen *chosen, uint32_t most)
 {
     const struct snapshot_heap *heap = self->heap;
-    struct snapshot_ways ways;
+    struct snapshot_root_paths paths;
     uint64_t retained = 0;
     int result;
     Py_BEGIN_ALLOW_THREADS
     result = _PySnapshot_RetainedBySet(heap, chosen->marked, &retained);
     if (result == 0) {
-        result = _PySnapshot_Ways(heap, chosen->marked, &ways);
+        result = _PySnapshot_RootPaths(heap, chosen->marked, &paths);
     }
     Py_END_ALLOW_THREADS
     if (result < 0) {
@@ -301,15 +302,15 @@ find_ways(TracesObject *self, const struct chosen *chosen, uint32_t most)
         (unsigned long long)chosen->size, (unsigned long long)retained,
         (unsigned long long)chosen->unreached,
         (unsigned long long)chosen->nblocks,
-        (unsigned long long)chosen->bytes, (unsigned long)ways.n,
-        type_rows(self, chosen), way_rows(self, &ways, most));
-    _PySnapshot_FreeWays(&ways);
+        (unsigned long long)chosen->bytes, (unsigned long)paths.n,
+        type_rows(self, chosen), path_rows(self, &paths, most));
+    _PySnapshot_FreeRootPaths(&paths);
     return row;
 }
 
 /* _why(what, all_frames, most): (count, size, retained, unreached, blocks of
-   no object, their bytes, number of ways, types, ways).  what: bytes, one for
-   each line; numbers of types; or an address. */
+   no object, their bytes, number of paths, types, paths).  what: bytes, one
+   for   each line; numbers of types; or an address. */
 PyObject *
 _PyTracemalloc_Why(TracesObject *self, PyObject *args)
 {
@@ -331,5 +332,5 @@ _PyTracemalloc_Why(TracesObject *self, PyObject *args)
     if (choose(self, heap, what, all_frames, &chosen) < 0) {
         return NULL;
     }
-    return find_ways(self, &chosen, most);
+    return find_paths(self, &chosen, most);
 }

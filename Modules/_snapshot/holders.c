@@ -2,8 +2,8 @@
 
    It is the dominator tree, made small and readable. Children that are held in
    the same way, and have the same type and line, become one. Objects that
-   belong to another one count for it: the dictionary of a module, of a class
-   or of an instance, the code of a function, its closure and cells. The
+   belong to another one are charged to it: the dictionary of a module, of a
+   class or of an instance, the code of a function, its closure and cells. The
    dominator tree of real programs is flat at the top, since modules, classes
    and functions refer to each other in circles. So a class or function that
    only the root dominates is put below its module. */

@@ -173,7 +173,7 @@ extern int _PySnapshot_Label(const struct tracer_snapshot *s,
                              enum snapshot_key key,
                              uint32_t *labels, uint32_t *nlabels);
 /* Sum by `key`.  Keys of blocks fill SIZE and COUNT alone.  `cumulative`: a
-   block counts at each group that its path meets, once; for keys of nodes
+   block is charged to each group that its path meets, once; for keys of nodes
    but the traceback.  `lines`, then: one per location, or NULL: those with 0
    meet no group.  `by_origin`, else: a group for each location that allocated,
    as a folded snapshot knows it. */

@@ -97,7 +97,7 @@ hold(struct tracer_snapshot *s)
     }
     uint32_t n = heap->g->nobjects;
     struct snapshot_holders holders = {0};
-    struct snapshot_ways ways = {0};
+    struct snapshot_root_paths paths = {0};
     uint64_t bytes;
     uint8_t *marked = calloc(n, 1);
     uint32_t *labels = calloc(n, sizeof(*labels));
@@ -111,8 +111,8 @@ hold(struct tracer_snapshot *s)
     }
     (void)_PySnapshot_Retained(heap, labels, n, sums);
     (void)_PySnapshot_RetainedBySet(heap, marked, &bytes);
-    if (_PySnapshot_Ways(heap, marked, &ways) == 0) {
-        _PySnapshot_FreeWays(&ways);
+    if (_PySnapshot_RootPaths(heap, marked, &paths) == 0) {
+        _PySnapshot_FreeRootPaths(&paths);
     }
     free(marked);
     free(labels);

@@ -8,7 +8,7 @@ from pytracemalloc.arguments import place, positive
 from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.files import load_snapshot, show_text
 from pytracemalloc.holding import looking
-from pytracemalloc.reporters.dot import draw_ways
+from pytracemalloc.reporters.dot import draw_paths
 from tracemalloc.printable import printable
 
 HELP = 'say who keeps objects alive, by line, type or address'
@@ -35,7 +35,7 @@ def add_arguments(parser):
                              '--include; the name of a type, with or without '
                              'its module; or an address in hex, as 0x7f00')
     parser.add_argument('--most', metavar='N', type=positive, default=3,
-                        help='ways to show, the most common first (default: '
+                        help='paths to show, the most common first (default: '
                              '3)')
     parser.add_argument('--all-frames', action='store_true',
                         help='FILE:LINE may be any line of a traceback, not '
@@ -44,7 +44,7 @@ def add_arguments(parser):
     form.add_argument('--json', action='store_true',
                       help='write a JSON object')
     form.add_argument('--dot', action='store_true',
-                      help='write the ways as a graph for Graphviz')
+                      help='write the paths as a graph for Graphviz')
 
 
 def run(args):
@@ -57,7 +57,7 @@ def run(args):
     if args.json:
         text = json.dumps(_document(args.what, why), indent=1) + '\n'
     elif args.dot:
-        text = draw_ways(f'{args.file}: {args.what}', why)
+        text = draw_paths(f'{args.file}: {args.what}', why)
     else:
         text = ''.join(f'{printable(line)}\n' for line in why.lines())
     show_text(text)
@@ -106,8 +106,8 @@ def _document(what, why):
         'unreached': why.unreached, 'blocks': why.blocks,
         'block_size': why.block_size, 'shapes': why.shapes,
         'types': [kind._asdict() for kind in why.types],
-        'ways': [{'text': way.text, 'count': way.count,
-                  'behind': way.behind, 'size': way.size,
+        'paths': [{'text': path.text, 'count': path.count,
+                  'behind': path.behind, 'size': path.size,
                   'steps': [dict(zip(('name', 'what', 'filename', 'lineno'),
-                                     step)) for step in way.steps]}
-                 for way in why.ways]}
+                                     step)) for step in path.steps]}
+                 for path in why.paths]}

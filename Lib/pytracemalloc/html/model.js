@@ -92,9 +92,9 @@ function nameOf(model, frame, merged, file) {
   return name === '<module>' ? place + '  ' + name : name ? name + '  ' + place : place;
 }
 
-/* How a view folds: of each node the frame that its values count for, and
-   whether that is of a caller. What is allocated in a frame that is folded
-   counts for the next caller that is not, or else for the place of the rest.
+/* How a view folds: of each node the frame that its values are charged to,
+   and whether that is of a caller. What is allocated in a frame that is folded
+   is charged to the next caller that is not, or else to the place of the rest.
    Kinds are those of Traces._fold(): 1 is folded, 2 if it has a caller. */
 function foldedFrames(model, view) {
   if (!model.folded.has(view.fold)) {

@@ -96,7 +96,7 @@ function typeRows(model) {
   }));
 }
 
-/* The frame that allocated most of what counts for each key; -1: one of the
+/* The frame that allocated most of what is charged to each key; -1: one of the
    key's own. */
 function originsOf(model, { shown, folded }, keys, size, column) {
   const sums = new Map();

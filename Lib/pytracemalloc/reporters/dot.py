@@ -1,4 +1,4 @@
-"""Pictures for Graphviz: the tree of holders, and ways to objects."""
+"""Pictures for Graphviz: the tree of holders, and paths to objects."""
 
 from pytracemalloc.holding import choose, walk
 from pytracemalloc.reporters import Reporter
@@ -35,27 +35,27 @@ class DotReporter(Reporter):
         file.write('}\n')
 
 
-def draw_ways(title, why):
-    """Return the picture of a Why: its ways as one tree."""
+def draw_paths(title, why):
+    """Return the picture of a Why: its paths as one tree."""
     steps = {}                    # (number of the one before, step) -> number
-    ends = {}                     # number -> ways
-    for way in why.ways:
+    ends = {}                     # number -> paths
+    for path in why.paths:
         node = None
-        for step in way.steps:
+        for step in path.steps:
             node = steps.setdefault((node, step), len(steps))
-        ends.setdefault(node, []).append(way)
+        ends.setdefault(node, []).append(path)
     parts = [_head(title)]
     for (before, (name, what, filename, lineno)), node in steps.items():
         lines = [what or name]
         if filename is not None:
             lines.append(name_place(filename, lineno))
         size = 0
-        for way in ends.get(node, ()):
-            size += way.size
-            behind = (f' and {format_count(way.behind)} behind'
-                      if way.behind else '')
-            lines.append(f'{format_count(way.count)}{behind}, '
-                         f'{format_size(way.size)}')
+        for path in ends.get(node, ()):
+            size += path.size
+            behind = (f' and {format_count(path.behind)} behind'
+                      if path.behind else '')
+            lines.append(f'{format_count(path.count)}{behind}, '
+                         f'{format_size(path.size)}')
         parts.append(_node(node, lines, size / (why.size or 1)))
         if before is not None:
             parts.append(_edge(before, node, name))

@@ -68,7 +68,7 @@ class Filters:
                 and not _matches(frame, self.exclude))
 
     def pass_block(self, path):
-        """Is a block shown, where it counts for one line?"""
+        """Is a block shown, where it is charged to one line?"""
         if not self.all_frames:
             return self.pass_frame(path[0])
         return ((not self.include

@@ -34,8 +34,8 @@ def fill(count):
 
 fill(1000)
 '''
-WAY = ('    shop.CATALOGUE.listeners[...] -> bound method Basket.refresh -> '
-       'shop.Basket (1,000)')
+PATH = ('    shop.CATALOGUE.listeners[...] -> bound method Basket.refresh -> '
+        'shop.Basket (1,000)')
 
 
 def take(path, program=SHOP, filename='/srv/shop.py', references=True):
@@ -65,7 +65,7 @@ class WhyTest(CommandCase):
         self.assertRegex(first, r'^1,000 shop\.Basket \(\d+(\.\d)? KiB, with '
                                 r'what only they hold 2\.\d MiB\) are held '
                                 r'by:$')
-        self.assertEqual(second, WAY)
+        self.assertEqual(second, PATH)
         for what in '/srv/shop.py:17', '*/shop.py:17', 'Basket', 'shop.Basket':
             with self.subTest(what):
                 self.assertEqual(self.ok('why', 'shop.tracemalloc', what),
@@ -92,7 +92,7 @@ class WhyTest(CommandCase):
     def test_json(self):
         document = json.loads(self.ok('why', 'shop.tracemalloc', 'Basket',
                                       '--json'))
-        way, = document.pop('ways')
+        path, = document.pop('paths')
         retained = document.pop('retained')
         self.assertGreater(retained, 2_000_000)
         size = document.pop('size')
@@ -101,10 +101,10 @@ class WhyTest(CommandCase):
             'count': 1000, 'unreached': 0, 'blocks': 0, 'block_size': 0,
             'shapes': 1, 'types': [{'type': 'shop.Basket', 'count': 1000,
                                     'size': size}]})
-        self.assertEqual((way['count'], way['behind'], way['size']),
+        self.assertEqual((path['count'], path['behind'], path['size']),
                          (1000, 0, size))
-        self.assertEqual(f'    {way["text"]} (1,000)', WAY)
-        self.assertEqual(way['steps'][-1],
+        self.assertEqual(f'    {path["text"]} (1,000)', PATH)
+        self.assertEqual(path['steps'][-1],
                          {'name': '__self__', 'what': 'shop.Basket',
                           'filename': '/srv/shop.py', 'lineno': 17})
 

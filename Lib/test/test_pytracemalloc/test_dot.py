@@ -71,7 +71,7 @@ class DotTest(CommandCase):
             self.assertEqual(file.read(), self.report())
         self.assertEqual(self.report('--by', 'holder'), self.report())
 
-    def test_ways(self):
+    def test_paths(self):
         catalogue().snapshot().dump('new')
         drawn = dict(draw(self.ok('why', 'new', 'shop.py:26', '--dot')))
         last, = [title for title, texts in drawn.items()
@@ -81,7 +81,7 @@ class DotTest(CommandCase):
         arrow, = [title for title in drawn if title.endswith(f'->{last}')]
         self.assertEqual(drawn[arrow], ['__self__'])
 
-    def test_ways_begin_as_one(self):
+    def test_paths_begin_as_one(self):
         graph = Graph()
         kind = graph.cls('Row')
         one, two = [graph.add(PLAIN, type=kind, size=100, place=('a.py', 1))

@@ -35,7 +35,7 @@ class WordsTest(unittest.TestCase):
 
     def check(self, graph, expected, **question):
         why = graph.snapshot().why(**question)
-        self.assertEqual([str(way) for way in why.ways], expected)
+        self.assertEqual([str(path) for path in why.paths], expected)
         return why
 
     def one(self, name='Row', size=100):
@@ -85,7 +85,7 @@ class WordsTest(unittest.TestCase):
         for question in (dict(site='shop.py:27000'), dict(type='Trolley'),
                          dict(address=1)):
             why = snapshot.why(**question)
-            self.assertEqual((why.count, why.ways), (0, []))
+            self.assertEqual((why.count, why.paths), (0, []))
 
     def test_bad_questions(self):
         snapshot = catalogue(1).snapshot()
@@ -174,7 +174,7 @@ class WordsTest(unittest.TestCase):
                       'it', why.lines())
 
     def test_linked_list(self):
-        # A million links are one way, and one line.
+        # A million links are one path, and one line.
         graph, head = self.one('Node')
         nodes = [head]
         for _ in range(50_000):
@@ -188,12 +188,12 @@ class WordsTest(unittest.TestCase):
         why = self.check(graph, ['app.HEAD -> Node (1, 50,000 behind)'],
                          type='Node')
         self.assertEqual(why.retained, why.size)
-        tail, = graph.snapshot().why(address=nodes[-1].address).ways
+        tail, = graph.snapshot().why(address=nodes[-1].address).paths
         self.assertRegex(tail.text, r'^app\.HEAD(\.next)+ -> \.\.\.(\.next)+ '
                                     r'-> Node, and so on$')
         self.assertLess(len(tail.text), 600)
 
-    def test_several_ways(self):
+    def test_several_paths(self):
         graph = Graph()
         kind = graph.cls('Row')
         rows = [graph.add(PLAIN, type=kind, size=10, place=SITE)
@@ -205,7 +205,7 @@ class WordsTest(unittest.TestCase):
                                  'app.B[...] -> Row (15)'],
                          type='Row', most=2)
         self.assertEqual(why.shapes, 4)
-        self.assertIn('    2 more ways (5)', why.lines())
+        self.assertIn('    2 more paths (5)', why.lines())
 
     def test_blocks_of_no_object(self):
         graph, row = self.one()

@@ -36,12 +36,12 @@ class ProgramCase(unittest.TestCase):
 
 class WordsTest(ProgramCase):
     def check(self, text, *expected, snapshot=None, **question):
-        """The program ends with these ways to Row."""
+        """The program ends with these paths to Row."""
         app = self.run_program('class Row: pass\n' + textwrap.dedent(text),
                                take=take)
         snapshot = app.get('snapshot') or take()
         why = snapshot.why(**(question or {'type': 'app.Row'}))
-        self.assertEqual([str(way) for way in why.ways], [*expected])
+        self.assertEqual([str(path) for path in why.paths], [*expected])
         return app
 
     def test_lru_cache(self):
@@ -92,8 +92,8 @@ class WordsTest(ProgramCase):
         lines = linecache.getlines(name)
         address, index = id(lines[7]), 7
         del lines
-        ways = take().why(address=address).ways
-        self.assertEqual([str(way) for way in ways],
+        paths = take().why(address=address).paths
+        self.assertEqual([str(path) for path in paths],
                          [f'linecache.cache[...][2][{index}] -> str (1)'])
 
     def test_closure(self):
@@ -211,7 +211,7 @@ class WordsTest(ProgramCase):
             ''', 'app.session._identity_map[...] -> app.Row (20)')
 
     def test_asyncio_tasks(self):
-        way = ('app.loop._scheduled[...]._args[...] (Future) -> Task'
+        path = ('app.loop._scheduled[...]._args[...] (Future) -> Task'
                if sys.version_info >= (3, 14) else
                '_asyncio._current_tasks[...] (Task) -> coroutine main, '
                'local tasks[...] (Task)')
@@ -231,7 +231,7 @@ class WordsTest(ProgramCase):
             loop = asyncio.new_event_loop()
             loop.run_until_complete(main())
             loop.close()
-            ''', f'{way} -> coroutine handle, local row -> app.Row (20)')
+            ''', f'{path} -> coroutine handle, local row -> app.Row (20)')
         self.assertTrue(app['loop'].is_closed())
 
     def test_listeners(self):
@@ -260,12 +260,12 @@ class WordsTest(ProgramCase):
     def test_atexit(self):
         self.addCleanup(atexit.unregister, print)
         # Of 3.13 an array in C has the callbacks.
-        way = (': atexit[0][1]' if sys.version_info >= (3, 14)
+        path = (': atexit[0][1]' if sys.version_info >= (3, 14)
                else ' -> tuple')
         self.check('''
             import atexit
             atexit.register(print, Row())
-            ''', f'interpreter{way}[0] -> app.Row (1)')
+            ''', f'interpreter{path}[0] -> app.Row (1)')
 
     def test_linked_list(self):
         self.check('''
@@ -303,7 +303,7 @@ class GarbageTest(ProgramCase):
             gc.enable()
             ''', take=take)
         why = app['snapshots'][0].why(type='app.Row')
-        self.assertEqual((why.count, why.unreached, why.ways), (200, 200, []))
+        self.assertEqual((why.count, why.unreached, why.paths), (200, 200, []))
         self.assertGreater(why.size, 0)
         root = app['snapshots'][0].holders(1)
         garbage, = [holder for holder in root.children

@@ -98,8 +98,8 @@ def take():
     gc.collect()
     return tracemalloc.take_snapshot(references=True)
 
-def ways(**question):
-    return [str(way) for way in snapshot.why(most=9, **question).ways]
+def paths(**question):
+    return [str(path) for path in snapshot.why(most=9, **question).paths]
 
 def freed(name):
     holder, = [holder for module in take().holders(1).children
@@ -138,10 +138,10 @@ class ArrayTest(unittest.TestCase):
             # Objects in structures are left out.
             self.assertEqual(hidden, 5)
 
-    def test_ways(self):
+    def test_paths(self):
         self.assertEqual(run(SHOP + '''
-print(json.dumps([ways(site='app.py:5'), ways(site='app.py:9'),
-                  ways(site='app.py:15')]))'''), [
+print(json.dumps([paths(site='app.py:5'), paths(site='app.py:9'),
+                  paths(site='app.py:15')]))'''), [
             ['app.ROWS[...] -> app.Row (20)'],
             ['app.TABLE[0] -> set (1)'],
             ['app.TABLE.note -> dict (1)']])
@@ -150,7 +150,7 @@ print(json.dumps([ways(site='app.py:5'), ways(site='app.py:9'),
         self.assertEqual(run(SHOP + '''
 del app.ROWS
 snapshot = take()
-print(json.dumps(ways(site='app.py:5')))'''), [
+print(json.dumps(paths(site='app.py:5')))'''), [
             'app.EVERY_OTHER.base[...] -> app.Row (20)'])
 
     def test_data_belongs_to_its_array(self):

@@ -23,13 +23,13 @@ class ChildTests(unittest.TestCase):
 
     def test_same_as_with_pause(self):
         out = self.run_program("""
-ways = []
+paths = []
 for pause in (True, False):
     why = tracemalloc.take_snapshot(references=True, pause=pause).why(
         type='Held')
-    ways.append((why.count, why.size, [str(way) for way in why.ways]))
-assert ways[0] == ways[1], ways
-print(*ways[0])
+    paths.append((why.count, why.size, [str(path) for path in why.paths]))
+assert paths[0] == paths[1], paths
+print(*paths[0])
 """)
         self.assertIn('__main__.KEPT[...] -> Held (10)', out)
 

@@ -52,9 +52,9 @@ class ProgramTest(ProgramCase):
         self.addCleanup(_testtracer.keep_reference, None)
         self.addCleanup(_testtracer.keep_address, None)
 
-    def ways(self, snapshot=None):
+    def paths(self, snapshot=None):
         why = (snapshot or take()).why(type='app.Row')
-        return [str(way) for way in why.ways]
+        return [str(path) for path in why.paths]
 
     def keep(self):
         app = self.run_program('''
@@ -70,11 +70,11 @@ class ProgramTest(ProgramCase):
         self.keep()
         for pause in True, False:
             snapshot = tracemalloc.take_snapshot(references=True, pause=pause)
-            self.assertEqual(self.ways(snapshot),
+            self.assertEqual(self.paths(snapshot),
                              [f'{LIBRARY} -> app.Row (1)'])
         why = snapshot.why(type='app.Row')
         self.assertGreater(why.retained, 9000)
-        self.assertEqual(why.ways[0].steps[-2][:2],
+        self.assertEqual(why.paths[0].steps[-2][:2],
                          ('C code', 'perhaps _testtracer.so'))
         library, = [holder for holder in snapshot.holders(1).children
                     if holder.what == 'perhaps _testtracer.so']
@@ -91,8 +91,8 @@ class ProgramTest(ProgramCase):
         with tempfile.TemporaryDirectory() as folder:
             snapshot.dump(f'{folder}/a.tracemalloc')
             again = tracemalloc.Snapshot.load(f'{folder}/a.tracemalloc')
-        self.assertEqual(self.ways(again), self.ways(snapshot))
-        self.assertEqual(self.ways(again), [f'{LIBRARY} -> app.Row (1)'])
+        self.assertEqual(self.paths(again), self.paths(snapshot))
+        self.assertEqual(self.paths(again), [f'{LIBRARY} -> app.Row (1)'])
 
     @unittest.skipIf(FREE_THREADED, "counts are not known")
     def test_never_more_than_is_left_over(self):
@@ -109,7 +109,7 @@ class ProgramTest(ProgramCase):
         _testtracer.keep_reference(None)
         _testtracer.keep_address(app['rows'][0])
         self.assertEqual(_testtracer.heap_law(1)['broken'], 0)
-        self.assertIn('app.rows[0] -> app.Row (1)', self.ways())
+        self.assertIn('app.rows[0] -> app.Row (1)', self.paths())
 
     def test_variable_is_told_rather_than_a_library(self):
         app = self.run_program('''
@@ -117,7 +117,7 @@ class ProgramTest(ProgramCase):
             row = Row()
             ''')
         _testtracer.keep_reference(app['row'])
-        self.assertEqual(self.ways(), ['app.row -> app.Row (1)'])
+        self.assertEqual(self.paths(), ['app.row -> app.Row (1)'])
 
     def test_gone(self):
         self.keep()
@@ -151,7 +151,7 @@ class ProgramTest(ProgramCase):
                 return Row()
             json.loads('[{}, {"a": 1}]', object_hook=hook)
             ''', take=take)
-        self.assertEqual(self.ways(app['snapshot']), [
+        self.assertEqual(self.paths(app['snapshot']), [
             'C code (perhaps a function that runs) -> list[0] -> '
             'app.Row (1)'])
 
@@ -169,9 +169,9 @@ class WordsTest(unittest.TestCase):
                   text='libfoo.so.1')
         return graph.snapshot()
 
-    def test_ways(self):
+    def test_paths(self):
         why = self.library().why(type='Row')
-        self.assertEqual([str(way) for way in why.ways],
+        self.assertEqual([str(path) for path in why.paths],
                          ['C code (perhaps libfoo.so.1) -> object[0] -> '
                           'Row (1)'])
 

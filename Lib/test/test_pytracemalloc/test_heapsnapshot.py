@@ -62,7 +62,7 @@ _OPEN = '''(async text => {
 
 
 def memlab(snapshot, name=''):
-    """Return (rows, names of the way to a node) as memlab sees them."""
+    """Return (rows, names of the path to a node) as memlab sees them."""
     modules = fetched.memlab()
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, 'x.heapsnapshot')

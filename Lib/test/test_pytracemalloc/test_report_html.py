@@ -190,7 +190,7 @@ class BrowserTest(PageCase):
         self.assertEqual(self.browser.run(boxes), [
             ['all', 1007], ['main.py:2  <module>', 1007],
             ['shop.py:1  <module>', 7]])
-        # And so does the table, where imports count for their line.
+        # And so does the table, where imports are charged to their line.
         self.assertEqual(self.column(4), ['main.py:2  <module>',
                                           'shop.py:1  <module>'])
         self.assertEqual(self.column(0), ['1.0 KiB', '7 B'])
