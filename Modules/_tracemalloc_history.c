@@ -78,7 +78,8 @@ history_interval(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
 PyDoc_STRVAR(limit_passed_doc,
 "_limit_passed($module, usage, /)\n--\n\n"
 "Get the memory of the cgroup when it passed the bound that is watched, once a\n"
-"passing, else 0; usage is what the caller has seen.");
+"passing, or less than the bound when the kernel reported memory pressure,\n"
+"else 0; usage is what the caller has seen.");
 
 static PyObject *
 limit_passed(PyObject *Py_UNUSED(module), PyObject *arg)

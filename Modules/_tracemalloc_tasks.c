@@ -164,11 +164,12 @@ trigger_disarm(TriggerObject *self, PyObject *Py_UNUSED(unused))
 }
 
 PyDoc_STRVAR(trigger_watch_limit_doc,
-"watch_limit($self, usage, events, control, bound, /)\n"
+"watch_limit($self, usage, events, pressure, control, bound, /)\n"
 "--\n\n"
 "From the next start of the history on, be due when a cgroup uses more than\n"
-"bound bytes.  The files may be None but for the usage; before, there must be\n"
-"no history.");
+"bound bytes, or is under memory pressure.  The files may be None but for the\n"
+"usage; before, there must be no history.  Return why the kernel does not\n"
+"report pressure, as a number of errno, or 0.");
 
 static PyObject *
 trigger_watch_limit(TriggerObject *self, PyObject *args)
@@ -177,16 +178,19 @@ trigger_watch_limit(TriggerObject *self, PyObject *args)
     static PyObject *watching = NULL;
     struct tracer_limit_files files;
     long long bound;
-    if (!PyArg_ParseTuple(args, "szzL:watch_limit", &files.usage,
-                          &files.events, &files.control, &bound))
+    if (!PyArg_ParseTuple(args, "szzzL:watch_limit", &files.usage,
+                          &files.events, &files.pressure, &files.control,
+                          &bound))
     {
         return NULL;
     }
+    int error = files.pressure == NULL ? 0
+                : _PyTracer_TryPressure(files.pressure);
     if (_PyTracer_WatchLimit(&files, bound, &self->trigger) < 0) {
         return PyErr_NoMemory();
     }
     Py_XSETREF(watching, Py_NewRef(self));
-    Py_RETURN_NONE;
+    return PyLong_FromLong(error);
 }
 
 static int

@@ -6,17 +6,26 @@
    GIL.  For the time in between it asks the kernel: in version 1 of cgroups,
    an event descriptor counts how often the usage has passed the bound; in
    version 2, the file of events counts how often the kernel had to reclaim
-   memory at the limit.
+   memory at the limit.  These are counters, so nothing is lost between two
+   looks, and waiting for changes of the file would tell nothing more.
+
+   Version 2 also has pressure stall information: the kernel says when
+   processes of the cgroup have waited for memory for longer than a part of the
+   time.  This happens below the bound, too, where memory.high, a cgroup above
+   or the machine itself is the limit.
 
    A passing is reported once.  The next one can come after the usage has
-   fallen by a sixteenth below the bound.  It fires a trigger (tracer_tasks.c),
-   which is called in the main thread between two instructions. */
+   fallen by a sixteenth below the bound; the next pressure, after ten seconds
+   without any.  Both fire a trigger (tracer_tasks.c), which is called in the
+   main thread between two instructions. */
 
 #include "Python.h"
+#include "pycore_tracer_clock.h"
 #include "pycore_tracer_limit.h"
 
 #include <errno.h>
 #include <fcntl.h>                // open()
+#include <poll.h>
 #include <stdio.h>                // snprintf()
 #include <stdlib.h>
 #include <string.h>
@@ -24,19 +33,24 @@
 #include <unistd.h>
 
 #define FALLEN_PART 16
+#define RELIEF (10 * TRACER_SECOND)       // from one pressure to the next
+/* Some process waits for 150 ms in 2 s.  Without privileges, windows have to
+   be multiples of 2 s. */
+#define PRESSURE_TRIGGER "some 150000 2000000"
 
 static struct {
-    char *usage, *events, *control;       // of malloc()
+    char *usage, *events, *pressure, *control;    // of malloc()
     int64_t bound;                // bytes, 0: nothing is watched
     struct tracer_trigger *trigger;
     int above;                    // since the last passing; atomic
     int64_t passed;               // the usage then, until it is asked for;
                                   //   atomic
     /* The thread's. */
-    int usage_fd, events_fd, event;
+    int usage_fd, events_fd, pressure_fd, event;
     int64_t counted;              // events until now
+    int64_t relief;               // when pressure is reported again; monotonic
     int wants;                    // the trigger was not reached yet
-} limit = {.usage_fd = -1, .events_fd = -1, .event = -1};
+} limit = {.usage_fd = -1, .events_fd = -1, .pressure_fd = -1, .event = -1};
 
 /* --- What is watched */
 
@@ -45,7 +59,7 @@ _PyTracer_ForgetLimit(void)
 {
     limit.bound = 0;
     limit.trigger = NULL;
-    limit.usage_fd = limit.events_fd = limit.event = -1;
+    limit.usage_fd = limit.events_fd = limit.pressure_fd = limit.event = -1;
 }
 
 static char *
@@ -60,13 +74,16 @@ _PyTracer_WatchLimit(const struct tracer_limit_files *files, int64_t bound,
 {
     free(limit.usage);
     free(limit.events);
+    free(limit.pressure);
     free(limit.control);
     _PyTracer_ForgetLimit();
     limit.usage = copy_text(files->usage);
     limit.events = copy_text(files->events);
+    limit.pressure = copy_text(files->pressure);
     limit.control = copy_text(files->control);
     limit.above = 0;
     limit.passed = 0;
+    limit.relief = 0;
     limit.wants = 0;
     if (files->usage == NULL) {
         return 0;
@@ -122,6 +139,32 @@ ask_for_events(void)
     (void)close(control);
 }
 
+/* Version 2: hear of pressure, for as long as the descriptor is open.  -1 with
+   errno set: this cannot be. */
+static int
+ask_for_pressure(const char *path)
+{
+    int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (fd >= 0 && write(fd, PRESSURE_TRIGGER, sizeof(PRESSURE_TRIGGER)) < 0) {
+        int error = errno;
+        (void)close(fd);
+        errno = error;
+        return -1;
+    }
+    return fd;
+}
+
+int
+_PyTracer_TryPressure(const char *path)
+{
+    int fd = ask_for_pressure(path);
+    if (fd < 0) {
+        return errno;
+    }
+    (void)close(fd);
+    return 0;
+}
+
 int
 _PyTracer_OpenLimit(void)
 {
@@ -136,6 +179,9 @@ _PyTracer_OpenLimit(void)
         limit.events_fd = open(limit.events, O_RDONLY | O_CLOEXEC);
         limit.counted = read_number(limit.events_fd, "max ");
     }
+    if (limit.pressure != NULL) {
+        limit.pressure_fd = ask_for_pressure(limit.pressure);
+    }
     ask_for_events();
     return 0;
 }
@@ -143,12 +189,12 @@ _PyTracer_OpenLimit(void)
 void
 _PyTracer_CloseLimit(void)
 {
-    for (int i = 0; i < 3; i++) {
-        int *fd = i == 0 ? &limit.usage_fd
-                  : i == 1 ? &limit.events_fd : &limit.event;
-        if (*fd >= 0) {
-            (void)close(*fd);
-            *fd = -1;
+    int *const all[] = {&limit.usage_fd, &limit.events_fd, &limit.pressure_fd,
+                        &limit.event};
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(all); i++) {
+        if (*all[i] >= 0) {
+            (void)close(*all[i]);
+            *all[i] = -1;
         }
     }
 }
@@ -167,6 +213,22 @@ was_told(void)
     int told = events > limit.counted;
     limit.counted = events;
     return told;
+}
+
+/* Has the kernel reported pressure, after a time without any? */
+static int
+is_pressed(void)
+{
+    struct pollfd asked = {.fd = limit.pressure_fd, .events = POLLPRI};
+    if (limit.pressure_fd < 0 || poll(&asked, 1, 0) != 1
+        || !(asked.revents & POLLPRI) || (asked.revents & POLLERR))
+    {
+        return 0;
+    }
+    int64_t time = _PyTracer_Now(CLOCK_MONOTONIC);
+    int is_new = time >= limit.relief;
+    limit.relief = time + RELIEF;
+    return is_new;
 }
 
 /* Is this a passing that was not reported yet? */
@@ -189,12 +251,20 @@ _PyTracer_LookAtLimit(void)
        bound. */
     int above = _Py_atomic_load_int(&limit.above);
     int64_t most = was_told() && !above ? Py_MAX(usage, limit.bound) : usage;
+    int pressed = is_pressed();
     if (is_passing(most)) {
         _Py_atomic_store_int64(&limit.passed, most);
         limit.wants = 1;
     }
     else if (usage < limit.bound - limit.bound / FALLEN_PART) {
         _Py_atomic_store_int(&limit.above, 0);
+    }
+    int64_t unread = 0;
+    if (pressed && most < limit.bound
+        && _Py_atomic_compare_exchange_int64(&limit.passed, &unread,
+                                             Py_MAX(usage, 1)))
+    {
+        limit.wants = 1;
     }
     if (limit.wants && _PyTracer_WantTrigger(limit.trigger) == 0) {
         limit.wants = 0;

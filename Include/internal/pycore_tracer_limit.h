@@ -18,6 +18,7 @@ extern "C" {
 struct tracer_limit_files {
     const char *usage;
     const char *events;           // version 2
+    const char *pressure;         // version 2
     const char *control;          // version 1
 };
 
@@ -29,6 +30,10 @@ extern int _PyTracer_WatchLimit(const struct tracer_limit_files *files,
                                 int64_t bound, struct tracer_trigger *trigger);
 extern void _PyTracer_ForgetLimit(void);
 
+/* Does the kernel accept a trigger in this file of memory pressure?  Return 0,
+   or the error. */
+extern int _PyTracer_TryPressure(const char *path);
+
 /* For the thread: open the files, in its own table of descriptors; look; close
    them.  -1: there is nothing to watch. */
 extern int _PyTracer_OpenLimit(void);
@@ -36,7 +41,8 @@ extern void _PyTracer_LookAtLimit(void);
 extern void _PyTracer_CloseLimit(void);
 
 /* The usage when the bound was passed, reported once for each passing, or 0.
-   `usage` is what the caller has seen.  No GIL needed. */
+   A usage below the bound: the kernel has reported memory pressure.  `usage`
+   is what the caller has seen.  No GIL needed. */
 extern int64_t _PyTracer_LimitPassed(int64_t usage);
 
 #ifdef __cplusplus

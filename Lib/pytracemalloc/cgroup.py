@@ -8,14 +8,15 @@ from tracemalloc.sizes import format_size
 
 # directory: of the cgroup; limit: bytes; the rest are names of files.
 Limit = namedtuple('Limit', 'directory limit usage_file events_file '
-                   'control_file')
+                   'pressure_file control_file')
 
 # What the kernel writes where there is no limit, about 2 ** 63.
 _NO_LIMIT = 1 << 60
-# Files of each version: limit, usage, events, and the one to register for
-# events.
-_FILES = {2: ('memory.max', 'memory.current', 'memory.events', None),
-          1: ('memory.limit_in_bytes', 'memory.usage_in_bytes', None,
+# Files of each version: limit, usage, events, memory pressure, and the one to
+# register for events.
+_FILES = {2: ('memory.max', 'memory.current', 'memory.events',
+              'memory.pressure', None),
+          1: ('memory.limit_in_bytes', 'memory.usage_in_bytes', None, None,
               'cgroup.event_control')}
 
 
@@ -74,13 +75,13 @@ def read_number(path):
 
 
 def _read_limit(version, directory):
-    limit, usage, events, control = (
+    limit, usage, *others = (
         name and os.path.join(directory, name) for name in _FILES[version])
     number = read_number(limit)
     if number is None or not 0 < number < _NO_LIMIT \
             or read_number(usage) is None:
         return None
-    return Limit(directory, number, usage, events, control)
+    return Limit(directory, number, usage, *others)
 
 
 def _directories(proc):

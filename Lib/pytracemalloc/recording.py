@@ -72,6 +72,7 @@ class Recording:
         self.modules = PrivateModules(sys.modules)
         self.reserve = Reserve()
         self.limit = None         # of the cgroup, if it is watched
+        self.bound = None         # bytes, the part of it that is
         self.figures = None       # (current, peak) at the end
         self.written = False      # the last snapshot
         if self.pid != options['pid']:
@@ -174,9 +175,9 @@ class Recording:
                 self.tasks.append(task)
 
     def watch_limit(self):
-        """Take a snapshot when the cgroup comes near its limit: looked at
-        when traced memory has grown, and all the time by the thread that
-        notes."""
+        """Take a snapshot when the cgroup comes near its limit, or is under
+        pressure: looked at when traced memory has grown, and all the time by
+        the thread that notes."""
         share = self.options['warn_at']
         if not share:
             return
@@ -185,13 +186,17 @@ class Recording:
             _say('--warn-at: no cgroup of this process has a limit of memory '
                  'that can be seen')
             return
-        bound = int(limit.limit * share)
+        self.bound = bound = int(limit.limit * share)
         task = tracemalloc.task.Task(self.check_limit)
         task.set_memory_threshold(max(_LEAST_STEP, min(
             _MOST_STEP, (limit.limit - bound) // 4)))
         task.schedule()
-        task._trigger.watch_limit(limit.usage_file, limit.events_file,
-                                  limit.control_file, bound)
+        error = task._trigger.watch_limit(
+            limit.usage_file, limit.events_file, limit.pressure_file,
+            limit.control_file, bound)
+        if error and self.pid == self.options['pid']:
+            _say(f'--warn-at: {limit.pressure_file}: {os.strerror(error)}: '
+                 f'the usage is watched, but not the memory pressure')
         self.tasks.append(task)
 
     @_hidden
@@ -205,7 +210,9 @@ class Recording:
             self._take_numbered({'cgroup': used})
             written = '' if self.number == before else (
                 f'; {numbered(self.name, self.number)}')
-            _say(f'the cgroup is near its limit: {used}{written}')
+            what = ('the cgroup is near its limit' if passed >= self.bound
+                    else 'the cgroup is under memory pressure')
+            _say(f'{what}: {used}{written}')
 
     def serve(self):
         from pytracemalloc import http

@@ -56,7 +56,8 @@ def add_arguments(parser):
                              'memory has grown by SIZE')
     parser.add_argument('--warn-at', metavar='PERCENT', type=_share,
                         help='also take a snapshot when the cgroup uses '
-                             'PERCENT (90%%) of its memory limit')
+                             'PERCENT (90%%) of its memory limit, or is under '
+                             'memory pressure')
     parser.add_argument('--keep', metavar='N', type=positive,
                         help='keep the N newest of the numbered snapshots, '
                              'and remove the others')

@@ -48,7 +48,7 @@ class FilesTests(CommandCase):
         folder = os.path.join(self.directory, 'fs/two/a')
         self.assertEqual(self.find(), (
             folder, 500 * MIB, f'{folder}/memory.current',
-            f'{folder}/memory.events', None))
+            f'{folder}/memory.events', f'{folder}/memory.pressure', None))
 
     def test_the_lowest_limit_counts(self):
         self.make('0::/a/b\n', self.V2, **{
@@ -63,7 +63,7 @@ class FilesTests(CommandCase):
         folder = os.path.join(self.directory, 'fs/one/a')
         self.assertEqual(self.find(), (
             folder, 100 * MIB, f'{folder}/memory.usage_in_bytes', None,
-            f'{folder}/cgroup.event_control'))
+            None, f'{folder}/cgroup.event_control'))
 
     def test_namespaces(self):
         """What is mounted begins below the top, or is not above us."""
@@ -119,7 +119,7 @@ found = []
 task = Task(lambda: found.append(_limit_passed(0)))
 task.set_memory_threshold(1 << 50)
 task.schedule()
-task._trigger.watch_limit('usage', 'events', None, 1000)
+assert not task._trigger.watch_limit('usage', 'events', None, None, 1000)
 tracemalloc.start_history(100)
 for what in (('usage', ' 999'), ('usage', '1000'), ('usage', ' 940'),
              ('usage', '1001'), ('usage', ' 900'),
@@ -144,13 +144,19 @@ class EventsTests(CommandCase):
         self.assertEqual((done.stdout, done.stderr), ('1000 1000\n', ''))
 
 
-def own_group():
-    """Return the folder of this process's memory cgroup (version 1), in which
-    others can be made; None: there is no such."""
-    for version, directory, _ in cgroup._directories('/proc/self'):
-        if version == 1 and os.access(directory, os.W_OK):
+def own_group(version=1):
+    """Return the folder of this process's memory cgroup, in which others can
+    be made; None: there is no such."""
+    for found, directory, _ in cgroup._directories('/proc/self'):
+        if found == version and os.access(directory, os.W_OK):
             return directory
     return None
+
+
+def has_pressure():
+    """Are there groups of version 2 that report pressure?"""
+    group = own_group(2)
+    return group and os.path.exists(f'{group}/memory.pressure')
 
 
 # Reads sizes in MiB, and has so much: mapped, which Python does not see, or
@@ -183,30 +189,38 @@ for line in sys.stdin:
 '''
 
 
-@unittest.skipUnless(own_group(), 'needs cgroups of version 1 that may be '
-                                  'made')
-class RealTests(CommandCase):
-
-    LIMIT = 256
+class RealGroups(CommandCase):
+    """Each test has a real memory cgroup of version 1, with a limit."""
 
     def setUp(self):
         super().setUp()
-        self.group = os.path.join(own_group(), f'test-{os.getpid()}')
+        self.group = self.make_group(own_group())
+        with open(f'{self.group}/memory.limit_in_bytes', 'w') as file:
+            file.write(str(self.LIMIT * MIB))
+
+    def make_group(self, parent):
+        group = os.path.join(parent, f'test-{os.getpid()}')
         try:
-            os.mkdir(self.group)
-            self.addCleanup(self.remove)
-            with open(f'{self.group}/memory.limit_in_bytes', 'w') as file:
-                file.write(str(self.LIMIT * MIB))
+            os.mkdir(group)
         except OSError as error:
             self.skipTest(f'no cgroup can be made: {error}')
+        self.addCleanup(self.remove, group)
+        return group
 
-    def remove(self):
+    def remove(self, group):
         for _ in range(100):
             with contextlib.suppress(OSError):
-                os.rmdir(self.group)
+                os.rmdir(group)
                 return
             time.sleep(.05)
-        os.rmdir(self.group)
+        os.rmdir(group)
+
+
+@unittest.skipUnless(own_group(), 'needs cgroups of version 1 that may be '
+                                  'made')
+class LimitTests(RealGroups):
+
+    LIMIT = 256
 
     def enter(self):
         with open(f'{self.group}/cgroup.procs', 'w') as file:
@@ -318,7 +332,7 @@ found = []
 task = Task(lambda: found.append(_limit_passed(0)))
 task.set_memory_threshold(1 << 50)
 task.schedule()
-task._trigger.watch_limit(usage, None, sys.argv[2] and control, bound)
+task._trigger.watch_limit(usage, None, None, sys.argv[2] and control, bound)
 tracemalloc.start_history(100)
 flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
 for _ in range(20):
@@ -328,6 +342,64 @@ for _ in range(20):
         str(end)
 print(len([usage for usage in found if usage >= bound]))
 '''
+
+
+# Reads a file of four times the limit again and again, so that all pages are
+# read from the disk again, and says what was reported.
+THRASH = '''\
+import sys, time, tracemalloc
+from _tracemalloc import _limit_passed
+from tracemalloc.task import Task
+usage, pressure, path, limit = sys.argv[1:]
+tracemalloc.start()
+found = []
+def note():
+    found.append(_limit_passed(0))
+task = Task(note)
+task.set_memory_threshold(1 << 50)
+task.schedule()
+error = task._trigger.watch_limit(usage, None, pressure, None, 1 << 50)
+assert not error, error
+tracemalloc.start_history(100)
+end = time.monotonic() + 30
+while not found and time.monotonic() < end:
+    with open(path, 'rb') as file:
+        while file.read(1 << 16) and not found:
+            pass
+print(len(found), 0 < found[0] <= int(limit) if found else None)
+'''
+
+
+@unittest.skipUnless(own_group() and has_pressure(), 'needs cgroups of both '
+                     'versions that may be made, and their pressure')
+class PressureTests(RealGroups):
+    """A real group of version 1 has the limit, one of version 2 reports."""
+
+    LIMIT = 48
+
+    def setUp(self):
+        super().setUp()
+        self.second = self.make_group(own_group(2))
+
+    def enter(self):
+        for group in self.group, self.second:
+            with open(f'{group}/cgroup.procs', 'w') as file:
+                file.write('0')
+
+    def test_pressure(self):
+        with open('large', 'wb') as file:
+            for _ in range(4 * self.LIMIT):
+                file.write(bytes(MIB))
+            # What is in the cache belongs to the group that has put it there.
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        done = subprocess.run(
+            [sys.executable, '-c', THRASH,
+             f'{self.group}/memory.usage_in_bytes',
+             f'{self.second}/memory.pressure', 'large', str(self.LIMIT * MIB)],
+            preexec_fn=self.enter, capture_output=True, text=True)
+        self.assertEqual(done.stderr, '')
+        self.assertEqual(done.stdout, '1 True\n')
 
 
 class OptionTests(CommandCase):
