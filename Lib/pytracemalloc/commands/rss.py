@@ -15,7 +15,8 @@ Say who owns the resident memory of a process: blocks of Python by what they
 are used for, the heap of malloc(), stacks, code and data of each library, the
 tracer. A running program is asked as by `pytracemalloc snapshot`, and need not
 be traced; for other processes, smaps has to do. A snapshot says what was
-resident when it was taken, and which lines keep the arenas of small blocks.
+resident when it was taken, which lines keep the arenas and the pools of small
+blocks, and how full the pools of each block size are.
 """
 EPILOG = """\
 examples:
