@@ -265,6 +265,27 @@ open_name(const char *name)
     return -1;
 }
 
+/* This is the file from now on; 0, or an error. */
+static int
+take_descriptor(struct tracer_keep_file *file, int fd)
+{
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, LEAST_DESCRIPTOR);
+    if (high >= 0) {
+        close(fd);
+        fd = high;
+    }
+    struct stat st;
+    if (fstat(fd, &st) < 0) {
+        int error = errno;
+        close(fd);
+        return error;
+    }
+    file->fd = fd;
+    file->device = st.st_dev;
+    file->inode = st.st_ino;
+    return 0;
+}
+
 static int
 open_wanted(struct tracer_keep_file *file)
 {
@@ -282,24 +303,7 @@ open_wanted(struct tracer_keep_file *file)
                  (long)getpid());
         fd = open_name(file->name);
     }
-    if (fd < 0) {
-        return errno;
-    }
-    int high = fcntl(fd, F_DUPFD_CLOEXEC, LEAST_DESCRIPTOR);
-    if (high >= 0) {
-        close(fd);
-        fd = high;
-    }
-    struct stat st;
-    if (fstat(fd, &st) < 0) {
-        int error = errno;
-        close(fd);
-        return error;
-    }
-    file->fd = fd;
-    file->device = st.st_dev;
-    file->inode = st.st_ino;
-    return 0;
+    return fd < 0 ? errno : take_descriptor(file, fd);
 }
 
 int
@@ -346,4 +350,57 @@ _PyTracer_RemoveKept(struct tracer_keep_file *file)
     {
         unlink(file->name);
     }
+}
+
+/* --- Another one in its place */
+
+/* A file that only has another name, or none that this process can see, as in
+   another root, is still there. */
+int
+_PyTracer_IsKeptGone(const struct tracer_keep_file *file)
+{
+    struct stat st;
+    if (lstat(file->name, &st) == 0) {
+        return st.st_dev != file->device || st.st_ino != file->inode;
+    }
+    return fstat(file->fd, &st) == 0 && st.st_nlink == 0;
+}
+
+/* No other process gives this name; what one with the same number has left
+   there was not complete. */
+int
+_PyTracer_OpenNext(struct tracer_keep_file *next,
+                   const struct tracer_keep_file *file)
+{
+    int n = snprintf(next->name, sizeof(next->name), "%s.%ld.tmp", file->name,
+                     (long)getpid());
+    int error = n >= (int)sizeof(next->name) ? ENAMETOOLONG : 0;
+    if (error == 0) {
+        (void)unlink(next->name);
+        int fd = open_name(next->name);
+        error = fd < 0 ? errno : take_descriptor(next, fd);
+    }
+    if (error != 0) {
+        next->name[0] = '\0';
+    }
+    return error;
+}
+
+int
+_PyTracer_ReplaceKept(struct tracer_keep_file *file,
+                      struct tracer_keep_file *next)
+{
+    if (rename(next->name, file->name) < 0) {
+        return errno;
+    }
+    if (is_ours(file, file->fd)) {
+        close(file->fd);
+    }
+    file->fd = next->fd;
+    file->device = next->device;
+    file->inode = next->inode;
+    file->allocated = next->allocated;
+    next->fd = -1;
+    next->name[0] = '\0';
+    return 0;
 }

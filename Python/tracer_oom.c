@@ -14,6 +14,13 @@
    ever provide says little about what is live: it never replaces another one,
    and any other replaces it.
 
+   Libraries have allocators of their own.  When one of these fails, all that
+   can be seen is the exception.  So a MemoryError that no request of its thread
+   has announced is noted where it is made, as a request of unknown size.
+
+   A file that has a tree is replaced by another one when that is complete: a
+   process that is killed meanwhile leaves the earlier one.
+
    While a thread without the GIL writes, the counters of small blocks change.
    Each is right by itself, as in a process that is killed. */
 
@@ -48,9 +55,11 @@
 struct tracer_oom _PyTracer_oom = {.file.fd = -1};
 
 static struct tracer_oom *const oom = &_PyTracer_oom;
+static struct tracer_keep_file next = {.fd = -1};     // see open_file()
 
-/* The file that is being written. */
+/* What is being written, and where. */
 static struct {
+    struct tracer_keep_file *file;
     struct kept_header header;
     struct kept_extent extents[MAX_EXTENTS];
     uint64_t offset;              // where the buffer goes
@@ -65,7 +74,7 @@ static void
 write_at(uint64_t offset, const void *data, size_t size)
 {
     if (out.error == 0
-        && _PyTracer_WriteKept(&oom->file, offset, data, size) < 0)
+        && _PyTracer_WriteKept(out.file, offset, data, size) < 0)
     {
         out.error = errno;
     }
@@ -236,7 +245,7 @@ put_tables(void)
         spilling = _Py_atomic_load_uint32(&_PyTracer_tree.spilling);
         uint64_t end = round_up(out.offset + _PyTracer_PlanCopy(copy));
         if (out.error == 0
-            && _PyTracer_WriteCopy(&oom->file, out.offset, copy) < 0)
+            && _PyTracer_WriteCopy(out.file, out.offset, copy) < 0)
         {
             out.error = errno;
         }
@@ -276,16 +285,42 @@ clear_header(void)
     out.used = 0;
 }
 
+/* Where it can be, another file takes the place of one that has a tree. */
+static void
+open_file(void)
+{
+    if (_PyTracer_KeptDescriptor(&oom->file) < 0
+        || _PyTracer_IsKeptGone(&oom->file))
+    {
+        _PyTracer_CloseKept(&oom->file);      // another is made
+        oom->is_written = 0;
+    }
+    out.file = oom->is_written && _PyTracer_OpenNext(&next, &oom->file) == 0
+               ? &next : &oom->file;
+    out.error = _PyTracer_OpenKept(out.file);
+    if (out.error == 0) {
+        out.error = _PyTracer_TruncateKept(out.file, 0);
+    }
+}
+
+static void
+close_file(void)
+{
+    if (out.file == &next) {
+        if (out.error == 0) {
+            out.error = _PyTracer_ReplaceKept(&oom->file, &next);
+        }
+        if (out.error != 0) {
+            _PyTracer_RemoveKept(&next);
+            _PyTracer_CloseKept(&next);
+        }
+    }
+}
+
 static void
 write_tree(_PyInterpreterFrame *top)
 {
-    if (_PyTracer_KeptDescriptor(&oom->file) < 0) {
-        _PyTracer_CloseKept(&oom->file);      // another is made
-    }
-    out.error = _PyTracer_OpenKept(&oom->file);
-    if (out.error == 0) {
-        out.error = _PyTracer_TruncateKept(&oom->file, 0);
-    }
+    open_file();
     clear_header();
     put_texts(top);
     put_strings(top);
@@ -293,6 +328,7 @@ write_tree(_PyInterpreterFrame *top)
     put_peak();
     put_tables();
     put_header();
+    close_file();
 }
 
 /* --- What has failed, and why */
@@ -390,7 +426,7 @@ is_wanted(const struct kept_failure *failure, int64_t pause)
     return hopeless == before ? pause >= TRACER_SECOND : before;
 }
 
-/* Leave the file empty; one line says why. */
+/* Leave the file empty, or as it was; one line says why. */
 static void
 give_up(int error)
 {
@@ -406,7 +442,7 @@ give_up(int error)
     if (file->fd < 0) {
         _PyTracer_CloseKept(file);
     }
-    else {
+    else if (!oom->is_written) {
         (void)_PyTracer_TruncateKept(file, 0);
     }
 }
@@ -420,15 +456,23 @@ note_failure(size_t size, enum tracer_kind kind, PyThreadState *tstate)
     oom->failed++;
     oom->last = time;
     struct kept_failure failure = describe(size, kind, top);
+    struct kept_failure before = out.header.failure;
     if (!is_wanted(&failure, pause)) {
         return;
     }
     out.header.failure = failure;
     write_tree(top);
-    oom->is_written = out.error == 0;
-    if (out.error != 0) {
-        give_up(out.error);
+    if (out.error == 0) {
+        oom->is_written = 1;
+        return;
     }
+    if (out.file == &next) {
+        out.header.failure = before;
+    }
+    else {
+        oom->is_written = 0;
+    }
+    give_up(out.error);
 }
 
 Py_NO_INLINE void
@@ -445,7 +489,29 @@ _PyTracer_NoMemory(size_t size, enum tracer_kind kind)
     _PyTracer_Lock();
     if (_PyTracer.tracing && oom->armed) {
         note_failure(size, kind, tstate);
+        oom->failing = tstate;
     }
+    _PyTracer_Unlock();
+    errno = saved_errno;
+}
+
+/* An interpreter that is being made has no frame, and puts some by. */
+void
+_PyTracer_MemoryErrorNew(void)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    if (!_Py_atomic_load_int_relaxed(&oom->armed)
+        || _PyTracer_IS_HIDDEN(tstate)
+        || _PyTracer_OwnTopFrame(tstate) == NULL)
+    {
+        return;
+    }
+    int saved_errno = errno;
+    _PyTracer_Lock();
+    if (_PyTracer.tracing && oom->armed && oom->failing != tstate) {
+        note_failure(0, TRACER_EXTERNAL, tstate);
+    }
+    oom->failing = NULL;
     _PyTracer_Unlock();
     errno = saved_errno;
 }
@@ -462,10 +528,12 @@ _PyTracer_BeginOom(void)
     int saved_errno = errno;
     int error = oom->early ? _PyTracer_OpenKept(&oom->file) : 0;
     if (error == 0) {
-        memset(&out, 1, sizeof(out));         // so that its pages are there
+        memset(&out, 1, sizeof(out));         // so that the pages are there
+        memset(next.name, 0, sizeof(next.name));
         _PyTracer_FillHeader(&out.header, _PyTracer.limit);
         oom->failed = 0;
         oom->last = 0;
+        oom->failing = NULL;
         oom->is_written = 0;
         oom->said = 0;
         _Py_atomic_store_int_relaxed(&oom->armed, 1);
@@ -501,6 +569,7 @@ _PyTracer_LeaveOom(void)
         _PyTracer_CloseKept(&oom->file);
         oom->failed = 0;
         oom->last = 0;
+        oom->failing = NULL;
         oom->is_written = 0;
         errno = saved_errno;
     }

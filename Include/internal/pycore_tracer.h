@@ -340,6 +340,9 @@ extern int _PyTracer_OwnThreads(void);
    failed; see tracer_keep.c. */
 extern void _PyTracer_NoteExec(int replaces);
 
+/* A MemoryError is about to be made; see tracer_oom.c.  With the GIL. */
+extern void _PyTracer_MemoryErrorNew(void);
+
 /* Start the control socket (-X tracemalloc_control=PATH or the variable
    PYTRACEMALLOC_CONTROL), memory over time (-X tracemalloc_history or
    PYTRACEMALLOC_HISTORY) and the recording of `pytracemalloc run` (the

@@ -50,6 +50,15 @@ extern int _PyTracer_WriteKept(struct tracer_keep_file *file, uint64_t offset,
 extern void _PyTracer_RemoveKept(struct tracer_keep_file *file);
 extern void _PyTracer_CloseKept(struct tracer_keep_file *file);
 
+/* Was the file removed, or is its name another file's by now? */
+extern int _PyTracer_IsKeptGone(const struct tracer_keep_file *file);
+/* Open another one in the same folder; 0, or an error.  Put it in the place of
+   the file; 0, or an error. */
+extern int _PyTracer_OpenNext(struct tracer_keep_file *next,
+                              const struct tracer_keep_file *file);
+extern int _PyTracer_ReplaceKept(struct tracer_keep_file *file,
+                                 struct tracer_keep_file *next);
+
 /* A line on stderr; what an error means there. */
 extern void _PyTracer_SayOfKept(const char *name, const char *problem,
                                 const char *what);

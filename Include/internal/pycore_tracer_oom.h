@@ -21,6 +21,8 @@ struct tracer_oom {
     int armed;                    // atomic
     uint64_t failed;              // requests, so far
     int64_t last;                 // when the last one was, monotonic
+    const void *failing;          // the thread whose request was the last one,
+                                  //   until it raises the exception
     int is_written;               // the file has a tree
     int said;                     // that it cannot be written
 };

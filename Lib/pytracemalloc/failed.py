@@ -45,6 +45,9 @@ def line(snapshot):
     place = ''
     if request.stack:
         place = f' at {name_place(*request.stack[-1])}'
+    if not request.size:
+        return printable(f'MemoryError raised{place} (no request to an '
+                         f'allocator of Python has failed)')
     return printable(f'MemoryError: {format_size(request.size)} could not be '
                      f'allocated{place} ({_reason(request)})')
 

@@ -64,9 +64,12 @@ def add_arguments(parser):
     parser.add_argument('--no-history', dest='history', action='store_false',
                         help='do not record memory over time (a separate '
                              'thread does so ten times a second)')
-    parser.add_argument('--no-oom', dest='oom', action='store_false',
-                        help='do not write what was live when a request for '
-                             'memory fails (FILE, ending in .oom)')
+    oom = parser.add_mutually_exclusive_group()
+    oom.add_argument('--on-oom', dest='oom', action='store_true', default=None,
+                     help='write what was live when a request for memory '
+                          'fails (the default), in FILE, ending in .oom')
+    oom.add_argument('--no-oom', dest='oom', action='store_false',
+                     default=None, help='do not')
     parser.add_argument('--top', metavar='N', type=positive, default=5,
                         help='sites in each list of the summary (default: 5)')
     parser.add_argument('--follow', action='store_true',
@@ -107,6 +110,10 @@ def run(args):
     elif args.keep:
         raise UsageError('--keep applies to the files of --every, --on-growth '
                          'and --warn-at; add one of them')
+    if args.oom and is_special(output) and (
+            not os.environ.get('PYTRACEMALLOC_OOM')):
+        raise UsageError('--on-oom needs a file for its name; give one with '
+                         '-o')
     tree = _find_tree(args, output)
     if tree is None:
         start = execute
@@ -117,7 +124,7 @@ def run(args):
         'output': os.path.abspath(output),
         'name': output, 'every': args.every, 'growth': args.on_growth,
         'warn_at': args.warn_at, 'keep': args.keep, 'history': args.history,
-        'oom': args.oom and not is_special(output)
+        'oom': args.oom is not False and not is_special(output)
         and not os.environ.get('PYTRACEMALLOC_OOM'),
         'top': args.top, 'follow': args.follow, 'kind': kind,
         'quiet': args.quiet, 'view': view, 'keep_tree': tree})

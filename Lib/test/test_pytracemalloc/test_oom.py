@@ -5,7 +5,9 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 import unittest
+from test.test_pytracemalloc.fetched import packages
 from test.test_pytracemalloc.helpers import ALLOCATORS, FREE_THREADED
 from test.test_pytracemalloc.kept_programs import line_of
 from test.test_pytracemalloc.oom_case import (FILL, HUGE, LARGE, MIB, PRELUDE,
@@ -358,16 +360,79 @@ held = zero * 1_000_000                 # the line
         self.assertEqual(request['reason'], 'machine')
         self.assertIn('with swap)', failed.line(snapshot))
 
-    def test_no_request_is_made(self):
-        """What raises MemoryError before it asks."""
-        result = self.run_program('''
-try:
-    [None] * (1 << 61)
-except MemoryError:
-    print('caught')
+    def check_unannounced(self, text, *functions):
+        result = self.run_program(f'''
+held = zero * 1_000_000                 # the line
+{text}
 ''')
-        self.assertEqual((result.stdout, result.stderr), ('caught\n', ''))
+        snapshot, request = self.check(result)
+        self.assertEqual(
+            (request['number'], request['size'], request['domain'],
+             request['reason']), (1, 0, 'external', None))
+        self.check_stack(request, *functions)
+        self.assertGreater(self.live_at(snapshot)[1], 1_000_000)
+        self.assertRegex(failed.line(snapshot),
+                         r'^MemoryError raised at .*app\.py:\d+ in \S+ \(no '
+                         r'request to an allocator of Python has failed\)$')
+
+    def test_no_request_is_made(self):
+        """What raises MemoryError before it asks, or of its own."""
+        for number, error in enumerate((
+                '[None] * (1 << 61)', 'raise MemoryError',
+                'raise MemoryError("mine")', 'raise Mine(1, 2)')):
+            with self.subTest(error):
+                self.check_unannounced(f'''
+class Mine(MemoryError):
+    def __init__(self, one, two): pass
+def fail():
+    {error}
+try:
+    fail()
+except MemoryError:
+    pass
+''', '<module>', 'fail')
+                os.rename('app.oom', f'{number}.oom')
+
+    def test_exception_after_a_request(self):
+        """It is taken for a consequence."""
+        self.check_which('''
+first()
+try:
+    raise MemoryError
+except MemoryError:
+    pass
+''', 1, LARGE, 'first')
+
+    def test_interpreter_that_is_made(self):
+        """It puts some exceptions by."""
+        result = self.run_program('''
+import _interpreters
+_interpreters.destroy(_interpreters.create())
+''')
+        self.assertEqual((result.returncode, result.stderr), (0, ''))
         self.assertEqual(os.listdir(), ['app.py'])
+
+    @unittest.skipIf(FREE_THREADED, 'NumPy is not fetched for it')
+    def test_numpy(self):
+        """Its data comes from the raw domain, in older releases from malloc(),
+        where the exception is all that is seen."""
+        result = self.run_program('''
+import numpy
+def load():
+    return numpy.ones(40_000_000)
+limit(200)
+try:
+    load()
+except MemoryError as error:
+    print(type(error) is MemoryError)
+''', env=os.environ | {'PYTHONPATH': str(packages('numpy'))})
+        self.assertEqual(result.stdout, 'False\n')
+        snapshot, request = self.check(result)
+        self.assertEqual(request['number'], 1)
+        self.assertIn((request['domain'], request['size']),
+                      [('raw', 320_000_000), ('external', 0)])
+        self.assertIn('load', [frame['function']
+                               for frame in request['stack']])
 
 
 class FileTests(OomCase):
@@ -519,26 +584,66 @@ except MemoryError:
 ''')
         self.check(result)
 
-    def test_full_disk(self):
+    def run_on_small_disk(self, size, text):
         if subprocess.run(['unshare', '-m', 'true'],
                           capture_output=True).returncode:
             self.skipTest('cannot mount here')
         os.mkdir('disk')
         with open('app.py', 'w') as file:
-            file.write(f'{PRELUDE}{FILL}limit(100)\ntry:\n'
-                       f'    fill(1_000_000)\n'
-                       f'except MemoryError: print("on")\n')
+            file.write(f'{PRELUDE}{FILL}limit(100)\n{text}')
         result = subprocess.run(
-            ['unshare', '-m', 'sh', '-c', 'mount -t tmpfs -o size=40k none '
-             'disk && exec "$0" -X tracemalloc -X '
+            ['unshare', '-m', 'sh', '-c', f'mount -t tmpfs -o size={size} '
+             'none disk && exec "$0" -X tracemalloc -X '
              'tracemalloc_oom=disk/app.oom app.py', sys.executable],
             capture_output=True, text=True)
         if 'mount:' in result.stderr:
             self.skipTest('cannot mount here')
-        self.assertEqual((result.returncode, result.stdout), (0, 'on\n'))
+        self.assertEqual(result.returncode, 0, result.stderr)
         self.assertEqual(result.stderr, f'tracemalloc: {os.getcwd()}/disk/'
                          f'app.oom: no room on its file system; the call '
                          f'tree at a failed request is not written\n')
+        return result.stdout
+
+    TRY = '''
+try:
+    fill(1_000_000)
+except MemoryError: print("on")
+'''
+
+    def test_full_disk(self):
+        self.assertEqual(self.run_on_small_disk('40k', self.TRY), 'on\n')
+
+    def test_disk_without_room_for_another(self):
+        """The first file is left."""
+        self.assertEqual(self.run_on_small_disk('1M', f'''{self.TRY}
+def read():
+    for i in range(len(live)):
+        live[i] = None
+    with open('disk/app.oom', 'rb') as file:
+        return file.read()
+before = read()
+with open('disk/rest', 'wb', buffering=0) as file:
+    try:
+        while True:
+            file.write(bytes(4096))
+    except OSError:
+        pass
+time.sleep(1.1)
+{self.TRY}
+print(before == read(), sorted(os.listdir('disk')))
+'''), "on\non\nTrue ['app.oom', 'rest']\n")
+
+    def test_moved(self):
+        """What somebody has put elsewhere is left as it is."""
+        result = self.run_program(f'''{FILL}limit(100){self.TRY}
+os.rename('app.oom', 'mine.oom')
+time.sleep(1.1)
+{self.TRY}
+''')
+        self.assertEqual(self.check(result)[1]['number'], 2)
+        self.assertEqual(self.load('mine.oom')[1]['number'], 1)
+        self.assertEqual(sorted(os.listdir()),
+                         ['app.oom', 'app.py', 'mine.oom'])
 
 
 class HostileTests(OomCase):
@@ -592,6 +697,37 @@ fill(1_000_000)
             else:
                 self.assertRaises(ValueError, _read_kept, image)
             os.unlink('app.oom')
+
+    def test_killed_while_it_is_replaced(self):
+        """The first tree is left, or the second one is whole."""
+        with open('app.py', 'w') as file:
+            file.write(f'''{PRELUDE}{FILL}
+for i in range(1000):
+    exec(f'def f{{i}}(): return zero * 2\\nlive[i] = f{{i}}()')
+limit(100)
+while True:
+    try:
+        fill(1_000_000)
+    except MemoryError:
+        print('failed', flush=True)
+        time.sleep(1.01)
+''')
+        for _ in range(3):
+            with subprocess.Popen(
+                    [sys.executable, '-X', 'tracemalloc=10', '-X',
+                     'tracemalloc_oom=app.oom', 'app.py'],
+                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
+                run.stdout.readline()
+                end = time.monotonic() + 30
+                while (not os.path.exists(f'app.oom.{run.pid}.tmp')
+                       and time.monotonic() < end):
+                    pass
+                run.send_signal(signal.SIGKILL)
+                self.assertLess(time.monotonic(), end)
+            self.load()
+            for name in os.listdir():
+                if name != 'app.py':
+                    os.unlink(name)
 
 
 if __name__ == '__main__':
