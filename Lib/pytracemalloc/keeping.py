@@ -18,7 +18,7 @@ from pytracemalloc import agreed, kept, summary
 from pytracemalloc.cgroup import Kills
 from pytracemalloc.errors import CommandError, reason_of
 from pytracemalloc.program import execute
-from pytracemalloc.recording import MEMORY, insert, name_tree
+from pytracemalloc.recording import MEMORY, insert, name_oom, name_tree
 from pytracemalloc.terminal import can_encode, say, width_of
 from tracemalloc.printable import printable
 
@@ -119,8 +119,23 @@ def _recover(path, is_first, options, status, kills):
     else:
         lines = summary.make_short(snapshot, options['top'], name)
     lines += kept.describe_losses(known)
+    lines += _describe_failed(output, name, known['pid'], is_first, options)
     for line in lines:
         print(printable(line), file=sys.stderr)
+
+
+def _describe_failed(output, name, pid, is_first, options):
+    """Return what was live when a request of the process failed, as lines."""
+    path, name = ((name_oom(output), name_oom(name)) if options['oom'] else
+                  [os.environ.get('PYTRACEMALLOC_OOM', '')] * 2)
+    try:
+        snapshot, known = kept.load(path)
+    except CommandError:
+        return []                         # none has failed
+    if known['pid'] != pid:
+        return []                         # of another process
+    return summary.make_failed(snapshot, options['top'], name, not is_first,
+                               width_of(sys.stderr), options['view'])
 
 
 def how_it_ended(status, kills, known):

@@ -45,7 +45,7 @@ def insert(output, part):
     return f'{stem}.{part}{suffix}'
 
 
-def _oom_name(output):
+def name_oom(output):
     """Return where the tree is written when a request for memory fails."""
     return os.path.splitext(output)[0] + kept.OOM
 
@@ -112,7 +112,7 @@ class Recording:
 
     def _start(self):
         if self.options.get('oom'):
-            _keep_oom(_oom_name(self.output))
+            _keep_oom(name_oom(self.output))
         tree = self.options.get('keep_tree')
         if tree is None:
             self._trace()
@@ -161,6 +161,8 @@ class Recording:
                 if os.fstat(own).st_size:
                     return own
                 time.sleep(0.001)
+            _say(f'process {self.pid}: the call tree is not kept: process '
+                 f'{self.options["holder"]} has not answered within a second')
         os.close(own)
         return None
 
@@ -317,7 +319,7 @@ class Recording:
 
     def _say_failed(self, path):
         """What the request for memory was that failed, and what was live."""
-        name = (_oom_name(self.name) if path == _oom_name(self.output)
+        name = (name_oom(self.name) if path == name_oom(self.output)
                 else path)
         try:
             snapshot, _ = kept.load(path)

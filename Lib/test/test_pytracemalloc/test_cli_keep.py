@@ -226,6 +226,24 @@ os.kill(os.getpid(), 9)
         self.assertIn(found, range(100, 104))
         self.assertTrue(os.path.exists(f'app.{ended}.tracemalloc'))
 
+    def test_no_answer(self):
+        """Who holds the trees is stopped: a line says that there is none."""
+        result = self.run_app("""
+os.kill(os.getppid(), signal.SIGSTOP)
+pid = os.fork()
+if not pid:
+    print(os.getpid(), os.getppid(), flush=True)
+    os._exit(0)
+os.waitpid(pid, 0)
+os.kill(os.getppid(), signal.SIGCONT)
+print(os.getppid())
+""", '--follow')
+        child, _, holder = result.stdout.split()
+        self.assertIn(f'pytracemalloc: process {child}: the call tree is not '
+                      f'kept: process {holder} has not answered within a '
+                      f'second\n', result.stderr)
+        self.assertEqual(result.returncode, 0)
+
     def test_out_of_memory(self):
         """In a control group with a limit, which the kernel enforces."""
         group = self.make_group(200 << 20)

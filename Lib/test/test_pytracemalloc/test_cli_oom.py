@@ -117,6 +117,38 @@ $''')
             f'Memory then: {os.getcwd()}/mine\n'), result.stderr)
         self.load('mine')
 
+    def test_run_asked(self):
+        result = self.run_app('--on-oom')
+        self.assertTrue(result.stderr.endswith('Memory then: a.oom\n'))
+        for options, message in (
+                (['--on-oom', '--no-oom'], 'not allowed with argument'),
+                (['--on-oom', '-o', '/dev/null'],
+                 '--on-oom needs a file for its name; give one with -o')):
+            result = self.run_app(*options)
+            self.assertEqual(result.returncode, 2)
+            self.assertIn(message, result.stderr)
+
+    def test_run_that_is_killed_later(self):
+        """Who waits for the program shows what failed before."""
+        text = f'''{self.PROGRAM.replace('    main()', """
+    try:
+        main()
+    except MemoryError:
+        os.kill(os.getpid(), 9)""")}
+'''
+        result = self.run_app(text=text)
+        self.assertRegex(result.stderr, fr'''(?s)^pytracemalloc: killed by SIGKILL
+.*
+Snapshot: a\.tracemalloc
+{self.message('.*app.py')}
+Live then, .* .iB:
+.*
+Memory then: a\.oom
+$''')
+        # What another process has left is none of its.
+        result = self.run_app(text='os.kill(os.getpid(), 9)')
+        self.assertNotIn('MemoryError', result.stderr)
+
     def test_run_children(self):
         result = self.run_app('--follow', text=f'''{self.PROGRAM.replace(
             'len(sys.argv) > 1', 'not os.fork()')}
