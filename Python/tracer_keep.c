@@ -1,15 +1,15 @@
 /* The call tree outlives its process: it lies in a file.
 
-   With -X tracemalloc_file the nodes and what goes with them are mappings of a
-   file that the kernel shares between processes, at the same addresses, so
-   that who counts a block does not know of it.  There is nothing to do when
-   the process ends: the kernel has the pages, and gives them to who reads the
-   file.  pycore_tracer_kept.h says what is in it.
+   With -X tracemalloc_file, the nodes and their counters are shared mappings
+   of a file, at the addresses that they would have anyway.  So the code that
+   counts blocks does not know about the file.  Nothing has to be done when the
+   process ends: the kernel has the pages, and whoever reads the file gets
+   them.  pycore_tracer_kept.h describes the contents.
 
-   Texts and locations move when they grow, and have pointers: of these the
-   file has copies, made when one is interned.
+   Texts and locations move when they grow, and contain pointers.  The file has
+   copies of these, made when one is interned.
 
-   Where the disk has no room, see tracer_keep_file.c, the tree goes on in
+   If the disk has no room (see tracer_keep_file.c), the tree continues in
    memory, the file is marked as incomplete, and one line says so. */
 
 #include "Python.h"
@@ -29,8 +29,8 @@
 #define FIRST_UNITS (HEADER_UNITS + 16)    // with those of the first nodes
 #define MORE_UNITS 16             // asked for at once
 
-/* Of the copies of texts, strings and places: what is not touched costs
-   nothing. */
+/* Addresses for the copies of texts, strings and places; what is not touched
+   costs nothing. */
 #define TEXT_ROOM ((size_t)1 << 30)
 #define STRINGS_ROOM (((size_t)1 << TRACER_NODE_BITS) \
                       * sizeof(struct kept_string))
@@ -231,7 +231,7 @@ read_command(char *to, size_t size)
 void
 _PyTracer_FillHeader(struct kept_header *header, uint32_t limit)
 {
-    /* In its directory nothing is read but what is written again. */
+    /* Nothing in the directory is read before it is written again. */
     memset(header, 0, sizeof(*header));
     header->byte_order = KEPT_BYTE_ORDER;
     header->version = KEPT_VERSION;
@@ -246,7 +246,7 @@ _PyTracer_FillHeader(struct kept_header *header, uint32_t limit)
                                         sizeof(header->command));
 }
 
-/* A new file without arrays; 0, or an error. */
+/* Make a file without arrays; 0, or an error. */
 static int
 make_file(uint32_t limit)
 {
@@ -319,7 +319,7 @@ _PyTracer_ClearKept(void)
     TRACER_PUBLISH(nnodes, 0);
     TRACER_PUBLISH(nextents, 0);
     release_copies();
-    /* What is mapped next is zero. */
+    /* What is mapped later must be zero. */
     if (_PyTracer_TruncateKept(file, HEADER_UNITS) != 0) {
         _PyTracer_StopKeeping();
     }
@@ -335,7 +335,8 @@ _PyTracer_StopKeeping(void)
     _PyTracer_CloseKept(file);
 }
 
-/* This process becomes another program, or could not: then `replaces` is 0. */
+/* This process is about to become another program, or, if `replaces` is 0,
+   that has failed. */
 void
 _PyTracer_NoteExec(int replaces)
 {
@@ -346,7 +347,8 @@ _PyTracer_NoteExec(int replaces)
 
 /* --- Children of a fork */
 
-/* All arrays, as they are in memory, behind the header; 0, or an error. */
+/* Write all arrays, as they are in memory, behind the header; 0, or an
+   error. */
 static int
 write_arrays(void)
 {
@@ -367,7 +369,7 @@ write_arrays(void)
     return error;
 }
 
-/* The pages of the file take the place of these. */
+/* Put pages of the file in the place of the arrays; 0, or an error. */
 static int
 map_arrays(void)
 {
@@ -380,8 +382,9 @@ map_arrays(void)
     return error;
 }
 
-/* Texts and places are still the parent's pages, of which what was there at
-   the fork stays as it is.  Rows of the peak do not: the caller has them. */
+/* Texts and places are still pages of the parent, where nothing changes that
+   was there at the fork.  Rows of the peak may change: the caller has copies
+   of them. */
 int
 _PyTracer_KeepInChild(const struct kept_header *before)
 {
@@ -435,7 +438,7 @@ _PyTracer_OpenKeptTail(size_t size)
            ? first * KEPT_UNIT : 0;
 }
 
-/* What was written there must be zero when it comes to use. */
+/* What was written there must be zero before it is used again. */
 void
 _PyTracer_CloseKeptTail(void)
 {
@@ -465,7 +468,7 @@ write_rows(uint32_t array, const uint8_t *rows, size_t length)
     return length == 0 ? 0 : -1;
 }
 
-/* Rows are written to the array that has not the present ones. */
+/* New rows are written to the array that does not have the present ones. */
 static uint32_t
 next_peak(void)
 {

@@ -1,19 +1,18 @@
 /* Copies of the tables that lie in a kept file.
 
-   The child of a fork shares the pages of the file with its parent, which goes
-   on at once: what the child finds there is not what was there when it was
-   made.  So the parent copies the tables before the fork, as far as they are
-   used, into memory of its own; the child, which has the copy as it has all
-   memory, moves these pages to where the tables are.  A process that is made
+   The child of a fork shares the pages of the file with its parent, which
+   continues at once and changes them.  So before the fork the parent copies
+   the used part of the tables into private memory.  The child inherits the
+   copy, and moves its pages to where the tables are.  A process that is made
    without handlers of forks, as by posix_spawn() or vfork(), does not count
    blocks.
 
-   A signal may interrupt a fork, and its handler fork: the copies of a thread
-   are a stack.
+   A signal may interrupt a fork, and its handler may fork as well, so the
+   copies of a thread are a stack.
 
-   Nodes move when the tree is pruned.  A process that ends in the middle of it
-   leaves tables that nobody can read: so what they were lies behind them in
-   the file, until all have moved. */
+   Nodes move when the tree is pruned.  If the process ends in the middle of
+   that, nobody can read the tables.  So the file has a copy of the earlier
+   tables behind them until all nodes have moved. */
 
 #include "Python.h"
 #include "pycore_tracer_keep.h"
@@ -39,8 +38,8 @@ struct copy {
 };
 
 static _Py_thread_local struct copy *copies;
-/* A bit for each fork of this thread that is under way, the latest one lowest:
-   has it a copy? */
+/* A bit for each fork of this thread that is under way, the lowest for the
+   latest: does the fork have a copy? */
 static _Py_thread_local uint64_t copied;
 
 /* --- What is used of the tables */
@@ -98,7 +97,7 @@ table_of(enum kept_array array)
 
 /* --- Forks */
 
-/* As much of a table as is in the file; the rest is the child's anyway. */
+/* How much of a table is in the file; the rest is private memory. */
 static size_t
 size_in_file(enum kept_array array, size_t size)
 {
@@ -158,8 +157,8 @@ make_copy(void)
     return copy;
 }
 
-/* Without the GIL, other threads change the counters all the time; then, as
-   without memory, the child does not trace. */
+/* Without the GIL, other threads change the counters all the time.  In that
+   case, and if there is no memory, the child does not trace. */
 void
 _PyTracer_CopyForFork(void)
 {
@@ -226,7 +225,7 @@ move_spills(char *base, char *from)
     return 0;
 }
 
-/* In place of the file's pages; 0, or -1. */
+/* Put the copy in the place of the file's pages; 0, or -1. */
 static int
 take_table(enum kept_array array, char *from, size_t size)
 {
@@ -283,7 +282,7 @@ _PyTracer_PlanCopy(struct kept_copy *copy)
     copy->saved = sizes[KEPT_NODES];
     copy->rares = copy->saved + sizes[KEPT_SAVED];
     copy->spills = copy->rares + sizes[KEPT_RARES];
-    /* Here each chunk of spills has its place. */
+    /* In this copy, each chunk of spills has its place. */
     return copy->spills + count_chunks() * SPILLS_OF_CHUNK;
 }
 
@@ -316,7 +315,8 @@ _PyTracer_WriteCopy(struct tracer_keep_file *file, uint64_t offset,
     return 0;
 }
 
-/* Without room for it there is no copy: who ends now leaves no tree. */
+/* If there is no room, there is no copy: a process that ends now leaves no
+   tree. */
 void
 _PyTracer_BeginMoving(void)
 {

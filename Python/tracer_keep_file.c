@@ -1,16 +1,16 @@
 /* A kept file on its file system: its name, its descriptor, its size.
 
-   A page of a mapping that the disk has no room for would end the program by
-   SIGBUS.  So blocks are asked for before they are mapped; file systems that
-   promise no room, as they write changes to other places of the disk, are
-   refused.
+   If the disk has no room for a page of a mapping, SIGBUS ends the program.
+   So disk blocks are allocated before they are mapped.  File systems that
+   cannot promise room, because they write changes to other places of the disk,
+   are refused.
 
-   Programs close files that they have not opened: before each use of the
-   descriptor it is looked at whether it is still that of the file.
+   Programs close files that they have not opened.  So each use of the
+   descriptor first checks that it still belongs to the file.
 
-   `pytracemalloc run` gives memory that has no name (memfd_create()) but a
-   link in /proc.  It is there as long as somebody has it: nothing is renamed or
-   removed, what is over is cut off. */
+   `pytracemalloc run` provides memory without a name (memfd_create()), which
+   has a link in /proc.  It exists as long as a process has it open, and is
+   never renamed or removed, only truncated. */
 
 #include "Python.h"
 #include "pycore_tracer_keep.h"
@@ -25,7 +25,7 @@
 #include <sys/vfs.h>              // fstatfs()
 #include <unistd.h>
 
-#define LEAST_DESCRIPTOR 200      // below are those that programs count on
+#define LEAST_DESCRIPTOR 200      // programs rely on the numbers below
 #define BTRFS 0x9123683e
 #define ZFS 0x2fc12fc1
 #define BCACHEFS 0xca451a4e
@@ -197,9 +197,9 @@ _PyTracer_WriteKept(struct tracer_keep_file *file, uint64_t offset,
 
 /* --- Its name */
 
-/* What lies at the name already: 0, it is ours to take; 1, another process
-   writes there; -1, and errno: it is not a kept tree.  That of a process that
-   has ended gets another name. */
+/* Look at a file that has the name already.  0: it may be taken over.  1:
+   another process writes to it.  2: it was the tree of a process that has
+   ended, and has another name now.  -1 with errno: it is not a kept tree. */
 static int
 look_at_old(int fd, const char *name)
 {
@@ -232,8 +232,8 @@ look_at_old(int fd, const char *name)
     return 2;
 }
 
-/* Open `name`, or name.PID where another process writes; the descriptor, or
-   -1 with errno. */
+/* Open a file of this name; the descriptor, or -1 with errno, EWOULDBLOCK if
+   another process writes to it. */
 static int
 open_name(const char *name)
 {

@@ -1,14 +1,13 @@
 /* Who owns the resident memory of this process: each page has one owner.
 
-   smaps has the mappings and how much of each is resident; a mapping that
-   consists of several owners' memory is cut into pieces, and the resident
-   pages of each are counted.  The pieces of a mapping add up to what smaps
-   says, to the page: a difference, as there is when a thread touches memory
-   meanwhile, goes to the piece that is largest.
+   smaps lists the mappings and how much of each is resident.  A mapping whose
+   memory has several owners is cut into pieces, and the resident pages of each
+   piece are counted.  The pieces of a mapping add up to the figure of smaps,
+   to the page.  If there is a difference, because a thread has touched memory
+   meanwhile, it goes to the largest piece.
 
-   Nothing is allocated meanwhile: all that is found out stands in a workspace,
-   which is mapped first and is an owner, too.  No other thread runs Python
-   code. */
+   Nothing is allocated meanwhile: all results are put into a workspace, which
+   is mapped first and is an owner, too.  No other thread runs Python code. */
 
 #include "Python.h"
 #include "pycore_runtime.h"       // _PyRuntime
@@ -59,7 +58,7 @@ count_arena(const struct tracer_arena *Py_UNUSED(arena), void *arg)
     return 0;
 }
 
-/* A page that nobody can read on each side keeps it a mapping of its own. */
+/* An unreadable page on each side keeps it a separate mapping. */
 static int
 map_workspace(struct rss_work *w)
 {
@@ -152,7 +151,7 @@ add_known(struct rss_work *w, uint32_t vma, uintptr_t begin, uintptr_t end,
     }
 }
 
-/* Anonymous memory: what is known ahead, and what lies between. */
+/* Anonymous memory: what is known in advance, and what lies between. */
 static void
 cut(struct rss_work *w, uint32_t number, enum rss_kind kind, uint32_t name)
 {
@@ -227,7 +226,7 @@ add_vma(struct rss_work *w, uint32_t number)
     _PyTracer_RssAddPiece(w, number, vma->begin, vma->end, kind, text);
 }
 
-/* Its record and the storage of the main thread are made by the loader. */
+/* The loader makes its own record and the storage of the main thread. */
 static void
 find_main_storage(struct rss_work *w)
 {
@@ -245,7 +244,7 @@ find_main_storage(struct rss_work *w)
 
 /* --- Pages */
 
-/* As many of the pages that may be the zero page count as the kernel says. */
+/* Of the pages that may be the zero page, count as many as the kernel does. */
 static void
 settle(struct rss_work *w, uint32_t first, uint32_t end, uint64_t pages)
 {
@@ -308,7 +307,7 @@ make_pieces(struct rss_work *w)
     }
 }
 
-/* The arenas and the tracer's own, which need no list of mappings. */
+/* The arenas and the tracer's own memory, which need no list of mappings. */
 static void
 make_known_pieces(struct rss_work *w)
 {
@@ -362,8 +361,8 @@ add_row(struct rss_work *w, enum rss_kind kind, enum rss_state state,
     row->size += size;
 }
 
-/* Of so much resident memory, so much is in blocks, as far as the allocator
-   can say. */
+/* Add a row of resident memory, and how much of it is in blocks, as far as the
+   allocator can say. */
 static void
 add_allocator(struct rss_work *w, enum rss_kind kind, uint32_t name,
               uint32_t count, uint64_t size, uint64_t used)
@@ -377,7 +376,7 @@ add_allocator(struct rss_work *w, enum rss_kind kind, uint32_t name,
     }
 }
 
-/* Bytes in blocks of malloc() but for those that are mappings. */
+/* Bytes in blocks of malloc(), without those that are mappings. */
 static uint64_t
 count_malloc(void)
 {

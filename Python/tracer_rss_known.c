@@ -1,8 +1,8 @@
 /* Resident memory: from addresses to owners.
 
-   Some addresses are known ahead: libraries, by the loader's list; arenas;
-   chunks of Python frames; the tracer's own mappings.  Other anonymous memory
-   is told by what stands in it:
+   Some addresses are known in advance: libraries, by the loader's list;
+   arenas; chunks of Python frames; the tracer's own mappings.  Other anonymous
+   memory is recognized by its contents:
 
    - a thread's stack has at its end the C library's record of the thread,
      which says where the stack begins and how large it is;
@@ -10,14 +10,14 @@
      how much of it can be used, and the arena that it belongs to;
    - a large block of malloc() begins with its size, and a bit for a mapping of
      its own;
-   - arrays of snapshots begin with a word of ours.
+   - arrays of snapshots begin with a magic word.
 
-   A block may go on in the next mappings, where a part of it was asked to be
-   of huge pages, as NumPy asks.
+   A block may continue in the next mappings, if huge pages were requested for
+   a part of it, as NumPy does.
 
-   The kernel makes one mapping of neighbours that are alike, so a mapping is
-   looked through from its beginning, one of these after another, and page by
-   page where none is found, for so many pages. */
+   The kernel merges neighbouring mappings that are alike.  So a mapping is
+   searched from its beginning, for one of these after another.  Where none is
+   found, the search continues page by page, for a limited number of pages. */
 
 #include "Python.h"
 
@@ -56,8 +56,8 @@ add_range(struct rss_work *w, uintptr_t begin, size_t size,
         _PyTracer_RssRound(w, begin + size), what, number};
 }
 
-/* The loader and the C library point to everything, and so does the program
-   that we are: pointers of others say more. */
+/* The loader, the C library and the interpreter itself point to everything;
+   pointers of others say more. */
 static int
 is_system(const char *name)
 {
@@ -105,7 +105,8 @@ add_arena(const struct tracer_arena *arena, void *arg)
 }
 
 /* Threads keep the frames of Python functions in chunks, mappings of 16 KiB or
-   more.  Those of an interpreter with a GIL of its own may go meanwhile. */
+   more.  Those of an interpreter with a GIL of its own may disappear
+   meanwhile. */
 static void
 add_frames(struct rss_work *w)
 {
@@ -213,7 +214,7 @@ _PyTracer_RssAddPiece(struct rss_work *w, uint32_t vma, uintptr_t begin,
     return piece;
 }
 
-/* --- Told by what stands there */
+/* --- Recognized by the contents */
 
 struct look {
     struct rss_work *w;
@@ -223,8 +224,8 @@ struct look {
                                   //   read, or 0
 };
 
-/* The record of a thread holds, side by side, where its stack begins, with the
-   guard, and its size.  Look at the pages in front of `end`. */
+/* The record of a thread contains, side by side, where its stack begins (with
+   the guard) and its size.  Look at the pages in front of `end`. */
 static int
 has_stack_record(const struct look *look, uintptr_t begin, uintptr_t end)
 {
@@ -245,7 +246,7 @@ has_stack_record(const struct look *look, uintptr_t begin, uintptr_t end)
     return 0;
 }
 
-/* The size is that which threads have if nobody says another, or all. */
+/* The size must be the default for threads, or that of the whole range. */
 static uintptr_t
 stack_end(const struct look *look, uintptr_t at)
 {
@@ -268,7 +269,8 @@ stack_end(const struct look *look, uintptr_t at)
     return 0;
 }
 
-/* The arena, the heap before it, the size, as much of it as can be used. */
+/* It begins with the arena, the previous heap, its size, and how much of it
+   can be used. */
 static uintptr_t
 heap_end(const struct look *look, uintptr_t at)
 {
@@ -362,8 +364,8 @@ tell(const struct look *look, uintptr_t at, int fresh, enum rss_kind *kind,
 }
 
 /* Where something else may begin: at the next resident page, as long as there
-   are steps left, then nowhere.  Far into a mapping only where those begin or
-   end that allocators make, as such numbers are round. */
+   are steps left, then nowhere.  Far into a mapping, only where allocators let
+   mappings begin or end, which is at round numbers. */
 static uintptr_t
 next_place(struct rss_work *w, uintptr_t unknown, uintptr_t at,
            uintptr_t end)
@@ -379,7 +381,7 @@ next_place(struct rss_work *w, uintptr_t unknown, uintptr_t at,
     return _PyTracer_RssNextResident(w, at, end);
 }
 
-/* Up to where there is memory of the program, mapping after mapping. */
+/* How far the memory of the program extends, mapping after mapping. */
 static uintptr_t
 end_of_row(const struct rss_work *w, uint32_t vma)
 {

@@ -1,18 +1,20 @@
-/* Resident memory: whose the anonymous mappings are that nothing else tells.
+/* Resident memory: the owners of anonymous mappings that nothing else
+   explains.
 
-   Allocators inside wheels, such as jemalloc and mimalloc, map memory of their
-   own and keep where it is in their data, or in memory that their data lead
-   to.  So the data of each library are searched for addresses of such a
-   mapping, and then what was found this way.  It is a guess, if a good one: a
-   library may know an address without owning what is there.  Libraries that
-   know everything, like the loader, are asked last. */
+   Allocators inside wheels, such as jemalloc and mimalloc, map their own
+   memory and keep its addresses in their data, or in memory to which their
+   data lead. So the data of each library are searched for addresses in such
+   mappings, and then the mappings that were found this way.  It is a guess,
+   though a good one: a library may know an address without owning what is
+   there.  Libraries that know everything, like the loader, are searched last.
+   */
 
 #include "Python.h"
 #include "pycore_tracer_rss.h"
 
 #define BUDGET ((size_t)64 << 20) // bytes searched, at most
 #define ENOUGH 256                // parts of the memory: one may be left over
-/* Some tables keep other things in the highest bits of an address. */
+/* Some tables use the highest bits of an address for something else. */
 #define ADDRESS_BITS ((UINT64_C(1) << 48) - 1)
 
 struct search {
@@ -26,7 +28,7 @@ struct search {
     uint64_t left;                // pages of the targets not found
 };
 
-/* To search for the last few pages would take as long as for all. */
+/* Searching for the last few pages would take as long as for all. */
 static int
 is_worth_it(const struct search *s)
 {

@@ -1,14 +1,14 @@
 /* Resident memory: what the pages of pymalloc's arenas hold.
 
    A page has blocks of one size class, live and free ones in any order, so its
-   bytes are shared out: each block has those of its size class, the header of
-   the pool and what no block fits in are overhead, and where no block ever was
-   is unused.  A pool without a block that is in use is free.  The shares of
+   bytes are divided: each block gets those of its size class; the header of
+   the pool, and the rest in which no block fits, are overhead; where no block
+   ever was is unused.  A pool without a block in use is free.  The parts of
    all pages add up to the pages.
 
-   A pool whose pages are all there needs no look at its blocks.  For others it
-   matters where the free blocks lie: they are chained, and the chain is
-   followed unless it leads through a page that was swapped out. */
+   If all pages of a pool are resident, its blocks need not be looked at.  For
+   other pools it matters where the free blocks lie: they are chained, and the
+   chain is followed unless it leads through a page that was swapped out. */
 
 #include "Python.h"
 
@@ -58,8 +58,8 @@ is_parked(const struct tracer_pool *pool, uint32_t i)
            && _PyTracer_IsParked(TRACER_ENTRY_NODE(pool->entries[i]));
 }
 
-/* The entries of all pools are much memory: one comparison each, which the
-   compiler makes of several at once, and none when all have been found. */
+/* There are very many entries: one comparison for each, which the compiler
+   vectorizes, and none after all blocks have been found. */
 static uint32_t
 count_parked(struct split *split, const struct tracer_pool *pool)
 {
@@ -76,7 +76,7 @@ count_parked(struct split *split, const struct tracer_pool *pool)
     return n;
 }
 
-/* All pages of the pool are there. */
+/* A pool of which all pages are resident. */
 static void
 add_whole(struct split *split, const struct tracer_pool *pool)
 {
@@ -133,7 +133,7 @@ add_blocks(struct split *split, const struct tracer_pool *pool,
     }
 }
 
-/* The same where nobody knows which ones are free. */
+/* The same if it is not known which ones are free. */
 static void
 add_evenly(struct split *split, const struct tracer_pool *pool,
            uintptr_t from, uintptr_t to)
@@ -145,7 +145,7 @@ add_evenly(struct split *split, const struct tracer_pool *pool,
     split->states[RSS_FREE] += size - live;
 }
 
-/* The part [from, to) of a pool, in one page that is there. */
+/* The part [from, to) of a pool, in one page that is resident. */
 static void
 add_part(struct split *split, const struct tracer_pool *pool,
          const uint8_t *states, uintptr_t from, uintptr_t to)
@@ -204,7 +204,7 @@ add_pool(const struct tracer_pool *pool, void *arg)
     return 0;
 }
 
-/* As many pages as the kernel counts: others may be the zero page. */
+/* Only as many pages as the kernel counts: others may be the zero page. */
 static void
 leave_out_zero_page(struct rss_arena *arena)
 {
@@ -236,7 +236,7 @@ _PyTracer_RssSplitArenas(struct rss_work *w, uint64_t *states)
     for (int i = 0; i < RSS_NSTATES; i++) {
         sum += states[i];
     }
-    /* Pages that came or went while we looked are taken as unused. */
+    /* Pages that came or went meanwhile are counted as unused. */
     static const enum rss_state order[] = {RSS_UNUSED, RSS_FREE, RSS_OVERHEAD,
                                            RSS_PARKED, RSS_LIVE};
     for (size_t i = 0; sum > total && i < Py_ARRAY_LENGTH(order); i++) {

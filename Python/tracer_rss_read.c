@@ -1,14 +1,16 @@
 /* Resident memory: what the kernel says.
 
-   smaps has the mappings, and of each how much is resident; it is the figure
-   that all else has to add up to.  Which pages these are says pagemap; where
-   that is hidden, mincore() does for anonymous memory.  Neither needs a
-   privilege.  The zero page, which memory that was only read consists of, is
-   present but not resident: the bits of a page tell whether it may be that.
+   smaps lists the mappings, and how much of each is resident: the figure to
+   which everything else has to add up.  pagemap says which pages are resident;
+   if it is hidden, mincore() says so for anonymous memory.  Neither needs a
+   privilege.  Memory that was only read consists of the zero page, which is
+   present but not resident: the bits of a page tell whether it may be that
+   one.
 
    Memory of the program is read through /proc/self/mem: a thread that has no
-   GIL may unmap it meanwhile, and then the kernel refuses instead of ending
-   the process.  Only resident pages are read, so that a look makes none. */
+   GIL may unmap it meanwhile, and then the kernel returns an error instead of
+   ending the process.  Only resident pages are read, so that reading makes no
+   page resident. */
 
 #include "Python.h"
 #include "pycore_tracer_rss.h"
@@ -120,7 +122,7 @@ parse_mapping(struct rss_work *w, const char *line, struct rss_vma *vma)
     return 1;
 }
 
-/* Lines of what belongs to a mapping begin with a capital letter. */
+/* Lines with the properties of a mapping begin with a capital letter. */
 static void
 take_line(struct rss_work *w, const char *line)
 {
@@ -177,7 +179,7 @@ _PyTracer_RssReadSmaps(struct rss_work *w)
     return w->nvmas == 0 ? -1 : 0;
 }
 
-/* Resident pages as statm counts them, which some kernels do roughly. */
+/* Resident pages according to statm, which is inexact on some kernels. */
 uint64_t
 _PyTracer_RssReadStatm(struct rss_work *w)
 {
@@ -267,8 +269,8 @@ _PyTracer_RssCountPages(struct rss_work *w, struct rss_piece *piece)
     }
 }
 
-/* The first resident page from there on, or `end`: also if so many pages were
-   asked for already that the program must have reserved terabytes. */
+/* The first resident page from there on, or `end`; also `end` if so many pages
+   were looked up already that the program must have reserved terabytes. */
 uintptr_t
 _PyTracer_RssNextResident(struct rss_work *w, uintptr_t from, uintptr_t end)
 {

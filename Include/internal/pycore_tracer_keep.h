@@ -1,5 +1,5 @@
-/* The kept file of this process, see tracer_keep.c.  Locked, but where it says
-   so. */
+/* The kept file of this process, see tracer_keep.c.  Locked, except where a
+   comment says otherwise. */
 
 #ifndef Py_INTERNAL_TRACER_KEEP_H
 #define Py_INTERNAL_TRACER_KEEP_H
@@ -13,12 +13,12 @@ extern "C" {
 
 #include "pycore_tracer_kept.h"
 
-/* Header of the file; where there is none, a place that nobody reads.  Each
+/* The header of the file, or without a file a place that nobody reads.  Each
    number is protected by what protects the one that it is a copy of. */
 extern struct kept_header *_PyTracer_kept;
 
-/* What has been written before a number of the header is in the file before
-   it: a process ends between two instructions, and no cache ends with it. */
+/* Whatever was written before a number of the header is in the file before that
+   number: a process ends between two instructions, but the caches do not. */
 #define TRACER_PUBLISH(NAME, VALUE) do {                        \
         __atomic_signal_fence(__ATOMIC_SEQ_CST);                \
         *(volatile __typeof__(_PyTracer_kept->NAME) *)          \
@@ -26,17 +26,17 @@ extern struct kept_header *_PyTracer_kept;
         __atomic_signal_fence(__ATOMIC_SEQ_CST);                \
     } while (0)
 
-/* What the header says of the process, but for the magic. */
+/* Fill in what the header says about the process, but not the magic. */
 extern void _PyTracer_FillHeader(struct kept_header *header, uint32_t limit);
 /* Tables are about to be made. */
 extern void _PyTracer_BeginKeeping(uint32_t limit);
 /* They are gone. */
 extern void _PyTracer_ClearKept(void);
-/* There is no tracing any more: nor is there a file. */
+/* Tracing ends, and the file is removed. */
 extern void _PyTracer_StopKeeping(void);
 
 /* Put an array that begins at `base` into the file up to this byte, as far as
-   the file can grow; the bytes that are there. */
+   the file can grow; return how many bytes are there. */
 extern size_t _PyTracer_KeepArray(enum kept_array array, void *base,
                                   size_t end);
 /* Where an array of the file lies, and how far. */
@@ -44,7 +44,7 @@ extern size_t _PyTracer_KeptArray(enum kept_array array, char **base);
 
 /* A text and a place have been interned, a place was widened. */
 extern void _PyTracer_KeepText(uint32_t id, const char *utf8, uint32_t length);
-/* Is there a file?  Else what is kept need not be worked out. */
+/* Is there a file?  If not, what is kept need not be computed. */
 static inline int
 _PyTracer_IsKept(void)
 {
@@ -62,7 +62,7 @@ extern void _PyTracer_ReservePeak(void);
 extern uint64_t _PyTracer_OpenKeptTail(size_t size);
 extern void _PyTracer_CloseKeptTail(void);
 
-/* In the child of a fork, where the tables are in memory of its own: the file
+/* In the child of a fork, which has the tables in private memory while the file
    is the parent's.  Make another one, if each process has one: 0; or do
    without.  `before`: the parent's header at the fork. */
 extern int _PyTracer_KeepInChild(const struct kept_header *before);

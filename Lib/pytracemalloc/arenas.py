@@ -1,5 +1,5 @@
-"""What reports say of resident memory: who owns it, and which lines keep the
-arenas of the allocator."""
+"""What reports say about resident memory: who owns it, and which lines keep
+the arenas of the allocator."""
 
 from tracemalloc.places import name_place
 from tracemalloc.printable import printable
@@ -7,13 +7,13 @@ from tracemalloc.resident import OWNERS
 from tracemalloc.sizes import format_size
 
 _SHOWN = 3
-_MUCH = 32 << 20                  # bytes, of which a short report tells
+_MUCH = 32 << 20                  # bytes that a short report mentions
 _PART = .25                       # of the arenas, which may be given back
 _FILLS = 'under 25%', 'under 50%', 'under 75%', 'under 100%', 'full'
 
 
 def sum_owners(rss):
-    """Return [(what, bytes)] of the owners, the largest first, and at last
+    """Return [(what, bytes)] of the owners, the largest first; the last one is
     what is unexplained."""
     sums = [(what, rss.sum(owner)) for owner, what in OWNERS.items()
             if owner != 'unexplained']
@@ -60,8 +60,8 @@ def _name(line):
 
 
 def lines(snapshot):
-    """Return what a short report says, as lines: much, or what can be
-    mended."""
+    """Return what a short report says, as lines: nothing, if there is little
+    resident memory."""
     rss = snapshot.rss
     if rss is None or rss.total < _MUCH:
         return []
@@ -74,13 +74,13 @@ def lines(snapshot):
 
 
 def keepers(use, shown=_SHOWN):
-    """Return a line for each line of the program that keeps most arenas."""
+    """Return a line for each of the lines of code that keep most."""
     return [f'{format_size(line.kept):>10}  {name_line(line)}'
             for line in use.lines[:shown]]
 
 
 def describe(use, shown=10):
-    """Return lines of all that is known of the arenas."""
+    """Return all that is known of the arenas, as lines."""
     if not use.count:
         return []
     found = [f'Arenas: {brief_arenas(use)}.']

@@ -1,8 +1,8 @@
-"""Call trees that have outlived their process, or a moment, as snapshots.
+"""Snapshots of call trees that a process has left.
 
-A traced process keeps its tree in a file that the kernel writes: whatever ends
-the process, the file says what was live.  Or it writes the tree when a request
-for memory fails.  Single blocks are not there.
+A traced process may keep its tree in a file that the kernel writes: whatever
+ends the process, the file says what was live.  It may also write the tree when
+a request for memory fails.  Neither has single blocks.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _MAGIC = b'\x89TRK\r\n\x1a\n'
 _GIVE = ('give a file that -X tracemalloc_file or `pytracemalloc run` has '
          'left')
 REPLACED = 'ended as another program (os.execv)'
-_TRIES = 5                        # of a process that runs on meanwhile
+_TRIES = 5                        # while the process runs and changes the file
 _FULL = 65535
 
 
@@ -34,7 +34,7 @@ def is_kept(path):
 def load(path):
     """Return the snapshot of a kept tree, and what is known of its process.
 
-    Raise CommandError if the file is none, or damaged.
+    Raise CommandError if the file is not a kept tree, or is damaged.
     """
     try:
         with open(path, 'rb', buffering=0) as file:

@@ -7,7 +7,7 @@ from tracemalloc.sizes import format_size
 _PAGE = 'More on these words: man pytracemalloc, Names in reports'
 
 LOSSES = {
-    'untraced': 'there was no memory to trace them, they are in no row',
+    'untraced': 'there was no memory to trace them; they are in no row',
     'folded': 'deep recursion, charged to the nearest frame of that line',
     'pruned': 'totals stay with the line alone',
 }
@@ -15,9 +15,9 @@ _UNITS = {'untraced': 'blocks', 'folded': 'frames',
           'pruned': 'stacks without live blocks'}
 
 _TYPES = {
-    '<memory>': 'no object, and of no owner that is known',
-    '<raw>': 'no object, of the allocators that need no GIL',
-    '<domain ': 'no object, registered by an extension',
+    '<memory>': 'not an object, and the owner is not known',
+    '<raw>': 'not an object, from the allocators that need no GIL',
+    '<domain ': 'not an object, registered by an extension',
     '<native>': 'taken from malloc() or mmap() by C code',
     '<dict keys>': 'of a dictionary, beside the object itself',
     '<dict values>': 'of the attributes of an object',

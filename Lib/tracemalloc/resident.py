@@ -9,25 +9,26 @@ from tracemalloc.sizes import format_size
 
 ResidentRow = namedtuple('ResidentRow', 'owner name state count size')
 
-# A line, what its blocks are, and what is there for them: of the arenas, and
-# of the sparse pools, which are less than a quarter full.
+# A line of code; size and count of its blocks; how many arenas have some, and
+# the bytes of these that it keeps; the same of sparse pools, which are less
+# than a quarter full.
 ArenaLine = namedtuple('ArenaLine', 'filename lineno size count arenas kept '
                                     'sparse_pools sparse_kept')
-# Pools for blocks of one size; fills: of those that are less than a quarter
-# full, than a half, three quarters, less than full, and full.
+# Pools for blocks of one size; fills: a Fill of those that are less than a
+# quarter full, less than half, less than three quarters, less than full, full.
 SizeClass = namedtuple('SizeClass',
                        'block_size pools used_blocks free_blocks fills')
 Fill = namedtuple('Fill', 'pools free_blocks')
-# count: of arenas; size, used: bytes of them, and of all blocks in them;
-# given_back: bytes that would be if the blocks lay side by side; pools: with
-# blocks; spare_pools: of these, that would then have none; lines, and classes,
-# those first that keep most.  None: not known.
+# count, size: of the arenas; used: bytes of the blocks in them; given_back:
+# bytes that would be given back if the blocks lay side by side; pools: those
+# with blocks; spare_pools: how many of these would then have none; lines and
+# classes: those that keep most come first.  None: not known.
 ArenaUse = namedtuple('ArenaUse', 'count size used given_back pools '
                                   'spare_pools lines classes')
 for _kind in ResidentRow, ArenaLine, SizeClass, Fill, ArenaUse:
     _kind.__module__ = 'tracemalloc'
 
-# What each owner is, in the order of reports; then what is said of a state.
+# Owners and states in words; owners in the order of reports.
 OWNERS = {
     'pymalloc': "pymalloc's arenas",
     'mimalloc': "CPython's mimalloc",
@@ -56,8 +57,8 @@ _MOST_ROWS = 1000                 # of a file
 
 _NOTES = {
     _tracemalloc._RSS_NO_SMAPS:
-        'smaps cannot be read: only what Python has mapped is told from the '
-        'rest, and the total is that of statm',
+        'smaps cannot be read: only what Python has mapped is known, and the '
+        'total is that of statm',
     _tracemalloc._RSS_NO_PAGEMAP:
         'pagemap cannot be read: pages of zeros that were only read may be '
         'counted with a wrong owner of the same mapping',
@@ -67,8 +68,8 @@ _NOTES = {
     _tracemalloc._RSS_TOO_MANY:
         'there are too many mappings: some are unexplained',
     _tracemalloc._RSS_NOTHING:
-        'there is no /proc: only what Python has mapped is known, and the '
-        'total is of that',
+        'there is no /proc: only what Python has mapped is known and is in '
+        'the total',
 }
 _UNTRACED = ('tracing is off: blocks on free lists are counted as live')
 
@@ -77,9 +78,9 @@ class ResidentMemory:
     """The resident memory of the process, by owner.
 
     rows: list of ResidentRow (owner, name, state, count, size), the largest
-    first; total: bytes, the kernel's own figure, which the rows add up to;
-    unexplained: bytes of it that nobody is known to own; notes: what could
-    not be looked at, a sentence each.  str() is a table.
+    first; total: the kernel's own figure in bytes, to which the rows add up;
+    unexplained: bytes of it whose owner is not known; notes: what could not be
+    looked at, a sentence each.  str() is a table.
     """
     __module__ = 'tracemalloc'
 
@@ -129,7 +130,7 @@ class ResidentMemory:
         if len(rows) == 1 and not describe(rows[0]):
             return
         if shown is None or len(rows) == shown + 1:
-            shown = len(rows)     # a line for one other would be no shorter
+            shown = len(rows)     # a line for the last one instead
         for row in rows[:shown]:
             yield self._line(row.size, f'  {describe(row)}')
         if rest := rows[shown:]:
@@ -186,7 +187,7 @@ def _fold(rows, most):
 
 
 def record():
-    """What a snapshot records, or None without address space for a look."""
+    """What a snapshot records; None, if there is no address space to look."""
     looked = _look()
     if looked is None:
         return None
@@ -195,8 +196,7 @@ def record():
 
 
 def check(recorded):
-    """What a file says that record() has returned; ValueError if it has
-    not."""
+    """Return what a file has of record(); ValueError if it cannot be that."""
     if recorded is None:
         return None
     rows = recorded['rows']
@@ -224,7 +224,7 @@ def _check_count(value):
 
 
 def describe(row):
-    """What a row is, without its owner: '' if there is no more to say."""
+    """What a row is, without its owner; '' if there is no more to say."""
     name = printable(row.name)
     state = _STATES.get(row.state, printable(row.state))
     if row.owner == 'stack' and row.count > 1:
@@ -237,14 +237,14 @@ def rss():
     """Get who owns the resident memory of this process: a ResidentMemory.
 
     Sizes are in bytes, and each resident page has one owner; a page of an
-    arena is shared out among its blocks.  The rows add up to what the kernel
-    counts in smaps.  Tracing may be off: blocks on free lists are then counted
-    as live.
+    arena is divided among its blocks.  The rows add up to what the kernel
+    counts in smaps.  If tracing is off, blocks on free lists are counted as
+    live.
 
-    It takes 20 to 30 ms for each GiB.  Meanwhile no other
-    thread runs Python code, as the GIL is held or the world is stopped, and
-    the lock of the tracer is held for a part of the time.  The program's own
-    memory is neither changed nor allocated until the rows are complete.
+    It takes 20 to 30 ms for each GiB.  Meanwhile no other thread runs Python
+    code, because the GIL is held or the world is stopped, and the tracer's
+    lock is held for a part of the time.  Memory of the program is neither
+    changed nor allocated until the rows are complete.
     """
     looked = _look()
     if looked is None:

@@ -1,9 +1,9 @@
 /* Fragmentation of pymalloc's arenas in a snapshot: which blocks keep the
    nearly empty ones, which lines keep how much of all, and how full pools are.
 
-   A line keeps that part of an arena which its blocks are of all blocks in it:
-   where one small block is all that is left, its line keeps the whole.  The
-   same goes for pools. */
+   An arena is divided among the lines that have blocks in it, by the size of
+   these blocks: if only one small block is left, its line keeps the whole
+   arena.  The same goes for pools. */
 
 #include "traces.h"
 
@@ -16,8 +16,7 @@ compare_addresses(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The last one, of n that are sorted, that does not lie behind an address, or
-   NULL. */
+/* The last of n sorted ones that does not lie behind an address, or NULL. */
 static const void *
 find_last(const void *items, uint32_t n, size_t size, uint64_t address)
 {
@@ -197,7 +196,7 @@ keep_part_of_pool(struct kept *k, const struct snapshot_pool *pool,
     k->last_pool = number;
 }
 
-/* Find what each line keeps: `lines` has that of each node. */
+/* Find what each line keeps; `lines` has the line of each node. */
 static void
 keep_parts(const struct tracer_snapshot *s, const struct heap_parts *parts,
            const uint32_t *lines, struct kept *kept)
@@ -209,7 +208,7 @@ keep_parts(const struct tracer_snapshot *s, const struct heap_parts *parts,
         if (s->classes[block->class_].kind == SNAPSHOT_EXTERNAL) {
             continue;
         }
-        /* Mostly those of the block before. */
+        /* Mostly they are those of the previous block. */
         if (arena == NULL || block->address - arena->address >= arena->size) {
             arena = find_arena(parts->arenas, s->narenas, block->address);
         }

@@ -1,10 +1,11 @@
 /* Reading a kept call tree, see pycore_tracer_kept.h.
 
-   The process that wrote it has ended at any instant, and the file is not
-   trusted: each number is compared with what there is before it is used.  What
-   the counters say is taken as it is; a node of which more has been freed than
-   allocated has nothing.  Extents do not overlap in a file that is right, so
-   that their sum is at most the file: memory is bounded by some times that. */
+   The process that wrote it may have ended at any instant, and the file is not
+   trusted: each number is checked against the file before it is used.
+   Counters are taken as they are; a node of which more was freed than
+   allocated has nothing live.  In a correct file extents do not overlap, so
+   their sum is at most the size of the file, and memory is bounded by a
+   multiple of that. */
 
 #include "snapshot.h"
 
@@ -101,7 +102,7 @@ check_extents(struct kept *k)
     return 0;
 }
 
-/* Bytes that the file has of an array. */
+/* How many bytes of an array the file has. */
 static uint64_t
 size_of(const struct kept *k, enum kept_array array)
 {
@@ -113,8 +114,8 @@ size_of(const struct kept *k, enum kept_array array)
     return size;
 }
 
-/* The number of items that are there of those that should be; more than that
-   were lost if the file could not grow. */
+/* How many items of an array are in the file; the others were lost if the file
+   could not grow. */
 static int
 cut(struct kept *k, enum kept_array array, uint64_t *n, size_t item,
     size_t offset)
@@ -129,7 +130,7 @@ cut(struct kept *k, enum kept_array array, uint64_t *n, size_t item,
     return 0;
 }
 
-/* The first bytes of an array, zero where the file has none; NULL: no
+/* The first bytes of an array, zero where the file has nothing; NULL: no
    memory. */
 static void *
 gather(const struct kept *k, enum kept_array array, uint64_t size)
@@ -210,7 +211,7 @@ read_places(struct kept *k, struct tracer_snapshot *s)
     }
     SNAPSHOT_AUTO struct kept_place *places = gather(
         k, KEPT_PLACES, n * sizeof(*places));
-    /* And one each for the unknown node and for what is missing. */
+    /* In addition, one for the unknown node and one for what is missing. */
     s->locations = _PySnapshot_Array(n + 2, sizeof(*s->locations));
     uint32_t unknown = _PySnapshot_AddString(s, UNKNOWN, sizeof(UNKNOWN) - 1);
     uint32_t others = _PySnapshot_AddString(s, OTHERS, sizeof(OTHERS) - 1);
@@ -251,7 +252,7 @@ read_places(struct kept *k, struct tracer_snapshot *s)
 
 /* --- Tables of the tree */
 
-/* Nodes were being moved: all tables are as they lie behind the extents. */
+/* Nodes were being moved: read the copies of the tables behind the extents. */
 static int
 read_copy(struct kept *k)
 {
@@ -318,7 +319,7 @@ read_extents(struct kept *k)
            || k->spills == NULL ? -1 : 0;
 }
 
-/* Do again what was under way. */
+/* Repeat the spill that was under way. */
 static void
 end_spill(struct kept *k)
 {
@@ -381,7 +382,7 @@ live_of(const struct tracer_counts *counts)
     return live;
 }
 
-/* What the node saved when the peak was over, or else what it has. */
+/* What the node saved when the peak was over, or else what is live. */
 static struct tracer_sum
 peak_of(const struct kept *k, uint32_t id, struct tracer_sum live)
 {
@@ -475,7 +476,7 @@ write_node(struct kept *k, struct tracer_snapshot *s, uint32_t id)
     return 0;
 }
 
-/* Without nodes there is the unknown one all the same. */
+/* Even without nodes there is the unknown one. */
 static int
 write_nodes(struct kept *k, struct tracer_snapshot *s)
 {
@@ -551,7 +552,7 @@ use_rows(const struct kept *k, struct tracer_snapshot *s, int *ok)
     return sum;
 }
 
-/* The highest of the windows that are over was higher than the present one. */
+/* The highest of the earlier windows was higher than the present one. */
 static int
 choose_peak(struct kept *k, struct tracer_snapshot *s)
 {
