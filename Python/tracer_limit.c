@@ -11,8 +11,8 @@
 
    Version 2 also has pressure stall information: the kernel says when
    processes of the cgroup have waited for memory for longer than a part of the
-   time.  This happens below the bound, too, where memory.high, a cgroup above
-   or the machine itself is the limit.
+   time.  This happens below the bound, too, where a cgroup above or the
+   machine itself is short of memory.
 
    A passing is reported once.  The next one can come after the usage has
    fallen by a sixteenth below the bound; the next pressure, after ten seconds

@@ -20,14 +20,16 @@ _FILES = {2: ('memory.max', 'memory.current', 'memory.events',
               'cgroup.event_control')}
 
 
-def find_limit(proc='/proc/self'):
+def find_limit(proc='/proc/self', kills=False):
     """Return the lowest Limit that this process is under, of its own cgroup or
-    one above; None: there is none, or it cannot be seen."""
+    one above; None: there is none, or it cannot be seen.
+
+    *kills*: not those where the kernel only slows the processes down.
+    """
     found = []
     for version, directory, top in _directories(proc):
         while True:
-            if limit := _read_limit(version, directory):
-                found.append(limit)
+            found += _read_limits(version, directory, kills)
             if directory == top or os.path.dirname(directory) == directory:
                 break
             directory = os.path.dirname(directory)
@@ -46,7 +48,7 @@ class Kills:
         or this cannot be seen."""
         for path, count in _count_kills().items():
             if count > self.counts.get(path, count):
-                limit = find_limit()
+                limit = find_limit(kills=True)
                 return 'out of memory' + (
                     f': cgroup limit {format_size(limit.limit)} reached'
                     if limit else '')
@@ -74,14 +76,16 @@ def read_number(path):
         return None
 
 
-def _read_limit(version, directory):
+def _read_limits(version, directory, kills):
     limit, usage, *others = (
         name and os.path.join(directory, name) for name in _FILES[version])
-    number = read_number(limit)
-    if number is None or not 0 < number < _NO_LIMIT \
-            or read_number(usage) is None:
-        return None
-    return Limit(directory, number, usage, *others)
+    if read_number(usage) is None:
+        return
+    slows = [os.path.join(directory, 'memory.high')] if not kills else []
+    for path in [limit, *slows]:
+        number = read_number(path)
+        if number is not None and 0 < number < _NO_LIMIT:
+            yield Limit(directory, number, usage, *others)
 
 
 def _directories(proc):

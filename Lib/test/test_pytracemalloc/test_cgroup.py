@@ -57,6 +57,16 @@ class FilesTests(CommandCase):
         self.write('fs/two/a/memory.max', f'{200 * MIB}')
         self.assertEqual(self.find().limit, 200 * MIB)
 
+    def test_limit_that_slows_down(self):
+        """It is one, but nothing is killed there."""
+        self.make('0::/a\n', self.V2, **{'two/a': (500 * MIB, 9)})
+        self.write('fs/two/a/memory.high', f'{400 * MIB}\n')
+        self.assertEqual(self.find().limit, 400 * MIB)
+        self.assertEqual(cgroup.find_limit('proc', kills=True).limit,
+                         500 * MIB)
+        self.write('fs/two/a/memory.high', 'max\n')
+        self.assertEqual(self.find().limit, 500 * MIB)
+
     def test_version_1(self):
         self.make('5:cpu,cpuacct:/x\n4:memory:/a\n0::/y\n', self.V1, **{
             'one/a': (100 * MIB, 7), 'one': (9223372036854771712, 9)})
@@ -344,10 +354,10 @@ print(len([usage for usage in found if usage >= bound]))
 '''
 
 
-# Reads a file of four times the limit again and again, so that all pages are
-# read from the disk again, and says what was reported.
+# Reads pages of a file that is larger than the limit, in no order: what was
+# used a moment ago has to be read again.  Says what was reported.
 THRASH = '''\
-import sys, time, tracemalloc
+import os, random, sys, time, tracemalloc
 from _tracemalloc import _limit_passed
 from tracemalloc.task import Task
 usage, pressure, path, limit = sys.argv[1:]
@@ -361,11 +371,12 @@ task.schedule()
 error = task._trigger.watch_limit(usage, None, pressure, None, 1 << 50)
 assert not error, error
 tracemalloc.start_history(100)
-end = time.monotonic() + 30
+end = time.monotonic() + 60
+file = os.open(path, os.O_RDONLY)
+pages = os.fstat(file).st_size >> 12
+os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
 while not found and time.monotonic() < end:
-    with open(path, 'rb') as file:
-        while file.read(1 << 16) and not found:
-            pass
+    os.pread(file, 4096, random.randrange(pages) << 12)
 print(len(found), 0 < found[0] <= int(limit) if found else None)
 '''
 
@@ -388,7 +399,7 @@ class PressureTests(RealGroups):
 
     def test_pressure(self):
         with open('large', 'wb') as file:
-            for _ in range(4 * self.LIMIT):
+            for _ in range(3 * self.LIMIT // 2):
                 file.write(bytes(MIB))
             # What is in the cache belongs to the group that has put it there.
             os.fsync(file.fileno())
