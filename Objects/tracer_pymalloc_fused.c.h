@@ -87,6 +87,26 @@ tracer_drop_small(poolp pool, void *block, struct tracer_dropped *dropped)
     return entry;
 }
 
+/* A wrapper may have kept these functions, and call them after stop() or with
+   several GILs. */
+static inline int
+tracer_is_kept(void)
+{
+    return UNLIKELY(!_PyTracer.tracing) || UNLIKELY(_PyTracer.many_gils);
+}
+
+static inline void
+tracer_record_big(void *block, size_t nbytes, enum tracer_kind kind,
+                  const void *old)
+{
+    if (tracer_is_kept()) {
+        _PyTracer_Record(block, nbytes, kind);
+    }
+    else {
+        _PyTracer_RecordBig(block, nbytes, kind, old);
+    }
+}
+
 static Py_NO_INLINE void *
 tracer_big_malloc(OMState *state, size_t nelem, size_t elsize, int zeroed,
                   enum tracer_kind kind)
@@ -100,7 +120,7 @@ tracer_big_malloc(OMState *state, size_t nelem, size_t elsize, int zeroed,
     _PyTracer_inside = inside;
     if (block != NULL) {
         raw_allocated_blocks++;
-        _PyTracer_Record(block, nelem * elsize, kind);
+        tracer_record_big(block, nelem * elsize, kind, NULL);
     }
     else {
         _PyTracer_NoMemory(nelem * elsize, kind);
@@ -174,11 +194,19 @@ tracer_free(void *Py_UNUSED(ctx), void *block)
 /* A block that grows or shrinks counts as a new block, allocated here and now.
    The old one is dropped first, so that the peak does not include both. */
 
+/* A record at the old address may then be that of another thread, which has
+   got the address since.  It is told apart by its kind, unless blocks of
+   pymalloc were given to PyTraceMalloc_Track(): then the old one is dropped
+   before it is released. */
 static Py_NO_INLINE void *
 tracer_big_realloc(void *block, size_t nbytes, enum tracer_kind kind)
 {
-    struct tracer_dropped dropped;
-    _PyTracer_Drop(block, &dropped);
+    struct tracer_dropped dropped = {.record.node = TRACER_NODE_NONE};
+    const void *old = block;
+    if (UNLIKELY(_PyTracer_map.in_pools) || tracer_is_kept()) {
+        _PyTracer_Drop(block, &dropped);
+        old = NULL;
+    }
     const PyMemAllocatorEx *raw = &_PyTracer_below.raw;
     int inside = _PyTracer_inside;
     _PyTracer_inside = 1;
@@ -189,7 +217,7 @@ tracer_big_realloc(void *block, size_t nbytes, enum tracer_kind kind)
         _PyTracer_NoMemory(nbytes, kind);
         return NULL;
     }
-    _PyTracer_Record(moved, nbytes, kind);
+    tracer_record_big(moved, nbytes, kind, old);
     return moved;
 }
 
@@ -207,6 +235,44 @@ tracer_undrop_small(poolp pool, void *block, uint32_t entry,
     }
 }
 
+/* The block stays where it is and belongs to the same node: only its size
+   changes, if no allocation or free would have to look at anything.  0:
+   nothing is done. */
+static inline int
+tracer_resize(PyThreadState *tstate, poolp pool, void *block, size_t nbytes,
+              enum tracer_kind kind)
+{
+    if (pool->tracer_table == NULL) {
+        return 0;
+    }
+    uint32_t *slot = &pool->tracer_table[tracer_index(pool, block)];
+    uint32_t id = TRACER_ENTRY_NODE(*slot);
+    if (id < TRACER_NODE_FIRST
+        || _PyTracer_CaptureFast(tstate, _PyTracer.whole) != id)
+    {
+        return 0;
+    }
+    size_t old = TRACER_ENTRY_SIZE(*slot);
+    int64_t change = (int64_t)nbytes - (int64_t)old;
+    struct tracer_node *node = _PyTracer_Node(id);
+    int rises = _PyTracer.rising && change >= 0
+                && _PyTracer_garbage_thread == NULL;
+    if ((node->saved < _PyTracer.free_bound && !rises)
+        || _PyTracer_Current() + change > _PyTracer.high || _PyTracer.watched
+        || _PyTracer_Wraps(node->alloc_bytes, nbytes)
+        || _PyTracer_Wraps(node->free_bytes, old))
+    {
+        return 0;
+    }
+    *slot = TRACER_ENTRY(id, kind, nbytes);
+    _PyTracer.small_current += change;
+    node->alloc_bytes += (uint32_t)nbytes;
+    node->alloc_blocks++;
+    node->free_bytes += (uint32_t)old;
+    node->free_blocks++;
+    return 1;
+}
+
 static void *
 tracer_realloc(void *ctx, void *block, size_t nbytes, enum tracer_kind kind)
 {
@@ -220,10 +286,14 @@ tracer_realloc(void *ctx, void *block, size_t nbytes, enum tracer_kind kind)
         return tracer_big_realloc(block, nbytes, kind);
     }
     size_t size = INDEX2SIZE(pool->szidx);
+    /* Stay in place as pymalloc does: less than a quarter would be saved. */
+    int stays = nbytes <= size && 4 * nbytes > 3 * size;
+    if (stays && tracer_resize(tstate, pool, block, nbytes, kind)) {
+        return block;
+    }
     struct tracer_dropped dropped;
     uint32_t entry = tracer_drop_small(pool, block, &dropped);
-    /* Stay in place as pymalloc does: less than a quarter would be saved. */
-    if (nbytes <= size && 4 * nbytes > 3 * size) {
+    if (stays) {
         tracer_record_small(tstate, block, nbytes, kind);
         return block;
     }

@@ -121,7 +121,7 @@ tracer_short_malloc(void *ctx, size_t nbytes, enum tracer_kind kind,
     PyThreadState *tstate = _PyThreadState_GET();
     OMState *state = tstate->interp->obmalloc;
     if (UNLIKELY(nbytes - 1 >= SMALL_REQUEST_THRESHOLD)) {
-        return tracer_malloc(ctx, nbytes, kind);
+        return tracer_big_malloc(state, 1, nbytes, 0, kind);
     }
     uint32_t id = _PyTracer_CaptureFast(tstate, whole);
     if (UNLIKELY(id == TRACER_NODE_NONE)) {
@@ -151,7 +151,7 @@ tracer_short_free(void *ctx, void *block)
     OMState *state = get_state();
     poolp pool = POOL_ADDR(block);
     if (UNLIKELY(!address_in_range(state, block, pool))) {
-        tracer_free(ctx, block);
+        tracer_big_free(state, block);
         return;
     }
     uint32_t *table = pool->tracer_table;

@@ -8,7 +8,7 @@
 
    This slows down no allocation.  Memory cannot grow without new pools or big
    blocks.  An allocation that takes one is on a slow way already, and counts
-   it here.  After each new pool, or the eighth big block, the clock is read.
+   it here.  After each new pool, or 32 KiB of big blocks, the clock is read.
    A moment is noted when the run has become longer by 1/64, or traced memory
    has moved by 1/32.  But the next moment waits for at least 500 times as long
    as the last one took, or 100 times in the first seconds, which must be
@@ -34,7 +34,7 @@
 #include <stdlib.h>
 
 #define LEAST_INTERVAL 250000     // ns
-#define LEAST_STEP 32768          // bytes
+#define LEAST_STEP TRACER_GROWTH_EVERY
 #define LEAST_SIZE 512            // bytes of a site
 #define LEAST_GROWTH 4096         // bytes of one that a snapshot is told of
 #define UNIT 16                   // bytes, of a row

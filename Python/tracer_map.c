@@ -118,13 +118,23 @@ has_gil(void)
     return _PyTracer.many_gils || _PyThreadState_GET() != NULL;
 }
 
+/* Threads with the GIL read it without the lock; only its owner writes. */
+static void
+add_to_current(int64_t size)
+{
+    _PyTracer_ASSERT_LOCKED();
+    _Py_atomic_store_int64_relaxed(
+        &_PyTracer.map_current,
+        _Py_atomic_load_int64_relaxed(&_PyTracer.map_current) + size);
+}
+
 static void
 count_in(uint32_t node, size_t size)
 {
     struct tracer_rare *rare = _PyTracer_Rare(node);
     assert(rare != &_PyTracer_tree.rares[0]);
     if (!_PyTracer_IsParked(node)) {
-        _Py_atomic_add_int64(&_PyTracer.map_current, (int64_t)size);
+        add_to_current((int64_t)size);
         int64_t current = _PyTracer_Current();
         if (current > _Py_atomic_load_int64_relaxed(&_PyTracer.high)) {
             if (has_gil()) {
@@ -165,7 +175,7 @@ count_out(uint32_t node, size_t size)
             }
         }
         save_rare_peak(rare);
-        _Py_atomic_add_int64(&_PyTracer.map_current, -(int64_t)size);
+        add_to_current(-(int64_t)size);
         if (_PyTracer.watched && has_gil()) {
             _PyTracer_CheckAlarmLow();
         }
@@ -277,6 +287,48 @@ _PyTracer_MapTake(uintptr_t address, uint32_t domain,
     return 1;
 }
 
+/* Count that a block of the node has another size now, if no allocation or
+   free would have to look at anything: the peak stays where it is, or goes on
+   rising.  0: nothing is done. */
+static int
+recount(uint32_t node, size_t old, size_t size)
+{
+    struct tracer_rare *rare = _PyTracer_Rare(node);
+    int64_t current = _PyTracer_Current() + (int64_t)(size - old);
+    if (current > _Py_atomic_load_int64_relaxed(&_PyTracer.high)
+        || (is_rising() && size < old)
+        || _PyTracer.watched || _PyTracer_garbage_thread != NULL)
+    {
+        return 0;
+    }
+    if (!is_rising()) {
+        save_rare_peak(rare);
+    }
+    add_to_current((int64_t)(size - old));
+    rare->counts.free_bytes += old;
+    rare->counts.free_blocks++;
+    rare->counts.alloc_bytes += size;
+    rare->counts.alloc_blocks++;
+    return 1;
+}
+
+int
+_PyTracer_MapResize(uintptr_t old, const struct tracer_record *record)
+{
+    struct tracer_record *slot = find_slot(old, 0);
+    if (slot->node != TRACER_NODE_NONE && slot->kind <= TRACER_MEMORY) {
+        if (old == record->address && slot->node == record->node
+            && recount(slot->node, slot->size, record->size))
+        {
+            *slot = *record;
+            return 0;
+        }
+        count_out(slot->node, slot->size);
+        remove_slot(slot);
+    }
+    return record->node == TRACER_NODE_NONE ? -1 : _PyTracer_MapAdd(record);
+}
+
 const char *
 _PyTracer_MapFault(void)
 {
@@ -318,7 +370,7 @@ _PyTracer_MapRestore(const struct tracer_record *old)
         if (!is_rising()) {
             save_rare_peak(rare);
         }
-        _Py_atomic_add_int64(&_PyTracer.map_current, (int64_t)old->size);
+        add_to_current((int64_t)old->size);
     }
     rare->counts.free_bytes -= old->size;
     rare->counts.free_blocks--;

@@ -73,6 +73,17 @@ _PyTracer_RecordNode(void *block, size_t size, enum tracer_kind kind,
     return _PyTracer_CountUntraced();
 }
 
+/* A block of the object or memory domain was recorded, with so many bytes
+   more than before. */
+static inline void
+end_record(int64_t more)
+{
+    if (_PyTracer.watched) {
+        _PyTracer_Watch();
+    }
+    _PyTracer_TickGrowth(Py_MAX(more, 0));
+}
+
 Py_NO_INLINE void
 _PyTracer_Record(void *block, size_t size, enum tracer_kind kind)
 {
@@ -93,16 +104,36 @@ _PyTracer_Record(void *block, size_t size, enum tracer_kind kind)
         }
         (void)_PyTracer_RecordNode(block, size, kind, node);
         if (kind != TRACER_RAW) {
-            if (_PyTracer.watched) {
-                _PyTracer_Watch();
-            }
-            _PyTracer_TickGrowth(size < TRACER_GROWTH_LARGE
-                                 ? 1 : TRACER_GROWTH_EVERY);
+            end_record((int64_t)size);
         }
     }
     else {
         _PyTracer_idle = 1;
     }
+    _PyTracer_Unlock();
+}
+
+void
+_PyTracer_RecordBig(void *block, size_t size, enum tracer_kind kind,
+                    const void *old)
+{
+    assert(kind <= TRACER_MEMORY && !_PyTracer.many_gils);
+    struct tracer_record r = {
+        .address = (uintptr_t)block, .size = size, .kind = kind,
+        .node = _PyTracer_Capture(_PyThreadState_GET())};
+    _PyTracer_Lock();
+    int64_t before = _PyTracer.map_current;
+    int result = -1;
+    if (old != NULL) {
+        result = _PyTracer_MapResize((uintptr_t)old, &r);
+    }
+    else if (r.node != TRACER_NODE_NONE) {
+        result = _PyTracer_MapAdd(&r);
+    }
+    if (result < 0) {
+        (void)_PyTracer_CountUntraced();
+    }
+    end_record(_PyTracer.map_current - before);
     _PyTracer_Unlock();
 }
 

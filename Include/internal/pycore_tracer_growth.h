@@ -14,8 +14,9 @@ extern "C" {
 
 #define TRACER_MOMENTS 32         // that are kept, at most
 #define TRACER_GROWN_SITES 32     // that a snapshot is told of, at most
-#define TRACER_GROWTH_EVERY 8     // big blocks, then the clock is looked at
-#define TRACER_GROWTH_LARGE 65536 // bytes of a block that counts for all
+#define TRACER_GROWTH_EVERY 32768 // bytes of big blocks, then the clock is
+                                  //   looked at; memory that has moved by less
+                                  //   is no new moment
 
 /* A moment: what the sites held then. */
 struct tracer_moment {
@@ -42,7 +43,7 @@ struct tracer_growth {
 };
 
 struct tracer_growths {
-    int32_t ticks;                // until the next look at the clock
+    int64_t ticks;                // bytes until the next look at the clock
     uint32_t nmoments;
     int64_t looked;               // ns: the clock when it was looked at last
     int64_t next, earliest;       // ns: when it is time, and never before
@@ -57,10 +58,10 @@ extern void _PyTracer_ClearGrowth(void);
 /* The sites that have grown most, with what they hold now; NULL: no memory. */
 extern struct tracer_growth *_PyTracer_CopyGrowth(void);
 
-/* Called when the program has taken that many big blocks, or a pool, which
-   counts as many. */
+/* Called when the program has taken so many bytes of big blocks, or a pool,
+   which counts for all. */
 static inline void
-_PyTracer_TickGrowth(int32_t ticks)
+_PyTracer_TickGrowth(int64_t ticks)
 {
     _PyTracer_growths.ticks -= ticks;
     if (_PyTracer_growths.ticks <= 0) {

@@ -19,6 +19,12 @@ extern "C" {
 #include "pycore_pystate.h"       // HEAD_LOCK()
 #include "pycore_tracer_compat.h"
 
+#if __has_include(<sys/single_threaded.h>)
+#  include <sys/single_threaded.h>        // __libc_single_threaded
+#else
+#  define __libc_single_threaded 0
+#endif
+
 enum tracer_lock_rank {
     TRACER_RANK_ALLOCATORS = 1,   // CPython's: what functions are installed
     TRACER_RANK_WORLD = 2,        // no lock: the world is stopped
@@ -87,13 +93,23 @@ _PyTracer_ThisThread(void)
     return (uintptr_t)&_PyTracer_forks;
 }
 
+/* While the process has one thread, only a signal handler that forks may take
+   the lock in between, and it gives the lock back before it returns: no atomic
+   exchange is needed, which would take longer than recording a big block. */
 static inline void
 _PyTracer_Lock(void)
 {
     _PyTracer_EnterRank(TRACER_RANK_STATE);
+    uintptr_t mine = _PyTracer_ThisThread();
     uintptr_t nobody = 0;
-    if (!_Py_atomic_compare_exchange_uintptr(&_PyTracer_lock, &nobody,
-                                             _PyTracer_ThisThread()))
+    if (__libc_single_threaded
+        && _Py_atomic_load_uintptr_relaxed(&_PyTracer_lock) == 0)
+    {
+        _Py_atomic_store_uintptr_relaxed(&_PyTracer_lock, mine);
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    }
+    else if (!_Py_atomic_compare_exchange_uintptr(&_PyTracer_lock, &nobody,
+                                                  mine))
     {
         _PyTracer_LockSlow();
     }
@@ -110,8 +126,12 @@ _PyTracer_HasLock(void)
 static inline void
 _PyTracer_ReleaseLock(void)
 {
-    if (_Py_atomic_exchange_uintptr(&_PyTracer_lock, 0)
-        & TRACER_LOCK_AWAITED)
+    if (__libc_single_threaded) {
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        _Py_atomic_store_uintptr_relaxed(&_PyTracer_lock, 0);
+    }
+    else if (_Py_atomic_exchange_uintptr(&_PyTracer_lock, 0)
+             & TRACER_LOCK_AWAITED)
     {
         _PyTracer_WakeWaiter();
     }

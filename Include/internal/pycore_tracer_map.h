@@ -36,6 +36,12 @@ extern struct tracer_record *_PyTracer_MapFind(uintptr_t address,
                                                uint32_t domain);
 /* Add or replace a record and count it; 0, or -1 if there is no memory. */
 extern int _PyTracer_MapAdd(const struct tracer_record *record);
+/* The same for a block that realloc() has moved from an address, or has
+   resized where it was.  A record of the object and memory domains at the old
+   address is that block's; any other is of a thread without the GIL, which has
+   got the address since.  Without a node, the old record goes: -1.  GIL. */
+extern int _PyTracer_MapResize(uintptr_t old,
+                               const struct tracer_record *record);
 /* Remove a record, uncount it and copy it to *old; 0 if there was none. */
 extern int _PyTracer_MapRemove(uintptr_t address, uint32_t domain,
                                struct tracer_record *old);

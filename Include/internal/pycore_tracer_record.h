@@ -34,6 +34,11 @@ extern void _PyTracer_Record(void *block, size_t size, enum tracer_kind kind);
    TRACER_EXTERNAL, the address may be any, and the size. */
 extern int _PyTracer_RecordNode(void *block, size_t size,
                                 enum tracer_kind kind, uint32_t node);
+/* Record a block of the object or memory domain that no pool holds.  If it was
+   not dropped before realloc(), `old` is where it was.  The one GIL held, not
+   locked, tracing. */
+extern void _PyTracer_RecordBig(void *block, size_t size,
+                                enum tracer_kind kind, const void *old);
 extern void _PyTracer_Drop(void *block, struct tracer_dropped *dropped);
 extern void _PyTracer_Undrop(const struct tracer_dropped *dropped);
 

@@ -96,7 +96,13 @@ class PeakTests(unittest.TestCase):
         self.assertEqual(self.by_site(snapshot.peak, len(live)), at_peak)
 
     def test_each_site_at_the_peak(self):
-        sites = make_sites(40)
+        self.check_random_programs(40)
+
+    def test_blocks_resized_where_they_were_made(self):
+        self.check_random_programs(1)
+
+    def check_random_programs(self, nsites):
+        sites = make_sites(nsites)
         # Functions get what sys.monitoring needs at their first call, if it
         # was ever used.
         with Tracing():

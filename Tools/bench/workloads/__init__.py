@@ -10,7 +10,7 @@ import dataclasses
 import importlib
 
 MODULES = ('numeric', 'containers', 'objects', 'flow', 'text', 'system',
-           'servers')
+           'servers', 'patterns')
 REGISTRY = {}
 
 

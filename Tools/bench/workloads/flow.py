@@ -14,8 +14,9 @@ class Tree:
     def __init__(self, low, high):
         middle = (low + high) // 2
         self.value = middle
-        self.left = Tree(low, middle) if low < middle else None
-        self.right = Tree(middle + 1, high) if middle + 1 < high else None
+        make = type(self)
+        self.left = make(low, middle) if low < middle else None
+        self.right = make(middle + 1, high) if middle + 1 < high else None
 
     def __iter__(self):
         if self.left:
