@@ -141,32 +141,16 @@ tracer_malloc(void *ctx, size_t nbytes, enum tracer_kind kind)
     return block;
 }
 
-static void *
-tracer_calloc(void *ctx, size_t nelem, size_t elsize, enum tracer_kind kind)
-{
-    PyThreadState *tstate = _PyThreadState_GET();
-    OMState *state = tstate->interp->obmalloc;
-    size_t nbytes = nelem * elsize;
-    void *block = pymalloc_alloc(state, ctx, nbytes);
-    if (UNLIKELY(block == NULL)) {
-        return tracer_big_malloc(state, nelem, elsize, 1, kind);
-    }
-    memset(block, 0, nbytes);
-    tracer_record_small(tstate, block, nbytes, kind);
-    return block;
-}
-
 static Py_NO_INLINE void
 tracer_big_free(OMState *state, void *block)
 {
-    struct tracer_dropped dropped;
-    _PyTracer_Drop(block, &dropped);
+    int fallen = _PyTracer_DropBig(block);
     int inside = _PyTracer_inside;
     _PyTracer_inside = 1;
     _PyTracer_below.raw.free(_PyTracer_below.raw.ctx, block);
     _PyTracer_inside = inside;
     raw_allocated_blocks--;
-    if (dropped.fallen) {
+    if (fallen) {
         _PyTracer_LockAndEndWindow();
     }
 }

@@ -136,7 +136,7 @@ tracer_short_calloc(void *ctx, size_t nelem, size_t elsize,
 {
     size_t nbytes = nelem * elsize;
     if (UNLIKELY(nbytes - 1 >= SMALL_REQUEST_THRESHOLD)) {
-        return tracer_calloc(ctx, nelem, elsize, kind);
+        return tracer_big_malloc(get_state(), nelem, elsize, 1, kind);
     }
     void *block = tracer_short_malloc(ctx, nbytes, kind, whole, watched);
     return block == NULL ? NULL : memset(block, 0, nbytes);

@@ -46,7 +46,7 @@ home(const struct tracer_map *map, uintptr_t address, uint32_t domain)
 
 /* Record of the block, or the empty slot where it belongs.  Address 0 is valid
    in some domains, so an empty slot is one without a node. */
-static struct tracer_record *
+static inline struct tracer_record *
 find_slot(uintptr_t address, uint32_t domain)
 {
     struct tracer_map *map = &_PyTracer_map;
@@ -128,7 +128,7 @@ add_to_current(int64_t size)
         _Py_atomic_load_int64_relaxed(&_PyTracer.map_current) + size);
 }
 
-static void
+static inline Py_ALWAYS_INLINE void
 count_in(uint32_t node, size_t size)
 {
     struct tracer_rare *rare = _PyTracer_Rare(node);
@@ -156,7 +156,7 @@ count_in(uint32_t node, size_t size)
     rare->counts.alloc_blocks++;
 }
 
-static void
+static inline Py_ALWAYS_INLINE void
 count_out(uint32_t node, size_t size)
 {
     struct tracer_rare *rare = _PyTracer_Rare(node);
@@ -185,7 +185,7 @@ count_out(uint32_t node, size_t size)
 }
 
 /* Store the record in its slot, or where it belongs if that is empty. */
-static int
+static inline Py_ALWAYS_INLINE int
 put(const struct tracer_record *record, struct tracer_record *slot)
 {
     struct tracer_map *map = &_PyTracer_map;
@@ -209,7 +209,7 @@ put(const struct tracer_record *record, struct tracer_record *slot)
 }
 
 /* Store the record, in place of one with its address; 0, or -1. */
-static int
+static inline Py_ALWAYS_INLINE int
 place(const struct tracer_record *record)
 {
     struct tracer_record *slot = find_slot(record->address, record->domain);
@@ -235,7 +235,7 @@ _PyTracer_MapAdd(const struct tracer_record *record)
     return 0;
 }
 
-static void
+static inline void
 remove_slot(struct tracer_record *slot)
 {
     struct tracer_map *map = &_PyTracer_map;

@@ -137,6 +137,20 @@ _PyTracer_RecordBig(void *block, size_t size, enum tracer_kind kind,
     _PyTracer_Unlock();
 }
 
+int
+_PyTracer_DropBig(const void *block)
+{
+    struct tracer_record old;
+    int fallen = 0;
+    _PyTracer_Lock();
+    if (_PyTracer.tracing) {
+        (void)_PyTracer_MapRemove((uintptr_t)block, 0, &old);
+        fallen = _PyTracer_HasFallen();
+    }
+    _PyTracer_Unlock();
+    return fallen;
+}
+
 static void
 drop_entry(void *block, struct tracer_dropped *dropped)
 {

@@ -39,6 +39,8 @@ extern int _PyTracer_RecordNode(void *block, size_t size,
    locked, tracing. */
 extern void _PyTracer_RecordBig(void *block, size_t size,
                                 enum tracer_kind kind, const void *old);
+/* Drop such a block before its free; is its window over?  Not locked. */
+extern int _PyTracer_DropBig(const void *block);
 extern void _PyTracer_Drop(void *block, struct tracer_dropped *dropped);
 extern void _PyTracer_Undrop(const struct tracer_dropped *dropped);
 
