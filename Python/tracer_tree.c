@@ -2,15 +2,13 @@
    refers to its node by number, which changes only in tracer_prune.c.
    Children are found in one hash table over all nodes.
 
-   Recursion would make the tree as large as the number of different stacks.
-   So the number of times that a location may occur on a path is limited by
-   fold_limit(), which shrinks as the tree grows.  Beyond that, the nearest
-   ancestor at the same location is used instead of a new node: the recursion
-   is folded, the block keeps its line, and the number of folds is reported.
-   With a limit of k frames paths are also cut, see tracer_stack.c, and folded
-   only once the tree is large: otherwise a program would need more nodes with
-   a limit than with the whole stack.  Locked, except for reading the
-   counters. */
+   With the whole stack ("full"), recursion would make the tree as large as the
+   number of different stacks.  So the number of times that a location may
+   occur on a path is limited by fold_limit(), which shrinks as the tree
+   grows.  Beyond that, the nearest ancestor at the same location is used
+   instead of a new node: the recursion is folded, the block keeps its line,
+   and the number of folds is reported.  With a limit of k frames paths are
+   cut, see tracer_stack.c.  Locked, except for reading the counters. */
 
 #include "Python.h"
 #include "pycore_tracer_index.h"
@@ -358,9 +356,7 @@ _PyTracer_Child(uint32_t parent, uint32_t location)
     if (id != 0) {
         return id;
     }
-    if (_PyTracer.limit == UINT32_MAX
-        || _PyTracer_tree.nnodes >= FOLD_NODES)
-    {
+    if (_PyTracer.limit == UINT32_MAX) {
         uint32_t target = find_fold(parent, location, hash);
         if (target != TRACER_NODE_NONE) {
             _PyTracer_tree.folded++;
