@@ -237,10 +237,14 @@ after_fork_child(void)
     if (acquired == KEPT) {
         _PyTracer_Abandon();
     }
-    handlers->in_child();
-    if (acquired != HELD) {
-        _PyTracer_ReleaseLock();
+    if (acquired == HELD) {
+        handlers->in_child();
+        return;
     }
+    _PyTracer_EnterRank(TRACER_RANK_STATE);
+    handlers->in_child();
+    _PyTracer_LeaveRank(TRACER_RANK_STATE);
+    _PyTracer_ReleaseLock();
 }
 
 int
