@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import tempfile
 import unittest
 
@@ -15,6 +16,17 @@ def render(new, old=None, **options):
     file = io.StringIO()
     HtmlReporter().write(Subject(new, old, **options), file)
     return file.getvalue()
+
+
+def page_data(page):
+    """Return the data of a page; of columns of zeros it has the lengths."""
+    data = json.loads(re.search(
+        r'<script type="application/json"[^>]*>(.*?)</script>', page,
+        re.DOTALL)[1])
+    data['values'] = {
+        name: [0] * column if isinstance(column, int) else column
+        for name, column in data['values'].items()}
+    return data
 
 
 @unittest.skipUnless(EXECUTABLE, 'needs chromium')

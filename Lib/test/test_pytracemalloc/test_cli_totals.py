@@ -16,6 +16,7 @@ from pytracemalloc.reporters import FORMATS, Subject
 from pytracemalloc.units import format_count
 from tracemalloc.sizes import format_size
 from test.test_pytracemalloc.command_case import CommandCase, command
+from test.test_pytracemalloc.report_page import page_data
 from test.test_pytracemalloc.test_pprof import Profile
 
 PROGRAM = '''\
@@ -174,10 +175,7 @@ class TotalsTest(CommandCase):
         self.assertEqual(found[1] if found else show(0), expected)
 
     def check_html(self, measure, totals, *args):
-        text = self.report(*args)
-        data = json.loads(re.search(
-            r'<script type="application/json"[^>]*>(.*?)</script>', text,
-            re.DOTALL)[1])
+        data = page_data(self.report(*args))
         self.assertEqual((sum(data['values'][measure.size]),
                           sum(data['values'][measure.count])), totals)
         if measure.name in ('size', 'count') and data['types']:

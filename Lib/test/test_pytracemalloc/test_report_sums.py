@@ -18,6 +18,7 @@ from tracemalloc.sizes import format_size
 from tracemalloc.statistic import MEASURES as COLUMNS
 from test.test_pytracemalloc import slow_model
 from test.test_pytracemalloc.command_case import CommandCase
+from test.test_pytracemalloc.report_page import page_data
 from test.test_pytracemalloc.test_pprof import Profile
 
 # A library that calls back, recursion through two files, lines that two
@@ -309,17 +310,11 @@ class SumsTest(CommandCase):
         self.assertEqual(found, wanted)
 
     def check_html(self, measure, expected, options):
-        text = self.report('html', measure.name, *options)
-        data = json.loads(re.search(
-            r'<script type="application/json"[^>]*>(.*?)</script>', text,
-            re.DOTALL)[1])
+        data = page_data(self.report('html', measure.name, *options))
         files = [data['strings'][index] for index in data['files']]
         paths, found = [], collections.Counter()
-        column = data['values'][measure.order]
-        if not isinstance(column, list):
-            column = [0] * column
         for parent, frame, value in zip(data['parents'], data['frames'],
-                                        column):
+                                        data['values'][measure.order]):
             place = (files[data['frame_files'][frame]],
                      data['frame_lines'][frame])
             paths.append((place, *(paths[parent] if parent >= 0 else ())))
