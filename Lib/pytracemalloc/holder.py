@@ -1,14 +1,14 @@
 """The process that waits for the program of `pytracemalloc run`.
 
-keeping.py becomes this file, in an interpreter that has imported next to
-nothing: it waits as long as the program runs, beside each that does.  Modules
-are imported when the program has ended and left its call tree.
+keeping.py is replaced by this file, in an interpreter that has imported almost
+nothing, since it stays for as long as the program runs.  Modules are imported
+once the program has ended and has left its call tree.
 
     python -I -S holder.py PROGRAM TREE OPTIONS
 
-PROGRAM is a child of this process already, and the signals that are waited for
-are blocked.  TREE: descriptor of the memory that the tree is in, -1 if it is
-in a file.
+PROGRAM is the number of a process, which is a child of this one already.  TREE
+is the descriptor of the memory that has the tree, or -1 if a file has it.  The
+signals that are waited for are blocked.
 
 Signals that somebody sends to this process go to the program; those of the
 terminal reach it by themselves.  When the program stops for the terminal, so
@@ -38,14 +38,15 @@ class Holder:
         if self.writer:
             posix.waitpid(self.writer, 0)
         if not self.in_memory or any(map(_size_of, self.trees)):
-            # Who does not want to wait for it may end it.
+            # Writing takes time: the user may interrupt it.
             _signal.pthread_sigmask(_signal.SIG_UNBLOCK,
                                     [_signal.SIGINT, _signal.SIGQUIT])
             self._write(self.trees, status)
         end_like(status)
 
     def _close_files(self):
-        """The program may close them so that others see their end."""
+        """Keep none of the program's files open: when the program closes one,
+        its reader has to see the end."""
         first = 3
         for tree in sorted(self.trees):
             posix.closerange(first, tree)
@@ -79,11 +80,11 @@ class Holder:
         if info.si_code > 0:      # by the kernel: when the terminal goes, to
             return (info.si_signo == _signal.SIGHUP       # this one alone
                     and posix.getsid(0) == posix.getpid())
-        # The program itself means its group, or its parent.
+        # What the program sends was meant for its group, or its parent.
         return info.si_pid != self.program
 
     def _reap(self):
-        # The first process of a container has the orphans, too.
+        # The first process of a container inherits orphans, too.
         try:
             while True:
                 pid, status = posix.waitpid(-1, posix.WNOHANG
@@ -104,8 +105,8 @@ class Holder:
     # --- Trees of processes that are followed
 
     def _take(self, process):
-        """Hold the memory that a process will have its tree in, and say so
-        there.  If it was another program before, that is over."""
+        """Hold the memory that will have the tree of a process, and say so in
+        it.  What the process held as another program is given back."""
         for tree, owner in [*self.trees.items()]:
             if owner == process != self.program:
                 self._forget(tree)
@@ -127,7 +128,7 @@ class Holder:
     def _write_dead(self):
         """Give back the memory of those that have ended."""
         if self.writer:
-            return                # it is looked at again when that has ended
+            return                # until the writer has ended
         dead = [tree for tree, process in self.trees.items()
                 if process != self.program and not _is_there(process)]
         try:

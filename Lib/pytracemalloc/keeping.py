@@ -26,15 +26,15 @@ _HOLDER = os.path.join(os.path.dirname(__file__), 'holder.py')
 
 
 def hold(command, options):
-    """Run the command; write what it could not; end as it does.
+    """Run the command, write what it could not write, and end as it does.
 
-    Where that cannot be, say so, and run it without.
+    If its tree cannot be kept, say so and run it all the same.
     """
     options |= {'holder': os.getpid(), 'kills': Kills().counts}
     # Nothing that is sent from now on is lost.
     mask = signal.pthread_sigmask(
         signal.SIG_BLOCK, signal.valid_signals() - agreed.NOT_SENT_ON)
-    # Where this is ignored, nobody learns how a child has ended.
+    # While it is ignored, nobody learns how a child has ended.
     action = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     memory = -1
     try:

@@ -2,7 +2,7 @@
 
 start() is called by the interpreter's start-up when the variable is set.  All
 that is done at the end is registered before the program's first line, so
-atexit calls it last.  endings.py has the ends that atexit does not see.
+atexit calls it last.  endings.py notices the ends that atexit does not see.
 """
 
 import atexit
@@ -132,8 +132,8 @@ class Recording:
             tracemalloc.start(self.options['frames'])
 
     def _start_in_memory(self):
-        """The program's tree is in memory that is held already, that of a
-        process that is followed in its own."""
+        """The program's tree goes into memory that is held already; a process
+        that is followed makes memory of its own."""
         if self.pid == self.options['pid']:
             _keep(self.options['memory'][0])
             self._trace()
@@ -145,10 +145,11 @@ class Recording:
                 os.close(own)
 
     def _make_memory(self):
-        """Return the descriptor of memory that is held; None: of none."""
+        """Return the descriptor of new memory that is held, or None."""
         path, *identity = self.options['memory']
         try:
-            # Another process may have its number, or see other numbers.
+            # Another process may have this number by now, and in another
+            # namespace processes have other numbers.
             status = os.stat(path)
             if [status.st_dev, status.st_ino] != identity:
                 return None
@@ -409,8 +410,8 @@ class Recording:
 
 
 def _identity(path):
-    """Return what tells a file from another of its name; None: none is there.
-    """
+    """Return what tells a file from a later one of the same name, or None if
+    there is no file."""
     try:
         status = os.lstat(path)
     except OSError:

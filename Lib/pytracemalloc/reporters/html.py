@@ -127,7 +127,7 @@ def page_data(subject):
 
 
 def _columns(values):
-    """Return the columns; of one that has only zeros, the length."""
+    """Return the columns, or the length of a column that has only zeros."""
     return {name: column if any(column) else len(column)
             for name, column in values.items()}
 
@@ -166,7 +166,7 @@ def _fold(view):
 
 
 class _Strings:
-    """What the page shows, without characters that are not to be seen."""
+    """The texts of the page, with characters that show nothing escaped."""
 
     def __init__(self):
         self.index = {}
@@ -175,22 +175,19 @@ class _Strings:
         return self.index.setdefault(printable(text), len(self.index))
 
 
-def _has_references(snapshot):
-    # Of a snapshot that is no file's, nobody knows.
-    return getattr(snapshot, 'has_references', False)
-
-
 def _holders(subject, table, strings):
-    """Return the tree of holders: parents come first, what is thinner than a
-    pixel is left out.  Of two snapshots, what they have of each holder.  None:
-    the snapshot has no references."""
-    if not _has_references(subject.new):
+    """Return the tree of holders, or None if the snapshot has no references.
+
+    Parents come first, and what is thinner than a pixel is left out.  For two
+    snapshots, there are the figures of both.
+    """
+    if not subject.new.has_references:
         return None
     frames = {}
     for number, (filename, lineno, *_) in enumerate(table):
         frames.setdefault((filename, lineno), number)
     least = subject.new.traced_memory[0] // _THINNEST + 1
-    compared = _has_references(subject.old)
+    compared = subject.old is not None and subject.old.has_references
     root = (subject.new.compare_holders(subject.old) if compared
             else subject.new.holders(least=least))
     rows = []
@@ -213,7 +210,7 @@ def _holders(subject, table, strings):
 
 def _retained(snapshot, table, files, strings, types):
     """Return what is retained by the keys of the tables, see table.js."""
-    if not _has_references(snapshot):
+    if not snapshot.has_references:
         return None
     line, function, file, module, kind = (
         {group.key: group.retained for group in snapshot.retained(key)}

@@ -57,6 +57,7 @@ class CallTree:
 
 class Snapshot:
     """As much of a snapshot as the reports of call trees look at."""
+    has_references = False
 
     def __init__(self, nodes=NODES, types=TYPES):
         self.nodes = nodes
