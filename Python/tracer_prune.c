@@ -32,6 +32,9 @@
 #include "pycore_tracer_valid.h"
 #include "pycore_tracer_windows.h"
 
+#define USUAL_SIZE 64             // bytes of a small block
+#define BLOCKS_PER_NODE 16        // are walked in the time of a new node
+
 struct pruning {
     uint32_t *numbers;            // by old number: the new one, 0: it goes
     uint32_t *rares;              // the same of rare counters
@@ -355,13 +358,24 @@ renumber_map(const struct pruning *p)
     }
 }
 
+/* As many new nodes as are worth a walk over all blocks. */
+static uint32_t
+worth_a_walk(void)
+{
+    uint64_t small = (uint64_t)Py_MAX(_PyTracer.small_current, 0);
+    uint64_t blocks = small / USUAL_SIZE + _PyTracer_map.mask;
+    return (uint32_t)Py_MIN(blocks / BLOCKS_PER_NODE,
+                            _PyTracer_tree.max_nodes / 4);
+}
+
 /* Prune again when the tree has doubled.  If nearly all of it is alive and it
    cannot double, pruning is not worth the walk. */
 static void
 set_next_time(void)
 {
     struct tracer_call_tree *tree = &_PyTracer_tree;
-    tree->prune_at = Py_MAX(TRACER_PRUNE_AT, 2 * tree->nnodes);
+    uint32_t more = Py_MAX(tree->nnodes, worth_a_walk());
+    tree->prune_at = Py_MAX(tree->prune_least, tree->nnodes + more);
     if (tree->prune_at >= tree->max_nodes) {
         tree->prune_at = tree->nnodes < tree->max_nodes / 4 * 3
                          ? tree->max_nodes - 1 : UINT32_MAX;

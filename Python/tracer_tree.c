@@ -25,6 +25,8 @@
 #define FOLD_MORE_REPEATS 8
 #define NFOLDS 64                     // remembered
 #define INITIAL_BUCKETS 2048
+#define PRUNE_LEAST (1u << 15)        // nodes, with a limit
+#define PRUNE_LEAST_FULL (1u << 20)
 
 struct tracer_call_tree _PyTracer_tree = {.next_saved = 1};
 uint8_t _PyTracer_chunk_spilled[TRACER_MAX_CHUNKS];
@@ -170,6 +172,18 @@ _PyTracer_MakeRare(uint32_t id)
     }
 }
 
+/* With a limit nothing is folded, and many different stacks may leave a large
+   tree behind in which nothing is alive. */
+static void
+set_prune(void)
+{
+    struct tracer_call_tree *tree = &_PyTracer_tree;
+    uint32_t least = _PyTracer.limit == UINT32_MAX ? PRUNE_LEAST_FULL
+                                                   : PRUNE_LEAST;
+    tree->prune_least = Py_MIN(least, tree->max_nodes / 2);
+    tree->prune_at = _PyTracer.limit == 1 ? UINT32_MAX : tree->prune_least;
+}
+
 int
 _PyTracer_TreeInit(void)
 {
@@ -184,9 +198,7 @@ _PyTracer_TreeInit(void)
     TRACER_PUBLISH(nrares, 1);
     TRACER_PUBLISH(nnodes, TRACER_NODE_FIRST);
     _PyTracer_tree.most_saved = 0;
-    _PyTracer_tree.prune_at =
-        _PyTracer.limit == 1 ? UINT32_MAX
-        : Py_MIN(TRACER_PRUNE_AT, _PyTracer_tree.max_nodes / 2);
+    set_prune();
     return 0;
 }
 

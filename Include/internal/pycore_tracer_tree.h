@@ -25,7 +25,6 @@ static_assert(TRACER_NODE_PARKED + _PyTracer_NFREELISTS
 #define TRACER_CHUNK_BITS 12
 #define TRACER_CHUNK_NODES (1u << TRACER_CHUNK_BITS)
 #define TRACER_MAX_CHUNKS (TRACER_MAX_NODES / TRACER_CHUNK_NODES)
-#define TRACER_PRUNE_AT (1u << 20)      // nodes, see tracer_prune.c
 
 struct tracer_call_tree {
     uint32_t nnodes;              // next node; the nodes are _PyTracer.nodes;
@@ -38,6 +37,7 @@ struct tracer_call_tree {
     uint32_t *saved;              // by number - epoch; GIL
     struct tracer_spill *spills;  // by node; GIL
     struct tracer_rare *rares;    // by number; lock
+    uint32_t prune_least;         // nodes that are never too many
     uint32_t prune_at;            // nodes; lock
     uint32_t must_prune;          // before the next new node; GIL
     uint32_t spilling;            // odd while counters are spilled; atomic
