@@ -12,7 +12,7 @@ import unittest
 from test.test_pytracemalloc.command_case import CommandCase, command
 from test.test_pytracemalloc.helpers import (
     DEBUG_HOOKS, FREE_THREADED, HAS_ARENAS, SANITIZED, Tracing)
-from test.test_pytracemalloc.test_snapshot_graph import join, sections
+from test.test_pytracemalloc.snapshot_sections import join, sections
 from tracemalloc.resident import OWNERS
 
 MIB = 1 << 20

@@ -11,7 +11,7 @@ import unittest
 
 from test.test_pytracemalloc.command_case import CommandCase
 from test.test_pytracemalloc.helpers import Tracing
-from test.test_pytracemalloc.test_snapshot_graph import join, sections
+from test.test_pytracemalloc.snapshot_sections import join, sections
 
 SHOP = '''\
 class Catalogue:
