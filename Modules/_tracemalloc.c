@@ -79,13 +79,16 @@ PyDoc_STRVAR(start_doc,
 "Also set the maximum number of frames stored in the traceback of a trace\n"
 "to nframe: an integer from 1 to 65535, or 'full' for the whole stack.\n"
 "With native, also trace what C code takes from malloc() and mmap(), from\n"
-"now on; RuntimeError if it cannot be seen.");
+"now on; RuntimeError if it cannot be seen.  A number is that of the C\n"
+"frames stored of a block, above the innermost Python frame.");
 
 /* Look at `native` first: nothing starts if it cannot be.  For other keywords
-   the message is that of stock. */
+   the message is that of stock.  *frames is that of C, if it is a number. */
 static int
-read_native(PyObject *const *args, Py_ssize_t nargs, PyObject *names)
+read_native(PyObject *const *args, Py_ssize_t nargs, PyObject *names,
+            int *frames)
 {
+    *frames = 0;
     if (names == NULL || PyTuple_GET_SIZE(names) == 0) {
         return 0;
     }
@@ -98,12 +101,14 @@ read_native(PyObject *const *args, Py_ssize_t nargs, PyObject *names)
         return -1;
     }
     int native = PyObject_IsTrue(args[nargs]);
-    const char *fault = native > 0 ? _PyTracer_NativeFault() : NULL;
-    if (fault != NULL) {
-        PyErr_SetString(PyExc_RuntimeError, fault);
-        return -1;
+    if (native > 0 && PyLong_Check(args[nargs]) && !PyBool_Check(args[nargs]))
+    {
+        *frames = PyLong_AsInt(args[nargs]);
+        if (*frames == -1 && PyErr_Occurred()) {
+            return -1;
+        }
     }
-    return native;
+    return native > 0 && _PyTracer_CheckNative(*frames) < 0 ? -1 : native;
 }
 
 static int
@@ -135,9 +140,10 @@ start(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs,
     if (!_PyArg_CheckPositional("start", nargs, 0, 1)) {
         return NULL;
     }
-    int native = read_native(args, nargs, names);
+    int frames;
+    int native = read_native(args, nargs, names, &frames);
     if (native < 0 || start_tracing(args, nargs) < 0
-        || (native && _PyTracer_StartNative() < 0))
+        || (native && _PyTracer_StartNative(frames) < 0))
     {
         return NULL;
     }

@@ -354,8 +354,40 @@ EXPORTED void *mmap64(void *, size_t, int, int, int, off_t)
     __attribute__((alias("mmap")));
 #endif
 
+/* --- Unloading.  The end of a library calls __cxa_finalize() when nothing
+   else of it is left to run, dlclose() or not.  With another library at its
+   addresses, what was known of them is wrong. */
+
+static unsigned int unloads;
+
+EXPORTED void
+__cxa_finalize(void *library)
+{
+    static void (*finalize)(void *);
+    if (finalize == NULL) {
+        *(void **)&finalize = dlsym(RTLD_NEXT, "__cxa_finalize");
+    }
+    if (finalize != NULL) {
+        finalize(library);
+    }
+    __atomic_fetch_add(&unloads, 1, __ATOMIC_RELEASE);
+}
+
+/* A library may have no such end. */
+EXPORTED int
+dlclose(void *library)
+{
+    static int (*close)(void *);
+    if (close == NULL) {
+        *(void **)&close = dlsym(RTLD_NEXT, "dlclose");
+    }
+    int result = close(library);
+    __atomic_fetch_add(&unloads, 1, __ATOMIC_RELEASE);
+    return result;
+}
+
 EXPORTED const struct tracer_program _PyTracer_program = {
-    malloc, &family, &below,
+    malloc, &family, &below, &unloads,
 };
 
 #endif

@@ -58,7 +58,7 @@ _PyTracer_FindBlock(unsigned int domain, uintptr_t ptr,
         trace->kind = TRACER_ENTRY_DOMAIN(*entry);
     }
     assert(trace->node < _PyTracer_tree.nnodes);
-    assert(trace->kind <= TRACER_EXTERNAL);
+    assert(trace->kind <= TRACER_NATIVE);
     trace->nframe = _PyTracer_NFrames(trace->node);
     return !_PyTracer_IsParked(trace->node);
 }

@@ -54,7 +54,7 @@ find_slot(uintptr_t address, uint32_t domain)
     size_t i = home(map, address, domain);
     while (map->records[i].node != TRACER_NODE_NONE
            && (map->records[i].address != address
-               || map->records[i].domain != domain))
+               || _PyTracer_DomainOf(&map->records[i]) != domain))
     {
         i = (i + 1) & map->mask;
     }
@@ -85,7 +85,7 @@ grow(void)
     for (size_t i = 0; i <= old.mask; i++) {
         struct tracer_record *record = &old.records[i];
         if (record->node != TRACER_NODE_NONE) {
-            *find_slot(record->address, record->domain) = *record;
+            *find_slot(record->address, _PyTracer_DomainOf(record)) = *record;
         }
     }
     _PyTracer_MemFree(old.records, (old.mask + 1) * RECORD_SIZE);
@@ -191,11 +191,12 @@ put(const struct tracer_record *record, struct tracer_record *slot)
     struct tracer_map *map = &_PyTracer_map;
     assert(record->node != TRACER_NODE_NONE
            && record->node < _PyTracer_tree.nnodes);
-    assert(record->kind <= TRACER_EXTERNAL);
+    assert(record->kind <= TRACER_NATIVE);
     if (slot->node == TRACER_NODE_NONE) {
         if (map->used >= map->mask - map->mask / 4) {
             if (grow() == 0) {
-                slot = find_slot(record->address, record->domain);
+                slot = find_slot(record->address,
+                                 _PyTracer_DomainOf(record));
             }
             else if (map->used >= map->mask - map->mask / 16) {
                 return -1;
@@ -222,7 +223,8 @@ place(const struct tracer_record *record)
 int
 _PyTracer_MapPut(const struct tracer_record *record)
 {
-    return put(record, find_slot(record->address, record->domain));
+    return put(record, find_slot(record->address,
+                                 _PyTracer_DomainOf(record)));
 }
 
 int
@@ -248,7 +250,8 @@ remove_slot(struct tracer_record *slot)
         if (record->node == TRACER_NODE_NONE) {
             break;
         }
-        size_t wanted = home(map, record->address, record->domain);
+        size_t wanted = home(map, record->address,
+                             _PyTracer_DomainOf(record));
         /* Move it back unless its home is behind the hole. */
         if (((i - wanted) & map->mask) >= ((i - hole) & map->mask)) {
             map->records[hole] = *record;
@@ -343,12 +346,14 @@ _PyTracer_MapFault(void)
         if (record->node >= _PyTracer_tree.nnodes) {
             return "a record of the map has no node";
         }
-        if (record->kind > TRACER_EXTERNAL
-            || (record->domain != 0 && record->kind != TRACER_EXTERNAL))
+        if (record->kind > TRACER_NATIVE
+            || (record->domain != 0 && record->kind < TRACER_EXTERNAL))
         {
             return "a record of the map has the domain of another kind";
         }
-        if (find_slot(record->address, record->domain) != record) {
+        if (find_slot(record->address, _PyTracer_DomainOf(record))
+            != record)
+        {
             return "a record of the map is not found, or there are two";
         }
     }

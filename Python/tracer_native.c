@@ -32,9 +32,11 @@
 #include "pycore_tracer_native.h"
 #include "pycore_tracer_native_blocks.h"
 #include "pycore_tracer_native_ranges.h"
+#include "pycore_tracer_native_stacks.h"
 #include "pycore_tracer_program.h"
 #include "pycore_tracer_prune.h"
 #include "pycore_tracer_state.h"
+#include "pycore_tracer_unwind.h"
 #include "pycore_tracer_walk.h"
 
 #include <dlfcn.h>                // dlsym()
@@ -44,43 +46,63 @@
 static const struct tracer_family *below;
 static size_t page;               // bytes
 
-/* Nonzero while this thread is in one of the functions below.  It is read
+/* The frame of the function below that this thread is in, or NULL.  It is read
    before anything else that is thread-local: the dynamic linker may allocate
    what belongs to a thread when it is first used. */
-static _Py_thread_local int busy __attribute__((tls_model("initial-exec")));
+static _Py_thread_local const void *busy
+    __attribute__((tls_model("initial-exec")));
 
 static inline int
-enter(void)
+enter_from(const void *frame)
 {
-    if (busy) {
+    if (busy != NULL) {
         return 0;
     }
-    busy = 1;
+    busy = frame;
     if (_PyTracer_inside || _PyTracer_HasLock()) {
-        busy = 0;
+        busy = NULL;
         return 0;
     }
     return 1;
 }
+#define enter() enter_from(__builtin_dwarf_cfa())
 
 static inline void
 leave(void)
 {
-    busy = 0;
+    busy = NULL;
+}
+
+/* Frames of C from the caller of the function on, up to the eval loop that has
+   called the innermost Python frame. */
+static uint32_t
+capture_stack(PyThreadState *tstate)
+{
+    uint32_t places[TRACER_MAX_C_FRAMES];
+    int n = _PyTracer_Unwind(
+        busy, tstate == NULL ? NULL : _PyTracer_EntryFrame(tstate),
+        _Py_atomic_load_uint_relaxed(_PyTracer_program.unloads), places,
+        _PyTracer_native.frames);
+    return _PyTracer_NativeStack(places, n);
 }
 
 /* Once the runtime is finalizing, the state of a thread that does not have the
    GIL may be gone. */
-static uint32_t
+static struct tracer_call_site
 capture(PyThreadState *tstate)
 {
-    if (tstate == NULL
-        || (tstate != _PyThreadState_GET()
-            && _PyRuntimeState_GetFinalizing(&_PyRuntime) != NULL))
+    struct tracer_call_site site = {0, 0};
+    if (tstate != NULL && tstate != _PyThreadState_GET()
+        && _PyRuntimeState_GetFinalizing(&_PyRuntime) != NULL)
     {
-        return _PyTracer_NativeThread();
+        tstate = NULL;
     }
-    return _PyTracer_CaptureAlone(tstate);
+    site.node = tstate == NULL ? _PyTracer_NativeThread()
+                               : _PyTracer_CaptureAlone(tstate);
+    if (_PyTracer_native.frames > 0 && site.node != TRACER_NODE_NONE) {
+        site.stack = capture_stack(tstate);
+    }
+    return site;
 }
 
 /* --- Blocks; not locked */
@@ -397,7 +419,7 @@ install(const struct tracer_family *family)
 }
 
 const char *
-_PyTracer_NativeFault(void)
+_PyTracer_NativeFault(int frames)
 {
     if (&_PyTracer_program == NULL) {
         return "native memory cannot be traced: malloc() of this program is "
@@ -409,15 +431,34 @@ _PyTracer_NativeFault(void)
                "call another malloc() than that of python; run the code with "
                "python";
     }
+    if (frames > 0 && !TRACER_UNWINDS) {
+        return "C frames cannot be recorded: that needs x86-64 and glibc 2.35 "
+               "or later; trace native memory without frames";
+    }
     return NULL;
 }
 
 int
-_PyTracer_StartNative(void)
+_PyTracer_CheckNative(int frames)
 {
-    const char *fault = _PyTracer_NativeFault();
+    const char *fault = _PyTracer_NativeFault(frames);
     if (fault != NULL) {
         PyErr_SetString(PyExc_RuntimeError, fault);
+        return -1;
+    }
+    if (frames < 0 || frames > TRACER_MAX_C_FRAMES) {
+        PyErr_Format(PyExc_ValueError,
+                     "native: the number of C frames must be in range "
+                     "[1; %d], or True for none", TRACER_MAX_C_FRAMES);
+        return -1;
+    }
+    return 0;
+}
+
+int
+_PyTracer_StartNative(int frames)
+{
+    if (_PyTracer_CheckNative(frames) < 0) {
         return -1;
     }
     hide_arenas();
@@ -426,6 +467,7 @@ _PyTracer_StartNative(void)
         below = _PyTracer_program.below;
         page = (size_t)sysconf(_SC_PAGESIZE);
         _PyTracer_native.on = 1;
+        _PyTracer_native.frames = frames;
         _PyTracer_ClearNative();
         install(&functions);
     }

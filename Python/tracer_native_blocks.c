@@ -10,6 +10,7 @@
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_native_blocks.h"
 #include "pycore_tracer_native_ranges.h"
+#include "pycore_tracer_native_stacks.h"
 #include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_tree.h"
@@ -28,6 +29,7 @@ void
 _PyTracer_ClearNative(void)
 {
     _PyTracer_ForgetRanges();
+    _PyTracer_ForgetNativeStacks();
     _PyTracer_native.current = _PyTracer_native.peak = 0;
 }
 
@@ -66,18 +68,19 @@ count_out(uint32_t node, size_t size, int blocks)
 }
 
 int
-_PyTracer_AddNative(uintptr_t address, size_t size, uint32_t node)
+_PyTracer_AddNative(uintptr_t address, size_t size,
+                    struct tracer_call_site site)
 {
     struct tracer_record old;
     const struct tracer_record record = {
-        .address = address, .size = size, .domain = SNAPSHOT_NATIVE_DOMAIN,
-        .kind = TRACER_EXTERNAL, .node = node};
+        .address = address, .size = size, .domain = site.stack,
+        .kind = TRACER_NATIVE, .node = site.node};
     /* An old block was released in a way that we do not see. */
     (void)_PyTracer_RemoveNative(address, &old);
-    if (node == TRACER_NODE_NONE || _PyTracer_MapPut(&record) < 0) {
+    if (site.node == TRACER_NODE_NONE || _PyTracer_MapPut(&record) < 0) {
         return _PyTracer_CountUntraced();
     }
-    count_in(node, size);
+    count_in(site.node, size);
     return 0;
 }
 

@@ -78,12 +78,13 @@ delete(size_t i)
 
 /* What is left of a range behind the hole is a block of its own. */
 static void
-add_rest(size_t i, uintptr_t begin, uintptr_t end, uint32_t node)
+add_rest(size_t i, uintptr_t begin, uintptr_t end,
+         struct tracer_call_site site)
 {
     if (insert(i, begin, end) < 0) {
         return;
     }
-    if (_PyTracer_AddNative(begin, end - begin, node) < 0) {
+    if (_PyTracer_AddNative(begin, end - begin, site) < 0) {
         delete(i);
     }
 }
@@ -100,7 +101,7 @@ cut(size_t i, uintptr_t begin, uintptr_t end)
         delete(i);                // the address was taken by another block
         return i;
     }
-    uint32_t node = record->node;
+    const struct tracer_call_site site = {record->node, record->domain};
     if (range.begin < begin) {
         _PyTracer_ShrinkNative(record, begin - range.begin);
         ranges[i++].end = begin;
@@ -111,7 +112,7 @@ cut(size_t i, uintptr_t begin, uintptr_t end)
         delete(i);
     }
     if (end < range.end) {
-        add_rest(i, end, range.end, node);
+        add_rest(i, end, range.end, site);
     }
     return i;
 }
@@ -135,7 +136,8 @@ _PyTracer_CutRanges(uintptr_t begin, size_t size)
 }
 
 int
-_PyTracer_AddRange(uintptr_t begin, size_t size, uint32_t node)
+_PyTracer_AddRange(uintptr_t begin, size_t size,
+                   struct tracer_call_site site)
 {
     _PyTracer_ASSERT_LOCKED();
     size_t i = find(begin);
@@ -143,7 +145,7 @@ _PyTracer_AddRange(uintptr_t begin, size_t size, uint32_t node)
     if (insert(i, begin, begin + size) < 0) {
         return -1;
     }
-    if (_PyTracer_AddNative(begin, size, node) < 0) {
+    if (_PyTracer_AddNative(begin, size, site) < 0) {
         delete(i);
         return -1;
     }

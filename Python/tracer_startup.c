@@ -15,6 +15,7 @@
 #include "pycore_tracer_native.h"
 #include "pycore_tracer_oom.h"
 #include "pycore_tracer_start.h"
+#include "pycore_tracer_unwind.h"
 
 static int announce = 0;
 
@@ -135,40 +136,55 @@ read_file_option(const wchar_t *name, const char *variable,
     return 0;
 }
 
-/* Is it in the environment, or among the options?  =0 turns it off. */
+/* What the environment says, or an option: -1: nothing, or 0, which turns it
+   off; else how many C frames.  A text that is no number asks for none. */
 static int
-wants_native(void)
+wanted_native(void)
 {
     const PyConfig *config = _Py_GetConfig();
     const wchar_t name[] = L"tracemalloc_native";
     const size_t length = Py_ARRAY_LENGTH(name) - 1;
     const char *value = config->use_environment
                         ? get_env("PYTRACEMALLOC_NATIVE") : NULL;
-    int wanted = value != NULL && strcmp(value, "0") != 0;
+    int given = value != NULL;
+    int wanted = -1;
+    if (given && _Py_str_to_int(value, &wanted) < 0) {
+        wanted = -1;
+    }
     for (Py_ssize_t i = 0; i < config->xoptions.length; i++) {
         const wchar_t *item = config->xoptions.items[i];
         if (wcsncmp(item, name, length) == 0
             && (item[length] == L'\0' || item[length] == L'='))
         {
-            wanted = wcscmp(item + length, L"=0") != 0;
+            given = 1;
+            wchar_t *end = NULL;
+            long number = item[length] == L'=' && item[length + 1] != L'\0'
+                          ? wcstol(item + length + 1, &end, 10) : -1;
+            wanted = end == NULL || *end != L'\0' || number > INT_MAX
+                     || number < 0 ? -1 : (int)number;
         }
     }
-    return wanted;
+    if (!given || wanted == 0) {
+        return -1;
+    }
+    return wanted < 0 ? 0 : wanted;
 }
 
 /* The program was not asked: it runs on if this cannot be. */
 void
 _PyTracer_StartWantedNative(void)
 {
-    if (!wants_native()) {
+    int frames = wanted_native();
+    if (frames < 0) {
         return;
     }
-    const char *fault = _PyTracer_NativeFault();
+    const char *fault = _PyTracer_NativeFault(frames);
     if (fault != NULL) {
         PySys_FormatStderr("tracemalloc: %s\n", fault);
+        frames = 0;
     }
-    else {
-        (void)_PyTracer_StartNative();
+    if (_PyTracer_NativeFault(0) == NULL) {
+        (void)_PyTracer_StartNative(Py_MIN(frames, TRACER_MAX_C_FRAMES));
     }
 }
 

@@ -26,6 +26,7 @@
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_mappings.h"
 #include "pycore_tracer_native_blocks.h"
+#include "pycore_tracer_native_stacks.h"
 #include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_take.h"
@@ -71,8 +72,8 @@ make_classes(struct copier *c)
         return -1;
     }
     for (uint32_t i = 0; i < TRACER_NCLASSES; i++) {
-        s->classes[i].kind = fixed_classes[i].kind;
-        s->classes[i].domain = 0;
+        s->classes[i] = (struct snapshot_class){
+            .kind = fixed_classes[i].kind};
     }
     s->nclasses = TRACER_NCLASSES;
     return 0;
@@ -99,8 +100,8 @@ add_class(struct copier *c, struct tracer_type *type)
 {
     if (c->s->nclasses < SNAPSHOT_PACKED_NONE) {
         type->class_ = c->s->nclasses++;
-        c->s->classes[type->class_].kind = TRACER_OBJECT;
-        c->s->classes[type->class_].domain = 0;
+        c->s->classes[type->class_] = (struct snapshot_class){
+            .kind = TRACER_OBJECT};
     }
     else {
         type->class_ = TRACER_CLASS_OBJECT;
@@ -352,7 +353,7 @@ copy_map(struct copier *c)
         if (!_PyTracer_IsLive(record->node)) {
             continue;
         }
-        int external = record->kind == TRACER_EXTERNAL;
+        int external = record->kind >= TRACER_EXTERNAL;
         struct snapshot_block *block = external
             ? &s->others[map->used - ++s->nexternal]
             : &s->others[c->nothers++];
@@ -362,10 +363,23 @@ copy_map(struct copier *c)
         block->node = _PyTracer_NodeNumber(record->node);
         block->class_ = external ? record->domain
                                  : class_of_record(c, record);
+        if (record->kind == TRACER_NATIVE) {
+            block->node |= SNAPSHOT_NATIVE_NODE;
+        }
     }
     memmove(&s->others[c->nothers], &s->others[map->used - s->nexternal],
             s->nexternal * sizeof(*s->others));
     return 0;
+}
+
+static int
+copy_native(struct tracer_snapshot *s)
+{
+    if (!_PyTracer_SeesNative()) {
+        return 0;
+    }
+    s->native = _PyTracer_CopyNativeStacks();
+    return s->native == NULL ? -1 : 0;
 }
 
 static int
@@ -381,7 +395,7 @@ copy_blocks(struct copier *c)
     (void)_PyTracer_Room(&c->rooms, TRACER_ROOM_PACKED, guess,
                          sizeof(*s->packed));
     if (make_classes(c) < 0 || _PyTracer_VisitPools(copy_pool, c) < 0
-        || copy_map(c) < 0 || c->buffers.failed)
+        || copy_map(c) < 0 || copy_native(s) < 0 || c->buffers.failed)
     {
         return -1;
     }

@@ -102,7 +102,7 @@ add_pool(const struct tracer_pool *pool, void *arg)
 static int
 is_native(const struct tracer_record *record)
 {
-    return record->domain == SNAPSHOT_NATIVE_DOMAIN;
+    return record->kind == TRACER_NATIVE;
 }
 
 static void

@@ -54,8 +54,9 @@ _PyTracer_VisitBlocks(void (*visit)(const struct tracer_block *, void *),
         for (size_t i = 0; i <= map->mask; i++) {
             const struct tracer_record *r = &map->records[i];
             if (r->node != TRACER_NODE_NONE) {
-                struct tracer_block block = {r->address, r->size, r->node,
-                                             r->kind, r->domain};
+                struct tracer_block block = {
+                    r->address, r->size, r->node,
+                    Py_MIN(r->kind, TRACER_EXTERNAL), _PyTracer_DomainOf(r)};
                 visit(&block, arg);
             }
         }

@@ -38,7 +38,8 @@ TRACER = {
     'places in the source, and the call tree':
         ('lines', 'text', 'location', 'tree', 'keep_copy'),
     'capture of the stack':
-        ('code', 'cache', 'walk', 'stack'),
+        ('code', 'cache', 'walk', 'stack', 'unwind', 'unwind_rules',
+         'native_stacks'),
     'the ledger: counters, the map, tables of pools':
         ('count', 'growth', 'windows', 'map', 'mapped', 'blocks',
          'native_blocks', 'native_ranges', 'pymalloc_table'),
@@ -66,6 +67,7 @@ TRACER = {
 MODULES = {
     '_tracemalloc': 'Modules/_tracemalloc*.c',
     '_tracemalloc_snapshot': 'Modules/_snapshot/*.[ch]',
+    '_tracemalloc_symbols': 'Modules/_symbols/*.c',
 }
 INCLUDE = re.compile(r'#\s*include "pycore_tracer_?(\w*)\.h"')
 COMPAT = 'pycore_tracer_compat.h'

@@ -66,6 +66,24 @@ _PyTracer_TopFrame(const PyThreadState *tstate)
     return tstate->current_frame;
 }
 
+/* The frame that an eval loop has of its own, for the innermost Python frame
+   and what has called it from Python: it lies in the loop's C frame. NULL:
+   there is no loop. */
+static inline const void *
+_PyTracer_EntryFrame(PyThreadState *tstate)
+{
+#if PY_VERSION_HEX >= 0x030e0000
+    const int owner = FRAME_OWNED_BY_INTERPRETER;
+#else
+    const int owner = FRAME_OWNED_BY_CSTACK;
+#endif
+    const _PyInterpreterFrame *frame = tstate->current_frame;
+    while (frame != NULL && frame->owner < owner) {
+        frame = frame->previous;
+    }
+    return frame;
+}
+
 /* The mark of the tracer.  From 3.14 on it is a field that CPython clears in
    each new frame and never reads.  Extensions with a copy of CPython's
    initialiser clear it, too.  In 3.13 it is a field of ours. */

@@ -10,6 +10,7 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
+#include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_tree.h"
 
 /* Open addressing, linear probing, power of two, at most 3/4 full, or 15/16
@@ -19,8 +20,16 @@ struct tracer_record {
     size_t size;                  // requested
     uint32_t node : 24;
     uint32_t kind : 8;            // enum tracer_kind
-    uint32_t domain;              // of PyTraceMalloc_Track(); 0 for malloc
+    uint32_t domain;              // of PyTraceMalloc_Track(); 0 for malloc;
+                                  //   of native memory, its C stack
 };
+
+static inline uint32_t
+_PyTracer_DomainOf(const struct tracer_record *record)
+{
+    return record->kind == TRACER_NATIVE ? SNAPSHOT_NATIVE_DOMAIN
+                                         : record->domain;
+}
 
 struct tracer_map {
     struct tracer_record *records;

@@ -11,11 +11,14 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
-/* Why native memory cannot be seen in this process, or NULL. */
-extern const char *_PyTracer_NativeFault(void);
+/* Why native memory cannot be seen in this process, with so many C frames of
+   each block at most, or NULL. */
+extern const char *_PyTracer_NativeFault(int frames);
+/* The same as an exception, also for a wrong number: 0, or -1. */
+extern int _PyTracer_CheckNative(int frames);
 /* Trace native memory, too; 0, or -1 with an exception.  GIL held, not locked,
    and tracing is on. */
-extern int _PyTracer_StartNative(void);
+extern int _PyTracer_StartNative(int frames);
 extern void _PyTracer_StopNative(void);           // locked
 
 #ifdef __cplusplus

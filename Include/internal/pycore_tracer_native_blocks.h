@@ -12,10 +12,17 @@ extern "C" {
 
 #include "pycore_tracer_map.h"
 
+/* Which code asked for a block. */
+struct tracer_call_site {
+    uint32_t node;
+    uint32_t stack;               // of C, see pycore_tracer_native_stacks.h
+};
+
 struct tracer_native {
     int on;                       // native memory is traced, if anything is
     int64_t current;              // live bytes
     int64_t peak;                 // until something was last released
+    int frames;                   // of C, at most, that are recorded
 };
 extern struct tracer_native _PyTracer_native;
 
@@ -26,7 +33,8 @@ extern int64_t _PyTracer_NativePeak(void);
 
 /* A block comes; -1: no memory.  It goes, and *old is its record; 0: it was
    not traced.  It stays after all. */
-extern int _PyTracer_AddNative(uintptr_t address, size_t size, uint32_t node);
+extern int _PyTracer_AddNative(uintptr_t address, size_t size,
+                               struct tracer_call_site site);
 extern int _PyTracer_RemoveNative(uintptr_t address,
                                   struct tracer_record *old);
 extern void _PyTracer_RestoreNative(const struct tracer_record *old);

@@ -13,8 +13,11 @@ extern "C" {
 #include <stddef.h>
 #include <stdint.h>
 
-/* A mapping comes, counted at the node; -1: no memory. */
-extern int _PyTracer_AddRange(uintptr_t begin, size_t size, uint32_t node);
+#include "pycore_tracer_native_blocks.h"
+
+/* A mapping comes, counted at the site; -1: no memory. */
+extern int _PyTracer_AddRange(uintptr_t begin, size_t size,
+                              struct tracer_call_site site);
 /* Nothing is mapped there any more.  Return whether anything was traced. */
 extern int _PyTracer_CutRanges(uintptr_t begin, size_t size);
 extern void _PyTracer_ForgetRanges(void);

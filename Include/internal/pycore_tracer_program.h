@@ -33,6 +33,7 @@ struct tracer_program {
     struct tracer_family *family; // what the program's functions call
     const struct tracer_family *below;    // the functions of the C library, or
                                   //   of what is preloaded for it
+    const unsigned int *unloads;  // how often libraries were unloaded; atomic
 };
 
 /* Weak: a program that embeds Python does not have it. */

@@ -22,7 +22,7 @@ extern "C" {
 
 /* Name of the capsule.  The number changes with anything below: a module that
    was built with another one is refused. */
-#define SNAPSHOT_CAPSULE "tracemalloc snapshot 8"
+#define SNAPSHOT_CAPSULE "tracemalloc snapshot 9"
 
 #define SNAPSHOT_NONE UINT32_MAX
 
@@ -78,6 +78,7 @@ struct snapshot_class {
     uint32_t name;                // string: type, or <what it is>
     uint32_t kind;
     uint32_t domain;              // of SNAPSHOT_EXTERNAL, else 0
+    uint32_t stack;               // C stack of native memory, 0: unknown
 };
 
 struct snapshot_block {
@@ -86,6 +87,39 @@ struct snapshot_block {
     uint32_t node;
     uint32_t class_;
 };
+
+/* The C stacks of native memory, above the innermost Python frame.  They never
+   change, and snapshots share them. */
+#define SNAPSHOT_BUILD_ID 32      // bytes, at most
+struct snapshot_module {
+    uint64_t path;                // UTF-8, surrogates passed: where it begins
+    uint64_t path_size;           //   in the text
+    uint64_t base;                // address minus address in the file
+    uint32_t id_size;             // 0: it has no build ID
+    uint8_t id[SNAPSHOT_BUILD_ID];
+};
+struct snapshot_code {
+    uint64_t offset;              // return address, as an address in the file
+    uint32_t module;
+};
+struct snapshot_stack {
+    uint64_t first;               // of its places, the innermost first
+    uint32_t n;
+};
+struct snapshot_native {
+    char *text;
+    struct snapshot_module *modules;
+    struct snapshot_code *places;
+    uint32_t *frames;             // places, stack by stack
+    struct snapshot_stack *stacks;    // number 0 is empty
+    uint64_t text_size, nframes;
+    uint32_t nmodules, nplaces, nstacks;
+    uint32_t shared;              // by so many others
+};
+
+/* A block of native memory, until _PySnapshot_NameDomains(): the node is
+   marked, and the class is its stack. */
+#define SNAPSHOT_NATIVE_NODE 0x80000000u
 
 /* Small blocks in packed form, so that little is written at the moment of a
    snapshot, see _PySnapshot_Unpack().  A record stands for all blocks of a
@@ -200,6 +234,7 @@ struct tracer_snapshot {
     uint8_t *coded;
     size_t coded_size;
     struct snapshot_graph *graph; // NULL: nobody asked for it
+    struct snapshot_native *native;   // NULL: no C stacks
     struct snapshot_note *notes;  // of a file that was read
     uint32_t nnotes;
 };
@@ -393,6 +428,31 @@ _PySnapshot_FreeGraph(struct snapshot_graph *graph)
     _PySnapshot_Release(graph);
 }
 
+static inline struct snapshot_native *
+_PySnapshot_ShareNative(struct snapshot_native *native)
+{
+    if (native != NULL) {
+        __atomic_fetch_add(&native->shared, 1, __ATOMIC_RELAXED);
+    }
+    return native;
+}
+
+static inline void
+_PySnapshot_FreeNative(struct snapshot_native *native)
+{
+    if (native == NULL
+        || __atomic_fetch_sub(&native->shared, 1, __ATOMIC_ACQ_REL) != 0)
+    {
+        return;
+    }
+    _PySnapshot_Release(native->text);
+    _PySnapshot_Release(native->modules);
+    _PySnapshot_Release(native->places);
+    _PySnapshot_Release(native->frames);
+    _PySnapshot_Release(native->stacks);
+    _PySnapshot_Release(native);
+}
+
 static inline void
 _PySnapshot_Free(struct tracer_snapshot *s)
 {
@@ -416,6 +476,7 @@ _PySnapshot_Free(struct tracer_snapshot *s)
     _PySnapshot_Release(s->moved);
     _PySnapshot_Release(s->coded);
     _PySnapshot_FreeGraph(s->graph);
+    _PySnapshot_FreeNative(s->native);
     _PySnapshot_Release(s->notes);
     _PySnapshot_Release(s);
 }

@@ -29,6 +29,7 @@ enum tracer_kind {
     TRACER_MEMORY = 1,            // PyMem_Malloc()
     TRACER_RAW = 2,               // PyMem_RawMalloc()
     TRACER_EXTERNAL = 3,          // PyTraceMalloc_Track()
+    TRACER_NATIVE = 4,            // malloc() and mmap() of C code
 };
 
 struct tracer_state {

@@ -16,6 +16,14 @@ def positive(text):
     return int(text)
 
 
+def c_frames(text):
+    """Return a number of C frames that can be recorded."""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 100):
+        raise argparse.ArgumentTypeError(
+            f'{text!r} must be an integer from 1 to 100')
+    return int(text)
+
+
 def place(text):
     """Return (pattern, line or None) of FILENAME[:LINENO]."""
     pattern, colon, line = text.rpartition(':')

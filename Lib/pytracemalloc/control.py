@@ -400,6 +400,9 @@ def _statistics(key='lineno', order='size', limit=50, cumulative=False,
         raise ValueError(f'limit must be a number from 0 to {_MAX_ROWS}')
     _check_patterns('include', include)
     _check_patterns('mine', mine)
+    if key == 'native':
+        # The names of its functions are not looked up in the program.
+        raise ValueError('C functions are named in a report: take a snapshot')
     by_block = key in ('type', 'type+lineno', 'domain', 'address')
     snapshot = tracemalloc.take_snapshot(traces=by_block)
     shown = view_of(snapshot, unfold, my_code, mine)
@@ -433,7 +436,7 @@ COMMANDS = {
                          'mine': (list,)}),
     'peaks': (_peaks, {'unfold': (bool,), 'my_code': (bool,),
                        'mine': (list,)}),
-    'start': (_start, {'frames': (int, str), 'native': (bool,)}),
+    'start': (_start, {'frames': (int, str), 'native': (bool, int)}),
     'stop': (_stop, {}),
     'clear': (_clear, {}),
     'reset_peak': (_reset_peak, {}),

@@ -2,8 +2,8 @@
 
 import sys
 
-from pytracemalloc.arguments import (MINE_HELP, MY_CODE_HELP, place,
-                                     positive)
+from pytracemalloc.arguments import (MINE_HELP, MY_CODE_HELP, c_frames,
+                                     place, positive)
 from pytracemalloc.errors import UsageError
 from pytracemalloc.measures import (BLOCK_KEYS, KEYS, find_measure,
                                     short_key)
@@ -55,6 +55,14 @@ def add_native(parser):
     parser.add_argument('--native', action='store_true',
                         help='also trace what C code takes from malloc() and '
                              'mmap()')
+    parser.add_argument('--native-frames', metavar='N', type=c_frames,
+                        help='the same, with up to N C frames of each block, '
+                             'which --by native shows')
+
+
+def native_option(args):
+    """Return what start() gets for native memory."""
+    return args.native_frames or args.native
 
 
 def add_wait(parser):

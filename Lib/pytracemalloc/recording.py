@@ -125,11 +125,13 @@ class Recording:
 
     def _trace(self):
         native = self.options.get('native', False)
-        try:
-            tracemalloc.start(self.options['frames'], native=native)
-        except RuntimeError as exc:
-            _say(str(exc))
-            tracemalloc.start(self.options['frames'])
+        less = (True, False) if type(native) is int else (False,)
+        for native in (native, *less):
+            try:
+                tracemalloc.start(self.options['frames'], native=native)
+                break
+            except RuntimeError as exc:
+                _say(str(exc))
 
     def _start_in_memory(self):
         """The program's tree goes into memory that is held already; a process

@@ -25,6 +25,10 @@ _TYPES = {
     '<set table>': 'of a set, beside the object itself',
     '<bytearray buffer>': 'of a bytearray, beside the object itself',
 }
+_STACKS = {
+    '<not native>': 'the blocks of the interpreter',
+    '<no C frames>': 'native memory of which no C frame was recorded',
+}
 _PLACES = {
     'interpreter, no Python frame':
         'allocated at start-up, or by C code that no Python code has called',
@@ -53,7 +57,8 @@ def format_losses(snapshot):
 def explain(names, by):
     """Return lines that explain some of the *names* of rows; *by*: the key of
     the rows."""
-    words = _TYPES if by in ('type', 'type+line') else _PLACES
+    words = (_TYPES if by in ('type', 'type+line') else
+             _STACKS if by == 'native' else _PLACES)
     lines = []
     for word, text in words.items():
         for name in names:

@@ -71,13 +71,21 @@ class Frame:
 class Traceback(Sequence):
     """Sequence of Frame instances, the most recent frame last."""
     __module__ = 'tracemalloc'
-    __slots__ = ("_frames", '_total_nframe')
+    __slots__ = ("_frames", '_total_nframe', '_native')
 
-    def __init__(self, frames, total_nframe=None):
+    def __init__(self, frames, total_nframe=None, native=()):
         Sequence.__init__(self)
         # Given as a snapshot has them, the most recent frame first.
         self._frames = tuple(reversed(frames))
         self._total_nframe = total_nframe
+        self._native = native
+
+    @property
+    def native(self):
+        """The C frames that the innermost Python frame had called: a tuple of
+        NativeFrame, the most recent last, as the others."""
+        from tracemalloc.native import NativeFrame
+        return tuple(map(NativeFrame, reversed(self._native)))
 
     @property
     def total_nframe(self):
@@ -142,7 +150,8 @@ class Trace:
     __slots__ = ("_trace",)
 
     def __init__(self, trace):
-        # (domain: int, size: int, frames: tuple, total_nframe)
+        # (domain: int, size: int, frames: tuple, total_nframe), and perhaps
+        # C frames.
         self._trace = trace
 
     @property

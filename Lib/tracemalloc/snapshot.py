@@ -370,8 +370,13 @@ class Snapshot(LegacyMethods):
         elif key_type == 'task':
             traces = load_files().views.by_task(traces)
             key_type = 'function'
-        return traces._group(key_type, bool(cumulative),
-                             MEASURES.index(order), lines, most, by_origin)
+        number, rows = traces._group(
+            key_type, bool(cumulative), MEASURES.index(order), lines,
+            -1 if key_type == 'native' else most, by_origin)
+        if key_type == 'native':
+            rows = load_files().views.native.group_by_function(rows)
+            number = len(rows)
+        return number, rows
 
     @_hidden
     def statistics(self, key_type, cumulative=False, order='size',
@@ -381,7 +386,7 @@ class Snapshot(LegacyMethods):
         By address, return a sequence that makes each when it is accessed.
 
         *key_type*: 'filename', 'lineno', 'function', 'module', 'task',
-        'traceback', 'type', 'type+lineno', 'domain' or 'address'.
+        'traceback', 'type', 'type+lineno', 'domain', 'native' or 'address'.
         *cumulative*: count a block once in each group of its traceback.
         *order*: an attribute of Statistic; groups for which its count is zero
         are left out.

@@ -26,6 +26,7 @@ KEYS = {key.type: key for key in (
     Key('traceback', 'traceback', 'tracebacks', 'traceback', False, False),
     Key('address', 'address', 'blocks', 'address', False, True),
     Key('domain', 'domain', 'domains', 'domain', False, True),
+    Key('native', 'native', 'C functions', 'C function', False, True),
 )}
 
 
@@ -188,7 +189,7 @@ def _frame(frame):
 
 def _describe(key_type, key, frames):
     """The traceback and the key of a group."""
-    if key_type in ('type', 'domain', 'module'):
+    if key_type in ('type', 'domain', 'module', 'native'):
         return _NamedGroup(frames, key), key
     if key_type == 'type+lineno':
         return _NamedGroup(frames, "%s at %s:%s" % key), key

@@ -58,7 +58,7 @@ class _Traces(Sequence):
     def __getstate__(self):
         plain = {}
         traces = []
-        for domain, size, frames, total_nframe in self._traces:
+        for domain, size, frames, total_nframe, *_ in self._traces:
             shared = plain.get(id(frames))
             if shared is None:
                 shared = plain[id(frames)] = tuple(map(tuple, frames))

@@ -13,6 +13,7 @@ import os.path
 import re
 import sys
 
+from tracemalloc import native
 from tracemalloc.places import IMPORTS, NO_TASK, NOT_MINE
 
 PROGRAM, PACKAGE, LIBRARY, INTERPRETER = range(4)

@@ -295,6 +295,7 @@ _PySnapshot_Copy(struct tracer_snapshot *s, int with_blocks)
     copy->notes = NULL;
     copy->nnotes = 0;
     copy->graph = with_blocks ? _PySnapshot_ShareGraph(s->graph) : NULL;
+    copy->native = with_blocks ? _PySnapshot_ShareNative(s->native) : NULL;
     if (!with_blocks) {
         copy->has_blocks = 0;
         copy->nblocks = 0;
@@ -395,18 +396,42 @@ _PySnapshot_MoveHeld(struct tracer_snapshot *s, const uint32_t *moved)
     s->nheld = n;
 }
 
-/* The class of each domain among the last n blocks, with a number of its own
-   behind those of all others. */
-static int
-add_domain(struct tracer_snapshot *s, struct snapshot_pairs *domains,
-           uint32_t first, struct snapshot_block *block)
+/* Classes of the last blocks, behind those of all others: one for each domain,
+   and of native memory one for each C stack. */
+struct domains {
+    struct snapshot_pairs pairs;  // (C stack, domain)
+    uint32_t first;               // class
+    uint32_t native;              // string, or NONE
+};
+
+static uint32_t
+name_domain(struct tracer_snapshot *s, struct domains *domains,
+            uint32_t domain)
 {
-    uint32_t domain = block->class_;
-    uint32_t number = _PySnapshot_Pair(domains, 0, domain);
+    char name[32];
+    if (domain != SNAPSHOT_NATIVE_DOMAIN) {
+        int length = snprintf(name, sizeof(name), "<domain %u>", domain);
+        return _PySnapshot_AddString(s, name, (uint32_t)length);
+    }
+    if (domains->native == SNAPSHOT_NONE) {
+        domains->native = _PySnapshot_AddString(s, "<native>", 8);
+    }
+    return domains->native;
+}
+
+static int
+add_domain(struct tracer_snapshot *s, struct domains *domains,
+           struct snapshot_block *block)
+{
+    int is_native = (block->node & SNAPSHOT_NATIVE_NODE) != 0;
+    uint32_t stack = is_native ? block->class_ : 0;
+    uint32_t domain = is_native ? SNAPSHOT_NATIVE_DOMAIN : block->class_;
+    uint32_t number = _PySnapshot_Pair(&domains->pairs, stack, domain);
     if (number == SNAPSHOT_NONE) {
         return -1;
     }
-    block->class_ = first + number;
+    block->node &= ~SNAPSHOT_NATIVE_NODE;
+    block->class_ = domains->first + number;
     if (block->class_ < s->nclasses) {
         return 0;
     }
@@ -416,32 +441,27 @@ add_domain(struct tracer_snapshot *s, struct snapshot_pairs *domains,
         return -1;
     }
     s->classes = p;
-    char name[32];
-    int length = domain == SNAPSHOT_NATIVE_DOMAIN
-                 ? snprintf(name, sizeof(name), "<native>")
-                 : snprintf(name, sizeof(name), "<domain %u>", domain);
     struct snapshot_class *class_ = &s->classes[s->nclasses++];
-    class_->kind = SNAPSHOT_EXTERNAL;
-    class_->domain = domain;
-    class_->name = _PySnapshot_AddString(s, name, (uint32_t)length);
+    *class_ = (struct snapshot_class){
+        .name = name_domain(s, domains, domain), .kind = SNAPSHOT_EXTERNAL,
+        .domain = domain, .stack = stack};
     return class_->name == SNAPSHOT_NONE ? -1 : 0;
 }
 
 int
 _PySnapshot_NameDomains(struct tracer_snapshot *s)
 {
-    struct snapshot_pairs domains = {0};
-    uint32_t first = s->nclasses;
+    struct domains domains = {.first = s->nclasses, .native = SNAPSHOT_NONE};
     int result = 0;
     if (s->nexternal == 0) {
         return 0;
     }
     struct snapshot_block *block =
         s->others + (s->nblocks - s->nsmall - s->nexternal);
-    result = _PySnapshot_PairsInit(&domains);
+    result = _PySnapshot_PairsInit(&domains.pairs);
     for (; result == 0 && s->nexternal > 0; s->nexternal--) {
-        result = add_domain(s, &domains, first, block++);
+        result = add_domain(s, &domains, block++);
     }
-    _PySnapshot_PairsFree(&domains);
+    _PySnapshot_PairsFree(&domains.pairs);
     return result;
 }

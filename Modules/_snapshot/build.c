@@ -168,9 +168,9 @@ class_number(struct builder *b, uint32_t domain)
         }
         else {
             s->classes = classes;
-            classes[number].name = b->memory;
-            classes[number].kind = SNAPSHOT_EXTERNAL;
-            classes[number].domain = domain;
+            classes[number] = (struct snapshot_class){
+                .name = b->memory, .kind = SNAPSHOT_EXTERNAL,
+                .domain = domain};
             s->nclasses++;
         }
     }
@@ -214,7 +214,8 @@ add_trace(struct builder *b, PyObject *trace)
         return -1;
     }
     Py_ssize_t n = PyTuple_GET_SIZE(trace);
-    if ((n != 3 && n != 4) || !PyLong_CheckExact(PyTuple_GET_ITEM(trace, 0))
+    /* C frames, behind these, are of another run. */
+    if (n < 3 || n > 5 || !PyLong_CheckExact(PyTuple_GET_ITEM(trace, 0))
         || !PyLong_CheckExact(PyTuple_GET_ITEM(trace, 1)))
     {
         PyErr_SetString(PyExc_TypeError,
@@ -225,7 +226,7 @@ add_trace(struct builder *b, PyObject *trace)
     domain = PyLong_AsUnsignedLong(PyTuple_GET_ITEM(trace, 0));
     size = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(trace, 1));
     frames = PyTuple_GET_ITEM(trace, 2);
-    if (n == 4) {
+    if (n > 3) {
         total = PyTuple_GET_ITEM(trace, 3);
     }
     if (!PyErr_Occurred() && total != Py_None) {

@@ -222,6 +222,7 @@ read_classes(struct reader *r, struct tracer_snapshot *s)
         s->classes[i].kind = get_index(r, SNAPSHOT_NKINDS,
                                        "no such kind of block");
         s->classes[i].domain = get_word(r, "domain too large");
+        s->classes[i].stack = 0;
     }
 }
 
@@ -458,6 +459,7 @@ read_sections(struct reader *r, size_t size, uint64_t version,
         [SNAPSHOT_SECTION_BLKS] = read_blocks,
         [SNAPSHOT_SECTION_HEAP] = _PySnapshot_ReadGraph,
         [SNAPSHOT_SECTION_HIST] = _PySnapshot_ReadHistory,
+        [SNAPSHOT_SECTION_NATV] = _PySnapshot_ReadNative,
     };
     open_section(r, size, tags[SNAPSHOT_SECTION_META]);
     *meta = (const char *)r->p;
@@ -467,6 +469,7 @@ read_sections(struct reader *r, size_t size, uint64_t version,
         if ((i == SNAPSHOT_SECTION_NEXT && version < SNAPSHOT_VERSION_NEXT)
             || (i == SNAPSHOT_SECTION_HEAP && version < SNAPSHOT_VERSION_HEAP)
             || (i == SNAPSHOT_SECTION_HIST && version < SNAPSHOT_VERSION_HIST)
+            || (i == SNAPSHOT_SECTION_NATV && version < SNAPSHOT_VERSION_NATV)
             || (i == SNAPSHOT_SECTION_POOL && version < SNAPSHOT_VERSION_POOL))
         {
             continue;

@@ -375,6 +375,7 @@ write_sections(struct writer *w, const struct tracer_snapshot *s)
         [SNAPSHOT_SECTION_BLKS] = write_blocks,
         [SNAPSHOT_SECTION_HEAP] = _PySnapshot_WriteGraph,
         [SNAPSHOT_SECTION_HIST] = _PySnapshot_WriteHistory,
+        [SNAPSHOT_SECTION_NATV] = _PySnapshot_WriteNative,
     };
     struct snapshot_file_header header = {
         .magic = SNAPSHOT_MAGIC, .version = GUINT64_TO_LE(SNAPSHOT_VERSION),

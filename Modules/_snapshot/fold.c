@@ -166,6 +166,7 @@ finish(struct fold *fold, struct tracer_snapshot *to)
     to->has_blocks = fold->s->has_blocks;
     to->nblocks = fold->s->nblocks;
     to->graph = _PySnapshot_ShareGraph(fold->s->graph);
+    to->native = _PySnapshot_ShareNative(fold->s->native);
     to->source = fold->s;
     to->moved = fold->moved;
     fold->moved = NULL;

@@ -11,12 +11,13 @@
 
 #define SNAPSHOT_MAGIC "\x89TRM\r\n\x1a\n"
 #define SNAPSHOT_MAGIC_SIZE 8
-#define SNAPSHOT_VERSION 7
+#define SNAPSHOT_VERSION 8
 #define SNAPSHOT_VERSION_READ 3          // the first that is
 #define SNAPSHOT_VERSION_NEXT 4          // the first that has this section
 #define SNAPSHOT_VERSION_HEAP 5
 #define SNAPSHOT_VERSION_HIST 6
 #define SNAPSHOT_VERSION_POOL 7
+#define SNAPSHOT_VERSION_NATV 8
 #define SNAPSHOT_HEADER_SIZE 16
 #define SNAPSHOT_SECTION_SIZE 16
 
@@ -46,6 +47,7 @@ struct snapshot_section_header {
     X(BLKS, SNAPSHOT_TAG('B', 'L', 'K', 'S'))   \
     X(HEAP, SNAPSHOT_TAG('H', 'E', 'A', 'P'))   \
     X(HIST, SNAPSHOT_TAG('H', 'I', 'S', 'T'))   \
+    X(NATV, SNAPSHOT_TAG('N', 'A', 'T', 'V'))   \
     X(DONE, SNAPSHOT_TAG('D', 'O', 'N', 'E'))
 enum snapshot_section {
 #define SNAPSHOT_SECTION_ENUM(NAME, TAG) SNAPSHOT_SECTION_##NAME,

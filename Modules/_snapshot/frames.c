@@ -186,6 +186,49 @@ _PyTracemalloc_GetFrames(TracesObject *self, uint32_t node)
     return frames;
 }
 
+/* --- C frames */
+
+static PyObject *
+native_frame(const struct snapshot_native *native, uint32_t i)
+{
+    const struct snapshot_code *place = &native->places[i];
+    const struct snapshot_module *module = &native->modules[place->module];
+    char id[2 * SNAPSHOT_BUILD_ID + 1] = "";
+    for (uint32_t j = 0; j < module->id_size; j++) {
+        sprintf(id + 2 * j, "%02x", module->id[j]);
+    }
+    return Py_BuildValue(
+        "NsKK", PyUnicode_DecodeUTF8(native->text + module->path,
+                                     (Py_ssize_t)module->path_size,
+                                     "surrogatepass"),
+        id, (unsigned long long)place->offset,
+        (unsigned long long)module->base);
+}
+
+PyObject *
+_PyTracemalloc_GetNative(TracesObject *self, uint32_t class_)
+{
+    const struct tracer_snapshot *s = self->data;
+    if (s->classes[class_].domain != SNAPSHOT_NATIVE_DOMAIN) {
+        Py_RETURN_NONE;
+    }
+    struct snapshot_stack stack = {0, 0};
+    if (s->classes[class_].stack != 0) {
+        stack = s->native->stacks[s->classes[class_].stack];
+    }
+    PyObject *frames = PyTuple_New((Py_ssize_t)stack.n);
+    for (uint32_t i = 0; frames != NULL && i < stack.n; i++) {
+        PyObject *frame = native_frame(s->native,
+                                       s->native->frames[stack.first + i]);
+        if (frame == NULL) {
+            Py_CLEAR(frames);
+            break;
+        }
+        PyTuple_SET_ITEM(frames, (Py_ssize_t)i, frame);
+    }
+    return frames;
+}
+
 void
 _PyTracemalloc_ClearFrames(TracesObject *self)
 {

@@ -485,6 +485,10 @@ group_blocks(const struct tracer_snapshot *s, enum snapshot_key key,
             a = class_->kind;
             b = class_->domain;
         }
+        else if (key == SNAPSHOT_BY_NATIVE) {
+            a = class_->domain == SNAPSHOT_NATIVE_DOMAIN;
+            b = class_->stack;
+        }
         struct snapshot_group *group = collect(&c, a, b);
         if (group == NULL) {
             goto done;

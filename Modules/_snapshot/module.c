@@ -81,12 +81,14 @@ make_item(TracesObject *self, Py_ssize_t i)
     }
     const struct snapshot_block *block = &s->blocks[i];
     uint32_t nframe = s->nodes[block->node].nframe;
+    int has_stack = s->classes[block->class_].stack != 0;
     return Py_BuildValue(
-        "NNNN",
+        has_stack ? "NNNNN" : "NNNN",
         PyLong_FromUnsignedLong(s->classes[block->class_].domain),
         PyLong_FromUnsignedLongLong(block->size),
         _PyTracemalloc_GetFrames(self, block->node),
-        nframe == 0 ? Py_NewRef(Py_None) : PyLong_FromUnsignedLong(nframe));
+        nframe == 0 ? Py_NewRef(Py_None) : PyLong_FromUnsignedLong(nframe),
+        has_stack ? _PyTracemalloc_GetNative(self, block->class_) : NULL);
 }
 
 static PyObject *

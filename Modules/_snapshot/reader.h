@@ -30,6 +30,10 @@ extern void _PySnapshot_ReadGraph(struct reader *r, struct tracer_snapshot *s);
 extern void _PySnapshot_ReadHistory(struct reader *r,
                                     struct tracer_snapshot *s);
 
+/* --- native.c */
+extern void _PySnapshot_ReadNative(struct reader *r,
+                                   struct tracer_snapshot *s);
+
 static inline void
 fail_at(struct reader *r, const uint8_t *where, const char *reason)
 {

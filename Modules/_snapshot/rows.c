@@ -14,6 +14,7 @@ static const struct { const char *name; enum snapshot_key key; } keys[] = {
     {"type", SNAPSHOT_BY_TYPE},
     {"type+lineno", SNAPSHOT_BY_TYPE_LINENO},
     {"domain", SNAPSHOT_BY_DOMAIN},
+    {"native", SNAPSHOT_BY_NATIVE},
     {"address", SNAPSHOT_BY_ADDRESS},
 };
 
@@ -132,6 +133,10 @@ describe(TracesObject *self, enum snapshot_key by,
     case SNAPSHOT_BY_DOMAIN:
         *key = domain_name(&s->classes[group->class_]);
         *frames = frames_of_text(Py_XNewRef(*key));
+        break;
+    case SNAPSHOT_BY_NATIVE:
+        *key = _PyTracemalloc_GetNative(self, group->class_);
+        *frames = Py_NewRef(Py_None);
         break;
     case SNAPSHOT_BY_ADDRESS:
         *key = PyLong_FromUnsignedLongLong(group->address);

@@ -149,6 +149,7 @@ enum snapshot_key {
     SNAPSHOT_BY_TYPE,             // these need the blocks
     SNAPSHOT_BY_TYPE_LINENO,
     SNAPSHOT_BY_DOMAIN,
+    SNAPSHOT_BY_NATIVE,           // C stack
     SNAPSHOT_BY_ADDRESS,
 };
 

@@ -41,6 +41,9 @@ extern PyObject *_PyTracemalloc_GetFrames(TracesObject *self, uint32_t node);
 extern PyObject *_PyTracemalloc_NewFrame(PyObject *const *fields, int n);
 extern void _PyTracemalloc_ClearFrames(TracesObject *self);
 extern int _PyTracemalloc_AddFrames(PyObject *module);
+/* The C frames of a class of blocks, the innermost first: a tuple of (path,
+   build ID, offset, base); None: it is not of native memory. */
+extern PyObject *_PyTracemalloc_GetNative(TracesObject *self, uint32_t class_);
 
 /* --- build.c */
 extern struct tracer_snapshot *_PyTracemalloc_FromSequence(PyObject *traces);

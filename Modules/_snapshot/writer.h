@@ -32,6 +32,10 @@ extern void _PySnapshot_WriteGraph(struct writer *w,
 extern void _PySnapshot_WriteHistory(struct writer *w,
                                      const struct tracer_snapshot *s);
 
+/* --- native.c */
+extern void _PySnapshot_WriteNative(struct writer *w,
+                                    const struct tracer_snapshot *s);
+
 /* Room for one record. */
 static inline void
 room(struct writer *w)

@@ -9,7 +9,7 @@ from pytracemalloc.files import check_absent, check_output
 from pytracemalloc.kept import KEPT
 from pytracemalloc.arguments import positive
 from pytracemalloc.options import (add_kind, add_native, add_view,
-                                   kind_options, view_options)
+                                   kind_options, native_option, view_options)
 from pytracemalloc.program import (add_program_arguments, check_program,
                                    execute)
 from pytracemalloc.recording import MEMORY, numbered
@@ -120,7 +120,7 @@ def run(args):
     else:
         from pytracemalloc.keeping import hold as start
     start(args.command_line, {
-        'frames': args.frames, 'native': args.native,
+        'frames': args.frames, 'native': native_option(args),
         'output': os.path.abspath(output),
         'name': output, 'every': args.every, 'growth': args.on_growth,
         'warn_at': args.warn_at, 'keep': args.keep, 'history': args.history,

@@ -5,7 +5,8 @@ import os
 from pytracemalloc import documents
 from pytracemalloc.commands.run import frames_option
 from pytracemalloc.errors import UsageError
-from pytracemalloc.options import add_json, add_native, add_target
+from pytracemalloc.options import (add_json, add_native, add_target,
+                                   native_option)
 from pytracemalloc.targets import reach
 from pytracemalloc.units import format_frames
 from tracemalloc.printable import printable
@@ -47,7 +48,8 @@ def run(args):
 
 def _start(client, args):
     before = client.ask('status')
-    after = client.ask('start', frames=args.frames, native=args.native)
+    after = client.ask('start', frames=args.frames,
+                       native=native_option(args))
     served = None
     if args.socket is not None:
         path = os.path.abspath(args.socket)

@@ -10,6 +10,7 @@ from pytracemalloc.series import add_up
 from pytracemalloc.terminal import shorten, sparkline
 from pytracemalloc.units import format_count, format_frames
 from pytracemalloc.words import explain, format_losses, format_native
+from tracemalloc import native
 from tracemalloc.places import NO_TASK, NOT_MINE, name_origin, name_place
 from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
@@ -87,6 +88,10 @@ def _view(subject):
         yield f'Each traceback has 1 frame; {_ALL}'
     if subject.by == 'task':
         yield from _few_frames(subject, 'task', NO_TASK)
+    if subject.by == 'native':
+        # Known once the groups have names.
+        subject.new.statistics('native')
+        yield from native.find_faults()
     if not subject.view.get('unfold', True):
         yield 'Imports are charged to the importing line; --unfold shows them'
 

@@ -169,7 +169,7 @@ class Graph:
         for kind, texts in self.shapes:
             shapes.append(struct.pack('=III', kind, len(names), len(texts)))
             names.extend(map(self.string, texts))
-        classes = [struct.pack('=III', self.string(name), 0, 0)
+        classes = [struct.pack('=4I', self.string(name), 0, 0, 0)
                    for name in self.classes]
         locations = [struct.pack('=IIiiiii', self.string(filename), 0, line,
                                  -1, -1, -1, -1)

@@ -16,7 +16,7 @@ def sections(image):
         offset += 16 + length
 
 
-def join(contents, version=7):
+def join(contents, version=8):
     """A file of sections with these contents, all sums right."""
     image = b'\x89TRM\r\n\x1a\n' + struct.pack('<Q', version)
     contents = [(tag, data) for tag, data in contents if tag != b'DONE']

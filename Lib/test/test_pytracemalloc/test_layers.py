@@ -194,6 +194,7 @@ class MapTests(unittest.TestCase):
                  *(TOP / 'Include' / 'internal').glob('*.h'),
                  *(TOP / 'Modules').glob('_tracemalloc*.c'),
                  *(TOP / 'Modules' / '_snapshot').glob('*.[ch]'),
+                 *(TOP / 'Modules' / '_symbols').glob('*.c'),
                  *(path for package in PACKAGES
                    for path in (TOP / 'Lib' / package).rglob('*.py'))]
         self.assertEqual(sorted(shown),

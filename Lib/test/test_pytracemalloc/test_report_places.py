@@ -111,7 +111,7 @@ class ReportTests(unittest.TestCase):
         for by in KEYS:
             with self.subTest(by=by):
                 text = self.report('--top', '100000', '--by', by).decode()
-                if by in ('type', 'address', 'domain', 'task'):
+                if by in ('type', 'address', 'domain', 'native', 'task'):
                     self.assertNotIn('unknown', text)
                 else:
                     self.check(text)

@@ -225,7 +225,7 @@ class LayoutTests(FileCase):
         Snapshot(RAW, 2).dump(self.path)
         with open(self.path, 'rb') as file:
             image = file.read()
-        self.assertEqual(image[:16], b'\x89TRM\r\n\x1a\n' b'\7' + bytes(7))
+        self.assertEqual(image[:16], b'\x89TRM\r\n\x1a\n' b'\x08' + bytes(7))
         offset = 16
         while offset < len(image):
             tag, crc, length = struct.unpack_from('<4sIQ', image, offset)
@@ -239,7 +239,8 @@ class LayoutTests(FileCase):
         found = dict(self.sections())
         self.assertEqual(list(found), [b'META', b'TEXT', b'LOCS', b'TREE',
                                        b'NEXT', b'KIND', b'ARNA', b'POOL',
-                                       b'BLKS', b'HEAP', b'HIST', b'DONE'])
+                                       b'BLKS', b'HEAP', b'HIST', b'NATV',
+                                       b'DONE'])
         self.assertEqual(json.loads(found[b'META'])['traceback_limit'], 2)
         # b.py:4; a.py:2, two lines before; the last one, two more before.
         self.assertEqual(found[b'LOCS'], bytes([
@@ -398,6 +399,19 @@ class DamageTests(FileCase):
             (b'POOL', b'\0\1\2\0\1\1', "no such address"),
             (b'POOL', b'\x20\1\1\x10\2\1', "no such address"),
             (b'POOL', b'\x20\1\2\xff\xff\xff\7\1\1', "block of a pool"),
+            (b'NATV', b'\2', "neither 0 nor 1"),
+            (b'NATV', b'\1' + huge, "more records than"),
+            (b'NATV', b'\1\1\1\0\0', "inside a path"),
+            (b'NATV', b'\1\1\1\0\x21a' + bytes(33), "build ID too long"),
+            (b'NATV', b'\1\1\1\0\4abc', "inside a record"),
+            (b'NATV', b'\1\1\1\0\0\xff', "bad UTF-8"),
+            (b'NATV', b'\1\1\1\0\0a\1\1\0', "no such module"),
+            (b'NATV', b'\1\1\1\0\0a\1\0\0\1\1\1\0', "of no C stack"),
+            (b'NATV', b'\1\1\1\0\0a\1\0\0\1\2\0\2\0\0',
+             "more frames than"),
+            (b'NATV', b'\1\1\1\0\0a\1\0\0\1\2\0\1\1', "no such place"),
+            (b'NATV', b'\1\1\1\0\0a\1\0\0\1\2\0\0', "fewer frames than"),
+            (b'NATV', b'\1\0\0\0\0\0', "longer than its records"),
             (b'BLKS', b'\2\0', "neither 0 nor 1"),
             (b'BLKS', b'\1' + huge, "more records than"),
             (b'BLKS', b'\1\1\0\x70\1\0', "no such node"),
@@ -442,7 +456,7 @@ class DamageTests(FileCase):
     def test_version(self):
         image = bytearray(self.image())
         image[8] += 1
-        self.rejects(image, r"other version of the format than 7 \(take the "
+        self.rejects(image, r"other version of the format than 8 \(take the "
                             r"snapshot again.*\) at offset 8")
 
     def test_other_files(self):

@@ -117,8 +117,8 @@ class FileTests(GraphCase):
     def test_older_versions(self):
         snapshot = self.small()
         found = dict(sections(self.image(snapshot)))
-        missing = [b'NEXT', b'HEAP', b'HIST', b'POOL']
-        for version in 3, 4, 5, 6:
+        missing = [b'NEXT', b'HEAP', b'HIST', b'POOL', b'NATV']
+        for version in 3, 4, 5, 6, 7:
             again = self.load(join([item for item in found.items()
                                     if item[0] not in missing], version))
             self.assertEqual(again.traces, snapshot.traces)

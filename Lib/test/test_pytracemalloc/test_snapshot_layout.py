@@ -46,7 +46,7 @@ class Section:
 
 def sections(image):
     magic, version = struct.unpack_from('<8sQ', image)
-    assert (magic, version) == (b'\x89TRM\r\n\x1a\n', 7)
+    assert (magic, version) == (b'\x89TRM\r\n\x1a\n', 8)
     at = 16
     while at < len(image):
         name, crc, length = struct.unpack_from('<4sIQ', image, at)

@@ -1,0 +1,61 @@
+/* The C stack of the calling thread, see tracer_unwind.c.  Locked. */
+
+#ifndef Py_INTERNAL_TRACER_UNWIND_H
+#define Py_INTERNAL_TRACER_UNWIND_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+#include <dlfcn.h>                // DLFO_STRUCT_HAS_EH_DBASE
+#include <stdint.h>
+
+/* It needs a function that finds a library without a lock of the loader:
+   glibc has one since 2.35. */
+#if defined(__x86_64__) && defined(DLFO_STRUCT_HAS_EH_DBASE)
+#  define TRACER_UNWINDS 1
+#else
+#  define TRACER_UNWINDS 0
+#endif
+
+#define TRACER_MAX_C_FRAMES 100
+
+/* Where the caller's registers are, for a return address: the frame ends at
+   the CFA, which lies at `offset` from a register. */
+enum tracer_base {
+    TRACER_BASE_NONE,             // there is no rule
+    TRACER_BASE_RSP,
+    TRACER_BASE_RBP,
+    TRACER_BASE_RBX,
+    TRACER_BASE_SAVED,            // the CFA is stored at that offset from rbp
+};
+
+/* A register is saved at this offset from the CFA or, if that is stored, from
+   rbp. */
+#define TRACER_NOT_SAVED INT32_MAX
+struct tracer_rule {
+    enum tracer_base base;
+    int32_t offset;
+    int32_t rbp, rbx;
+};
+
+/* Find the rule of a return address.  Safe in handlers of signals, and without
+   the lock. */
+extern struct tracer_rule _PyTracer_FindRule(uintptr_t pc);
+
+/* Put the places of the frames from the caller of the function whose CFA is
+   `from` on into `places`, the innermost first, but no more than n; their
+   number.  The frame of the address `end` is not among them, nor its callers.
+   `unloads`: how often a library was unloaded until now. */
+extern int _PyTracer_Unwind(const void *from, const void *end,
+                            unsigned int unloads, uint32_t *places, int n);
+/* All places have other numbers, or none. */
+extern void _PyTracer_ForgetRules(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_UNWIND_H */

@@ -1,0 +1,301 @@
+/* The C stack of the calling thread, unwound by rules that are remembered.
+
+   A rule is made of .eh_frame once for each return address, see
+   tracer_unwind_rules.c, and kept with the place of the address in a table
+   that forgets on collision.  From then on a frame costs some loads.  A rule
+   is wrong once its library is unloaded and another one is at its addresses.
+   So the table is emptied when the program has seen that a library was
+   unloaded, see Programs/tracer_program.c.
+
+   Nothing is read outside of the stack: it goes from the stack pointer to the
+   end of the stack that the thread was started with, each frame ends above the
+   one before, and what it saved lies in between.  On any other stack, such as
+   that of a handler of signals or of a coroutine in C, there are no C frames.
+   Neither malloc() nor a lock of the loader is used. */
+
+#include "Python.h"
+#include "pycore_tracer_index.h"  // TRACER_GOLDEN_64
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_native_stacks.h"
+#include "pycore_tracer_unwind.h"
+
+#if TRACER_UNWINDS
+
+#include <fcntl.h>                // O_RDONLY
+#include <pthread.h>              // pthread_self()
+#include <sys/syscall.h>          // SYS_openat
+#include <unistd.h>               // syscall()
+
+#define CACHE_BITS 13
+#define MAX_FRAMES 500            // unwound, with those that are not recorded
+#define MAX_LOOKS 32              // of a thread, for the bounds of its stack
+
+/* --- The bounds of the stack */
+
+struct bounds {
+    uintptr_t low, high;
+};
+
+static _Py_thread_local struct {
+    struct bounds own;
+    struct bounds other;          // that was looked up last
+    int looks;
+} stack __attribute__((tls_model("initial-exec")));
+
+extern void *__libc_stack_end;    // of the main thread: the loader's
+
+static int
+is_in(uintptr_t address, const struct bounds *bounds)
+{
+    return address - bounds->low < bounds->high - bounds->low;
+}
+
+/* Reading what the kernel says: lines that begin with LOW-HIGH. */
+struct maps {
+    struct bounds line;
+    int field;                    // 0: low, 1: high, 2: the rest
+};
+
+/* 1: the line that has ended is that of the address. */
+static int
+read_char(struct maps *maps, char c, uintptr_t address)
+{
+    if (c == '\n') {
+        int found = is_in(address, &maps->line);
+        if (!found) {
+            *maps = (struct maps){{0, 0}, 0};
+        }
+        return found;
+    }
+    if (maps->field < 2) {
+        uintptr_t *number = maps->field == 0 ? &maps->line.low
+                                             : &maps->line.high;
+        if (c == '-' || c == ' ') {
+            maps->field++;
+        }
+        else {
+            *number = *number << 4 | (uintptr_t)(c <= '9' ? c - '0'
+                                                          : c - 'a' + 10);
+        }
+    }
+    return 0;
+}
+
+/* The mapping of an address.  Not by functions at which a thread may be
+   cancelled, as the lock is held. */
+static struct bounds
+find_mapping(uintptr_t address)
+{
+    struct maps maps = {{0, 0}, 0};
+    char buffer[1024];
+    long fd = syscall(SYS_openat, AT_FDCWD, "/proc/self/maps",
+                      O_RDONLY | O_CLOEXEC);
+    int found = 0;
+    while (fd >= 0 && !found) {
+        long n = syscall(SYS_read, fd, buffer, sizeof(buffer));
+        if (n <= 0) {
+            break;
+        }
+        for (long i = 0; i < n && !found; i++) {
+            found = read_char(&maps, buffer[i], address);
+        }
+    }
+    if (fd >= 0) {
+        (void)syscall(SYS_close, fd);
+    }
+    return found ? maps.line : (struct bounds){0, 0};
+}
+
+/* The end of the thread's own stack, 0: this is another one.  glibc keeps what
+   it knows of a thread, at the address that pthread_self() returns, at the
+   high end of the thread's stack. */
+static uintptr_t
+end_of_stack(uintptr_t sp)
+{
+    if (is_in(sp, &stack.own)) {
+        return stack.own.high;
+    }
+    if (is_in(sp, &stack.other) || stack.looks == MAX_LOOKS) {
+        return 0;
+    }
+    stack.looks++;
+    struct bounds mapping = find_mapping(sp);
+    uintptr_t self = (uintptr_t)pthread_self();
+    if (is_in(self, &mapping) && self > sp) {
+        mapping.high = self;
+    }
+    else if (!is_in((uintptr_t)__libc_stack_end, &mapping)) {
+        stack.other = mapping;
+        return 0;
+    }
+    stack.own = mapping;
+    return mapping.high;
+}
+
+/* --- Rules */
+
+static struct known {
+    uintptr_t pc;                 // 0: none
+    uint32_t place;
+    struct tracer_rule rule;
+} cache[1 << CACHE_BITS];
+static int any_known;             // else no page of the table was touched
+static unsigned int unloads_seen;
+
+void
+_PyTracer_ForgetRules(void)
+{
+    _PyTracer_ASSERT_LOCKED();
+    if (any_known) {
+        memset(cache, 0, sizeof(cache));
+        any_known = 0;
+    }
+}
+
+static Py_NO_INLINE void
+learn(struct known *known, uintptr_t pc)
+{
+    any_known = 1;
+    *known = (struct known){pc, _PyTracer_NativePlace(pc),
+                            _PyTracer_FindRule(pc)};
+}
+
+static inline const struct known *
+find(uintptr_t pc)
+{
+    struct known *known = &cache[(pc * TRACER_GOLDEN_64)
+                                 >> (64 - CACHE_BITS)];
+    if (known->pc != pc) {
+        learn(known, pc);
+    }
+    return known;
+}
+
+/* --- Frames */
+
+struct frame {
+    uintptr_t pc;                 // a return address
+    uintptr_t sp;
+    uintptr_t rbp, rbx;
+    uintptr_t end;                // of the stack
+};
+
+/* A word of the stack; 0: there is none at that address. */
+static inline uintptr_t
+word_at(const struct frame *frame, uintptr_t address)
+{
+    return address < frame->sp || address > frame->end - sizeof(uintptr_t)
+           || address % sizeof(uintptr_t) != 0
+           ? 0 : *(const uintptr_t *)address;
+}
+
+/* Where the frame ends, 0: nobody knows. */
+static inline uintptr_t
+cfa_of(const struct frame *frame, const struct tracer_rule *rule)
+{
+    uintptr_t offset = (uintptr_t)(intptr_t)rule->offset;
+    uintptr_t cfa = 0;
+    switch (rule->base) {
+    case TRACER_BASE_RSP:
+        cfa = frame->sp + offset;
+        break;
+    case TRACER_BASE_RBP:
+        cfa = frame->rbp + offset;
+        break;
+    case TRACER_BASE_RBX:
+        cfa = frame->rbx + offset;
+        break;
+    case TRACER_BASE_SAVED:
+        cfa = word_at(frame, frame->rbp + offset);
+        break;
+    case TRACER_BASE_NONE:
+        break;
+    }
+    return cfa > frame->sp && cfa <= frame->end
+           && cfa % sizeof(uintptr_t) == 0 ? cfa : 0;
+}
+
+static inline uintptr_t
+caller_value(const struct frame *frame, int32_t saved, uintptr_t base,
+             uintptr_t value)
+{
+    return saved == TRACER_NOT_SAVED
+           ? value : word_at(frame, base + (uintptr_t)(intptr_t)saved);
+}
+
+static inline void
+leave_frame(struct frame *frame, const struct tracer_rule *rule,
+            uintptr_t cfa)
+{
+    uintptr_t base = rule->base == TRACER_BASE_SAVED ? frame->rbp : cfa;
+    uintptr_t rbp = caller_value(frame, rule->rbp, base, frame->rbp);
+    frame->rbx = caller_value(frame, rule->rbx, base, frame->rbx);
+    frame->rbp = rbp;
+    frame->pc = word_at(frame, cfa - sizeof(uintptr_t));
+    frame->sp = cfa;
+}
+
+#define READ_REGISTERS(FRAME)                                           \
+    __asm__ volatile("leaq (%%rip), %%rax\n\t"                          \
+                     "movq %%rax, %0\n\t"                               \
+                     "movq %%rsp, %1\n\t"                               \
+                     "movq %%rbp, %2\n\t"                               \
+                     "movq %%rbx, %3"                                   \
+                     : "=m"((FRAME).pc), "=m"((FRAME).sp),              \
+                       "=m"((FRAME).rbp), "=m"((FRAME).rbx)             \
+                     : : "rax")
+
+/* It begins with its own frame, to know the registers of its callers. */
+Py_NO_INLINE int
+_PyTracer_Unwind(const void *from, const void *end, unsigned int unloads,
+                 uint32_t *places, int n)
+{
+    _PyTracer_ASSERT_LOCKED();
+    struct frame frame;
+    READ_REGISTERS(frame);
+    frame.end = end_of_stack(frame.sp);
+    if (frame.end == 0) {
+        return 0;
+    }
+    if (unloads != unloads_seen) {
+        _PyTracer_ForgetRules();
+        unloads_seen = unloads;
+    }
+    uintptr_t last = (uintptr_t)end;
+    if (last < frame.sp || last >= frame.end) {
+        last = frame.end;         // the thread has no such frame
+    }
+    int found = 0;
+    for (int i = 0; i < MAX_FRAMES && frame.pc != 0; i++) {
+        const struct known *known = find(frame.pc);
+        uintptr_t cfa = cfa_of(&frame, &known->rule);
+        if (cfa > last) {
+            break;
+        }
+        if (frame.sp >= (uintptr_t)from && known->place != 0) {
+            places[found++] = known->place;
+        }
+        if (cfa == 0 || found == n) {
+            break;
+        }
+        leave_frame(&frame, &known->rule, cfa);
+    }
+    return found;
+}
+
+#else
+
+void
+_PyTracer_ForgetRules(void)
+{
+}
+
+int
+_PyTracer_Unwind(const void *Py_UNUSED(from), const void *Py_UNUSED(end),
+                 unsigned int Py_UNUSED(unloads), uint32_t *Py_UNUSED(places),
+                 int Py_UNUSED(n))
+{
+    return 0;
+}
+
+#endif
