@@ -2,6 +2,7 @@
 reason, and which lines held more at that time."""
 
 from collections import namedtuple
+from datetime import datetime
 
 from pytracemalloc.terminal import shorten
 from tracemalloc.places import name_place
@@ -18,11 +19,12 @@ _Moment = namedtuple('_Moment', 'timestamp size part more')
 
 def find(snapshot):
     """Return the next highest moments of a snapshot, the highest first."""
-    highest, *others = snapshot.peaks or [None]
-    return [_Moment(peak.timestamp, peak.traced_memory[0],
-                    peak.traced_memory[0] / max(1, highest.traced_memory[0]),
-                    more)
-            for peak, more in zip(others, snapshot._more_than_at_peak())]
+    # Not snapshot.peaks, which has a tree of each.
+    (_, highest), *others = snapshot._peaks or [(None, None)]
+    return [_Moment(datetime.fromtimestamp(timestamp), size,
+                    size / max(1, highest), more)
+            for (timestamp, size), more
+            in zip(others, snapshot._more_than_at_peak())]
 
 
 def lines(snapshot, width=None):

@@ -131,6 +131,8 @@ class Recording:
                 tracemalloc.start(self.options['frames'], native=native)
                 break
             except RuntimeError as exc:
+                if not native:
+                    raise
                 _say(str(exc))
 
     def _start_in_memory(self):
@@ -419,12 +421,6 @@ def _identity(path):
     except OSError:
         return None
     return status.st_dev, status.st_ino, status.st_mtime_ns
-
-
-def prepare():
-    """Import what start() needs: it takes a while, and nothing is traced yet.
-    """
-    tracemalloc._prepare()
 
 
 def start(known):

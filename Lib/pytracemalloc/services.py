@@ -32,8 +32,10 @@ def run(module, script, known):
 
 
 def _load():
+    import tracemalloc
     from pytracemalloc import recording
-    recording.prepare()
+    # It takes a while, and nothing is traced yet.
+    tracemalloc._prepare()
     return recording
 
 

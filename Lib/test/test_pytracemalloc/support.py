@@ -65,7 +65,7 @@ class Snapshot:
         self.pid = 4242
         self.traceback_limit = 10
         self.timestamp = datetime.datetime(2026, 5, 17, 12, 30)
-        self.peaks = []
+        self._peaks = []
         self.rss = None
         self.traced_memory = (sum(node[5] for node in nodes),
                               sum(node[9] for node in nodes))
