@@ -14,7 +14,9 @@ run,
 - it matters: it grew by a hundredth of the program's memory.
 
 Growth by imports, tables and a cache that fills up ends; a queue or a pool
-shrinks again; temporary blocks have no trend.
+shrinks again; temporary blocks have no trend.  Data that a program builds
+until it ends grows like a leak: nothing shows that it is needed.  The title
+says so.
 """
 
 import math
@@ -39,6 +41,7 @@ _GOES_ON = 0.25
 _COMES_BACK = 0.5
 _IMPORT = '<frozen importlib'
 _FIGURES = 23                     # columns
+_TITLE = 'Suspected leaks (or data still being built):'
 
 _Moment = namedtuple('_Moment', 'time traced blocks bytes')
 _Growth = namedtuple('_Growth', 'grown intervals growing since until')
@@ -272,7 +275,7 @@ def lines(snapshot, count, width=None, earlier=None):
     *width*: columns of the terminal that they are for, None for no terminal.
     """
     found = find(snapshot, earlier)[:count]
-    lines = ['Suspected leaks:'] * bool(found)
+    lines = [_TITLE] * bool(found)
     for suspect in found:
         lines.append(_line(suspect, width))
         if holder := name_holder(suspect, snapshot):

@@ -44,7 +44,7 @@ def tool(python, *args, **options):
 def suspects(text):
     """Return the lines of a summary or a report that name suspects."""
     found = re.findall(r'suspected leak: (.*)', text)
-    _, _, rest = text.partition('Suspected leaks:\n')
+    _, _, rest = text.partition('Suspected leaks (or data still being built):\n')
     for line in rest.splitlines():
         if not line.startswith(' '):
             break
