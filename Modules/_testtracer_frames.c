@@ -1,8 +1,8 @@
 /* Frames that an extension makes with its own copy of CPython's initialiser,
-   as it was compiled before the tracer had a byte in a frame: in 3.13 that byte
-   stays what it was.  There are two kinds: a function that evaluates frames (PEP
-   523) gives the interpreter another frame than it got, and compiled code
-   links frames in by hand, which the interpreter never runs. */
+   as it was compiled before the tracer had a byte in a frame: in 3.13 that
+   byte stays what it was.  There are two kinds: a function that evaluates
+   frames (PEP 523) gives the interpreter another frame than it got, and
+   compiled code links frames in by hand, which the interpreter never runs. */
 
 #ifndef Py_BUILD_CORE_BUILTIN
 #  define Py_BUILD_CORE_MODULE 1

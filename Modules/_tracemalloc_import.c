@@ -2,11 +2,12 @@
    tables that it shares with them.
 
    The interpreter makes each name (of an attribute, a variable, a constant)
-   once and remembers it, interned.  If the modules of a recording had these
-   names from it, the program would get them for nothing, and the table that
-   grows with them too: it would be charged for less than without the
-   recording.  The classes of these modules would be in object.__subclasses__(),
-   and the program would be charged for the growth of that table.
+   once and remembers it, interned.  If the modules of a recording took their
+   names from that table, the program would get these names for nothing, and
+   the table that grows with them, too: it would be charged for less than
+   without the recording.  The classes of these modules would be in
+   object.__subclasses__(), and the program would be charged for the growth of
+   that table.
 
    So the modules are imported while the interpreter has copies of these
    tables, which are then forgotten.  A name that only the copy had is not

@@ -158,8 +158,8 @@ PyAPI_FUNC(void) _PyTracer_UnparkListed(size_t number, void *op);
     else
 #endif
 
-/* The number of a field of struct _Py_freelists, or of an item of one; of how
-   many lists a field is; whether the list with a number is one of them. */
+/* The number of the list in a field of struct _Py_freelists, or in an item of
+   it; how many lists the field has; whether one of them has this number. */
 #define _PyTracer_LIST_NUMBER(FIELD)                                    \
     (offsetof(struct _Py_freelists, FIELD) / sizeof(struct _Py_freelist))
 #define _PyTracer_LIST_COUNT(FIELD)                                     \
@@ -175,8 +175,8 @@ PyAPI_FUNC(void) _PyTracer_UnparkListed(size_t number, void *op);
 #  define _PyTracer_KEEPS_FREELISTS 1
 #endif
 
-/* The same for an object with a GC header in front.  Builds without the GIL,
-   where each object belongs to a thread, have no such header. */
+/* Park and unpark an object with a GC header in front.  Builds without the
+   GIL, where each object belongs to a thread, have no such header. */
 #ifdef _Py_UNOWNED_TID
 #  define _PyTracer_GC_HEADER 0
 #else

@@ -62,8 +62,8 @@ struct tracer_pool {
     uint32_t nused;               // allocated now, traced or not
     uint32_t *entries;            // entry of each block, or NULL
     uintptr_t arena;              // address of its arena
-    void *free;                   // a free block, which begins with the
-};                                //   address of the next; NULL: none was freed
+    void *free;                   // a free block, or NULL; it begins with
+};                                //   the address of the next one
 
 struct tracer_arena {
     uintptr_t address;

@@ -110,7 +110,7 @@ _PyTracer_IsParked(uint32_t node)
            && node < TRACER_NODE_PARKED + _PyTracer_NFREELISTS;
 }
 
-/* Of an entry or a record: has it a block that is live? */
+/* Does this entry or record stand for a live block? */
 static inline int
 _PyTracer_IsLive(uint32_t node)
 {

@@ -37,8 +37,8 @@ struct snapshot_object {
     uint32_t type;                // the object that is its type; 0: it is none
     uint32_t shape;
     uint32_t surplus;             // references left over, or one of the above
-    uint32_t text;                // string: of a str; line of a frame; what
-};                                //   else has a name of its own.  Or NONE
+    uint32_t text;                // a str: its string; a frame: its line; or
+};                                //   the string of its own name, or NONE
 
 /* How to read the references of an object.  The names of the shape belong to
    the first references; number 0 stands for a NULL.  The kind says what the

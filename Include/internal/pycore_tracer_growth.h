@@ -12,8 +12,8 @@ extern "C" {
 
 #include "pycore_tracer_state.h"
 
-#define TRACER_MOMENTS 32         // that are kept, at most
-#define TRACER_GROWN_SITES 32     // that a snapshot is told of, at most
+#define TRACER_MOMENTS 32         // kept, at most
+#define TRACER_GROWN_SITES 32     // in a snapshot, at most
 #define TRACER_GROWTH_EVERY 32768 // bytes of big blocks, then the clock is
                                   //   looked at; memory that has moved by less
                                   //   is no new moment
@@ -28,7 +28,7 @@ struct tracer_moment {
     uint32_t nrows;
 };
 
-/* What a snapshot is told of; from malloc(), in one piece. */
+/* What a snapshot gets, in one block of malloc(). */
 struct tracer_growth {
     uint32_t nmoments, nsites;
     struct {
@@ -46,7 +46,7 @@ struct tracer_growths {
     int64_t ticks;                // bytes until the next look at the clock
     uint32_t nmoments;
     int64_t looked;               // ns: the clock when it was looked at last
-    int64_t next, earliest;       // ns: when it is time, and never before
+    int64_t next, earliest;       // ns: of the next moment, and not before
     struct tracer_moment moments[TRACER_MOMENTS];
 };
 extern struct tracer_growths _PyTracer_growths;   // GIL and lock

@@ -84,7 +84,7 @@ struct tracer_heap_name {
     const void *text;
     enum tracer_heap_form form;
     int32_t offset;               // where in the object the reference is
-    int counted;                  // though tp_traverse does not tell it
+    int counted;                  // although tp_traverse skips it
 };
 
 /* Shapes by what they are made of: a type, keys, a code object. */
@@ -135,7 +135,7 @@ struct tracer_heap {
     uint32_t nstrings;
     uint32_t *named;              // str whose text is wanted, and dictionaries
     uint64_t nnamed, named_size;  //   whose keys are
-    uint32_t nwalked;             // objects; those after them nothing reaches
+    uint32_t nwalked;             // objects; nothing reaches the later ones
     int failed;                   // no memory, or too much of something
 };
 
@@ -201,7 +201,7 @@ PyAPI_FUNC(void) _PyTracer_ScanSegments(
    heap */
 struct tracer_heap_child {
     int pid, fd;
-    int error, signal;            // where it fails: errno, what has killed it
+    int error, signal;            // of a failure: errno, what killed it
 };
 /* At the moment; 0, or -1.  GIL held, or the world stopped. */
 extern int _PyTracer_ForkHeap(struct tracer_heap_child *child, int keys,
@@ -289,7 +289,7 @@ enum tracer_heap_code {           // what it is the shape of
 extern uint32_t _PyTracer_ShapeOfCode(struct tracer_heap *heap,
                                       PyCodeObject *code,
                                       enum tracer_heap_code what);
-/* A shape of its own: of names that are plain texts. */
+/* A new shape whose names are plain texts. */
 extern uint32_t _PyTracer_ShapeOfNames(struct tracer_heap *heap, uint32_t kind,
                                        const char *const *names, size_t n);
 
@@ -302,8 +302,8 @@ extern void _PyTracer_WantText(struct tracer_heap *heap, const void *str);
 extern void _PyTracer_WantKeys(struct tracer_heap *heap, uint32_t object);
 extern uint32_t _PyTracer_AddText(struct tracer_heap *heap, const char *utf8,
                                   size_t length);
-/* At the end of the moment: copy the texts that are wanted, and the names,
-   where they may be gone later.  After it, the others. */
+/* At the end of the moment, copy those of the wanted texts and names that may
+   be gone later; after it, the others. */
 extern void _PyTracer_CopyTexts(struct tracer_heap *heap);
 extern void _PyTracer_CopyLastingTexts(struct tracer_heap *heap);
 

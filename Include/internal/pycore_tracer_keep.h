@@ -17,8 +17,9 @@ extern "C" {
    number is protected by what protects the one that it is a copy of. */
 extern struct kept_header *_PyTracer_kept;
 
-/* Whatever was written before a number of the header is in the file before that
-   number: a process ends between two instructions, but the caches do not. */
+/* Write a number of the header after everything that was written before it.
+   The compiler must keep this order; the caches do, and they outlive the
+   process. */
 #define TRACER_PUBLISH(NAME, VALUE) do {                        \
         __atomic_signal_fence(__ATOMIC_SEQ_CST);                \
         *(volatile __typeof__(_PyTracer_kept->NAME) *)          \
@@ -62,9 +63,9 @@ extern void _PyTracer_ReservePeak(void);
 extern uint64_t _PyTracer_OpenKeptTail(size_t size);
 extern void _PyTracer_CloseKeptTail(void);
 
-/* In the child of a fork, which has the tables in private memory while the file
-   is the parent's.  Make another one, if each process has one: 0; or do
-   without.  `before`: the parent's header at the fork. */
+/* In the child of a fork, whose tables are in private memory, as the file is
+   the parent's.  Make a file for the child and return 0, if each process has
+   one; or do without.  `before`: the parent's header at the fork. */
 extern int _PyTracer_KeepInChild(const struct kept_header *before);
 extern void _PyTracer_LeaveKept(void);
 

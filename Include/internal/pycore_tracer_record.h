@@ -30,8 +30,8 @@ struct tracer_dropped {
                                   //   over, see tracer_windows.c
 };
 extern void _PyTracer_Record(void *block, size_t size, enum tracer_kind kind);
-/* The same for a known node; locked. 0, or -1 and counted as untraced.  Of
-   TRACER_EXTERNAL, the address may be any, and the size. */
+/* The same for a known node; locked. 0, or -1 and counted as untraced.  A
+   block of TRACER_EXTERNAL may have any address and size. */
 extern int _PyTracer_RecordNode(void *block, size_t size,
                                 enum tracer_kind kind, uint32_t node);
 /* Record a block of the object or memory domain that no pool holds.  If it was

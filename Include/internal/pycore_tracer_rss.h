@@ -153,8 +153,8 @@ struct rss_work {
     uint32_t nrows;
     struct rss_piece *block;      // of malloc(), which may go on in the next
     uintptr_t block_end;          //   mapping, up to here
-    uint64_t questions;           // whether a page is there, that may be asked
-    uint32_t steps;               // from page to page that may still be made
+    uint64_t questions;           // left, whether a page is there
+    uint32_t steps;               // left, from page to page
     uint32_t fixed[RSS_NFIXED];   // texts
     uint64_t total;
 };

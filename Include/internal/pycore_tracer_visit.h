@@ -50,7 +50,7 @@ extern void _PyTracer_ShowPools(
     int (*visit)(const struct tracer_pool *pool, void *arg), void *arg);
 
 /* Call visit() for each block of the object and memory domains of this
-   interpreter, where that can be told; World stopped. */
+   interpreter, where that can be told.  The world is stopped. */
 PyAPI_FUNC(void) _PyTracer_VisitHeaps(
     void (*visit)(uintptr_t address, void *arg), void *arg);
 

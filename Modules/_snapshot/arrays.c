@@ -353,7 +353,7 @@ _PySnapshot_Peak(struct tracer_snapshot *s)
 }
 
 /* Turn the values at one of the next highest moments into the live values.
-   Those at the peak become the same, or stay what they are, to compare with. */
+   Those at the peak become the same or, to compare with, stay as they are. */
 struct tracer_snapshot *
 _PySnapshot_NextPeak(struct tracer_snapshot *s, uint32_t moment, int compare)
 {

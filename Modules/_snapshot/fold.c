@@ -18,7 +18,7 @@ struct fold {
     int failed;                   // no memory
     uint32_t rest;                // location of what nobody shown allocated
     const uint8_t *runners;       // by text: a function that runs tasks
-    uint8_t *searched;            // by node: in a loop, before the task's frame
+    uint8_t *searched;            // by node: in a loop, not yet in a task
     struct snapshot_paths paths;  // what is made
     uint32_t *shown;              // path of the shown frames, by node, or NONE
     uint32_t *moved;              // new node, by node; NONE: had no blocks

@@ -310,7 +310,7 @@ find_paths(TracesObject *self, const struct chosen *chosen, uint32_t most)
 
 /* _why(what, all_frames, most): (count, size, retained, unreached, blocks of
    no object, their bytes, number of paths, types, paths).  what: bytes, one
-   for   each line; numbers of types; or an address. */
+   for each line; numbers of types; or an address. */
 PyObject *
 _PyTracemalloc_Why(TracesObject *self, PyObject *args)
 {

@@ -1,11 +1,11 @@
 /* A heap snapshot as V8 writes it, for Chrome's DevTools, memlab and others.
 
    One object of JSON with flat arrays of numbers: nodes; edges, those of the
-   first node first; functions and the tree of calls, of which a node says where
-   it was allocated; and texts.  The root and four nodes of our own come first,
-   then the objects of the graph by their numbers, then blocks that belong to
-   no object, by place and class: the sizes of all add up to the traced
-   memory. */
+   first node first; functions and the tree of calls, in which each node has
+   the place that allocated it; and texts.  The root and four nodes of our own
+   come first, then the objects of the graph by their numbers, then blocks that
+   belong to no object, by place and class: the sizes of all add up to the
+   traced memory. */
 
 #include "heapsnapshot.h"
 

@@ -1,8 +1,8 @@
 /* Tracebacks of a snapshot, cut to the limit.
 
    With a limit of k frames the tracer keeps paths of up to 5 k, see
-   tracer_stack.c; only the k most recent frames count.  Cutting makes different
-   nodes equal: they are merged here.
+   tracer_stack.c; only the k most recent frames count.  Cutting makes
+   different nodes equal: they are merged here.
 
    Most programs never reach their limit; then there is nothing to do. */
 
