@@ -1,11 +1,11 @@
-"""Command line arguments that several commands take: types, texts of help."""
+"""Types and help texts of arguments that several commands take."""
 
 import argparse
 
 MY_CODE_HELP = ('charge each block to the innermost line outside of the '
                 'standard library and site-packages')
-MINE_HELP = ('the same, where files that match are mine too or, after a !, '
-             'are not; may be repeated')
+MINE_HELP = ('--my-code, with files that match as my code, too, or after a ! '
+             'not; may be repeated')
 
 
 def positive(text):

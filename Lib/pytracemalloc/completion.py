@@ -1,10 +1,9 @@
 """Completion scripts for shells, made from the parsers themselves.
 
-They are ours, since a library would have to be in the standard library: the
-command prints them.  At build time, shtab 1.13 makes them of the same parsers.
-But in bash it completed neither names of files, nor values of options such as
---what=garb, where the parsers declare both; argcomplete starts Python at each
-tabulator.
+No library makes them.  shtab 1.13 could make them from the same parsers at
+build time, but in bash its script completed neither names of files nor values
+of options such as --what=garb, although the parsers declare both.  argcomplete
+starts Python each time that Tab is pressed.
 """
 
 import argparse

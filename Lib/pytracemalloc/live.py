@@ -19,9 +19,9 @@ _GROUPS = ('line', 'file', 'function', 'module', 'type')
 _ORDERS = {'size': 'size', 'count': 'count', 'total': 'total_size',
            'peak': 'peak_size', 'growth': 'size'}
 _COLUMNS = ('name', 'size', 'count', 'total_size', 'total_count', 'peak_size')
-_KEPT_ROWS = 1000                 # asked for, so that growth can be sorted
+_KEPT_ROWS = 1000                 # requested, to sort them by growth
 _HISTORY = 600
-_SELDOM = 10                      # seconds: all blocks are looked at
+_SELDOM = 10                      # seconds between looks at all blocks
 _FIGURES = 46                     # columns before a sparkline
 _SHOWN_WORKERS = 8                # on a terminal
 _FOLDED = {'unfold': False, 'my_code': False, 'mine': []}
@@ -46,16 +46,16 @@ class View:
         self.paused = False
         self.message = ''
         self.status = None
-        self._changed = True      # what is shown has to change, even paused
+        self._changed = True      # refresh, even if paused
         self.rows = []
         self.groups = 0
-        # Of a single program, and when they were asked for.
+        # Of a single program; when they were last requested.
         self.arenas = self.moments = self._asked_at = None
         self.history = {name: deque(maxlen=_HISTORY)
                         for name in ('current', 'process')}
-        self.titles = 0           # which line has the titles of the table
+        self.titles = 0           # number of the line with the titles
         self.rates = {}
-        self._recorded = None     # when the history was last added to
+        self._recorded = None     # time of the last entry of the history
         self._samples = deque(maxlen=2)
 
     def refresh(self):
@@ -91,13 +91,13 @@ class View:
             self.moments = self.client.ask('peaks', **self.view)['next']
 
     def shown_order(self):
-        """Of types only what is alive is known."""
+        """Return the order in use: of types, only live blocks are known."""
         if self.group == 'type' and self.order in ('total', 'peak'):
             return 'size'
         return self.order
 
     def _is_due(self, before):
-        """A key asks for figures between two intervals as well."""
+        """Return whether an interval is over: keys ask for figures, too."""
         return (before is None
                 or self.status['time'] - before >= 0.9 * self.interval)
 
@@ -108,7 +108,7 @@ class View:
                 values.append(self.status[name] or 0)
 
     def _set_rates(self, now):
-        """Compare with the rows of at least an interval ago."""
+        """Compare with the rows from at least one interval ago."""
         samples = self._samples
         subject = self.group, self.order, self.filter, *self.view.values()
         if samples and samples[-1].subject != subject:
@@ -124,7 +124,7 @@ class View:
         self.rates = {}
         if before is not None:
             seconds = max(now - before.time, 0.001)
-            # What was not among the largest before has an unknown rate.
+            # The rate of a row that was not among the largest is unknown.
             self.rates = {name: (size - before.sizes.get(name, 0)) / seconds
                           for name, size in sizes.items()
                           if name in before.sizes or before.complete}
@@ -151,7 +151,7 @@ class View:
         """Return the lines of one page; None: no limit."""
         lines = self._head(width)
         self.titles = len(lines)
-        # Titles come before the rows, and help after them.
+        # The titles and the help take a line each.
         room = 40 if height is None else max(0, height - len(lines) - 2)
         lines += self._table(width, room)
         if height is not None:
@@ -206,7 +206,7 @@ class View:
 
     def _next_peaks(self, width):
         """Say when memory was next highest, and what held more then than at
-        the peak: on a terminal of the first such moment."""
+        the peak; on a terminal, only for the first such moment."""
         moments = self.moments or []
         for timestamp, size, more in moments[:None if width is None else 1]:
             line = (f'{"next":8}{format_size(size):>10} at '
@@ -240,7 +240,7 @@ class View:
             table.append(([format_size(self.status['current']
                                        - sum(row[1] for row in shown))],
                           'all others'))
-        # The name has 40 columns or more, or else most of the width.
+        # A narrow terminal has fewer columns, so that names have room.
         columns = len(titles)
         if width is not None:
             columns = max(1, min(columns, (width - 24) // 14))

@@ -25,7 +25,8 @@ def add_report_options(parser):
                         help='size or count of live blocks, peak, total '
                              '(ever allocated) or garbage (freed by the '
                              'cyclic collector); with some keys, retained '
-                             '(would be freed with them) (default: size)')
+                             '(what would be freed with them) (default: '
+                             'size)')
     parser.add_argument('--top', metavar='N', type=positive,
                         help='number of rows of the text (default: 10)')
     parser.add_argument('--cumulative', action='store_true',
@@ -48,7 +49,7 @@ def add_target(parser):
 
 def add_json(parser):
     parser.add_argument('--json', action='store_true',
-                        help='write JSON, an object a line')
+                        help='write JSON, one object for each line')
 
 
 def add_native(parser):
@@ -127,7 +128,7 @@ def add_filters(parser):
                              'lines there; may be repeated')
     parser.add_argument('--exclude', metavar='PATTERN[:LINE]', default=[],
                         action='append', type=place,
-                        help='leave out those of files that match')
+                        help='leave out blocks of files that match')
     parser.add_argument('--all-frames', action='store_true',
                         help='filters look at every line of a traceback, '
                              'not only at the most recent')

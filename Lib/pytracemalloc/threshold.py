@@ -1,7 +1,7 @@
-"""--fail-above: a command that ends with a status of its own if a program has
-more memory than it may, or has grown by more, as CI asks for.
+"""--fail-above: the command ends with a status of its own, for CI, if a
+program has more memory than it may have, or has grown by more than it may.
 
-What is looked at is the sum of all rows of the report, by the --what of it.
+The value is the sum of all rows of the report, for its --what.
 """
 
 import sys
@@ -19,8 +19,8 @@ Threshold = namedtuple('Threshold', 'text share amount')
 def add_threshold(parser, metavar, text):
     parser.add_argument('--fail-above', metavar=metavar, type=_parse,
                         help=f'exit with status {ABOVE}, and say so in a '
-                             f'last line, if {text}; by --what, of what '
-                             f'passes the filters')
+                             f'last line, if {text}; the sum is that of '
+                             f'--what, over all that passes the filters')
 
 
 def _parse(text):
@@ -55,7 +55,7 @@ def check_options(args):
 
 
 def judge(subject, threshold):
-    """Say what became of it on standard error; return the exit status."""
+    """Give the verdict on standard error; return the exit status."""
     if threshold is None:
         return 0
     value = _sum(subject.new, subject)

@@ -30,8 +30,9 @@ _PATHS = ('/', '/search?q=lamp', '/buy?id=7', '/api', '/search?q=blue',
 HELP = 'find the leak of a small web shop, and make a page of it'
 DESCRIPTION = """\
 Run a small web shop that never forgets a visitor, send it requests, and find
-the line to blame. All commands that this takes are shown; the last one makes a
-page. The shop and all files stay in a directory, to go on with.
+the line to blame. Each command is shown before it runs; the last one makes a
+page. The shop and all files stay in a directory, so that you can continue with
+them.
 """
 EPILOG = """\
 examples:

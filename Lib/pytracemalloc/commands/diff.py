@@ -33,8 +33,8 @@ def add_arguments(parser):
     parser.add_argument('old', metavar='OLD', help='the earlier snapshot')
     parser.add_argument('new', metavar='NEW', help='the later snapshot')
     add_report_options(parser)
-    add_threshold(parser, 'SHARE|SIZE', 'it has grown by more, such as 5%% '
-                  'or 1MiB')
+    add_threshold(parser, 'SHARE|SIZE', 'the sum has grown by more, such as '
+                  '5%% or 1MiB')
 
 
 def run(args):

@@ -12,10 +12,11 @@ from tracemalloc.sizes import format_size
 
 HELP = 'make a snapshot of what a process that was killed has left'
 DESCRIPTION = """\
-Make a snapshot of the call tree that a traced process kept in a file: what was
-live when it ended, whatever ended it. `pytracemalloc run` does so by itself,
-unless it was killed, too. Or of the tree that it wrote when a request for
-memory failed: the size and the stack of the request are shown as well.
+Make a snapshot from the call tree that a traced process kept in a file: what
+was live when it ended, whatever ended it. `pytracemalloc run` does this by
+itself, unless it was killed, too. The command also reads the tree that a
+process wrote when a request for memory failed, and shows the size and the
+stack of that request.
 """
 EPILOG = """\
 examples:
@@ -26,9 +27,9 @@ examples:
 
 
 def add_arguments(parser):
-    parser.add_argument('file', metavar='FILE', help='the kept tree: of -X '
-                        'tracemalloc_file or -X tracemalloc_oom, or left by '
-                        '`pytracemalloc run`')
+    parser.add_argument('file', metavar='FILE', help='the tree, as -X '
+                        'tracemalloc_file, -X tracemalloc_oom or '
+                        '`pytracemalloc run` has left it')
     parser.add_argument('-o', '--output', metavar='FILE', help='the snapshot '
                         '(default: FILE, ending in .tracemalloc)')
     parser.add_argument('-f', '--force', action='store_true',

@@ -12,8 +12,9 @@ from pytracemalloc.threshold import add_threshold, check_options, judge
 
 HELP = 'show a snapshot: text, HTML, flame graph, pprof and more'
 DESCRIPTION = """\
-Show what a snapshot holds or, of several, which lines grew when. HTML, flame
-graphs, pprof and speedscope files are written beside it unless -o says where.
+Show what a snapshot holds, or which lines grew when in several snapshots.
+HTML, flame graphs, pprof and speedscope files are written beside the snapshot
+unless -o says where.
 """
 EPILOG = """\
 examples:
@@ -40,7 +41,7 @@ def add_arguments(parser):
                              'Snapshot.dump(), or a pickle of stock Python; '
                              'or several, such as those of --every')
     add_report_options(parser)
-    add_threshold(parser, 'SIZE', 'it has more, such as 100MiB')
+    add_threshold(parser, 'SIZE', 'the sum is above SIZE, such as 100MiB')
 
 
 def run(args):

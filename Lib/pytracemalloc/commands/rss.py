@@ -13,10 +13,10 @@ HELP = 'say who owns the resident memory of a process'
 DESCRIPTION = """\
 Say who owns the resident memory of a process: blocks of Python by what they
 are used for, the heap of malloc(), stacks, code and data of each library, the
-tracer. A running program is asked as by `pytracemalloc snapshot`, and need not
-be traced; for other processes, smaps has to do. A snapshot says what was
-resident when it was taken, which lines keep the arenas and the pools of small
-blocks, and how full the pools of each block size are.
+tracer. A running program is reached as by `pytracemalloc snapshot`, and need
+not be traced; for other processes, the figures are those of smaps. A snapshot
+says what was resident when it was taken, which lines keep the arenas and the
+pools of small blocks, and how full the pools of each block size are.
 """
 EPILOG = """\
 examples:

@@ -19,21 +19,21 @@ from tracemalloc.whole_file import is_special
 
 HELP = 'run a program, print a summary, write a snapshot'
 DESCRIPTION = """\
-Run a Python program under the tracer. When it ends, by an exception,
-Control-C, os._exit(), SIGTERM or SIGHUP too, a summary goes to standard error
-and a snapshot to a file. When it is killed, or crashes, they are made of the
-call tree that it has left.
+Run a Python program under the tracer. When it ends, even by an exception,
+Control-C, os._exit(), SIGTERM or SIGHUP, a summary goes to standard error and
+a snapshot to a file. When it is killed or crashes, both are made from the call
+tree that it leaves behind.
 """
 EPILOG = """\
 examples:
   %(prog)s app.py --port 80           what follows the script is the script's
   %(prog)s -n 25 -o app.tracemalloc -m app
-  %(prog)s --every 60 server.py       a snapshot a minute as well
+  %(prog)s --every 60 server.py       also a snapshot each minute
   %(prog)s --on-growth '100 MiB' server.py
   %(prog)s --warn-at 90% server.py    before the cgroup's limit ends it
   (ulimit -v 2000000; %(prog)s app.py)         what was live at a MemoryError
-  %(prog)s --follow -m pytest         child processes too, a file each
-  %(prog)s --native app.py            what C libraries take, too
+  %(prog)s --follow -m pytest         a file for each child process
+  %(prog)s --native app.py            also the memory of C libraries
   %(prog)s --references app.py        for: pytracemalloc why
   %(prog)s -c 'import json'
 """
@@ -67,26 +67,26 @@ def add_arguments(parser):
     oom = parser.add_mutually_exclusive_group()
     oom.add_argument('--on-oom', dest='oom', action='store_true', default=None,
                      help='write what was live when a request for memory '
-                          'fails (the default), in FILE, ending in .oom')
+                          'fails (the default), to FILE with the suffix .oom')
     oom.add_argument('--no-oom', dest='oom', action='store_false',
-                     default=None, help='do not')
+                     default=None, help='do not write it')
     parser.add_argument('--top', metavar='N', type=positive, default=5,
                         help='sites in each list of the summary (default: 5)')
     parser.add_argument('--follow', action='store_true',
                         help='follow child processes: multiprocessing, '
-                             'os.fork and Pythons started by subprocess; a '
-                             'file each, with the process id in its name')
+                             'os.fork and Pythons started by subprocess; each '
+                             'has a file with its process id in the name')
     tree = parser.add_mutually_exclusive_group()
     tree.add_argument('--keep-tree', metavar='TREE', nargs='?', const='',
-                      help='keep the call tree in a file, which is there '
-                           'when this command is killed, too (default: '
+                      help='keep the call tree in a file, which remains '
+                           'even if this command is killed (default: '
                            'FILE.kept)')
     tree.add_argument('--no-keep-tree', action='store_true',
-                      help='become the program, and do not wait for it: '
-                           'there is no snapshot if it is killed')
+                      help='become the program instead of waiting for it: '
+                           'if it is killed, there is no snapshot')
     add_kind(parser)
     parser.add_argument('-q', '--quiet', action='store_true',
-                        help='no summary')
+                        help='print no summary')
     add_view(parser)
     add_program_arguments(parser)
 

@@ -12,16 +12,16 @@ from tracemalloc.sizes import format_size
 HELP = 'take a snapshot of a running program'
 DESCRIPTION = """\
 Make a running program, which must be traced, write a snapshot of its memory.
-If the program and this command are Python 3.14 or later, it needs no control
-socket: sys.remote_exec() reaches it, if it belongs to the same user and may be
-debugged.
+The program needs no control socket if it and this command run on Python 3.14
+or later: sys.remote_exec() reaches it, if it belongs to the same user and may
+be debugged.
 """
 EPILOG = """\
 examples:
   %(prog)s 1234
   %(prog)s 1234 -o noon.tracemalloc
   %(prog)s --references 1234          for: pytracemalloc why
-  %(prog)s /run/shop                  of all with a socket there, a file each
+  %(prog)s /run/shop                  one file for each process
 """
 
 
@@ -35,7 +35,8 @@ def add_arguments(parser):
     add_kind(parser)
     parser.add_argument('--pause', action='store_true',
                         help='with --references: the program waits while '
-                             'they are recorded; else a forked child does it')
+                             'they are recorded; by default, a forked child '
+                             'records them')
     add_json(parser)
 
 

@@ -13,9 +13,9 @@ from tracemalloc.printable import printable
 
 HELP = 'start tracing in a running program'
 DESCRIPTION = """\
-Start tracing in a running program. If the program and this command are Python
-3.14 or later, it needs no control socket: sys.remote_exec() reaches it, if it
-belongs to the same user and may be debugged.
+Start tracing in a running program. The program needs no control socket if it
+and this command run on Python 3.14 or later: sys.remote_exec() reaches it, if
+it belongs to the same user and may be debugged.
 """
 EPILOG = """\
 examples:

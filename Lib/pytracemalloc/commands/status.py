@@ -18,7 +18,7 @@ EPILOG = """\
 examples:
   %(prog)s 1234
   %(prog)s /run/app.sock --json
-  %(prog)s /run/shop                  of all with a socket there
+  %(prog)s /run/shop                  each process with a socket
 """
 
 

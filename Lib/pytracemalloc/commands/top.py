@@ -11,8 +11,8 @@ HELP = 'watch the memory of a running program'
 DESCRIPTION = """\
 Watch the memory of a program that was started with a control socket, by
 -X tracemalloc_control=PATH or PYTRACEMALLOC_CONTROL=PATH, or that has called
-pytracemalloc.control.serve(PATH). Of a directory, watch all that have a socket
-there.
+pytracemalloc.control.serve(PATH). With a directory, watch all programs that
+have a socket there.
 """
 EPILOG = """\
 keys:
@@ -42,7 +42,7 @@ def add_arguments(parser):
                         help='print one page and exit; the default if the '
                              'output is not a terminal')
     parser.add_argument('--json', action='store_true',
-                        help='the same as JSON, with up to 1,000 rows')
+                        help='print one page as JSON, with up to 1,000 rows')
     add_view(parser)
 
 

@@ -13,9 +13,9 @@ from tracemalloc.printable import printable
 
 HELP = 'say who keeps objects alive, by line, type or address'
 DESCRIPTION = """\
-Say why objects live: who holds those that a line allocated, those of a type,
-or the one at an address, and what would be freed with them. The snapshot needs
-references: record them with `pytracemalloc run --references` or
+Say why objects are alive: who holds those that a line allocated, those of a
+type, or the one at an address, and what would be freed with them. The snapshot
+needs references: record them with `pytracemalloc run --references` or
 `pytracemalloc snapshot PID --references`.
 """
 EPILOG = """\
@@ -33,7 +33,8 @@ def add_arguments(parser):
     parser.add_argument('what', metavar='SITE|TYPE|ADDRESS',
                         help='FILE:LINE, where FILE may be a pattern as for '
                              '--include; the name of a type, with or without '
-                             'its module; or an address in hex, as 0x7f00')
+                             'its module; or an address in hex, such as '
+                             '0x7f00')
     parser.add_argument('--most', metavar='N', type=positive, default=3,
                         help='paths to show, the most common first (default: '
                              '3)')
