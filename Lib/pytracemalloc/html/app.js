@@ -2,7 +2,7 @@
 'use strict';
 
 const $ = id => document.getElementById(id);
-const model = loadModel($('data').textContent);
+const model = loadModel($('data').textContent, $('columns').textContent);
 const view = Object.assign(
   { measure: 'live', unit: 'bytes', icicle: true, reversed: false, merged: false, fold: 'imports', by: 'line' },
   model.raw.view);
@@ -294,7 +294,7 @@ function typesAt(test, keys) {
     return [];
   }
   const sums = new Map();
-  const { names, nodes, types, sizes, counts } = model.types;
+  const { names, nodes, types, sizes, counts } = model.types();
   const frames = shownFrames(model, view);
   nodes.forEach((node, i) => {
     if (test(keys[frames[node]])) {
@@ -308,7 +308,7 @@ function typesAt(test, keys) {
 
 function linesOfType(type) {
   const sums = new Map();
-  const { nodes, types, sizes, counts } = model.types;
+  const { nodes, types, sizes, counts } = model.types();
   const frames = shownFrames(model, view);
   nodes.forEach((node, i) => {
     if (types[i] === type) {
@@ -353,7 +353,8 @@ function markRow(row) {
 function framesOfRow(row) {
   if (view.by === 'type') {
     const frames = shownFrames(model, view);
-    return model.types.nodes.filter((_, i) => model.types.types[i] === row.key).map(node => frames[node]);
+    const { nodes, types } = model.types();
+    return nodes.filter((_, i) => types[i] === row.key).map(node => frames[node]);
   }
   const { keys } = grouping(model, view.by);
   return model.lineKeys.filter(frame => keys[frame] === row.key);
@@ -538,9 +539,9 @@ $('home').addEventListener('click', zoomOut);
 $('theme').addEventListener('click', flipTheme);
 $('help-button').addEventListener('click', toggleHelp);
 showFigures();
-reachable($('title'));
 const history_ = showHistory();
 const stack = showSeries();
 setTheme(matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light');
 showGraph();
 showTable();
+reachable($('title'));

@@ -36,7 +36,9 @@ class Graph {
     this.onZoom = () => {};
     this.onHover = () => {};
     this.charWidths = new Map();
-    new ResizeObserver(() => this.resize()).observe(scroller);
+    // It also says how large things are in the first place.
+    new ResizeObserver(() => this.width === scroller.clientWidth && this.height === scroller.clientHeight
+      || this.resize()).observe(scroller);
     scroller.addEventListener('scroll', () => this.redraw(), { passive: true });
     // A finger has no place to rest: what it touches is selected.
     canvas.addEventListener('pointermove', event => event.pointerType === 'touch' || this.hover(event));
@@ -115,13 +117,16 @@ class Graph {
     }
   }
 
-  top(depth) {
+  /* Of a row, from the top of what is in view. */
+  top(depth, scrolled = this.scroller.scrollTop) {
     const base = Math.max(this.tree.rows * ROW, this.height);
-    return (this.icicle ? depth * ROW : base - (depth + 1) * ROW) - this.scroller.scrollTop;
+    return (this.icicle ? depth * ROW : base - (depth + 1) * ROW) - scrolled;
   }
 
   draw() {
     const { context, tree } = this;
+    // To ask for it takes a while, for each row and box.
+    this.scrolled = this.scroller.scrollTop;
     context.fillStyle = this.theme.back;
     context.fillRect(0, 0, this.width, this.height);
     context.font = FONT;
@@ -136,7 +141,7 @@ class Graph {
       node = tree.parent[node];
     }
     for (let depth = tree.depth[this.zoomed] + 1; depth < tree.rows; depth++) {
-      if (this.inView(this.top(depth))) {
+      if (this.inView(this.top(depth, this.scrolled))) {
         this.row(depth);
       }
     }
@@ -181,7 +186,7 @@ class Graph {
     if (width < 2) {
       return at;
     }
-    const y = this.top(tree.depth[node]);
+    const y = this.top(tree.depth[node], this.scrolled);
     context.globalAlpha = 0.35;
     context.fillStyle = frameColor(this.model, -1, this.theme.dark);
     context.fillRect(x, y, width - 1, ROW - 1);
@@ -195,7 +200,7 @@ class Graph {
   }
 
   box(node, x, width, alpha) {
-    const y = this.top(this.tree.depth[node]);
+    const y = this.top(this.tree.depth[node], this.scrolled);
     if (!this.inView(y)) {
       return;
     }

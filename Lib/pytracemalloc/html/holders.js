@@ -7,9 +7,9 @@
 function holdersTree(model) {
   const { parents, frames, names, sizes, counts, retained, old, count_diffs: grown } = model.raw.holders;
   const tree = displayTree({
-    parent: parents, frame: frames, own: sizes,
-    value: old ? widthsOfHolders(parents, retained, old) : retained,
-    change: old ? retained.map((value, node) => value - old[node]) : null,
+    parent: Int32Array.from(parents), frame: Int32Array.from(frames), own: Float64Array.from(sizes),
+    value: old ? widthsOfHolders(parents, retained, old) : Float64Array.from(retained),
+    change: old ? Float64Array.from(retained, (value, node) => value - old[node]) : null,
   });
   return Object.assign(tree, { names, retained, objects: counts, grown });
 }

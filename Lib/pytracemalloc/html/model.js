@@ -17,22 +17,23 @@ const MEASURES = {
   held: { title: 'Held by' },
 };
 
-function loadModel(text) {
+function loadModel(text, columns) {
   const raw = JSON.parse(text);
+  const read = columnReader(raw.columns, columns);
   const model = {
     raw,
     strings: raw.strings,
-    count: raw.parents.length,
-    parents: new Int32Array(raw.parents),
-    frames: new Int32Array(raw.frames),
+    count: raw.count,
+    parents: readParents(raw.count, read),
+    frames: read('frames', raw.count, Int32Array),
     file: raw.frame_files, line: raw.frame_lines,
     functions: raw.frame_functions, first: raw.frame_first_lines,
     source: raw.frame_sources,
     module: raw.file_modules, category: raw.file_categories,
     fileNames: raw.files, shortNames: raw.short_files,
-    values: typedColumns(raw.values),
-    old: raw.old ? typedColumns(raw.old) : null,
-    types: raw.types,
+    values: name => read(name, raw.count),
+    old: raw.compared ? name => read('old_' + name, raw.count) : null,
+    types: raw.types && (() => readTypes(raw.types, read)),
     folded: new Map(),
   };
   model.frameCount = model.file.length;
@@ -46,13 +47,56 @@ function loadModel(text) {
   return model;
 }
 
-/* Of a column that has only zeros there is the length. */
-function typedColumns(columns) {
-  const typed = {};
-  for (const name of Object.keys(columns)) {
-    typed[name] = new Float64Array(columns[name]);
+/* Return a function that reads a column when it is first asked for: numbers of
+   digits of five bits, the lowest first, each a character from '=' on; all but
+   the last are greater by 32.  Columns that have only zeros are not there. */
+function columnReader(lengths, text) {
+  const bytes = new TextEncoder().encode(text);
+  const places = new Map();
+  let end = 0;
+  for (const [name, length] of Object.entries(lengths)) {
+    places.set(name, bytes.subarray(end, end += length));
   }
-  return typed;
+  const known = new Map();
+  return (name, count, kind = Float64Array) => {
+    if (!known.has(name)) {
+      known.set(name, decode(places.get(name) || [], new kind(count)));
+    }
+    return known.get(name);
+  };
+}
+
+function decode(digits, numbers) {
+  let at = 0;
+  let number = 0;
+  let scale = 1;
+  for (let i = 0; i < digits.length; i++) {
+    const digit = digits[i] - 61;
+    if (digit >= 32) {
+      number += (digit - 32) * scale;
+      scale *= 32;
+    } else {
+      numbers[at++] = number + digit * scale;
+      number = 0;
+      scale = 1;
+    }
+  }
+  return numbers;
+}
+
+/* A column says how far before a node its parent is. */
+function readParents(count, read) {
+  const parents = read('callers', count, Int32Array);
+  for (let node = 0; node < count; node++) {
+    parents[node] = node - parents[node];
+  }
+  return parents;
+}
+
+/* Which types the live blocks of nodes have. */
+function readTypes({ names, count }, read) {
+  return { names, nodes: read('type_nodes', count, Int32Array), types: read('types', count, Int32Array),
+    sizes: read('type_sizes', count), counts: read('type_counts', count) };
 }
 
 /* Frame -> smallest frame with the same name. */
@@ -95,7 +139,8 @@ function nameOf(model, frame, merged, file) {
 /* How a view folds: of each node the frame that its values are charged to,
    and whether that is of a caller. What is allocated in a frame that is folded
    is charged to the next caller that is not, or else to the place of the rest.
-   Kinds are those of Traces._fold(): 1 is folded, 2 if it has a caller. */
+   Kinds are those of Traces._fold(): 1 is folded, 2 if it has a caller.
+   `mixed`: nodes that may be shown with callees of another one. */
 function foldedFrames(model, view) {
   if (!model.folded.has(view.fold)) {
     model.folded.set(view.fold, foldFrames(model, view));
@@ -107,18 +152,30 @@ function foldFrames(model, view) {
   const kinds = model.kinds[view.fold];
   const shown = model.frames.slice();
   const folded = new Uint8Array(model.count);
-  const called = new Uint8Array(model.count);
+  const mixed = new Uint8Array(model.count);
+  const visible = new Int32Array(model.count);
+  let mixedRoot = 0;
   for (let node = 0; node < model.count; node++) {
     const parent = model.parents[node];
-    const below = parent >= 0 ? called[parent] : 0;
+    const caller = parent >= 0 ? visible[parent] : -1;
     const kind = kinds[model.frames[node]];
     folded[node] = kind === 1 || (kind === 2 && parent >= 0);
-    called[node] = folded[node] ? below : 1;
+    visible[node] = folded[node] ? caller : node;
     if (folded[node]) {
-      shown[node] = below ? shown[parent] : model.rest[view.fold];
+      shown[node] = caller >= 0 ? shown[caller] : model.rest[view.fold];
+    }
+    if (caller !== parent && caller >= 0) {
+      mixed[caller] = 1;
+    } else if (caller !== parent) {
+      mixedRoot = 1;
     }
   }
-  return { shown, folded, rest: model.rest[view.fold] };
+  // Two of its callees may be one box, and so may theirs.
+  for (let node = 0; node < model.count; node++) {
+    const parent = model.parents[node];
+    mixed[node] |= parent >= 0 ? mixed[parent] | folded[parent] : mixedRoot;
+  }
+  return { shown, folded, mixed, rest: model.rest[view.fold] };
 }
 
 function shownFrames(model, view) {
@@ -129,22 +186,25 @@ function shownFrames(model, view) {
    as wide as the larger of its two values. */
 function weightsOf(model, measure, unit) {
   const column = MEASURES[measure][unit];
-  const now = model.values[column];
+  const now = model.values(column);
   if (!MEASURES[measure].signed) {
     return { width: now, change: null };
   }
-  const before = model.old[column];
+  const before = model.old(column);
   return {
     width: now.map((value, node) => Math.max(value, before[node])),
     change: now.map((value, node) => value - before[node]),
   };
 }
 
-/* Frames that are folded have no nodes: what is theirs is their caller's. */
+/* Frames that are folded have no nodes: what is theirs is their caller's.  No
+   two callees of a source node have the same frame, so nodes are looked up only
+   where callees are mixed, or a key is that of several frames. */
 class TreeBuilder {
-  constructor(keys, fold, expected) {
+  constructor(keys, fold, expected, distinct) {
     this.keys = keys;
     this.fold = fold;
+    this.distinct = distinct;
     this.count = 1;
     this.parent = Int32Array.of(-1);
     this.frame = Int32Array.of(-1);
@@ -173,8 +233,12 @@ class TreeBuilder {
     if (this.slots[slot]) {
       return this.slots[slot];
     }
+    this.slots[slot] = this.count;
+    return this.append(parent, key);
+  }
+
+  append(parent, key) {
     const node = this.count++;
-    this.slots[slot] = node;
     this.parent[node] = parent;
     this.frame[node] = key;
     if (this.count === this.parent.length) {
@@ -197,21 +261,26 @@ class TreeBuilder {
   }
 
   addForward(model, weights) {
+    const { folded, mixed } = this.fold;
     const place = new Int32Array(model.count);
     for (let node = 0; node < model.count; node++) {
       const parent = model.parents[node];
       const caller = parent < 0 ? 0 : place[parent];
-      place[node] = this.fold.folded[node] ? caller : this.child(caller, model.frames[node]);
+      const alone = this.distinct && parent >= 0 && !folded[parent] && !mixed[parent];
+      place[node] = folded[node] ? caller
+        : alone ? this.append(caller, model.frames[node]) : this.child(caller, model.frames[node]);
       // The rest is outermost, and calls nothing.
       const rest = place[node] === 0 && weights.width[node];
       const here = rest ? this.child(0, this.fold.rest) : place[node];
       this.own[here] += weights.width[node];
-      this.value[here] += weights.width[node];
-      this.change[here] += weights.change ? weights.change[node] : 0;
+      if (weights.change) {
+        this.change[here] += weights.change[node];
+      }
     }
-    for (let node = this.count - 1; node > 0; node--) {
-      this.value[this.parent[node]] += this.value[node];
-      this.change[this.parent[node]] += this.change[node];
+    this.value.set(this.own);
+    addToCallers(this.value, this.parent, this.count);
+    if (weights.change) {
+      addToCallers(this.change, this.parent, this.count);
     }
   }
 
@@ -270,16 +339,25 @@ class TreeBuilder {
   }
 }
 
+/* Add the values of nodes to those of their callers, which come before them. */
+function addToCallers(values, parents, count) {
+  for (let node = count - 1; node >= 0; node--) {
+    if (parents[node] >= 0) {
+      values[parents[node]] += values[node];
+    }
+  }
+}
+
 /* Parents come before their children, and are no less than all of them. */
 function displayTree({ parent, frame, value, own, change }) {
   const count = parent.length;
   const tree = {
     count,
-    parent: new Int32Array(parent),
-    frame: new Int32Array(frame),
-    value: new Float64Array(value),
-    own: new Float64Array(own),
-    change: change && new Float64Array(change),
+    parent,
+    frame,
+    value,
+    own,
+    change,
     start: new Float64Array(count),
     depth: new Int32Array(count),
     childStart: new Int32Array(count + 1),
@@ -373,7 +451,7 @@ function buildTree(model, view) {
   }
   const weights = weightsOf(model, view.measure, view.unit);
   const builder = new TreeBuilder(view.merged ? model.functionKeys : model.lineKeys,
-    foldedFrames(model, view), view.reversed ? FIRST_ROOM : model.count + 3);
+    foldedFrames(model, view), view.reversed ? FIRST_ROOM : model.count + 3, !view.merged);
   if (view.reversed) {
     builder.addReversed(model, weights);
   } else {

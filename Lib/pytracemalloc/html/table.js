@@ -60,13 +60,13 @@ function frameRows(model, view, by) {
     }
     return sums;
   };
-  const columns = [add(model.values[bytes]), add(model.values[blocks])];
+  const columns = [add(model.values(bytes)), add(model.values(blocks))];
   if (signed) {
-    columns.push(add(model.old[bytes]), add(model.old[blocks]));
+    columns.push(add(model.old(bytes)), add(model.old(blocks)));
   } else {
-    columns.push(withCallees(model, fold, keys, size, model.values[MEASURES[view.measure][view.unit]]));
+    columns.push(withCallees(model, fold, keys, size, model.values(MEASURES[view.measure][view.unit])));
   }
-  const origins = view.fold === 'code' ? originsOf(model, fold, keys, size, model.values[bytes]) : [];
+  const origins = view.fold === 'code' ? originsOf(model, fold, keys, size, model.values(bytes)) : [];
   const rows = [];
   for (let key = 0; key < size; key++) {
     if (columns.some(column => column[key] !== 0)) {
@@ -84,7 +84,7 @@ function frameRows(model, view, by) {
 
 function typeRows(model) {
   const sums = new Map();
-  const { names, nodes, types, sizes, counts } = model.types;
+  const { names, nodes, types, sizes, counts } = model.types();
   nodes.forEach((_, i) => {
     const at = sums.get(types[i]) || [0, 0];
     at[0] += sizes[i];
@@ -120,11 +120,7 @@ function originsOf(model, { shown, folded }, keys, size, column) {
 /* Sum over the subtrees of a key's outermost nodes: recursion counts once. */
 function withCallees(model, { shown, rest }, keys, size, column) {
   const subtree = column.slice();
-  for (let node = model.count - 1; node >= 0; node--) {
-    if (model.parents[node] >= 0) {
-      subtree[model.parents[node]] += subtree[node];
-    }
-  }
+  addToCallers(subtree, model.parents, model.count);
   const sums = new Float64Array(size);
   const { first, next } = childLists(model);
   const active = new Int32Array(size);
@@ -211,7 +207,7 @@ class Table {
       }
     });
     room.addEventListener('dblclick', () => this.onOpen());
-    new ResizeObserver(() => this.draw()).observe(box);
+    new ResizeObserver(() => this.height === box.clientHeight || this.draw()).observe(box);
   }
 
   show(rows, columns, name) {
@@ -271,9 +267,10 @@ class Table {
 
   draw() {
     const count = this.rows.length;
+    this.height = this.box.clientHeight;
     const first = this.printing ? 0 : Math.max(0, Math.floor(this.box.scrollTop / ROW_HEIGHT) - 4);
     const last = Math.min(count, this.printing ? PRINTED_ROWS
-      : first + Math.ceil(this.box.clientHeight / ROW_HEIGHT) + 8);
+      : first + Math.ceil(this.height / ROW_HEIGHT) + 8);
     this.room.style.height = count * ROW_HEIGHT + 'px';
     const shown = [];
     for (let at = first; at < last; at++) {

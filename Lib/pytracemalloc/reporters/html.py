@@ -1,8 +1,9 @@
 """The HTML report: one file with the page, its script and the data.
 
-Nothing of the data is ever markup: it is JSON with every '<' escaped, the
-script puts it into the page as text, and the page's policy allows no script
-and no style but the two whose hashes it names.
+Nothing of the data is ever markup: it is JSON with every '<' escaped, and
+columns of numbers in characters of which '<' is none.  The script puts it into
+the page as text, and the page's policy allows no script and no style but the
+two whose hashes it names.
 """
 
 import base64
@@ -38,6 +39,7 @@ _THINNEST = 20_000                # of a tree of holders: a part of the whole
 _HOLDER_COLUMNS = ('parents', 'frames', 'names', 'sizes', 'counts', 'retained',
                    'old', 'count_diffs')
 _TABLES = {'line', 'function', 'file', 'module', 'type'}
+_FIRST_DIGIT = ord('=')
 
 
 class HtmlReporter(Reporter):
@@ -45,16 +47,23 @@ class HtmlReporter(Reporter):
     beside = True
 
     def write(self, subject, file):
-        data = json.dumps(page_data(subject), separators=(',', ':'))
+        data, columns = page_data(subject)
+        texts = _encode(columns)
+        data['columns'] = {name: len(text) for name, text in texts.items()}
+        data = json.dumps(data, separators=(',', ':'))
         style = _read('page.css')
-        script = '\n'.join(map(_read, _SCRIPTS))
+        # A single character beyond ASCII would make the browser hold the whole
+        # page in wide characters, which take longer to read.
+        script = _escape('\n'.join(map(_read, _SCRIPTS)), 'backslashreplace')
         title = printable(subject.title or 'pytracemalloc')
-        parts = {'title': html.escape(title),
+        parts = {'title': _escape(html.escape(title), 'xmlcharrefreplace'),
                  'style': style, 'style_hash': _hash(style),
                  'script': script, 'script_hash': _hash(script),
-                 'data': data.replace('<', '\\u003c')}
+                 'data': data.replace('<', '\\u003c'),
+                 'columns': ''.join(texts.values())}
         # Filled in one pass: what is put in is not looked at again.
-        head, *rest = _read('page.html').split('{{')
+        head, *rest = _escape(_read('page.html'),
+                              'xmlcharrefreplace').split('{{')
         file.write(head)
         for part in rest:
             name, text = part.split('}}', 1)
@@ -67,13 +76,38 @@ def _read(name):
         encoding='utf-8')
 
 
+def _escape(text, how):
+    return text.encode('ascii', how).decode()
+
+
 def _hash(text):
     digest = hashlib.sha256(text.encode()).digest()
     return base64.b64encode(digest).decode()
 
 
+class _Codes(dict):
+    """Numbers as model.js reads them: digits of five bits, the lowest first,
+    each a character; all but the last are greater by 32."""
+
+    def __missing__(self, number):
+        code, rest = '', number
+        while rest > 31:
+            code += chr(_FIRST_DIGIT + 32 + rest % 32)
+            rest //= 32
+        self[number] = code = code + chr(_FIRST_DIGIT + rest)
+        return code
+
+
+def _encode(columns):
+    """Return the texts of columns, without those that have only zeros."""
+    codes = _Codes()
+    return {name: ''.join(map(codes.__getitem__, column))
+            for name, column in columns.items() if any(column)}
+
+
 def page_data(subject):
-    """Return what model.js reads; see the names there."""
+    """Return what model.js reads, see the names there: plain data, and columns
+    of numbers that are 0 or more."""
     tree = subject.unfolded_tree()
     strings = _Strings()
     # What the page leaves out has a place, see model.js.
@@ -95,8 +129,11 @@ def page_data(subject):
         view['measure'] = 'held'
     if subject.by in _TABLES and (subject.by != 'type' or tree.types):
         view['by'] = subject.by
-    return {
+    types, type_columns = _types(tree)
+    data = {
         'view': view,
+        'count': len(tree.parents),
+        'compared': tree.old is not None,
         'figures': _figures(subject),
         'metrics': _metrics(subject.new),
         'history': curve.columns_of(subject.new),
@@ -114,22 +151,23 @@ def page_data(subject):
         'frame_first_lines': [frame[3] for frame in table],
         'frame_sources': [strings[lines[frame[:2]]] if frame[:2] in lines
                           else -1 for frame in table],
-        'parents': tree.parents,
-        'frames': tree.frames,
-        'values': _columns(tree.values),
-        'old': tree.old and _columns(tree.old),
-        'types': _types(tree),
+        'types': types,
         'holders': _holders(subject, table, strings),
         'retained': _retained(subject.new, table, list(files.values()),
                               strings, tree.types),
         'strings': list(strings.index),
     }
+    return data, _columns(tree) | type_columns
 
 
-def _columns(values):
-    """Return the columns, or the length of a column that has only zeros."""
-    return {name: column if any(column) else len(column)
-            for name, column in values.items()}
+def _columns(tree):
+    # A caller comes before what it calls: the distance is never negative.
+    columns = {'callers': [node - parent for node, parent
+                           in enumerate(tree.parents)],
+               'frames': tree.frames, **tree.values}
+    for name, column in (tree.old or {}).items():
+        columns[f'old_{name}'] = column
+    return columns
 
 
 def _series(subject):
@@ -243,14 +281,16 @@ def _name_holder(holder):
 
 
 def _types(tree):
+    """Return the names of types, and columns: which nodes have how much."""
     if not tree.types:
-        return None
+        return None, {}
     names = _Strings()
     nodes, types, sizes, counts = zip(*(
         (node, names[name], size, count)
         for node, name, size, count in tree.types))
-    return {'nodes': nodes, 'types': types, 'sizes': sizes, 'counts': counts,
-            'names': list(names.index)}
+    return ({'names': list(names.index), 'count': len(nodes)},
+            {'type_nodes': nodes, 'types': types, 'type_sizes': sizes,
+             'type_counts': counts})
 
 
 def _figures(subject):

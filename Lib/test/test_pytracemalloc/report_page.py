@@ -9,6 +9,7 @@ import unittest
 
 from pytracemalloc.reporters import Subject
 from pytracemalloc.reporters.html import HtmlReporter
+from tracemalloc.statistic import MEASURES
 from test.test_pytracemalloc.browser import EXECUTABLE, Browser
 
 
@@ -19,14 +20,28 @@ def render(new, old=None, **options):
 
 
 def page_data(page):
-    """Return the data of a page; of columns of zeros it has the lengths."""
-    data = json.loads(re.search(
-        r'<script type="application/json"[^>]*>(.*?)</script>', page,
-        re.DOTALL)[1])
-    data['values'] = {
-        name: [0] * column if isinstance(column, int) else column
-        for name, column in data['values'].items()}
-    return data
+    """Return the data of a page, with its columns."""
+    data, texts = (
+        re.search(rf'<script type="{kind}"[^>]*>(.*?)</script>', page,
+                  re.DOTALL)[1] for kind in ('application/json', 'text/plain'))
+    data = json.loads(data)
+    columns = {name: [0] * data['count'] for name in ('frames', *MEASURES)}
+    for name, length in data['columns'].items():
+        columns[name] = list(_numbers(texts[:length]))
+        texts = texts[length:]
+    assert not texts
+    return data | {'columns': columns}
+
+
+def _numbers(text):
+    number = bits = 0
+    for char in text:
+        digit = ord(char) - ord('=')
+        number |= (digit & 31) << bits
+        bits += 5
+        if digit < 32:
+            yield number
+            number = bits = 0
 
 
 @unittest.skipUnless(EXECUTABLE, 'needs chromium')

@@ -176,12 +176,13 @@ class TotalsTest(CommandCase):
 
     def check_html(self, measure, totals, *args):
         data = page_data(self.report(*args))
-        self.assertEqual((sum(data['values'][measure.size]),
-                          sum(data['values'][measure.count])), totals)
+        columns = data['columns']
+        self.assertEqual((sum(columns[measure.size]),
+                          sum(columns[measure.count])), totals)
         if measure.name in ('size', 'count') and data['types']:
             # Of what is on no list of blocks no type is known.
-            self.assertEqual((sum(data['types']['sizes']),
-                              sum(data['types']['counts'])), totals)
+            self.assertEqual((sum(columns['type_sizes']),
+                              sum(columns['type_counts'])), totals)
 
     def check_speedscope(self, measure, totals, *args):
         profiles = json.loads(self.report(*args))['profiles']

@@ -21,6 +21,9 @@ class PageTest(unittest.TestCase):
         page = render(support.Snapshot(), title='{{script}} {{data}}')
         self.assertIn('<title>{{script}} {{data}}</title>', page)
 
+    def test_all_is_ascii(self):
+        self.assertTrue(render(support.Snapshot(), title='\u2212').isascii())
+
 
 class BrowserTest(PageCase):
     def test_draws(self):
@@ -205,6 +208,21 @@ class BrowserTest(PageCase):
         self.assertIn('get_code  <frozen importlib._bootstrap_external>:900',
                       str(self.browser.run(boxes)))
         self.assertIn('get_code', self.column(4)[0])
+
+    def test_paths_that_are_one_when_folded(self):
+        main, find, _, shop = support.IMPORTS
+        shop, called = shop[1:], ('/app/shop.py', 2, 'f', 2)
+        nodes = [main, (0, *shop), (1, *called, *[5] * 8),
+                 find, (3, *shop), (4, *called, *[6] * 8)]
+        for order in (range(6), (0, 3, 4, 5, 1, 2)):
+            place = {node: at for at, node in enumerate(order)} | {-1: -1}
+            self.open(support.Snapshot(
+                [(place[nodes[node][0]], *nodes[node][1:]) for node in order],
+                ()))
+            self.assertEqual(self.browser.run(
+                "Array.from(graph.tree.value)"), [25, 25, 25, 11])
+            self.press_button('#unfold')
+            self.assertEqual(self.browser.run('graph.tree.count'), 7)
 
     def test_what_no_line_imports_is_one_place(self):
         # The traceback was cut.

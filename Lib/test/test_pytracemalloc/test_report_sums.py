@@ -313,11 +313,14 @@ class SumsTest(CommandCase):
         data = page_data(self.report('html', measure.name, *options))
         files = [data['strings'][index] for index in data['files']]
         paths, found = [], collections.Counter()
-        for parent, frame, value in zip(data['parents'], data['frames'],
-                                        data['values'][measure.order]):
+        columns = data['columns']
+        for distance, frame, value in zip(
+                columns['callers'], columns['frames'],
+                columns[measure.order], strict=True):
             place = (files[data['frame_files'][frame]],
                      data['frame_lines'][frame])
-            paths.append((place, *(paths[parent] if parent >= 0 else ())))
+            callers = paths[-distance] if distance <= len(paths) else ()
+            paths.append((place, *callers))
             if value:
                 found[paths[-1]] += value
         wanted = collections.Counter()
