@@ -35,7 +35,25 @@ function retainedOf(model, view, by) {
   return known ? known[by] || null : null;
 }
 
-/* Return rows {key, label, values} with a value for each of columnsOf(). */
+/* A row of the table.  Its label is made when it is first asked for: few rows
+   are in sight. */
+class Row {
+  constructor(key, values, name) {
+    this.key = key;
+    this.values = values;
+    this.name = name;
+    this.text = null;
+  }
+
+  get label() {
+    if (this.text === null) {
+      this.text = this.name(this.key);
+    }
+    return this.text;
+  }
+}
+
+/* Return Rows with a value for each of columnsOf(). */
 function groupRows(model, view, by) {
   const rows = by === 'type' ? typeRows(model) : frameRows(model, view, by);
   const retained = retainedOf(model, view, by);
@@ -67,16 +85,14 @@ function frameRows(model, view, by) {
     columns.push(withCallees(model, fold, keys, size, model.values(MEASURES[view.measure][view.unit])));
   }
   const origins = view.fold === 'code' ? originsOf(model, fold, keys, size, model.values(bytes)) : [];
+  const name = key => label(key) + (origins[key] >= 0 ? '  > ' + shortLabel(model, origins[key], false) : '');
   const rows = [];
   for (let key = 0; key < size; key++) {
     if (columns.some(column => column[key] !== 0)) {
       const own = columns.map(column => column[key]);
-      rows.push({
-        key, label: label(key) + (origins[key] >= 0 ? '  > ' + shortLabel(model, origins[key], false) : ''),
-        values: signed
-          ? [own[0] - own[2], own[0], own[2], own[1] - own[3], own[1]]
-          : [own[0], own[1], own[1] ? own[0] / own[1] : 0, own[2]],
-      });
+      rows.push(new Row(key, signed
+        ? [own[0] - own[2], own[0], own[2], own[1] - own[3], own[1]]
+        : [own[0], own[1], own[1] ? own[0] / own[1] : 0, own[2]], name));
     }
   }
   return rows;
@@ -91,9 +107,7 @@ function typeRows(model) {
     at[1] += counts[i];
     sums.set(types[i], at);
   });
-  return Array.from(sums, ([key, [size, count]]) => ({
-    key, label: names[key], values: [size, count, size / count],
-  }));
+  return Array.from(sums, ([key, [size, count]]) => new Row(key, [size, count, size / count], type => names[type]));
 }
 
 /* The frame that allocated most of what is charged to each key; -1: one of the
