@@ -461,7 +461,9 @@ PyInit__tracemalloc(void)
             || _PyTracemalloc_AddImport(module) < 0
             || _PyTracemalloc_AddRss(module) < 0
             || PyModule_AddIntConstant(module, "NATIVE_DOMAIN",
-                                       SNAPSHOT_NATIVE_DOMAIN) < 0))
+                                       SNAPSHOT_NATIVE_DOMAIN) < 0
+            || PyModule_AddStringConstant(module, "__version__",
+                                          PYTRACEMALLOC_VERSION) < 0))
     {
         Py_CLEAR(module);
     }

@@ -85,3 +85,39 @@ apt_install()
     fi
     rm -f "$log"
 }
+
+# make_environment PYTHON FOLDER REQUIREMENTS: a virtual environment with these
+# packages, of PyPI; once, until their list changes.
+make_environment()
+{
+    wanted=$(sha256_of "$3")
+    [ "$(cat "$2/requirements.sha256" 2>/dev/null)" != "$wanted" ] || return 0
+    say "installing the packages of $3 into $2"
+    rm -rf "$2"
+    mkdir -p "${2%/*}" || die "cannot make ${2%/*}"
+    log=$2.log
+    "$1" -m venv "$2" > "$log" 2>&1 ||
+        die "cannot make a virtual environment, see $log"
+    "$2/bin/python" -m pip install --disable-pip-version-check \
+        --only-binary :all: -r "$3" >> "$log" 2>&1 ||
+        die "pip could not install the packages of $3 (is PyPI within" \
+            "reach?), see $log"
+    printf '%s\n' "$wanted" > "$2/requirements.sha256"
+}
+
+# set_epoch TOP: SOURCE_DATE_EPOCH is the time of the commit; in a release's
+# archive every file has it.
+set_epoch()
+{
+    SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(
+        git -C "$1" log -1 --pretty=%ct 2>/dev/null ||
+            stat -c %Y "$1/configure.ac")}
+    export SOURCE_DATE_EPOCH
+}
+
+# pack FOLDER NAME: a tar file of FOLDER/NAME that depends on its content alone.
+pack()
+{
+    tar -C "$1" --format=gnu --sort=name --mtime="@$SOURCE_DATE_EPOCH" \
+        --owner=0 --group=0 --numeric-owner --mode=u+rw,go+r,go-w -cf - "$2"
+}

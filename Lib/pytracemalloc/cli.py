@@ -3,9 +3,10 @@
 import argparse
 import sys
 
+import _tracemalloc
 from pytracemalloc.command import run
-from pytracemalloc.commands import COMMANDS, load_command
-from pytracemalloc.errors import UsageError
+from pytracemalloc.commands import COMMANDS, TRACING, load_command
+from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.program import split
 from pytracemalloc.terminal import say
 
@@ -72,9 +73,8 @@ def make_parser(prog='pytracemalloc'):
 
 
 def _version():
-    import sysconfig
-    version = sysconfig.get_config_var('PYTRACEMALLOC_VERSION') or '(unknown)'
-    return f'pytracemalloc {version}, Python {sys.version.split()[0]}'
+    return (f'pytracemalloc {_tracemalloc.__version__}, '
+            f'Python {sys.version.split()[0]}')
 
 
 def main(argv=None, prog='pytracemalloc'):
@@ -84,4 +84,9 @@ def main(argv=None, prog='pytracemalloc'):
 
 def _run(argv, prog):
     args = make_parser(prog).parse_args(argv)
+    # A package that only reads snapshots has something else in its place.
+    if args.command in TRACING and hasattr(_tracemalloc, 'IS_ABSENT'):
+        raise CommandError(
+            f'{args.command}: {sys.executable} has no tracer; install the '
+            f'interpreter of pytracemalloc, and use its command')
     return args.run(args)

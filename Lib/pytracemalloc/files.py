@@ -49,6 +49,8 @@ def load_snapshot(path, references=False):
                            f"{_GIVE}") from None
     except (ValueError, EOFError) as exc:
         reason = reason_of(exc).removeprefix(f'{path}: ')
+        if reason.startswith('of a'):      # of another version: it is whole
+            raise CommandError(f'{path}: {reason}') from None
         raise CommandError(f'{path}: not a whole snapshot: {reason}; copy it '
                            f'again or take a new one') from None
 

@@ -19,7 +19,7 @@ import linecache
 # Functions implemented in C.
 import _tracemalloc
 from _tracemalloc import (
-    NATIVE_DOMAIN, _get_object_traceback, _hidden, clear_traces,
+    NATIVE_DOMAIN, __version__, _get_object_traceback, _hidden, clear_traces,
     get_arena_stats, get_freelist_stats, get_native_memory,
     get_traceback_limit, get_traced_memory, get_tracemalloc_memory,
     get_tracer_stats, get_unicode_interned, is_tracing, measure, reset_peak,
@@ -29,8 +29,6 @@ from tracemalloc.filters import BaseFilter, DomainFilter, Filter
 from tracemalloc.frames import Frame, Trace, Traceback, _format_size
 from tracemalloc.snapshot import CallTree, Snapshot, load_files, load_traces
 from tracemalloc.statistic import Statistic, StatisticDiff
-
-__version__ = "1.0.0"
 
 # What only few programs use is imported on first access, from the module given
 # here.

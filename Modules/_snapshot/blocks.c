@@ -13,7 +13,7 @@
 static struct tracer_snapshot *
 get_blocks(PyObject *traces)
 {
-    if (!Py_IS_TYPE(traces, &_PyTracemalloc_Traces_Type)) {
+    if (!Py_IS_TYPE(traces, _PyTracemalloc_Traces_Type)) {
         PyErr_SetString(PyExc_TypeError, "Traces expected");
         return NULL;
     }

@@ -209,8 +209,12 @@ add_trace(struct builder *b, PyObject *trace)
     PyObject *total = Py_None;
     unsigned long nframe = 0;
     if (!PyTuple_Check(trace)) {
-        PyErr_Format(PyExc_TypeError, "trace must be a tuple, not %s",
-                     Py_TYPE(trace)->tp_name);
+        PyObject *name = PyType_GetName(Py_TYPE(trace));
+        if (name != NULL) {
+            PyErr_Format(PyExc_TypeError, "trace must be a tuple, not %U",
+                         name);
+            Py_DECREF(name);
+        }
         return -1;
     }
     Py_ssize_t n = PyTuple_GET_SIZE(trace);

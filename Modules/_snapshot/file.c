@@ -268,7 +268,7 @@ _PyTracemalloc_Fold(TracesObject *self, PyObject *args)
                                (size_t)length, origins));
     _PySnapshot_Release(runners);
     if (traces != NULL) {
-        ((TracesObject *)traces)->source = Py_NewRef(self);
+        ((TracesObject *)traces)->source = Py_NewRef((PyObject *)self);
     }
     return traces;
 }

@@ -514,12 +514,16 @@ _PySnapshot_Read(const uint8_t *image, size_t size, const char **meta,
     struct snapshot_file_header header;
     memcpy(&header, image, sizeof(header));
     uint64_t version = GUINT64_FROM_LE(header.version);
-    if (version < SNAPSHOT_VERSION_READ || version > SNAPSHOT_VERSION) {
-        fail_at(&r, image + SNAPSHOT_MAGIC_SIZE,
-                "other version of the format than "
-                TEXT_OF(SNAPSHOT_VERSION) " (take the snapshot again "
-                "with this interpreter, or load it with the one that wrote "
-                "it)");
+    const char *wrong = version > SNAPSHOT_VERSION
+        ? "of a newer version of the format than " TEXT_OF(SNAPSHOT_VERSION)
+          " (read it with the pytracemalloc that wrote it, or a later one)"
+        : version < SNAPSHOT_VERSION_READ
+        ? "of an older version of the format than "
+          TEXT_OF(SNAPSHOT_VERSION_READ)
+          " (read it with the pytracemalloc that wrote it)"
+        : NULL;
+    if (wrong != NULL) {
+        fail_at(&r, image + SNAPSHOT_MAGIC_SIZE, wrong);
         return NULL;
     }
     struct tracer_snapshot *s = _PySnapshot_New();

@@ -11,6 +11,8 @@
 
 #include <stdlib.h>
 
+PyTypeObject *_PyTracemalloc_Traces_Type;     // made once, as FrameInfo is
+
 /* --- Traces as a sequence */
 
 PyObject *
@@ -20,7 +22,7 @@ _PyTracemalloc_NewTraces(struct tracer_snapshot *data)
         return PyErr_NoMemory();
     }
     TracesObject *self = PyObject_New(TracesObject,
-                                      &_PyTracemalloc_Traces_Type);
+                                      _PyTracemalloc_Traces_Type);
     if (self == NULL) {
         _PySnapshot_Free(data);
         return NULL;
@@ -59,7 +61,9 @@ traces_dealloc(TracesObject *self)
     _PySnapshot_Free(self->data);
     Py_XDECREF(self->info);
     Py_XDECREF(self->source);
+    PyTypeObject *type = Py_TYPE((PyObject *)self);
     PyObject_Free(self);
+    Py_DECREF(type);
 }
 
 static Py_ssize_t
@@ -134,7 +138,7 @@ traces_richcompare(PyObject *self, PyObject *other, int op)
 {
     if ((op != Py_EQ && op != Py_NE)
         || !(PyList_Check(other)
-             || Py_IS_TYPE(other, &_PyTracemalloc_Traces_Type)))
+             || Py_IS_TYPE(other, _PyTracemalloc_Traces_Type)))
     {
         Py_RETURN_NOTIMPLEMENTED;
     }
@@ -361,36 +365,33 @@ static PyMethodDef traces_methods[] = {
     {NULL}
 };
 
-static PySequenceMethods traces_as_sequence = {
-    .sq_length = (lenfunc)traces_length,
-    .sq_item = (ssizeargfunc)traces_item,
-};
-
-static PyMappingMethods traces_as_mapping = {
-    .mp_length = (lenfunc)traces_length,
-    .mp_subscript = (binaryfunc)traces_subscript,
-};
-
 PyDoc_STRVAR(traces_doc,
 "Traces(traces, /)\n--\n\n"
 "Traces of memory blocks as arrays, made from a sequence of tuples\n"
 "(domain, size, frames, total_nframe), frames most recent first.");
 
-PyTypeObject _PyTracemalloc_Traces_Type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "_tracemalloc_snapshot.Traces",
-    .tp_basicsize = sizeof(TracesObject),
-    .tp_dealloc = (destructor)traces_dealloc,
-    .tp_repr = (reprfunc)traces_repr,
-    .tp_as_sequence = &traces_as_sequence,
-    .tp_as_mapping = &traces_as_mapping,
-    .tp_hash = PyObject_HashNotImplemented,
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_SEQUENCE,
-    .tp_doc = traces_doc,
-    .tp_richcompare = traces_richcompare,
-    .tp_methods = traces_methods,
-    .tp_getset = traces_getset,
-    .tp_new = traces_new,
+static PyType_Slot traces_slots[] = {
+    {Py_tp_dealloc, traces_dealloc},
+    {Py_tp_repr, traces_repr},
+    {Py_sq_length, traces_length},
+    {Py_sq_item, traces_item},
+    {Py_mp_length, traces_length},
+    {Py_mp_subscript, traces_subscript},
+    {Py_tp_hash, PyObject_HashNotImplemented},
+    {Py_tp_doc, (void *)traces_doc},
+    {Py_tp_richcompare, traces_richcompare},
+    {Py_tp_methods, traces_methods},
+    {Py_tp_getset, traces_getset},
+    {Py_tp_new, traces_new},
+    {0, NULL}
+};
+
+static PyType_Spec traces_spec = {
+    .name = "_tracemalloc_snapshot.Traces",
+    .basicsize = sizeof(TracesObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_SEQUENCE
+             | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = traces_slots,
 };
 
 /* --- Functions of the module */
@@ -461,8 +462,13 @@ static struct PyModuleDef module_def = {
 static int
 add_types(PyObject *module)
 {
-    return _PyTracemalloc_AddFrames(module) < 0
-           || PyModule_AddType(module, &_PyTracemalloc_Traces_Type) < 0
+    if (_PyTracemalloc_Traces_Type == NULL) {
+        _PyTracemalloc_Traces_Type =
+            (PyTypeObject *)PyType_FromSpec(&traces_spec);
+    }
+    return _PyTracemalloc_Traces_Type == NULL
+           || _PyTracemalloc_AddFrames(module) < 0
+           || PyModule_AddType(module, _PyTracemalloc_Traces_Type) < 0
            || _PyTracemalloc_AddBlocks(module) < 0 ? -1 : 0;
 }
 

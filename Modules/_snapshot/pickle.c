@@ -22,6 +22,8 @@
 #include "pickle.h"
 #include "traces.h"
 
+#include <glib.h>                 // GUINT64_FROM_BE()
+
 #define MAX_WEIGHT 32             // times the size of the file
 #define MIN_WEIGHT 4096
 #define MAX_DIGITS 620            // of a number in decimal
@@ -201,6 +203,18 @@ push_decimal(struct machine *m)
     return _PyPickle_PushScalar(m, PyLong_FromString(digits, NULL, 10), n);
 }
 
+/* As PyFloat_Unpack8(), which the limited API lacks. */
+static double
+unpack_double(const uint8_t *bytes)
+{
+    uint64_t bits;
+    double value;
+    memcpy(&bits, bytes, sizeof(bits));
+    bits = GUINT64_FROM_BE(bits);
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
 static int
 push_double(struct machine *m, int as_text)
 {
@@ -213,7 +227,7 @@ push_double(struct machine *m, int as_text)
     }
     else {
         value = take(m, 8, &bytes) < 0
-            ? -1 : PyFloat_Unpack8((const char *)bytes, 0);
+            ? -1 : unpack_double(bytes);
     }
     if (value == -1 && PyErr_Occurred()) {
         return -1;

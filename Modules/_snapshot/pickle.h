@@ -1,8 +1,7 @@
 /* The machine that reads pickles: see pickle.c. Its stack holds items, and the
    values that it makes from them are bounded. */
 
-#define PY_SSIZE_T_CLEAN          // before CPython 3.13
-#include "Python.h"
+#include "pyapi.h"
 
 enum kind {
     SCALAR, TUPLE,

@@ -81,7 +81,9 @@ _PyPickle_PushText(struct machine *m, PyObject *text, uint64_t length)
     /* PyDict_SetDefault() of 3.13 counts what it had no memory to insert. */
     PyObject *known = PyDict_GetItemWithError(m->texts, text);
     if (known != NULL) {
-        Py_SETREF(text, Py_NewRef(known));
+        Py_INCREF(known);
+        Py_DECREF(text);
+        text = known;
     }
     else if (PyErr_Occurred() || PyDict_SetItem(m->texts, text, text) < 0) {
         Py_CLEAR(text);
@@ -319,7 +321,8 @@ _PyPickle_MakeFrozenSet(struct machine *m)
     if (frozen == NULL) {
         return -1;
     }
-    Py_SETREF(item->value, frozen);
+    Py_DECREF(item->value);
+    item->value = frozen;
     _PyPickle_Node(m, item)->stored = 1;
     return 0;
 }

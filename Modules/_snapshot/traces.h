@@ -4,14 +4,8 @@
 #ifndef TRACER_TRACES_H
 #define TRACER_TRACES_H
 
-#define PY_SSIZE_T_CLEAN          // before CPython 3.13
-#include "Python.h"
+#include "pyapi.h"
 #include "snapshot.h"
-
-#ifndef Py_BEGIN_CRITICAL_SECTION  // before CPython 3.13
-#  define Py_BEGIN_CRITICAL_SECTION(OP) {
-#  define Py_END_CRITICAL_SECTION() }
-#endif
 
 /* Python objects for texts, locations and nodes are made on first use, and
    kept, so that equal tracebacks are one tuple. */
@@ -27,7 +21,7 @@ typedef struct {
 } TracesObject;
 
 /* --- module.c.  New references or NULL, exception set. */
-extern PyTypeObject _PyTracemalloc_Traces_Type;
+extern PyTypeObject *_PyTracemalloc_Traces_Type;
 /* Takes over `data`; NULL: MemoryError. */
 extern PyObject *_PyTracemalloc_NewTraces(struct tracer_snapshot *data);
 

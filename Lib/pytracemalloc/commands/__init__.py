@@ -10,6 +10,8 @@ import importlib
 COMMANDS = ('demo', 'run', 'report', 'diff', 'why', 'rss', 'top', 'status',
             'start', 'snapshot', 'reset-peak', 'stop', 'recover', 'serve',
             'completion')
+# They start a program under the tracer of this interpreter.
+TRACING = 'demo', 'run', 'serve'
 
 
 def load_command(name):

@@ -255,7 +255,7 @@ def _retained(snapshot, table, files, strings, types):
         for key in ('lineno', 'function', 'filename', 'module', 'type'))
     line = {key and key[:2]: value for key, value in line.items()}
     modules = {}
-    for name in {module_of(name) for name in files}:
+    for name in dict.fromkeys(map(module_of, files)):
         number = strings[name_file(name)]
         modules[number] = modules.get(number, 0) + module.get(name, 0)
     names = _Strings()

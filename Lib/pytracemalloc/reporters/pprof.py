@@ -5,8 +5,8 @@ and messages with their length.  Field numbers are those of profile.proto.
 """
 
 import contextlib
-import gzip
 import hashlib
+import zlib
 
 from pytracemalloc.reporters import Reporter
 from tracemalloc.places import name_parts
@@ -159,7 +159,9 @@ class _Profile:
     def finish(self):
         for text in self.strings:
             self.message(6, text.encode(errors='backslashreplace'))
-        return gzip.compress(b''.join(self.parts), compresslevel=6, mtime=0)
+        # Not gzip.compress(): what it says of the system differs between
+        # releases of Python.
+        return zlib.compress(b''.join(self.parts), 6, wbits=31)
 
 
 def _address(*place):

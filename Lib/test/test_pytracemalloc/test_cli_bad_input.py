@@ -27,6 +27,10 @@ CASES = (
     ('report text', 1, 'text: not a whole snapshot: .*; copy it again or'),
     ('report cut', 1, 'cut: not a whole snapshot: .* at offset .*; copy it'),
     ('report flipped', 1, 'flipped: not a whole snapshot: .* offset .*; copy'),
+    ('report newer', 1, r'newer: of a newer version of the format than \d+ '
+                        r'\(read it with the pytracemalloc that wrote it, or'),
+    ('diff older new', 1, r'older: of an older version of the format than \d+ '
+                          r'\(read it with the pytracemalloc that wrote it'),
     ('report .', 1, 'Is a directory; give a file'),
     ('report /dev/null', 1, 'a device; give a file'),
     ('report /dev/zero', 1, 'a device; give a file'),
@@ -180,6 +184,8 @@ class BadInputTest(CommandCase):
                 ('empty', b''), ('text', b'precious'), ('app.py', b''),
                 ('n.0001', b'precious'), ('new.html', b'precious'),
                 ('cut', data[:len(data) // 2]),
+                ('newer', data[:8] + b'\xff' + data[9:]),
+                ('older', data[:8] + b'\1' + data[9:]),
                 ('flipped', data[:200] + bytes([data[200] ^ 1])
                  + data[201:])):
             with open(name, 'wb') as file:

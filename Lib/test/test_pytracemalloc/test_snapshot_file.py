@@ -456,8 +456,11 @@ class DamageTests(FileCase):
     def test_version(self):
         image = bytearray(self.image())
         image[8] += 1
-        self.rejects(image, r"other version of the format than 8 \(take the "
-                            r"snapshot again.*\) at offset 8")
+        self.rejects(image, r"of a newer version of the format than 8 \(read "
+                            r"it with .* that wrote it, .*\) at offset 8")
+        image[8] = 2
+        self.rejects(image, r"of an older version of the format than 3 \(read "
+                            r"it with .* that wrote it\) at offset 8")
 
     def test_other_files(self):
         for image in (b'', b'x', b'hello world', b'\x89PNG\r\n\x1a\n',
