@@ -113,6 +113,7 @@ static PyObject *
 heap_law(PyObject *Py_UNUSED(module), PyObject *args)
 {
     struct tracer_heap heap;
+    struct tracer_heap_interpreters interpreters;
     struct tracer_segments segments = {NULL};
     struct law law = {0};
     PyTime_t start, middle, end;
@@ -130,7 +131,9 @@ heap_law(PyObject *Py_UNUSED(module), PyObject *args)
     }
     _PyTracer_StopWorld();
     (void)PyTime_MonotonicRaw(&start);
-    result = result == 0 ? _PyTracer_CaptureHeap(&heap, 0) : result;
+    _PyTracer_ListInterpreters(&interpreters);
+    result = result == 0 ? _PyTracer_CaptureHeap(&heap, &interpreters, 0)
+                         : result;
     (void)PyTime_MonotonicRaw(&end);
     double seconds = (double)(end - start) * 1e-9;
     if (result == 0) {

@@ -1,8 +1,8 @@
-/* The heap as a graph: all objects of an interpreter, and which refer to
-   which.
+/* The heap as a graph: all objects of an interpreter, and of others that share
+   its GIL, and which refer to which.
 
    The objects are those that the collector tracks, and all that can be reached
-   from them or from the interpreter's state. Only references that are counted
+   from them or from an interpreter's state. Only references that are counted
    are recorded. So the reference count of a mortal object is at least the
    number of references that lead to it, and the surplus is held by C code. The
    walk is breadth first: an object gets its number when it is first seen, and
@@ -129,21 +129,52 @@ add_tracked(PyObject *op, void *arg)
     return !heap->failed;
 }
 
+/* A list of the collector leads from one object to the next, and each is likely
+   to be waited for.  So it is walked from both ends at once.  The objects from
+   its end are kept where references will be, and added in the order of the
+   list. */
+static void
+add_list(PyGC_Head *head, void *arg)
+{
+    struct tracer_heap *heap = arg;
+    PyGC_Head **later = (PyGC_Head **)heap->graph->references;
+    uint64_t size = heap->references_size * sizeof(*heap->graph->references)
+                    / sizeof(*later);
+    uint64_t n = 0;
+    PyGC_Head *end = head;
+    for (PyGC_Head *gc = _PyGCHead_NEXT(head); gc != end && !heap->failed;
+         gc = _PyGCHead_NEXT(gc))
+    {
+        (void)_PyTracer_HeapObject(heap, gc + 1);
+        if (n < size && _PyGCHead_PREV(end) != gc) {
+            end = _PyGCHead_PREV(end);
+            later[n++] = end;
+        }
+    }
+    while (n > 0 && !heap->failed) {
+        (void)_PyTracer_HeapObject(heap, later[--n] + 1);
+    }
+}
+
 static void
 walk_pseudo(struct tracer_heap *heap, uint32_t i)
 {
     const struct snapshot_object *object = &heap->graph->objects[i];
-    if (heap->shapes.list[object->shape].kind == SNAPSHOT_THREAD) {
+    switch (heap->shapes.list[object->shape].kind) {
+    case SNAPSHOT_THREAD:
         _PyTracer_WalkThread(heap, i);
-    }
-    else {
+        break;
+    case SNAPSHOT_OTHER_INTERPRETER:
+        _PyTracer_WalkInterpreter(heap, i);
+        break;
+    default:
         _PyTracer_WalkFrame(heap, (_PyInterpreterFrame *)object->address,
                             NULL);
     }
 }
 
-/* Frames and threads have got their shape, and a reference, from the object
-   that refers to them. */
+/* Frames, threads and interpreters have got their shape, and a reference, from
+   what refers to them. */
 static void
 walk(struct tracer_heap *heap, uint32_t i)
 {
@@ -175,9 +206,13 @@ walk_all(struct tracer_heap *heap)
     for (uint32_t i = 0; i < SNAPSHOT_NFIXED; i++) {
         (void)add_object(heap, 0);
     }
-    if (!heap->failed) {
-        _PyTracer_VisitTracked(add_tracked, heap);
-        _PyTracer_VisitGarbage(add_tracked, heap);
+    for (uint32_t i = 0; i < heap->interpreters->n && !heap->failed; i++) {
+        PyInterpreterState *interp = heap->interpreters->list[i];
+        if (i > 0) {
+            _PyTracer_AddInterpreter(heap, interp);
+        }
+        _PyTracer_VisitTracked(interp, add_tracked, add_list, heap);
+        _PyTracer_VisitGarbage(interp, add_tracked, heap);
     }
     const struct snapshot_graph *g = heap->graph;
     for (uint32_t i = 0; i < g->nobjects && !heap->failed; i++) {
@@ -226,8 +261,8 @@ _PyTracer_PrepareHeap(struct tracer_heap *heap, uint64_t blocks, int touch)
     heap->graph = _PyTracer_HeapArray(1, sizeof(*heap->graph));
     if (heap->graph == NULL
         || _PyTracer_InitHeapIndex(&heap->index, pages, touch) < 0
-        || _PyTracer_InitHeapTypes(heap) < 0
-        || _PyTracer_InitHeapShapes(heap) < 0
+        || _PyTracer_InitHeapTypes(heap, touch) < 0
+        || _PyTracer_InitHeapShapes(heap, touch) < 0
         || _PyTracer_InitHeapTexts(heap, touch) < 0
         || make_arrays(heap, objects) < 0)
     {
@@ -245,8 +280,11 @@ _PyTracer_PrepareHeap(struct tracer_heap *heap, uint64_t blocks, int touch)
 }
 
 int
-_PyTracer_CaptureHeap(struct tracer_heap *heap, int keys)
+_PyTracer_CaptureHeap(struct tracer_heap *heap,
+                      const struct tracer_heap_interpreters *interpreters,
+                      int keys)
 {
+    heap->interpreters = interpreters;
     heap->graph->has_keys = keys != 0;
     walk_all(heap);
     heap->nwalked = heap->graph->nobjects;

@@ -93,9 +93,10 @@ next_of(const PyGC_Head *head)
 }
 
 void
-_PyTracer_VisitGarbage(gcvisitobjects_t visit, void *arg)
+_PyTracer_VisitGarbage(PyInterpreterState *interp, gcvisitobjects_t visit,
+                       void *arg)
 {
-    int i = find(_PyInterpreterState_GET());
+    int i = find(interp);
     for (int list = 0; i < COLLECTIONS && list < NLISTS; list++) {
         const PyGC_Head *head = collections[i].lists[list];
         if (head == NULL) {

@@ -1,9 +1,15 @@
-/* What the interpreter itself refers to: its state, static types, threads. */
+/* What interpreters themselves refer to: their state, static types, threads.
+   The one that takes the snapshot has three numbers of its own for these.
+   Another one, which shares its GIL, is one object that refers to all of
+   them. */
 
 #include "Python.h"
 #include "pycore_interp.h"        // PyInterpreterState
 #include "pycore_pystate.h"       // _PyInterpreterState_GET()
 #include "pycore_tracer_heap.h"
+#include "pycore_tracer_lock.h"   // _PyTracer_LockHead()
+
+#include <stdio.h>
 
 static inline void
 add(struct tracer_heap *heap, const void *op)
@@ -69,11 +75,11 @@ static const size_t interpreter_offsets[] = {
 };
 
 static void
-walk_interpreter(struct tracer_heap *heap, PyInterpreterState *interp)
+walk_interpreter(struct tracer_heap *heap, uint32_t object, uint32_t kind,
+                 PyInterpreterState *interp)
 {
-    walk_roots(heap, SNAPSHOT_INTERPRETER, SNAPSHOT_STATE, interp,
-               interpreter_names, interpreter_offsets,
-               Py_ARRAY_LENGTH(interpreter_names));
+    walk_roots(heap, object, kind, interp, interpreter_names,
+               interpreter_offsets, Py_ARRAY_LENGTH(interpreter_names));
     const struct type_cache *cache = &interp->types.type_cache;
     for (size_t i = 0; i < Py_ARRAY_LENGTH(cache->hashtable); i++) {
         add(heap, cache->hashtable[i].name);
@@ -171,10 +177,10 @@ walk_threads(struct tracer_heap *heap, PyInterpreterState *interp)
 void
 _PyTracer_WalkFixed(struct tracer_heap *heap, uint32_t object)
 {
-    PyInterpreterState *interp = _PyInterpreterState_GET();
+    PyInterpreterState *interp = heap->interpreters->list[0];
     switch (object) {
     case SNAPSHOT_INTERPRETER:
-        walk_interpreter(heap, interp);
+        walk_interpreter(heap, object, SNAPSHOT_STATE, interp);
         break;
     case SNAPSHOT_STATIC_TYPES:
         walk_types(heap, interp);
@@ -185,4 +191,70 @@ _PyTracer_WalkFixed(struct tracer_heap *heap, uint32_t object)
     default:
         break;
     }
+}
+
+/* --- Other interpreters */
+
+/* One that ends gives its GIL back before it is taken off the list. */
+static int
+is_readable(PyInterpreterState *interp, const PyInterpreterState *current)
+{
+    return (!_PyTracer_HAS_GIL || interp->ceval.gil == current->ceval.gil)
+           && _PyInterpreterState_GetFinalizing(interp) == NULL;
+}
+
+void
+_PyTracer_ListInterpreters(struct tracer_heap_interpreters *interpreters)
+{
+    PyInterpreterState *current = _PyInterpreterState_GET();
+    interpreters->list[0] = current;
+    interpreters->n = 1;
+    interpreters->nleft_out = 0;
+    _PyTracer_LockHead();
+    for (PyInterpreterState *interp = _PyRuntime.interpreters.head;
+         interp != NULL; interp = interp->next)
+    {
+        if (interp == current) {
+            continue;
+        }
+        if (interpreters->n < TRACER_HEAP_INTERPRETERS
+            && is_readable(interp, current))
+        {
+            interpreters->list[interpreters->n++] = interp;
+        }
+        else {
+            interpreters->nleft_out++;
+        }
+    }
+    _PyTracer_UnlockHead();
+}
+
+/* Its surplus reference is the root's. */
+void
+_PyTracer_AddInterpreter(struct tracer_heap *heap,
+                         const PyInterpreterState *interp)
+{
+    char id[24];
+    int length = snprintf(id, sizeof(id), "%lld", (long long)interp->id);
+    uint32_t number = _PyTracer_HeapObject(heap, interp);
+    uint32_t shape = _PyTracer_ShapeOfNames(
+        heap, SNAPSHOT_OTHER_INTERPRETER, interpreter_names,
+        Py_ARRAY_LENGTH(interpreter_names));
+    uint32_t text = _PyTracer_AddText(heap, id, (size_t)length);
+    if (!heap->failed) {
+        struct snapshot_object *object = &heap->graph->objects[number];
+        object->shape = shape;
+        object->surplus = 1;
+        object->text = text;
+    }
+}
+
+void
+_PyTracer_WalkInterpreter(struct tracer_heap *heap, uint32_t object)
+{
+    PyInterpreterState *interp =
+        (PyInterpreterState *)heap->graph->objects[object].address;
+    walk_interpreter(heap, object, SNAPSHOT_OTHER_INTERPRETER, interp);
+    walk_types(heap, interp);
+    walk_threads(heap, interp);
 }

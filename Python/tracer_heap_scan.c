@@ -3,8 +3,8 @@
    C code keeps references in static variables.  So the writable data of all
    libraries is searched for addresses of objects with surplus references.
    Then the stack of the thread that takes the snapshot is searched; how much
-   of other threads' stacks is in use is not known.  If there are other
-   interpreters, objects that no walk has reached count as theirs.
+   of other threads' stacks is in use is not known.  If there are interpreters
+   that could not be walked, objects that no walk has reached count as theirs.
 
    A word that is found is a candidate, not a proof: it may be an old value.  A
    library is never given more references to an object than the object's
@@ -156,7 +156,8 @@ add_interpreters(struct tracer_segments *segments)
     if (PyInterpreterState_Next(PyInterpreterState_Head()) == NULL) {
         return;
     }
-    size_t name = add_name(segments, "another interpreter");
+    size_t name = add_name(segments,
+                           "another interpreter, with a GIL of its own");
     uintptr_t nowhere = (uintptr_t)&_PyRuntime;
     if (name != SIZE_MAX) {
         (void)add_segment(segments, nowhere, nowhere, name,
@@ -218,9 +219,12 @@ find_referred(const struct snapshot_graph *g)
 }
 
 static uint32_t
-references_left(const struct snapshot_object *object, int referred)
+references_left(const struct tracer_heap *heap, uint32_t i, int referred)
 {
-    if (object->address == 0 || object->surplus == SNAPSHOT_IMMORTAL) {
+    const struct snapshot_object *object = &heap->graph->objects[i];
+    if (object->surplus == SNAPSHOT_IMMORTAL
+        || heap->shapes.list[object->shape].kind == SNAPSHOT_OTHER_INTERPRETER)
+    {
         return 0;
     }
     return object->surplus == SNAPSHOT_UNCOUNTED ? !referred
@@ -267,7 +271,7 @@ list_wanted(struct scan *scan)
         return -1;
     }
     for (uint32_t i = SNAPSHOT_NFIXED; i < g->nobjects; i++) {
-        scan->nwanted += references_left(&g->objects[i], referred[i]) != 0;
+        scan->nwanted += references_left(scan->heap, i, referred[i]) != 0;
         scan->ntypes += is_static_type(scan->heap, &g->objects[i]);
     }
     while (size < scan->nwanted * 4) {
@@ -284,7 +288,7 @@ list_wanted(struct scan *scan)
     scan->least = UINTPTR_MAX;
     scan->ntypes = 0;
     for (uint32_t i = SNAPSHOT_NFIXED; i < g->nobjects; i++) {
-        uint32_t left = references_left(&g->objects[i], referred[i]);
+        uint32_t left = references_left(scan->heap, i, referred[i]);
         if (left != 0) {
             want(scan, i, left);
         }
@@ -431,7 +435,9 @@ _PyTracer_ScanSegments(struct tracer_heap *heap,
             }
             scan.segment = segment;
             if (kind == TRACER_SEGMENT_OTHERS) {
-                hold_unreached(&scan);
+                if (heap->interpreters->nleft_out > 0) {
+                    hold_unreached(&scan);
+                }
             }
             else {
                 scan_segment(&scan);

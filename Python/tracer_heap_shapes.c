@@ -249,7 +249,7 @@ keep(struct tracer_heap *heap, uint64_t key, uint32_t number)
 }
 
 int
-_PyTracer_InitHeapShapes(struct tracer_heap *heap)
+_PyTracer_InitHeapShapes(struct tracer_heap *heap, int touch)
 {
     struct tracer_heap_shapes *shapes = &heap->shapes;
     shapes->size = INITIAL_SHAPES;
@@ -260,6 +260,14 @@ _PyTracer_InitHeapShapes(struct tracer_heap *heap)
         || rehash(shapes, INITIAL_SHAPES * 4) < 0)
     {
         return -1;
+    }
+    if (touch) {
+        _PyTracer_TouchHeap(shapes->names, INITIAL_NAMES,
+                            sizeof(*shapes->names));
+        _PyTracer_TouchHeap(shapes->keys, INITIAL_SHAPES * 4,
+                            sizeof(*shapes->keys));
+        _PyTracer_TouchHeap(shapes->numbers, INITIAL_SHAPES * 4,
+                            sizeof(*shapes->numbers));
     }
     for (int kind = 0; kind < SNAPSHOT_NFIXED_SHAPES; kind++) {
         begin(heap, kind);
@@ -461,7 +469,8 @@ uint32_t
 _PyTracer_ShapeOfNames(struct tracer_heap *heap, uint32_t kind,
                        const char *const *names, size_t n)
 {
-    uint64_t key = (uintptr_t)names | 1;
+    int other = kind == SNAPSHOT_OTHER_INTERPRETER;
+    uint64_t key = (uintptr_t)names + 1 + other;
     uint32_t number;
     if (find(heap, key, &number)) {
         return number;

@@ -44,9 +44,15 @@ grow(struct tracer_heap *heap, uint32_t size)
 }
 
 int
-_PyTracer_InitHeapTypes(struct tracer_heap *heap)
+_PyTracer_InitHeapTypes(struct tracer_heap *heap, int touch)
 {
-    return grow(heap, INITIAL_TYPES);
+    if (grow(heap, INITIAL_TYPES) < 0) {
+        return -1;
+    }
+    if (touch) {
+        _PyTracer_TouchHeap(heap->types, INITIAL_TYPES, sizeof(*heap->types));
+    }
+    return 0;
 }
 
 /* --- What a type is like */

@@ -118,15 +118,25 @@ mark_locals(struct tracer_heap *heap, PyDictKeysObject *keys)
     }
 }
 
+static int
+is_table_of_interned(const struct tracer_heap *heap, const PyDictObject *dict)
+{
+    for (uint32_t i = 0; i < heap->interpreters->n; i++) {
+        if ((PyObject *)dict == heap->interpreters->list[i]
+                                    ->cached_objects.interned_strings)
+        {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* It may already be known to be a namespace. */
 static void
 walk_dict(struct tracer_heap *heap, uint32_t object, PyDictObject *dict)
 {
-    /* The references of the table of interned strings do not count. */
-    if ((PyObject *)dict
-        == _PyInterpreterState_GET()->cached_objects.interned_strings)
-    {
-        return;
+    if (is_table_of_interned(heap, dict)) {
+        return;                   // its references do not count
     }
     if (dict->ma_values != NULL) {
         walk_shared(heap, object, dict);

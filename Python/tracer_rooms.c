@@ -63,7 +63,8 @@ _PyTracer_Room(struct tracer_rooms *rooms, enum tracer_room_of which,
     if (size <= room->size) {
         return room->p;
     }
-    size = Py_MAX(size, room->size * 2);
+    /* Never by malloc(): this may be a child, where its locks are not free. */
+    size = Py_MAX(size, Py_MAX(room->size * 2, SNAPSHOT_LARGE));
     void *p = room->p == NULL ? _PySnapshot_Room(size, 1)
                               : _PySnapshot_Resize(room->p, size, 1);
     return set_room(room, p, size) < 0 ? NULL : p;

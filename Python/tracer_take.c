@@ -1,415 +1,56 @@
-/* Taking a snapshot: the live blocks.  For the call tree see
-   tracer_take_tree.c.
+/* Taking a snapshot.
 
    A snapshot shows one moment, at which everything is copied while no other
-   thread runs.  That must be short.  So memory is allocated before it
-   (tracer_rooms.c), and everything that can be computed from the copies is
-   computed after it, both without the GIL.  But what a block is must be found
-   out at the moment (tracer_types.c), since the block may be gone later.  No
-   Python object is made while the tracer is read, and memory comes from the C
+   thread runs: the call tree (tracer_take_tree.c), the live blocks
+   (tracer_take_blocks.c), the references (tracer_heap.c).  That must be short.
+   So memory is allocated before it (tracer_rooms.c), and everything that can
+   be computed from the copies is computed after it, both without the GIL.  Or
+   a child process, which has a copy of everything, copies the blocks and the
+   references while the program goes on (tracer_heap_child.c).  No Python
+   object is made while the tracer is read, and memory comes from the C
    library, so that the snapshot does not show itself. */
 
 #include "Python.h"
 
-#include <stdbool.h>              // bool, for pycore_obmalloc.h
 #include <stdlib.h>
 
-#include "pycore_obmalloc.h"      // ARENA_SIZE
-#include "pycore_tracer_blocks.h"
-#include "pycore_tracer_buffers.h"
 #include "pycore_tracer_count.h"
 #include "pycore_tracer_freelist.h"
 #include "pycore_tracer_growth.h"
 #include "pycore_tracer_heap.h"
 #include "pycore_tracer_history.h"
 #include "pycore_tracer_lock.h"
-#include "pycore_tracer_map.h"
-#include "pycore_tracer_mappings.h"
 #include "pycore_tracer_native_blocks.h"
-#include "pycore_tracer_native_stacks.h"
 #include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_take.h"
+#include "pycore_tracer_take_blocks.h"
 #include "pycore_tracer_take_tree.h"
 #include "pycore_tracer_valid.h"
 
-#define PREFETCH 1024             // bytes to the blocks looked at soon
-#define AHEAD 16                  // records or blocks to those
-#define LOOKED_AT 4096            // bytes of a block, at most
-
 struct copier {
     struct tracer_snapshot *s;
-    struct tracer_types types;
-    struct tracer_type *last;     // seen
+    int with_blocks;
+    int references;               // enum tracer_references
     struct tracer_rooms rooms;
     struct tracer_tree_copy tree;
     struct tracer_peaks_copy peaks;
-    struct tracer_buffers buffers;
-    struct tracer_mappings mappings;
+    struct tracer_blocks_copy blocks;
     struct tracer_segments segments;
-    int references;               // enum tracer_references
+    struct tracer_heap_interpreters interpreters;
     struct tracer_heap heap;
     int has_heap;
     struct tracer_heap_child child;
-    uint64_t nothers;             // but for those of other domains
-};
-
-/* --- Blocks */
-
-static const struct { uint32_t kind; const char *name; } fixed_classes[] = {
-#define FIXED(NAME, KIND, TEXT) {KIND, TEXT},
-    TRACER_CLASSES(FIXED)
-#undef FIXED
 };
 
 static int
-make_classes(struct copier *c)
+has_child(const struct copier *c)
 {
-    struct tracer_snapshot *s = c->s;
-    s->classes = _PySnapshot_Array(TRACER_NCLASSES + c->types.n,
-                                   sizeof(*s->classes));
-    if (s->classes == NULL) {
-        return -1;
-    }
-    for (uint32_t i = 0; i < TRACER_NCLASSES; i++) {
-        s->classes[i] = (struct snapshot_class){
-            .kind = fixed_classes[i].kind};
-    }
-    s->nclasses = TRACER_NCLASSES;
-    return 0;
+    const int both = TRACER_REFERENCES | TRACER_IN_CHILD;
+    return c->with_blocks && (c->references & both) == both;
 }
 
-static int
-name_fixed_classes(struct tracer_snapshot *s)
-{
-    for (uint32_t i = 0; i < TRACER_NCLASSES; i++) {
-        const char *name = fixed_classes[i].name;
-        s->classes[i].name = i == TRACER_CLASS_MEMORY
-            ? s->classes[TRACER_CLASS_OBJECT].name
-            : _PySnapshot_AddString(s, name, (uint32_t)strlen(name));
-        if (s->classes[i].name == SNAPSHOT_NONE) {
-            return -1;
-        }
-    }
-    return 0;
-}
-
-/* A number for a type that is seen for the first time. */
-static void
-add_class(struct copier *c, struct tracer_type *type)
-{
-    if (c->s->nclasses < SNAPSHOT_PACKED_NONE) {
-        type->class_ = c->s->nclasses++;
-        c->s->classes[type->class_] = (struct snapshot_class){
-            .kind = TRACER_OBJECT};
-    }
-    else {
-        type->class_ = TRACER_CLASS_OBJECT;
-    }
-}
-
-/* What the block is.  If the block is too small for the object, the object is
-   an old one that was there before: its buffers are ignored. */
-static struct tracer_type *
-type_of_object(struct copier *c, const char *block, size_t size)
-{
-    struct tracer_type *type = c->last;
-    if (type == NULL
-        || !_PyTracer_IsOfType(&c->types, block, size, type->type,
-                               type->presize, 0))
-    {
-        type = _PyTracer_TypeOfBlock(&c->types, block, size);
-        if (type == NULL) {
-            return NULL;
-        }
-        if (type->class_ == SNAPSHOT_NONE) {
-            add_class(c, type);
-        }
-        c->last = type;
-    }
-    if (type->owner != TRACER_OWNS_NOTHING
-        && size >= type->presize + (size_t)type->type->tp_basicsize)
-    {
-        _PyTracer_NoteBuffers(&c->buffers, type->owner,
-                              (PyObject *)(block + type->presize));
-    }
-    return type;
-}
-
-static uint32_t
-class_of_object(struct copier *c, const char *block, size_t size)
-{
-    const struct tracer_type *type = type_of_object(c, block, size);
-    return type == NULL ? TRACER_CLASS_OBJECT : type->class_;
-}
-
-/* A run that begins with the next record; NULL: no memory.  There is always
-   room for the end mark behind it. */
-static struct snapshot_run *
-add_run(struct copier *c, const struct tracer_pool *pool)
-{
-    struct tracer_snapshot *s = c->s;
-    s->runs = _PyTracer_Room(&c->rooms, TRACER_ROOM_RUNS,
-                             (uint64_t)s->nruns + 2, sizeof(*s->runs));
-    if (s->runs == NULL) {
-        return NULL;
-    }
-    assert(pool->block_size <= SNAPSHOT_RUN_MASK);
-    assert(pool->nblocks <= SNAPSHOT_RUN_MASK);
-    struct snapshot_run *run = &s->runs[s->nruns];
-    run->address = (uintptr_t)pool->blocks;
-    run->first = s->npacked;
-    run->block_size = pool->block_size & SNAPSHOT_RUN_MASK;
-    run->nblocks = pool->nblocks & SNAPSHOT_RUN_MASK;
-    return run;
-}
-
-/* At most a record for each block. */
-static struct snapshot_packed *
-make_packed(struct copier *c, const struct tracer_pool *pool)
-{
-    struct tracer_snapshot *s = c->s;
-    s->packed = _PyTracer_Room(&c->rooms, TRACER_ROOM_PACKED,
-                               s->npacked + pool->nblocks,
-                               sizeof(*s->packed));
-    return s->packed == NULL ? NULL : s->packed + s->npacked;
-}
-
-static int
-add_to_arena(struct copier *c, const struct tracer_pool *pool)
-{
-    struct tracer_snapshot *s = c->s;
-    if (s->narenas == 0 || s->arenas[s->narenas - 1].address != pool->arena) {
-        s->arenas = _PyTracer_Room(&c->rooms, TRACER_ROOM_ARENAS,
-                                   (uint64_t)s->narenas + 1,
-                                   sizeof(*s->arenas));
-        if (s->arenas == NULL) {
-            return -1;
-        }
-        s->arenas[s->narenas++] = (struct snapshot_arena){
-            .address = pool->arena, .size = ARENA_SIZE,
-        };
-    }
-    struct snapshot_arena *arena = &s->arenas[s->narenas - 1];
-    arena->used += (uint64_t)pool->nused * pool->block_size;
-    arena->blocks += pool->nused;
-    return 0;
-}
-
-static int
-add_pool(struct copier *c, const struct tracer_pool *pool)
-{
-    struct tracer_snapshot *s = c->s;
-    if (pool->nused == 0) {
-        return 0;
-    }
-    s->pools = _PyTracer_Room(&c->rooms, TRACER_ROOM_POOLS,
-                              (uint64_t)s->npools + 1, sizeof(*s->pools));
-    if (s->pools == NULL) {
-        return -1;
-    }
-    s->pools[s->npools++] = (struct snapshot_pool){
-        .address = (uintptr_t)pool->blocks - POOL_OVERHEAD,
-        .block_size = (uint16_t)pool->block_size,
-        .room = (uint16_t)((POOL_SIZE - POOL_OVERHEAD) / pool->block_size),
-        .used = (uint16_t)pool->nused,
-    };
-    return 0;
-}
-
-static_assert(TRACER_POOL_BITS <= POOL_BITS
-              && sizeof(PyHeapTypeObject) > TRACER_ENTRY_MAX_SIZE,
-              "no heap type lies in a pool");
-
-/* Types without buffers, which the next block is likely to have, too: blocks
-   of one pool often have two by turns, such as int and float. */
-#define GUESSES 2
-struct guess {
-    const PyTypeObject *type;     // or NULL
-    uint32_t presize;
-    uint32_t class_;
-};
-
-static inline uint32_t
-class_of_small(struct copier *c, const char *block, uint32_t entry,
-               struct guess guesses[GUESSES])
-{
-    uint32_t size = TRACER_ENTRY_SIZE(entry);
-    if (TRACER_ENTRY_DOMAIN(entry)) {
-        return TRACER_CLASS_MEMORY;
-    }
-    for (const struct guess *guess = guesses;
-         guess < guesses + GUESSES && guess->type != NULL; guess++)
-    {
-        if (_PyTracer_IsOfType(&c->types, block, size, guess->type,
-                               guess->presize, 1))
-        {
-            return guess->class_;
-        }
-    }
-    const struct tracer_type *type = type_of_object(c, block, size);
-    if (type == NULL) {
-        return TRACER_CLASS_OBJECT;
-    }
-    if (type->owner == TRACER_OWNS_NOTHING) {
-        guesses[1] = guesses[0];
-        guesses[0] = (struct guess){type->type, type->presize, type->class_};
-    }
-    return type->class_;
-}
-
-static int
-copy_pool(const struct tracer_pool *pool, void *arg)
-{
-    struct copier *c = arg;
-    struct tracer_snapshot *s = c->s;
-    if (add_to_arena(c, pool) < 0 || add_pool(c, pool) < 0) {
-        return -1;
-    }
-    if (pool->entries == NULL) {
-        return 0;
-    }
-    struct snapshot_run *run = add_run(c, pool);
-    struct snapshot_packed *packed = make_packed(c, pool);
-    if (run == NULL || packed == NULL) {
-        return -1;
-    }
-    assert(pool->nused <= pool->nblocks && pool->block_size > 0);
-    const char *p = pool->blocks;
-    const uint32_t *entries = pool->entries;
-    const uint32_t nblocks = pool->nblocks;
-    const uint32_t block_size = pool->block_size;
-    struct guess guesses[GUESSES] = {{NULL}};
-    uint32_t nsmall = 0;
-    uint32_t last_entry = 0;
-    uint32_t last_class = SNAPSHOT_PACKED_NONE;
-    for (uint32_t i = 0; i < nblocks; i++, p += block_size) {
-        uint32_t id = TRACER_ENTRY_NODE(entries[i]);
-        uint32_t entry = 0;
-        uint32_t class_ = SNAPSHOT_PACKED_NONE;
-        if (_PyTracer_IsLive(id)) {
-            __builtin_prefetch(p + PREFETCH);
-            uint32_t size = TRACER_ENTRY_SIZE(entries[i]);
-            assert(size <= block_size);
-            entry = SNAPSHOT_PACKED_ENTRY(_PyTracer_NodeNumber(id), size);
-            class_ = class_of_small(c, p, entries[i], guesses);
-            nsmall++;
-        }
-        /* A buffer may get a class of its own later. */
-        if (entry != last_entry || class_ != last_class
-            || class_ == TRACER_CLASS_MEMORY)
-        {
-            packed->entry = last_entry = entry;
-            packed->place = SNAPSHOT_PACKED_PLACE(i, class_);
-            packed++;
-            last_class = class_;
-        }
-    }
-    s->nsmall += nsmall;
-    s->npacked = (uint64_t)(packed - s->packed);
-    s->nruns += s->npacked != run->first;
-    s->runs[s->nruns].first = s->npacked;
-    return 0;
-}
-
-/* What the block of a record is, if not of another domain.  If it was freed
-   past the tracer, it may be gone. */
-static uint32_t
-class_of_record(struct copier *c, const struct tracer_record *record)
-{
-    switch (record->kind) {
-    case TRACER_OBJECT:
-        if (!_PyTracer_IsMapped(&c->mappings, record->address,
-                                Py_MIN(record->size, LOOKED_AT)))
-        {
-            return TRACER_CLASS_OBJECT;
-        }
-        return class_of_object(c, (const char *)record->address,
-                               record->size);
-    case TRACER_MEMORY:
-        return TRACER_CLASS_MEMORY;
-    default:
-        return TRACER_CLASS_RAW;
-    }
-}
-
-/* Blocks of other domains are put at the end of the room, then next to the
-   others. */
-static int
-copy_map(struct copier *c)
-{
-    struct tracer_snapshot *s = c->s;
-    const struct tracer_map *map = &_PyTracer_map;
-    s->others = _PyTracer_Room(&c->rooms, TRACER_ROOM_OTHERS, map->used,
-                               sizeof(*s->others));
-    if (s->others == NULL) {
-        return -1;
-    }
-    for (size_t i = 0; i <= map->mask; i++) {
-        const struct tracer_record *record = &map->records[i];
-        /* Records are in no order: prefetch their blocks. */
-        __builtin_prefetch((const void *)
-                           map->records[(i + AHEAD) & map->mask].address);
-        if (!_PyTracer_IsLive(record->node)) {
-            continue;
-        }
-        int external = record->kind >= TRACER_EXTERNAL;
-        struct snapshot_block *block = external
-            ? &s->others[map->used - ++s->nexternal]
-            : &s->others[c->nothers++];
-        assert(c->nothers + s->nexternal <= map->used);
-        block->address = record->address;
-        block->size = record->size;
-        block->node = _PyTracer_NodeNumber(record->node);
-        block->class_ = external ? record->domain
-                                 : class_of_record(c, record);
-        if (record->kind == TRACER_NATIVE) {
-            block->node |= SNAPSHOT_NATIVE_NODE;
-        }
-    }
-    memmove(&s->others[c->nothers], &s->others[map->used - s->nexternal],
-            s->nexternal * sizeof(*s->others));
-    return 0;
-}
-
-static int
-copy_native(struct tracer_snapshot *s)
-{
-    if (!_PyTracer_SeesNative()) {
-        return 0;
-    }
-    s->native = _PyTracer_CopyNativeStacks();
-    return s->native == NULL ? -1 : 0;
-}
-
-static int
-copy_blocks(struct copier *c)
-{
-    struct tracer_snapshot *s = c->s;
-    c->buffers.rooms = &c->rooms;
-    s->has_blocks = 1;
-    s->pool_size = POOL_SIZE;
-    /* For the first snapshot the number of blocks is unknown.  Memory that is
-       not written costs nothing. */
-    uint64_t guess = (uint64_t)Py_MAX(_PyTracer.small_current, 0) / ALIGNMENT;
-    (void)_PyTracer_Room(&c->rooms, TRACER_ROOM_PACKED, guess,
-                         sizeof(*s->packed));
-    if (make_classes(c) < 0 || _PyTracer_VisitPools(copy_pool, c) < 0
-        || copy_map(c) < 0 || copy_native(s) < 0 || c->buffers.failed)
-    {
-        return -1;
-    }
-    uint64_t nothers = c->nothers + s->nexternal;
-    s->nblocks = s->nsmall + nothers;
-    _PyTracer_UsedRoom(TRACER_ROOM_PACKED, s->npacked * sizeof(*s->packed));
-    _PyTracer_UsedRoom(TRACER_ROOM_RUNS, s->nruns * sizeof(*s->runs));
-    _PyTracer_UsedRoom(TRACER_ROOM_ARENAS, s->narenas * sizeof(*s->arenas));
-    _PyTracer_UsedRoom(TRACER_ROOM_POOLS, s->npools * sizeof(*s->pools));
-    _PyTracer_UsedRoom(TRACER_ROOM_OTHERS, nothers * sizeof(*s->others));
-    _PyTracer_UsedRoom(TRACER_ROOM_NOTES,
-                       c->buffers.n * sizeof(*c->buffers.notes));
-    return 0;
-}
+/* --- The moment */
 
 static void
 copy_totals(struct tracer_totals *totals)
@@ -428,9 +69,23 @@ copy_totals(struct tracer_totals *totals)
     (void)PyTime_MonotonicRaw(&totals->time);
 }
 
-/* The moment. */
 static int
-copy_all(struct copier *c, int with_blocks, struct tracer_totals *totals)
+copy_blocks(struct copier *c)
+{
+    if (_PyTracer_PrepareBlocks(&c->blocks) < 0) {
+        return -1;
+    }
+    if (has_child(c)) {
+        _PyTracer_KeepTypes(&c->blocks.types, 1);
+        return _PyTracer_ForkHeap(&c->child, &c->interpreters,
+                                  c->references & TRACER_KEYS, &c->blocks,
+                                  &c->segments);
+    }
+    return _PyTracer_CopyBlocks(&c->blocks);
+}
+
+static int
+copy_all(struct copier *c, struct tracer_totals *totals)
 {
     if (!_PyTracer.tracing) {
         c->s->limit = UINT32_MAX;
@@ -444,85 +99,86 @@ copy_all(struct copier *c, int with_blocks, struct tracer_totals *totals)
     {
         return -1;
     }
-    return with_blocks ? copy_blocks(c) : 0;
+    return c->with_blocks ? copy_blocks(c) : 0;
 }
 
-/* --- The heap as a graph, if it is asked for */
-
-/* Memory for it, unless a child process makes its own.  Counting blocks
-   without the GIL would take long. */
-static int
-prepare_heap(struct copier *c)
-{
-    if (!(c->references & TRACER_REFERENCES)
-        || (c->references & TRACER_IN_CHILD))
-    {
-        return 0;
-    }
-    uint64_t blocks = !_PyTracer_HAS_GIL ? 0
-        : (uint64_t)_PyInterpreterState_GetAllocatedBlocks(
-              PyInterpreterState_Get());
-    PyThreadState *tstate = PyEval_SaveThread();
-    int result = _PyTracer_PrepareHeap(&c->heap, blocks, 1);
-    PyEval_RestoreThread(tstate);
-    return result;
-}
-
-/* At the moment. */
 static int
 copy_heap(struct copier *c)
 {
     if (!(c->references & TRACER_REFERENCES) || !c->s->has_blocks) {
         return 0;
     }
-    int keys = c->references & TRACER_KEYS;
-    if (c->references & TRACER_IN_CHILD) {
-        return _PyTracer_ForkHeap(&c->child, keys, c->s, &c->types,
-                                  &c->segments);
-    }
-    c->has_heap = _PyTracer_CaptureHeap(&c->heap, keys) == 0;
+    c->has_heap = _PyTracer_CaptureHeap(&c->heap, &c->interpreters,
+                                        c->references & TRACER_KEYS) == 0;
     return c->has_heap ? 0 : -1;
 }
 
-/* After it; a child must not stay behind. */
 static int
-finish_heap(struct copier *c, int result, struct tracer_totals *totals)
+copy(struct copier *c, struct tracer_totals *totals)
 {
-    if (c->child.pid > 0) {
-        c->has_heap = _PyTracer_JoinHeap(&c->child, &c->heap) == 0;
-        result = c->has_heap ? result : -1;
+    if (c->with_blocks && _PyTracer_CollectTypes(&c->blocks.types) < 0) {
+        return -1;
     }
-    else if (result == 0 && c->has_heap) {
-        _PyTracer_CompleteHeap(&c->heap, c->s, &c->types, &c->segments);
-        result = c->heap.failed ? -1 : 0;
+    _PyTracer_ListInterpreters(&c->interpreters);
+    _PyTracer_LockAll();
+    int result = copy_all(c, totals);
+    _PyTracer_UnlockAll();
+    if (!has_child(c)) {
+        result = result == 0 ? copy_heap(c) : result;
+        _PyTracer_KeepTypes(&c->blocks.types, 0);
     }
-    totals->error = c->child.error;
-    totals->signal = c->child.signal;
-    if (result == 0 && c->has_heap) {
-        result = _PyTracer_FinishHeap(&c->heap, c->s);
-    }
-    _PyTracer_FreeHeap(&c->heap);
-    _PyTracer_FreeSegments(&c->segments);
     return result;
 }
 
-/* The arrays are the snapshot's from now on. */
-static void
-take_arrays(struct copier *c)
+/* --- Before it */
+
+/* About how many blocks the heap has.  Counting them without a GIL would take
+   long. */
+static uint64_t
+count_blocks(void)
 {
-    struct tracer_snapshot *s = c->s;
-    s->packed = _PyTracer_TakeRoom(&c->rooms, TRACER_ROOM_PACKED,
-                                   s->npacked * sizeof(*s->packed));
-    s->runs = _PyTracer_TakeRoom(&c->rooms, TRACER_ROOM_RUNS,
-                                 (s->nruns + 1) * sizeof(*s->runs));
-    s->arenas = _PyTracer_TakeRoom(&c->rooms, TRACER_ROOM_ARENAS,
-                                   s->narenas * sizeof(*s->arenas));
-    s->pools = _PyTracer_TakeRoom(&c->rooms, TRACER_ROOM_POOLS,
-                                  s->npools * sizeof(*s->pools));
-    s->others = _PyTracer_TakeRoom(&c->rooms, TRACER_ROOM_OTHERS,
-                                   (c->nothers + s->nexternal)
-                                   * sizeof(*s->others));
+    PyInterpreterState *interp = PyInterpreterState_Get();
+    if (!_PyTracer_HAS_GIL) {
+        return 0;
+    }
+    if (interp->feature_flags & Py_RTFLAGS_USE_MAIN_OBMALLOC) {
+        interp = PyInterpreterState_Main();
+    }
+    return (uint64_t)_PyInterpreterState_GetAllocatedBlocks(interp);
 }
+
+/* Memory for the heap, unless a child process makes its own. */
+static int
+prepare_heap(struct copier *c)
+{
+    if (!(c->references & TRACER_REFERENCES) || has_child(c)) {
+        return 0;
+    }
+    uint64_t blocks = count_blocks();
+    PyThreadState *tstate = PyEval_SaveThread();
+    int result = _PyTracer_PrepareHeap(&c->heap, blocks, 1);
+    PyEval_RestoreThread(tstate);
+    return result;
+}
+
+static void
+prepare(struct copier *c)
+{
+    PyThreadState *tstate = PyEval_SaveThread();
+    _PyTracer_PrepareRooms(&c->rooms, c->with_blocks && !has_child(c)
+                                      ? TRACER_NROOMS
+                                      : TRACER_NROOMS_OF_SUMS);
+    if (c->with_blocks) {
+        _PyTracer_ListMappings(&c->blocks.mappings);
+    }
+    if (c->references & TRACER_REFERENCES) {
+        _PyTracer_ListSegments(&c->segments);
+    }
+    PyEval_RestoreThread(tstate);
+}
+
+/* --- After it: the rest is computed from the copies, while other threads
+   run */
 
 static inline uint64_t
 count_live(const struct tracer_snapshot *s)
@@ -534,27 +190,49 @@ count_live(const struct tracer_snapshot *s)
     return n;
 }
 
-/* Compute the rest from the copies, while other threads run. */
 static int
-finish(struct copier *c, struct tracer_moments *moments)
+finish_tree(struct copier *c, struct tracer_moments *moments)
 {
-    struct tracer_snapshot *s = c->s;
     if (c->tree.nnodes == 0) {
         return 0;                 // tracing is off
     }
-    if (_PyTracer_WriteTree(s, &c->tree, &c->rooms) < 0
-        || _PyTracer_WritePeaks(s, &c->tree, &c->peaks, moments) < 0)
-    {
-        return -1;
+    return _PyTracer_WriteTree(c->s, &c->tree, &c->rooms) < 0
+           || _PyTracer_WritePeaks(c->s, &c->tree, &c->peaks, moments) < 0
+           ? -1 : 0;
+}
+
+/* A child must not stay behind, whatever the result is so far. */
+static int
+finish_blocks(struct copier *c, int result)
+{
+    if (c->child.pid > 0) {
+        c->has_heap = _PyTracer_JoinHeap(&c->child, &c->blocks, &c->heap) == 0;
+        result = c->has_heap ? result : -1;
     }
-    assert(!s->has_blocks || s->nblocks == count_live(s));
-    return !s->has_blocks
-           || (_PyTracer_MarkBuffers(
-                   &c->buffers, s, c->nothers,
-                   _PyTracer_ClassOfType(&c->types,
-                                         _PyTracer_BytearrayBufferType())) == 0
-               && name_fixed_classes(s) == 0)
-           ? 0 : -1;
+    else if (c->s->has_blocks) {
+        _PyTracer_TakeBlocks(&c->blocks);
+    }
+    if (result < 0 || !c->s->has_blocks) {
+        return result;
+    }
+    assert(c->s->nblocks == count_live(c->s));
+    return _PyTracer_FinishBlocks(&c->blocks);
+}
+
+static int
+finish_heap(struct copier *c, int result)
+{
+    if (result == 0 && c->has_heap && c->child.pid <= 0) {
+        _PyTracer_CompleteHeap(&c->heap, c->s, &c->blocks.types,
+                               &c->segments);
+        result = c->heap.failed ? -1 : 0;
+    }
+    if (result == 0 && c->has_heap) {
+        result = _PyTracer_FinishHeap(&c->heap, c->s);
+    }
+    _PyTracer_FreeHeap(&c->heap);
+    _PyTracer_FreeSegments(&c->segments);
+    return result;
 }
 
 /* The snapshot is a moment of the history, too. */
@@ -568,57 +246,49 @@ add_history(const struct tracer_snapshot *s, struct tracer_totals *totals)
 }
 
 static int
-take(struct copier *c, int with_blocks, struct tracer_totals *totals)
+finish(struct copier *c, int result, struct tracer_totals *totals)
 {
-    int result = prepare_heap(c);
-    PyThreadState *tstate = PyEval_SaveThread();
-    _PyTracer_PrepareRooms(&c->rooms, with_blocks ? TRACER_NROOMS
-                                                  : TRACER_NROOMS_OF_SUMS);
-    if (with_blocks) {
-        _PyTracer_ListMappings(&c->mappings);
-    }
-    if (c->references & TRACER_REFERENCES) {
-        _PyTracer_ListSegments(&c->segments);
-    }
-    PyEval_RestoreThread(tstate);
-    _PyTracer_StopWorld();
-    if (result == 0 && with_blocks) {
-        result = _PyTracer_CollectTypes(&c->types);
-    }
-    if (result == 0) {
-        _PyTracer_LockAll();
-        result = copy_all(c, with_blocks, totals);
-        _PyTracer_UnlockAll();
-        result = result == 0 ? copy_heap(c) : result;
-        _PyTracer_KeepTypes(&c->types);
-    }
-    _PyTracer_StartWorld();
-    tstate = PyEval_SaveThread();
-    _PyTracer_FreeMappings(&c->mappings);
-    if (c->s->has_blocks) {
-        take_arrays(c);
-    }
-    if (result == 0) {
-        result = finish(c, &totals->moments);
-    }
-    result = finish_heap(c, result, totals);
+    _PyTracer_FreeMappings(&c->blocks.mappings);
+    result = result == 0 ? finish_tree(c, &totals->moments) : result;
+    result = finish_blocks(c, result);
+    result = finish_heap(c, result);
+    totals->error = c->child.error;
+    totals->signal = c->child.signal;
     if (result == 0 && c->s->nnodes > 0) {
         add_history(c->s, totals);
     }
     _PyTracer_FreePeaks(&c->peaks);
     _PyTracer_FreeRooms(&c->rooms);
+    return result;
+}
+
+/* --- All of it */
+
+static int
+take(struct copier *c, struct tracer_totals *totals)
+{
+    int result = prepare_heap(c);
+    prepare(c);
+    _PyTracer_StopWorld();
+    result = result == 0 ? copy(c, totals) : result;
+    _PyTracer_StartWorld();
+    PyThreadState *tstate = PyEval_SaveThread();
+    result = finish(c, result, totals);
     PyEval_RestoreThread(tstate);
-    return result < 0 ? -1 : _PyTracer_NameTypes(&c->types, c->s);
+    return result < 0 ? -1 : _PyTracer_NameTypes(&c->blocks.types, c->s);
 }
 
 struct tracer_snapshot *
 _PyTracer_TakeSnapshot(int with_blocks, int references,
                        struct tracer_totals *totals)
 {
-    struct copier c = {.s = _PySnapshot_New(), .references = references};
+    struct copier c = {.s = _PySnapshot_New(), .with_blocks = with_blocks,
+                       .references = references};
+    c.blocks.s = c.s;
+    c.blocks.rooms = &c.rooms;
     memset(totals, 0, sizeof(*totals));
-    int result = c.s == NULL ? -1 : take(&c, with_blocks, totals);
-    _PyTracer_FreeTypes(&c.types);
+    int result = c.s == NULL ? -1 : take(&c, totals);
+    _PyTracer_FreeTypes(&c.blocks.types);
     if (result < 0) {
         free(totals->growth);
         free(totals->notes);

@@ -41,8 +41,8 @@ grow(struct tracer_types *types)
     return 0;
 }
 
-static enum tracer_owner
-owner_of(PyTypeObject *type)
+enum tracer_owner
+_PyTracer_OwnerOfType(PyTypeObject *type)
 {
     if (_PyTracer_IsDictType(type)) {
         return TRACER_OWNS_AS_DICT;
@@ -84,7 +84,6 @@ add_type(struct tracer_types *types, PyTypeObject *type)
     added->presize = (uint32_t)_PyType_PreHeaderSize(type);
     assert(added->presize % 16 == 0 && added->presize <= 32);
     added->class_ = SNAPSHOT_NONE;
-    added->owner = owner_of(type);
     return 0;
 }
 
@@ -148,26 +147,41 @@ _PyTracer_CollectTypes(struct tracer_types *types)
     return result;
 }
 
-void
-_PyTracer_KeepTypes(struct tracer_types *types)
+static int
+is_kept(const struct tracer_types *types, uint32_t i)
 {
+    return types->kept == TRACER_TYPES_ALL
+           || (types->kept == TRACER_TYPES_SEEN
+               && types->list[i].class_ != SNAPSHOT_NONE);
+}
+
+void
+_PyTracer_KeepTypes(struct tracer_types *types, int all)
+{
+    types->kept = all ? TRACER_TYPES_ALL : TRACER_TYPES_SEEN;
     for (uint32_t i = 0; i < types->n; i++) {
-        if (types->list[i].class_ != SNAPSHOT_NONE) {
+        if (is_kept(types, i)) {
             Py_INCREF(types->list[i].type);
         }
     }
-    types->kept = 1;
+}
+
+void
+_PyTracer_DropTypes(struct tracer_types *types)
+{
+    for (uint32_t i = 0; i < types->n; i++) {
+        if (is_kept(types, i)) {
+            assert(Py_REFCNT(types->list[i].type) > 0);
+            Py_DECREF(types->list[i].type);
+        }
+    }
+    types->kept = TRACER_TYPES_NONE;
 }
 
 void
 _PyTracer_FreeTypes(struct tracer_types *types)
 {
-    for (uint32_t i = 0; types->kept && i < types->n; i++) {
-        if (types->list[i].class_ != SNAPSHOT_NONE) {
-            assert(Py_REFCNT(types->list[i].type) > 0);
-            Py_DECREF(types->list[i].type);
-        }
-    }
+    _PyTracer_DropTypes(types);
     free(types->list);
     free(types->index);
     free(types->filter);

@@ -56,9 +56,9 @@ TRACER = {
          'alarm', 'gils', 'tasks', 'lookup', 'visit', 'history',
          'limit'),
     'taking snapshots':
-        ('take', 'take_tree', 'take_peaks', 'types', 'buffers', 'rooms',
-         'mappings', 'heap', 'heap_index', 'heap_types', 'heap_shapes',
-         'heap_texts', 'heap_child', 'heap_code', 'heap_walk',
+        ('take', 'take_tree', 'take_blocks', 'take_peaks', 'types', 'buffers',
+         'rooms', 'mappings', 'heap', 'heap_index', 'heap_types',
+         'heap_shapes', 'heap_texts', 'heap_child', 'heap_code', 'heap_walk',
          'heap_arrays', 'heap_scan', 'heap_garbage', 'heap_roots'),
     'resident memory':
         ('rss', 'rss_read', 'rss_known', 'rss_pointers', 'rss_pools'),

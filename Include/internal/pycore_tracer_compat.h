@@ -374,15 +374,22 @@ _PyTracer_VisitExitFunctions(const PyInterpreterState *interp,
 #endif
 }
 
-/* Visit all that the collector tracks in the current interpreter.  World
-   stopped. */
+/* Visit all that the collector tracks in an interpreter: without the GIL the
+   objects, else its lists.  Its GIL held, or the world stopped. */
 static inline void
-_PyTracer_VisitTracked(gcvisitobjects_t visit, void *arg)
+_PyTracer_VisitTracked(PyInterpreterState *interp, gcvisitobjects_t visit,
+                       void (*visit_list)(PyGC_Head *head, void *arg),
+                       void *arg)
 {
 #ifdef Py_GIL_DISABLED
-    _PyGC_VisitObjectsWorldStopped(PyInterpreterState_Get(), visit, arg);
+    (void)visit_list;
+    _PyGC_VisitObjectsWorldStopped(interp, visit, arg);
 #else
-    PyUnstable_GC_VisitObjects(visit, arg);
+    (void)visit;
+    for (int i = 0; i < NUM_GENERATIONS; i++) {
+        visit_list(&interp->gc.generations[i].head, arg);
+    }
+    visit_list(&interp->gc.permanent_generation.head, arg);
 #endif
 }
 

@@ -60,6 +60,7 @@ enum snapshot_object_kind {
     SNAPSHOT_THREAD,              // the type is 0
     SNAPSHOT_STATE,               // the first ones; libraries, whose text is
                                   //   their name
+    SNAPSHOT_OTHER_INTERPRETER,   // its text is its number; the type is 0
     SNAPSHOT_NOBJECT_KINDS
 };
 

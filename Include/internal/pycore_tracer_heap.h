@@ -13,6 +13,7 @@ extern "C" {
 #include "pycore_tracer_compat.h"
 #include "pycore_tracer_index.h"  // TRACER_GOLDEN_64
 #include "pycore_tracer_snapshot.h"
+#include "pycore_tracer_take_blocks.h"
 #include "pycore_tracer_types.h"
 
 /* Make the kernel provide the memory of an array now. */
@@ -119,8 +120,18 @@ struct tracer_heap_type {
     enum tracer_heap_way way;
 };
 
+/* Interpreters whose objects may be read at the moment: the current one first,
+   then those that share its GIL; all, without a GIL. */
+#define TRACER_HEAP_INTERPRETERS 256
+struct tracer_heap_interpreters {
+    PyInterpreterState *list[TRACER_HEAP_INTERPRETERS];
+    uint32_t n;
+    uint32_t nleft_out;           // others
+};
+
 struct tracer_heap {
     struct snapshot_graph *graph;
+    const struct tracer_heap_interpreters *interpreters;
     struct tracer_heap_index index;
     struct tracer_heap_shapes shapes;
     struct tracer_heap_type *types;       // hash table
@@ -144,7 +155,7 @@ enum tracer_segment_kind {        // the last ones are looked at last
     TRACER_SEGMENT_LIBRARY,
     TRACER_SEGMENT_INTERPRETER,   // has much that it does not hold
     TRACER_SEGMENT_STACK,
-    TRACER_SEGMENT_OTHERS,        // none: other interpreters hold the rest
+    TRACER_SEGMENT_OTHERS,        // none: those left out may hold the rest
     TRACER_NSEGMENTS
 };
 struct tracer_segment {           // writable data
@@ -163,10 +174,15 @@ struct tracer_segments {
    or -1: no memory. */
 PyAPI_FUNC(int) _PyTracer_PrepareHeap(struct tracer_heap *heap,
                                       uint64_t blocks, int touch);
-/* Capture the heap of the current interpreter; `keys`: with the texts of keys
-   of all dicts.  Makes no Python object and calls no code of the program.  0,
-   or -1: no memory.  GIL held, or the world stopped. */
-PyAPI_FUNC(int) _PyTracer_CaptureHeap(struct tracer_heap *heap, int keys);
+/* At the moment. */
+PyAPI_FUNC(void) _PyTracer_ListInterpreters(
+    struct tracer_heap_interpreters *interpreters);
+/* Capture the heap of these interpreters; `keys`: with the texts of keys of
+   all dicts.  Makes no Python object and calls no code of the program.  0, or
+   -1: no memory.  GIL held, or the world stopped. */
+PyAPI_FUNC(int) _PyTracer_CaptureHeap(
+    struct tracer_heap *heap,
+    const struct tracer_heap_interpreters *interpreters, int keys);
 /* Compute the surplus references, once all references are known. */
 PyAPI_FUNC(void) _PyTracer_CountSurplus(struct tracer_heap *heap);
 /* After the moment: the other texts; objects that only C code holds, which are
@@ -197,20 +213,22 @@ PyAPI_FUNC(void) _PyTracer_FreeSegments(struct tracer_segments *segments);
 PyAPI_FUNC(void) _PyTracer_ScanSegments(
     struct tracer_heap *heap, const struct tracer_segments *segments);
 
-/* --- tracer_heap_child.c: the same in a child, which has a copy of the
-   heap */
+/* --- tracer_heap_child.c: the same in a child, which has a copy of the heap;
+   with the blocks */
 struct tracer_heap_child {
     int pid, fd;
     int error, signal;            // of a failure: errno, what killed it
 };
-/* At the moment; 0, or -1.  GIL held, or the world stopped. */
-extern int _PyTracer_ForkHeap(struct tracer_heap_child *child, int keys,
-                              const struct tracer_snapshot *s,
-                              const struct tracer_types *types,
-                              const struct tracer_segments *segments);
-/* Wait for the child, and take over what it has captured, for FinishHeap(); 0,
-   or -1.  GIL not held. */
+/* At the moment, locked, with the types kept; 0, or -1.  GIL held, or the
+   world stopped. */
+extern int _PyTracer_ForkHeap(
+    struct tracer_heap_child *child,
+    const struct tracer_heap_interpreters *interpreters, int keys,
+    struct tracer_blocks_copy *blocks, const struct tracer_segments *segments);
+/* Wait for the child, and take over what it has copied, for FinishBlocks() and
+   FinishHeap(); 0, or -1.  GIL not held. */
 extern int _PyTracer_JoinHeap(struct tracer_heap_child *child,
+                              struct tracer_blocks_copy *blocks,
                               struct tracer_heap *heap);
 
 /* The number of an object; one is made if it has none. */
@@ -254,7 +272,7 @@ extern void _PyTracer_HeapBuffer(struct tracer_heap *heap, const void *address,
                                  uint32_t object);
 
 /* --- tracer_heap_types.c */
-extern int _PyTracer_InitHeapTypes(struct tracer_heap *heap);
+extern int _PyTracer_InitHeapTypes(struct tracer_heap *heap, int touch);
 extern const struct tracer_heap_type *_PyTracer_FindHeapType(
     struct tracer_heap *heap, PyTypeObject *type);
 static inline uint32_t
@@ -274,7 +292,7 @@ _PyTracer_HeapType(struct tracer_heap *heap, PyTypeObject *type)
 
 /* --- tracer_heap_shapes.c.  Shapes are made at the first call. */
 #define TRACER_HEAP_MAX_NAMES 4096        // of a shape
-extern int _PyTracer_InitHeapShapes(struct tracer_heap *heap);
+extern int _PyTracer_InitHeapShapes(struct tracer_heap *heap, int touch);
 /* Are the fields that have names all references that such objects have? */
 extern int _PyTracer_HasKnownFields(const PyTypeObject *type);
 extern uint32_t _PyTracer_ShapeOfType(struct tracer_heap *heap,
@@ -335,9 +353,15 @@ extern void _PyTracer_WalkItemsOfArray(struct tracer_heap *heap,
                                        uint32_t object, PyObject *op);
 /* --- tracer_heap_garbage.c: objects that the collector has found, while it
    runs finalizers and callbacks */
-extern void _PyTracer_VisitGarbage(gcvisitobjects_t visit, void *arg);
+extern void _PyTracer_VisitGarbage(PyInterpreterState *interp,
+                                   gcvisitobjects_t visit, void *arg);
 /* --- tracer_heap_roots.c */
 extern void _PyTracer_WalkFixed(struct tracer_heap *heap, uint32_t object);
+/* An object for another interpreter; what it refers to. */
+extern void _PyTracer_AddInterpreter(struct tracer_heap *heap,
+                                     const PyInterpreterState *interp);
+extern void _PyTracer_WalkInterpreter(struct tracer_heap *heap,
+                                      uint32_t object);
 extern void _PyTracer_WalkThread(struct tracer_heap *heap, uint32_t object);
 
 #ifdef __cplusplus

@@ -194,6 +194,13 @@ _PyTracer_UnlockHead(void)
     _PyTracer_LeaveRank(TRACER_RANK_HEAD);
 }
 
+/* In a copy of the process, where the thread that may hold it is missing. */
+static inline void
+_PyTracer_ForgetHead(void)
+{
+    _PyMutex_at_fork_reinit(&_PyRuntime.interpreters.mutex);
+}
+
 /* Both: to look at all interpreters, or all threads. */
 static inline void
 _PyTracer_LockAll(void)

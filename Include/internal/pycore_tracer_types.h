@@ -47,7 +47,7 @@ struct tracer_type {
     PyTypeObject *type;
     uint32_t presize;             // bytes before the object
     uint32_t class_;              // of the snapshot, NONE: no block so far
-    enum tracer_owner owner;      // what its instances are
+    enum tracer_owner owner;      // what its instances are, if it has a class
 };
 
 #define TRACER_TYPE_FILTER_BITS 16
@@ -58,12 +58,16 @@ struct tracer_types {
     uint32_t *index;              // in list + 1, by address; 0: empty
     uint32_t mask;
     uint64_t *filter;             // bit by address; 0: not a type
-    int kept;
+    enum {
+        TRACER_TYPES_NONE, TRACER_TYPES_SEEN, TRACER_TYPES_ALL
+    } kept;
 };
 
 /* All live types; allocates nothing through Python.  GIL held. */
 extern int _PyTracer_CollectTypes(struct tracer_types *types);
 extern void _PyTracer_FreeTypes(struct tracer_types *types);
+/* What its instances are; takes as long as a few lookups. */
+extern enum tracer_owner _PyTracer_OwnerOfType(PyTypeObject *type);
 
 static inline uint64_t
 _PyTracer_TypeHash(const void *p)
@@ -159,9 +163,10 @@ _PyTracer_IsOfType(const struct tracer_types *types, const char *block,
     return presize < 32 || !_PyTracer_MayBeType(types, middle->ob_type);
 }
 
-/* Keep the types of blocks that were seen alive until FreeTypes(); GIL held
-   since the moment. */
-extern void _PyTracer_KeepTypes(struct tracer_types *types);
+/* Keep the types of blocks that were seen, or all, alive until DropTypes() or
+   FreeTypes(); GIL held since the moment. */
+extern void _PyTracer_KeepTypes(struct tracer_types *types, int all);
+extern void _PyTracer_DropTypes(struct tracer_types *types);
 /* Name their classes.  GIL held, not locked. */
 extern int _PyTracer_NameTypes(const struct tracer_types *types,
                                struct tracer_snapshot *s);

@@ -10,7 +10,7 @@ from collections import namedtuple
 # Kinds of objects, and of references: as in pycore_tracer_graph.h and in
 # Modules/_snapshot/graph.h.
 (PLAIN, DICT, NAMESPACE, SEQUENCE, SET, CELL, MODULE, TYPE, FUNCTION, METHOD,
- CODE, FRAME, THREAD, STATE) = range(14)
+ CODE, FRAME, THREAD, STATE, INTERPRETER) = range(15)
 (NAME, KEY, ITEM, VALUE, KEY_ITSELF, ELEMENT, CONTENT, STACK, OTHER, OF_TYPE,
  FIXED, IMMORTAL, C_CODE, SHARED) = range(14)
 
@@ -50,6 +50,8 @@ def name_object(made):
         return made.type or 'object'
     if made.kind == STATE:        # a library in which an address was found
         return f'perhaps {made.name}'
+    if made.kind == INTERPRETER:  # another one
+        return f'interpreter {made.name}'
     return f'{_KINDS[made.kind]} {made.name}'
 
 
@@ -82,6 +84,7 @@ class _Writer:
     def __init__(self, exact):
         self.parts = []           # texts
         self.exact = exact        # one object: say which key, which item
+        self.prefix = ''          # the interpreter, if it is another one
         self.shown = None         # the object that the last part ends with
         self.end = ''             # of the last part
 
@@ -92,7 +95,7 @@ class _Writer:
 
     def begin(self, text, made=None, end=''):
         """Start again from here: this says enough to find the way."""
-        self.parts[:] = [text]
+        self.parts[:] = [self.prefix + text]
         self.shown = made
         self.end = end
 
@@ -136,11 +139,13 @@ def _say_what(made, exact):
 
 def _write_step(writer, before, step, exact):
     made = step.object
-    if step.how == FIXED:
+    if made.kind == INTERPRETER:
+        writer.prefix = f'{name_object(made)}: '
+    elif step.how == FIXED:
         if made.kind != STATE:
             writer.add(name_object(made), made)
     elif made.kind == MODULE and before is not None and before.kind in (
-            DICT, SEQUENCE, STATE) and not _is_library(before):
+            DICT, SEQUENCE, STATE, INTERPRETER) and not _is_library(before):
         # An item of sys.modules, however it is reached.
         writer.begin(made.name or '?', made)
     elif made.kind == THREAD:
@@ -196,7 +201,7 @@ def _write_access(writer, before, step):
 
 def _write_other(writer, before):
     """Say which object a part without a name belongs to."""
-    if before.kind in (STATE, THREAD) and not writer.parts:
+    if before.kind in (STATE, THREAD, INTERPRETER) and not writer.parts:
         writer.add(name_object(before), before)
     elif before.type in _SEQUENCES:
         writer.access('[...]')
@@ -211,6 +216,8 @@ def _write_name(writer, before, name, made):
         _say_of(writer, name, before)
     elif before is not None and before.kind in (STATE, THREAD):
         writer.begin(f'{name_object(before)}: {name}')
+    elif before is not None and before.kind == INTERPRETER:
+        writer.begin(name)
     elif name == '__self__':
         writer.add(_say_what(made, writer.exact), made)
     elif name.startswith('.'):

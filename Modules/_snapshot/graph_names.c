@@ -59,7 +59,9 @@ _PySnapshot_KeyOf(const struct snapshot_heap *heap, uint32_t object,
 static uint32_t
 step_of_root(const struct snapshot_heap *heap, uint32_t target)
 {
-    if (target < SNAPSHOT_NFIXED) {
+    if (target < SNAPSHOT_NFIXED
+        || _PySnapshot_Shape(heap, target)->kind == SNAPSHOT_OTHER_INTERPRETER)
+    {
         return SNAPSHOT_STEP_FIXED;
     }
     return heap->g->objects[target].surplus == SNAPSHOT_IMMORTAL
@@ -162,6 +164,7 @@ _PySnapshot_NameOf(const struct snapshot_heap *heap, uint32_t object)
             return either_name(heap, object, "co_qualname", "co_name");
         case SNAPSHOT_THREAD:
         case SNAPSHOT_STATE:      // of a library
+        case SNAPSHOT_OTHER_INTERPRETER:
             return heap->g->objects[object].text;
         case SNAPSHOT_METHOD:
             object = _PySnapshot_Named(heap, object, "__func__");

@@ -91,7 +91,9 @@ price_of(const struct search *p, uint32_t kind, uint32_t step)
         if (kind == SNAPSHOT_TYPE && p->prices[step] != PRICE_PLAIN) {
             return PRICE_INTERNAL;
         }
-        if (kind == SNAPSHOT_STATE && p->prices[step] != PRICE_PLAIN) {
+        if ((kind == SNAPSHOT_STATE || kind == SNAPSHOT_OTHER_INTERPRETER)
+            && p->prices[step] != PRICE_PLAIN)
+        {
             return PRICE_STATE;
         }
         return p->prices[step];

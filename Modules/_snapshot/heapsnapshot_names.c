@@ -217,6 +217,10 @@ _PyHeapFile_NameOf(struct heap_names *names, uint32_t object, int *type)
         *type = HEAP_NATIVE;
         add_text(names, "perhaps ");
         break;
+    case SNAPSHOT_OTHER_INTERPRETER:
+        *type = HEAP_NATIVE;
+        add_text(names, "interpreter ");
+        break;
     default: {
         uint32_t name = name_of_type(names, class_);
         *type = type_of_plain(names, name);

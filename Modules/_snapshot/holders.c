@@ -139,6 +139,7 @@ site_of(const struct tree *t, uint32_t object)
     case SNAPSHOT_FRAME:
     case SNAPSHOT_THREAD:
     case SNAPSHOT_STATE:
+    case SNAPSHOT_OTHER_INTERPRETER:
         return SNAPSHOT_NONE;
     default:
         return block == SNAPSHOT_NONE
@@ -147,7 +148,8 @@ site_of(const struct tree *t, uint32_t object)
 }
 
 /* What distinguishes objects besides the way and the line: the type; the
-   object itself for the first ones; the function of a frame. */
+   object itself for the first ones; the function of a frame; the name of a
+   module. */
 static uint32_t
 type_of(struct tree *t, uint32_t object)
 {
@@ -155,10 +157,10 @@ type_of(struct tree *t, uint32_t object)
     if (object < SNAPSHOT_NFIXED) {
         return object;
     }
-    if (type == 0) {
+    if (type == 0 || kind_of(t, object) == SNAPSHOT_MODULE) {
         uint32_t name = _PySnapshot_NameOf(t->heap, object);
         type = name == SNAPSHOT_NONE
-            ? 0 : _PySnapshot_Text(t->heap->s, &t->texts, name) | NAMED;
+            ? type : _PySnapshot_Text(t->heap->s, &t->texts, name) | NAMED;
     }
     return type;
 }

@@ -159,7 +159,7 @@ def print_holders(part, file):
     steps = {}
     for objects, found in part['rows']:
         for tool, one in found.items():
-            for step, value in one.items():
+            for step, value in (one | _ratios(one)).items():
                 steps.setdefault((tool, step), {})[objects] = value
     counts = [objects for objects, _ in part['rows']]
     grid(['tool', 'step', *(f'{n:,}' for n in counts)],
@@ -168,6 +168,15 @@ def print_holders(part, file):
           for (tool, step), row in steps.items()], file)
     for tool, why in part['skipped'].items():
         print(f'{tool}: skipped, {why}', file=file)
+
+
+def _ratios(steps):
+    """Return the pauses relative to what they are judged by."""
+    return {name: f'{steps[step] / steps[base]:.2f}'
+            for name, step, base in (
+                ('pause / collect', 'pause', 'collect'),
+                ('child / fork', 'pause_of_child', 'bare_fork'))
+            if steps.get(step) and steps.get(base)}
 
 
 def _holders_cell(step, value):

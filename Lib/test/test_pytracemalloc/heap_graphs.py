@@ -6,7 +6,7 @@ from test.test_pytracemalloc.made_graphs import Graph, Object
 
 NFIXED = 4                      # objects that are none
 NFIXED_SHAPES = 5
-NKINDS = 14
+NKINDS = 15
 
 
 def make_snapshot(objects, shapes=(), buffers=(), keys=False):

@@ -8,7 +8,6 @@ import tempfile
 import tracemalloc
 import unittest
 
-from test.support import import_helper
 from test.test_pytracemalloc.helpers import FREE_THREADED
 from test.test_pytracemalloc.made_graphs import (MODULE, PLAIN, SEQUENCE,
                                                  STATE, Graph)
@@ -123,23 +122,6 @@ class ProgramTest(ProgramCase):
         self.keep()
         _testtracer.keep_reference(None)
         self.assertEqual(take().why(type='app.Row').count, 0)
-
-    def test_other_interpreters(self):
-        _interpreters = import_helper.import_module('_interpreters')
-        for kind in 'legacy', 'isolated':
-            with self.subTest(kind):
-                other = _interpreters.create(kind)
-                try:
-                    _interpreters.exec(other, 'kept = bytes(1_000_000)')
-                    root = take().holders(1)
-                finally:
-                    _interpreters.destroy(other)
-                theirs, = [holder for holder in root.children if
-                           holder.what == 'perhaps another interpreter']
-                self.assertGreater(theirs.retained, 1_000_000)
-                self.assertEqual(_testtracer.heap_law(1)['broken'], 0)
-        self.assertNotIn('perhaps another interpreter',
-                         [holder.what for holder in take().holders(1).children])
 
     def test_function_that_runs(self):
         app = self.run_program('''

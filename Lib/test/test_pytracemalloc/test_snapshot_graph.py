@@ -234,7 +234,7 @@ class DamageTests(GraphCase):
             (b'\1\x11', "shifted too far"),
             (b'\1\0' + huge, "more records than"),
             (b'\1\0\0' + huge, "more records than"),
-            (b'\1\0\0\1\x0e\0', "no such kind of object"),
+            (b'\1\0\0\1\x0f\0', "no such kind of object"),
             (b'\1\0\0\1\0\1', "more names than there are"),
             (b'\1\0\1\0\0', "names of no shape"),
             (b'\1\0\1\1\0\1\1\0', "no such text"),

@@ -1,5 +1,6 @@
 """Snapshots beside threads that go on: taken, written, looked at."""
 
+import sys
 import unittest
 from test.support.script_helper import assert_python_ok
 
@@ -46,9 +47,8 @@ class TakingTests(unittest.TestCase):
             """)
 
 
-# A thread ticks while the main thread asks: argv is the question.  Sums are
-# small beside the blocks, so nothing waits for as long as these take.
-QUESTION = """if 1:
+# A thread ticks while the main thread does something.
+TICK = """if 1:
     import os, sys, tempfile, threading, time, tracemalloc
     longest, stop = 0, False
     def work():
@@ -59,13 +59,17 @@ QUESTION = """if 1:
             now = time.perf_counter()
             longest = max(longest, now - last)
             last = now
+    thread = threading.Thread(target=work, daemon=True)
+"""
+# argv is a question.  Sums are small beside the blocks, so nothing waits for as
+# long as these take.
+QUESTION = TICK + """
     def make(n):
         return [{i: [i]} for i in range(n)]
     def deep(n):
         return make(60_000) if n == 0 else deep(n - 1)
     keep = make(60_000), deep(3), deep(8)
     ask = eval('lambda snapshot, path: ' + sys.argv[1])
-    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     shares = []
     with tempfile.TemporaryDirectory() as folder:
@@ -79,6 +83,34 @@ QUESTION = """if 1:
     thread.join()
     assert min(shares) <= 0.25, shares
     """
+
+
+# A child copies blocks and references; a plain snapshot copies the blocks.
+CHILD = TICK + """
+    def pause(**kwargs):
+        global longest
+        time.sleep(0.01)
+        longest = 0
+        tracemalloc.take_snapshot(**kwargs)
+        time.sleep(0.01)
+        return longest
+    keep = [{i: [i]} for i in range(400_000)]
+    thread.start()
+    plain, child = [], []
+    while len(plain) < 3 or (len(plain) < 12
+                             and min(child) >= 0.8 * min(plain)):
+        plain.append(pause())
+        child.append(pause(references=True, pause=False))
+    stop = True
+    thread.join()
+    assert min(child) < 0.8 * min(plain), (child, plain)
+    """
+
+
+@unittest.skipUnless(sys.platform == 'linux', "needs clone() and memfd")
+class ChildTests(unittest.TestCase):
+    def test_waits_only_for_the_fork(self):
+        assert_python_ok('-X', 'tracemalloc=1', '-c', CHILD)
 
 
 class AskingTests(unittest.TestCase):
