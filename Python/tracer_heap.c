@@ -36,33 +36,44 @@ grow(struct tracer_heap *heap, void *array, uint64_t *size, uint64_t wanted,
     return 0;
 }
 
-static uint32_t
+/* Is there room for an object, and for the end? */
+static inline int
+has_room(const struct tracer_heap *heap)
+{
+    return heap->graph->nobjects + (uint64_t)1 < heap->objects_size;
+}
+
+static inline uint32_t
 add_object(struct tracer_heap *heap, uintptr_t address)
 {
     struct snapshot_graph *g = heap->graph;
-    /* One more, for the end. */
-    if (g->nobjects + (uint64_t)1 >= heap->objects_size
-        && (heap->objects_size >= SNAPSHOT_UNCOUNTED / 2
-            || grow(heap, &g->objects, &heap->objects_size,
-                    heap->objects_size * 2, sizeof(*g->objects)) < 0))
+    g->objects[g->nobjects] = (struct snapshot_object){
+        .address = address, .text = SNAPSHOT_NONE};
+    return g->nobjects++;
+}
+
+/* Not inline, so that most calls save no registers. */
+static Py_NO_INLINE uint32_t
+add_to_more(struct tracer_heap *heap, uintptr_t address, uint32_t *slot)
+{
+    struct snapshot_graph *g = heap->graph;
+    if (slot == NULL || heap->objects_size >= SNAPSHOT_UNCOUNTED / 2
+        || grow(heap, &g->objects, &heap->objects_size,
+                heap->objects_size * 2, sizeof(*g->objects)) < 0)
     {
         heap->failed = 1;
         return 0;
     }
-    g->objects[g->nobjects] = (struct snapshot_object){
-        .address = address, .text = SNAPSHOT_NONE};
-    return g->nobjects++;
+    return *slot = add_object(heap, address);
 }
 
 uint32_t
 _PyTracer_NewHeapObject(struct tracer_heap *heap, const void *address,
                         uint32_t *slot)
 {
-    if (slot == NULL) {
-        heap->failed = 1;
-        return 0;
-    }
-    return *slot = add_object(heap, (uintptr_t)address);
+    return slot != NULL && has_room(heap)
+           ? (*slot = add_object(heap, (uintptr_t)address))
+           : add_to_more(heap, (uintptr_t)address, slot);
 }
 
 uint32_t
@@ -94,20 +105,40 @@ _PyTracer_HeapVisit(PyObject *op, void *heap)
     return 0;
 }
 
+static inline void
+add_buffer(struct snapshot_graph *g, const void *address, uint32_t object)
+{
+    g->buffers[g->nbuffers++] = (struct snapshot_buffer){
+        .address = (uintptr_t)address, .object = object};
+}
+
+static Py_NO_INLINE void
+add_to_more_buffers(struct tracer_heap *heap, const void *address,
+                    uint32_t object)
+{
+    struct snapshot_graph *g = heap->graph;
+    if (!heap->failed
+        && grow(heap, &g->buffers, &heap->buffers_size,
+                heap->buffers_size * 2, sizeof(*g->buffers)) == 0)
+    {
+        add_buffer(g, address, object);
+    }
+}
+
 void
 _PyTracer_HeapBuffer(struct tracer_heap *heap, const void *address,
                      uint32_t object)
 {
     struct snapshot_graph *g = heap->graph;
-    if (address == NULL || heap->failed
-        || (g->nbuffers == heap->buffers_size
-            && grow(heap, &g->buffers, &heap->buffers_size,
-                    heap->buffers_size * 2, sizeof(*g->buffers)) < 0))
-    {
+    if (address == NULL) {
         return;
     }
-    g->buffers[g->nbuffers++] = (struct snapshot_buffer){
-        .address = (uintptr_t)address, .object = object};
+    if (g->nbuffers == heap->buffers_size) {
+        add_to_more_buffers(heap, address, object);
+    }
+    else {
+        add_buffer(g, address, object);
+    }
 }
 
 /* --- The walk */
