@@ -70,6 +70,7 @@ WHERE(node_parent, &some_node()->parent)
 WHERE(node_location, &some_node()->location)
 WHERE(node_rare, &some_node()->rare)
 WHERE(node_saved, &some_node()->saved)
+WHERE(rare_native, &some_rare()->native)
 WHERE(rare_blocks, &some_rare()->counts.alloc_blocks)
 WHERE(rare_none, &PARTS.tree->rares[0].counts.alloc_blocks)
 WHERE(text_hash, &PARTS.texts->strings[1].hash)
@@ -93,6 +94,7 @@ static const struct breakage breakages[] = {
     {"node.location", node_location, 4, 1 << 21},
     {"node.rare", node_rare, 4, 1},
     {"node.saved", node_saved, 4, 1u << 31},
+    {"rare.native", rare_native, 4, 1},
     {"rare.alloc_blocks", rare_blocks, 8, 1},
     {"rare of none", rare_none, 8, 1},
     {"string.hash", text_hash, 4, 1},

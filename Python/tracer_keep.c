@@ -317,6 +317,7 @@ _PyTracer_ClearKept(void)
     }
     keep.grows = 0;
     TRACER_PUBLISH(nnodes, 0);
+    TRACER_PUBLISH(nnatives, 0);
     TRACER_PUBLISH(nextents, 0);
     release_copies();
     /* What is mapped later must be zero. */
@@ -411,6 +412,7 @@ _PyTracer_KeepInChild(const struct kept_header *before)
     memcpy(&header->nnodes, &before->nnodes,
            offsetof(struct kept_header, spill)
            - offsetof(struct kept_header, nnodes));
+    header->nnatives = before->nnatives;
     header->peak = 0;
     header->incomplete = before->incomplete;
     keep.grows = !before->incomplete;

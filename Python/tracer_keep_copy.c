@@ -25,7 +25,10 @@
 #include <errno.h>
 #include <sys/mman.h>             // mremap()
 
-#define NTABLES (KEPT_RARES + 1)
+static const enum kept_array tables[] = {
+    KEPT_NODES, KEPT_SAVED, KEPT_SPILLS, KEPT_RARES, KEPT_NATIVES,
+};
+#define NTABLES Py_ARRAY_LENGTH(tables)
 #define SPILLS_OF_CHUNK (TRACER_CHUNK_NODES * sizeof(struct tracer_spill))
 
 /* What is in front of a copy. */
@@ -33,7 +36,7 @@ struct copy {
     struct copy *before;          // of the fork that this one interrupts
     struct kept_header header;
     size_t size;                  // of all
-    size_t sizes[NTABLES];        // rounded; of spills, all chunks that have
+    size_t sizes[KEPT_NARRAYS];   // rounded; of spills, all chunks that have
                                   //   any
 };
 
@@ -65,21 +68,22 @@ count_chunks(void)
 }
 
 static size_t
-measure_tables(size_t sizes[NTABLES])
+measure_tables(size_t sizes[KEPT_NARRAYS])
 {
     const struct tracer_call_tree *tree = &_PyTracer_tree;
     sizes[KEPT_NODES] = tree->nnodes * sizeof(struct tracer_node);
     sizes[KEPT_SAVED] = count_saved() * sizeof(*tree->saved);
     sizes[KEPT_RARES] = tree->nrares * sizeof(struct tracer_rare);
+    sizes[KEPT_NATIVES] = tree->nnatives * sizeof(*tree->natives);
     sizes[KEPT_SPILLS] = 0;
     for (uint32_t i = 0; i < count_chunks(); i++) {
         sizes[KEPT_SPILLS] += _PyTracer_chunk_spilled[i] ? SPILLS_OF_CHUNK
                                                          : 0;
     }
     size_t size = 0;
-    for (int i = 0; i < NTABLES; i++) {
-        sizes[i] = round_up(sizes[i]);
-        size += sizes[i];
+    for (size_t i = 0; i < NTABLES; i++) {
+        sizes[tables[i]] = round_up(sizes[tables[i]]);
+        size += sizes[tables[i]];
     }
     return size;
 }
@@ -91,6 +95,7 @@ table_of(enum kept_array array)
     case KEPT_NODES: return _PyTracer.nodes;
     case KEPT_SAVED: return _PyTracer_tree.saved;
     case KEPT_RARES: return _PyTracer_tree.rares;
+    case KEPT_NATIVES: return _PyTracer_tree.natives;
     default: return _PyTracer_tree.spills;
     }
 }
@@ -126,14 +131,16 @@ static void
 fill_copy(struct copy *copy)
 {
     char *to = (char *)copy + KEPT_UNIT;
-    for (int i = 0; i < NTABLES; i++) {
-        if (i == KEPT_SPILLS) {
+    for (size_t i = 0; i < NTABLES; i++) {
+        enum kept_array array = tables[i];
+        size_t size = copy->sizes[array];
+        if (array == KEPT_SPILLS) {
             (void)copy_spills(to);
         }
         else {
-            memcpy(to, table_of(i), size_in_file(i, copy->sizes[i]));
+            memcpy(to, table_of(array), size_in_file(array, size));
         }
-        to += copy->sizes[i];
+        to += size;
     }
 }
 
@@ -141,7 +148,7 @@ fill_copy(struct copy *copy)
 static struct copy *
 make_copy(void)
 {
-    size_t sizes[NTABLES];
+    size_t sizes[KEPT_NARRAYS] = {0};
     size_t size = measure_tables(sizes) + KEPT_UNIT;
     struct copy *copy = mmap(NULL, size, PROT_READ | PROT_WRITE,
                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1,
@@ -254,9 +261,10 @@ _PyTracer_TakeCopy(void)
     }
     int failed = 0;
     char *from = copy == NULL ? NULL : (char *)copy + KEPT_UNIT;
-    for (int i = 0; i < NTABLES; i++) {
-        failed |= take_table(i, from, copy == NULL ? 0 : copy->sizes[i]) < 0;
-        from += copy == NULL ? 0 : copy->sizes[i];
+    for (size_t i = 0; i < NTABLES; i++) {
+        size_t size = copy == NULL ? 0 : copy->sizes[tables[i]];
+        failed |= take_table(tables[i], from, size) < 0;
+        from += size;
     }
     if (failed || _PyTracer_KeepInChild(&copy->header) < 0) {
         _PyTracer_LeaveKept();
@@ -273,15 +281,16 @@ _PyTracer_PlanCopy(struct kept_copy *copy)
 {
     _PyTracer_ASSERT_LOCKED();
     const struct tracer_call_tree *tree = &_PyTracer_tree;
-    size_t sizes[NTABLES];
+    size_t sizes[KEPT_NARRAYS];
     (void)measure_tables(sizes);
     copy->nnodes = tree->nnodes;
     copy->nrares = tree->nrares;
+    copy->nnatives = tree->nnatives;
     copy->nsaved = count_saved();
     copy->epoch = _PyTracer.epoch;
     copy->saved = sizes[KEPT_NODES];
     copy->rares = copy->saved + sizes[KEPT_SAVED];
-    copy->spills = copy->rares + sizes[KEPT_RARES];
+    copy->spills = copy->rares + sizes[KEPT_RARES] + sizes[KEPT_NATIVES];
     /* In this copy, each chunk of spills has its place. */
     return copy->spills + count_chunks() * SPILLS_OF_CHUNK;
 }
@@ -297,7 +306,10 @@ _PyTracer_WriteCopy(struct tracer_keep_file *file, uint64_t offset,
         || _PyTracer_WriteKept(file, offset + copy->saved, tree->saved,
                                copy->nsaved * sizeof(*tree->saved)) < 0
         || _PyTracer_WriteKept(file, offset + copy->rares, tree->rares,
-                               copy->nrares * sizeof(*tree->rares)) < 0)
+                               copy->nrares * sizeof(*tree->rares)) < 0
+        || _PyTracer_WriteKept(file, offset + _PyTracer_CopiedNatives(copy),
+                               tree->natives,
+                               copy->nnatives * sizeof(*tree->natives)) < 0)
     {
         return -1;
     }
@@ -342,6 +354,7 @@ _PyTracer_EndMoving(void)
     }
     TRACER_PUBLISH(nnodes, _PyTracer_tree.nnodes);
     TRACER_PUBLISH(nrares, _PyTracer_tree.nrares);
+    TRACER_PUBLISH(nnatives, _PyTracer_tree.nnatives);
     TRACER_PUBLISH(moves, _PyTracer_kept->moves + 1);
     _PyTracer_CloseKeptTail();
 }

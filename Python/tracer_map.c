@@ -221,10 +221,13 @@ place(const struct tracer_record *record)
 }
 
 int
-_PyTracer_MapPut(const struct tracer_record *record)
+_PyTracer_MapPut(const struct tracer_record *record,
+                 struct tracer_record *old)
 {
-    return put(record, find_slot(record->address,
-                                 _PyTracer_DomainOf(record)));
+    struct tracer_record *slot = find_slot(record->address,
+                                           _PyTracer_DomainOf(record));
+    *old = *slot;
+    return put(record, slot);
 }
 
 int

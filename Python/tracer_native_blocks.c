@@ -1,6 +1,6 @@
 /* Blocks of native memory: their records in the address map, and what they
    count.  Native memory is beside traced memory: a node counts it in counters
-   of their own among its rare ones, and it has a peak of its own.  The peak is
+   of their own, and it has a peak of its own.  The peak is
    brought up to date when something is released: a block that is registered
    by PyTraceMalloc_Track() right after it was allocated leaves no trace.
    Locked. */
@@ -48,9 +48,9 @@ _PyTracer_ResetNativePeak(void)
 }
 
 static void
-count_in(uint32_t node, size_t size)
+count_in(struct tracer_counts *counts, size_t size)
 {
-    struct tracer_counts *counts = &_PyTracer_Rare(node)->native;
+    assert(counts != &_PyTracer_tree.natives[0]);
     counts->alloc_bytes += size;
     counts->alloc_blocks++;
     _PyTracer_native.current += (int64_t)size;
@@ -59,7 +59,7 @@ count_in(uint32_t node, size_t size)
 static void
 count_out(uint32_t node, size_t size, int blocks)
 {
-    struct tracer_counts *counts = &_PyTracer_Rare(node)->native;
+    struct tracer_counts *counts = _PyTracer_NativeCounts(node);
     assert(_PyTracer_Live(counts).bytes >= size);
     (void)_PyTracer_NativePeak();
     counts->free_bytes += size;
@@ -75,12 +75,17 @@ _PyTracer_AddNative(uintptr_t address, size_t size,
     const struct tracer_record record = {
         .address = address, .size = size, .domain = site.stack,
         .kind = TRACER_NATIVE, .node = site.node};
-    /* An old block was released in a way that we do not see. */
-    (void)_PyTracer_RemoveNative(address, &old);
-    if (site.node == TRACER_NODE_NONE || _PyTracer_MapPut(&record) < 0) {
+    struct tracer_counts *counts = site.node == TRACER_NODE_NONE
+                                   ? NULL : _PyTracer_MakeNative(site.node);
+    if (counts == NULL || _PyTracer_MapPut(&record, &old) < 0) {
+        (void)_PyTracer_RemoveNative(address, &old);
         return _PyTracer_CountUntraced();
     }
-    count_in(site.node, size);
+    if (old.node != TRACER_NODE_NONE) {
+        /* It was released in a way that we do not see. */
+        count_out(old.node, old.size, 1);
+    }
+    count_in(counts, size);
     return 0;
 }
 
@@ -110,7 +115,7 @@ _PyTracer_ClaimNative(uintptr_t address)
     if (_PyTracer_SeesNative()
         && _PyTracer_MapTake(address, SNAPSHOT_NATIVE_DOMAIN, &old))
     {
-        struct tracer_counts *counts = &_PyTracer_Rare(old.node)->native;
+        struct tracer_counts *counts = _PyTracer_NativeCounts(old.node);
         counts->alloc_bytes -= old.size;
         counts->alloc_blocks--;
         _PyTracer_native.current -= (int64_t)old.size;
@@ -120,8 +125,10 @@ _PyTracer_ClaimNative(uintptr_t address)
 void
 _PyTracer_RestoreNative(const struct tracer_record *old)
 {
-    if (_PyTracer_MapPut(old) == 0) {
-        struct tracer_counts *counts = &_PyTracer_Rare(old->node)->native;
+    struct tracer_record none;
+    if (_PyTracer_MapPut(old, &none) == 0) {
+        assert(none.node == TRACER_NODE_NONE);
+        struct tracer_counts *counts = _PyTracer_NativeCounts(old->node);
         counts->free_bytes -= old->size;
         counts->free_blocks--;
         _PyTracer_native.current += (int64_t)old->size;

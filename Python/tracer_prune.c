@@ -38,9 +38,10 @@
 struct pruning {
     uint32_t *numbers;            // by old number: the new one, 0: it goes
     uint32_t *rares;              // the same of rare counters
+    uint32_t *natives;            // the same of those of native memory
     uint32_t *stumps;             // by location, 0: none
     uint32_t *saved;              // values of the peak, in their new order
-    uint32_t nnodes, nrares, nsaved, nlocations;      // before
+    uint32_t nnodes, nrares, nnatives, nsaved, nlocations;    // before
 };
 
 static void
@@ -48,6 +49,7 @@ free_pruning(struct pruning *p)
 {
     _PyTracer_MemFree(p->numbers, p->nnodes * sizeof(*p->numbers));
     _PyTracer_MemFree(p->rares, p->nrares * sizeof(*p->rares));
+    _PyTracer_MemFree(p->natives, (p->nnatives + 1) * sizeof(*p->natives));
     _PyTracer_MemFree(p->stumps, p->nlocations * sizeof(*p->stumps));
     _PyTracer_MemFree(p->saved, (p->nsaved + 1) * sizeof(*p->saved));
 }
@@ -60,14 +62,16 @@ begin_pruning(struct pruning *p)
     assert(!_PyTracer.many_gils || !_PyTracer_HAS_GIL);
     p->nnodes = _PyTracer_tree.nnodes;
     p->nrares = _PyTracer_tree.nrares;
+    p->nnatives = _PyTracer_tree.nnatives;
     p->nsaved = _PyTracer_tree.next_saved - _PyTracer_tree.first_saved;
     p->nlocations = _PyTracer_places.nlocations;
     p->numbers = _PyTracer_MemAlloc(p->nnodes * sizeof(*p->numbers));
     p->rares = _PyTracer_MemAlloc(p->nrares * sizeof(*p->rares));
+    p->natives = _PyTracer_MemAlloc((p->nnatives + 1) * sizeof(*p->natives));
     p->stumps = _PyTracer_MemAlloc(p->nlocations * sizeof(*p->stumps));
     p->saved = _PyTracer_MemAlloc((p->nsaved + 1) * sizeof(*p->saved));
-    if (p->numbers == NULL || p->rares == NULL || p->stumps == NULL
-        || p->saved == NULL)
+    if (p->numbers == NULL || p->rares == NULL || p->natives == NULL
+        || p->stumps == NULL || p->saved == NULL)
     {
         free_pruning(p);
         return -1;
@@ -91,7 +95,7 @@ is_needed(uint32_t id)
     return !has_parent(_PyTracer_Node(id))
            || _PyTracer_Live(&counts).blocks != 0
            || _PyTracer_Live(&rare->counts).blocks != 0
-           || _PyTracer_Live(&rare->native).blocks != 0
+           || _PyTracer_Live(_PyTracer_NativeCounts(id)).blocks != 0
            || (_PyTracer.epoch != 0 && _PyTracer_AllAtPeak(id).blocks != 0);
 }
 
@@ -104,7 +108,24 @@ add_counts(struct tracer_counts *to, const struct tracer_counts *from)
     to->free_blocks += from->free_blocks;
 }
 
-/* A stump without rare counters takes over the node's. */
+/* A stump without such counters takes over the node's. */
+
+static void
+add_native(struct tracer_rare *to, struct tracer_rare *from)
+{
+    struct tracer_counts *natives = _PyTracer_tree.natives;
+    if (from->native == 0) {
+        return;
+    }
+    assert(from->native < _PyTracer_tree.nnatives);
+    if (to->native == 0) {
+        to->native = from->native;
+        from->native = 0;
+        return;
+    }
+    add_counts(&natives[to->native], &natives[from->native]);
+}
+
 static void
 add_rare(struct tracer_node *stump, struct tracer_node *node)
 {
@@ -118,9 +139,9 @@ add_rare(struct tracer_node *stump, struct tracer_node *node)
         return;
     }
     struct tracer_rare *to = &_PyTracer_tree.rares[stump->rare];
-    const struct tracer_rare *from = &_PyTracer_tree.rares[node->rare];
+    struct tracer_rare *from = &_PyTracer_tree.rares[node->rare];
     add_counts(&to->counts, &from->counts);
-    add_counts(&to->native, &from->native);
+    add_native(to, from);
     to->garbage.bytes += from->garbage.bytes;
     to->garbage.blocks += from->garbage.blocks;
 }
@@ -329,6 +350,33 @@ move_rares(struct pruning *p)
     }
 }
 
+/* Only the rare counters that are left refer to these. */
+static void
+move_natives(struct pruning *p)
+{
+    struct tracer_call_tree *tree = &_PyTracer_tree;
+    if (p->nnatives == 0) {
+        return;
+    }
+    for (uint32_t i = 1; i < tree->nrares; i++) {
+        p->natives[tree->rares[i].native] = 1;
+    }
+    uint32_t next = 1;
+    for (uint32_t number = 1; number < p->nnatives; number++) {
+        if (p->natives[number]) {
+            tree->natives[next] = tree->natives[number];
+            p->natives[number] = next++;
+        }
+    }
+    p->natives[0] = 0;
+    memset(&tree->natives[next], 0,
+           (p->nnatives - next) * sizeof(*tree->natives));
+    tree->nnatives = next;
+    for (uint32_t i = 1; i < tree->nrares; i++) {
+        tree->rares[i].native = p->natives[tree->rares[i].native];
+    }
+}
+
 /* --- References to nodes by number */
 
 static int
@@ -400,6 +448,7 @@ prune_locked(void)
     _PyTracer_RenumberHighs(p.numbers);
     move_saved(&p);
     move_rares(&p);
+    move_natives(&p);
     _PyTracer_EndMoving();
     (void)_PyTracer_VisitPools(renumber_pool, &p);
     renumber_map(&p);

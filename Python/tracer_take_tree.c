@@ -129,6 +129,9 @@ _PyTracer_CopyTree(struct tracer_snapshot *s, struct tracer_tree_copy *tree,
                       sizeof(uint32_t)) < 0
         || copy_table(rooms, TRACER_ROOM_RARES, _PyTracer_tree.rares,
                       _PyTracer_tree.nrares, sizeof(struct tracer_rare)) < 0
+        || copy_table(rooms, TRACER_ROOM_NATIVES, _PyTracer_tree.natives,
+                      _PyTracer_tree.nnatives,
+                      sizeof(struct tracer_counts)) < 0
         || copy_spills(tree, rooms) < 0)
     {
         return -1;
@@ -136,6 +139,7 @@ _PyTracer_CopyTree(struct tracer_snapshot *s, struct tracer_tree_copy *tree,
     tree->nodes = rooms->list[TRACER_ROOM_NODES].p;
     tree->saved = rooms->list[TRACER_ROOM_SAVED].p;
     tree->rares = rooms->list[TRACER_ROOM_RARES].p;
+    tree->natives = rooms->list[TRACER_ROOM_NATIVES].p;
     tree->spills = rooms->list[TRACER_ROOM_SPILLS].p;
     return 0;
 }
@@ -170,15 +174,24 @@ add_rare(const struct tracer_tree_copy *tree, uint32_t id, uint64_t *m)
     m[SNAPSHOT_COUNT] += live.blocks;
     m[SNAPSHOT_TOTAL_SIZE] += rare->counts.alloc_bytes;
     m[SNAPSHOT_TOTAL_COUNT] += rare->counts.alloc_blocks;
-    struct tracer_sum native = _PyTracer_Live(&rare->native);
-    m[SNAPSHOT_SIZE] += native.bytes;
-    m[SNAPSHOT_COUNT] += native.blocks;
-    m[SNAPSHOT_TOTAL_SIZE] += rare->native.alloc_bytes;
-    m[SNAPSHOT_TOTAL_COUNT] += rare->native.alloc_blocks;
     m[SNAPSHOT_PEAK_SIZE] += peak.bytes;
     m[SNAPSHOT_PEAK_COUNT] += peak.blocks;
     m[SNAPSHOT_GARBAGE_SIZE] = rare->garbage.bytes;
     m[SNAPSHOT_GARBAGE_COUNT] = rare->garbage.blocks;
+}
+
+static void
+add_native(const struct tracer_tree_copy *tree, uint32_t id, uint64_t *m)
+{
+    uint32_t number = tree->rares[tree->nodes[id].rare].native;
+    if (number != 0) {
+        const struct tracer_counts *counts = &tree->natives[number];
+        struct tracer_sum live = _PyTracer_Live(counts);
+        m[SNAPSHOT_SIZE] += live.bytes;
+        m[SNAPSHOT_COUNT] += live.blocks;
+        m[SNAPSHOT_TOTAL_SIZE] += counts->alloc_bytes;
+        m[SNAPSHOT_TOTAL_COUNT] += counts->alloc_blocks;
+    }
 }
 
 static void
@@ -200,6 +213,7 @@ write_measures(const struct tracer_tree_copy *tree, uint32_t id, uint64_t *m)
     m[SNAPSHOT_GARBAGE_SIZE] = m[SNAPSHOT_GARBAGE_COUNT] = 0;
     if (node->rare != 0) {
         add_rare(tree, id, m);
+        add_native(tree, id, m);
     }
 }
 

@@ -28,7 +28,9 @@
 #define PRUNE_LEAST (1u << 15)        // nodes, with a limit
 #define PRUNE_LEAST_FULL (1u << 20)
 
-struct tracer_call_tree _PyTracer_tree = {.next_saved = 1};
+static struct tracer_counts no_counts;
+struct tracer_call_tree _PyTracer_tree = {.next_saved = 1,
+                                          .natives = &no_counts};
 uint8_t _PyTracer_chunk_spilled[TRACER_MAX_CHUNKS];
 
 static struct tracer_index children;
@@ -56,6 +58,8 @@ static const size_t item_sizes[NARRAYS] = {
 static char *range;
 static size_t offsets[NARRAYS];   // of the arrays in the range
 static uint32_t ncommitted;       // chunks of arrays in use, array by array
+static char *native_range;
+static uint32_t native_room;      // counters of native memory in use
 
 static size_t
 items_size(void)
@@ -103,17 +107,13 @@ reserve_arrays(void)
     return 0;
 }
 
-/* Make these bytes of an array usable: in the kept file, as far as that
-   goes. */
-static int
-commit(enum kept_array array, size_t from, size_t to)
+int
+_PyTracer_CommitArray(enum kept_array array, char *base, size_t from,
+                      size_t to)
 {
-    size_t kept = _PyTracer_KeepArray(array, range + offsets[array], to);
-    if (kept >= to) {
-        return 0;
-    }
-    return _PyTracer_MemCommit(range, offsets[array] + Py_MAX(from, kept),
-                               offsets[array] + to);
+    size_t kept = _PyTracer_KeepArray(array, base, to);
+    return kept >= to ? 0
+                      : _PyTracer_MemCommit(base, Py_MAX(from, kept), to);
 }
 
 /* A node has at most one saved value and one set of rare counters: if there is
@@ -125,7 +125,9 @@ make_chunk(void)
     while (ncommitted < (chunk + 1) * NARRAYS) {
         uint32_t i = ncommitted % NARRAYS;
         size_t size = TRACER_CHUNK_NODES * item_sizes[i];
-        if (commit(i, chunk * size, (chunk + 1) * size) < 0) {
+        if (_PyTracer_CommitArray(i, range + offsets[i], chunk * size,
+                                  (chunk + 1) * size) < 0)
+        {
             return -1;
         }
         ncommitted++;
@@ -133,9 +135,46 @@ make_chunk(void)
     return 0;
 }
 
+/* Few programs trace native memory.  So its counters have a range of their
+   own, which is reserved when it is needed first. */
+static int
+make_native_room(void)
+{
+    struct tracer_call_tree *tree = &_PyTracer_tree;
+    const size_t item = sizeof(*tree->natives);
+    if (native_range == NULL) {
+        native_range = _PyTracer_MemReserve(tree->max_nodes * item, 1);
+    }
+    if (native_range == NULL
+        || _PyTracer_CommitArray(
+               KEPT_NATIVES, native_range, native_room * item,
+               (native_room + TRACER_CHUNK_NODES) * item) < 0)
+    {
+        return -1;
+    }
+    if (native_room == 0) {
+        tree->natives = (struct tracer_counts *)native_range;
+        tree->nnatives = 1;
+    }
+    native_room += TRACER_CHUNK_NODES;
+    return 0;
+}
+
+static void
+release_natives(void)
+{
+    _PyTracer_MemRelease(native_range, _PyTracer_tree.max_nodes
+                                       * sizeof(*_PyTracer_tree.natives));
+    native_range = NULL;
+    native_room = 0;
+    _PyTracer_tree.natives = &no_counts;
+    _PyTracer_tree.nnatives = 0;
+}
+
 static void
 release_arrays(void)
 {
+    release_natives();
     _PyTracer_MemRelease(range, _PyTracer_tree.max_nodes * items_size());
     range = NULL;
     memset(_PyTracer_chunk_spilled, 0, sizeof(_PyTracer_chunk_spilled));
@@ -150,6 +189,7 @@ _PyTracer_TreeMemory(void)
     uint32_t saved = tree->next_saved - tree->first_saved;
     size_t size = tree->nnodes * item_sizes[KEPT_NODES]
                   + tree->nrares * item_sizes[KEPT_RARES]
+                  + tree->nnatives * sizeof(*tree->natives)
                   + Py_MAX(saved, tree->most_saved) * item_sizes[KEPT_SAVED];
     for (uint32_t i = 0; i < ncommitted / NARRAYS; i++) {
         if (_PyTracer_chunk_spilled[i]) {
@@ -182,6 +222,23 @@ set_prune(void)
                                                    : PRUNE_LEAST;
     tree->prune_least = Py_MIN(least, tree->max_nodes / 2);
     tree->prune_at = _PyTracer.limit == 1 ? UINT32_MAX : tree->prune_least;
+}
+
+struct tracer_counts *
+_PyTracer_MakeNative(uint32_t id)
+{
+    _PyTracer_MakeRare(id);
+    struct tracer_call_tree *tree = &_PyTracer_tree;
+    struct tracer_rare *rare = _PyTracer_Rare(id);
+    if (rare->native == 0) {
+        if (tree->nnatives == native_room && make_native_room() < 0) {
+            return NULL;
+        }
+        TRACER_PUBLISH(nnatives, tree->nnatives + 1);
+        rare->native = tree->nnatives++;
+        assert(tree->nnatives <= tree->nnodes);
+    }
+    return &tree->natives[rare->native];
 }
 
 int
@@ -417,7 +474,10 @@ node_fault(uint32_t id)
     if (node->location == 0 || node->location >= _PyTracer_places.nlocations) {
         return "a node has no location";
     }
-    if (node->rare >= _PyTracer_tree.nrares) {
+    if (node->rare >= _PyTracer_tree.nrares
+        || (_PyTracer_Rare(id)->native != 0
+            && _PyTracer_Rare(id)->native >= _PyTracer_tree.nnatives))
+    {
         return "a node has rare counters that were never made";
     }
     if (_PyTracer.limit == 1) {
@@ -443,18 +503,20 @@ _PyTracer_TreeFault(void)
         return "there are more nodes than memory for them";
     }
     uint32_t nrares = 1;
-    for (uint32_t id = 0; id < TRACER_NODE_FIRST; id++) {
-        nrares += _PyTracer_Node(id)->rare != 0;
-    }
-    for (uint32_t id = TRACER_NODE_FIRST; id < _PyTracer_tree.nnodes; id++) {
-        const char *fault = node_fault(id);
+    uint32_t nnatives = _PyTracer_tree.nnatives != 0;
+    for (uint32_t id = 0; id < _PyTracer_tree.nnodes; id++) {
+        const char *fault = id < TRACER_NODE_FIRST ? NULL : node_fault(id);
         if (fault != NULL) {
             return fault;
         }
         nrares += _PyTracer_Node(id)->rare != 0;
+        nnatives += _PyTracer_Rare(id)->native != 0;
     }
     if (nrares != _PyTracer_tree.nrares) {
         return "rare counters have no node";
+    }
+    if (nnatives != _PyTracer_tree.nnatives) {
+        return "counters of native memory have no node";
     }
     if (_PyTracer.limit > 1
         && children.used != _PyTracer_tree.nnodes - TRACER_NODE_FIRST)

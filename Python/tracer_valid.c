@@ -157,9 +157,9 @@ compare_nodes(const struct ledger *ledger)
         if (!equal(ledger->mapped[id], rare)) {
             return "rare counters count other blocks than the map has";
         }
-        struct tracer_sum own = _PyTracer_Live(&_PyTracer_Rare(id)->native);
+        struct tracer_sum own = _PyTracer_Live(_PyTracer_NativeCounts(id));
         if (!equal(ledger->native[id], own)) {
-            return "rare counters count other native blocks than the map has";
+            return "a node counts other native blocks than the map has";
         }
         native.bytes += own.bytes;
         if (!_PyTracer_IsParked(id)) {

@@ -85,14 +85,15 @@ _PyTracer_UnpackSaved(uint32_t packed)
     return sum;
 }
 
-/* Rare counters, which few nodes have: of blocks in the address map, of native
-   memory, and of blocks that were cyclic garbage.  Number 0 is that of all other nodes,
+/* Rare counters, which few nodes have: of blocks in the address map, and of
+   blocks that were cyclic garbage.  Number 0 is that of all other nodes,
    always zero.  Protected by the lock, but for the garbage. */
 struct tracer_rare {
     struct tracer_counts counts;
-    struct tracer_counts native;  // not a part of `counts`, nor of a peak
     struct tracer_sum peak;       // if peak_epoch == _PyTracer.epoch
     uint32_t peak_epoch;
+    uint32_t native;              // number of its tracer_counts of native
+                                  //   memory, 0: none
     struct tracer_sum garbage;    // small blocks and mapped ones; GIL
 };
 
@@ -124,7 +125,7 @@ _PyTracer_Live(const struct tracer_counts *counts)
 
 #define KEPT_MAGIC "\x89TRK\r\n\x1a\n"
 #define KEPT_MAGIC_SIZE 8
-#define KEPT_VERSION 3
+#define KEPT_VERSION 4
 #define KEPT_UNIT ((size_t)64 << 10)       // a page, or several, anywhere
 #define KEPT_DIRECTORY ((size_t)8 << 10)   // where it begins
 #define KEPT_HEADER_SIZE (3 * KEPT_UNIT)   // with the directory
@@ -141,6 +142,7 @@ enum kept_array {
     KEPT_PLACES,                  // struct kept_place, by location
     KEPT_PEAK,                    // rows of the peak, see tracer_windows.c;
     KEPT_OTHER_PEAK,              //   one of these two is written
+    KEPT_NATIVES,                 // struct tracer_counts, by number
     KEPT_NARRAYS
 };
 
@@ -174,7 +176,16 @@ struct kept_copy {
     uint64_t saved, rares, spills;          // bytes from there
     uint32_t nnodes, nrares, nsaved;
     uint32_t epoch, peak;
+    uint32_t nnatives;            // behind the rares, at a whole unit
 };
+
+static inline uint64_t
+_PyTracer_CopiedNatives(const struct kept_copy *copy)
+{
+    uint64_t end = copy->rares
+                   + (uint64_t)copy->nrares * sizeof(struct tracer_rare);
+    return (end + KEPT_UNIT - 1) / KEPT_UNIT * KEPT_UNIT;
+}
 
 /* What a request for memory ran into, as far as the process can tell. */
 enum kept_reason {
@@ -229,15 +240,17 @@ struct kept_header {
     uint32_t command_size;
     char command[4096];           // arguments, each with a NUL
     uint32_t replaced;            // by another program (os.execv)
+    uint32_t nnatives;            // 0: native memory was not traced
 };
 static_assert(sizeof(struct kept_header) <= KEPT_DIRECTORY, "room for it");
 
 #define KEPT_BYTE_ORDER 0x01020304u
-#define KEPT_SIZES                                              \
+#define KEPT_SIZES_WITH(RARE)                                   \
     ((uint32_t)(sizeof(struct tracer_node) << 24                \
                 | sizeof(struct tracer_spill) << 16             \
-                | sizeof(struct tracer_rare) << 8               \
+                | (RARE) << 8                                   \
                 | sizeof(struct kept_place)))
+#define KEPT_SIZES KEPT_SIZES_WITH(sizeof(struct tracer_rare))
 
 #ifdef __cplusplus
 }

@@ -21,6 +21,7 @@ struct tracer_tree_copy {
     const struct tracer_node *nodes;
     const uint32_t *saved;
     const struct tracer_rare *rares;
+    const struct tracer_counts *natives;
     const struct tracer_spill *spills; // of some chunks
     uint16_t spills_at[TRACER_MAX_CHUNKS];      // number from 1, 0: none
 };

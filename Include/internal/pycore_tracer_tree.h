@@ -31,6 +31,7 @@ struct tracer_call_tree {
                                   //   lock
     uint32_t max_nodes;           // as many as the reserved range holds
     uint32_t nrares;              // lock
+    uint32_t nnatives;            // 0: there are none yet; lock
     uint32_t first_saved;         // number of the first one of this epoch
     uint32_t next_saved;          // number of the next value to save; GIL
     uint32_t most_saved;          // values in one of the epochs before; GIL
@@ -38,6 +39,7 @@ struct tracer_call_tree {
     struct tracer_spill *spills;  // by node; GIL
     struct tracer_rare *rares;    // by number; lock
     uint32_t prune_least;         // nodes that are never too many
+    struct tracer_counts *natives;      // by number, of native memory; lock
     uint32_t prune_at;            // nodes; lock
     uint32_t must_prune;          // before the next new node; GIL
     uint32_t spilling;            // odd while counters are spilled; atomic
@@ -58,6 +60,12 @@ extern size_t _PyTracer_TreeMemory(void);     // bytes touched
 extern void _PyTracer_ReindexTree(void);
 /* Give the node rare counters, if it has none. */
 extern void _PyTracer_MakeRare(uint32_t node);
+/* Its counters of native memory, made if it has none; NULL: no memory. */
+extern struct tracer_counts *_PyTracer_MakeNative(uint32_t node);
+/* Make these bytes of an array usable, in the kept file as far as that goes;
+   0, or -1. */
+extern int _PyTracer_CommitArray(enum kept_array array, char *base,
+                                 size_t from, size_t to);
 /* Frames on the path of a node, at most the limit. Locked. */
 extern uint32_t _PyTracer_NFrames(uint32_t node);
 extern const struct tracer_location *_PyTracer_LocationAt(uint32_t node);
@@ -81,6 +89,13 @@ static inline struct tracer_rare *
 _PyTracer_Rare(uint32_t id)
 {
     return &_PyTracer_tree.rares[_PyTracer_Node(id)->rare];
+}
+
+/* The same for its counters of native memory. */
+static inline struct tracer_counts *
+_PyTracer_NativeCounts(uint32_t id)
+{
+    return &_PyTracer_tree.natives[_PyTracer_Rare(id)->native];
 }
 
 static inline struct tracer_counts

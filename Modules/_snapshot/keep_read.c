@@ -11,6 +11,19 @@
 
 #include "pycore_tracer_kept.h"
 
+/* Files of these versions are read, too.  In version 3 native memory was
+   counted among the rare counters, before that not at all. */
+#define OLDEST_VERSION 2
+#define NATIVE_IN_RARE 3
+
+struct old_rare {
+    struct tracer_counts counts;
+    struct tracer_counts native;
+    struct tracer_sum peak;
+    uint32_t peak_epoch;
+    struct tracer_sum garbage;
+};
+
 #define UNKNOWN "<unknown>"
 #define OTHERS "<not kept>"
 
@@ -20,10 +33,11 @@ struct kept {
     struct kept_header header;
     const struct kept_extent *extents;
     struct snapshot_error *error;
-    uint32_t nnodes, nrares, nsaved, epoch, peak;
+    uint32_t nnodes, nrares, nnatives, nsaved, epoch, peak;
     struct tracer_node *nodes;
     uint32_t *saved;
     struct tracer_rare *rares;
+    struct tracer_counts *natives;
     struct tracer_spill *spills;
     uint8_t *rows;                // of the peak
     size_t rows_size;
@@ -40,6 +54,22 @@ fail(struct kept *k, const char *reason, size_t offset)
 #define AT(FIELD) offsetof(struct kept_header, FIELD)
 
 /* --- Header and directory */
+
+static size_t
+rare_size(const struct kept *k)
+{
+    return k->header.version == NATIVE_IN_RARE ? sizeof(struct old_rare)
+                                               : sizeof(struct tracer_rare);
+}
+
+/* Structures have the sizes that this build would write. */
+static int
+is_readable(const struct kept *k)
+{
+    const struct kept_header *h = &k->header;
+    return h->version >= OLDEST_VERSION && h->version <= KEPT_VERSION
+           && h->sizes == KEPT_SIZES_WITH((uint32_t)rare_size(k));
+}
 
 static int
 check_header(struct kept *k)
@@ -58,9 +88,12 @@ check_header(struct kept *k)
         return fail(k, "of a machine with another order of bytes (recover it "
                        "there)", AT(byte_order));
     }
-    if (h->version != KEPT_VERSION || h->sizes != KEPT_SIZES) {
+    if (!is_readable(k)) {
         return fail(k, "of another build (recover it with the interpreter "
                        "that kept it)", AT(version));
+    }
+    if (h->version < KEPT_VERSION) {
+        h->nnatives = h->copy.nnatives = 0;
     }
     if (h->limit == 0) {
         return fail(k, "no limit of frames", AT(limit));
@@ -260,7 +293,8 @@ read_copy(struct kept *k)
     uint64_t first = c->first * KEPT_UNIT;
     uint64_t nodes = (uint64_t)c->nnodes * sizeof(*k->nodes);
     uint64_t saved = (uint64_t)c->nsaved * sizeof(*k->saved);
-    uint64_t rares = (uint64_t)c->nrares * sizeof(*k->rares);
+    uint64_t rares = (uint64_t)c->nrares * rare_size(k);
+    uint64_t natives = (uint64_t)c->nnatives * sizeof(*k->natives);
     uint64_t spills = (uint64_t)c->nnodes * sizeof(*k->spills);
     if (c->first == 0) {
         return fail(k, "nodes were being moved, and there was no room for a "
@@ -269,7 +303,8 @@ read_copy(struct kept *k)
     uint64_t left = c->first > k->size / KEPT_UNIT ? 0 : k->size - first;
     if (nodes > left || c->saved > left || saved > left - c->saved
         || c->rares > left || rares > left - c->rares || c->spills > left
-        || spills > left - c->spills)
+        || spills > left - c->spills || _PyTracer_CopiedNatives(c) > left
+        || natives > left - _PyTracer_CopiedNatives(c))
     {
         return fail(k, "copy of the tables is not in the file, which may be "
                        "cut", AT(copy));
@@ -277,14 +312,16 @@ read_copy(struct kept *k)
     k->nnodes = c->nnodes;
     k->nsaved = c->nsaved;
     k->nrares = c->nrares;
+    k->nnatives = c->nnatives;
     k->epoch = c->epoch;
     k->peak = c->peak;
     k->nodes = _PySnapshot_Array(nodes + 1, 1);
     k->saved = _PySnapshot_Array(saved + 1, 1);
     k->rares = _PySnapshot_Array(rares + 1, 1);
+    k->natives = _PySnapshot_Array(natives + 1, 1);
     k->spills = _PySnapshot_Array(spills + 1, 1);
     if (k->nodes == NULL || k->saved == NULL || k->rares == NULL
-        || k->spills == NULL)
+        || k->natives == NULL || k->spills == NULL)
     {
         return -1;
     }
@@ -292,6 +329,7 @@ read_copy(struct kept *k)
     memcpy(k->nodes, from, nodes);
     memcpy(k->saved, from + c->saved, saved);
     memcpy(k->rares, from + c->rares, rares);
+    memcpy(k->natives, from + _PyTracer_CopiedNatives(c), natives);
     memcpy(k->spills, from + c->spills, spills);
     return 0;
 }
@@ -300,23 +338,52 @@ static int
 read_extents(struct kept *k)
 {
     uint64_t nnodes = k->header.nnodes, nrares = k->header.nrares;
+    uint64_t nnatives = k->header.nnatives;
     uint64_t nsaved = size_of(k, KEPT_SAVED) / sizeof(*k->saved);
     if (cut(k, KEPT_NODES, &nnodes, sizeof(*k->nodes), AT(nnodes)) < 0
-        || cut(k, KEPT_RARES, &nrares, sizeof(*k->rares), AT(nrares)) < 0)
+        || cut(k, KEPT_RARES, &nrares, rare_size(k), AT(nrares)) < 0
+        || cut(k, KEPT_NATIVES, &nnatives, sizeof(*k->natives),
+               AT(nnatives)) < 0)
     {
         return -1;
     }
     k->nnodes = (uint32_t)nnodes;
     k->nrares = (uint32_t)nrares;
+    k->nnatives = (uint32_t)nnatives;
     k->nsaved = (uint32_t)nsaved;
     k->epoch = k->header.epoch;
     k->peak = k->header.peak;
     k->nodes = gather(k, KEPT_NODES, nnodes * sizeof(*k->nodes));
     k->saved = gather(k, KEPT_SAVED, nsaved * sizeof(*k->saved));
-    k->rares = gather(k, KEPT_RARES, nrares * sizeof(*k->rares));
+    k->rares = gather(k, KEPT_RARES, nrares * rare_size(k));
+    k->natives = gather(k, KEPT_NATIVES, nnatives * sizeof(*k->natives));
     k->spills = gather(k, KEPT_SPILLS, nnodes * sizeof(*k->spills));
     return k->nodes == NULL || k->saved == NULL || k->rares == NULL
-           || k->spills == NULL ? -1 : 0;
+           || k->natives == NULL || k->spills == NULL ? -1 : 0;
+}
+
+/* Bring rare counters to their present form: those of native memory get the
+   number of the rare ones that they were in. */
+static int
+split_rares(struct kept *k)
+{
+    SNAPSHOT_AUTO struct old_rare *old = (struct old_rare *)k->rares;
+    _PySnapshot_Release(k->natives);
+    uint64_t n = k->nrares;
+    k->rares = _PySnapshot_Array(n + 1, sizeof(*k->rares));
+    k->natives = _PySnapshot_Array(n + 1, sizeof(*k->natives));
+    if (k->rares == NULL || k->natives == NULL) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        k->rares[i] = (struct tracer_rare){
+            .counts = old[i].counts, .peak = old[i].peak,
+            .peak_epoch = old[i].peak_epoch, .native = i,
+            .garbage = old[i].garbage};
+        k->natives[i] = old[i].native;
+    }
+    k->nnatives = k->nrares;
+    return 0;
 }
 
 /* Repeat the spill that was under way. */
@@ -337,6 +404,9 @@ read_tables(struct kept *k)
 {
     int moving = k->header.moves & 1;
     if ((moving ? read_copy(k) : read_extents(k)) < 0) {
+        return -1;
+    }
+    if (k->header.version == NATIVE_IN_RARE && split_rares(k) < 0) {
         return -1;
     }
     if (k->nnodes > TRACER_MAX_NODES) {
@@ -366,6 +436,7 @@ free_tables(struct kept *k)
     _PySnapshot_Release(k->nodes);
     _PySnapshot_Release(k->saved);
     _PySnapshot_Release(k->rares);
+    _PySnapshot_Release(k->natives);
     _PySnapshot_Release(k->spills);
     _PySnapshot_Release(k->rows);
 }
@@ -402,6 +473,10 @@ write_measures(const struct kept *k, uint32_t id, uint64_t *m)
     static const struct tracer_rare none = {0};
     const struct tracer_rare *rare = node->rare < k->nrares
                                      ? &k->rares[node->rare] : &none;
+    static const struct tracer_counts no_counts = {0};
+    const struct tracer_counts *native_counts =
+        rare->native != 0 && rare->native < k->nnatives
+        ? &k->natives[rare->native] : &no_counts;
     struct tracer_counts counts = _PyTracer_AddSpilled(
         node, &k->spills[id].counts);
     struct tracer_sum small = live_of(&counts);
@@ -409,13 +484,13 @@ write_measures(const struct kept *k, uint32_t id, uint64_t *m)
     struct tracer_sum peak = peak_of(k, id, small);
     struct tracer_sum mapped_peak =
         k->epoch != 0 && rare->peak_epoch == k->epoch ? rare->peak : mapped;
-    struct tracer_sum native = live_of(&rare->native);
+    struct tracer_sum native = live_of(native_counts);
     m[SNAPSHOT_SIZE] = small.bytes + mapped.bytes + native.bytes;
     m[SNAPSHOT_COUNT] = small.blocks + mapped.blocks + native.blocks;
     m[SNAPSHOT_TOTAL_SIZE] = counts.alloc_bytes + rare->counts.alloc_bytes
-                             + rare->native.alloc_bytes;
+                             + native_counts->alloc_bytes;
     m[SNAPSHOT_TOTAL_COUNT] = counts.alloc_blocks + rare->counts.alloc_blocks
-                              + rare->native.alloc_blocks;
+                              + native_counts->alloc_blocks;
     m[SNAPSHOT_PEAK_SIZE] = peak.bytes + mapped_peak.bytes;
     m[SNAPSHOT_PEAK_COUNT] = peak.blocks + mapped_peak.blocks;
     m[SNAPSHOT_GARBAGE_SIZE] = rare->garbage.bytes;
