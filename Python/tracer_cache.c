@@ -101,6 +101,7 @@ _PyTracer_CodeNew(void)
     if (_PyTracer.many_gils || _PyTracer_codes.dead_high == 0) {
         return;                   // several GILs: no cache is used
     }
+    _PyTracer_BeginCapture();
     if (cache_size.lines > SMALL && ++cache_size.sweeps > SWEEPS) {
         shrink();
     }
@@ -113,4 +114,5 @@ _PyTracer_CodeNew(void)
         }
     }
     _PyTracer_codes.dead_high = 0;
+    _PyTracer_EndCapture();
 }

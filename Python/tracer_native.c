@@ -17,9 +17,10 @@
    Each function must work in any state that a thread may be in: without a
    thread state, while the thread ends, and with the lock, since handlers of
    signals and of forks may allocate.  With the lock it calls what is below and
-   does nothing else.  The stack is captured by a walk: a thread may always
-   read its own frames, but its shadow stack may be in the middle of a change
-   that a signal has interrupted.
+   does nothing else.  The stack is captured as for traced memory, with the GIL
+   before the lock is taken; but not if a handler of a signal has interrupted
+   a capture.  A handler may also have interrupted a function that has the
+   number of a node: nothing is pruned here while there is a GIL.
 
    A block is dropped before it is released, since another thread may get its
    address at once.  A mapping is given back under the lock instead, as this is
@@ -27,6 +28,7 @@
 
 #include "Python.h"
 #include "pycore_runtime.h"       // _PyRuntimeState_GetFinalizing()
+#include "pycore_tracer_alone.h"
 #include "pycore_tracer_hooks.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_native.h"
@@ -34,7 +36,7 @@
 #include "pycore_tracer_native_ranges.h"
 #include "pycore_tracer_native_stacks.h"
 #include "pycore_tracer_program.h"
-#include "pycore_tracer_prune.h"
+#include "pycore_tracer_stack.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_unwind.h"
 #include "pycore_tracer_walk.h"
@@ -86,19 +88,47 @@ capture_stack(PyThreadState *tstate)
     return _PyTracer_NativeStack(places, n);
 }
 
+/* Where memory is taken: with the one GIL the node, else the state of the
+   thread, or NULL. */
+struct taker {
+    uint32_t node;
+    PyThreadState *tstate;
+};
+
+static inline struct taker
+find_taker(void)
+{
+    struct taker taker = {TRACER_NODE_NONE, _PyThreadState_GET()};
+    if (taker.tstate == NULL) {
+        taker.tstate = PyGILState_GetThisThreadState();
+    }
+    else if (!_PyTracer.many_gils && !_PyTracer.capturing
+             && _Py_atomic_load_int_relaxed(&_PyTracer.tracing))
+    {
+        taker.node = _PyTracer_CaptureFast(taker.tstate, _PyTracer.whole);
+        if (taker.node == TRACER_NODE_NONE) {
+            taker.node = _PyTracer_CaptureSlow(taker.tstate);
+        }
+    }
+    return taker;
+}
+
 /* Once the runtime is finalizing, the state of a thread that does not have the
    GIL may be gone. */
 static struct tracer_call_site
-capture(PyThreadState *tstate)
+capture(const struct taker *taker)
 {
-    struct tracer_call_site site = {0, 0};
+    struct tracer_call_site site = {taker->node, 0};
+    PyThreadState *tstate = taker->tstate;
     if (tstate != NULL && tstate != _PyThreadState_GET()
         && _PyRuntimeState_GetFinalizing(&_PyRuntime) != NULL)
     {
         tstate = NULL;
     }
-    site.node = tstate == NULL ? _PyTracer_NativeThread()
-                               : _PyTracer_CaptureAlone(tstate);
+    if (site.node == TRACER_NODE_NONE) {
+        site.node = tstate == NULL ? _PyTracer_NativeThread()
+                                   : _PyTracer_CaptureAgain(tstate);
+    }
     if (_PyTracer_native.frames > 0 && site.node != TRACER_NODE_NONE) {
         site.stack = capture_stack(tstate);
     }
@@ -114,11 +144,10 @@ acquired(void *block, size_t size)
         return;
     }
     int saved_errno = errno;
-    PyThreadState *tstate = _PyTracer_OwnThreadState();
+    struct taker taker = find_taker();
     _PyTracer_Lock();
     if (_PyTracer_SeesNative()) {
-        (void)_PyTracer_AddNative((uintptr_t)block, size,
-                                  capture(tstate));
+        (void)_PyTracer_AddNative((uintptr_t)block, size, capture(&taker));
     }
     _PyTracer_Unlock();
     errno = saved_errno;
@@ -298,14 +327,14 @@ native_mmap(void *address, size_t size, int prot, int flags, int fd,
     void *p = below->mmap(address, size, prot, flags, fd, offset);
     if (p != MAP_FAILED) {
         int saved_errno = errno;
-        PyThreadState *tstate = _PyTracer_OwnThreadState();
+        struct taker taker = find_taker();
         size = _Py_SIZE_ROUND_UP(size, page);
         _PyTracer_Lock();
         if (_PyTracer_SeesNative()) {
             (void)_PyTracer_CutRanges((uintptr_t)p, size);
             if (is_memory(prot, flags)) {
                 (void)_PyTracer_AddRange((uintptr_t)p, size,
-                                         capture(tstate));
+                                         capture(&taker));
             }
         }
         _PyTracer_Unlock();
@@ -342,7 +371,7 @@ native_mremap(void *address, size_t size, size_t new_size, int flags,
     if (!enter()) {
         return below->mremap(address, size, new_size, flags, new_address);
     }
-    PyThreadState *tstate = _PyTracer_OwnThreadState();
+    struct taker taker = find_taker();
     _PyTracer_Lock();
     void *p = below->mremap(address, size, new_size, flags, new_address);
     int saved_errno = errno;
@@ -353,7 +382,7 @@ native_mremap(void *address, size_t size, size_t new_size, int flags,
         (void)_PyTracer_CutRanges((uintptr_t)p, new_size);
         if (was_traced) {
             (void)_PyTracer_AddRange((uintptr_t)p, new_size,
-                                     capture(tstate));
+                                     capture(&taker));
         }
     }
     _PyTracer_Unlock();

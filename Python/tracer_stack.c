@@ -33,6 +33,7 @@
 #include "pycore_tracer_code.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_memory.h"
+#include "pycore_tracer_shadow.h"
 #include "pycore_tracer_stack.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_tree.h"
@@ -43,34 +44,6 @@
 #define BASES 4
 #define MANY 8                    // frames
 #define NEAR 2                    // entries
-
-/* An instruction at which the frame of an entry was. */
-struct site {
-    const void *instr;            // NULL: none
-    uint32_t node;
-    uint32_t from_last;           // on the path from the last base, where
-                                  //   node is not; NONE: not made yet
-};
-
-struct entry {
-    _PyInterpreterFrame *frame;
-    uint32_t parent;              // of the nodes of both sites
-    uint32_t last;                // index of the site of the last capture
-    struct site sites[2];
-};
-
-struct tracer_stack {
-    struct entry *entries;
-    size_t capacity;
-    size_t depth;
-    size_t next_switch;           // first depth from here where the path of
-                                  //   another base begins
-    size_t trusted;               // so many entries are of this code_epoch
-    size_t deep_top;              // index of the top frame when many were
-                                  //   pushed at once
-    uint64_t code_epoch;
-    _PyInterpreterFrame **pending;      // same capacity; walk buffer
-};
 
 /* --- Bases */
 
@@ -118,9 +91,10 @@ grow_stack(struct tracer_stack *s)
     return 0;
 }
 
-static struct tracer_stack *
-get_stack(PyThreadState *tstate)
+struct tracer_stack *
+_PyTracer_MakeStack(PyThreadState *tstate)
 {
+    assert(_PyTracer.limit > 1);
     struct _PyTracer_top *top = &((_PyThreadStateImpl *)tstate)->tracer;
     if (top->stack == NULL) {
         struct tracer_stack *s = _PyTracer_MemAlloc(sizeof(*s));
@@ -489,11 +463,11 @@ update_stack(struct tracer_stack *s, _PyInterpreterFrame *frame)
     return npending == 0 ? 0 : push_frames(s, (size_t)npending);
 }
 
-/* It is not up to date. */
-static Py_NO_INLINE void
-forget_entries(struct _PyTracer_top *top)
+Py_NO_INLINE void
+_PyTracer_ForgetEntries(struct _PyTracer_top *top)
 {
     top->stack->depth = top->stack->trusted = 0;
+    top->stack->alone.frame = NULL;
     top->frame = NULL;
 }
 
@@ -504,14 +478,14 @@ capture_stack(PyThreadState *tstate)
     struct tracer_stack *s = top->stack;
     if (UNLIKELY(s == NULL)) {
         _PyTracer_Lock();
-        s = _PyTracer.tracing && !top->hidden ? get_stack(tstate) : NULL;
+        s = _PyTracer.tracing && !top->hidden ? _PyTracer_MakeStack(tstate) : NULL;
         _PyTracer_Unlock();
         if (s == NULL) {
             return TRACER_NODE_NONE;
         }
     }
     if (UNLIKELY(update_stack(s, _PyTracer_TopFrame(tstate)) < 0)) {
-        forget_entries(top);
+        _PyTracer_ForgetEntries(top);
         return TRACER_NODE_NONE;
     }
     if (UNLIKELY(s->depth == 0)) {
@@ -567,6 +541,7 @@ _PyTracer_CaptureSlow(PyThreadState *tstate)
     _PyInterpreterFrame *frame = _PyTracer_TopFrame(tstate);
     struct _PyTracer_top *top = &((_PyThreadStateImpl *)tstate)->tracer;
     uint32_t node = TRACER_NODE_NONE;
+    _PyTracer_BeginCapture();
     if (frame != NULL && _PyTracer_RunsMarked(frame)) {
         node = frame == top->frame ? look_up(top, frame)
                                    : pop_one(top, frame);
@@ -575,6 +550,7 @@ _PyTracer_CaptureSlow(PyThreadState *tstate)
         node = _PyTracer.limit == 1 ? capture_one(tstate)
                                     : capture_stack(tstate);
     }
+    _PyTracer_EndCapture();
     assert(_PyTracer_IsPathOf(node, tstate));
     return node;
 }

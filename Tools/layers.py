@@ -38,13 +38,13 @@ TRACER = {
     'places in the source, and the call tree':
         ('lines', 'text', 'location', 'tree', 'keep_copy'),
     'capture of the stack':
-        ('code', 'cache', 'walk', 'stack', 'unwind', 'unwind_rules',
-         'native_stacks'),
+        ('code', 'cache', 'walk', 'shadow', 'stack', 'unwind',
+         'unwind_rules', 'native_stacks'),
     'the ledger: counters, the map, tables of pools':
         ('count', 'growth', 'windows', 'map', 'mapped', 'blocks',
          'native_blocks', 'native_ranges', 'pymalloc_table'),
     'care for all of that: validity, pruning':
-        ('valid', 'prune'),
+        ('valid', 'prune', 'alone'),
     'what is recorded of a block':
         ('record', 'freelist', 'oom'),
     'allocator functions':

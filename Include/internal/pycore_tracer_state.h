@@ -65,9 +65,28 @@ struct tracer_state {
     uint64_t clears;              // how often all was forgotten, or nodes
                                   //   got other numbers; lock
     uint64_t untraced;            // blocks not traced: tracer out of memory
+    uint32_t capturing;           // what captures read is being changed, see
+                                  //   below; GIL
 };
 
 extern struct tracer_state _PyTracer;
+
+/* Around changes of a shadow stack and of the cache: a handler of a signal may
+   allocate in between, and must not read them then. */
+
+static inline void
+_PyTracer_BeginCapture(void)
+{
+    _PyTracer.capturing = 1;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+static inline void
+_PyTracer_EndCapture(void)
+{
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    _PyTracer.capturing = 0;
+}
 
 /* Greater than any number of a saved value. */
 #define TRACER_EVERY_FREE UINT32_MAX

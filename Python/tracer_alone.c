@@ -1,0 +1,85 @@
+/* Capture by a thread that does not have the one GIL: it is detached, or there
+   are several GILs or none.  Locked.
+
+   While a thread is detached, nobody changes its Python stack.  If its top
+   frame is on its shadow stack, everything below is as it was when the frame
+   was captured, and the frame's entry knows the node of it: only the frame's
+   own instruction may be another one.
+
+   Otherwise the stack is walked.  A library often allocates many blocks in one
+   call, so the thread keeps what the walk has found, and the frame gets the
+   mark.  As long as that frame is the top one, at the same instruction and
+   with its mark, the stack is the same: a frame that is pushed in its place,
+   or a generator that was suspended, has no mark.  To let no other capture
+   take this mark for its own, or set it again, the shadow stack is forgotten;
+   a capture that has entries voids what the walk has found. */
+
+#include "Python.h"
+#include "pycore_tracer_alone.h"
+#include "pycore_tracer_code.h"
+#include "pycore_tracer_lock.h"
+#include "pycore_tracer_prune.h"
+#include "pycore_tracer_shadow.h"
+#include "pycore_tracer_state.h"
+
+static uint32_t
+node_of_entry(const struct tracer_stack *s, _PyInterpreterFrame *frame)
+{
+    for (size_t depth = s->depth; depth > 0; depth--) {
+        const struct entry *e = &s->entries[depth - 1];
+        if (e->frame == frame) {
+            return _PyTracer_ChildOf(e->parent, frame);
+        }
+    }
+    return s->depth == 0 && s->alone.frame == frame
+           && s->alone.instr == frame->instr_ptr
+           ? s->alone.node : TRACER_NODE_NONE;
+}
+
+/* Keep the node of the top frame, if there is memory for that. */
+static void
+keep_node(PyThreadState *tstate, _PyInterpreterFrame *frame, uint32_t node)
+{
+    struct _PyTracer_top *top = &((_PyThreadStateImpl *)tstate)->tracer;
+    struct tracer_stack *s = _PyTracer_MakeStack(tstate);
+    if (s != NULL) {
+        _PyTracer_ForgetEntries(top);
+        s->alone.frame = frame;
+        s->alone.instr = frame->instr_ptr;
+        s->alone.node = node;
+        _PyTracer_Mark(frame, 1);
+    }
+}
+
+/* Not so if a handler of a signal has interrupted a capture of this thread. */
+static int
+may_keep(const PyThreadState *tstate, const _PyInterpreterFrame *frame)
+{
+    return frame != NULL && _PyTracer.limit > 1
+           && !_PyTracer_IS_HIDDEN(tstate)
+           && (_PyTracer.many_gils || tstate != _PyThreadState_GET()
+               || !_PyTracer.capturing);
+}
+
+uint32_t
+_PyTracer_CaptureAgain(PyThreadState *tstate)
+{
+    _PyTracer_ASSERT_LOCKED();
+    _PyInterpreterFrame *frame = _PyTracer_TopFrame(tstate);
+    if (!may_keep(tstate, frame)) {
+        return _PyTracer_CaptureAlone(tstate);
+    }
+    const struct tracer_stack *s =
+        ((_PyThreadStateImpl *)tstate)->tracer.stack;
+    uint32_t node = TRACER_NODE_NONE;
+    if (s != NULL && _PyTracer_RunsMarked(frame)) {
+        node = node_of_entry(s, frame);
+    }
+    if (node == TRACER_NODE_NONE) {
+        node = _PyTracer_CaptureAlone(tstate);
+        if (node != TRACER_NODE_NONE && !_PyFrame_IsIncomplete(frame)) {
+            keep_node(tstate, frame, node);
+        }
+    }
+    return node;
+}
