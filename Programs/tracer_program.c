@@ -130,6 +130,7 @@ find(void)
     FIND(mmap);
     FIND(munmap);
     FIND(mremap);
+    FIND(pthread_create);
     if (used > 0) {
         found_free = below.free;
         found_realloc = below.realloc;
@@ -251,10 +252,19 @@ first_mremap(void *address, size_t size, size_t new_size, int flags,
     return family.mremap(address, size, new_size, flags, new_address);
 }
 
+static int
+first_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                     void *(*function)(void *), void *argument)
+{
+    find();
+    return family.pthread_create(thread, attributes, function, argument);
+}
+
 static struct tracer_family family = {
     first_malloc, first_calloc, first_realloc, first_free,
     first_aligned_alloc, first_memalign, first_posix_memalign, first_valloc,
     first_pvalloc, first_mmap, first_munmap, first_mremap,
+    first_pthread_create,
 };
 
 /* --- The family */
@@ -384,6 +394,14 @@ dlclose(void *library)
     int result = close(library);
     __atomic_fetch_add(&unloads, 1, __ATOMIC_RELEASE);
     return result;
+}
+
+/* Not memory, but it says where a thread comes from. */
+EXPORTED int
+pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+               void *(*function)(void *), void *argument)
+{
+    return family.pthread_create(thread, attributes, function, argument);
 }
 
 EXPORTED const struct tracer_program _PyTracer_program = {

@@ -14,6 +14,9 @@
    registered by PyTraceMalloc_Track() is no longer native.  The tracer's own
    memory is taken under its lock or in hidden threads.
 
+   A thread that Python does not know counts where it was made: at the Python
+   stack that called pthread_create(), or where the thread counts that did.
+
    Each function must work in any state that a thread may be in: without a
    thread state, while the thread ends, and with the lock, since handlers of
    signals and of forks may allocate.  With the lock it calls what is below and
@@ -35,6 +38,7 @@
 #include "pycore_tracer_native_blocks.h"
 #include "pycore_tracer_native_ranges.h"
 #include "pycore_tracer_native_stacks.h"
+#include "pycore_tracer_origins.h"
 #include "pycore_tracer_program.h"
 #include "pycore_tracer_stack.h"
 #include "pycore_tracer_state.h"
@@ -88,6 +92,9 @@ capture_stack(PyThreadState *tstate)
     return _PyTracer_NativeStack(places, n);
 }
 
+static _Py_thread_local struct tracer_origin origin
+    __attribute__((tls_model("initial-exec")));
+
 /* Where memory is taken: with the one GIL the node, else the state of the
    thread, or NULL. */
 struct taker {
@@ -113,6 +120,13 @@ find_taker(void)
     return taker;
 }
 
+static uint32_t
+capture_origin(void)
+{
+    uint32_t node = _PyTracer_NodeOfOrigin(&origin);
+    return node != TRACER_NODE_NONE ? node : _PyTracer_NativeThread();
+}
+
 /* Once the runtime is finalizing, the state of a thread that does not have the
    GIL may be gone. */
 static struct tracer_call_site
@@ -126,7 +140,7 @@ capture(const struct taker *taker)
         tstate = NULL;
     }
     if (site.node == TRACER_NODE_NONE) {
-        site.node = tstate == NULL ? _PyTracer_NativeThread()
+        site.node = tstate == NULL ? capture_origin()
                                    : _PyTracer_CaptureAgain(tstate);
     }
     if (_PyTracer_native.frames > 0 && site.node != TRACER_NODE_NONE) {
@@ -391,10 +405,58 @@ native_mremap(void *address, size_t size, size_t new_size, int flags,
     return p;
 }
 
+/* --- Threads */
+
+struct birth {
+    void *(*function)(void *);
+    void *argument;
+    struct tracer_origin origin;
+};
+
+static void *
+begin_thread(void *argument)
+{
+    struct birth birth = *(struct birth *)argument;
+    below->free(argument);
+    origin = birth.origin;
+    return birth.function(birth.argument);
+}
+
+/* What pthread_create() itself takes for the thread is native memory. */
+static int
+native_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                      void *(*function)(void *), void *argument)
+{
+    struct birth *birth = NULL;
+    if (enter()) {
+        birth = below->malloc(sizeof(*birth));
+        if (birth != NULL) {
+            struct taker taker = find_taker();
+            *birth = (struct birth){function, argument, {0, 0}};
+            _PyTracer_Lock();
+            if (_PyTracer_SeesNative()) {
+                birth->origin = _PyTracer_OriginAt(capture(&taker).node);
+            }
+            _PyTracer_Unlock();
+        }
+        leave();
+    }
+    if (birth == NULL) {
+        return below->pthread_create(thread, attributes, function, argument);
+    }
+    int error = below->pthread_create(thread, attributes, begin_thread,
+                                      birth);
+    if (error != 0) {
+        below->free(birth);
+    }
+    return error;
+}
+
 static const struct tracer_family functions = {
     native_malloc, native_calloc, native_realloc, native_free,
     native_aligned_alloc, native_memalign, native_posix_memalign,
     native_valloc, native_pvalloc, native_mmap, native_munmap, native_mremap,
+    native_pthread_create,
 };
 
 /* --- Arenas are no native memory, as their blocks are traced.  These

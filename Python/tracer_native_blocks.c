@@ -11,6 +11,7 @@
 #include "pycore_tracer_native_blocks.h"
 #include "pycore_tracer_native_ranges.h"
 #include "pycore_tracer_native_stacks.h"
+#include "pycore_tracer_origins.h"
 #include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_tree.h"
@@ -30,6 +31,7 @@ _PyTracer_ClearNative(void)
 {
     _PyTracer_ForgetRanges();
     _PyTracer_ForgetNativeStacks();
+    _PyTracer_ForgetOrigins();
     _PyTracer_native.current = _PyTracer_native.peak = 0;
 }
 

@@ -25,6 +25,7 @@
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_memory.h"
+#include "pycore_tracer_origins.h"
 #include "pycore_tracer_prune.h"
 #include "pycore_tracer_stack.h"
 #include "pycore_tracer_state.h"
@@ -442,10 +443,12 @@ prune_locked(void)
     _PyTracer_ForgetStacks();
     assert(_PyTracer.limit > 1);
     _PyTracer_MarkHighs(p.numbers);
+    _PyTracer_MarkOrigins(p.numbers);
     _PyTracer_BeginMoving();
     choose_nodes(&p);
     move_nodes(&p);
     _PyTracer_RenumberHighs(p.numbers);
+    _PyTracer_RenumberOrigins(p.numbers);
     move_saved(&p);
     move_rares(&p);
     move_natives(&p);

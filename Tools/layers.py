@@ -42,7 +42,7 @@ TRACER = {
          'unwind_rules', 'native_stacks'),
     'the ledger: counters, the map, tables of pools':
         ('count', 'growth', 'windows', 'map', 'mapped', 'blocks',
-         'native_blocks', 'native_ranges', 'pymalloc_table'),
+         'origins', 'native_blocks', 'native_ranges', 'pymalloc_table'),
     'care for all of that: validity, pruning':
         ('valid', 'prune', 'alone'),
     'what is recorded of a block':

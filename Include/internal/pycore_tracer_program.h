@@ -1,4 +1,5 @@
-/* The malloc family as the program python defines it, see
+/* The malloc family as the program python defines it, with what makes
+   threads, see
    Programs/tracer_program.c.  This header needs nothing of CPython. */
 
 #ifndef Py_INTERNAL_TRACER_PROGRAM_H
@@ -7,6 +8,7 @@
 extern "C" {
 #endif
 
+#include <pthread.h>              // pthread_t
 #include <stddef.h>
 #include <sys/types.h>            // off_t
 
@@ -26,6 +28,8 @@ struct tracer_family {
     int (*munmap)(void *address, size_t size);
     void *(*mremap)(void *address, size_t size, size_t new_size, int flags,
                     void *new_address);
+    int (*pthread_create)(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*function)(void *), void *argument);
 };
 
 struct tracer_program {

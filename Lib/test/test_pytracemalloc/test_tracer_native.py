@@ -331,6 +331,8 @@ class Wanderer:
 
     def step(self, depth):
         for _ in range(self.random.randrange(1, 4)):
+            if len(self.known) > 600:
+                return
             choice = self.random.random()
             if choice < 0.4 and depth < 40:
                 self.step(depth + 1)
@@ -579,15 +581,89 @@ class ThreadTests(NativeCase):
         traceback, = (trace.traceback for trace
                       in tracemalloc.take_snapshot().traces
                       if trace.size == 1_000_003)
-        self.assertEqual([(frame.filename, frame.lineno, frame.function)
-                          for frame in traceback],
-                         [('<unknown>', 0, '<native thread>')])
+        self.assertEqual([(frame.filename, frame.function)
+                          for frame in traceback[-2:]],
+                         [(__file__, 'ThreadTests.test_native_thread'),
+                          (__file__, 'run_thread')])
+        self.assertEqual(traceback[-1].lineno, line_of(run_thread, 5)[1])
         run_thread('free', block)
         self.assertEqual(self.live(), before)
         block = malloc(2_000_003)
         run_thread('free', block)
         self.assertEqual(self.live(), before)
         self.check_tables()
+
+    def make_library(self, code):
+        """Compile a library, or skip the test."""
+        compiler = sysconfig.get_config_var('CC')
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        path = os.path.join(folder, 'library.so')
+        try:
+            subprocess.run(
+                [*compiler.split(), '-shared', '-fPIC', '-O1', '-x', 'c', '-',
+                 '-o', path, '-lpthread'], input=code, text=True, check=True,
+                capture_output=True)
+        except (OSError, subprocess.CalledProcessError) as exc:
+            self.skipTest(f'no compiler: {exc}')
+        return ctypes.CDLL(path)
+
+    def test_where_a_thread_was_made(self):
+        """A thread takes a block whenever it is told to, and another thread
+        that it makes does; numbers of nodes change in between."""
+        tracemalloc.stop()
+        tracemalloc.start(50, native=True)
+        library = self.make_library('''
+            #include <pthread.h>
+            #include <semaphore.h>
+            #include <stdlib.h>
+            static sem_t go, done;
+            static pthread_t threads[2];
+            static size_t size;
+            void *block;
+            static void *second(void *unused) {
+                block = malloc(size + 2);
+                return NULL;
+            }
+            static void *first(void *unused) {
+                for (;;) {
+                    sem_wait(&go);
+                    if (size == 0) return NULL;
+                    block = malloc(size);
+                    pthread_create(&threads[1], NULL, second, NULL);
+                    pthread_join(threads[1], NULL);
+                    sem_post(&done);
+                }
+            }
+            void begin(void) {
+                sem_init(&go, 0, 0);
+                sem_init(&done, 0, 0);
+                pthread_create(&threads[0], NULL, first, NULL);
+            }
+            void take(size_t n) {
+                size = n;
+                sem_post(&go);
+                if (n != 0) sem_wait(&done);
+                else pthread_join(threads[0], NULL);
+            }''')
+        library.take.argtypes = [SIZE]
+
+        def begin():
+            library.begin()
+        begin()
+        library.take(500_003)
+        _tracemalloc._prune_soon()
+        exec('[object() for i in range(3)]', globals())
+        library.take(600_003)
+        traces = native_traces()
+        for size in 500_003, 500_005, 600_003, 600_005:
+            self.assertEqual(traces[size], line_of(begin, 1))
+        self.check_tables()
+        tracemalloc.stop()
+        library.take(700_003)     # what was known of the thread is forgotten
+        tracemalloc.start(native=True)
+        library.take(800_003)
+        self.assertEqual(native_traces()[800_003], ('<unknown>', 0))
+        library.take(0)
 
     def test_without_the_gil(self):
         """ctypes gives the GIL up: the line is that of the caller, in any
