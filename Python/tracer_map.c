@@ -14,6 +14,7 @@
 #include "pycore_tracer_tree.h"
 
 #define INITIAL_RECORDS 1024
+#define NEIGHBOURS 9              // log2 of the bytes that have such blocks
 #define RECORD_SIZE sizeof(struct tracer_record)
 
 int
@@ -36,12 +37,15 @@ _PyTracer_MapClear(void)
 
 struct tracer_map _PyTracer_map;
 
-static size_t
+/* Small blocks that lie side by side have records side by side: a program
+   mostly allocates and frees neighbours in turn. */
+static inline size_t
 home(const struct tracer_map *map, uintptr_t address, uint32_t domain)
 {
-    uint64_t x = ((address >> 4) ^ ((uint64_t)domain << 40))
+    uint64_t x = ((address >> NEIGHBOURS) ^ ((uint64_t)domain << 40))
                  * TRACER_GOLDEN_64;
-    return (size_t)(x >> 24) & map->mask;
+    return (size_t)((x >> 24) + (address >> 4) % (1 << (NEIGHBOURS - 4)))
+           & map->mask;
 }
 
 /* Record of the block, or the empty slot where it belongs.  Address 0 is valid
@@ -184,25 +188,36 @@ count_out(uint32_t node, size_t size)
     rare->counts.free_blocks++;
 }
 
+/* The slot of a block, or if it is empty, where the block belongs when there
+   is room for it; NULL: no memory. */
+static inline Py_ALWAYS_INLINE struct tracer_record *
+use_slot(struct tracer_record *slot, uintptr_t address, uint32_t domain)
+{
+    struct tracer_map *map = &_PyTracer_map;
+    if (slot->node == TRACER_NODE_NONE) {
+        if (map->used >= map->mask - map->mask / 4) {
+            if (grow() == 0) {
+                slot = find_slot(address, domain);
+            }
+            else if (map->used >= map->mask - map->mask / 16) {
+                return NULL;
+            }
+        }
+        map->used++;
+    }
+    return slot;
+}
+
 /* Store the record in its slot, or where it belongs if that is empty. */
 static inline Py_ALWAYS_INLINE int
 put(const struct tracer_record *record, struct tracer_record *slot)
 {
-    struct tracer_map *map = &_PyTracer_map;
     assert(record->node != TRACER_NODE_NONE
            && record->node < _PyTracer_tree.nnodes);
-    assert(record->kind <= TRACER_NATIVE);
-    if (slot->node == TRACER_NODE_NONE) {
-        if (map->used >= map->mask - map->mask / 4) {
-            if (grow() == 0) {
-                slot = find_slot(record->address,
-                                 _PyTracer_DomainOf(record));
-            }
-            else if (map->used >= map->mask - map->mask / 16) {
-                return -1;
-            }
-        }
-        map->used++;
+    assert(record->kind < TRACER_NATIVE);
+    slot = use_slot(slot, record->address, record->domain);
+    if (slot == NULL) {
+        return -1;
     }
     *slot = *record;
     _PyTracer_MakeRare(record->node);
@@ -220,14 +235,10 @@ place(const struct tracer_record *record)
     return put(record, slot);
 }
 
-int
-_PyTracer_MapPut(const struct tracer_record *record,
-                 struct tracer_record *old)
+struct tracer_record *
+_PyTracer_MapPlace(uintptr_t address, uint32_t domain)
 {
-    struct tracer_record *slot = find_slot(record->address,
-                                           _PyTracer_DomainOf(record));
-    *old = *slot;
-    return put(record, slot);
+    return use_slot(find_slot(address, domain), address, domain);
 }
 
 int

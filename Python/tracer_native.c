@@ -161,7 +161,11 @@ acquired(void *block, size_t size)
     struct taker taker = find_taker();
     _PyTracer_Lock();
     if (_PyTracer_SeesNative()) {
-        (void)_PyTracer_AddNative((uintptr_t)block, size, capture(&taker));
+        struct tracer_call_site site = {taker.node, 0};
+        if (site.node == TRACER_NODE_NONE || _PyTracer_native.frames > 0) {
+            site = capture(&taker);
+        }
+        (void)_PyTracer_AddNative((uintptr_t)block, size, site);
     }
     _PyTracer_Unlock();
     errno = saved_errno;
@@ -174,17 +178,18 @@ struct released {
     uint64_t clears;
 };
 
+/* free() takes the lock for a block that is not in the map, too.  A look
+   without it might miss a record that another removal moves back, or read a
+   map that has grown away.  Nothing here makes a call that sets errno. */
 static Py_NO_INLINE void
 releasing(void *block, struct released *released)
 {
-    int saved_errno = errno;
     _PyTracer_Lock();
     int was_traced = _PyTracer_SeesNative()
                      && _PyTracer_RemoveNative((uintptr_t)block,
                                                &released->record);
     released->clears = was_traced ? _PyTracer.clears + 1 : 0;
     _PyTracer_Unlock();
-    errno = saved_errno;
 }
 
 static void

@@ -19,13 +19,6 @@
 
 struct tracer_native _PyTracer_native;
 
-int
-_PyTracer_SeesNative(void)
-{
-    _PyTracer_ASSERT_LOCKED();
-    return _PyTracer_native.on && _PyTracer.tracing;
-}
-
 void
 _PyTracer_ClearNative(void)
 {
@@ -69,24 +62,38 @@ count_out(uint32_t node, size_t size, int blocks)
     _PyTracer_native.current -= (int64_t)size;
 }
 
+/* Of a node, or NULL: no node, or no memory. */
+static inline struct tracer_counts *
+get_counts(uint32_t node)
+{
+    if (node == TRACER_NODE_NONE) {
+        return NULL;
+    }
+    struct tracer_counts *counts = _PyTracer_NativeCounts(node);
+    return counts != &_PyTracer_tree.natives[0] ? counts
+                                                : _PyTracer_MakeNative(node);
+}
+
 int
 _PyTracer_AddNative(uintptr_t address, size_t size,
                     struct tracer_call_site site)
 {
-    struct tracer_record old;
-    const struct tracer_record record = {
-        .address = address, .size = size, .domain = site.stack,
-        .kind = TRACER_NATIVE, .node = site.node};
-    struct tracer_counts *counts = site.node == TRACER_NODE_NONE
-                                   ? NULL : _PyTracer_MakeNative(site.node);
-    if (counts == NULL || _PyTracer_MapPut(&record, &old) < 0) {
+    struct tracer_counts *counts = get_counts(site.node);
+    struct tracer_record *record =
+        counts == NULL ? NULL
+                       : _PyTracer_MapPlace(address, SNAPSHOT_NATIVE_DOMAIN);
+    if (record == NULL) {
+        struct tracer_record old;
         (void)_PyTracer_RemoveNative(address, &old);
         return _PyTracer_CountUntraced();
     }
-    if (old.node != TRACER_NODE_NONE) {
+    if (record->node != TRACER_NODE_NONE) {
         /* It was released in a way that we do not see. */
-        count_out(old.node, old.size, 1);
+        count_out(record->node, record->size, 1);
     }
+    *record = (struct tracer_record){
+        .address = address, .size = size, .domain = site.stack,
+        .kind = TRACER_NATIVE, .node = site.node};
     count_in(counts, size);
     return 0;
 }
@@ -127,9 +134,11 @@ _PyTracer_ClaimNative(uintptr_t address)
 void
 _PyTracer_RestoreNative(const struct tracer_record *old)
 {
-    struct tracer_record none;
-    if (_PyTracer_MapPut(old, &none) == 0) {
-        assert(none.node == TRACER_NODE_NONE);
+    struct tracer_record *record = _PyTracer_MapPlace(
+        old->address, SNAPSHOT_NATIVE_DOMAIN);
+    if (record != NULL) {
+        assert(record->node == TRACER_NODE_NONE);
+        *record = *old;
         struct tracer_counts *counts = _PyTracer_NativeCounts(old->node);
         counts->free_bytes -= old->size;
         counts->free_blocks--;

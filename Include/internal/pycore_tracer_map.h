@@ -57,11 +57,11 @@ extern int _PyTracer_MapRemove(uintptr_t address, uint32_t domain,
 /* Take back a MapRemove(): the block did not go away after all. 0, or -1 if
    there is no memory. */
 extern int _PyTracer_MapRestore(const struct tracer_record *old);
-/* The same as MapAdd() and MapRemove() for native memory, which has counters of
-   its own: nothing is counted here.  *old: the record that was replaced, if it
-   has a node. */
-extern int _PyTracer_MapPut(const struct tracer_record *record,
-                            struct tracer_record *old);
+/* For native memory, which has counters of its own: nothing is counted here.
+   The record of the block, or an empty one that becomes its record; NULL: no
+   memory.  The caller fills it.  The second is as MapRemove(). */
+extern struct tracer_record *_PyTracer_MapPlace(uintptr_t address,
+                                                uint32_t domain);
 extern int _PyTracer_MapTake(uintptr_t address, uint32_t domain,
                              struct tracer_record *old);
 extern const char *_PyTracer_MapFault(void);

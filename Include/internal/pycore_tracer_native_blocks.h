@@ -26,7 +26,13 @@ struct tracer_native {
 };
 extern struct tracer_native _PyTracer_native;
 
-extern int _PyTracer_SeesNative(void);
+/* Locked. */
+static inline int
+_PyTracer_SeesNative(void)
+{
+    return _PyTracer_native.on && _PyTracer.tracing;
+}
+
 extern void _PyTracer_ClearNative(void);
 extern void _PyTracer_ResetNativePeak(void);
 extern int64_t _PyTracer_NativePeak(void);
