@@ -181,7 +181,7 @@ function framesWith(text) {
   if (view.merged) {
     // A function is found if one of its lines is.
     frames.forEach((found, frame) => {
-      frames[model.functionKeys[frame]] |= found;
+      frames[functionKeys(model)[frame]] |= found;
     });
   }
   const { tree } = graph;
@@ -238,7 +238,7 @@ function selectNode(node) {
     return;
   }
   showSource(view.merged ? -1 : frame);
-  showParts(frame < 0 ? [] : typesAt(key => key === frame, view.merged ? model.functionKeys : model.lineKeys));
+  showParts(frame < 0 ? [] : typesAt(key => key === frame, view.merged ? functionKeys(model) : model.lineKeys));
 }
 
 function showSelected(name, figures) {
@@ -261,7 +261,7 @@ function rowOf(frame) {
     return -1;
   }
   const { keys } = grouping(model, view.by);
-  const boxes = view.merged && !isHeld() ? model.functionKeys : model.lineKeys;
+  const boxes = view.merged && !isHeld() ? functionKeys(model) : model.lineKeys;
   const wanted = new Set(keys.filter((_, other) => boxes[other] === frame));
   return table.rows.findIndex(row => wanted.has(row.key));
 }
@@ -341,7 +341,7 @@ function selectRow(row) {
    allocated it. */
 function markRow(row) {
   markedRow = row;
-  const keys = view.merged && !isHeld() ? model.functionKeys : model.lineKeys;
+  const keys = view.merged && !isHeld() ? functionKeys(model) : model.lineKeys;
   const wanted = new Set();
   for (const frame of framesOfRow(row)) {
     wanted.add(keys[frame]);

@@ -35,6 +35,7 @@ function loadModel(text, columns) {
     old: raw.compared ? name => read('old_' + name, raw.count) : null,
     types: raw.types && (() => readTypes(raw.types, read)),
     folded: new Map(),
+    functionKeys: null,
   };
   model.frameCount = model.file.length;
   const ofFiles = kinds => Uint8Array.from(model.file, file => kinds[file]);
@@ -42,8 +43,6 @@ function loadModel(text, columns) {
     imports: ofFiles(raw.file_imports), code: ofFiles(raw.file_code) };
   model.rest = { imports: model.frameCount - 2, code: model.frameCount - 1 };
   model.lineKeys = Int32Array.from({ length: model.frameCount }, (_, i) => i);
-  model.functionKeys = keysOf(model, i =>
-    model.file[i] + ' ' + model.functions[i] + ' ' + model.first[i]);
   return model;
 }
 
@@ -97,6 +96,15 @@ function readParents(count, read) {
 function readTypes({ names, count }, read) {
   return { names, nodes: read('type_nodes', count, Int32Array), types: read('types', count, Int32Array),
     sizes: read('type_sizes', count), counts: read('type_counts', count) };
+}
+
+/* Frame -> smallest frame of the same function, when it is first asked for. */
+function functionKeys(model) {
+  if (!model.functionKeys) {
+    model.functionKeys = keysOf(model, i =>
+      model.file[i] + ' ' + model.functions[i] + ' ' + model.first[i]);
+  }
+  return model.functionKeys;
 }
 
 /* Frame -> smallest frame with the same name. */
@@ -450,7 +458,7 @@ function buildTree(model, view) {
     return holdersTree(model);
   }
   const weights = weightsOf(model, view.measure, view.unit);
-  const builder = new TreeBuilder(view.merged ? model.functionKeys : model.lineKeys,
+  const builder = new TreeBuilder(view.merged ? functionKeys(model) : model.lineKeys,
     foldedFrames(model, view), view.reversed ? FIRST_ROOM : model.count + 3, !view.merged);
   if (view.reversed) {
     builder.addReversed(model, weights);

@@ -12,7 +12,7 @@ const PRINTED_ROWS = 100;
 function grouping(model, by) {
   const frameKeys = {
     line: frame => frame,
-    function: frame => model.functionKeys[frame],
+    function: frame => functionKeys(model)[frame],
     file: frame => model.file[frame],
     module: frame => model.module[model.file[frame]],
   }[by];
@@ -69,7 +69,7 @@ function frameRows(model, view, by) {
   const { keys, label } = grouping(model, by);
   const fold = foldedFrames(model, view);
   const frames = fold.shown;
-  const size = keys.reduce((most, key) => Math.max(most, key), -1) + 1;
+  const size = largest(keys) + 1;
   const { bytes, blocks, signed } = MEASURES[view.measure];
   const add = column => {
     const sums = new Float64Array(size);
@@ -87,15 +87,27 @@ function frameRows(model, view, by) {
   const origins = view.fold === 'code' ? originsOf(model, fold, keys, size, model.values(bytes)) : [];
   const name = key => label(key) + (origins[key] >= 0 ? '  > ' + shortLabel(model, origins[key], false) : '');
   const rows = [];
+  const [newBytes, newBlocks, third, oldBlocks] = columns;
+  // There may be thousands: no function is called for each.
   for (let key = 0; key < size; key++) {
-    if (columns.some(column => column[key] !== 0)) {
-      const own = columns.map(column => column[key]);
-      rows.push(new Row(key, signed
-        ? [own[0] - own[2], own[0], own[2], own[1] - own[3], own[1]]
-        : [own[0], own[1], own[1] ? own[0] / own[1] : 0, own[2]], name));
+    const now = newBytes[key];
+    const count = newBlocks[key];
+    const other = third[key];
+    if (signed && (now || count || other || oldBlocks[key])) {
+      rows.push(new Row(key, [now - other, now, other, count - oldBlocks[key], count], name));
+    } else if (!signed && (now || count || other)) {
+      rows.push(new Row(key, [now, count, count ? now / count : 0, other], name));
     }
   }
   return rows;
+}
+
+function largest(keys) {
+  let most = -1;
+  for (let i = 0; i < keys.length; i++) {
+    most = Math.max(most, keys[i]);
+  }
+  return most;
 }
 
 function typeRows(model) {
