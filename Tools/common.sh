@@ -86,6 +86,19 @@ apt_install()
     rm -f "$log"
 }
 
+# need PACKAGES...: install those that are not, on Debian.
+need()
+{
+    missing=
+    for package; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null |
+            grep -q ' installed$' || missing="$missing $package"
+    done
+    [ -n "$missing" ] || return 0
+    # shellcheck disable=SC2086  # one word per package
+    apt_install $missing
+}
+
 # make_environment PYTHON FOLDER REQUIREMENTS: a virtual environment with these
 # packages, of PyPI; once, until their list changes.
 make_environment()
@@ -120,4 +133,26 @@ pack()
 {
     tar -C "$1" --format=gnu --sort=name --mtime="@$SOURCE_DATE_EPOCH" \
         --owner=0 --group=0 --numeric-owner --mode=u+rw,go+r,go-w -cf - "$2"
+}
+
+# make_debian TARGET [OPTION...]: a minimal Debian, of the release and the
+# sources of apt that this machine has, with updates and security fixes.
+make_debian()
+{
+    target=$1
+    shift
+    need mmdebstrap
+    suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    sources=$(apt-get indextargets --format '$(SITE) $(RELEASE) $(COMPONENT)' \
+        'Created-By: Packages' | awk -v suite="$suite" '
+            $2 ~ "^" suite "(-updates|-security)?$" && $3 == "main" {
+                print "deb", $1, $2, $3 }' | sort -u)
+    [ -n "$sources" ] || die "apt has no sources of Debian $suite here; add" \
+        "them to those of apt"
+    say "making a minimal Debian $suite"
+    mode=unshare
+    [ "$(id -u)" != 0 ] || mode=root
+    printf '%s\n' "$sources" | mmdebstrap --quiet --variant=minbase \
+        --mode=$mode "$@" "$suite" "$target" - ||
+        die "mmdebstrap failed, see above"
 }

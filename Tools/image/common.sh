@@ -1,5 +1,5 @@
-# Shared by the scripts that make and check the image: which engine, and the
-# installing of what is missing. Source ../common.sh first.
+# Shared by the scripts that make and check the image: which engine, and how.
+# Source ../common.sh first.
 
 # engine_of NAMES...: the first of these engines that works here.
 engine_of()
@@ -13,19 +13,6 @@ engine_of()
         return 0
     done
     return 1
-}
-
-# need PACKAGES...: install those that are not, on Debian.
-need()
-{
-    missing=
-    for package; do
-        dpkg-query -W -f '${Status}' "$package" 2>/dev/null |
-            grep -q ' installed$' || missing="$missing $package"
-    done
-    [ -n "$missing" ] || return 0
-    # shellcheck disable=SC2086  # one word per package
-    apt_install $missing
 }
 
 # Options with which buildah and podman build on restricted machines: an

@@ -1,0 +1,206 @@
+"""Tests of what `make tarball` has packed; Tools/tarball/check starts them.
+
+BareTests run it inside a minimal Debian, which has neither a compiler nor the
+libraries that it was built with.
+"""
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BUILD = pathlib.Path(sys.argv.pop(1)).resolve()
+WORK = BUILD / 'tarball'
+DIST = WORK / 'dist'
+ROOT = WORK / 'root'
+ENVIRONMENT = {'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'HOME': '/root',
+               'LANG': 'C.UTF-8'}
+MODULE = '''\
+#include <Python.h>
+static struct PyModuleDef def = {PyModuleDef_HEAD_INIT, .m_name = "built"};
+PyMODINIT_FUNC PyInit_built(void) { return PyModule_Create(&def); }
+'''
+# Wherever it is, sysconfig says so.
+PLACES = '''
+import json, sys, sysconfig
+print(json.dumps([sys.prefix, sysconfig.get_path('include'),
+    sysconfig.get_config_h_filename(),
+    *map(sysconfig.get_config_var, ('prefix', 'BINDIR', 'LIBDIR', 'LIBPL',
+         'INCLUDEPY', 'CONFINCLUDEPY', 'LIBDEST'))]))
+'''
+IMPORTS = '''
+import importlib, os, sysconfig
+names = sorted({name.partition('.')[0] for name in
+                os.listdir(sysconfig.get_path('stdlib') + '/lib-dynload')})
+for name in names:
+    importlib.import_module(name)
+assert {'_ssl', '_sqlite3', '_ctypes', '_lzma', '_bz2', '_zstd', 'readline',
+        '_curses', '_uuid', '_tracemalloc_snapshot'} <= {*names}, names
+import hashlib, sqlite3, ssl, zlib, curses
+assert sqlite3.connect(':memory:').execute('select 1').fetchone() == (1,)
+'''
+
+
+def run(command, status=0, **options):
+    options = {'env': ENVIRONMENT} | options
+    done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, **options)
+    if done.returncode != status:
+        raise AssertionError(f'{command}: {done.returncode}\n{done.stdout}')
+    return done.stdout
+
+
+class TarballCase(unittest.TestCase):
+
+    @classmethod
+    def setUpClass(cls):
+        tarballs = [path for path in DIST.glob('*.tar.xz')
+                    if not path.name.endswith('-debug.tar.xz')]
+        cls.assertEqual(cls(), len(tarballs), 1, f'{DIST}: run `make tarball`')
+        cls.tarball, = tarballs
+        cls.name = cls.tarball.name.removesuffix('.tar.xz')
+        folder = tempfile.mkdtemp(dir=cls.parent())
+        cls.addClassCleanup(shutil.rmtree, folder)
+        run(['tar', '-xJf', cls.tarball, '-C', folder])
+        cls.folder = pathlib.Path(folder, cls.name)
+        cls.python = cls.folder / 'bin' / 'python3'
+
+    @classmethod
+    def parent(cls):
+        return None
+
+
+class PlaceTests(TarballCase):
+    """On this machine, which has a compiler."""
+
+    def test_follows_its_place(self):
+        for place in self.folder, self.folder.with_name('moved to'):
+            if place != self.folder:
+                self.folder.rename(place)
+                self.addCleanup(place.rename, self.folder)
+            for path in json.loads(run([place / 'bin/python3', '-c', PLACES])):
+                self.assertEqual(os.path.commonpath([path, place]),
+                                 str(place))
+            for name in 'pip3', 'pytracemalloc', 'pydoc3':
+                run([place / 'bin' / name, '--version' if name != 'pydoc3'
+                     else 'bool'])
+            details = json.loads(next(place.glob(
+                'lib/python3*/build-details.json')).read_text())
+            self.assertEqual(details['base_prefix'], '../..')
+            for path in (details['base_interpreter'],
+                         details['c_api']['headers']):
+                self.assertTrue((place / path).exists(), path)
+
+    def test_extension(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, 'built.c').write_text(MODULE)
+            pathlib.Path(folder, 'setup.py').write_text(
+                'from setuptools import Extension, setup\n'
+                'setup(name="built", ext_modules=['
+                'Extension("built", ["built.c"])])\n')
+            run([self.python, '-m', 'venv', f'{folder}/env'])
+            python = f'{folder}/env/bin/python'
+            run([python, '-m', 'pip', 'install', '--quiet', 'setuptools'],
+                env=os.environ)
+            run([python, '-m', 'pip', 'install', '--no-build-isolation',
+                 '--no-index', '.'], cwd=folder)
+            run([python, '-c', 'import built'])
+            if shutil.which('pkg-config'):
+                series = run([self.python, '-c', 'import sysconfig; '
+                              'print(sysconfig.get_config_var("LDVERSION"))'])
+                flags = run(['pkg-config', '--cflags',
+                             f'python-{series.strip()}'], env=ENVIRONMENT | {
+                                 'PKG_CONFIG_PATH':
+                                 str(self.folder / 'lib/pkgconfig')})
+                self.assertTrue(pathlib.Path(
+                    flags.split()[0].removeprefix('-I'), 'Python.h').exists())
+
+    def test_debugging_information(self):
+        with tempfile.TemporaryDirectory() as folder:
+            run(['tar', '-xJf', DIST / f'{self.name}-debug.tar.xz',
+                 '-C', folder])
+            program = self.python.resolve()
+            id, = re.findall('Build ID: (.*)', run(['readelf', '-n', program]))
+            path = pathlib.Path(folder, f'{self.name}-debug', '.build-id',
+                                id[:2], f'{id[2:]}.debug')
+            self.assertIn('.debug_info', run(['readelf', '-S', '-W', path]))
+            self.assertNotIn('.debug_info',
+                             run(['readelf', '-S', '-W', program]))
+
+    def test_checksums_and_contents(self):
+        lines = (DIST / 'SHA256SUMS').read_text().splitlines()
+        self.assertEqual({line.split()[1]: line.split()[0] for line in lines},
+                         {path.name: hashlib.sha256(path.read_bytes())
+                          .hexdigest() for path in DIST.iterdir()
+                          if path.name != 'SHA256SUMS'})
+        document = json.loads((DIST / f'{self.name}.spdx.json').read_text())
+        names = {package['name'] for package in document['packages']}
+        self.assertLessEqual({'pytracemalloc', 'CPython', 'expat'}, names)
+        for library in (self.folder / 'lib/bundled').iterdir():
+            package = run(['dpkg-query', '--search', f'*/{library.name}'])
+            package = package.partition(':')[0]
+            self.assertIn(f'debian-{package}', names)
+            self.assertTrue((self.folder / 'share/licenses' / package
+                             / 'copyright').stat().st_size, package)
+
+    def test_no_paths_of_this_machine(self):
+        top = os.fsencode(BUILD.parent)
+        for path in self.folder.rglob('*'):
+            if path.is_file() and not path.is_symlink():
+                self.assertNotIn(top, path.read_bytes(), path)
+
+
+class BareTests(TarballCase):
+
+    @classmethod
+    def parent(cls):
+        return ROOT
+
+    def inside(self, *command, **options):
+        place = self.folder.relative_to(ROOT)
+        return run(['chroot', ROOT, f'/{place}/bin/{command[0]}',
+                    *command[1:]], **options)
+
+    def test_modules(self):
+        self.inside('python3', '-c', IMPORTS)
+
+    def test_only_its_own_libraries(self):
+        """But for those of the C library."""
+        self.inside('python3', '-c', IMPORTS + r'''
+import re
+place = os.path.realpath(sysconfig.get_config_var('prefix'))
+with open('/proc/self/maps') as file:
+    paths = {line.split()[5] for line in file if '.so' in line}
+other = {path for path in paths if not path.startswith(place)
+         and not re.search(r'/(ld-linux|lib(c|m|dl|rt|util|pthread|resolv|nsl)'
+                           r'\b)', path)}
+assert not other, other
+''')
+
+    def test_environment(self):
+        self.inside('python3', '-m', 'venv', '/tmp/env')
+        self.addCleanup(shutil.rmtree, ROOT / 'tmp/env')
+        self.assertEqual(
+            run(['chroot', ROOT, '/tmp/env/bin/python', '-c', 'import sys, pip'
+                 '; print(sys.prefix)']), '/tmp/env\n')
+        run(['chroot', ROOT, '/tmp/env/bin/pip', '--version'])
+        run(['chroot', ROOT, '/tmp/env/bin/pytracemalloc', '--version'])
+
+    def test_traces(self):
+        app = ROOT / 'tmp/app.py'
+        app.write_text('kept = [bytes(1000) for number in range(1000)]\n')
+        output = self.inside('pytracemalloc', 'run', '-f', '-o',
+                             '/tmp/app.tracemalloc', '/tmp/app.py')
+        self.assertIn('/tmp/app.py:1', output)
+        output = self.inside('pytracemalloc', 'report',
+                             '/tmp/app.tracemalloc')
+        self.assertIn('/tmp/app.py:1', output)
+
+
+if __name__ == '__main__':
+    unittest.main()
