@@ -55,6 +55,9 @@ static int finding;
 static void (*found_free)(void *);
 static void *(*found_realloc)(void *, size_t);
 
+static void (*finalize_below)(void *library);
+static int (*dlclose_below)(void *library);
+
 static void *
 take(size_t size)
 {
@@ -131,6 +134,8 @@ find(void)
     FIND(munmap);
     FIND(mremap);
     FIND(pthread_create);
+    *(void **)&finalize_below = find_one("__cxa_finalize");
+    *(void **)&dlclose_below = find_one("dlclose");
     if (used > 0) {
         found_free = below.free;
         found_realloc = below.realloc;
@@ -373,13 +378,8 @@ static unsigned int unloads;
 EXPORTED void
 __cxa_finalize(void *library)
 {
-    static void (*finalize)(void *);
-    if (finalize == NULL) {
-        *(void **)&finalize = dlsym(RTLD_NEXT, "__cxa_finalize");
-    }
-    if (finalize != NULL) {
-        finalize(library);
-    }
+    find();
+    finalize_below(library);
     __atomic_fetch_add(&unloads, 1, __ATOMIC_RELEASE);
 }
 
@@ -387,11 +387,8 @@ __cxa_finalize(void *library)
 EXPORTED int
 dlclose(void *library)
 {
-    static int (*close)(void *);
-    if (close == NULL) {
-        *(void **)&close = dlsym(RTLD_NEXT, "dlclose");
-    }
-    int result = close(library);
+    find();
+    int result = dlclose_below(library);
     __atomic_fetch_add(&unloads, 1, __ATOMIC_RELEASE);
     return result;
 }

@@ -81,7 +81,7 @@ leave(void)
 
 /* Frames of C from the caller of the function on, up to the eval loop that has
    called the innermost Python frame. */
-static uint32_t
+static inline Py_ALWAYS_INLINE uint32_t
 capture_stack(PyThreadState *tstate)
 {
     uint32_t places[TRACER_MAX_C_FRAMES];
@@ -129,7 +129,7 @@ capture_origin(void)
 
 /* Once the runtime is finalizing, the state of a thread that does not have the
    GIL may be gone. */
-static struct tracer_call_site
+static inline Py_ALWAYS_INLINE struct tracer_call_site
 capture(const struct taker *taker)
 {
     struct tracer_call_site site = {taker->node, 0};

@@ -29,6 +29,7 @@
 #define CACHE_BITS 13
 #define MAX_FRAMES 500            // unwound, with those that are not recorded
 #define MAX_LOOKS 32              // of a thread, for the bounds of its stack
+#define WORD sizeof(uintptr_t)
 
 /* --- The bounds of the stack */
 
@@ -175,64 +176,55 @@ find(uintptr_t pc)
 
 struct frame {
     uintptr_t pc;                 // a return address
-    uintptr_t sp;
-    uintptr_t rbp, rbx;
+    uintptr_t at[TRACER_BASE_SAVED];      // by enum tracer_base
     uintptr_t end;                // of the stack
 };
-
-/* A word of the stack; 0: there is none at that address. */
-static inline uintptr_t
-word_at(const struct frame *frame, uintptr_t address)
-{
-    return address < frame->sp || address > frame->end - sizeof(uintptr_t)
-           || address % sizeof(uintptr_t) != 0
-           ? 0 : *(const uintptr_t *)address;
-}
 
 /* Where the frame ends, 0: nobody knows. */
 static inline uintptr_t
 cfa_of(const struct frame *frame, const struct tracer_rule *rule)
 {
+    uintptr_t sp = frame->at[TRACER_BASE_RSP];
     uintptr_t offset = (uintptr_t)(intptr_t)rule->offset;
     uintptr_t cfa = 0;
-    switch (rule->base) {
-    case TRACER_BASE_RSP:
-        cfa = frame->sp + offset;
-        break;
-    case TRACER_BASE_RBP:
-        cfa = frame->rbp + offset;
-        break;
-    case TRACER_BASE_RBX:
-        cfa = frame->rbx + offset;
-        break;
-    case TRACER_BASE_SAVED:
-        cfa = word_at(frame, frame->rbp + offset);
-        break;
-    case TRACER_BASE_NONE:
-        break;
+    if (rule->base < TRACER_BASE_SAVED) {
+        cfa = frame->at[rule->base] + offset;
     }
-    return cfa > frame->sp && cfa <= frame->end
-           && cfa % sizeof(uintptr_t) == 0 ? cfa : 0;
+    else {
+        uintptr_t saved = frame->at[TRACER_BASE_RBP] + offset;
+        if (saved - sp <= frame->end - sp - WORD && saved % WORD == 0) {
+            cfa = *(const uintptr_t *)saved;
+        }
+    }
+    return cfa - sp - WORD <= frame->end - sp - WORD && cfa % WORD == 0
+           ? cfa : 0;
 }
 
+/* What the caller has in a register.  It is saved between the stack pointer
+   and the CFA, or it is of no use. */
 static inline uintptr_t
-caller_value(const struct frame *frame, int32_t saved, uintptr_t base,
+caller_value(uintptr_t sp, uintptr_t cfa, int32_t saved, uintptr_t base,
              uintptr_t value)
 {
-    return saved == TRACER_NOT_SAVED
-           ? value : word_at(frame, base + (uintptr_t)(intptr_t)saved);
+    if (saved == TRACER_NOT_SAVED) {
+        return value;
+    }
+    uintptr_t address = base + (uintptr_t)(intptr_t)saved;
+    return address - sp < cfa - sp ? *(const uintptr_t *)address : 0;
 }
 
 static inline void
 leave_frame(struct frame *frame, const struct tracer_rule *rule,
             uintptr_t cfa)
 {
-    uintptr_t base = rule->base == TRACER_BASE_SAVED ? frame->rbp : cfa;
-    uintptr_t rbp = caller_value(frame, rule->rbp, base, frame->rbp);
-    frame->rbx = caller_value(frame, rule->rbx, base, frame->rbx);
-    frame->rbp = rbp;
-    frame->pc = word_at(frame, cfa - sizeof(uintptr_t));
-    frame->sp = cfa;
+    uintptr_t sp = frame->at[TRACER_BASE_RSP];
+    uintptr_t rbp = frame->at[TRACER_BASE_RBP];
+    uintptr_t base = rule->base == TRACER_BASE_SAVED ? rbp : cfa;
+    frame->at[TRACER_BASE_RBP] = caller_value(sp, cfa, rule->rbp, base, rbp);
+    frame->at[TRACER_BASE_RBX] = caller_value(sp, cfa, rule->rbx, base,
+                                              frame->at[TRACER_BASE_RBX]);
+    frame->pc = *(const uintptr_t *)(cfa - WORD);
+    frame->at[TRACER_BASE_RSP] = cfa;
 }
 
 #define READ_REGISTERS(FRAME)                                           \
@@ -241,8 +233,10 @@ leave_frame(struct frame *frame, const struct tracer_rule *rule,
                      "movq %%rsp, %1\n\t"                               \
                      "movq %%rbp, %2\n\t"                               \
                      "movq %%rbx, %3"                                   \
-                     : "=m"((FRAME).pc), "=m"((FRAME).sp),              \
-                       "=m"((FRAME).rbp), "=m"((FRAME).rbx)             \
+                     : "=m"((FRAME).pc),                                \
+                       "=m"((FRAME).at[TRACER_BASE_RSP]),               \
+                       "=m"((FRAME).at[TRACER_BASE_RBP]),               \
+                       "=m"((FRAME).at[TRACER_BASE_RBX])                \
                      : : "rax")
 
 /* It begins with its own frame, to know the registers of its callers. */
@@ -253,7 +247,9 @@ _PyTracer_Unwind(const void *from, const void *end, unsigned int unloads,
     _PyTracer_ASSERT_LOCKED();
     struct frame frame;
     READ_REGISTERS(frame);
-    frame.end = end_of_stack(frame.sp);
+    frame.at[TRACER_BASE_NONE] = 0;
+    uintptr_t sp = frame.at[TRACER_BASE_RSP];
+    frame.end = end_of_stack(sp);
     if (frame.end == 0) {
         return 0;
     }
@@ -262,7 +258,7 @@ _PyTracer_Unwind(const void *from, const void *end, unsigned int unloads,
         unloads_seen = unloads;
     }
     uintptr_t last = (uintptr_t)end;
-    if (last < frame.sp || last >= frame.end) {
+    if (last < sp || last >= frame.end) {
         last = frame.end;         // the thread has no such frame
     }
     int found = 0;
@@ -272,7 +268,9 @@ _PyTracer_Unwind(const void *from, const void *end, unsigned int unloads,
         if (cfa > last) {
             break;
         }
-        if (frame.sp >= (uintptr_t)from && known->place != 0) {
+        if (frame.at[TRACER_BASE_RSP] >= (uintptr_t)from
+            && known->place != 0)
+        {
             places[found++] = known->place;
         }
         if (cfa == 0 || found == n) {

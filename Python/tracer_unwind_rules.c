@@ -497,7 +497,8 @@ pack(const struct location *location, enum tracer_base base, int32_t *saved)
     if (location->saved != (base == TRACER_BASE_SAVED ? SAVED_AT_RBP
                                                       : SAVED_AT)
         || location->value < INT32_MIN
-        || location->value >= TRACER_NOT_SAVED)
+        || location->value >= TRACER_NOT_SAVED
+        || location->value % (int64_t)sizeof(uintptr_t) != 0)
     {
         return -1;
     }
@@ -532,7 +533,8 @@ _PyTracer_FindRule(uintptr_t pc)
     struct tracer_rule rule;
     if (execute(&m, &unit, unit.own, call) < 0
         || m.now.pc.saved != SAVED_AT || m.now.pc.value != -8
-        || m.now.offset < INT32_MIN || m.now.offset > INT32_MAX)
+        || m.now.offset < INT32_MIN || m.now.offset > INT32_MAX
+        || m.now.offset % (int64_t)sizeof(uintptr_t) != 0)
     {
         return none;
     }
