@@ -86,9 +86,8 @@ capture_stack(PyThreadState *tstate)
 {
     uint32_t places[TRACER_MAX_C_FRAMES];
     int n = _PyTracer_Unwind(
-        busy, tstate == NULL ? NULL : _PyTracer_EntryFrame(tstate),
-        _Py_atomic_load_uint_relaxed(_PyTracer_program.unloads), places,
-        _PyTracer_native.frames);
+        busy, tstate, _Py_atomic_load_uint_relaxed(_PyTracer_program.unloads),
+        places, _PyTracer_native.frames);
     return _PyTracer_NativeStack(places, n);
 }
 

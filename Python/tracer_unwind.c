@@ -7,6 +7,8 @@
    So the table is emptied when the program has seen that a library was
    unloaded, see Programs/tracer_program.c.
 
+   The stack ends below the innermost eval loop, which runs Python frames.
+
    Nothing is read outside of the stack: it goes from the stack pointer to the
    end of the stack that the thread was started with, each frame ends above the
    one before, and what it saved lies in between.  On any other stack, such as
@@ -14,6 +16,7 @@
    Neither malloc() nor a lock of the loader is used. */
 
 #include "Python.h"
+#include "pycore_tracer_compat.h"
 #include "pycore_tracer_index.h"  // TRACER_GOLDEN_64
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_native_stacks.h"
@@ -135,9 +138,17 @@ end_of_stack(uintptr_t sp)
 
 /* --- Rules */
 
+/* Is it a place in the eval loop, which runs Python frames? */
+enum loop {
+    LOOP_UNKNOWN,
+    LOOP_NO,
+    LOOP_YES
+};
+
 static struct known {
     uintptr_t pc;                 // 0: none
-    uint32_t place;
+    uint32_t place : 24;
+    uint32_t loop : 8;            // enum loop
     struct tracer_rule rule;
 } cache[1 << CACHE_BITS];
 static int any_known;             // else no page of the table was touched
@@ -157,11 +168,11 @@ static Py_NO_INLINE void
 learn(struct known *known, uintptr_t pc)
 {
     any_known = 1;
-    *known = (struct known){pc, _PyTracer_NativePlace(pc),
+    *known = (struct known){pc, _PyTracer_NativePlace(pc), LOOP_UNKNOWN,
                             _PyTracer_FindRule(pc)};
 }
 
-static inline const struct known *
+static inline struct known *
 find(uintptr_t pc)
 {
     struct known *known = &cache[(pc * TRACER_GOLDEN_64)
@@ -239,9 +250,26 @@ leave_frame(struct frame *frame, const struct tracer_rule *rule,
                        "=m"((FRAME).at[TRACER_BASE_RBX])                \
                      : : "rax")
 
+/* The eval loop has a frame of its own below the Python frames that it runs,
+   which lies in its C frame.  Finding that may take a walk, so what is learned
+   of a return address is kept.  Is this frame one of an eval loop? */
+static Py_NO_INLINE int
+learn_loop(struct known *known, const struct frame *frame, uintptr_t cfa,
+           PyThreadState *tstate)
+{
+    uintptr_t entry = tstate == NULL
+                      ? 0 : (uintptr_t)_PyTracer_EntryFrame(tstate);
+    uintptr_t sp = frame->at[TRACER_BASE_RSP];
+    if (cfa == 0 || entry < sp || entry >= frame->end) {
+        return 0;                 // there is none up there
+    }
+    known->loop = entry < cfa ? LOOP_YES : LOOP_NO;
+    return known->loop == LOOP_YES;
+}
+
 /* It begins with its own frame, to know the registers of its callers. */
 Py_NO_INLINE int
-_PyTracer_Unwind(const void *from, const void *end, unsigned int unloads,
+_PyTracer_Unwind(const void *from, PyThreadState *tstate, unsigned int unloads,
                  uint32_t *places, int n)
 {
     _PyTracer_ASSERT_LOCKED();
@@ -257,15 +285,14 @@ _PyTracer_Unwind(const void *from, const void *end, unsigned int unloads,
         _PyTracer_ForgetRules();
         unloads_seen = unloads;
     }
-    uintptr_t last = (uintptr_t)end;
-    if (last < sp || last >= frame.end) {
-        last = frame.end;         // the thread has no such frame
-    }
     int found = 0;
     for (int i = 0; i < MAX_FRAMES && frame.pc != 0; i++) {
-        const struct known *known = find(frame.pc);
+        struct known *known = find(frame.pc);
         uintptr_t cfa = cfa_of(&frame, &known->rule);
-        if (cfa > last) {
+        if (known->loop == LOOP_YES
+            || (known->loop == LOOP_UNKNOWN
+                && learn_loop(known, &frame, cfa, tstate)))
+        {
             break;
         }
         if (frame.at[TRACER_BASE_RSP] >= (uintptr_t)from
@@ -289,7 +316,7 @@ _PyTracer_ForgetRules(void)
 }
 
 int
-_PyTracer_Unwind(const void *Py_UNUSED(from), const void *Py_UNUSED(end),
+_PyTracer_Unwind(const void *Py_UNUSED(from), PyThreadState *Py_UNUSED(tstate),
                  unsigned int Py_UNUSED(unloads), uint32_t *Py_UNUSED(places),
                  int Py_UNUSED(n))
 {

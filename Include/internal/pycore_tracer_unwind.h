@@ -47,10 +47,10 @@ struct tracer_rule {
 extern struct tracer_rule _PyTracer_FindRule(uintptr_t pc);
 
 /* Put the places of the frames from the caller of the function whose CFA is
-   `from` on into `places`, the innermost first, but no more than n; their
-   number.  The frame of the address `end` is not among them, nor its callers.
-   `unloads`: how often a library was unloaded until now. */
-extern int _PyTracer_Unwind(const void *from, const void *end,
+   `from` on, up to the innermost eval loop, into `places`, the innermost first,
+   but no more than n; their number.  The state may be NULL.  `unloads`: how
+   often a library was unloaded until now. */
+extern int _PyTracer_Unwind(const void *from, PyThreadState *tstate,
                             unsigned int unloads, uint32_t *places, int n);
 /* All places have other numbers, or none. */
 extern void _PyTracer_ForgetRules(void);

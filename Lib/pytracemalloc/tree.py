@@ -12,6 +12,8 @@ from tracemalloc.views import RUNNERS, is_event_loop
 
 _MAIN = 'MainThread'
 _STARTING = object()              # in threading, before the thread's function
+_NATIVE = '<native>'
+_LIVE = ('size', 'total_size'), ('count', 'total_count')
 _THREADING = os.sep + 'threading.py'
 
 
@@ -24,6 +26,7 @@ class Tree:
     values, old: column name -> list of bytes or blocks; old may be None
     types, old_types: lists of (node, type name, size, count) of live
         blocks, or None
+    native: the numbers of frames of C code; they have no line
     limit: most frames that a path can have; a path of that length may lack
         older frames
     """
@@ -35,6 +38,7 @@ class Tree:
         self.values = {column: [] for column in MEASURES}
         self.old = None
         self.types = self.old_types = None
+        self.native = set()
         self.limit = None
         self._frame_index = {}
         self._node_index = {}
@@ -71,8 +75,28 @@ class Tree:
                     column.append(value)
                 else:
                     column[node] += value
-        return [(nodes[node], *row) for node, *row
-                in call_tree.by_type() or ()] or None
+        types = {}
+        for node, kind, *row in call_tree.by_type() or ():
+            _move(row, types, (nodes[node], kind))
+        for node, stack, *row in call_tree.by_native():
+            self._add_native(nodes[node], stack, row, values, types)
+        return [(*key, *row) for key, row in types.items()] or None
+
+    def _add_native(self, caller, stack, row, values, types):
+        """Move native memory from the Python frame to its C frames."""
+        node = caller
+        for frame in stack:
+            name = frame.function or f'0x{frame.offset:x}'
+            node = self._node(node, (frame.module, 0, name, 0))
+            self.native.add(self.frames[node])
+        for column in values.values():
+            column.extend([0] * (len(self.parents) - len(column)))
+        for number, value in enumerate(row):
+            for name in _LIVE[number]:
+                values[name][caller] -= value
+                values[name][node] += value
+        _move([-value for value in row], types, (caller, _NATIVE))
+        _move(row, types, (node, _NATIVE))
 
     def _node(self, parent, frame):
         index = self._frame_index.setdefault(frame, len(self.frame_table))
@@ -143,6 +167,13 @@ class Tree:
             if parent >= 0:
                 sums[parent] += sums[node]
         return sums
+
+
+def _move(row, types, key):
+    """Add (size, count) to those of a node and type."""
+    types[key] = [*map(int.__add__, types.pop(key, (0, 0)), row)]
+    if not any(types[key]):
+        del types[key]
 
 
 def _thread_of(filename, function):

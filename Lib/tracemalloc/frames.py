@@ -84,8 +84,8 @@ class Traceback(Sequence):
     def native(self):
         """The C frames that the innermost Python frame had called: a tuple of
         NativeFrame, the most recent last, as the others."""
-        from tracemalloc.native import NativeFrame
-        return tuple(map(NativeFrame, reversed(self._native)))
+        from tracemalloc.native import frames_of
+        return frames_of(self._native)
 
     @property
     def total_nframe(self):

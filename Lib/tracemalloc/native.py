@@ -96,6 +96,12 @@ class NativeFrame:
         return f'<NativeFrame module={self.module!r} offset=0x{self.offset:x}>'
 
 
+def frames_of(stack):
+    """Return the frames of a C stack, the most recent last.  *stack*: as a
+    snapshot has it, the innermost first."""
+    return tuple(map(NativeFrame, reversed(stack)))
+
+
 def name_stack(frames):
     """Name the C function that asked for memory: the innermost one that does
     not do so for others.  *frames*: the innermost first; None: the memory is

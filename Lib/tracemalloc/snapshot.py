@@ -62,11 +62,18 @@ class CallTree:
     __module__ = 'tracemalloc'
 
     def __init__(self, traces):
-        self.nodes, self._types = traces._call_tree()
+        self.nodes, self._types, self._stacks = traces._call_tree()
 
     def by_type(self):
         """Live blocks by type: list of (node index, type, size, count)."""
         return self._types
+
+    def by_native(self):
+        """Live native memory by its C frames: list of (node index, tuple of
+        NativeFrame, the most recent last, size, count)."""
+        frames_of = load_files().views.native.frames_of
+        return [(node, frames_of(stack), size, count)
+                for node, stack, size, count in self._stacks]
 
 
 def cut_to_lowest(snapshots):

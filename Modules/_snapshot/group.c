@@ -504,9 +504,8 @@ done:
 }
 
 int
-_PySnapshot_GroupByType(struct tracer_snapshot *s,
-                        const uint32_t *labels,
-                        struct snapshot_groups *result)
+_PySnapshot_GroupByClass(struct tracer_snapshot *s, const uint32_t *labels,
+                         int by_stack, struct snapshot_groups *result)
 {
     struct collector c = {.groups = NULL};
     int status = _PySnapshot_Unpack(s);
@@ -515,9 +514,13 @@ _PySnapshot_GroupByType(struct tracer_snapshot *s,
     }
     for (uint64_t i = 0; status == 0 && i < s->nblocks; i++) {
         const struct snapshot_block *block = &s->blocks[i];
+        const struct snapshot_class *class_ = &s->classes[block->class_];
         uint32_t label = labels[block->node];
+        if (by_stack && class_->stack == 0) {
+            continue;
+        }
         struct snapshot_group *group =
-            collect(&c, label, s->classes[block->class_].name);
+            collect(&c, label, by_stack ? class_->stack : class_->name);
         if (group == NULL) {
             status = -1;
             break;

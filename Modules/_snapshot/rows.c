@@ -463,19 +463,20 @@ tree_rows(TracesObject *self, const struct snapshot_groups *groups,
 }
 
 static PyObject *
-type_rows(TracesObject *self, const uint32_t *labels)
+class_rows(TracesObject *self, const uint32_t *labels, int by_stack)
 {
     struct tracer_snapshot *s = self->data;
-    struct snapshot_groups types;
-    if (_PySnapshot_GroupByType(s, labels, &types) < 0) {
+    struct snapshot_groups classes;
+    if (_PySnapshot_GroupByClass(s, labels, by_stack, &classes) < 0) {
         return PyErr_NoMemory();
     }
-    PyObject *rows = PyList_New((Py_ssize_t)types.ngroups);
-    for (uint64_t i = 0; rows != NULL && i < types.ngroups; i++) {
-        const struct snapshot_group *group = &types.groups[i];
+    PyObject *rows = PyList_New((Py_ssize_t)classes.ngroups);
+    for (uint64_t i = 0; rows != NULL && i < classes.ngroups; i++) {
+        const struct snapshot_group *group = &classes.groups[i];
         PyObject *row = Py_BuildValue(
             "kNKK", (unsigned long)group->node,
-            _PyTracemalloc_GetString(self, s->classes[group->class_].name),
+            by_stack ? _PyTracemalloc_GetNative(self, group->class_)
+            : _PyTracemalloc_GetString(self, s->classes[group->class_].name),
             (unsigned long long)group->measures[SNAPSHOT_SIZE],
             (unsigned long long)group->measures[SNAPSHOT_COUNT]);
         if (row == NULL) {
@@ -484,11 +485,12 @@ type_rows(TracesObject *self, const uint32_t *labels)
         }
         PyList_SET_ITEM(rows, (Py_ssize_t)i, row);
     }
-    _PySnapshot_Release(types.groups);
+    _PySnapshot_Release(classes.groups);
     return rows;
 }
 
-/* _call_tree(): (nodes, rows by type), see tracemalloc.CallTree. */
+/* _call_tree(): (nodes, rows by type, rows by C stack), see
+   tracemalloc.CallTree. */
 PyObject *
 _PyTracemalloc_CallTree(TracesObject *self, PyObject *Py_UNUSED(args))
 {
@@ -511,8 +513,9 @@ _PyTracemalloc_CallTree(TracesObject *self, PyObject *Py_UNUSED(args))
     }
     else {
         PyObject *nodes = tree_rows(self, &groups, labels);
-        PyObject *types = nodes == NULL ? NULL : type_rows(self, labels);
-        result = Py_BuildValue("NN", nodes, types);
+        PyObject *types = nodes == NULL ? NULL : class_rows(self, labels, 0);
+        PyObject *stacks = types == NULL ? NULL : class_rows(self, labels, 1);
+        result = Py_BuildValue("NNN", nodes, types, stacks);
     }
     _PySnapshot_Release(groups.groups);
     return result;

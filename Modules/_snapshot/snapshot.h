@@ -181,10 +181,11 @@ extern int _PySnapshot_Label(const struct tracer_snapshot *s,
 extern int _PySnapshot_Group(struct tracer_snapshot *s, enum snapshot_key key,
                              int cumulative, const uint8_t *lines,
                              int by_origin, struct snapshot_groups *result);
-/* Live bytes and blocks by label (in `node`) and name of the class. */
-extern int _PySnapshot_GroupByType(struct tracer_snapshot *s,
-                                   const uint32_t *labels,
-                                   struct snapshot_groups *result);
+/* Live bytes and blocks by label (in `node`) and name of the class; or by C
+   stack, of those that have one. */
+extern int _PySnapshot_GroupByClass(struct tracer_snapshot *s,
+                                    const uint32_t *labels, int by_stack,
+                                    struct snapshot_groups *result);
 
 /* --- order.c */
 /* Numbers of the groups by traceback that have blocks by a measure: the

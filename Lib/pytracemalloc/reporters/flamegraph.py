@@ -13,6 +13,7 @@ from tracemalloc.views import Files
 
 _WIDTH = 1200
 _ROW = 17
+_HUE, _HUE_OF_C = 15, 190         # degrees, and up to 40 more
 _MIN_WIDTH = 0.3                  # narrower boxes, and those on them: left out
 _CHAR = 6.6                       # width of one character at font-size 11
 _HEAD = 30
@@ -116,16 +117,17 @@ def _box(tree, box, labels, height, show, total):
         text += f', {show(change, sign=True)}'
     y = height - 6 - (level + 1) * _ROW
     room = int((width - 4) / _CHAR)
+    hue = _HUE_OF_C if node >= 0 and tree.frames[node] in tree.native else _HUE
     shown = (label if len(label) <= room else label[:room - 1] + '…')
     caption = (f'<text x="{x + 3:.1f}" y="{y + 12}">'
                f'{escape(printable(shown))}</text>' if room >= 3 else '')
     return (f'<g><title>{escape(printable(text))}</title>'
             f'<rect x="{x:.2f}" y="{y}" width="{width:.2f}" '
-            f'height="{_ROW}" fill="{_color(whole, value, change)}"/>'
+            f'height="{_ROW}" fill="{_color(whole, value, change, hue)}"/>'
             f'{caption}</g>\n')
 
 
-def _color(label, value, change):
+def _color(label, value, change, hue):
     if change is not None:
         if not change:
             return '#d8d8d8'
@@ -136,4 +138,4 @@ def _color(label, value, change):
     name = label.rpartition(' ')[0] or label
     seed = sum(ord(char) * 31 ** (index % 5)
                for index, char in enumerate(name[:32]))
-    return f'hsl({15 + seed % 40},85%,{62 + seed // 40 % 12}%)'
+    return f'hsl({hue + seed % 40},85%,{62 + seed // 40 % 12}%)'

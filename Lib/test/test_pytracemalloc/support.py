@@ -51,6 +51,9 @@ class CallTree:
         self.nodes = nodes
         self._types = list(types)
 
+    def by_native(self):
+        return []
+
     def by_type(self):
         return self._types
 

@@ -1,0 +1,149 @@
+"""The names of C functions in reports of native memory."""
+import ctypes
+import importlib.util
+import os
+import shutil
+import tracemalloc
+import unittest
+
+from pytracemalloc.tree import Tree
+from test.support import script_helper
+from test.test_pytracemalloc.native_frames_case import (
+    FramesCase, compile_library, tracebacks)
+from tracemalloc import native
+
+CXX_SOURCE = r'''
+#include <string>
+#include <vector>
+namespace shop {
+template <typename T> struct Cart {
+    __attribute__((noinline)) T *fill(int n) { return new T[n]; }
+};
+}
+extern "C" void *fill(int n) { return shop::Cart<char>().fill(n) ; }
+extern "C" void *text(int n) { return new std::string(n, 'x'); }
+'''
+SIX = "__attribute__((noinline)) void *six(int n) { return malloc(n); }\n"
+
+
+@unittest.skipUnless(importlib.util.find_spec('_tracemalloc_symbols'),
+                     'built without elfutils')
+class NameTests(FramesCase):
+
+    def groups(self, snapshot=None):
+        snapshot = snapshot or tracemalloc.take_snapshot()
+        return {stat.key: stat.size for stat in snapshot.statistics('native')}
+
+    @unittest.skipUnless(shutil.which('c++'), 'needs a C++ compiler')
+    def test_cxx(self):
+        path = compile_library(self.directory, 'cxx', CXX_SOURCE, '-O2', '-g',
+                               '-fno-optimize-sibling-calls',
+                               suffix='.cc', cc='c++')
+        library = ctypes.CDLL(path)
+        library.fill.restype = library.text.restype = ctypes.c_void_p
+        library.text(10)
+        self.start()
+        library.fill(1_000_003)
+        library.text(2_000_003)
+        found = self.groups()
+        self.assertEqual(found['shop::Cart<char>::fill (cxx.so)'], 1_000_003)
+        snapshot = tracemalloc.take_snapshot()
+        self.assertEqual(sum(found.values()) // 100_000,
+                         sum(snapshot.traced_memory[:1]
+                             + (tracemalloc.get_native_memory()[0],))
+                         // 100_000)
+        frames = tracebacks()[1_000_003].native
+        self.assertEqual(frames[-1].function, 'operator new')
+        self.assertEqual(os.path.basename(frames[-2].filename), 'cxx.cc')
+        self.assertEqual(frames[-2].lineno, 6)
+        self.assertEqual(frames[-3].function, 'fill')
+        self.assertTrue(str(frames[-2]).endswith('fill (cxx.so)'))
+
+    def test_hidden_and_stripped(self):
+        source = ('#include <stdlib.h>\nstatic ' + SIX
+                  + 'void *take(int n) { void *p = six(n); return p; }\n')
+        for options, name in ((), 'six'), (('-s',), None):
+            path = compile_library(self.directory, f'n{name}', source,
+                                   '-fno-optimize-sibling-calls', *options)
+            take = ctypes.CDLL(path).take
+            self.start()
+            take(1_000_003)
+            frame = tracebacks()[1_000_003].native[-1]
+            self.assertEqual((frame.module, frame.lineno), (path, 0))
+            self.assertIn(frame.function, (name, 'take') if name is None
+                          else (name,))
+            tracemalloc.stop()
+
+    def test_another_build(self):
+        source = '#include <stdlib.h>\n' + SIX
+        options = '-Wl,--build-id', '-fno-optimize-sibling-calls'
+        path = compile_library(self.directory, 'six', source, *options)
+        library = ctypes.CDLL(path)
+        self.start()
+        library.six(1_000_003)
+        snapshot = tracemalloc.take_snapshot()
+        self.assertEqual(len(tracebacks()[1_000_003].native[-1].build_id), 40)
+        os.unlink(path)
+        compile_library(self.directory, 'six', source + 'int more;\n',
+                        *options)
+        name, = [key for key, size in self.groups(snapshot).items()
+                 if size == 1_000_003]
+        self.assertRegex(name, r'^six\.so\+0x[0-9a-f]+$')
+        self.assertIn(f'{path}: it is another build than the one that ran',
+                      native.find_faults())
+
+    def test_no_file(self):
+        for path in '/dev/zero', '/nowhere', self.directory, __file__:
+            frame = native.NativeFrame((path, '', 0x1234, 0))
+            self.assertIsNone(frame.function)
+            self.assertEqual((frame.filename, frame.lineno), (None, 0))
+            self.assertEqual(str(frame),
+                             f'{os.path.basename(path)}+0x1234')
+        self.assertGreater(len(native.find_faults()), 3)
+
+    def test_report(self):
+        path = compile_library(
+            self.directory, 'six', '#include <stdlib.h>\n' + SIX,
+            '-fno-optimize-sibling-calls')
+        with open(os.path.join(self.directory, 'app.py'), 'w') as file:
+            file.write(f'import ctypes\nsix = ctypes.CDLL({path!r}).six\n'
+                       'blocks = [six(2_000_000) for _ in range(5)]\n')
+        output = os.path.join(self.directory, 'x.tracemalloc')
+        script_helper.assert_python_ok(
+            '-m', 'pytracemalloc', 'run', '-q', '--native-frames', '5', '-o',
+            output, file.name)
+        text = script_helper.assert_python_ok(
+            '-m', 'pytracemalloc', 'report', '--by', 'native', output).out
+        self.assertRegex(text, rb'\n *9\.5 MiB +5 +1\.9 MiB +six \(six\.so\)\n')
+        self.assertIn(b'<not native>: the blocks of the interpreter', text)
+        self.check_graphs(output)
+
+    def check_graphs(self, path):
+        """C frames stand above the Python frame, and the sums are the same."""
+        snapshot = tracemalloc.Snapshot.load(path)
+        tree = Tree.from_snapshot(snapshot)
+        plain = [*zip(*snapshot.call_tree().nodes)][5:]
+        self.assertEqual([sum(column) for column in tree.values.values()],
+                         [sum(column) for column in plain])
+        for name in tree.values:
+            self.assertGreaterEqual(min(tree.values[name]), 0)
+        sizes = [0] * len(tree.parents)
+        for node, _, size, _ in tree.types:
+            sizes[node] += size
+        self.assertEqual(sizes, tree.values['size'])
+        stack, = [[tree.frame_table[frame][2] for frame in tree.path(node)]
+                  for node, frame in enumerate(tree.frames)
+                  if tree.frame_table[frame][2] == 'six']
+        self.assertIn('<module>', stack[3:])
+        self.assertIn('ffi_call', stack)
+        graph = script_helper.assert_python_ok(
+            '-m', 'pytracemalloc', 'report', path, '--format',
+            'collapsed').out
+        self.assertRegex(graph, rb'(?m)^app\.py:<module>:3;(.*;)?'
+                                rb'six\.so:six 10000000$')
+        diff = Tree.from_difference(snapshot, snapshot)
+        self.assertEqual(diff.old, diff.values)
+
+
+if __name__ == '__main__':
+    unittest.main()
