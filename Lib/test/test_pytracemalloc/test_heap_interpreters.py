@@ -46,6 +46,9 @@ class InterpreterTest(unittest.TestCase):
             self.assertEqual([str(path) for path in why.paths], [expected])
         found, = [holder for holder in snapshot.holders().children
                   if holder.what == f'interpreter {other}']
+        self.assertGreater(found.retained, 100_000)
+        if FREE_THREADED:         # it shares what is not counted
+            return snapshot, expected
         self.assertGreater(found.retained, 1_000_000)
         modules, = [holder for holder in found.children
                     if holder.name == 'sys.modules']
@@ -126,6 +129,7 @@ serve()
         self.assertRegex(str(path), rf'^interpreter {other}: local rows\[0\] '
                                     r'of serve \(.*\) -> Held \(1\)$')
 
+    @unittest.skipIf(FREE_THREADED, "cannot be imported there")
     def test_seen_from_there(self):
         """The main interpreter is the other one there."""
         reader, writer = os.pipe()
