@@ -49,7 +49,7 @@ def scaling_text(part, base):
 
 def texts(data):
     """Return {file name: content} for the parts that the run has."""
-    found = {'machine.txt': machine_text(data)}
+    found = {}
     if summary := data.get('workloads'):
         found['workloads.txt'] = printed(table.print_summary, summary)
         found['plot.svg'] = plot.draw(summary)
@@ -66,8 +66,13 @@ def texts(data):
                                        contention.PAIRS)
     if part := data.get('holders'):
         found['holders.txt'] = printed(table.print_holders, part)
+    if part := data.get('native'):
+        found['native.txt'] = printed(table.print_native, part)
     if part := data.get('instructions'):
         found['instructions.txt'] = printed(table.print_instructions, part)
+    alone = list(found) == ['native.txt']
+    found['native-machine.txt' if alone else 'machine.txt'] = \
+        machine_text(data)
     return found
 
 

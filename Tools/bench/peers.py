@@ -26,26 +26,26 @@ COMMANDS = {
 }
 
 
-def modes(stock, workload, timeout, rounds, share):
+def modes(stock, trial, timeout, rounds, share, commands=COMMANDS):
     """Return (the modes that work here, {name: why not} of the others).
 
-    Each is tried on the workload, with one loop.
+    Each is tried on a script and its arguments.
     """
     try:
         python = packages.environment(stock)
     except (OSError, subprocess.SubprocessError) as exc:
         return [], {name: f'no private environment: {exc}'
-                    for name in COMMANDS}
+                    for name in commands}
     missing = {package: packages.install(python, [f'{package}=={version}'],
                                          '--only-binary=:all:')
-               for package, version in VERSIONS.items()}
+               for package, version in VERSIONS.items()
+               if any(package == command[0] for command in commands.values())}
     working, skipped = [], {}
-    for name, (package, options, between) in COMMANDS.items():
+    for name, (package, options, between) in commands.items():
         mode = measure.Mode(name, (python, *options), rounds,
                             between=between, share=share)
-        why = missing[package] or measure.run_once(
-            mode, [measure.CHILD, workload.module, workload.name, 1],
-            timeout).get('error')
+        why = missing[package] or measure.run_once(mode, trial,
+                                                   timeout).get('error')
         if why:
             skipped[name] = why
         else:

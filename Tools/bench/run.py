@@ -12,6 +12,8 @@
     run.py --stock S --ours O --threads            1 to 8 threads that allocate
     run.py --stock S --ours O --holders            who holds it, beside Heapy
                                                    and objgraph
+    run.py --stock S --ours O --native             libraries that allocate in
+                                                   C, beside memray
     run.py --stock S --ours O --instructions       instruction counts only
     run.py --stock S --ours O --check              the same; fails if one
                                                    snippet costs 0.5 % more
@@ -71,8 +73,8 @@ def parse_arguments(argv):
         help='which seconds the table compares (default: cpu, as it does '
              "not see the machine's other work)")
     add('--all', action='store_true',
-        help='workloads, peers, pyperformance, scaling, threads, holders '
-             'and instructions')
+        help='workloads, peers, pyperformance, scaling, threads, holders, '
+             'native memory and instructions')
     add('--peers', action='store_true',
         help='add the profilers of PyPI as modes; what is missing is named')
     add('--pyperformance', metavar='NAMES', nargs='?', const='',
@@ -86,6 +88,8 @@ def parse_arguments(argv):
     add('--holders', action='store_true',
         help='capture references and ask who holds objects, beside Heapy and '
              'objgraph, instead')
+    add('--native', action='store_true',
+        help='trace native memory of libraries, beside memray, instead')
     add('--instructions', action='store_true',
         help='count the instructions of untraced snippets instead')
     add('--check', action='store_true',
@@ -107,7 +111,8 @@ def run_stages(args, report):
     """Run what was asked for; return the exit status."""
     counted = args.instructions or args.check
     parts = (counted or args.scaling or args.threads
-             or args.holders or args.pyperformance is not None)
+             or args.holders or args.native
+             or args.pyperformance is not None)
     status = 0
     if args.all or not parts:
         stages.measure_workloads(args, report)
@@ -119,6 +124,8 @@ def run_stages(args, report):
         stages.measure_threads(args, report)
     if args.all or args.holders:
         stages.measure_holders(args, report)
+    if args.all or args.native:
+        stages.measure_native(args, report)
     if args.all or counted:
         costly = stages.count_instructions(args, report)
         if args.check and costly:

@@ -17,6 +17,7 @@ import instructions
 import machine
 import measure
 import modes
+import native
 import peers
 import plot
 import pyperf_suite
@@ -29,6 +30,8 @@ WARM_UP_S = 300
 BUDGET_S = {'quick': 360, 'full': 1000}
 TIMEOUT_S = {'quick': 20, 'full': 60}
 SNAPSHOT_S = 900    # one snapshot of ten million blocks, by stock
+NATIVE_ROUNDS = 5
+NATIVE_S = 400
 
 
 class Report:
@@ -85,8 +88,9 @@ def with_peers(args, report, first):
     if not args.stock:
         raise SystemExit('run.py: --peers compares with --stock; give it')
     print('installing the peers', file=sys.stderr, flush=True)
-    found, skipped = peers.modes(args.stock, first, WARM_UP_S,
-                                 args.slow_rounds or 1, modes.SLOW_SHARE)
+    found, skipped = peers.modes(
+        args.stock, [measure.CHILD, first.module, first.name, 1], WARM_UP_S,
+        args.slow_rounds or 1, modes.SLOW_SHARE)
     for name, why in skipped.items():
         print(f'{name}: skipped, {why}')
     report.data['skipped_peers'] = skipped
@@ -209,6 +213,29 @@ def measure_holders(args, report):
                     part['rows'], say)
     finally:
         table.print_holders(part, sys.stdout)
+
+
+def measure_native(args, report):
+    """Trace native memory: 'native' of the report."""
+    if not (args.stock and args.ours):
+        raise SystemExit('run.py: to trace native memory, give --stock and '
+                         '--ours')
+    part = report.data['native'] = {'skipped': {}, 'results': {}}
+    print('installing memray and the libraries', file=sys.stderr, flush=True)
+    chosen, place = native.prepare(args, part['skipped'])
+    measure.warm_up(chosen, WARM_UP_S)
+    rounds = args.rounds or NATIVE_ROUNDS
+    say = Progress(report, rounds * len(native.native_child.WORKLOADS))
+    try:
+        native.run(chosen, place, rounds, default(args, args.timeout,
+                                                  TIMEOUT_S),
+                   part['results'], say,
+                   say.started + (args.budget or NATIVE_S))
+    finally:
+        part['summary'] = figures.summarise(
+            part['results'], [mode.name for mode in chosen], chosen[0].name,
+            args.clock)
+        table.print_native(part, sys.stdout)
 
 
 def count_instructions(args, report):

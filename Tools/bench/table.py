@@ -212,6 +212,14 @@ def _print_counts(part, how, base, rows, file):
                 print(f'  {new - old:+8.1f}  {name}', file=file)
 
 
+def print_native(part, file):
+    """Print what native.run() found, and what it had to skip."""
+    print('\nLibraries that allocate in C', file=file)
+    print_summary(part['summary'], file)
+    for name, why in part['skipped'].items():
+        print(f'{name}: skipped, {why}', file=file)
+
+
 def print_pyperformance(part, file):
     """Print what pyperf_suite.run_all() found, and what it had to skip."""
     print('\npyperformance, by pyperf', file=file)

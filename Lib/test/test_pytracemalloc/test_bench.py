@@ -23,8 +23,8 @@ from test.test_pytracemalloc.command_case import heed_signals
 TOP = pathlib.Path(os.environ.get('PYTRACEMALLOC_TOP', ''))
 BENCH = TOP / 'Tools' / 'bench'
 SVG = '{http://www.w3.org/2000/svg}'
-NAMES = ('instructions', 'measure', 'modes', 'page', 'plot', 'pyperf_suite',
-         'run', 'scaling', 'summary', 'table', 'workloads')
+NAMES = ('instructions', 'measure', 'modes', 'native', 'page', 'plot',
+         'pyperf_suite', 'run', 'scaling', 'summary', 'table', 'workloads')
 MODES = ('stock', 'off', '1')
 # Three rounds of two workloads: in "off" the second round is the odd one.
 RESULTS = {
@@ -234,6 +234,14 @@ class OutputTests(BenchTest):
         self.assertRegex(pages['machine.txt'], r'(?m)^rounds +3$')
         self.assertRegex(pages['workloads.txt'],
                          r'(?m)^wild +1\.00 s +1\.00 +8\.00$')
+        data['native'] = {'skipped': {'memray': 'why'},
+                          'summary': data.pop('workloads')}
+        del data['skipped_peers']
+        pages = self.bench.page.texts(data)
+        self.assertEqual(sorted(pages), ['native-machine.txt', 'native.txt'])
+        self.assertIn('memray: skipped, why', pages['native.txt'])
+        self.assertRegex(pages['native.txt'],
+                         r'(?m)^wild +1\.00 s +1\.00 +8\.00$')
         for text in '{', '{"machine": 3}', '[]':
             source.write_text(text)
             with self.subTest(text), self.assertRaisesRegex(
@@ -299,6 +307,7 @@ class OptionTests(BenchTest):
                 ([*ours, '--json', 'no/where'], 'no/where: no such directory'),
                 ([*ours, '--check'], 'give --stock and --ours'),
                 ([*ours, '--peers'], 'give it'),
+                ([*ours, '--native'], 'to trace native memory, give --stock'),
                 (['--doc', 'nowhere', '--doc-dir', 'page'],
                  'nowhere: No such file'),
                 (['--doc', 'nowhere'], 'say where to by --doc-dir')):
@@ -308,6 +317,24 @@ class OptionTests(BenchTest):
 
 @requires_subprocess()
 class RunTests(BenchTest):
+
+    def test_native(self):
+        """Workloads that need no package, for a round; the budget is used
+        up after it."""
+        native = self.bench.native
+        modes = native.own_modes(sys.executable, sys.executable)
+        names = 'json', 'sqlite'
+        known = native.native_child.WORKLOADS
+        results, said = {}, []
+        with unittest.mock.patch.object(
+                native.native_child, 'WORKLOADS',
+                {name: known[name] for name in names}):
+            native.run(modes, self.folder, 3, 120, results, said.append, 0)
+        self.assertEqual(said, [f'round 1: {name}' for name in names])
+        for name in names:
+            for mode in 'stock', 'off', '25', 'native':
+                one, = results[name][mode]
+                self.assertGreater(one.get('cpu', 0), 0, (name, mode, one))
 
     def modes_here(self):
         """The options of all modes; stock's where it has been built."""
