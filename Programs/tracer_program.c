@@ -33,6 +33,9 @@
 #include "pycore_tracer_program.h"
 
 #define EXPORTED __attribute__((visibility("default"), used))
+/* The functions that call the family lie together: their frames, which are
+   there if the compiler makes no jumps of their calls, are not shown. */
+#define FAMILY EXPORTED __attribute__((section("tracer_family")))
 #define BUFFER 4096
 #define UNIT 16                   // bytes: alignment of malloc()
 
@@ -274,25 +277,25 @@ static struct tracer_family family = {
 
 /* --- The family */
 
-EXPORTED void *
+FAMILY void *
 malloc(size_t size)
 {
     return family.malloc(size);
 }
 
-EXPORTED void *
+FAMILY void *
 calloc(size_t nelem, size_t elsize)
 {
     return family.calloc(nelem, elsize);
 }
 
-EXPORTED void *
+FAMILY void *
 realloc(void *block, size_t size)
 {
     return family.realloc(block, size);
 }
 
-EXPORTED void *
+FAMILY void *
 reallocarray(void *block, size_t nelem, size_t elsize)
 {
     size_t size;
@@ -303,55 +306,55 @@ reallocarray(void *block, size_t nelem, size_t elsize)
     return family.realloc(block, size);
 }
 
-EXPORTED void
+FAMILY void
 free(void *block)
 {
     family.free(block);
 }
 
-EXPORTED void *
+FAMILY void *
 aligned_alloc(size_t alignment, size_t size)
 {
     return family.aligned_alloc(alignment, size);
 }
 
-EXPORTED void *
+FAMILY void *
 memalign(size_t alignment, size_t size)
 {
     return family.memalign(alignment, size);
 }
 
-EXPORTED int
+FAMILY int
 posix_memalign(void **block, size_t alignment, size_t size)
 {
     return family.posix_memalign(block, alignment, size);
 }
 
-EXPORTED void *
+FAMILY void *
 valloc(size_t size)
 {
     return family.valloc(size);
 }
 
-EXPORTED void *
+FAMILY void *
 pvalloc(size_t size)
 {
     return family.pvalloc(size);
 }
 
-EXPORTED void *
+FAMILY void *
 mmap(void *address, size_t size, int prot, int flags, int fd, off_t offset)
 {
     return family.mmap(address, size, prot, flags, fd, offset);
 }
 
-EXPORTED int
+FAMILY int
 munmap(void *address, size_t size)
 {
     return family.munmap(address, size);
 }
 
-EXPORTED void *
+FAMILY void *
 mremap(void *address, size_t size, size_t new_size, int flags, ...)
 {
     void *new_address = NULL;
@@ -394,15 +397,18 @@ dlclose(void *library)
 }
 
 /* Not memory, but it says where a thread comes from. */
-EXPORTED int
+FAMILY int
 pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
                void *(*function)(void *), void *argument)
 {
     return family.pthread_create(thread, attributes, function, argument);
 }
 
+extern const char __start_tracer_family[], __stop_tracer_family[];
+
 EXPORTED const struct tracer_program _PyTracer_program = {
-    malloc, &family, &below, &unloads,
+    malloc, &family, &below, __start_tracer_family, __stop_tracer_family,
+    &unloads,
 };
 
 #endif

@@ -20,6 +20,7 @@
 #include "pycore_tracer_index.h"  // TRACER_GOLDEN_64
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_native_stacks.h"
+#include "pycore_tracer_program.h"
 #include "pycore_tracer_unwind.h"
 
 #if TRACER_UNWINDS
@@ -147,7 +148,7 @@ enum loop {
 
 static struct known {
     uintptr_t pc;                 // 0: none
-    uint32_t place : 24;
+    uint32_t place : 24;          // 0: it is not shown
     uint32_t loop : 8;            // enum loop
     struct tracer_rule rule;
 } cache[1 << CACHE_BITS];
@@ -164,12 +165,21 @@ _PyTracer_ForgetRules(void)
     }
 }
 
+/* Is it in malloc() or one of its relatives? */
+static int
+is_in_family(uintptr_t pc)
+{
+    const char *begin = _PyTracer_program.begin;
+    return pc - (uintptr_t)begin - 1
+           < (uintptr_t)(_PyTracer_program.end - begin);
+}
+
 static Py_NO_INLINE void
 learn(struct known *known, uintptr_t pc)
 {
     any_known = 1;
-    *known = (struct known){pc, _PyTracer_NativePlace(pc), LOOP_UNKNOWN,
-                            _PyTracer_FindRule(pc)};
+    uint32_t place = is_in_family(pc) ? 0 : _PyTracer_NativePlace(pc);
+    *known = (struct known){pc, place, LOOP_UNKNOWN, _PyTracer_FindRule(pc)};
 }
 
 static inline struct known *

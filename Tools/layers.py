@@ -12,7 +12,7 @@ higher layer.
 
 The files of the tracer are layers, too: tracer_NAME.c and its header may
 include the headers of their own layer and of those below. Only
-pycore_tracer_compat.h has conditions on the version of CPython or on the GIL.
+pycore_tracer_compat*.h have conditions on the version of CPython or on the GIL.
 
 Prints each wrong import, include and condition; the status is then 1.
 """
@@ -32,7 +32,7 @@ TRACER = {
     'what a snapshot consists of, which needs nothing of CPython':
         ('snapshot', 'graph', 'program'),
     'shared state, and the header of the hooks':
-        ('', 'compat', 'clock', 'state', 'lock', 'interp'),
+        ('', 'compat_frames', 'compat', 'clock', 'state', 'lock', 'interp'),
     'memory of the tracer, and its hash table':
         ('memory', 'kept', 'keep_file', 'keep', 'index'),
     'places in the source, and the call tree':
@@ -70,7 +70,7 @@ MODULES = {
     '_tracemalloc_symbols': 'Modules/_symbols/*.c',
 }
 INCLUDE = re.compile(r'#\s*include "pycore_tracer_?(\w*)\.h"')
-COMPAT = 'pycore_tracer_compat.h'
+COMPAT = 'pycore_tracer_compat.h', 'pycore_tracer_compat_frames.h'
 CONDITION = re.compile(r'#\s*(?:if|ifdef|ifndef|elif)\b.*\b('
                        r'PY_(?:VERSION_HEX|M\w+_VERSION)|Py_GIL_DISABLED)\b')
 TOP = pathlib.Path(__file__).resolve().parents[1]
@@ -182,12 +182,12 @@ def wrong_conditions(top):
     """Yield a problem for each condition on the version or the GIL."""
     paths = [path for paths in sources(top).values() for path in paths]
     for path in [*paths, *(top / 'Modules').glob('_tracemalloc*.c')]:
-        if path.name == COMPAT:
+        if path.name in COMPAT:
             continue
         for number, line in enumerate(path.read_text().splitlines(), 1):
             if match := CONDITION.match(line):
                 yield (f'{path.name}:{number}: a condition on {match[1]}; '
-                       f'these stand in {COMPAT}')
+                       f'these stand in {COMPAT[0]}')
 
 
 def main(argv):

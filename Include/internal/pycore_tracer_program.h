@@ -1,6 +1,5 @@
-/* The malloc family as the program python defines it, with what makes
-   threads, see
-   Programs/tracer_program.c.  This header needs nothing of CPython. */
+/* The malloc family as the program python defines it, with what makes threads,
+   see Programs/tracer_program.c.  This header needs nothing of CPython. */
 
 #ifndef Py_INTERNAL_TRACER_PROGRAM_H
 #define Py_INTERNAL_TRACER_PROGRAM_H
@@ -37,6 +36,7 @@ struct tracer_program {
     struct tracer_family *family; // what the program's functions call
     const struct tracer_family *below;    // the functions of the C library, or
                                   //   of what is preloaded for it
+    const char *begin, *end;      // the code of the program's functions
     const unsigned int *unloads;  // how often libraries were unloaded; atomic
 };
 

@@ -9,10 +9,10 @@ import unittest
 
 from test.support import import_helper
 from test.test_pytracemalloc.helpers import SANITIZED
-from test.test_pytracemalloc.test_tracer_native import (
+from test.test_pytracemalloc.native_case import (
     POINTER, SIZE, NativeCase, free, malloc)
 
-# As above, but the caller keeps the GIL.
+# As malloc(), but the caller keeps the GIL.
 attached_malloc = ctypes.PyDLL(None)['malloc']
 attached_malloc.restype, attached_malloc.argtypes = POINTER, [SIZE]
 
