@@ -40,7 +40,8 @@ class PageTest(unittest.TestCase):
         page = render(support.Snapshot(hostile_nodes(),
                                        [(2, support.HOSTILE, 10, 1)]),
                       title=support.HOSTILE)
-        self.assertEqual(page.count('<script'), 2)
+        # Data, columns and code.
+        self.assertEqual(page.count('<script'), 3)
         self.assertNotIn('<img', page)
         data = re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1]
         self.assertIn(printable(support.HOSTILE),
@@ -51,7 +52,7 @@ class BrowserTest(PageCase):
     def check_harmless(self):
         self.assertIsNone(self.browser.run('window.hacked'))
         self.assertEqual(self.browser.run(
-            "document.querySelectorAll('img, svg, script').length"), 4)
+            "document.querySelectorAll('img, svg, script').length"), 5)
 
     def open_with(self, name):
         """A report that has a name in every place."""
