@@ -71,21 +71,29 @@ class NoteTests(HistoryCase):
             tracemalloc.start_history(.002)
             kept, seen = [None] * 8, [None] * 8
             notes = tracemalloc.get_history()
+
+            def look():
+                # A busy machine may leave no note in so short a time.
+                inside = []
+                while not inside:
+                    begin = time.time() + .02
+                    traced = tracemalloc.get_traced_memory()
+                    time.sleep(.1)
+                    end = time.time() - .02
+                    inside = [(note.traced, note.peak)
+                              for note in tracemalloc.get_history()
+                              if begin < note.time < end]
+                return traced, inside
+
+            look()
             for step, size in enumerate((10, 10 ** 6, 1, 10 ** 7, 10 ** 5)):
                 kept[step] = bytearray(size)
-                begin = time.time()
-                time.sleep(.1)
-                seen[step] = (begin, tracemalloc.get_traced_memory(),
-                              time.time())
-            notes = tracemalloc.get_history()
-            for begin, traced, end in filter(None, seen):
-                inside = [(note.traced, note.peak) for note in notes
-                          if begin + .02 < note.time < end - .02]
-                print(len(inside) > 0,
-                      max(abs(note[0] - traced[0]) for note in inside) < 500,
+                seen[step] = look()
+            for traced, inside in filter(None, seen):
+                print(max(abs(note[0] - traced[0]) for note in inside) < 500,
                       max(abs(note[1] - traced[1]) for note in inside) < 500)
             ''')
-        self.assertEqual((done.stdout.split(), done.stderr), (['True'] * 15,
+        self.assertEqual((done.stdout.split(), done.stderr), (['True'] * 10,
                                                               ''))
 
     @unittest.skipIf(FREE_THREADED, "the memory of other threads' heaps")
