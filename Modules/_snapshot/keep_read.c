@@ -302,6 +302,9 @@ choose_peak(struct kept *k, struct tracer_snapshot *s)
 {
     uint64_t present = 0;
     int ok;
+    if (k->rows == NULL) {
+        return 0;
+    }
     for (uint32_t i = 1; i < s->nmeasures; i++) {
         present += s->measures[i][SNAPSHOT_PEAK_SIZE];
     }

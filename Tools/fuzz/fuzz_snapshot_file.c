@@ -306,6 +306,50 @@ check_pools(const struct tracer_snapshot *s,
     }
 }
 
+/* C stacks are read as they were written, and all numbers are of something. */
+static void
+check_native(const struct tracer_snapshot *s,
+             const struct tracer_snapshot *again)
+{
+    const struct snapshot_native *a = s->native;
+    const struct snapshot_native *b = again->native;
+    check((a == NULL) == (b == NULL));
+    if (a == NULL) {
+        return;
+    }
+    check(a->nmodules == b->nmodules && a->nplaces == b->nplaces
+          && a->nframes == b->nframes && a->nstacks == b->nstacks
+          && a->text_size == b->text_size);
+    check(memcmp(a->text, b->text, a->text_size) == 0);
+    for (uint32_t i = 0; i < a->nmodules; i++) {
+        const struct snapshot_module *module = &a->modules[i];
+        check(memcmp(module, &b->modules[i], sizeof(*module)) == 0);
+        check(module->path <= a->text_size
+              && module->path_size <= a->text_size - module->path
+              && module->id_size <= SNAPSHOT_BUILD_ID);
+    }
+    for (uint32_t i = 0; i < a->nplaces; i++) {
+        check(a->places[i].module == b->places[i].module
+              && a->places[i].offset == b->places[i].offset);
+        check(a->places[i].module < a->nmodules);
+    }
+    for (uint64_t i = 0; i < a->nframes; i++) {
+        check(a->frames[i] == b->frames[i] && a->frames[i] < a->nplaces);
+    }
+    for (uint32_t i = 0; i < a->nstacks; i++) {
+        const struct snapshot_stack *stack = &a->stacks[i];
+        check(stack->first == b->stacks[i].first
+              && stack->n == b->stacks[i].n);
+        check(stack->first <= a->nframes
+              && stack->n <= a->nframes - stack->first);
+    }
+    for (uint32_t i = 0; i < s->nclasses; i++) {
+        check(s->classes[i].stack == again->classes[i].stack
+              && (s->classes[i].stack < a->nstacks
+                  || s->classes[i].stack == 0));
+    }
+}
+
 static void
 write_again(struct tracer_snapshot *s)
 {
@@ -332,18 +376,21 @@ write_again(struct tracer_snapshot *s)
     check_pools(s, again);
     check_graph(s, again);
     check_notes(s, again);
+    check_native(s, again);
     _PySnapshot_Free(again);
     free(image);
 }
 
 /* What is done with it depends on the size, so that all comes in turn; with a
-   graph, what concerns that as well. */
+   graph or C stacks, what concerns these as well. */
 static void
 use_snapshot(struct tracer_snapshot *s, size_t size)
 {
     check_strings(s);
     if (s->graph != NULL) {
         check_numbers(s);
+    }
+    if (s->graph != NULL || s->native != NULL) {
         write_again(s);
         hold(s);
     }
