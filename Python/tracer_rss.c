@@ -6,8 +6,14 @@
    to the page.  If there is a difference, because a thread has touched memory
    meanwhile, it goes to the largest piece.
 
+   What only Python knows, such as where arenas are and which blocks of them
+   are live, is read while no other thread runs Python code: first and last,
+   as this does not take long.  The kernel is asked in between, while other
+   threads go on.  What they map or unmap in that time may be unexplained or
+   counted as unused; the rows add up all the same.
+
    Nothing is allocated meanwhile: all results are put into a workspace, which
-   is mapped first and is an owner, too.  No other thread runs Python code. */
+   is mapped first and is an owner, too. */
 
 #include "Python.h"
 #include "pycore_runtime.h"       // _PyRuntime
@@ -20,7 +26,7 @@
 
 #include <malloc.h>               // mallinfo2()
 #include <sys/mman.h>
-#include <unistd.h>               // close()
+#include <unistd.h>               // sysconf()
 
 #define STEPS 2048                // from page to page, where nothing is known
 #define HUGE_PIECE ((uintptr_t)16 << 30)        // pages are not asked for
@@ -388,11 +394,17 @@ count_malloc(void)
     return UINT64_MAX;            // nobody knows what is slack
 }
 
+/* What is resident of allocators that divide it further. */
+struct divided {
+    uint64_t heap, segments;      // of malloc() and mimalloc
+    uint32_t nheap, nsegments;
+};
+
+/* Rows of everything that is not divided further. */
 static void
-make_rows(struct rss_work *w, struct rss_result *result, uint64_t in_malloc)
+make_rows(struct rss_work *w, struct rss_result *result,
+          struct divided *divided)
 {
-    uint64_t heap = 0, segments = 0, arenas[RSS_NSTATES] = {0};
-    uint32_t nheap = 0, nsegments = 0;
     add_row(w, RSS_UNEXPLAINED, RSS_NONE, 0, 0, w->more * w->page);
     for (uint32_t i = 0; i < w->npieces; i++) {
         const struct rss_piece *piece = &w->pieces[i];
@@ -403,12 +415,12 @@ make_rows(struct rss_work *w, struct rss_result *result, uint64_t in_malloc)
         if (piece->kind == RSS_MALLOC
             && piece->name == w->fixed[RSS_NAME_HEAP])
         {
-            heap += size;
-            nheap++;
+            divided->heap += size;
+            divided->nheap++;
         }
         else if (piece->kind == RSS_MIMALLOC) {
-            segments += size;
-            nsegments++;
+            divided->segments += size;
+            divided->nsegments++;
         }
         else {
             add_row(w, piece->kind, RSS_NONE, piece->name, 1, size);
@@ -417,24 +429,14 @@ make_rows(struct rss_work *w, struct rss_result *result, uint64_t in_malloc)
             }
         }
     }
-    add_allocator(w, RSS_MALLOC, w->fixed[RSS_NAME_HEAP], nheap, heap,
-                  in_malloc);
-    _PyTracer_LockHead();
-    uint64_t in_mimalloc = _PyTracer_UsedOfHeaps();
-    _PyTracer_UnlockHead();
-    add_allocator(w, RSS_MIMALLOC, 0, nsegments, segments, in_mimalloc);
-    _PyTracer_RssSplitArenas(w, arenas);
-    for (int i = 0; i < RSS_NSTATES; i++) {
-        if (arenas[i] > 0) {
-            add_row(w, RSS_PYMALLOC, i, 0, w->narenas, arenas[i]);
-        }
-    }
 }
 
+/* Needs neither the GIL nor a lock. */
 static void
-collect(struct rss_work *w, struct rss_result *result, uint64_t in_malloc)
+ask_kernel(struct rss_work *w, struct rss_result *result,
+           struct divided *divided)
 {
-    _PyTracer_RssKnow(w);
+    uint64_t in_malloc = count_malloc();
     if (_PyTracer_RssReadSmaps(w) < 0) {
         make_known_pieces(w);
     }
@@ -443,34 +445,65 @@ collect(struct rss_work *w, struct rss_result *result, uint64_t in_malloc)
         find_main_storage(w);
         _PyTracer_RssFollowPointers(w);
     }
-    make_rows(w, result, in_malloc);
+    _PyTracer_RssCloseFiles(w);
+    make_rows(w, result, divided);
+    add_allocator(w, RSS_MALLOC, w->fixed[RSS_NAME_HEAP], divided->nheap,
+                  divided->heap, in_malloc);
+}
+
+/* The world is stopped. */
+static void
+divide(struct rss_work *w, const struct divided *divided)
+{
+    uint64_t arenas[RSS_NSTATES] = {0};
+    _PyTracer_LockHead();
+    uint64_t in_mimalloc = _PyTracer_UsedOfHeaps();
+    _PyTracer_UnlockHead();
+    add_allocator(w, RSS_MIMALLOC, 0, divided->nsegments, divided->segments,
+                  in_mimalloc);
+    _PyTracer_RssSplitArenas(w, arenas);
+    for (int i = 0; i < RSS_NSTATES; i++) {
+        if (arenas[i] > 0) {
+            add_row(w, RSS_PYMALLOC, i, 0, w->narenas, arenas[i]);
+        }
+    }
+}
+
+static int
+prepare(struct rss_work *w)
+{
+    if (_PyTracer_RssInit() < 0 || map_workspace(w) < 0) {
+        return -1;
+    }
+    _PyTracer_RssKnow(w);
+    return 0;
 }
 
 int
 _PyTracer_CollectRss(struct rss_work *w, const char *proc,
                      struct rss_result *result)
 {
+    struct divided divided = {0};
     *w = (struct rss_work){.proc = proc, .pagemap = -1, .mem = -1,
                            .questions = QUESTIONS, .steps = STEPS,
                            .page = (size_t)sysconf(_SC_PAGESIZE)};
     *result = (struct rss_result){.traced = _PyTracer.tracing};
-    uint64_t in_malloc = count_malloc();
     _PyTracer_StopWorld();
-    int mapped = map_workspace(w);
-    if (mapped == 0) {
-        collect(w, result, in_malloc);
-    }
+    int prepared = prepare(w);
     _PyTracer_StartWorld();
-    if (w->pagemap >= 0) {
-        close(w->pagemap);
+    if (prepared < 0) {
+        return -1;
     }
-    if (w->mem >= 0) {
-        close(w->mem);
-    }
+    PyThreadState *tstate = PyEval_SaveThread();
+    ask_kernel(w, result, &divided);
+    PyEval_RestoreThread(tstate);
+    _PyTracer_StopWorld();
+    divide(w, &divided);
+    _PyTracer_StartWorld();
     result->rows = w->rows;
     result->nrows = w->nrows;
     result->texts = w->texts;
     result->lacks = w->lacks;
     result->total = w->total * w->page;
-    return mapped;
+    return 0;
 }

@@ -26,6 +26,7 @@ struct split {
     struct rss_work *w;
     uint64_t *states;
     uint32_t arena;               // that was seen last
+    uintptr_t unknown;            // one that is new
     uint64_t parked;              // blocks that have not been seen yet
 };
 
@@ -41,6 +42,9 @@ is_there(const struct split *split, const struct rss_arena *arena,
 static struct rss_arena *
 find_arena(struct split *split, uintptr_t address)
 {
+    if (address == split->unknown) {
+        return NULL;
+    }
     for (uint32_t i = 0; i < split->w->narenas; i++) {
         struct rss_arena *arena = &split->w->arenas[split->arena];
         if (arena->address == address) {
@@ -48,6 +52,7 @@ find_arena(struct split *split, uintptr_t address)
         }
         split->arena = (split->arena + 1) % split->w->narenas;
     }
+    split->unknown = address;
     return NULL;
 }
 

@@ -16,6 +16,7 @@
 #include "pycore_tracer_rss.h"
 
 #include <fcntl.h>                // open()
+#include <pthread.h>              // pthread_atfork()
 #include <stdlib.h>
 #include <sys/mman.h>             // mincore()
 #include <unistd.h>               // read()
@@ -24,6 +25,7 @@
 #define PAGE_FILE (UINT64_C(1) << 61)
 #define PAGE_EXCLUSIVE (UINT64_C(1) << 56)
 #define RSS_ASKED 8192            // pages at a time
+#define RSS_OPENED 64             // files, of all threads
 
 /* The number of a text; the last one is found again, since the mappings of a
    library are neighbours. */
@@ -57,13 +59,70 @@ _PyTracer_RssText(struct rss_work *w, const char *text, size_t length)
     return last;
 }
 
+/* --- Files.  Another thread may fork meanwhile: its child must not go on with
+   a descriptor by which it reads the memory of its parent. */
+
+static int opened[RSS_OPENED];    // descriptors and 1, or 0; atomic
+
+static void
+close_in_child(void)
+{
+    for (int i = 0; i < RSS_OPENED; i++) {
+        if (opened[i] != 0) {
+            (void)close(opened[i] - 1);
+            opened[i] = 0;
+        }
+    }
+}
+
 static int
 open_proc(const struct rss_work *w, const char *name)
 {
     char path[PATH_MAX];
     int n = snprintf(path, sizeof(path), "%s/%s", w->proc, name);
-    return n < 0 || (size_t)n >= sizeof(path)
-           ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    int fd = n < 0 || (size_t)n >= sizeof(path)
+             ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    for (int i = 0; fd >= 0 && i < RSS_OPENED; i++) {
+        int none = 0;
+        if (_Py_atomic_compare_exchange_int(&opened[i], &none, fd + 1)) {
+            break;
+        }
+    }
+    return fd;
+}
+
+static void
+close_proc(int fd)
+{
+    for (int i = 0; fd >= 0 && i < RSS_OPENED; i++) {
+        int here = fd + 1;
+        if (_Py_atomic_compare_exchange_int(&opened[i], &here, 0)) {
+            break;
+        }
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+}
+
+void
+_PyTracer_RssCloseFiles(struct rss_work *w)
+{
+    close_proc(w->pagemap);
+    close_proc(w->mem);
+    w->pagemap = w->mem = -1;
+}
+
+/* GIL held. */
+int
+_PyTracer_RssInit(void)
+{
+    static int registered = 0;
+    if (!registered && pthread_atfork(NULL, NULL, close_in_child) != 0) {
+        return -1;
+    }
+    registered = 1;
+    return 0;
 }
 
 /* --- smaps */
@@ -171,7 +230,7 @@ _PyTracer_RssReadSmaps(struct rss_work *w)
         have -= (size_t)(line - w->buffer);
         memmove(w->buffer, line, have);
     }
-    close(fd);
+    close_proc(fd);
     w->pagemap = open_proc(w, "pagemap");
     w->mem = open_proc(w, "mem");
     w->lacks |= (w->pagemap < 0 ? RSS_NO_PAGEMAP : 0)
@@ -188,7 +247,7 @@ _PyTracer_RssReadStatm(struct rss_work *w)
         return 0;
     }
     ssize_t n = read(fd, w->buffer, RSS_BUFFER - 1);
-    close(fd);
+    close_proc(fd);
     w->buffer[n > 0 ? n : 0] = '\0';
     char *end;
     (void)strtoull(w->buffer, &end, 10);

@@ -172,6 +172,9 @@ _PyTracer_RssRound(const struct rss_work *w, uintptr_t address)
 }
 
 /* tracer_rss_read.c: what the kernel says. */
+/* 0, or -1: no memory. */
+extern int _PyTracer_RssInit(void);
+extern void _PyTracer_RssCloseFiles(struct rss_work *w);
 extern uint32_t _PyTracer_RssText(struct rss_work *w, const char *text,
                                   size_t length);
 extern int _PyTracer_RssReadSmaps(struct rss_work *w);
@@ -208,8 +211,8 @@ extern void _PyTracer_RssFollowPointers(struct rss_work *w);
 /* Resident bytes of arenas by enum rss_state: all of the arenas' pages. */
 extern void _PyTracer_RssSplitArenas(struct rss_work *w, uint64_t *states);
 
-/* tracer_rss.c.  GIL held, not locked.  0, or -1: no memory.  Exported for
-   the extension _testtracer. */
+/* tracer_rss.c.  GIL held, which is released in between, not locked.  0, or
+   -1: no memory.  Exported for the extension _testtracer. */
 PyAPI_FUNC(int) _PyTracer_CollectRss(struct rss_work *w, const char *proc,
                                      struct rss_result *result);
 PyAPI_FUNC(void) _PyTracer_FreeRss(struct rss_work *w);

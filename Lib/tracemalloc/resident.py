@@ -241,10 +241,9 @@ def rss():
     counts in smaps.  If tracing is off, blocks on free lists are counted as
     live.
 
-    It takes 20 to 30 ms for each GiB.  Meanwhile no other thread runs Python
-    code, because the GIL is held or the world is stopped, and the tracer's
-    lock is held for a part of the time.  Memory of the program is neither
-    changed nor allocated until the rows are complete.
+    It takes 20 to 30 ms for each GiB.  Other threads run meanwhile, but for
+    the time in which the arenas are listed and examined.  Memory of the
+    program is neither changed nor allocated until the rows are complete.
     """
     looked = _look()
     if looked is None:

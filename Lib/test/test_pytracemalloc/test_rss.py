@@ -387,6 +387,92 @@ class RssTests(unittest.TestCase):
         self.assertLess(said[0], .2)
 
 
+@unittest.skipIf(SANITIZED, 'a sanitizer maps terabytes of its own')
+class OtherThreadsTests(unittest.TestCase):
+    """The kernel is asked while other threads go on."""
+
+    # The list of mappings comes from a pipe, and so from another thread.
+    PIPE = textwrap.dedent('''
+        import faulthandler, shutil, tempfile, threading
+        faulthandler.dump_traceback_later(60, exit=True)
+        folder = tempfile.mkdtemp()
+        pipe = folder + '/smaps'
+        os.mkfifo(pipe)
+        looked = []
+        looker = threading.Thread(
+            target=lambda: looked.append(_tracemalloc._rss(folder)))
+        looker.start()
+        with open(pipe, 'wb') as to, open('/proc/self/smaps', 'rb') as file:
+            between()
+            to.write(file.read())
+        looker.join()
+        shutil.rmtree(folder)
+        say(looked[0][:2])
+        ''')
+
+    def test_they_run(self):
+        said, _ = run('between = bool\n' + self.PIPE, ON)
+        rows, total = said[0]
+        self.assertEqual(sum(row[4] for row in rows), total)
+        if HAS_ARENAS:
+            self.assertGreater(size_of(rows, 'pymalloc'), MIB)
+
+    def test_child_of_a_fork_meanwhile(self):
+        """It does not keep files by which its parent can be read."""
+        said, _ = run(textwrap.dedent('''
+        import time, warnings
+        warnings.simplefilter('ignore')
+
+        def between():
+            time.sleep(.2)        # until the other thread has opened it, too
+            if (pid := os.fork()) == 0:
+                to.close()        # a copy of the pipe
+                names = []
+                for fd in os.listdir('/proc/self/fd'):
+                    try:
+                        names.append(os.readlink('/proc/self/fd/' + fd))
+                    except OSError:
+                        pass      # that of the list
+                say([pipe in names, len(tracemalloc.rss().rows)])
+                os._exit(0)
+            os.waitpid(pid, 0)
+        ''') + self.PIPE, ON)
+        (kept, rows), (_, total) = said
+        self.assertFalse(kept)
+        self.assertGreater(rows, 5)
+        self.assertGreater(total, 0)
+
+    def test_they_map_and_unmap(self):
+        said, _ = run('''
+        import mmap, threading
+        stop = False
+
+        def arenas():
+            while not stop:
+                keep = [(i,) for i in range(200_000)]
+
+        def mappings():
+            while not stop:
+                keep = [mmap.mmap(-1, 1 << 20) for i in range(20)]
+                for mapping in keep:
+                    mapping[::4096] = bytes(256)
+
+        threads = [threading.Thread(target=target)
+                   for target in (arenas, mappings)]
+        for thread in threads:
+            thread.start()
+        for i in range(20):
+            rows, total, *rest = _tracemalloc._rss()
+            say([sum(row[4] for row in rows), total])
+        stop = True
+        for thread in threads:
+            thread.join()
+        ''', ON)
+        self.assertEqual(len(said), 20)
+        for rows, total in said:
+            self.assertEqual(rows, total)
+
+
 class MissingTests(unittest.TestCase):
     """What the kernel, or who runs the process, does not show."""
 
