@@ -22,6 +22,8 @@ import sysconfig
 import time
 import xml.etree.ElementTree
 
+# Options of -X for a depth of --trace that is no number.
+TRACES = {None: [], 'native': ['tracemalloc=25', 'tracemalloc_native=10']}
 WHOLE = re.compile(r'^\S+ skipped -- (.+)', re.MULTILINE)
 SUBTEST = re.compile(r'^(?:ERROR|FAIL): \w+ \((test\.[\w.]+)\)', re.MULTILINE)
 RULE = re.compile(r'^(?:=|-){70}\n', re.MULTILINE)
@@ -52,8 +54,8 @@ class Job:
         report, self.log = logs / f'{base}.xml', logs / f'{base}.log'
         report.unlink(missing_ok=True)
         command = [sys.executable]
-        if self.trace:
-            command += ['-X', f'tracemalloc={self.trace}']
+        for option in TRACES.get(self.trace, [f'tracemalloc={self.trace}']):
+            command += ['-X', option]
         command += ['-m', 'test', '--verbose', '--timeout', '1200',
                     '--junit-xml', str(report), self.module]
         start = time.monotonic()
@@ -166,7 +168,8 @@ def parse_arguments():
     parser.add_argument('--series', required=True)
     parser.add_argument('--trace', default='',
                         help='run the stock tests also with -X tracemalloc=N'
-                             ' for each N of this list')
+                             ' for each N of this list; native is 25 with'
+                             ' native memory and its C frames')
     parser.add_argument('--all', action='store_true',
                         help='all stock tests, and the slow parts of ours')
     parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1)

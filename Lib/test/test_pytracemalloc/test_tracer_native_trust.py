@@ -4,6 +4,8 @@ import _ctypes
 import ctypes
 import glob
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -15,57 +17,11 @@ import unittest
 
 from test import support
 from test.support import import_helper
-from test.test_pytracemalloc import fetched
-from test.test_pytracemalloc.helpers import SANITIZED, line_of
+from test.test_pytracemalloc.helpers import line_of
+from test.test_pytracemalloc.native_trust_case import (
+    CHURN, POINTER, SIZE, TrustCase)
 
 _testtracer = import_helper.import_module('_testtracer')
-
-SIZE, POINTER = ctypes.c_size_t, ctypes.c_void_p
-# Takes, resizes and frees in four threads; what is left is known.
-CHURN = '''
-import ctypes, random, threading, tracemalloc, _testtracer
-libc = ctypes.CDLL(None)
-SIZE, POINTER = ctypes.c_size_t, ctypes.c_void_p
-for function in libc.malloc, libc.realloc, libc.aligned_alloc, libc.calloc:
-    function.restype = POINTER
-libc.malloc.argtypes = [SIZE]
-libc.realloc.argtypes = [POINTER, SIZE]
-libc.aligned_alloc.argtypes = libc.calloc.argtypes = [SIZE, SIZE]
-libc.free.argtypes = [POINTER]
-libc.free.restype = None
-
-def churn(seed):
-    rng, blocks = random.Random(seed), {}
-    for _ in range(2000):
-        size = rng.choice([16, 100, 4000, 300_000])
-        choice = rng.randrange(5)
-        if choice == 0:
-            blocks[libc.malloc(size)] = size
-        elif choice == 1:
-            blocks[libc.aligned_alloc(64, size * 64)] = size * 64
-        elif choice == 2:
-            blocks[libc.calloc(3, size)] = 3 * size
-        elif blocks:
-            block = rng.choice(list(blocks))
-            del blocks[block]
-            if choice == 3:
-                blocks[libc.realloc(block, size)] = size
-            else:
-                libc.free(block)
-    left.append(blocks)
-
-tracemalloc.start(10, native=True)
-left = []
-threads = [threading.Thread(target=churn, args=(i,)) for i in range(4)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-before = tracemalloc.get_native_memory()[0]
-for blocks in left:
-    for block in blocks: libc.free(block)
-after = tracemalloc.get_native_memory()[0]
-assert before - after == sum(sum(one.values()) for one in left)
-assert _testtracer.fault() is None
-'''
 
 
 def find_library(name):
@@ -76,44 +32,6 @@ def find_library(name):
         if found := sorted(glob.glob(f'{folder}/{name}.so*')):
             return found[0]
     raise unittest.SkipTest(f'{name} is not installed')
-
-
-@unittest.skipIf(SANITIZED, 'the sanitizer has the malloc()')
-class TrustCase(unittest.TestCase):
-
-    def run_code(self, code, status=0, **environment):
-        result = subprocess.run(
-            [sys.executable, '-c', textwrap.dedent(code)], text=True,
-            capture_output=True, env=os.environ | environment, timeout=300)
-        self.assertEqual((result.stderr, result.returncode), ('', status))
-        return result.stdout
-
-    def start(self):
-        tracemalloc.start(25, native=True)
-        self.addCleanup(tracemalloc.stop)
-
-    def live(self):
-        return tracemalloc.get_native_memory()[0]
-
-    def place_of(self, size):
-        frame, = (trace.traceback[-1] for trace
-                  in tracemalloc.take_snapshot().traces
-                  if trace.size == size
-                  and trace.domain == tracemalloc.NATIVE_DOMAIN)
-        return frame.filename, frame.lineno
-
-    def compile(self, code):
-        """Return the path of a library, or skip the test."""
-        folder = self.enterContext(tempfile.TemporaryDirectory())
-        path = os.path.join(folder, 'library.so')
-        compiler = sysconfig.get_config_var('CC').split()
-        try:
-            subprocess.run([*compiler, '-shared', '-fPIC', '-x', 'c', '-',
-                            '-o', path], input=code, text=True, check=True,
-                           capture_output=True)
-        except (OSError, subprocess.CalledProcessError) as exc:
-            self.skipTest(f'no compiler: {exc}')
-        return path
 
 
 class PreloadTests(TrustCase):
@@ -191,6 +109,118 @@ class LibraryTests(TrustCase):
         self.assertIsNone(_testtracer.fault())
 
 
+    @unittest.skipUnless(shutil.which('g++'), 'needs g++')
+    def test_static_runtime(self):
+        """A library that has the runtime of C++ inside."""
+        code = """
+            #include <vector>
+            extern "C" void *make(int n) { return new std::vector<char>(n); }
+            extern "C" void end(void *v) { delete (std::vector<char> *)v; }
+            """
+        library = ctypes.CDLL(self.compile(
+            code, '-Wl,-Bstatic', '-lstdc++', '-Wl,-Bdynamic',
+            language='c++'))
+        library.make.restype, library.end.argtypes = POINTER, [POINTER]
+        self.start()
+
+        def make():
+            return library.make(1_000_003)
+        held = make()
+        self.assertEqual(self.place_of(1_000_003), line_of(make, 1))
+        before = self.live()
+        library.end(held)
+        self.assertEqual(before - self.live(), 1_000_003 + 24)
+
+
+PROGRAM = """
+#include <Python.h>
+#include <stdlib.h>
+
+static PyObject *
+take(PyObject *self, PyObject *size)
+{
+    return PyLong_FromVoidPtr(malloc(PyLong_AsSize_t(size)));
+}
+static PyObject *
+give(PyObject *self, PyObject *block)
+{
+    Py_BEGIN_ALLOW_THREADS
+    free(PyLong_AsVoidPtr(block));
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+static PyMethodDef methods[] = {
+    {"take", take, METH_O}, {"give", give, METH_O}, {NULL}
+};
+static struct PyModuleDef inside = {
+    PyModuleDef_HEAD_INIT, .m_name = "inside", .m_methods = methods
+};
+static PyObject *
+make_inside(void)
+{
+    return PyModule_Create(&inside);
+}
+int
+main(int argc, char **argv)
+{
+    PyImport_AppendInittab("inside", make_inside);
+    return Py_BytesMain(argc, argv);
+}
+"""
+
+
+@unittest.skipUnless(sysconfig.is_python_build(), 'needs the build tree')
+class StaticTests(TrustCase):
+
+    def test_extension(self):
+        """An extension that is linked into the program, as is libpython, with
+        our malloc()."""
+        get = sysconfig.get_config_var
+        build = os.path.dirname(sysconfig.get_config_h_filename())
+        archive = os.path.join(build, get('LIBRARY'))
+        if get('Py_ENABLE_SHARED') or not os.path.exists(archive):
+            self.skipTest('needs libpython as an archive')
+        program = self.link(
+            f'-I{sysconfig.get_path("include")}', f'-I{build}',
+            f'{build}/Programs/tracer_program.o', archive,
+            *shlex.split(' '.join(get(name) or '' for name in (
+                'CFLAGS', 'LDFLAGS', 'LINKFORSHARED', 'LIBS', 'SYSLIBS'))))
+        code = '''
+            import inside, tracemalloc
+            tracemalloc.start(10, native=True)
+            def take():
+                return inside.take(1_000_003)
+            block = take()
+            trace, = [trace for trace in tracemalloc.take_snapshot().traces
+                      if trace.size == 1_000_003]
+            assert trace.domain == tracemalloc.NATIVE_DOMAIN
+            assert trace.traceback[-1].function == 'take'
+            before = tracemalloc.get_native_memory()[0]
+            inside.give(block)
+            print(before - tracemalloc.get_native_memory()[0])
+            '''
+        done = subprocess.run(
+            [program, '-c', textwrap.dedent(code)], text=True,
+            capture_output=True, timeout=300,
+            env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path),
+                 'PYTHONHOME': sys.prefix})
+        self.assertEqual((done.stdout, done.returncode), ('1000003\n', 0),
+                         done.stderr)
+
+    def link(self, *options):
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        program = os.path.join(folder, 'program')
+        compiler = shlex.split(sysconfig.get_config_var('CC'))
+        if not shutil.which(compiler[0]):
+            self.skipTest(f'no {compiler[0]}')
+        source = program + '.c'
+        with open(source, 'w') as file:
+            file.write(PROGRAM)
+        subprocess.run([*compiler, source, '-o', program, *options],
+                       check=True, cwd=folder)
+        return program
+
+
 class ProcessTests(TrustCase):
 
     def test_spawn_and_exec(self):
@@ -262,56 +292,6 @@ class ThreadTests(TrustCase):
         # What the threads themselves needed may be kept by the C library.
         self.assertLess(abs(self.live() - before), 200_000)
         self.assertIsNone(_testtracer.fault())
-
-
-class GreenletTests(TrustCase):
-
-    def test_stacks(self):
-        """Greenlets change whole stacks under a thread."""
-        place = fetched.environment('greenlet')
-        folder, = glob.glob(f'{place}/lib/python*/site-packages')
-        self.run_code(f'import sys; sys.path.append({folder!r})' + CHURN
-                      + textwrap.dedent('''
-            import greenlet
-            sizes, known = iter(range(100_001, 10 ** 7, 8)), {}
-            held = ctypes.PyDLL(None)['malloc']
-            held.restype, held.argtypes = ctypes.c_void_p, [SIZE]
-
-            def stack():
-                frame, lines = sys._getframe(1), []
-                while frame is not None:
-                    lines.append(frame.f_lineno)
-                    frame = frame.f_back
-                return lines[::-1]
-
-            def down(rng, n):
-                if n > 0:
-                    return down(rng, n - 1)
-                for take in libc.malloc, held, libc.malloc:
-                    size = next(sizes)
-                    known[size] = take(size), stack()
-                if rng.random() < 0.5:
-                    rng.choice(all_of_them).switch()
-                size = next(sizes)
-                known[size] = libc.malloc(size), stack()
-
-            def body(*unused):
-                rng = random.Random(len(known))
-                while len(known) < 1500:
-                    down(rng, rng.randrange(15))
-                    main.switch()
-
-            main = greenlet.getcurrent()
-            all_of_them = [greenlet.greenlet(body) for _ in range(6)]
-            while len(known) < 1500:
-                random.choice(all_of_them).switch()
-            found = {trace.size: [frame.lineno for frame in trace.traceback]
-                     for trace in tracemalloc.take_snapshot().traces
-                     if trace.domain == tracemalloc.NATIVE_DOMAIN}
-            for size, (block, lines) in known.items():
-                assert found[size] == lines[-10:], (found[size], lines)
-            assert _testtracer.fault() is None
-            '''))
 
 
 if __name__ == '__main__':
