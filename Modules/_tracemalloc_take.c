@@ -160,8 +160,8 @@ no_snapshot(const struct tracer_totals *totals)
     }
     if (totals->error != 0) {
         return PyErr_Format(PyExc_OSError,
-                            "no child can be made that looks at the "
-                            "references: %s", strerror(totals->error));
+                            "no child can record the references: %s",
+                            strerror(totals->error));
     }
     return PyErr_NoMemory();
 }
@@ -170,7 +170,8 @@ PyDoc_STRVAR(take_snapshot_doc,
 "_take_snapshot($module, blocks, references=0, /)\n--\n\n"
 "Take a snapshot: return (capsule, info), empty if tracing is off.\n\n"
 "Without blocks, only the sums of the call sites are taken.  references, with\n"
-"blocks: 1: who refers to whom; and 2: by which keys; and 4: a child looks.");
+"blocks: 1: who refers to whom; and 2: by which keys; and 4: a child looks; or\n"
+"8: one looks if the process is small.");
 
 static PyObject *
 take_snapshot(PyObject *Py_UNUSED(module), PyObject *const *args,

@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define NO_MEMORY 1               // exit status
+#define NO_MEMORY 1               // exit status; a higher one is an errno
 
 /* What is at the start of the file.  Of the two structures the numbers
    count. */
@@ -147,10 +147,16 @@ run_child(const struct tracer_heap_interpreters *interpreters, int keys,
           const struct tracer_segments *segments, int fd)
 {
     struct tracer_heap heap;
+    int result = 0;
     close_others(fd);
-    int result = lseek(fd, sizeof(struct summary), SEEK_SET) < 0
-        || look(&heap, interpreters, keys, blocks, segments) < 0
-        || write_parts(&heap, blocks, fd) < 0 ? NO_MEMORY : 0;
+    if (look(&heap, interpreters, keys, blocks, segments) < 0) {
+        result = NO_MEMORY;
+    }
+    else if (lseek(fd, sizeof(struct summary), SEEK_SET) < 0
+             || write_parts(&heap, blocks, fd) < 0)
+    {
+        result = errno;
+    }
     (void)syscall(SYS_exit_group, result);
 }
 
@@ -275,7 +281,11 @@ _PyTracer_JoinHeap(struct tracer_heap_child *child,
         pid = waitpid(child->pid, &status, __WCLONE);
     } while (pid < 0 && errno == EINTR);
     child->signal = pid >= 0 && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-    int result = pid >= 0 && status != 0 ? -1 : read_parts(heap, blocks, child->fd);
+    if (pid >= 0 && WIFEXITED(status) && WEXITSTATUS(status) > NO_MEMORY) {
+        child->error = WEXITSTATUS(status);
+    }
+    int result = pid >= 0 && status != 0
+                 ? -1 : read_parts(heap, blocks, child->fd);
     close(child->fd);
     return result;
 }

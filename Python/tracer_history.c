@@ -180,8 +180,8 @@ read_rss(int statm)
     return pages * sysconf(_SC_PAGESIZE);
 }
 
-static int64_t
-read_rss_once(void)
+int64_t
+_PyTracer_ReadRss(void)
 {
     int statm = open_statm();
     int64_t rss = statm < 0 ? 0 : read_rss(statm);
@@ -196,7 +196,7 @@ static void
 look_outside(struct snapshot_note *note, int statm)
 {
     *note = (struct snapshot_note){.time = _PyTracer_Now(CLOCK_MONOTONIC)};
-    note->rss = statm >= 0 ? read_rss(statm) : read_rss_once();
+    note->rss = statm >= 0 ? read_rss(statm) : _PyTracer_ReadRss();
     for (int i = 0; i < SNAPSHOT_GENERATIONS; i++) {
         note->collections[i] = _PyTracer_Collections(i);
     }

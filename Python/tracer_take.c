@@ -264,6 +264,17 @@ finish(struct copier *c, int result, struct tracer_totals *totals)
 
 /* --- All of it */
 
+/* To walk over the objects of the interpreter alone takes longer than to fork
+   a process of this size, and little of it can exist twice. */
+#define SMALL ((int64_t)64 << 20) // bytes
+
+static int
+is_small(void)
+{
+    int64_t resident = _PyTracer_ReadRss();
+    return resident > 0 && resident < SMALL;
+}
+
 static int
 take(struct copier *c, struct tracer_totals *totals)
 {
@@ -278,9 +289,8 @@ take(struct copier *c, struct tracer_totals *totals)
     return result < 0 ? -1 : _PyTracer_NameTypes(&c->blocks.types, c->s);
 }
 
-struct tracer_snapshot *
-_PyTracer_TakeSnapshot(int with_blocks, int references,
-                       struct tracer_totals *totals)
+static struct tracer_snapshot *
+take_one(int with_blocks, int references, struct tracer_totals *totals)
 {
     struct copier c = {.s = _PySnapshot_New(), .with_blocks = with_blocks,
                        .references = references};
@@ -296,4 +306,15 @@ _PyTracer_TakeSnapshot(int with_blocks, int references,
         return NULL;
     }
     return c.s;
+}
+
+struct tracer_snapshot *
+_PyTracer_TakeSnapshot(int with_blocks, int references,
+                       struct tracer_totals *totals)
+{
+    struct tracer_snapshot *s = NULL;
+    if ((references & TRACER_IN_CHILD_IF_SMALL) && is_small()) {
+        s = take_one(with_blocks, references | TRACER_IN_CHILD, totals);
+    }
+    return s != NULL ? s : take_one(with_blocks, references, totals);
 }

@@ -41,6 +41,9 @@ extern struct snapshot_note *_PyTracer_CopyHistory(uint32_t *n);
    of the parent.  GIL held, not locked. */
 extern int64_t _PyTracer_HistoryInterval(void);
 
+/* Resident bytes of the process; 0: not known.  No lock needed. */
+extern int64_t _PyTracer_ReadRss(void);
+
 #ifdef __cplusplus
 }
 #endif

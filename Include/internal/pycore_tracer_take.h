@@ -30,11 +30,13 @@ struct tracer_totals {
     int error, signal;            // of a child that has failed, else 0
 };
 
-/* Flags: record references; also the keys; in a child process. */
+/* Flags: record references; also the keys; in a child process; in one if the
+   process is small and a child can be made. */
 enum tracer_references {
     TRACER_REFERENCES = 1,
     TRACER_KEYS = 2,
     TRACER_IN_CHILD = 4,
+    TRACER_IN_CHILD_IF_SMALL = 8,
 };
 
 /* GIL held, not locked; the GIL is released before and after the moment that

@@ -140,15 +140,15 @@ def _get_traces(blocks=True, references=0):
 
 
 @_hidden
-def take_snapshot(traces=True, references=False, keys=False, pause=True):
+def take_snapshot(traces=True, references=False, keys=False, pause=None):
     """Take a Snapshot of the memory blocks allocated by Python.
 
     With *traces* false it holds the sums of each call site, but no single
     blocks, and is taken in a time that does not depend on their number.
     With *references* it also records which objects refer to which; with
     *keys*, the keys of all dictionaries as text, which may be data of the
-    program; without *pause*, a child process records them, while the program
-    goes on.
+    program.  If *pause* is false, a child process records them, while the
+    program goes on; if it is None, one does so if the process is small.
     """
     return Snapshot._take(traces, is_tracing, _get_traces,
                           get_traceback_limit, references, keys, pause)

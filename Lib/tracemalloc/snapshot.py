@@ -119,7 +119,7 @@ class Snapshot(LegacyMethods):
 
     @classmethod
     def _take(cls, traces, is_tracing, get_traces, get_traceback_limit,
-              references=False, keys=False, pause=True):
+              references=False, keys=False, pause=None):
         """take_snapshot(), by the functions that the caller passes: the
         standard library's tests replace them."""
         if not is_tracing():
@@ -127,7 +127,8 @@ class Snapshot(LegacyMethods):
                                "allocations to take a snapshot")
         if references and not traces:
             raise ValueError("references need traces: leave out traces=False")
-        if (keys or not pause) and not references:
+        child = 8 if pause is None else 4 * (not pause)
+        if (keys or child == 4) and not references:
             raise ValueError("keys and pause are about references: add "
                              "references=True")
         # The resident memory is recorded first, so that it does not include
@@ -135,7 +136,7 @@ class Snapshot(LegacyMethods):
         rss = load_files().resident.record() if traces else None
         # Without an argument where none is needed, as stock does.
         if references:
-            taken = get_traces(True, 1 | bool(keys) << 1 | (not pause) << 2)
+            taken = get_traces(True, 1 | bool(keys) << 1 | child)
         else:
             taken = get_traces() if traces else get_traces(False)
         snapshot = cls(taken, get_traceback_limit())

@@ -18,7 +18,7 @@ def get_traces(blocks=True, references=0):
 
     Without *blocks*, only the sums of the call sites are taken.
     *references* are flags: 1, record which objects refer to which; 2, with the
-    texts of all keys; 4, in a child process.
+    texts of all keys; 4, in a child process; 8, in one if this one is small.
     """
     return _adopt(*_take_snapshot(blocks, references))
 

@@ -13,7 +13,7 @@ from test.test_pytracemalloc.helpers import FREE_THREADED
 
 
 def take():
-    return tracemalloc.take_snapshot(references=True)
+    return tracemalloc.take_snapshot(references=True, pause=True)
 
 
 class ProgramCase(unittest.TestCase):

@@ -96,7 +96,7 @@ TABLE.note = note()
 
 def take():
     gc.collect()
-    return tracemalloc.take_snapshot(references=True)
+    return tracemalloc.take_snapshot(references=True, pause=True)
 
 def paths(**question):
     return [str(path) for path in snapshot.why(most=9, **question).paths]

@@ -89,7 +89,8 @@ class RequestTests(PressureCase):
                 sum(s.count for s in snapshot.statistics('lineno')),
                 len(snapshot.traces))
         self.sweep(tracemalloc.take_snapshot, check)
-        self.sweep(lambda: tracemalloc.take_snapshot(references=True), check)
+        self.sweep(lambda: tracemalloc.take_snapshot(references=True,
+                                                     pause=True), check)
 
     def test_group(self):
         snapshot = self.take()
@@ -239,7 +240,8 @@ class AddressSpaceTests(unittest.TestCase):
             'load': lambda: tracemalloc.Snapshot.load(path),
             'dump': lambda: snapshot.dump(path),
             'take references':
-                lambda: tracemalloc.take_snapshot(references=True),
+                lambda: tracemalloc.take_snapshot(references=True,
+                                                  pause=True),
             'load references': lambda: tracemalloc.Snapshot.load(path + 'r'),
             'dump references': lambda: holding.dump(path + 'r'),
             'why': lambda: holding.filter_traces([]).why(type='list'),
