@@ -325,6 +325,31 @@ class NoticeTests(unittest.TestCase):
         self.assertIn(f'error: {name}, and the census: {DEQUE}: bag_numfree '
                       f'looks like a free list', said)
 
+    def test_a_release_is_named_in_the_lock_and_the_page(self):
+        self.tree()
+        page = self.folder / 'Doc/explanation/series.rst'
+        page.parent.mkdir(parents=True)
+        shutil.copy(TOP / 'Doc/explanation/series.rst', page)
+        lock = self.folder / 'patches' / SERIES / 'upstream.lock'
+        before = page.read_text(encoding='utf-8').splitlines()
+        locked = lock.read_text(encoding='utf-8')
+        added = f'{SERIES}.98', f'{SERIES}.99'
+        for version in added:
+            result = self.run_tool('lock', version, 'c0ffee')
+            self.assertEqual((result.returncode, result.stderr), (0, ''))
+        self.assertEqual(lock.read_text(encoding='utf-8'), locked + ''.join(
+            f'{version:9}  c0ffee  pool\n' for version in added))
+        versions = [line.split()[0] for line in
+                    lock.read_text(encoding='utf-8').splitlines()
+                    if not line.startswith('#')]
+        # One row of the page differs, and nothing else.
+        number, = (number for number, line in enumerate(before)
+                   if line.startswith(f'{SERIES}  '))
+        before[number] = (f'{SERIES:9}{versions[0]:22}'
+                          + ', '.join(versions[1:]))
+        self.assertEqual(page.read_text(encoding='utf-8').splitlines(),
+                         before)
+
     def test_what_was_built_of_another_source_goes(self):
         """The stock interpreter to compare with, too, which others share."""
         build = self.tree()
