@@ -114,7 +114,7 @@ def serve():
     os.read({end[0]}, 1)
 serve()
 '''
-        other = self.create('legacy', '')
+        other = self.create('legacy', 'pass')   # 3.13 wants some
         thread = threading.Thread(target=_interpreters.exec,
                                   args=(other, code))
         thread.start()
