@@ -8,6 +8,7 @@
 #include "Python.h"
 #include "pycore_tracer_location.h"
 #include "pycore_tracer_map.h"
+#include "pycore_tracer_native_cells.h"
 #include "pycore_tracer_text.h"
 #include "pycore_tracer_valid.h"
 #include "pycore_tracer_windows.h"
@@ -77,6 +78,7 @@ WHERE(text_hash, &PARTS.texts->strings[1].hash)
 WHERE(function_name, &PARTS.places->functions[1].name)
 WHERE(location_function, &PARTS.places->locations[1].function)
 WHERE(number_of_highs, &PARTS.windows->nhighs)
+WHERE(cells_used, &PARTS.cells->used)
 WHERE(high_size, &PARTS.windows->highs[0].size)
 #undef WHERE
 
@@ -101,6 +103,7 @@ static const struct breakage breakages[] = {
     {"function.name", function_name, 4, 1 << 21},
     {"location.function", location_function, 4, 1 << 21},
     {"windows.nhighs", number_of_highs, 4, 8},
+    {"cells.used", cells_used, sizeof(size_t), 1},
     {"high.size", high_size, 8, UINT64_C(1) << 63},
 };
 

@@ -4,7 +4,9 @@
    While a thread is detached, nobody changes its Python stack.  If its top
    frame is on its shadow stack, everything below is as it was when the frame
    was captured, and the frame's entry knows the node of it: only the frame's
-   own instruction may be another one.
+   own instruction may be another one.  Then that becomes the entry's last
+   site, as in a capture with the GIL: the thread alone uses its shadow stack,
+   but for what is done to all of them under the lock.
 
    Otherwise the stack is walked.  A library often allocates many blocks in one
    call, so the thread keeps what the walk has found, and the frame gets the
@@ -22,18 +24,32 @@
 #include "pycore_tracer_shadow.h"
 #include "pycore_tracer_state.h"
 
+/* The frame of an entry is where it is now. */
 static uint32_t
-node_of_entry(const struct tracer_stack *s, _PyInterpreterFrame *frame)
+move_entry(struct entry *e)
+{
+    const void *instr = e->frame->instr_ptr;
+    if (e->sites[e->last].instr != instr) {
+        uint32_t node = _PyTracer_ChildOf(e->parent, e->frame);
+        if (node == TRACER_NODE_NONE) {
+            return TRACER_NODE_NONE;
+        }
+        e->last ^= 1;
+        e->sites[e->last] = (struct site){instr, node, TRACER_NODE_NONE};
+    }
+    return e->sites[e->last].node;
+}
+
+static uint32_t
+node_of_entry(struct tracer_stack *s, const _PyInterpreterFrame *frame)
 {
     for (size_t depth = s->depth; depth > 0; depth--) {
-        const struct entry *e = &s->entries[depth - 1];
+        struct entry *e = &s->entries[depth - 1];
         if (e->frame == frame) {
-            return _PyTracer_ChildOf(e->parent, frame);
+            return move_entry(e);
         }
     }
-    return s->depth == 0 && s->alone.frame == frame
-           && s->alone.instr == frame->instr_ptr
-           ? s->alone.node : TRACER_NODE_NONE;
+    return TRACER_NODE_NONE;
 }
 
 /* Keep the node of the top frame, if there is memory for that. */
@@ -69,10 +85,10 @@ _PyTracer_CaptureAgain(PyThreadState *tstate)
     if (!may_keep(tstate, frame)) {
         return _PyTracer_CaptureAlone(tstate);
     }
-    const struct tracer_stack *s =
-        ((_PyThreadStateImpl *)tstate)->tracer.stack;
-    uint32_t node = TRACER_NODE_NONE;
-    if (s != NULL && _PyTracer_RunsMarked(frame)) {
+    struct tracer_stack *s = ((_PyThreadStateImpl *)tstate)->tracer.stack;
+    uint32_t node = _PyTracer_SameNode(tstate);
+    if (node == TRACER_NODE_NONE && s != NULL && _PyTracer_RunsMarked(frame))
+    {
         node = node_of_entry(s, frame);
     }
     if (node == TRACER_NODE_NONE) {

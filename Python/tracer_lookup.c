@@ -11,6 +11,7 @@
 #include "pycore_tracer_location.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
+#include "pycore_tracer_native_blocks.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_text.h"
 #include "pycore_tracer_lookup.h"
@@ -41,7 +42,10 @@ _PyTracer_FindBlock(unsigned int domain, uintptr_t ptr,
         return 0;
     }
     size_t size;
-    struct tracer_record *record = _PyTracer_MapFind(ptr, domain);
+    struct tracer_record native;
+    const struct tracer_record *record =
+        domain != SNAPSHOT_NATIVE_DOMAIN ? _PyTracer_MapFind(ptr, domain)
+        : _PyTracer_FindNative(ptr, &native) ? &native : NULL;
     if (record != NULL) {
         trace->size = record->size;
         trace->node = record->node;

@@ -101,7 +101,16 @@ struct taker {
     PyThreadState *tstate;
 };
 
-static inline struct taker
+static Py_NO_INLINE uint32_t
+capture_slow(PyThreadState *tstate)
+{
+    int saved_errno = errno;
+    uint32_t node = _PyTracer_CaptureSlow(tstate);
+    errno = saved_errno;
+    return node;
+}
+
+static inline Py_ALWAYS_INLINE struct taker
 find_taker(void)
 {
     struct taker taker = {TRACER_NODE_NONE, _PyThreadState_GET()};
@@ -113,10 +122,20 @@ find_taker(void)
     {
         taker.node = _PyTracer_CaptureFast(taker.tstate, _PyTracer.whole);
         if (taker.node == TRACER_NODE_NONE) {
-            taker.node = _PyTracer_CaptureSlow(taker.tstate);
+            taker.node = capture_slow(taker.tstate);
         }
     }
     return taker;
+}
+
+/* May the state of this thread be gone, or a handler of a signal have
+   interrupted a capture? */
+static inline int
+is_in_doubt(const PyThreadState *tstate)
+{
+    return tstate != _PyThreadState_GET()
+           ? _PyRuntimeState_GetFinalizing(&_PyRuntime) != NULL
+           : !_PyTracer.many_gils;
 }
 
 static uint32_t
@@ -151,23 +170,47 @@ capture(const struct taker *taker)
 /* --- Blocks; not locked */
 
 static Py_NO_INLINE void
+add_slow(void *block, size_t size, struct taker taker)
+{
+    int saved_errno = errno;
+    struct tracer_call_site site = {taker.node, 0};
+    if (site.node == TRACER_NODE_NONE || _PyTracer_native.frames > 0) {
+        site = capture(&taker);
+    }
+    (void)_PyTracer_AddNative((uintptr_t)block, size, site);
+    errno = saved_errno;
+}
+
+/* 0: nothing is done, as it takes more than a glance. */
+static inline Py_ALWAYS_INLINE int
+add_fast(void *block, size_t size, struct taker taker)
+{
+    uint32_t node = taker.node;
+    if (_PyTracer_native.frames > 0) {
+        return 0;
+    }
+    if (node == TRACER_NODE_NONE) {
+        node = taker.tstate == NULL ? _PyTracer_NodeOfOrigin(&origin)
+               : is_in_doubt(taker.tstate) ? TRACER_NODE_NONE
+               : _PyTracer_SameNode(taker.tstate);
+    }
+    return node != TRACER_NODE_NONE
+           && _PyTracer_AddSmallNative((uintptr_t)block, size, node);
+}
+
+/* Only what is slow makes calls that set errno. */
+static inline Py_ALWAYS_INLINE void
 acquired(void *block, size_t size)
 {
     if (block == NULL) {
         return;
     }
-    int saved_errno = errno;
     struct taker taker = find_taker();
     _PyTracer_Lock();
-    if (_PyTracer_SeesNative()) {
-        struct tracer_call_site site = {taker.node, 0};
-        if (site.node == TRACER_NODE_NONE || _PyTracer_native.frames > 0) {
-            site = capture(&taker);
-        }
-        (void)_PyTracer_AddNative((uintptr_t)block, size, site);
+    if (_PyTracer_SeesNative() && !add_fast(block, size, taker)) {
+        add_slow(block, size, taker);
     }
     _PyTracer_Unlock();
-    errno = saved_errno;
 }
 
 /* What is released, so that it can be undone if realloc() fails; `clears` is
@@ -177,9 +220,9 @@ struct released {
     uint64_t clears;
 };
 
-/* free() takes the lock for a block that is not in the map, too.  A look
-   without it might miss a record that another removal moves back, or read a
-   map that has grown away.  Nothing here makes a call that sets errno. */
+/* A block that is not traced takes the lock, too.  A look without it might
+   miss a record of the map that another removal moves back, or read a map that
+   has grown away.  Nothing here makes a call that sets errno. */
 static Py_NO_INLINE void
 releasing(void *block, struct released *released)
 {
@@ -257,8 +300,15 @@ native_free(void *block)
         below->free(block);
         return;
     }
-    struct released released;
-    releasing(block, &released);
+    _PyTracer_Lock();
+    if (_PyTracer_SeesNative()
+        && !_PyTracer_RemoveSmallNative((uintptr_t)block)
+        && _PyTracer_HasHint((uintptr_t)block))
+    {
+        struct tracer_record old;
+        (void)_PyTracer_RemoveNative((uintptr_t)block, &old);
+    }
+    _PyTracer_Unlock();
     below->free(block);
     leave();
 }
@@ -463,43 +513,6 @@ static const struct tracer_family functions = {
     native_pthread_create,
 };
 
-/* --- Arenas are no native memory, as their blocks are traced.  These
-   functions stay where they are once they have been installed. */
-
-static PyObjectArenaAllocator arenas;
-
-static void *
-alloc_arena(void *ctx, size_t size)
-{
-    int inside = _PyTracer_inside;
-    _PyTracer_inside = 1;
-    void *arena = arenas.alloc(ctx, size);
-    _PyTracer_inside = inside;
-    return arena;
-}
-
-static void
-free_arena(void *ctx, void *arena, size_t size)
-{
-    int inside = _PyTracer_inside;
-    _PyTracer_inside = 1;
-    arenas.free(ctx, arena, size);
-    _PyTracer_inside = inside;
-}
-
-static void
-hide_arenas(void)
-{
-    PyObjectArenaAllocator found;
-    PyObject_GetArenaAllocator(&found);
-    if (found.alloc != alloc_arena) {
-        arenas = found;
-        found.alloc = alloc_arena;
-        found.free = free_arena;
-        PyObject_SetArenaAllocator(&found);
-    }
-}
-
 /* --- On and off */
 
 /* Other threads call the functions meanwhile: old ones and new ones. */
@@ -556,7 +569,7 @@ _PyTracer_StartNative(int frames)
     if (_PyTracer_CheckNative(frames) < 0) {
         return -1;
     }
-    hide_arenas();
+    _PyTracer_HideArenas();
     _PyTracer_Lock();
     if (_PyTracer.tracing && !_PyTracer_native.on) {
         below = _PyTracer_program.below;

@@ -1,6 +1,6 @@
-/* Blocks of native memory: their records in the address map, and what they
-   count.  Native memory is beside traced memory: a node counts it in counters
-   of their own, and it has a peak of its own.  The peak is
+/* Blocks of native memory: their cells, or their records in the address map,
+   and what they count.  Native memory is beside traced memory: a node counts
+   it in counters of their own, and it has a peak of its own.  The peak is
    brought up to date when something is released: a block that is registered
    by PyTraceMalloc_Track() right after it was allocated leaves no trace.
    Locked. */
@@ -22,6 +22,7 @@ struct tracer_native _PyTracer_native;
 void
 _PyTracer_ClearNative(void)
 {
+    _PyTracer_ForgetCells();
     _PyTracer_ForgetRanges();
     _PyTracer_ForgetNativeStacks();
     _PyTracer_ForgetOrigins();
@@ -42,26 +43,6 @@ _PyTracer_ResetNativePeak(void)
     _PyTracer_native.peak = _PyTracer_native.current;
 }
 
-static void
-count_in(struct tracer_counts *counts, size_t size)
-{
-    assert(counts != &_PyTracer_tree.natives[0]);
-    counts->alloc_bytes += size;
-    counts->alloc_blocks++;
-    _PyTracer_native.current += (int64_t)size;
-}
-
-static void
-count_out(uint32_t node, size_t size, int blocks)
-{
-    struct tracer_counts *counts = _PyTracer_NativeCounts(node);
-    assert(_PyTracer_Live(counts).bytes >= size);
-    (void)_PyTracer_NativePeak();
-    counts->free_bytes += size;
-    counts->free_blocks += blocks;
-    _PyTracer_native.current -= (int64_t)size;
-}
-
 /* Of a node, or NULL: no node, or no memory. */
 static inline struct tracer_counts *
 get_counts(uint32_t node)
@@ -74,37 +55,97 @@ get_counts(uint32_t node)
                                                 : _PyTracer_MakeNative(node);
 }
 
+/* --- Where a block is known */
+
+/* Small blocks have cells if there is memory for that.  Nothing is known of
+   the address; -1: no memory. */
+static int
+put(const struct tracer_record *record)
+{
+    uint64_t *cell = record->size <= TRACER_CELL_MAX
+                     ? _PyTracer_MakeCell(record->address) : NULL;
+    if (cell != NULL && *cell == 0) {
+        *cell = _PyTracer_CellOf(record->address, record->size, record->node,
+                                 record->domain);
+        _PyTracer_cells.used++;
+        return 0;
+    }
+    struct tracer_record *place = _PyTracer_MapPlace(record->address,
+                                                     SNAPSHOT_NATIVE_DOMAIN);
+    if (place == NULL) {
+        return -1;
+    }
+    assert(place->node == TRACER_NODE_NONE);
+    *place = *record;
+    _PyTracer_AddHint(record->address);
+    return 0;
+}
+
+static int
+take(uintptr_t address, struct tracer_record *old)
+{
+    uint64_t *cell = _PyTracer_FindCell(address);
+    if (cell != NULL && _PyTracer_IsCellOf(*cell, address)) {
+        *old = _PyTracer_CellRecord(*cell, address);
+        *cell = 0;
+        _PyTracer_cells.used--;
+        return 1;
+    }
+    if (!_PyTracer_HasHint(address)
+        || !_PyTracer_MapTake(address, SNAPSHOT_NATIVE_DOMAIN, old))
+    {
+        return 0;
+    }
+    _PyTracer_RemoveHint(address);
+    return 1;
+}
+
+int
+_PyTracer_FindNative(uintptr_t address, struct tracer_record *found)
+{
+    uint64_t *cell = _PyTracer_FindCell(address);
+    if (cell != NULL && _PyTracer_IsCellOf(*cell, address)) {
+        *found = _PyTracer_CellRecord(*cell, address);
+        return 1;
+    }
+    const struct tracer_record *record =
+        _PyTracer_MapFind(address, SNAPSHOT_NATIVE_DOMAIN);
+    if (record == NULL) {
+        return 0;
+    }
+    *found = *record;
+    return 1;
+}
+
+/* --- What happens to it */
+
 int
 _PyTracer_AddNative(uintptr_t address, size_t size,
                     struct tracer_call_site site)
 {
-    struct tracer_counts *counts = get_counts(site.node);
-    struct tracer_record *record =
-        counts == NULL ? NULL
-                       : _PyTracer_MapPlace(address, SNAPSHOT_NATIVE_DOMAIN);
-    if (record == NULL) {
-        struct tracer_record old;
-        (void)_PyTracer_RemoveNative(address, &old);
-        return _PyTracer_CountUntraced();
-    }
-    if (record->node != TRACER_NODE_NONE) {
-        /* It was released in a way that we do not see. */
-        count_out(record->node, record->size, 1);
-    }
-    *record = (struct tracer_record){
+    struct tracer_record old;
+    /* One may be there that was released in a way that we do not see. */
+    (void)_PyTracer_RemoveNative(address, &old);
+    const struct tracer_record record = {
         .address = address, .size = size, .domain = site.stack,
         .kind = TRACER_NATIVE, .node = site.node};
-    count_in(counts, size);
+    struct tracer_counts *counts = get_counts(site.node);
+    if (counts == NULL || put(&record) < 0) {
+        return _PyTracer_CountUntraced();
+    }
+    counts->alloc_bytes += size;
+    counts->alloc_blocks++;
+    _PyTracer_native.current += (int64_t)size;
     return 0;
 }
 
 int
 _PyTracer_RemoveNative(uintptr_t address, struct tracer_record *old)
 {
-    if (!_PyTracer_MapTake(address, SNAPSHOT_NATIVE_DOMAIN, old)) {
+    if (!take(address, old)) {
         return 0;
     }
-    count_out(old->node, old->size, 1);
+    _PyTracer_CountNativeOut(old->node, old->size);
     return 1;
 }
 
@@ -112,7 +153,10 @@ void
 _PyTracer_ShrinkNative(struct tracer_record *record, size_t size)
 {
     assert(size <= record->size);
-    count_out(record->node, record->size - size, 0);
+    const size_t less = record->size - size;
+    (void)_PyTracer_NativePeak();
+    _PyTracer_NativeCounts(record->node)->free_bytes += less;
+    _PyTracer_native.current -= (int64_t)less;
     record->size = size;
 }
 
@@ -121,9 +165,7 @@ void
 _PyTracer_ClaimNative(uintptr_t address)
 {
     struct tracer_record old;
-    if (_PyTracer_SeesNative()
-        && _PyTracer_MapTake(address, SNAPSHOT_NATIVE_DOMAIN, &old))
-    {
+    if (_PyTracer_SeesNative() && take(address, &old)) {
         struct tracer_counts *counts = _PyTracer_NativeCounts(old.node);
         counts->alloc_bytes -= old.size;
         counts->alloc_blocks--;
@@ -134,11 +176,7 @@ _PyTracer_ClaimNative(uintptr_t address)
 void
 _PyTracer_RestoreNative(const struct tracer_record *old)
 {
-    struct tracer_record *record = _PyTracer_MapPlace(
-        old->address, SNAPSHOT_NATIVE_DOMAIN);
-    if (record != NULL) {
-        assert(record->node == TRACER_NODE_NONE);
-        *record = *old;
+    if (put(old) == 0) {
         struct tracer_counts *counts = _PyTracer_NativeCounts(old->node);
         counts->free_bytes -= old->size;
         counts->free_blocks--;

@@ -10,12 +10,12 @@
 
    The nodes that are left move together, in their order, so that a parent
    still has a smaller number than its children.  All references to nodes by
-   number are updated: entries of small blocks, records of the map, saved
-   values of the peak, rare counters, the index of children.  Caches and shadow
-   stacks are emptied.  When pruning is due, a capture with the GIL that finds
-   no node prunes before it looks again; without a GIL, a capture that has
-   taken the lock prunes before it looks.  All steps that may fail come first:
-   without memory, nothing is changed. */
+   number are updated: entries of small blocks, records of the map, cells of
+   native blocks, saved values of the peak, rare counters, the index of
+   children.  Caches and shadow stacks are emptied.  When pruning is due, a
+   capture with the GIL that finds no node prunes before it looks again;
+   without a GIL, a capture that has taken the lock prunes before it looks.
+   All steps that may fail come first: without memory, nothing is changed. */
 
 #include "Python.h"
 #include "pycore_tracer_blocks.h"
@@ -25,6 +25,7 @@
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_memory.h"
+#include "pycore_tracer_native_cells.h"
 #include "pycore_tracer_origins.h"
 #include "pycore_tracer_prune.h"
 #include "pycore_tracer_stack.h"
@@ -412,7 +413,8 @@ static uint32_t
 worth_a_walk(void)
 {
     uint64_t small = (uint64_t)Py_MAX(_PyTracer.small_current, 0);
-    uint64_t blocks = small / USUAL_SIZE + _PyTracer_map.mask;
+    uint64_t blocks = small / USUAL_SIZE + _PyTracer_map.mask
+                      + _PyTracer_cells.used;
     return (uint32_t)Py_MIN(blocks / BLOCKS_PER_NODE,
                             _PyTracer_tree.max_nodes / 4);
 }
@@ -455,6 +457,7 @@ prune_locked(void)
     _PyTracer_EndMoving();
     (void)_PyTracer_VisitPools(renumber_pool, &p);
     renumber_map(&p);
+    _PyTracer_RenumberCells(p.numbers);
     _PyTracer_ReindexTree();
     _PyTracer.clears++;
     free_pruning(&p);

@@ -279,12 +279,31 @@ class_of_record(struct tracer_blocks_copy *c,
 
 /* Blocks of other domains are put at the end of the room, then next to the
    others. */
+static void
+copy_record(const struct tracer_record *record, void *arg)
+{
+    struct tracer_blocks_copy *c = arg;
+    struct tracer_snapshot *s = c->s;
+    int external = record->kind >= TRACER_EXTERNAL;
+    struct snapshot_block *block = external
+        ? &s->others[c->room - ++s->nexternal] : &s->others[c->nothers++];
+    assert(c->nothers + s->nexternal <= c->room);
+    block->address = record->address;
+    block->size = record->size;
+    block->node = _PyTracer_NodeNumber(record->node);
+    block->class_ = external ? record->domain : class_of_record(c, record);
+    if (record->kind == TRACER_NATIVE) {
+        block->node |= SNAPSHOT_NATIVE_NODE;
+    }
+}
+
 static int
 copy_map(struct tracer_blocks_copy *c)
 {
     struct tracer_snapshot *s = c->s;
     const struct tracer_map *map = &_PyTracer_map;
-    s->others = _PyTracer_Room(c->rooms, TRACER_ROOM_OTHERS, map->used,
+    c->room = map->used + _PyTracer_cells.used;
+    s->others = _PyTracer_Room(c->rooms, TRACER_ROOM_OTHERS, c->room,
                                sizeof(*s->others));
     if (s->others == NULL) {
         return -1;
@@ -294,24 +313,12 @@ copy_map(struct tracer_blocks_copy *c)
         /* Records are in no order: prefetch their blocks. */
         __builtin_prefetch((const void *)
                            map->records[(i + AHEAD) & map->mask].address);
-        if (!_PyTracer_IsLive(record->node)) {
-            continue;
-        }
-        int external = record->kind >= TRACER_EXTERNAL;
-        struct snapshot_block *block = external
-            ? &s->others[map->used - ++s->nexternal]
-            : &s->others[c->nothers++];
-        assert(c->nothers + s->nexternal <= map->used);
-        block->address = record->address;
-        block->size = record->size;
-        block->node = _PyTracer_NodeNumber(record->node);
-        block->class_ = external ? record->domain
-                                 : class_of_record(c, record);
-        if (record->kind == TRACER_NATIVE) {
-            block->node |= SNAPSHOT_NATIVE_NODE;
+        if (_PyTracer_IsLive(record->node)) {
+            copy_record(record, c);
         }
     }
-    memmove(&s->others[c->nothers], &s->others[map->used - s->nexternal],
+    _PyTracer_VisitCells(copy_record, c);
+    memmove(&s->others[c->nothers], &s->others[c->room - s->nexternal],
             s->nexternal * sizeof(*s->others));
     return 0;
 }

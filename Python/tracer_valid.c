@@ -106,18 +106,25 @@ is_native(const struct tracer_record *record)
 }
 
 static void
-add_map(const struct ledger *ledger)
+add_record(const struct tracer_record *record, void *arg)
+{
+    const struct ledger *ledger = arg;
+    struct tracer_sum *sums = is_native(record) ? ledger->native
+                                                : ledger->mapped;
+    sums[record->node].bytes += record->size;
+    sums[record->node].blocks++;
+}
+
+static void
+add_map(struct ledger *ledger)
 {
     const struct tracer_map *map = &_PyTracer_map;
     for (size_t i = 0; i <= map->mask; i++) {
-        const struct tracer_record *record = &map->records[i];
-        if (record->node != TRACER_NODE_NONE) {
-            struct tracer_sum *sums = is_native(record) ? ledger->native
-                                                        : ledger->mapped;
-            sums[record->node].bytes += record->size;
-            sums[record->node].blocks++;
+        if (map->records[i].node != TRACER_NODE_NONE) {
+            add_record(&map->records[i], ledger);
         }
     }
+    _PyTracer_VisitCells(add_record, ledger);
 }
 
 static int
@@ -159,7 +166,7 @@ compare_nodes(const struct ledger *ledger)
         }
         struct tracer_sum own = _PyTracer_Live(_PyTracer_NativeCounts(id));
         if (!equal(ledger->native[id], own)) {
-            return "a node counts other native blocks than the map has";
+            return "a node counts other native blocks than there are";
         }
         native.bytes += own.bytes;
         if (!_PyTracer_IsParked(id)) {
@@ -237,8 +244,8 @@ _PyTracer_Fault(void)
     }
     const char *(*const faults[])(void) = {
         _PyTracer_MemFault, _PyTracer_TextFault, _PyTracer_LocationFault,
-        _PyTracer_TreeFault, _PyTracer_MapFault, ledger_fault, peak_fault,
-        _PyTracer_WindowsFault,
+        _PyTracer_TreeFault, _PyTracer_MapFault, _PyTracer_CellsFault,
+        ledger_fault, peak_fault, _PyTracer_WindowsFault,
     };
     const char *fault = NULL;
     for (size_t i = 0; i < Py_ARRAY_LENGTH(faults) && fault == NULL; i++) {
@@ -261,7 +268,7 @@ _PyTracer_Parts(void)
 {
     return (struct tracer_parts){&_PyTracer, &_PyTracer_tree, &_PyTracer_map,
                                  &_PyTracer_texts, &_PyTracer_places,
-                                 &_PyTracer_windows};
+                                 &_PyTracer_windows, &_PyTracer_cells};
 }
 
 #ifdef Py_DEBUG

@@ -11,6 +11,7 @@
 #include "pycore_tracer_location.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_map.h"
+#include "pycore_tracer_native_cells.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_text.h"
 #include "pycore_tracer_visit.h"
@@ -41,6 +42,16 @@ visit_pool(const struct tracer_pool *pool, void *arg)
     return 0;
 }
 
+static void
+visit_record(const struct tracer_record *r, void *arg)
+{
+    const struct visitor *v = arg;
+    struct tracer_block block = {r->address, r->size, r->node,
+                                 Py_MIN(r->kind, TRACER_EXTERNAL),
+                                 _PyTracer_DomainOf(r)};
+    v->visit(&block, v->arg);
+}
+
 int
 _PyTracer_VisitBlocks(void (*visit)(const struct tracer_block *, void *),
                       void *arg)
@@ -52,14 +63,11 @@ _PyTracer_VisitBlocks(void (*visit)(const struct tracer_block *, void *),
         (void)_PyTracer_VisitPools(visit_pool, &v);
         const struct tracer_map *map = &_PyTracer_map;
         for (size_t i = 0; i <= map->mask; i++) {
-            const struct tracer_record *r = &map->records[i];
-            if (r->node != TRACER_NODE_NONE) {
-                struct tracer_block block = {
-                    r->address, r->size, r->node,
-                    Py_MIN(r->kind, TRACER_EXTERNAL), _PyTracer_DomainOf(r)};
-                visit(&block, arg);
+            if (map->records[i].node != TRACER_NODE_NONE) {
+                visit_record(&map->records[i], &v);
             }
         }
+        _PyTracer_VisitCells(visit_record, &v);
     }
     _PyTracer_UnlockAll();
     return tracing;

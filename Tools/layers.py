@@ -42,15 +42,16 @@ TRACER = {
          'unwind_rules', 'native_stacks'),
     'the ledger: counters, the map, tables of pools':
         ('count', 'growth', 'windows', 'map', 'mapped', 'blocks',
-         'origins', 'native_blocks', 'native_ranges', 'pymalloc_table'),
+         'origins', 'native_cells', 'native_blocks', 'native_ranges',
+         'pymalloc_table'),
     'care for all of that: validity, pruning':
         ('valid', 'prune', 'alone'),
     'what is recorded of a block':
         ('record', 'freelist', 'oom'),
     'allocator functions':
-        ('hooks', 'native', 'pymalloc', 'pymalloc_head', 'pymalloc_fused',
-         'pymalloc_short', 'pymalloc_freelists', 'pymalloc_named',
-         'pymalloc_generic', 'pymalloc_install'),
+        ('hooks', 'native', 'native_arenas', 'pymalloc', 'pymalloc_head',
+         'pymalloc_fused', 'pymalloc_short', 'pymalloc_freelists',
+         'pymalloc_named', 'pymalloc_generic', 'pymalloc_install'),
     'control: start, stop, alarms':
         ('tracemalloc', 'start', 'startup', 'services', 'install', 'hide',
          'alarm', 'gils', 'tasks', 'lookup', 'visit', 'history',

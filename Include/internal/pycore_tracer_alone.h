@@ -10,12 +10,38 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
+#include "pycore_tstate.h"                // _PyThreadStateImpl
+#include "pycore_tracer_shadow.h"
 #include "pycore_tracer_walk.h"
 
 /* Node of the current stack of the calling thread, whose state may be
    detached; found at once if nothing has changed since it was asked for last.
    NONE: no memory, or the thread is hidden.  Locked. */
 extern uint32_t _PyTracer_CaptureAgain(PyThreadState *tstate);
+
+/* The same at a glance, NONE: it takes more than that.  Not for a handler of a
+   signal that has interrupted a capture, nor for a state that may be gone. */
+static inline Py_ALWAYS_INLINE uint32_t
+_PyTracer_SameNode(const PyThreadState *tstate)
+{
+    const struct _PyTracer_top *top =
+        &((const _PyThreadStateImpl *)tstate)->tracer;
+    const struct tracer_stack *s = top->stack;
+    const _PyInterpreterFrame *frame = _PyTracer_TopFrame(tstate);
+    if (s == NULL || top->hidden || frame == NULL
+        || !_PyTracer_RunsMarked(frame))
+    {
+        return TRACER_NODE_NONE;
+    }
+    if (s->depth == 0) {
+        return s->alone.frame == frame && s->alone.instr == frame->instr_ptr
+               ? s->alone.node : TRACER_NODE_NONE;
+    }
+    const struct entry *e = &s->entries[s->depth - 1];
+    const struct site *site = &e->sites[e->last];
+    return e->frame == frame && site->instr == frame->instr_ptr
+           ? site->node : TRACER_NODE_NONE;
+}
 
 #ifdef __cplusplus
 }

@@ -20,6 +20,8 @@ extern int _PyTracer_CheckNative(int frames);
    and tracing is on. */
 extern int _PyTracer_StartNative(int frames);
 extern void _PyTracer_StopNative(void);           // locked
+/* pymalloc's arenas are not seen from now on. */
+extern void _PyTracer_HideArenas(void);
 
 #ifdef __cplusplus
 }

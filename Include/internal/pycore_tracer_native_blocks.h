@@ -10,7 +10,7 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
-#include "pycore_tracer_map.h"
+#include "pycore_tracer_native_cells.h"
 
 /* Which code asked for a block. */
 struct tracer_call_site {
@@ -37,6 +37,56 @@ extern void _PyTracer_ClearNative(void);
 extern void _PyTracer_ResetNativePeak(void);
 extern int64_t _PyTracer_NativePeak(void);
 
+/* The commonest block: a small one comes whose node has counters and whose
+   cell is empty.  0: it is another one, and nothing is done. */
+static inline Py_ALWAYS_INLINE int
+_PyTracer_AddSmallNative(uintptr_t address, size_t size, uint32_t node)
+{
+    uint64_t *cell = _PyTracer_FindCell(address);
+    struct tracer_counts *counts = _PyTracer_NativeCounts(node);
+    if (size > TRACER_CELL_MAX || cell == NULL || *cell != 0
+        || _PyTracer_HasHint(address) || counts == &_PyTracer_tree.natives[0])
+    {
+        return 0;
+    }
+    *cell = _PyTracer_CellOf(address, size, node, 0);
+    _PyTracer_cells.used++;
+    counts->alloc_bytes += size;
+    counts->alloc_blocks++;
+    _PyTracer_native.current += (int64_t)size;
+    return 1;
+}
+
+/* It goes. */
+static inline void
+_PyTracer_CountNativeOut(uint32_t node, size_t size)
+{
+    struct tracer_counts *counts = _PyTracer_NativeCounts(node);
+    struct tracer_native *native = &_PyTracer_native;
+    assert(_PyTracer_Live(counts).bytes >= size
+           && _PyTracer_Live(counts).blocks > 0);
+    native->peak = Py_MAX(native->peak, native->current);
+    native->current -= (int64_t)size;
+    counts->free_bytes += size;
+    counts->free_blocks++;
+}
+
+/* 0: it has no cell. */
+static inline Py_ALWAYS_INLINE int
+_PyTracer_RemoveSmallNative(uintptr_t address)
+{
+    uint64_t *cell = _PyTracer_FindCell(address);
+    if (cell == NULL || !_PyTracer_IsCellOf(*cell, address)) {
+        return 0;
+    }
+    uint64_t old = *cell;
+    *cell = 0;
+    _PyTracer_cells.used--;
+    _PyTracer_CountNativeOut(_PyTracer_CellNode(old),
+                             _PyTracer_CellSize(old));
+    return 1;
+}
+
 /* A block comes; -1: no memory.  It goes, and *old is its record; 0: it was
    not traced.  It stays after all. */
 extern int _PyTracer_AddNative(uintptr_t address, size_t size,
@@ -48,6 +98,9 @@ extern void _PyTracer_RestoreNative(const struct tracer_record *old);
 extern void _PyTracer_ShrinkNative(struct tracer_record *record, size_t size);
 /* Somebody else accounts for the block at this address. */
 extern void _PyTracer_ClaimNative(uintptr_t address);
+/* What is known of the block at this address; 0: it is not traced. */
+extern int _PyTracer_FindNative(uintptr_t address,
+                                struct tracer_record *found);
 
 #ifdef __cplusplus
 }

@@ -24,6 +24,7 @@ struct tracer_blocks_copy {
     struct tracer_buffers buffers;
     struct tracer_mappings mappings;
     uint64_t nothers;             // but for those of other domains
+    uint64_t room;                // for both
 };
 
 /* At the moment, when the types are collected: memory for classes, and the C

@@ -21,6 +21,7 @@ struct tracer_parts {
     struct tracer_texts *texts;
     struct tracer_places *places;
     struct tracer_windows *windows;
+    struct tracer_cells *cells;
 };
 
 /* Return what does not agree, a line of static text; NULL: everything agrees.

@@ -31,7 +31,7 @@ libc.free.restype = None
 def churn(seed):
     rng, blocks = random.Random(seed), {}
     for _ in range(2000):
-        size = rng.choice([16, 100, 4000, 300_000])
+        size = rng.choice([1, 8, 16, 24, 100, 4000, 300_000])
         choice = rng.randrange(5)
         if choice == 0:
             blocks[libc.malloc(size)] = size

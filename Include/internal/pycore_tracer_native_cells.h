@@ -1,0 +1,142 @@
+/* Small blocks of native memory: a table by address, see
+   tracer_native_cells.c.  Locked. */
+
+#ifndef Py_INTERNAL_TRACER_NATIVE_CELLS_H
+#define Py_INTERNAL_TRACER_NATIVE_CELLS_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+#include "pycore_tracer_index.h"  // TRACER_INDEX_BITS
+#include "pycore_tracer_map.h"
+
+#define TRACER_CELL_MAX 512       // bytes of a block in a cell, at most
+
+/* What of an address says where the cell is: log2 of bytes. */
+#define TRACER_CELL_SPAN 5
+#define TRACER_LEAF_SPAN 20
+#define TRACER_TRUNK_SPAN 34
+#define TRACER_TABLE_SPAN 47
+#define TRACER_CELLS (1u << (TRACER_LEAF_SPAN - TRACER_CELL_SPAN))
+#define TRACER_LEAVES (1u << (TRACER_TRUNK_SPAN - TRACER_LEAF_SPAN))
+#define TRACER_TRUNKS (1u << (TRACER_TABLE_SPAN - TRACER_TRUNK_SPAN))
+
+/* A cell: node, C stack, size, and whether the block begins in the upper half
+   of the cell's addresses; 0: empty. */
+#define TRACER_CELL_UNIT 16u      // bytes: alignment, half a cell's addresses
+#define TRACER_CELL_STACK TRACER_NODE_BITS
+#define TRACER_CELL_SIZE (TRACER_CELL_STACK + TRACER_INDEX_BITS)
+#define TRACER_CELL_UPPER (TRACER_CELL_SIZE + 10)
+static_assert(TRACER_CELL_UPPER < 64 && TRACER_CELL_MAX < 1 << 10
+              && TRACER_CELL_UNIT * 2 == 1 << TRACER_CELL_SPAN,
+              "a cell has 64 bits");
+
+struct tracer_leaf {
+    struct tracer_leaf *next;
+    uintptr_t begin;              // of its addresses
+    uint64_t cells[TRACER_CELLS];
+};
+
+struct tracer_trunk {
+    struct tracer_leaf *leaves[TRACER_LEAVES];
+};
+
+#define TRACER_HINTS (1u << 16)
+#define TRACER_MANY_HINTS UINT8_MAX       // or more: stays
+
+struct tracer_cells {
+    size_t used;
+    int touched;                  // else all of this is zero
+    struct tracer_leaf *leaves;   // all of them
+    struct tracer_trunk *trunks[TRACER_TRUNKS];
+    uint8_t hints[TRACER_HINTS];  // native blocks in the map, by address
+};
+extern struct tracer_cells _PyTracer_cells;
+
+static inline uint8_t *
+_PyTracer_HintOf(uintptr_t address)
+{
+    return &_PyTracer_cells.hints[address / TRACER_CELL_UNIT % TRACER_HINTS];
+}
+
+/* May the map have a native block of this address? */
+static inline int
+_PyTracer_HasHint(uintptr_t address)
+{
+    return *_PyTracer_HintOf(address) != 0;
+}
+
+/* Where the block belongs; NULL: it can have no cell, or there is none yet. */
+static inline uint64_t *
+_PyTracer_FindCell(uintptr_t address)
+{
+    uint64_t a = address;
+    if (a % TRACER_CELL_UNIT != 0 || a >> TRACER_TABLE_SPAN != 0) {
+        return NULL;
+    }
+    struct tracer_trunk *trunk = _PyTracer_cells.trunks[a
+                                                        >> TRACER_TRUNK_SPAN];
+    if (trunk == NULL) {
+        return NULL;
+    }
+    struct tracer_leaf *leaf = trunk->leaves[(a >> TRACER_LEAF_SPAN)
+                                             % TRACER_LEAVES];
+    return leaf == NULL
+           ? NULL : &leaf->cells[(a >> TRACER_CELL_SPAN) % TRACER_CELLS];
+}
+
+static inline uint64_t
+_PyTracer_CellOf(uintptr_t address, size_t size, uint32_t node,
+                 uint32_t stack)
+{
+    assert(size <= TRACER_CELL_MAX && node != TRACER_NODE_NONE
+           && node < TRACER_MAX_NODES && stack < TRACER_INDEX_MAX);
+    return node | (uint64_t)stack << TRACER_CELL_STACK
+           | (uint64_t)size << TRACER_CELL_SIZE
+           | (uint64_t)(address / TRACER_CELL_UNIT % 2) << TRACER_CELL_UPPER;
+}
+
+static inline uint32_t
+_PyTracer_CellNode(uint64_t cell)
+{
+    return cell & (TRACER_MAX_NODES - 1);
+}
+
+static inline size_t
+_PyTracer_CellSize(uint64_t cell)
+{
+    return cell >> TRACER_CELL_SIZE & ((1 << 10) - 1);
+}
+
+/* Is it the cell of the block that begins there? */
+static inline int
+_PyTracer_IsCellOf(uint64_t cell, uintptr_t address)
+{
+    return cell != 0
+           && cell >> TRACER_CELL_UPPER == address / TRACER_CELL_UNIT % 2;
+}
+
+/* The same after making a leaf for the cell; NULL: there is no memory, or no
+   block of this address can have a cell. */
+extern uint64_t *_PyTracer_MakeCell(uintptr_t address);
+/* What a record of the map would say. */
+extern struct tracer_record _PyTracer_CellRecord(uint64_t cell,
+                                                 uintptr_t address);
+/* A native block comes into the map, leaves it. */
+extern void _PyTracer_AddHint(uintptr_t address);
+extern void _PyTracer_RemoveHint(uintptr_t address);
+extern void _PyTracer_ForgetCells(void);
+extern void _PyTracer_VisitCells(
+    void (*visit)(const struct tracer_record *record, void *arg), void *arg);
+/* Nodes have other numbers now, by the old ones. */
+extern void _PyTracer_RenumberCells(const uint32_t *numbers);
+extern const char *_PyTracer_CellsFault(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* !Py_INTERNAL_TRACER_NATIVE_CELLS_H */
