@@ -173,9 +173,7 @@ check_cell(const struct tracer_record *record, void *arg)
     {
         check->fault = "a cell has no node, or too large a size";
     }
-    else if (_PyTracer_HasHint(record->address)
-             && _PyTracer_MapFind(record->address, SNAPSHOT_NATIVE_DOMAIN))
-    {
+    else if (_PyTracer_IsNativeInMap(record->address)) {
         check->fault = "a native block has a cell and a record of the map";
     }
 }

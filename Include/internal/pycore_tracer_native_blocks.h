@@ -45,7 +45,8 @@ _PyTracer_AddSmallNative(uintptr_t address, size_t size, uint32_t node)
     uint64_t *cell = _PyTracer_FindCell(address);
     struct tracer_counts *counts = _PyTracer_NativeCounts(node);
     if (size > TRACER_CELL_MAX || cell == NULL || *cell != 0
-        || _PyTracer_HasHint(address) || counts == &_PyTracer_tree.natives[0])
+        || counts == &_PyTracer_tree.natives[0]
+        || _PyTracer_IsNativeInMap(address))
     {
         return 0;
     }

@@ -20,7 +20,7 @@ extern "C" {
 #define TRACER_CELL_SPAN 5
 #define TRACER_LEAF_SPAN 20
 #define TRACER_TRUNK_SPAN 34
-#define TRACER_TABLE_SPAN 47
+#define TRACER_TABLE_SPAN 48
 #define TRACER_CELLS (1u << (TRACER_LEAF_SPAN - TRACER_CELL_SPAN))
 #define TRACER_LEAVES (1u << (TRACER_TRUNK_SPAN - TRACER_LEAF_SPAN))
 #define TRACER_TRUNKS (1u << (TRACER_TABLE_SPAN - TRACER_TRUNK_SPAN))
@@ -68,6 +68,14 @@ static inline int
 _PyTracer_HasHint(uintptr_t address)
 {
     return *_PyTracer_HintOf(address) != 0;
+}
+
+/* Has it one? */
+static inline int
+_PyTracer_IsNativeInMap(uintptr_t address)
+{
+    return _PyTracer_HasHint(address)
+           && _PyTracer_MapFind(address, SNAPSHOT_NATIVE_DOMAIN) != NULL;
 }
 
 /* Where the block belongs; NULL: it can have no cell, or there is none yet. */

@@ -124,7 +124,7 @@ class SmallTests(NativeCase):
         self.assertEqual(traceback_of(block)[0][1], line_of(take, 1)[1])
         self.assertIsNone(traceback_of(block + 16))
         self.assertIsNone(traceback_of(block + 1))
-        self.assertIsNone(traceback_of((1 << 47) + 16))
+        self.assertIsNone(traceback_of((1 << 48) + 16))
         free(block)
         self.assertIsNone(traceback_of(block))
         self.assertEqual(self.live(), before)
