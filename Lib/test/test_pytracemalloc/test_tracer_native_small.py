@@ -122,7 +122,7 @@ class SmallTests(NativeCase):
         before = self.live()
         block = take()
         self.assertEqual(traceback_of(block)[0][1], line_of(take, 1)[1])
-        self.assertIsNone(traceback_of(block + 16))
+        self.assertIsNone(traceback_of(block ^ 16))
         self.assertIsNone(traceback_of(block + 1))
         self.assertIsNone(traceback_of((1 << 48) + 16))
         free(block)
@@ -159,9 +159,9 @@ class SmallTests(NativeCase):
         before = self.live()
         for first in EDGE:
             for second in EDGE:
-                block = malloc(first)
+                block = malloc_with_gil(first)
                 unseen(block)
-                again = malloc(second)
+                again = malloc_with_gil(second)
                 self.assertEqual(again, block)
                 self.assertEqual(self.live() - before, second)
                 free(again)
@@ -171,12 +171,20 @@ class SmallTests(NativeCase):
     def test_prune(self):
         tracemalloc.stop()
         tracemalloc.start(50, native=True)
-        blocks = [malloc(SMALL - 1) for _ in range(100)]
+
+        def take():
+            return [malloc(SMALL - 1) for _ in range(100)]
+
+        def down(n):
+            return object() and n and down(n - 1)
+        down(30)                  # nodes that will go
+        blocks = take()
         for _ in range(3):
             _tracemalloc._prune_soon()
             exec('free(malloc(10)); [object() for i in range(3)]', globals())
+        self.assertGreater(tracemalloc.get_tracer_stats()['pruned'], 20)
         self.check_tables()
-        self.assertEqual(native_traces()[SMALL - 1][0], __file__)
+        self.assertEqual(native_traces()[SMALL - 1], line_of(take, 1))
         for block in blocks:
             free(block)
         self.assertNotIn(SMALL - 1, native_traces())
