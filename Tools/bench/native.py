@@ -1,8 +1,8 @@
 """Native memory: libraries that allocate in C, beside memray.
 
 Each workload of native_child.py runs untraced, traced, and with native memory
-traced as well; memray has the same workloads, with and without its native
-stacks.  The libraries come from PyPI, pinned, for the stock interpreter; ours
+traced as well, without and with C frames; memray has the same workloads,
+without and with its native stacks.  The libraries come from PyPI, pinned, for the stock interpreter; ours
 uses the same.
 """
 
@@ -19,6 +19,7 @@ import peers
 CHILD = pathlib.Path(native_child.__file__).resolve()
 REQUIREMENTS = ('lxml==6.1.3', 'numpy==2.5.5', 'pyarrow==26.0.1')
 FRAMES = '25'
+C_FRAMES = '10'
 TRACED = ('-X', f'tracemalloc={FRAMES}')
 MEMRAY = {
     'memray': peers.COMMANDS['memray'],
@@ -32,7 +33,10 @@ def own_modes(stock, ours):
     return [measure.Mode('stock', (stock,)), measure.Mode('off', (ours,)),
             measure.Mode(FRAMES, (ours, *TRACED)),
             measure.Mode('native', (ours, *TRACED, '-X',
-                                    'tracemalloc_native'))]
+                                    'tracemalloc_native')),
+            measure.Mode(f'native-{C_FRAMES}',
+                         (ours, *TRACED, '-X',
+                          f'tracemalloc_native={C_FRAMES}'))]
 
 
 def install(stock):

@@ -332,7 +332,7 @@ class RunTests(BenchTest):
             native.run(modes, self.folder, 3, 120, results, said.append, 0)
         self.assertEqual(said, [f'round 1: {name}' for name in names])
         for name in names:
-            for mode in 'stock', 'off', '25', 'native':
+            for mode in 'stock', 'off', '25', 'native', 'native-10':
                 one, = results[name][mode]
                 self.assertGreater(one.get('cpu', 0), 0, (name, mode, one))
 
