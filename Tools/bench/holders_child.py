@@ -5,13 +5,21 @@
 TOOL is ours, which needs the tracer, heapy or objgraph, which need guppy3 or
 objgraph.  The heap has about OBJECTS objects, most of them in a list that one
 instance holds; DIRECTORY gets a snapshot.  RESULT gets a JSON object {step:
-seconds}, and for ours "objects", "references", "file_bytes", "resident_bytes".
+seconds}, and for ours also bytes and numbers, as the names of steps say.
+
+TOOL may be one of ours alone: analysis, how much memory is taken at most
+beside the snapshot in DIRECTORY and its references, when it is first asked who
+holds what; or dominators, how long they take for OBJECTS objects that each
+refer to four others at random.
 """
 
+import array
 import gc
 import json
 import os
 import pathlib
+import random
+import struct
 import subprocess
 import sys
 import threading
@@ -19,6 +27,10 @@ import time
 
 PER_ITEM = 8         # an item, its dict and list, its numbers and texts
 SMALL_ENOUGH = 2_000_000        # objects, for the shortest paths of Heapy
+FILE = 'holders.tracemalloc'
+RANDOM = 1_000_000   # objects with random references
+EACH = 4             # references of one
+HELD = 1000          # objects that nothing else needs to refer to
 
 
 class Item:
@@ -98,7 +110,7 @@ def run_ours(objects, directory):
     found['pause_of_child'] = min(
         heart.during(tracemalloc.take_snapshot, references=True,
                      pause=False)[0] for i in range(3))
-    file = os.path.join(directory, 'holders.tracemalloc')
+    file = os.path.join(directory, FILE)
     found['dump'], _ = timed(snapshot.dump, file)
     found['file_bytes'] = os.path.getsize(file)
     del snapshot
@@ -108,8 +120,61 @@ def run_ours(objects, directory):
         sys.executable, '-m', 'pytracemalloc', 'why', file,
         f'{__file__}:{line}'])
     found['why'] = found['why'] if done.returncode == 0 else None
+    found |= apart('analysis', objects, directory)
+    if objects == RANDOM:
+        found |= apart('dominators', RANDOM, directory)
     assert shop.items
     return found
+
+
+def apart(tool, objects, directory):
+    """Return what a process of its own finds."""
+    result = os.path.join(directory, 'apart.json')
+    subprocess.run([sys.executable, __file__, tool, str(objects), directory,
+                    result], check=True)
+    return json.loads(pathlib.Path(result).read_text())
+
+
+def highest():
+    """Return the highest resident memory since the last call, in bytes."""
+    text = pathlib.Path('/proc/self/status').read_text()
+    pathlib.Path('/proc/self/clear_refs').write_text('5')
+    return int(text.partition('VmHWM:')[2].split()[0]) * 1024
+
+
+def run_analysis(directory):
+    import tracemalloc
+    import tracemalloc.holders
+
+    snapshot = tracemalloc.Snapshot.load(os.path.join(directory, FILE))
+    traces = snapshot.traces._traces
+    traces._read_references()
+    highest()
+    before = resident()
+    snapshot.holders()
+    after = highest()
+    numbers, _ = traces._dominators()
+    objects = len(array.array('I', numbers))
+    return {'analysis_bytes': after - before,
+            'analysis_bytes_an_object': (after - before) / objects}
+
+
+def run_dominators(objects):
+    from test.test_pytracemalloc import made_graphs
+
+    first = made_graphs.THREADS + 1
+    arrays = made_graphs.Graph().arrays()
+    made = struct.Struct('=QQIIII')
+    arrays['objects'] = arrays['objects'][:first * made.size] + b''.join(
+        made.pack(16 * i, EACH * i, 0, made_graphs.PLAIN, i < HELD,
+                  made_graphs.NONE) for i in range(objects + 1))
+    rng = random.Random(0)
+    arrays['references'] = array.array('I', [
+        first + int(rng.random() * objects) for _ in range(EACH * objects)]
+        ).tobytes()
+    traces = made_graphs.adopt(arrays)
+    took, _ = timed(traces._dominators)
+    return {'dominators_of_random_references': took}
 
 
 def run_heapy(objects):
@@ -143,7 +208,9 @@ def run_objgraph(objects):
 def main():
     tool, objects, directory, result = sys.argv[1:]
     run = {'ours': lambda n: run_ours(n, directory), 'heapy': run_heapy,
-           'objgraph': run_objgraph}[tool]
+           'objgraph': run_objgraph,
+           'analysis': lambda n: run_analysis(directory),
+           'dominators': run_dominators}[tool]
     found = run(int(objects))
     pathlib.Path(result).write_text(json.dumps(found))
 

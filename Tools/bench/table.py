@@ -163,7 +163,7 @@ def print_holders(part, file):
                 steps.setdefault((tool, step), {})[objects] = value
     counts = [objects for objects, _ in part['rows']]
     grid(['tool', 'step', *(f'{n:,}' for n in counts)],
-         [[tool, step.removesuffix('_bytes').replace('_', ' '),
+         [[tool, step.replace('_bytes', '').replace('_', ' '),
            *(_holders_cell(step, row.get(n)) for n in counts)]
           for (tool, step), row in steps.items()], file)
     for tool, why in part['skipped'].items():
@@ -182,6 +182,8 @@ def _ratios(steps):
 def _holders_cell(step, value):
     if isinstance(value, str):
         return value
+    if step.endswith('_bytes_an_object') and value is not None:
+        return f'{value:.0f} B'
     if step.endswith('_bytes') and value is not None:
         return quantity('_kib', value / 1024)
     return quantity(step, value)

@@ -336,6 +336,28 @@ class RunTests(BenchTest):
                 one, = results[name][mode]
                 self.assertGreater(one.get('cpu', 0), 0, (name, mode, one))
 
+    def test_holders(self):
+        """All steps of ours, with few objects, and their table."""
+        child = BENCH / 'holders_child.py'
+        found = {}
+        for tool in 'ours', 'dominators':
+            result = self.folder / tool
+            done = subprocess.run(
+                [sys.executable, child, tool, '20000', self.folder, result],
+                capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            found |= json.loads(result.read_text())
+        self.assertGreater(found['dominators_of_random_references'], 0)
+        self.assertGreater(found['analysis_bytes_an_object'], 20)
+        self.assertLess(found['analysis_bytes_an_object'], 150)
+        out = io.StringIO()
+        self.bench.table.print_holders(
+            {'rows': [[20000, {'ours': found}]], 'skipped': {}}, out)
+        for line in (r'pause / collect +\d+\.\d\d', r'file +0\.\d MiB',
+                     r'analysis +\d+\.\d MiB', r'analysis an object +\d+ B',
+                     r'dominators of random references +\d+\.\d\d ms'):
+            self.assertRegex(out.getvalue(), rf'(?m)^ours +{line}$')
+
     def modes_here(self):
         """The options of all modes; stock's where it has been built."""
         options = ['--ours', sys.executable]
