@@ -7,6 +7,7 @@ import tracemalloc
 import unittest
 
 from test.test_pytracemalloc.command_case import CommandCase
+from test.test_pytracemalloc.helpers import SANITIZED
 
 HELD = """
 import tracemalloc
@@ -119,6 +120,7 @@ tracemalloc.take_snapshot(references=True, pause=False)
 """)
         self.assertIn('was killed by signal 9', out)
 
+    @unittest.skipIf(SANITIZED, "a sanitizer's own memory is large")
     def test_in_small_processes(self):
         """Only there a child is the usual way; the program walks without."""
         out = self.run_program(KILL + """
