@@ -170,8 +170,9 @@ read_copy(struct kept *k)
         return fail(k, "nodes were being moved, and there was no room for a "
                        "copy", AT(moves));
     }
-    uint64_t left = c->first > k->size / KEPT_UNIT ? 0 : k->size - first;
-    if (nodes > left || c->saved > left || saved > left - c->saved
+    uint64_t left = k->size - first;
+    if (c->first > k->size / KEPT_UNIT
+        || nodes > left || c->saved > left || saved > left - c->saved
         || c->rares > left || rares > left - c->rares || c->spills > left
         || spills > left - c->spills || _PyTracer_CopiedNatives(c) > left
         || natives > left - _PyTracer_CopiedNatives(c))
