@@ -32,7 +32,7 @@
 
 #define CACHE_BITS 13
 #define MAX_FRAMES 500            // unwound, with those that are not recorded
-#define MAX_LOOKS 32              // of a thread, for the bounds of its stack
+#define MAX_LOOKS 32              // of a thread, at stacks of others
 #define WORD sizeof(uintptr_t)
 
 /* --- The bounds of the stack */
@@ -123,7 +123,6 @@ end_of_stack(uintptr_t sp)
     if (is_in(sp, &stack.other) || stack.looks == MAX_LOOKS) {
         return 0;
     }
-    stack.looks++;
     struct bounds mapping = find_mapping(sp);
     uintptr_t self = (uintptr_t)pthread_self();
     if (is_in(self, &mapping) && self > sp) {
@@ -131,6 +130,7 @@ end_of_stack(uintptr_t sp)
     }
     else if (!is_in((uintptr_t)__libc_stack_end, &mapping)) {
         stack.other = mapping;
+        stack.looks++;
         return 0;
     }
     stack.own = mapping;
@@ -201,7 +201,8 @@ struct frame {
     uintptr_t end;                // of the stack
 };
 
-/* Where the frame ends, 0: nobody knows. */
+/* Where the frame ends, 0: nobody knows.  The outermost frame may begin at the
+   end of the stack, so that nothing is left. */
 static inline uintptr_t
 cfa_of(const struct frame *frame, const struct tracer_rule *rule)
 {
@@ -213,12 +214,11 @@ cfa_of(const struct frame *frame, const struct tracer_rule *rule)
     }
     else {
         uintptr_t saved = frame->at[TRACER_BASE_RBP] + offset;
-        if (saved - sp <= frame->end - sp - WORD && saved % WORD == 0) {
+        if (saved - sp < frame->end - sp && saved % WORD == 0) {
             cfa = *(const uintptr_t *)saved;
         }
     }
-    return cfa - sp - WORD <= frame->end - sp - WORD && cfa % WORD == 0
-           ? cfa : 0;
+    return cfa - sp - 1 < frame->end - sp && cfa % WORD == 0 ? cfa : 0;
 }
 
 /* What the caller has in a register.  It is saved between the stack pointer

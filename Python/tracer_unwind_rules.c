@@ -282,6 +282,13 @@ struct machine {
     uintptr_t at;                 // code that the state is for
 };
 
+/* Offsets are given as multiples; a wrong one may be anything. */
+static int64_t
+offset_of(const struct unit *unit, uint64_t multiple)
+{
+    return (int64_t)(multiple * (uint64_t)unit->data_factor);
+}
+
 static enum tracer_base
 base_of(uint64_t number)
 {
@@ -383,8 +390,7 @@ execute_long(struct machine *m, const struct unit *unit, struct bytes *b,
         break;
     case 0x05:                    // DW_CFA_offset_extended
         number = get_uleb(b);
-        set_location(now, number, SAVED_AT,
-                     (int64_t)get_uleb(b) * unit->data_factor);
+        set_location(now, number, SAVED_AT, offset_of(unit, get_uleb(b)));
         break;
     case 0x06:                    // DW_CFA_restore_extended
         restore(m, get_uleb(b));
@@ -429,14 +435,15 @@ execute_long(struct machine *m, const struct unit *unit, struct bytes *b,
         break;
     case 0x11:                    // DW_CFA_offset_extended_sf
         number = get_uleb(b);
-        set_location(now, number, SAVED_AT, get_sleb(b) * unit->data_factor);
+        set_location(now, number, SAVED_AT,
+                     offset_of(unit, (uint64_t)get_sleb(b)));
         break;
     case 0x12:                    // DW_CFA_def_cfa_sf
         now->base = base_of(get_uleb(b));
-        now->offset = get_sleb(b) * unit->data_factor;
+        now->offset = offset_of(unit, (uint64_t)get_sleb(b));
         break;
     case 0x13:                    // DW_CFA_def_cfa_offset_sf
-        now->offset = get_sleb(b) * unit->data_factor;
+        now->offset = offset_of(unit, (uint64_t)get_sleb(b));
         break;
     case 0x16:                    // DW_CFA_val_expression
         set_location(now, get_uleb(b), SAVED_ELSEWHERE, 0);
@@ -467,7 +474,7 @@ execute(struct machine *m, const struct unit *unit, struct bytes b,
             break;
         case 2:                   // DW_CFA_offset
             set_location(&m->now, operand, SAVED_AT,
-                         (int64_t)get_uleb(&b) * unit->data_factor);
+                         offset_of(unit, get_uleb(&b)));
             break;
         case 3:                   // DW_CFA_restore
             restore(m, operand);

@@ -90,14 +90,19 @@ class CorpusTests(unittest.TestCase):
         compiler = shlex.split(sysconfig.get_config_var('CC'))
         if not shutil.which(compiler[0]):
             self.skipTest('needs a compiler')
-        with tempfile.TemporaryDirectory() as folder:
-            (main := pathlib.Path(folder, 'main.c')).write_text(MAIN)
-            program = pathlib.Path(folder, 'replay')
-            subprocess.run(
-                [FUZZ / 'compile', program, *compiler, main,
-                 '-DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION'], check=True)
-            subprocess.run([program, *corpus('snapshot')], check=True,
-                           env=os.environ | {'ASAN_OPTIONS': 'detect_leaks=0'})
+        build = pathlib.Path(sys.executable).resolve().parent.parent
+        for target in 'snapshot', 'unwind':
+            with (self.subTest(target),
+                  tempfile.TemporaryDirectory() as folder):
+                (main := pathlib.Path(folder, 'main.c')).write_text(MAIN)
+                program = pathlib.Path(folder, 'replay')
+                subprocess.run(
+                    [FUZZ / 'compile', target, build, program, *compiler, main,
+                     '-DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION'], check=True)
+                result = subprocess.run(
+                    [program, *corpus(target)], capture_output=True, text=True,
+                    env=os.environ | {'ASAN_OPTIONS': 'detect_leaks=0'})
+                self.assertEqual((result.returncode, result.stderr), (0, ''))
 
 
 if __name__ == '__main__':

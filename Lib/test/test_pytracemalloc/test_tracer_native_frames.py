@@ -35,6 +35,59 @@ take:   .cfi_startproc
         .section .note.GNU-stack,"",@progbits
 '''
 
+# A thread whose rules are wrong: its frame ends where the stack ends, and that
+# of its caller where no memory can be.
+WRONG_SOURCE = '''
+#include <pthread.h>
+#include <stdlib.h>
+__asm__(
+"lie:    .cfi_startproc\\n"
+"        pushq %rbx\\n"
+"        pushq %rbp\\n"
+"        subq $24, %rsp\\n"
+"        movq %fs:16, %rbx\\n"          // pthread_self()
+"        movabsq $0x4242424242424240, %rbp\\n"
+"        movq -8(%rbx), %rax\\n"
+"        movq %rax, (%rsp)\\n"
+"        leaq caller(%rip), %rax\\n"
+"        movq %rax, -8(%rbx)\\n"
+"        .cfi_def_cfa %rbx, 0\\n"
+"        call malloc@PLT\\n"
+"        movq (%rsp), %rdx\\n"
+"        movq %rdx, -8(%rbx)\\n"
+"        addq $24, %rsp\\n"
+"        popq %rbp\\n"
+"        popq %rbx\\n"
+"        ret\\n"
+"        .cfi_endproc\\n"
+"        .cfi_startproc\\n"
+"        .cfi_def_cfa %rbp, 0\\n"
+"        nop\\n"
+"caller: ret\\n"
+"        .cfi_endproc\\n");
+void *lie(void *);
+void *
+run(size_t size)
+{
+    pthread_t thread;
+    void *block;
+    pthread_create(&thread, NULL, lie, (void *)size);
+    pthread_join(thread, &block);
+    return block;
+}
+'''
+
+DEEP_SOURCE = '''
+#include <stdlib.h>
+int
+deep(int n)
+{
+    volatile char room[8192];
+    room[0] = malloc(1000003 + n) != NULL;
+    return n > 0 ? deep(n - 1) + room[0] : room[0];
+}
+'''
+
 
 class StackTests(FramesCase):
 
@@ -152,6 +205,31 @@ class StackTests(FramesCase):
             block = library.on_other_stack()
             self.assertEqual(frames_of(1000117), [])
             self.free(block)
+
+    def test_end_of_stack(self):
+        """Nothing is read behind it, whatever a rule says."""
+        path = compile_library(self.directory, 'wrong', WRONG_SOURCE)
+        run = ctypes.CDLL(path).run
+        run.restype = ctypes.c_void_p
+        self.start()
+        block = run(ctypes.c_size_t(1_000_003))
+        self.assertEqual(len(frames_of(1_000_003)), 2)
+        self.free(block)
+
+    def test_a_stack_that_grows(self):
+        path = compile_library(self.directory, 'deep', DEEP_SOURCE)
+        script_helper.assert_python_ok('-c', textwrap.dedent(f'''
+            import ctypes, tracemalloc
+            deep = ctypes.CDLL({path!r}).deep
+            tracemalloc.start('full', native=3)
+            deep(199)
+            found = [trace.traceback.native
+                     for trace in tracemalloc.take_snapshot().traces
+                     if 1_000_003 <= trace.size < 1_000_203]
+            assert len(found) == 200, len(found)
+            assert {{len(frames) for frames in found}} == {{3}}, [
+                len(frames) for frames in found]
+            '''))
 
     def test_unloaded(self):
         """A library at the addresses of one that was unloaded has rules of its
