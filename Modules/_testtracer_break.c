@@ -9,6 +9,7 @@
 #include "pycore_tracer_location.h"
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_native_cells.h"
+#include "pycore_tracer_native_stacks.h"
 #include "pycore_tracer_text.h"
 #include "pycore_tracer_valid.h"
 #include "pycore_tracer_windows.h"
@@ -44,10 +45,18 @@ some_rare(void)
     return &PARTS.tree->rares[some_node()->rare];
 }
 
+/* C stacks; NULL: there are none. */
+static struct tracer_native_stacks *
+some_stacks(void)
+{
+    struct tracer_native_stacks *stacks = PARTS.native_stacks;
+    return stacks->nstacks > 1 ? stacks : NULL;
+}
+
 /* A number, and the bits of it that are flipped. */
 struct breakage {
     const char *name;
-    void *(*where)(void);
+    void *(*where)(void);         // NULL: there is none
     size_t width;                 // bytes
     uint64_t change;
 };
@@ -80,6 +89,15 @@ WHERE(location_function, &PARTS.places->locations[1].function)
 WHERE(number_of_highs, &PARTS.windows->nhighs)
 WHERE(cells_used, &PARTS.cells->used)
 WHERE(high_size, &PARTS.windows->highs[0].size)
+#define WHERE_IN_STACKS(NAME, FIELD)                                    \
+    WHERE(NAME, some_stacks() == NULL ? NULL : &some_stacks()->FIELD)
+WHERE_IN_STACKS(library_path, modules[0].path)
+WHERE_IN_STACKS(place_module, places[1].module)
+WHERE_IN_STACKS(place_offset, places[1].offset)
+WHERE_IN_STACKS(stack_first, stacks[1].first)
+WHERE_IN_STACKS(stack_length, stacks[1].n)
+WHERE_IN_STACKS(stack_frame, frames[0])
+#undef WHERE_IN_STACKS
 #undef WHERE
 
 static const struct breakage breakages[] = {
@@ -105,6 +123,12 @@ static const struct breakage breakages[] = {
     {"windows.nhighs", number_of_highs, 4, 8},
     {"cells.used", cells_used, sizeof(size_t), 1},
     {"high.size", high_size, 8, UINT64_C(1) << 63},
+    {"C library.path", library_path, 4, 1u << 31},
+    {"C place.module", place_module, 4, 1 << 21},
+    {"C place.offset", place_offset, 8, 1},
+    {"C stack.first", stack_first, 8, 1},
+    {"C stack.n", stack_length, 4, 1},
+    {"C stack's frame", stack_frame, 4, 1 << 21},
 };
 
 static void
@@ -124,6 +148,9 @@ find_faults(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
     for (size_t i = 0; faults && i < Py_ARRAY_LENGTH(breakages); i++) {
         const struct breakage *b = &breakages[i];
         char *at = b->where();
+        if (at == NULL) {
+            continue;
+        }
         flip(b, at);
         const char *fault = _PyTracer_Validate();
         flip(b, at);

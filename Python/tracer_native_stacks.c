@@ -31,23 +31,7 @@
 #define INITIAL_FRAMES 8192
 #define FIRST_PAGE 4096           // of a module: mapped in any case
 
-struct module {
-    uint32_t path;                // text
-    struct snapshot_module known; // but for the path
-};
-
-/* Numbers begin with 1 in the indexes, and are those of the arrays. */
-static struct {
-    struct module *modules;
-    struct snapshot_code *places;
-    struct snapshot_stack *stacks;
-    uint32_t *frames;
-    uint32_t nmodules, max_modules;
-    uint32_t nplaces, max_places;
-    uint32_t nstacks, max_stacks;
-    uint32_t nframes, max_frames;
-    struct tracer_index place_index, stack_index;
-} all;
+static struct tracer_native_stacks all;
 
 void
 _PyTracer_ForgetNativeStacks(void)
@@ -221,7 +205,7 @@ read_build_id(const struct dl_find_object *library,
 }
 
 static void
-read_module(uintptr_t pc, struct module *module)
+read_module(uintptr_t pc, struct tracer_module *module)
 {
     struct dl_find_object library;
     static char text[4096];
@@ -238,9 +222,9 @@ read_module(uintptr_t pc, struct module *module)
 #else
 
 static void
-read_module(uintptr_t Py_UNUSED(pc), struct module *module)
+read_module(uintptr_t Py_UNUSED(pc), struct tracer_module *module)
 {
-    *module = (struct module){.path = UINT32_MAX};
+    *module = (struct tracer_module){.path = UINT32_MAX};
 }
 
 #endif
@@ -250,7 +234,7 @@ read_module(uintptr_t Py_UNUSED(pc), struct module *module)
 static uint32_t
 find_module(uintptr_t pc)
 {
-    struct module module;
+    struct tracer_module module;
     read_module(pc, &module);
     if (module.path == UINT32_MAX) {
         return UINT32_MAX;
@@ -448,4 +432,66 @@ _PyTracer_CopyNativeStacks(void)
     copy->nstacks = all.nstacks;
     copy->nframes = all.nframes;
     return copy;
+}
+
+/* --- Do the tables agree? */
+
+static const char *
+places_fault(void)
+{
+    for (uint32_t i = 0; i < all.nmodules; i++) {
+        if (all.modules[i].path >= _PyTracer_texts.nstrings) {
+            return "the path of a C library is no text";
+        }
+    }
+    for (uint32_t id = 1; id < all.nplaces; id++) {
+        const struct snapshot_code *place = &all.places[id];
+        if (place->module >= all.nmodules) {
+            return "a place in C code is in no library";
+        }
+        if (_PyTracer_IndexFind(&all.place_index, hash_place(id), equal_place,
+                                place) != id)
+        {
+            return "a place in C code is not found, or there are two";
+        }
+    }
+    return NULL;
+}
+
+static const char *
+stack_fault(uint32_t id)
+{
+    const struct snapshot_stack *stack = &all.stacks[id];
+    struct places key = {&all.frames[stack->first], stack->n};
+    for (uint32_t i = 0; i < stack->n; i++) {
+        if (key.places[i] == 0 || key.places[i] >= all.nplaces) {
+            return "a C stack has a frame at no place";
+        }
+    }
+    return _PyTracer_IndexFind(&all.stack_index, hash_stack(id), equal_stack,
+                               &key) == id
+           ? NULL : "a C stack is not found, or there are two";
+}
+
+const char *
+_PyTracer_NativeStacksFault(void)
+{
+    const char *fault = places_fault();
+    uint64_t nframes = 0;
+    for (uint32_t id = 1; id < all.nstacks && fault == NULL; id++) {
+        if (all.stacks[id].first != nframes) {
+            return "a C stack begins elsewhere than the one before it ends";
+        }
+        nframes += all.stacks[id].n;
+        fault = nframes > all.nframes
+                ? "a C stack ends behind all frames" : stack_fault(id);
+    }
+    return fault != NULL || nframes == all.nframes
+           ? fault : "there are frames of no C stack";
+}
+
+struct tracer_native_stacks *
+_PyTracer_NativeStacks(void)
+{
+    return &all;
 }

@@ -13,6 +13,7 @@
 #include "pycore_tracer_map.h"
 #include "pycore_tracer_memory.h"
 #include "pycore_tracer_native_blocks.h"
+#include "pycore_tracer_native_stacks.h"
 #include "pycore_tracer_snapshot.h"
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_text.h"
@@ -246,6 +247,7 @@ _PyTracer_Fault(void)
         _PyTracer_MemFault, _PyTracer_TextFault, _PyTracer_LocationFault,
         _PyTracer_TreeFault, _PyTracer_MapFault, _PyTracer_CellsFault,
         ledger_fault, peak_fault, _PyTracer_WindowsFault,
+        _PyTracer_NativeStacksFault,
     };
     const char *fault = NULL;
     for (size_t i = 0; i < Py_ARRAY_LENGTH(faults) && fault == NULL; i++) {
@@ -268,7 +270,8 @@ _PyTracer_Parts(void)
 {
     return (struct tracer_parts){&_PyTracer, &_PyTracer_tree, &_PyTracer_map,
                                  &_PyTracer_texts, &_PyTracer_places,
-                                 &_PyTracer_windows, &_PyTracer_cells};
+                                 &_PyTracer_windows, &_PyTracer_cells,
+                                 _PyTracer_NativeStacks()};
 }
 
 #ifdef Py_DEBUG

@@ -22,6 +22,7 @@ struct tracer_parts {
     struct tracer_places *places;
     struct tracer_windows *windows;
     struct tracer_cells *cells;
+    struct tracer_native_stacks *native_stacks;
 };
 
 /* Return what does not agree, a line of static text; NULL: everything agrees.

@@ -1,10 +1,13 @@
 """What the tracer knows agrees with itself, and a fault in it is found."""
+import ctypes
 import gc
 import tracemalloc
 import unittest
 
 from test.support import import_helper
 from test.test_pytracemalloc import workload
+from test.test_pytracemalloc.helpers import SANITIZED
+from test.test_pytracemalloc.native_frames_case import can_unwind
 
 _testtracer = import_helper.import_module('_testtracer')
 
@@ -52,6 +55,25 @@ class ValidTests(unittest.TestCase):
                 self.assertEqual(missed, [])
                 self.assertIsNone(_testtracer.fault())
                 del kept
+
+    @unittest.skipIf(SANITIZED, 'the sanitizer has the malloc()')
+    @unittest.skipUnless(can_unwind(), 'no C stacks are unwound here')
+    def test_faults_of_c_stacks_are_found(self):
+        libc = ctypes.CDLL(None)
+        libc.malloc.restype = ctypes.c_void_p
+        libc.free.argtypes = [ctypes.c_void_p]
+        tracemalloc.stop()
+        tracemalloc.start(25, native=10)
+        kept = workload.work(0.5, 100), bytearray(9999)
+        block = libc.malloc(1000)
+        self.assertIsNone(_testtracer.fault())
+        found = {name: fault for name, fault
+                 in _testtracer.find_faults().items() if name[0] == 'C'}
+        self.assertEqual(len(found), 6)
+        self.assertNotIn(None, found.values())
+        self.assertIsNone(_testtracer.fault())
+        libc.free(block)
+        del kept
 
 
 if __name__ == '__main__':
