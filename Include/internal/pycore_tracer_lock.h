@@ -37,15 +37,26 @@ enum tracer_lock_rank {
 extern _Py_thread_local int _PyTracer_held;     // ranks
 #endif
 
-/* This thread is about to take a lock, has given one back. */
+/* May this thread take a lock? */
 static inline void
-_PyTracer_EnterRank(enum tracer_lock_rank rank)
+_PyTracer_AssertRank(enum tracer_lock_rank rank)
 {
 #ifdef Py_DEBUG
     assert(_PyTracer_held < (int)rank);
-    _PyTracer_held |= rank;
 #else
     (void)rank;
+#endif
+}
+
+/* It takes or has one, gives or has given it back.  For the tracer's own lock
+   only while it has it: a handler of signals that comes before or after may
+   take the lock. */
+static inline void
+_PyTracer_EnterRank(enum tracer_lock_rank rank)
+{
+    _PyTracer_AssertRank(rank);
+#ifdef Py_DEBUG
+    _PyTracer_held |= rank;
 #endif
 }
 
@@ -99,7 +110,7 @@ _PyTracer_ThisThread(void)
 static inline void
 _PyTracer_Lock(void)
 {
-    _PyTracer_EnterRank(TRACER_RANK_STATE);
+    _PyTracer_AssertRank(TRACER_RANK_STATE);
     uintptr_t mine = _PyTracer_ThisThread();
     uintptr_t nobody = 0;
     if (__libc_single_threaded
@@ -113,6 +124,7 @@ _PyTracer_Lock(void)
     {
         _PyTracer_LockSlow();
     }
+    _PyTracer_EnterRank(TRACER_RANK_STATE);
 }
 
 /* Does this thread have the lock? */
@@ -140,8 +152,8 @@ _PyTracer_ReleaseLock(void)
 static inline void
 _PyTracer_Unlock(void)
 {
-    _PyTracer_ReleaseLock();
     _PyTracer_LeaveRank(TRACER_RANK_STATE);
+    _PyTracer_ReleaseLock();
 }
 
 /* A thread that waits for this mutex gives up the GIL, and may get the mutex
