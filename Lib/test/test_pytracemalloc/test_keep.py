@@ -10,7 +10,7 @@ import tracemalloc
 import unittest
 from test.test_pytracemalloc import kept_programs
 from test.test_pytracemalloc.command_case import CommandCase, command
-from test.test_pytracemalloc.helpers import FREE_THREADED, SLOW
+from test.test_pytracemalloc.helpers import FREE_THREADED, SANITIZED, SLOW
 from test.test_pytracemalloc.kept_programs import sums_of
 
 from _tracemalloc_snapshot import _read_kept
@@ -86,6 +86,7 @@ class EndTests(KeepCase):
                 self.check_end('os.kill(os.getpid(), 9)', -signal.SIGKILL,
                                limit)
 
+    @unittest.skipIf(SANITIZED, 'the sanitizer handles the signal')
     def test_crash(self):
         self.check_end('faulthandler._sigsegv()',
                        -signal.SIGSEGV, 'full')
