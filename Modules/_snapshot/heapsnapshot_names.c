@@ -36,9 +36,10 @@ static void
 add(struct heap_names *names, const char *text, size_t length)
 {
     uint64_t end = (uint64_t)names->end + length;
+    /* One more, so that there is an array for a first text that is empty. */
     if (names->failed || end >= UINT32_MAX
         || _PySnapshot_Reserve(&names->text, &names->text_size,
-                               (uint32_t)end, 1) < 0)
+                               (uint32_t)end + 1, 1) < 0)
     {
         names->failed = 1;
         return;
