@@ -52,6 +52,7 @@ class PreloadTests(TrustCase):
                 db.close()
                 os._exit(_testtracer.fault() is not None)
             assert os.wait()[1] == 0
+            db.close()
             '''), LD_PRELOAD=os.path.realpath(library))
 
     def test_jemalloc(self):
