@@ -175,19 +175,20 @@ def _add_types(rows):
 # --- Questions
 
 
-def retained(traces, key_type):
+def retained(traces, key_type, program=None):
     if key_type not in RETAINED_KEYS:
         raise ValueError("unknown key_type: %r: use one of %s"
                          % (key_type, ", ".join(RETAINED_KEYS)))
-    numbers = _number_modules(traces) if key_type == 'module' else None
-    found = [Retained(_key(key_type, Object(*row)), count, size, held)
+    numbers = (_number_modules(traces, program) if key_type == 'module'
+               else None)
+    found = [Retained(_key(key_type, Object(*row), program), count, size, held)
              for row, count, size, held in traces._retained(
                  'filename' if key_type == 'module' else key_type, numbers)]
     return sorted(found, key=lambda group: (-group.retained, -group.size,
                                             str(group.key)))
 
 
-def _key(key_type, made):
+def _key(key_type, made, program):
     frame = made.frame
     if key_type == 'type':
         return made.type or name_object(made)
@@ -199,18 +200,18 @@ def _key(key_type, made):
         place = frame.filename, frame.function, frame.first_lineno or 0
     else:
         place = (frame.filename if key_type == 'filename'
-                 else module_of(frame.filename))
+                 else module_of(frame.filename, program))
     return ((made.type or name_object(made), place)
             if key_type == 'type+lineno' else place)
 
 
-def _number_modules(traces):
+def _number_modules(traces, program):
     """Return a number for each file name, as bytes; files of one module have
     the same number."""
     numbers = {}
     return array('I', [
-        0 if name is None else numbers.setdefault(module_of(name),
-                                                  len(numbers))
+        0 if name is None else numbers.setdefault(
+            module_of(name, program), len(numbers))
         for name in traces._filenames()]).tobytes()
 
 

@@ -12,12 +12,13 @@ _LIBRARY = re.compile(r'(?:^|(?<=[/\\]))(?:(?:site|dist)-packages'
 _FROZEN = re.compile(r'<frozen ([^.>]+)')
 
 
-def module_of(filename):
+def module_of(filename, program=None):
     """Name of the top-level package or module of a file.
 
     The package is looked for below site-packages, the standard library and
-    sys.path.  A file elsewhere is a module of its own, and so is a text that
-    is not a file name, such as '<string>'.
+    sys.path: that of the process which *program* describes, of
+    views.describe_process(), or of this one.  A file elsewhere is a module of
+    its own, and so is a text that is not a file name, such as '<string>'.
     """
     frozen = _FROZEN.match(filename)
     if frozen:
@@ -28,13 +29,14 @@ def module_of(filename):
     for found in _LIBRARY.finditer(filename):
         inside = filename[found.end():]
     if inside is None:
-        inside = _below_path(filename) or os.path.basename(filename)
+        paths = (program or {}).get('path', sys.path)
+        inside = _below(paths, filename) or os.path.basename(filename)
     first = re.split(r'[/\\]', inside)[0]
     return first.partition('.')[0] or first
 
 
-def _below_path(filename):
-    roots = [path for path in sys.path
+def _below(paths, filename):
+    roots = [path for path in paths
              if path and filename.startswith(path.rstrip(os.sep) + os.sep)]
     if roots:
         longest = max(roots, key=len).rstrip(os.sep)

@@ -371,7 +371,8 @@ class Snapshot(LegacyMethods):
         if filters:
             traces = filter_traces(traces, filters)
         if key_type == 'module':
-            names = [None if name is None else module_of(name)
+            names = [None if name is None
+                     else module_of(name, self.program)
                      for name in traces._filenames()]
             traces = traces._rename(names)
             key_type = 'filename'
@@ -474,7 +475,8 @@ class Snapshot(LegacyMethods):
         retains most first.  *key_type*: 'type', 'lineno', 'type+lineno',
         'function', 'filename' or 'module'.
         """
-        return load_holders().retained(self.traces._traces, key_type)
+        return load_holders().retained(self.traces._traces, key_type,
+                                       self.program)
 
     @_hidden
     def holders(self, least=None):

@@ -52,10 +52,11 @@ def describe_process():
     # At the interpreter's end, sys has nothing.
     paths = getattr(sys, 'path', None) or ()
     arguments = getattr(sys, 'argv', None) or ()
-    packages = [path for path in paths if isinstance(path, str)
-                and _PACKAGES.match(os.path.join(path, ''))]
+    paths = [path for path in paths if isinstance(path, str)]
+    packages = [path for path in paths
+                if _PACKAGES.match(os.path.join(path, ''))]
     return {'library': _library(), 'packages': packages[:_MOST_FOLDERS],
-            'directory': directory,
+            'path': paths[:_MOST_FOLDERS], 'directory': directory,
             'command': list(arguments[:1]) == ['-c']}
 
 
@@ -72,6 +73,8 @@ def check_process(value):
     if (isinstance(value, dict)
             and all([_is_list_of_texts(value.get(name))
                      for name in ('library', 'packages')])
+            # Files of older versions do not have it.
+            and _is_list_of_texts(value.get('path', []))
             and isinstance(value.get('directory'), (str, type(None)))
             and isinstance(value.get('command'), bool)):
         return value

@@ -140,7 +140,7 @@ def page_data(subject):
         'series': _series(subject),
         'files': [strings[file] for file in files],
         'short_files': [strings[short] for short in shorts],
-        'file_modules': [strings[name_file(module_of(name))]
+        'file_modules': [strings[name_file(module_of(name, subject.new.program))]
                          for name in files.values()],
         'file_categories': list(map(judge.category, files.values())),
         'file_imports': list(map(judge.import_kind, files.values())),
@@ -255,7 +255,8 @@ def _retained(snapshot, table, files, strings, types):
         for key in ('lineno', 'function', 'filename', 'module', 'type'))
     line = {key and key[:2]: value for key, value in line.items()}
     modules = {}
-    for name in dict.fromkeys(map(module_of, files)):
+    for name in dict.fromkeys(module_of(name, snapshot.program)
+                              for name in files):
         number = strings[name_file(name)]
         modules[number] = modules.get(number, 0) + module.get(name, 0)
     names = _Strings()

@@ -178,6 +178,24 @@ class FileTest(unittest.TestCase):
         self.assertEqual(snapshot.program, describe_process())
         self.assertEqual(snapshot.peak.program, snapshot.program)
 
+    def test_modules_do_not_depend_on_the_reader(self):
+        file = '/home/u/src/acme/orders/models.py'
+        taken = self.snapshot(traces=tracemalloc.Snapshot(
+            [(0, 7, ((file, 1),), 1)], 5).traces)
+
+        def module(**known):
+            taken.program = OTHER | known
+            read = self.load(taken)
+            row, = read.statistics('module')
+            return row.traceback[0].filename
+
+        self.assertEqual(module(path=['', '/home/u/src/acme']), 'orders')
+        self.assertEqual(module(path=['/home/u/src']), 'acme')
+        with swap_attr(sys, 'path', ['/home/u/src']):
+            self.assertEqual(module(path=['/home']), 'u')
+            # Of an older version.
+            self.assertEqual(module(), 'acme')
+
     def test_files_without_it(self):
         # As those that were written before.
         snapshot = self.snapshot()
@@ -192,6 +210,7 @@ class FileTest(unittest.TestCase):
         for program in (5, [], {}, {**OTHER, 'library': 'x'},
                         {**OTHER, 'packages': [5]},
                         {**OTHER, 'packages': ['/x'] * 65},
+                        {**OTHER, 'path': '/x'},
                         {**OTHER, 'directory': 5}, {**OTHER, 'command': 1}):
             with self.assertRaisesRegex(ValueError, 'program'):
                 self.load(self.snapshot(program=program))
