@@ -61,7 +61,8 @@ walk_roots(struct tracer_heap *heap, uint32_t object, uint32_t kind,
     X("ParamSpec", cached_objects.paramspec_type)               \
     X("ParamSpecArgs", cached_objects.paramspecargs_type)       \
     X("ParamSpecKwargs", cached_objects.paramspeckwargs_type)   \
-    _PyTracer_ROOTS_OF_314(X)
+    _PyTracer_ROOTS_OF_314(X)                                   \
+    _PyTracer_ROOTS_OF_315(X)
 
 static const char *const interpreter_names[] = {
 #define NAME(TEXT, FIELD) TEXT,

@@ -162,6 +162,18 @@ _PyTracer_CountReferences(PyObject *op)
 #  define _PyTracer_ROOTS_OF_314(X)
 #endif
 
+/* The same from 3.15 on. */
+#if PY_VERSION_HEX >= 0x030f0000
+#  define _PyTracer_ROOTS_OF_315(X)                             \
+    X("builtins.__lazy_import__", imports.lazy_import_func)     \
+    X("filter of lazy imports", imports.lazy_imports_filter)    \
+    X("lazy imports, running", imports.lazy_importing_modules)  \
+    X("sys.lazy_modules", imports.lazy_modules)                 \
+    X("lazy imports, pending", imports.lazy_pending_submodules)
+#else
+#  define _PyTracer_ROOTS_OF_315(X)
+#endif
+
 /* Fields of a function from 3.14 on. */
 #if PY_VERSION_HEX >= 0x030e0000
 #  define _PyTracer_FUNCTION_FIELDS_OF_314(FIELD)               \
