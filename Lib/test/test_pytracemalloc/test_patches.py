@@ -325,6 +325,26 @@ class NoticeTests(unittest.TestCase):
         self.assertIn(f'error: {name}, and the census: {DEQUE}: bag_numfree '
                       f'looks like a free list', said)
 
+    def test_a_build_that_is_configured_with_another_clone(self):
+        build = self.tree()
+        self.assertEqual(self.apply().returncode, 0)
+        name = 'Python/tracer_clone.c'
+        for folder in 'Include', 'Objects', 'Python', 'Modules', 'Programs', \
+                'Lib':
+            (build / 'src' / folder).mkdir(exist_ok=True)
+        for clone in self.folder / 'one', self.folder / 'two':
+            shutil.copytree(self.folder / 'Tools', clone / 'Tools')
+            (clone / 'Python').mkdir()
+            (clone / name).write_text(clone.name, encoding='utf-8')
+            result = subprocess.run(
+                [clone / 'Tools' / 'overlay', build], text=True,
+                capture_output=True,
+                env={**os.environ, 'PYTRACEMALLOC_VERSION': '1',
+                     'PYTRACEMALLOC_FREELISTS': 'track',
+                     'GLIB_CFLAGS': '', 'GLIB_LIBS': ''})
+            self.assertEqual((result.returncode, result.stderr), (0, ''))
+            self.assertEqual((build / 'src' / name).read_text(), clone.name)
+
     def test_a_release_is_named_in_the_lock_and_the_page(self):
         self.tree()
         page = self.folder / 'Doc/explanation/series.rst'
