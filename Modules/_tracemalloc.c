@@ -460,6 +460,7 @@ PyInit__tracemalloc(void)
             || _PyTracemalloc_AddHistory(module) < 0
             || _PyTracemalloc_AddImport(module) < 0
             || _PyTracemalloc_AddRss(module) < 0
+            || _PyTracemalloc_AddLibraries(module) < 0
             || PyModule_AddIntConstant(module, "NATIVE_DOMAIN",
                                        SNAPSHOT_NATIVE_DOMAIN) < 0
             || PyModule_AddStringConstant(module, "__version__",

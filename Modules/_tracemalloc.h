@@ -17,6 +17,7 @@ extern int _PyTracemalloc_AddApart(PyObject *module);
 extern int _PyTracemalloc_AddHistory(PyObject *module);
 extern int _PyTracemalloc_AddImport(PyObject *module);
 extern int _PyTracemalloc_AddRss(PyObject *module);
+extern int _PyTracemalloc_AddLibraries(PyObject *module);
 
 /* {free list: (blocks, bytes)}; NULL with an exception. */
 extern PyObject *_PyTracemalloc_ParkedDict(uint64_t (*parked)[2]);

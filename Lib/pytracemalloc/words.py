@@ -1,7 +1,12 @@
 """Explanations in reports: of names that are not files or types, and of what
 the tracer has left out."""
 
+import itertools
+from os.path import basename
+
 from pytracemalloc.units import format_count
+from tracemalloc import unseen
+from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
 
 _PAGE = 'More on these words: man pytracemalloc, Names in reports'
@@ -42,7 +47,24 @@ def format_native(snapshot):
     if not all(isinstance(figure, int) and figure >= 0 for figure in figures):
         return []
     current, peak = map(format_size, figures)
-    return [f'Native memory: {current}, peak {peak}, beside traced memory']
+    return [f'Native memory: {current}, peak {peak}, beside traced memory',
+            *_format_unseen(snapshot)]
+
+
+def _format_unseen(snapshot):
+    """Return what native memory does not show, a line for each library."""
+    found = unseen.check(snapshot.metadata.get(unseen.KEY, ()))
+    resident = {row.name: row.size for row
+                in (snapshot.rss.rows if snapshot.rss else ())
+                if row.owner == 'mapping'}
+    for path, rows in itertools.groupby(found, lambda row: row.library):
+        names = [row.name if row.live is None else
+                 f'{row.name}, {format_size(row.live)} live' for row in rows]
+        line = (f'Not seen inside {printable(basename(path))}: '
+                + '; '.join(names))
+        if size := resident.get(path):
+            line += f'; {format_size(size)} resident'
+        yield line
 
 
 def format_losses(snapshot):

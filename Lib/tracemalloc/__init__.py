@@ -59,11 +59,14 @@ _LEGACY = {
     'enable': 'tracemalloc.switch',
     'is_enabled': 'tracemalloc.switch',
 }
-# What Snapshot.holders() and why() return, and what rss() does.
+# What Snapshot.holders() and why() return, what rss() does, and what native
+# memory does not show.
 _ANSWERS = {
     **dict.fromkeys(('Holder', 'RootPath', 'Why'), 'tracemalloc.holders'),
     **dict.fromkeys(('ArenaUse', 'ResidentMemory', 'ResidentRow', 'rss'),
                     'tracemalloc.resident'),
+    **dict.fromkeys(('UnseenAllocator', 'get_unseen_allocators'),
+                    'tracemalloc.unseen'),
 }
 # Pickles name it.
 _HIDDEN = {'_Traces': 'tracemalloc.traces'}

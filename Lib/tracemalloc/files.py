@@ -12,7 +12,7 @@ import pickle
 import stat
 
 from _tracemalloc_snapshot import _from_lines, _read_pickle, _read_traces
-from tracemalloc import resident, views
+from tracemalloc import resident, unseen, views
 from tracemalloc.history import unpack as unpack_history
 from tracemalloc.printable import printable
 from tracemalloc.whole_file import create, is_special, open_special

@@ -142,6 +142,7 @@ class Snapshot(LegacyMethods):
         snapshot = cls(taken, get_traceback_limit())
         snapshot.program = load_files().views.describe_process()
         snapshot._rss = rss
+        load_files().unseen.record(snapshot)
         return snapshot
 
     def __setstate__(self, state):

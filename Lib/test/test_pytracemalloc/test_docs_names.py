@@ -62,6 +62,7 @@ def objects():
             tracemalloc.Statistic(None, 1, 1),
             tracemalloc.StatisticDiff(None, 1, 1, 1, 1),
             tracemalloc.TakeSnapshot(), tracemalloc.Task(print),
+            tracemalloc.UnseenAllocator('a', 'b', None),
             tracemalloc.Trace((0, 1, FRAMES, 1)),
             tracemalloc.Traceback(FRAMES), tracemalloc.measure(),
             tracemalloctext.DisplayTop(), tracemalloctext.DisplayTopTask(),
