@@ -176,8 +176,8 @@ add_library(struct dl_phdr_info *info, size_t Py_UNUSED(size), void *arg)
 
 PyDoc_STRVAR(libraries_doc,
 "_libraries($module, /)\n--\n\n"
-"Get the libraries of the process: a list of (path, address, whether it calls\n"
-"another malloc() than that of the program).");
+"Get the libraries of the process: a list of (path, address, whether it\n"
+"calls another malloc() than that of the program).");
 
 static PyObject *
 libraries(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
@@ -247,8 +247,8 @@ ask_live(mallctl_function mallctl, size_t *live)
 
 PyDoc_STRVAR(jemalloc_live_doc,
 "_jemalloc_live($module, mallctl, /)\n--\n\n"
-"Get the bytes that a jemalloc says are live, by the address of its mallctl();\n"
-"None if it does not say it.");
+"Get the bytes that a jemalloc says are live, by the address of its\n"
+"mallctl(); None if it does not say it.");
 
 static PyObject *
 jemalloc_live(PyObject *Py_UNUSED(module), PyObject *address)

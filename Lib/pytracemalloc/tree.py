@@ -26,7 +26,8 @@ class Tree:
     values, old: column name -> list of bytes or blocks; old may be None
     types, old_types: lists of (node, type name, size, count) of live
         blocks, or None
-    native: the numbers of frames of C code; they have no line
+    native: index of a frame of C code -> a NativeFrame of that function; such
+        frames have no line
     limit: most frames that a path can have; a path of that length may lack
         older frames
     """
@@ -38,7 +39,7 @@ class Tree:
         self.values = {column: [] for column in MEASURES}
         self.old = None
         self.types = self.old_types = None
-        self.native = set()
+        self.native = {}
         self.limit = None
         self._frame_index = {}
         self._node_index = {}
@@ -88,7 +89,7 @@ class Tree:
         for frame in stack:
             name = frame.function or f'0x{frame.offset:x}'
             node = self._node(node, (frame.module, 0, name, 0))
-            self.native.add(self.frames[node])
+            self.native.setdefault(self.frames[node], frame)
         for column in values.values():
             column.extend([0] * (len(self.parents) - len(column)))
         for number, value in enumerate(row):

@@ -8,9 +8,13 @@ import os
 from os.path import basename
 import stat
 
-# Functions of C++ that only call malloc() for others.
+# Functions of C++ and Rust that only call malloc() for others.
 _ALLOCATORS = ('operator new', 'std::__new_allocator<',
-               '__gnu_cxx::new_allocator<', 'std::allocator_traits<')
+               '__gnu_cxx::new_allocator<', 'std::allocator_traits<',
+               '__rust_alloc', '__rust_realloc', '__rdl_', '__rustc::',
+               'alloc::alloc::', '<alloc::alloc::', 'alloc::raw_vec::',
+               '<alloc::raw_vec::', 'std::alloc::', '<std::alloc::',
+               'std::sys::alloc::', '<std::sys::alloc::')
 NOT_NATIVE = '<not native>'
 NO_FRAMES = '<no C frames>'
 

@@ -14,7 +14,9 @@ const FONT = '12px system-ui, sans-serif';
 const CATEGORIES = [
   ['The program', 24, 90, 60], ['Installed packages', 56, 80, 80],
   ['Standard library', 222, 80, 64], ['Interpreter', 0, 0, 70],
+  ['Native code', 192, 80, 80],
 ];
+const NATIVE = 4;
 const PAPER = { width: 720, rows: 48, ratio: 3 };
 
 class Graph {
@@ -219,13 +221,21 @@ class Graph {
     context.globalAlpha = 1;
     if (width > 24) {
       context.fillStyle = pale ? this.theme.plain : this.theme.text;
-      context.fillText(this.fit(this.label(node), width - 8), x + 4, y + ROW / 2);
+      const text = this.fit(this.label(node), width - 8);
+      context.font = this.isNative(node) ? `italic ${FONT}` : FONT;
+      context.fillText(text, x + 4, y + ROW / 2);
+      context.font = FONT;
     }
     if (node === this.selected || node === this.hovered) {
       context.strokeStyle = node === this.selected ? this.theme.accent : this.theme.text;
       context.lineWidth = node === this.selected ? 2 : 1;
       context.strokeRect(x + 1, y + 1, Math.max(1, width - 3), ROW - 3);
     }
+  }
+
+  isNative(node) {
+    const frame = this.tree.frame[node];
+    return frame >= 0 && this.model.category[this.model.file[frame]] === NATIVE;
   }
 
   /* In a comparison with the sign of what has become of it. */

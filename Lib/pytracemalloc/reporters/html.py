@@ -38,6 +38,7 @@ _BANDS = 12                       # of several snapshots, without the rest
 _THINNEST = 20_000                # of a tree of holders: a part of the whole
 _HOLDER_COLUMNS = ('parents', 'frames', 'names', 'sizes', 'counts', 'retained',
                    'old', 'count_diffs')
+_NATIVE = 4                       # follows those of tracemalloc.views
 _TABLES = {'line', 'function', 'file', 'module', 'type'}
 _FIRST_DIGIT = ord('=')
 
@@ -142,7 +143,7 @@ def page_data(subject):
         'short_files': [strings[short] for short in shorts],
         'file_modules': [strings[name_file(module_of(name, subject.new.program))]
                          for name in files.values()],
-        'file_categories': list(map(judge.category, files.values())),
+        'file_categories': _categories(tree, judge, parts, files),
         'file_imports': list(map(judge.import_kind, files.values())),
         'file_code': list(map(judge.code_kind, files.values())),
         'frame_files': [file_index[file] for file, _ in parts],
@@ -158,6 +159,12 @@ def page_data(subject):
         'strings': list(strings.index),
     }
     return data, _columns(tree) | type_columns
+
+
+def _categories(tree, judge, parts, files):
+    native = {parts[index][0] for index in tree.native}
+    return [_NATIVE if file in native else judge.category(name)
+            for file, name in files.items()]
 
 
 def _columns(tree):

@@ -60,8 +60,11 @@ def encode(tree, default='inuse_space', time=None, seconds=0,
         base = profile.label('pprof::base', 'true')
         _add_samples(profile, tree, track(list(zip(*old))), locations,
                      tree.old_types, [label + base for label in labels], -1)
-    for index, frame in enumerate(tree.frame_table, 1):
-        profile.location(index, *frame)
+    for index, frame in enumerate(tree.frame_table):
+        if index in tree.native:
+            profile.native_location(index + 1, tree.native[index])
+        else:
+            profile.location(index + 1, *frame)
     if time is not None:
         # The epoch is far from some dates that a file may have.
         with contextlib.suppress(OverflowError, ValueError, OSError):
@@ -112,7 +115,8 @@ class _Profile:
         self.strings = {'': 0}
         self.functions = {}
         self.labels = {}
-        # One mapping that has names and lines, or pprof looks for a binary.
+        self.mappings = {}
+        # Python code has names and lines, or pprof looks for a binary.
         self.message(3, _number(1, 1) + _number(7, 1) + _number(8, 1)
                      + _number(9, 1))
 
@@ -140,9 +144,8 @@ class _Profile:
             self.message(2, stack + _bytes(2, b''.join(map(_varint, values)))
                          + labels)
 
-    def location(self, index, filename, lineno, function, first_lineno):
-        filename, function = name_parts(filename, lineno, function)
-        name = function or filename
+    def function(self, name, filename, first_lineno):
+        """Return the number of a function."""
         key = name, filename, first_lineno
         function_id = self.functions.get(key)
         if function_id is None:
@@ -152,9 +155,41 @@ class _Profile:
                          + _number(2, self.string(name))
                          + _number(4, self.string(filename))
                          + _number(5, first_lineno or 0))
-        line = _number(1, function_id) + _number(2, lineno)
+        return function_id
+
+    def location(self, index, filename, lineno, function, first_lineno):
+        filename, function = name_parts(filename, lineno, function)
+        place = function or filename, filename, first_lineno
+        line = _number(1, self.function(*place)) + _number(2, lineno)
         self.message(4, _number(1, index) + _number(2, 1)
-                     + _number(3, _address(*key, lineno)) + _bytes(4, line))
+                     + _number(3, _address(*place, lineno)) + _bytes(4, line))
+
+    def native_location(self, index, frame):
+        """Add C code, at the call; tools find its name if it is not known
+        here."""
+        found = frame.function is not None
+        line = b''
+        if found:
+            line = _bytes(4, _number(1, self.function(
+                frame.function, frame.filename or frame.module, 0))
+                + _number(2, frame.lineno))
+        self.message(4, _number(1, index)
+                     + _number(2, self.mapping(frame, found))
+                     + _number(3, max(0, frame.offset - 1)) + line)
+
+    def mapping(self, frame, found):
+        """Return the number of a mapping that spans all addresses: those of C
+        code are of the file."""
+        key = frame.module, frame.build_id, found
+        number = self.mappings.get(key)
+        if number is None:
+            number = self.mappings[key] = len(self.mappings) + 2
+            flags = b''.join(_number(flag, 1) for flag in (7, 8, 9))
+            self.message(3, _number(1, number) + _number(3, _MASK)
+                         + _number(5, self.string(frame.module))
+                         + _number(6, self.string(frame.build_id))
+                         + (flags if found else b''))
+        return number
 
     def finish(self):
         for text in self.strings:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,8 @@ from pytracemalloc.reporters import Subject
 from pytracemalloc.reporters.pprof import PprofReporter
 from test.test_pytracemalloc import support
 from test.test_pytracemalloc.go import HAS_GO, Program, Web, pprof
+from test.test_pytracemalloc.native_frames_case import (
+    FramesCase, compile_library)
 
 COLUMNS = (('inuse_space', 0), ('inuse_objects', 1), ('alloc_space', 2),
            ('alloc_objects', 3))
@@ -40,6 +43,69 @@ def tags(output):
     return {name: int(value) for value, name in
             re.findall(r'^ *(\d+)(?:\.0)?B \(.*?\): (.+)$', output,
                        re.MULTILINE)}
+
+
+@unittest.skipUnless(HAS_GO, 'needs go')
+class NativeTest(FramesCase):
+    """C frames: mappings of their files, which Go's tool looks into."""
+
+    def record(self):
+        """Return the path of a library, and of a snapshot in which it has
+        memory."""
+        library = compile_library(
+            self.directory, 'six', '#include <stdlib.h>\n'
+            '__attribute__((noinline)) static void *\n'
+            'six(int n) { return malloc(n); }\n'
+            'void *take(int n) { return six(n); }\n',
+            '-Wl,--build-id', '-fno-optimize-sibling-calls', '-g')
+        output = os.path.join(self.directory, 'x.tracemalloc')
+        subprocess.run(
+            [sys.executable, '-m', 'pytracemalloc', 'run', '-q',
+             '--native-frames', '5', '-o', output, '-c', 'import ctypes\n'
+             f'kept = ctypes.CDLL({library!r}).take(2_000_003)\n'],
+            check=True, stdin=subprocess.DEVNULL, capture_output=True)
+        return library, output
+
+    def report(self, snapshot):
+        path = snapshot + '.pb.gz'
+        subprocess.run(
+            [sys.executable, '-m', 'pytracemalloc', 'report', snapshot,
+             '--format', 'pprof', '-o', path], check=True)
+        return path
+
+    def build_id(self, snapshot):
+        trace, = (trace for trace in
+                  tracemalloc.Snapshot.load(snapshot).traces
+                  if trace.size == 2_000_003)
+        return trace.traceback.native[-1].build_id
+
+    def test_names(self):
+        library, snapshot = self.record()
+        profile = self.report(snapshot)
+        raw = pprof('-raw', profile)
+        self.assertRegex(
+            raw, r'(?m)^\d+: 0x0/0xf+/0x0 '
+            rf'{re.escape(library)} {self.build_id(snapshot)} \[FN\]')
+        found = rows(pprof('-top', profile))
+        self.assertEqual(found['six'], (2_000_003, 2_000_003))
+        self.assertEqual(found['take'], (0, 2_000_003))
+        self.assertRegex(pprof('-top', '-lines', profile),
+                         r'six \S+/six\.c:3\n')
+
+    @unittest.skipUnless(shutil.which('addr2line'), 'needs addr2line')
+    def test_names_are_found_later(self):
+        """By Go's tool, where the report was made without the library."""
+        library, snapshot = self.record()
+        os.rename(library, library + '.away')
+        profile = self.report(snapshot)
+        self.assertNotIn('six', rows(pprof('-top', profile)))
+        os.rename(library + '.away', library)
+        self.assertEqual(rows(pprof('-top', profile))['six'],
+                         (2_000_003, 2_000_003))
+        # Not those of another build.
+        compile_library(self.directory, 'six', 'int six(void) { return 6; }',
+                        '-Wl,--build-id')
+        self.assertNotIn('six', rows(pprof('-top', profile)))
 
 
 @unittest.skipUnless(HAS_GO, 'needs go')

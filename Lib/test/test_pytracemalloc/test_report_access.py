@@ -12,6 +12,7 @@ from test.test_pytracemalloc.test_curve import STEPS
 from test.test_pytracemalloc.test_curve import Snapshot as WithHistory
 from test.test_pytracemalloc.test_graph_why import catalogue
 from test.test_pytracemalloc.test_series import SeriesCase
+from tracemalloc.native import NativeFrame
 
 # What the reader does before the page is looked at.
 STATES = {
@@ -25,6 +26,19 @@ STATES = {
                          "table.filter('#')",
 }
 DEFICIENCIES = 'none', 'protanopia', 'deuteranopia', 'tritanopia'
+
+
+class WithNative(support.Snapshot):
+    """C code has taken half of the largest node's memory."""
+
+    def call_tree(self):
+        size, node = max((row[5], number)
+                         for number, row in enumerate(self.nodes))
+        tree = support.CallTree(self.nodes,
+                                [(node, '<native>', size // 2, 1)])
+        frame = NativeFrame(('/v/lib.so', '', 16, 0))
+        tree.by_native = lambda: [(node, (frame,), size // 2, 1)]
+        return tree
 
 
 def views():
@@ -256,13 +270,34 @@ class ColourTest(AccessCase):
         nodes = [(-1, name, 1, 'f', 1, *(9, 1) * 3, 0, 0) for name in (
             '/app/main.py', '/v/lib/python3.13/site-packages/x.py',
             f'{support._LIB}/threading.py', '<frozen runpy>')]
-        snapshot = support.Snapshot(nodes, ())
+        snapshot = WithNative(nodes, ())
         self.size(1280)
         for _ in self.themes():
             self.open(snapshot)
             self.assertEqual(self.browser.run(
-                "document.querySelectorAll('#legend i').length"), 4)
+                "document.querySelectorAll('#legend i').length"), 5)
             self.check_apart('#legend i', 0.1)
+
+    def test_native_code_without_colours(self):
+        """Its names are in italics, and what is said of a box names it."""
+        self.open(WithNative(support.NODES, ()))
+        fonts = self.browser.run('''(() => {
+            const fonts = {};
+            const draw = graph.context.fillText;
+            graph.context.fillText = function (text, ...rest) {
+                fonts[text] = this.font;
+                draw.call(this, text, ...rest); };
+            graph.draw();
+            return fonts; })()''')
+        italic = [text for text, font in fonts.items() if 'italic' in font]
+        self.assertEqual(italic, ['0x10  v/lib.so'])
+        self.assertGreater(len(fonts), 3)
+        said = self.browser.run('''(() => {
+            const { tree } = graph;
+            const node = Array.from(tree.order).find(
+                node => graph.name(node).startsWith('0x10'));
+            return describeNode(node); })()''')
+        self.assertIn('native code', said)
 
     def test_comparison(self):
         self.size(1280)

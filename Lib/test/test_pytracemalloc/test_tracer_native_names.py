@@ -3,6 +3,7 @@ import ctypes
 import importlib.util
 import os
 import shutil
+import subprocess
 import tracemalloc
 import unittest
 
@@ -22,6 +23,23 @@ template <typename T> struct Cart {
 }
 extern "C" void *fill(int n) { return shop::Cart<char>().fill(n) ; }
 extern "C" void *text(int n) { return new std::string(n, 'x'); }
+'''
+RUST_SOURCE = r'''
+mod cart {
+    #[inline(never)]
+    pub fn fill(n: usize) -> Vec<u8> {
+        let mut kept: Vec<u8> = Vec::new();
+        kept.reserve_exact(n);
+        kept
+    }
+}
+#[no_mangle]
+pub extern "C" fn make(n: usize) -> *mut u8 {
+    let mut kept = cart::fill(n);
+    let start = kept.as_mut_ptr();
+    std::mem::forget(kept);
+    start
+}
 '''
 SIX = "__attribute__((noinline)) void *six(int n) { return malloc(n); }\n"
 
@@ -72,6 +90,51 @@ class NameTests(FramesCase):
             self.assertEqual((frame.module, frame.lineno), (path, 0))
             self.assertIn(frame.function, (name, 'take') if name is None
                           else (name,))
+            tracemalloc.stop()
+
+    @unittest.skipUnless(shutil.which('objcopy') and shutil.which('xz'),
+                         'needs objcopy and xz')
+    def test_gnu_debugdata(self):
+        """Distributions leave the names of functions in a compressed
+        section."""
+        path = compile_library(
+            self.directory, 'six', '#include <stdlib.h>\nstatic ' + SIX
+            + 'void *take(int n) { void *p = six(n); return p; }\n',
+            '-fno-optimize-sibling-calls')
+        small = os.path.join(self.directory, 'small')
+        for command in (
+                ['objcopy', '--only-keep-debug', path, small],
+                ['objcopy', '-S', '--keep-symbol=six', small],
+                ['xz', small], ['objcopy', '-S', path],
+                ['objcopy', f'--add-section=.gnu_debugdata={small}.xz',
+                 path]):
+            subprocess.run(command, check=True)
+        take = ctypes.CDLL(path).take
+        self.start()
+        take(1_000_003)
+        frames = tracebacks()[1_000_003].native
+        self.assertEqual([frame.function for frame in frames[-2:]],
+                         ['take', 'six'])
+
+    @unittest.skipUnless(shutil.which('rustc'), 'needs rustc')
+    def test_rust(self):
+        for options in [], ['-C', 'symbol-mangling-version=v0']:
+            name = f'shop{len(options)}.so'
+            source = os.path.join(self.directory, 'shop.rs')
+            library = os.path.join(self.directory, name)
+            with open(source, 'w') as file:
+                file.write(RUST_SOURCE)
+            subprocess.run(
+                ['rustc', *options, '-Copt-level=1', '--crate-type=cdylib',
+                 '-o', library, source], check=True, cwd=self.directory)
+            make = ctypes.CDLL(library).make
+            make.restype = ctypes.c_void_p
+            make.argtypes = [ctypes.c_size_t]
+            self.start()
+            make(1_000_003)
+            found = self.groups()
+            self.assertEqual(
+                found.get(f'shop::cart::fill ({name})'), 1_000_003, found)
             tracemalloc.stop()
 
     def test_another_build(self):
