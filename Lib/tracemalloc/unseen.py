@@ -35,7 +35,7 @@ _SYMBOL = struct.Struct('<IBBHQQ')
 _SYMTAB, _DYNSYM, _PROGBITS = 2, 11, 1
 _LOADED = 2                       # flag of a section
 
-# (path, address): {name: address of mallctl() or None}
+# (address, file): {name: address of mallctl() or None}
 _known = {}
 
 
@@ -136,21 +136,24 @@ class _File:
 
 def _look_into(path, base):
     """Return {name: mallctl() in this process or None} of a library."""
-    key = path, base
-    if key not in _known:
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return {}
-        try:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return {}
+    # Another one may have been loaded at the address of one that is gone.
+    status = os.fstat(fd)
+    key = (base, status.st_dev, status.st_ino, status.st_size,
+           status.st_mtime_ns)
+    try:
+        if key not in _known:
             file = _File(fd)
             found = file.allocators() if file.is_at(base) else {}
             _known[key] = {name: None if address is None else base + address
                            for name, address in found.items()}
-        except (OSError, ValueError, IndexError, struct.error):
-            _known[key] = {}
-        finally:
-            os.close(fd)
+    except (OSError, ValueError, IndexError, struct.error):
+        _known[key] = {}
+    finally:
+        os.close(fd)
     return _known[key]
 
 

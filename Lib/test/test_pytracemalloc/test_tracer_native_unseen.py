@@ -1,5 +1,6 @@
 """What native memory does not show: allocators inside libraries, and libraries
 that call another malloc()."""
+import _ctypes
 import ctypes
 import importlib
 import json
@@ -111,6 +112,19 @@ class LibraryTests(UnseenCase):
         os.replace(path + '.new', path)
         self.assertEqual(self.find(path), {})
         os.unlink(path)
+        self.assertEqual(self.find(path), {})
+
+    def test_loaded_again(self):
+        """Another library with the name and address of one that is gone."""
+        path = self.compile(JEMALLOC)
+        library = ctypes.CDLL(path)
+        self.assertEqual(self.find(path), {'jemalloc': 1_000_003})
+        _ctypes.dlclose(library._handle)
+        self.assertEqual(self.find(path), {})
+        os.unlink(path)
+        os.rename(self.compile(JEMALLOC.replace('_mallctl', '_otherone')),
+                  path)
+        ctypes.CDLL(path)
         self.assertEqual(self.find(path), {})
 
     def test_other_symbols(self):
