@@ -1,5 +1,6 @@
 """Options that commands share."""
 
+import os
 import sys
 
 from pytracemalloc.arguments import (MINE_HELP, MY_CODE_HELP, c_frames,
@@ -33,6 +34,9 @@ def add_report_options(parser):
                         help='count a block for every line of its traceback')
     add_view(parser)
     add_filters(parser)
+    parser.add_argument('--debuginfod', action='store_true',
+                        help='ask the servers of DEBUGINFOD_URLS for the names '
+                             'of C functions')
     parser.add_argument('--title', help='heading of the report')
     parser.add_argument('-o', '--output', metavar='OUT',
                         help='write to this file, - for standard output')
@@ -154,6 +158,12 @@ def make_subject(args):
     """Return (Subject without snapshots, reporter), from the options alone."""
     name = format_of(args)
     reporter = find_reporter(name)
+    if args.debuginfod:
+        if not os.environ.get('DEBUGINFOD_URLS'):
+            raise UsageError('--debuginfod asks the servers of '
+                             'DEBUGINFOD_URLS; set this variable')
+        from tracemalloc.native import ask_servers
+        ask_servers()
     if name in GRAPH_FORMATS or (name == 'html' and args.by == 'holder'):
         return _graph_subject(args, name), reporter
     by = short_key(args.by)

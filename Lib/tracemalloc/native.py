@@ -19,6 +19,13 @@ NOT_NATIVE = '<not native>'
 NO_FRAMES = '<no C frames>'
 
 _symbols = {}                     # (path, build ID): Symbols, or why not
+_asks = False                     # servers for debug files
+
+
+def ask_servers():
+    """Ask the servers of DEBUGINFOD_URLS for debug files from now on."""
+    global _asks
+    _asks = True
 
 
 def _open(path, build_id):
@@ -29,7 +36,7 @@ def _open(path, build_id):
             # The name may come from a snapshot that nobody vouches for.
             if not stat.S_ISREG(os.stat(path).st_mode):
                 raise ValueError(f'{path}: it is no file')
-            _symbols[key] = Symbols(path, build_id)
+            _symbols[key] = Symbols(path, build_id, _asks)
         except ImportError:
             _symbols[key] = ('no names of C functions: this build has no '
                              'elfutils')

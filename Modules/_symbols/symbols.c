@@ -3,7 +3,8 @@
    traced program.
 
    libdwfl reads .symtab, .dynsym and .gnu_debugdata, and debug files that are
-   on this machine, found by the build ID.  It does not ask a server for them.
+   on this machine, found by the build ID.  It asks a server for them only on
+   request: that takes long, and says which programs are looked at.
    libiberty reads the mangled names of C++, Rust and others. */
 
 #include "Python.h"
@@ -36,11 +37,18 @@ close_symbols(SymbolsObject *self)
     }
 }
 
+static const Dwfl_Callbacks asking = {
+    .find_elf = dwfl_build_id_find_elf,
+    .find_debuginfo = dwfl_standard_find_debuginfo,
+    .section_address = dwfl_offline_section_address,
+    .debuginfo_path = &debug_path,
+};
+
 /* 0, or -1: it is no file of code, or cannot be read. */
 static int
-open_file(SymbolsObject *self, const char *path)
+open_file(SymbolsObject *self, const char *path, int ask)
 {
-    self->dwfl = dwfl_begin(&callbacks);
+    self->dwfl = dwfl_begin(ask ? &asking : &callbacks);
     if (self->dwfl == NULL) {
         return -1;
     }
@@ -75,15 +83,16 @@ new_symbols(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(names))
 {
     PyObject *path;
     const char *build_id;
-    if (!PyArg_ParseTuple(args, "O&s:Symbols", PyUnicode_FSConverter, &path,
-                          &build_id))
+    int ask = 0;
+    if (!PyArg_ParseTuple(args, "O&s|p:Symbols", PyUnicode_FSConverter, &path,
+                          &build_id, &ask))
     {
         return NULL;
     }
     SymbolsObject *self = (SymbolsObject *)type->tp_alloc(type, 0);
     if (self != NULL) {
         const char *fault = NULL;
-        if (open_file(self, PyBytes_AS_STRING(path)) < 0) {
+        if (open_file(self, PyBytes_AS_STRING(path), ask) < 0) {
             fault = "no such file, or it has no code";
         }
         else if (build_id[0] != '\0' && !has_build_id(self, build_id)) {
@@ -166,8 +175,9 @@ static PyMethodDef methods[] = {
 };
 
 PyDoc_STRVAR(symbols_doc,
-"Symbols(path, build_id, /)\n--\n\n"
-"The names in a file of code.  ValueError if it cannot be read, or if its\n"
+"Symbols(path, build_id, ask=False, /)\n--\n\n"
+"The names in a file of code, and in its debug file, for which the servers of\n"
+"DEBUGINFOD_URLS are asked if *ask* is true.  ValueError if it cannot be read, or if its\n"
 "build ID, in hexadecimal digits, is another one.");
 
 static PyTypeObject symbols_type = {

@@ -1,5 +1,6 @@
 """The names of C functions in reports of native memory."""
 import ctypes
+import ctypes.util
 import importlib.util
 import os
 import shutil
@@ -115,6 +116,39 @@ class NameTests(FramesCase):
         frames = tracebacks()[1_000_003].native
         self.assertEqual([frame.function for frame in frames[-2:]],
                          ['take', 'six'])
+
+    @unittest.skipUnless(
+        shutil.which('objcopy') and ctypes.util.find_library('debuginfod'),
+        'needs objcopy and libdebuginfod')
+    def test_debuginfod(self):
+        """A server is asked on request; here it is a directory."""
+        path = compile_library(
+            self.directory, 'six', '#include <stdlib.h>\nstatic ' + SIX
+            + 'void *take(int n) { void *p = six(n); return p; }\n',
+            '-g', '-Wl,--build-id', '-fno-optimize-sibling-calls')
+        take = ctypes.CDLL(path).take
+        self.start()
+        take(1_000_003)
+        output = os.path.join(self.directory, 'x.tracemalloc')
+        tracemalloc.take_snapshot().dump(output)
+        frame = tracebacks()[1_000_003].native[-1]
+        served = os.path.join(self.directory, 'buildid', frame.build_id)
+        os.makedirs(served)
+        for command in (['objcopy', '--only-keep-debug', path,
+                         os.path.join(served, 'debuginfo')],
+                        ['objcopy', '-S', path]):
+            subprocess.run(command, check=True)
+        command = '-m', 'pytracemalloc', 'report', '--by', 'native', output
+        environment = {'DEBUGINFOD_URLS': f'file://{self.directory}',
+                       'DEBUGINFOD_CACHE_PATH': f'{self.directory}/cache'}
+        plain = script_helper.assert_python_ok(*command, **environment).out
+        self.assertNotIn(b'six (', plain)
+        asked = script_helper.assert_python_ok(
+            *command, '--debuginfod', **environment).out
+        self.assertIn(b'six (six.so)', asked)
+        failed = script_helper.assert_python_failure(
+            *command, '--debuginfod', DEBUGINFOD_URLS='')
+        self.assertIn(b'set this variable', failed.err)
 
     @unittest.skipUnless(shutil.which('rustc'), 'needs rustc')
     def test_rust(self):
