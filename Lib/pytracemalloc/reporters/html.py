@@ -141,8 +141,9 @@ def page_data(subject):
         'series': _series(subject),
         'files': [strings[file] for file in files],
         'short_files': [strings[short] for short in shorts],
-        'file_modules': [strings[name_file(module_of(name, subject.new.program))]
-                         for name in files.values()],
+        'file_modules': [
+            strings[name_file(module_of(name, subject.new.program))]
+            for name in files.values()],
         'file_categories': _categories(tree, judge, parts, files),
         'file_imports': list(map(judge.import_kind, files.values())),
         'file_code': list(map(judge.code_kind, files.values())),
