@@ -136,8 +136,10 @@ class NameTests(FramesCase):
         os.makedirs(served)
         for command in (['objcopy', '--only-keep-debug', path,
                          os.path.join(served, 'debuginfo')],
-                        ['objcopy', '-S', path]):
+                        ['objcopy', '-S', path, f'{path}.stripped']):
             subprocess.run(command, check=True)
+        # The library is loaded: its file must not change.
+        os.replace(f'{path}.stripped', path)
         command = '-m', 'pytracemalloc', 'report', '--by', 'native', output
         environment = {'DEBUGINFOD_URLS': f'file://{self.directory}',
                        'DEBUGINFOD_CACHE_PATH': f'{self.directory}/cache'}
