@@ -263,20 +263,22 @@ class Soak:
         self.before = tracemalloc.get_native_memory()[0]
 
     def work(self):
+        # Without the GIL a child may find that of the module random locked.
+        rng = random.Random()
         while True:
             self.begin.wait()
             try:
-                self.deepen(random.randrange(20))
+                self.deepen(rng.randrange(20), rng)
             except BaseException as exc:
                 self.errors.append(exc)
             self.done.wait()
 
-    def deepen(self, n):
+    def deepen(self, n, rng):
         """Call C code from stacks of many depths."""
         if n > 0:
-            return self.deepen(n - 1)
+            return self.deepen(n - 1, rng)
         for _ in range(10):
-            library.churn(random.getrandbits(60), self.calls)
+            library.churn(rng.getrandbits(60), self.calls)
 
     def meddle(self):
         while True:
