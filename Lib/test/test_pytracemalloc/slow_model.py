@@ -101,7 +101,6 @@ KEYS = {
     'file': lambda frame: frame[:1],
     'function': lambda frame: (frame.filename, frame.function,
                                max(frame.first, 0)),
-    'module': lambda frame: (module_of(frame.filename),),
 }
 
 
@@ -122,13 +121,16 @@ def task_of(path):
     return ('<no task>', None, 0) if task is None else KEYS['function'](task)
 
 
-def group(rows, by, cumulative, filters):
-    """Return {key: [eight values]}, those of types: [size, count]."""
+def group(rows, by, cumulative, filters, program):
+    """Return {key: [eight values]}, those of types: [size, count]; *program*
+    as of a snapshot."""
+    keys = KEYS | {
+        'module': lambda frame: (module_of(frame.filename, program),)}
     groups = collections.defaultdict(lambda: [0] * len(MEASURES))
     for path, values, types in rows:
         lines = filters.lines(path, cumulative)
-        if by in KEYS:
-            for key in {KEYS[by](frame) for frame in lines}:
+        if by in keys:
+            for key in {keys[by](frame) for frame in lines}:
                 _add(groups[key], values)
         elif by == 'task':
             if lines:

@@ -110,8 +110,9 @@ class SumsTest(CommandCase):
         cls.snapshot = os.path.join(cls.source, 'app')
         subprocess.run([sys.executable, path, cls.snapshot, cls.source],
                        check=True)
-        cls.unfolded = slow_model.rows_of(
-            tracemalloc.Snapshot.load(cls.snapshot))
+        snapshot = tracemalloc.Snapshot.load(cls.snapshot)
+        cls.program = snapshot.program
+        cls.unfolded = slow_model.rows_of(snapshot)
 
     def kind_of_import(self, filename):
         return ('hidden' if filename.startswith('<frozen importlib')
@@ -196,7 +197,7 @@ class SumsTest(CommandCase):
                 if by == 'task' and '--my-code' in options:
                     continue          # the frames of the loop are not shown
                 expected = slow_model.group(self.rows, by, cumulative,
-                                            filters)
+                                            filters, self.program)
                 for what, measure in MEASURES.items():
                     if by in BLOCK_KEYS and what not in ('size', 'count'):
                         continue
