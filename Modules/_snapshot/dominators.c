@@ -11,7 +11,11 @@
    number from which a way leads to the node such that all nodes in between
    have larger numbers than the node. Then, from the first to the last, the
    closest dominator is found: the first ancestor of the parent whose number is
-   not above the semidominator. */
+   not above the semidominator.
+
+   Nearly all the time is spent waiting for memory.  So the arrays that are
+   read out of order are small, all others are read in order, and what will be
+   needed soon is prefetched. */
 
 #include "graph.h"
 
@@ -21,46 +25,66 @@ struct walk {
     const struct snapshot_heap *heap;
     uint32_t n;                   // objects reached
     uint32_t *objects;            // by number
-    uint32_t *numbers;            // by object, + 1; 0: not reached
+    uint32_t *numbers;            // by object; NONE: not reached
     uint32_t *parents;            // by number: of the walk
     uint32_t *first;              // by number: in callers
     uint32_t *callers;            // numbers of those that refer to it
 };
 
+enum { AHEAD = 8 };               // prefetched: so many references, callers
+
 /* --- The walk */
 
+struct stack {
+    const uint32_t *references;
+    uint32_t *starts;             // by object: in references
+    uint32_t *next;               // by number: the reference to look at
+    uint8_t *seen;                // by object, a bit
+};
+
+static inline int
+is_new(struct stack *stack, uint32_t object)
+{
+    uint8_t bit = (uint8_t)(1 << object % 8);
+    uint8_t seen = stack->seen[object / 8];
+    stack->seen[object / 8] = seen | bit;
+    return !(seen & bit);
+}
+
+static inline void
+prefetch_targets(const struct stack *stack, uint32_t object)
+{
+    uint32_t end = stack->starts[object + 1];
+    uint32_t i = stack->starts[object];
+    for (end = end - i > AHEAD ? i + AHEAD : end; i < end; i++) {
+        __builtin_prefetch(&stack->starts[stack->references[i]]);
+    }
+}
+
 static void
-enter(struct walk *w, uint32_t object, uint32_t parent)
+enter(struct walk *w, struct stack *stack, uint32_t object, uint32_t parent)
 {
     w->objects[w->n] = object;
     w->parents[w->n] = parent;
-    w->numbers[object] = ++w->n;
+    stack->next[w->n] = stack->starts[object];
+    w->numbers[object] = w->n++;
+    prefetch_targets(stack, object);
 }
 
-/* `next` has the next reference to look at of each object that is entered.
-   A NULL is the root's number, which is taken. */
+/* What can be reached from the object that was entered last. */
 static void
-number_objects(struct walk *w, uint32_t *next)
+number_below(struct walk *w, struct stack *stack)
 {
-    uint32_t number = 0;
-    enter(w, SNAPSHOT_ROOT, 0);
-    next[0] = 0;
-    for (;;) {
-        uint32_t n;
-        const uint32_t *targets =
-            _PySnapshot_References(w->heap, w->objects[number], &n);
-        uint32_t i = next[number];
-        while (i < n && w->numbers[targets[i]]) {
+    for (uint32_t number = w->n - 1; number != 0; ) {
+        uint32_t end = stack->starts[w->objects[number] + 1];
+        uint32_t i = stack->next[number];
+        while (i < end && !is_new(stack, stack->references[i])) {
             i++;
         }
-        next[number] = i + 1;
-        if (i < n) {
-            enter(w, targets[i], number);
+        stack->next[number] = i + 1;
+        if (i < end) {
+            enter(w, stack, stack->references[i], number);
             number = w->n - 1;
-            next[number] = 0;
-        }
-        else if (number == 0) {
-            break;
         }
         else {
             number = w->parents[number];
@@ -68,145 +92,165 @@ number_objects(struct walk *w, uint32_t *next)
     }
 }
 
-/* Nearly all the time is spent waiting for memory, so prefetch the references
-   of an object with a larger number. */
-static inline void
-prefetch(const struct walk *w, uint32_t number)
+static void
+number_objects(struct walk *w, struct stack *stack)
 {
     const struct snapshot_graph *g = w->heap->g;
-    if (number + 12 >= w->n) {
-        return;
+    for (uint64_t i = 0; i < g->nobjects; i++) {
+        stack->starts[i] = (uint32_t)g->objects[i].first;
+        w->numbers[i] = SNAPSHOT_NONE;
     }
-    __builtin_prefetch(&g->objects[w->objects[number + 12]]);
-    __builtin_prefetch(
-        &g->references[g->objects[w->objects[number + 8]].first]);
-    uint32_t n;
-    const uint32_t *targets =
-        _PySnapshot_References(w->heap, w->objects[number + 4], &n);
-    for (uint32_t i = 0; i < n && i < 8; i++) {
-        __builtin_prefetch(&w->numbers[targets[i]]);
-    }
-}
-
-/* Turn the references around. */
-static int
-list_callers(struct walk *w)
-{
-    w->first = _PySnapshot_Zeroed((uint64_t)w->n + 2, sizeof(*w->first));
-    if (w->first == NULL) {
-        return -1;
-    }
-    uint32_t n;
-    uint64_t all = 0;
-    for (uint32_t i = 0; i < w->n; i++) {
-        prefetch(w, i);
-        const uint32_t *targets =
-            _PySnapshot_References(w->heap, w->objects[i], &n);
-        for (uint32_t j = 0; j < n; j++) {
-            w->first[w->numbers[targets[j]] + 1]++;
-        }
-        all += n;
-    }
-    if (all >= SNAPSHOT_NONE) {
-        return -1;
-    }
-    w->first[2] = 0;              // of NULLs
-    for (uint32_t i = 2; i < w->n + 2; i++) {
-        w->first[i] += w->first[i - 1];
-    }
-    w->callers = _PySnapshot_Array((uint64_t)w->first[w->n + 1] + 1,
-                                   sizeof(*w->callers));
-    if (w->callers == NULL) {
-        return -1;
-    }
-    /* first[i + 1] goes from the start of i to its end. */
-    for (uint32_t i = 0; i < w->n; i++) {
-        prefetch(w, i);
-        const uint32_t *targets =
-            _PySnapshot_References(w->heap, w->objects[i], &n);
-        for (uint32_t j = 0; j < n; j++) {
-            if (targets[j] != SNAPSHOT_ROOT) {
-                w->callers[w->first[w->numbers[targets[j]]]++] = i;
-            }
+    stack->starts[g->nobjects] = (uint32_t)g->objects[g->nobjects].first;
+    (void)is_new(stack, SNAPSHOT_ROOT);        // NULLs have its number
+    enter(w, stack, SNAPSHOT_ROOT, 0);
+    for (uint32_t i = 0; i < w->heap->nroots; i++) {
+        if (is_new(stack, w->heap->roots[i])) {
+            enter(w, stack, w->heap->roots[i], 0);
+            number_below(w, stack);
         }
     }
-    return 0;
 }
 
 static int
 walk_graph(struct walk *w)
 {
-    uint64_t n = w->heap->g->nobjects;
+    const struct snapshot_graph *g = w->heap->g;
+    uint64_t n = g->nobjects;
+    if (g->nreferences + w->heap->nroots >= SNAPSHOT_NONE) {
+        return -1;
+    }
     w->objects = _PySnapshot_Array(n, sizeof(*w->objects));
     w->parents = _PySnapshot_Array(n, sizeof(*w->parents));
-    w->numbers = _PySnapshot_Zeroed(n, sizeof(*w->numbers));
+    w->numbers = _PySnapshot_Array(n, sizeof(*w->numbers));
+    SNAPSHOT_AUTO uint32_t *starts = _PySnapshot_Array(n + 1, sizeof(*starts));
     SNAPSHOT_AUTO uint32_t *next = _PySnapshot_Array(n, sizeof(*next));
+    SNAPSHOT_AUTO uint8_t *seen = _PySnapshot_Zeroed(n / 8 + 1, 1);
     if (w->objects == NULL || w->parents == NULL || w->numbers == NULL
-        || next == NULL)
+        || starts == NULL || next == NULL || seen == NULL)
     {
         return -1;
     }
-    number_objects(w, next);
+    struct stack stack = {g->references, starts, next, seen};
+    number_objects(w, &stack);
+    return 0;
+}
+
+/* --- The references turned around */
+
+/* By object, how many refer to it. */
+static void
+count_callers(const struct walk *w, uint32_t *counts)
+{
+    for (uint32_t i = 0; i < w->heap->g->nobjects; i++) {
+        uint32_t n;
+        const uint32_t *targets = _PySnapshot_References(w->heap, i, &n);
+        for (uint32_t j = 0; w->numbers[i] != SNAPSHOT_NONE && j < n; j++) {
+            counts[targets[j]]++;
+        }
+    }
+}
+
+/* places: by object, where the next goes. */
+static void
+place_callers(const struct walk *w, uint32_t *places)
+{
+    for (uint32_t i = 0; i < w->heap->g->nobjects; i++) {
+        uint32_t n;
+        const uint32_t *targets = _PySnapshot_References(w->heap, i, &n);
+        for (uint32_t j = 0; w->numbers[i] != SNAPSHOT_NONE && j < n; j++) {
+            if (targets[j] != SNAPSHOT_ROOT) {
+                w->callers[places[targets[j]]++] = w->numbers[i];
+            }
+        }
+    }
+}
+
+static int
+list_callers(struct walk *w)
+{
+    SNAPSHOT_AUTO uint32_t *places =
+        _PySnapshot_Zeroed(w->heap->g->nobjects, sizeof(*places));
+    w->first = _PySnapshot_Array((uint64_t)w->n + 1, sizeof(*w->first));
+    if (places == NULL || w->first == NULL) {
+        return -1;
+    }
+    count_callers(w, places);
+    uint32_t end = 0;
+    w->first[0] = 0;              // of NULLs
+    for (uint32_t i = 1; i < w->n; i++) {
+        uint32_t n = places[w->objects[i]];
+        places[w->objects[i]] = w->first[i] = end;
+        end += n;
+    }
+    w->first[w->n] = end;
+    w->callers = _PySnapshot_Array(end, sizeof(*w->callers));
+    if (w->callers == NULL) {
+        return -1;
+    }
+    place_callers(w, places);
     return 0;
 }
 
 /* --- Semidominators */
 
 struct forest {
-    uint32_t *ancestors;          // parent, or a node further up
-    uint32_t *labels;             // least semidominator up to there, exclusive
+    struct tree {
+        uint32_t up;              // parent, or a node further up
+        uint32_t least;           // semidominator of those below `up`
+    } *trees;
     uint32_t *semi;
     uint32_t *path;               // of compress()
 };
 
-/* Nodes from `linked` on hang on their parents. */
-static void
+/* Return the least semidominator from v to the top of its tree: nodes from
+   `linked` on hang on their parents. */
+static uint32_t
 compress(struct forest *f, uint32_t v, uint32_t linked)
 {
     uint32_t length = 0;
-    for (; f->ancestors[v] >= linked; v = f->ancestors[v]) {
+    for (; f->trees[v].up >= linked; v = f->trees[v].up) {
         f->path[length++] = v;
     }
+    struct tree top = f->trees[v];
     while (length-- > 0) {
-        uint32_t u = f->path[length];
-        uint32_t up = f->ancestors[u];
-        if (f->semi[f->labels[up]] < f->semi[f->labels[u]]) {
-            f->labels[u] = f->labels[up];
+        struct tree *t = &f->trees[f->path[length]];
+        if (t->least < top.least) {
+            top.least = t->least;
         }
-        f->ancestors[u] = f->ancestors[up];
+        *t = top;
     }
+    return top.least;
 }
 
 static void
 find_semidominators(const struct walk *w, struct forest *f)
 {
     for (uint32_t i = 0; i < w->n; i++) {
-        f->ancestors[i] = w->parents[i];
-        f->labels[i] = f->semi[i] = i;
+        f->trees[i].up = w->parents[i];
     }
     for (uint32_t i = w->n; --i > 0; ) {
         uint32_t semi = w->parents[i];
         for (uint32_t e = w->first[i]; e < w->first[i + 1]; e++) {
+            uint32_t soon = e < AHEAD ? 0 : e - AHEAD;
+            __builtin_prefetch(&f->trees[w->callers[soon]]);
             uint32_t caller = w->callers[e];
             if (caller > i) {
-                compress(f, caller, i + 1);
-                caller = f->semi[f->labels[caller]];
+                caller = compress(f, caller, i + 1);
             }
             semi = caller < semi ? caller : semi;
         }
-        f->semi[i] = semi;
+        f->trees[i].least = f->semi[i] = semi;
     }
 }
 
 static int
 find_dominators(const struct walk *w, uint32_t *dominators)
 {
-    SNAPSHOT_AUTO uint32_t *ancestors = _PySnapshot_Array(w->n, 4);
-    SNAPSHOT_AUTO uint32_t *labels = _PySnapshot_Array(w->n, 4);
-    SNAPSHOT_AUTO uint32_t *semi = _PySnapshot_Array(w->n, 4);
+    SNAPSHOT_AUTO struct tree *trees = _PySnapshot_Array(w->n, sizeof(*trees));
+    SNAPSHOT_AUTO uint32_t *semi = _PySnapshot_Array(w->n, sizeof(*semi));
     /* The path of compress() is needed before the dominators. */
-    struct forest f = {ancestors, labels, semi, dominators};
-    if (ancestors == NULL || labels == NULL || semi == NULL) {
+    struct forest f = {trees, semi, dominators};
+    if (trees == NULL || semi == NULL) {
         return -1;
     }
     find_semidominators(w, &f);
