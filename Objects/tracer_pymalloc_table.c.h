@@ -216,7 +216,9 @@ _PyTracer_Entry(void *block, int create, size_t *size)
 {
     *size = 0;
     PyThreadState *tstate = _PyThreadState_GET();
-    if (tstate == NULL || tstate->interp->obmalloc == NULL) {
+    if (!_PyTracer_HAS_GIL || tstate == NULL
+        || tstate->interp->obmalloc == NULL)
+    {
         return NULL;
     }
     OMState *state = tstate->interp->obmalloc;

@@ -61,15 +61,17 @@ static void
 move_mapped(enum _PyTracer_freelist list, void *block, size_t size,
             uint32_t node)
 {
-    struct tracer_record old;
-    int known = _PyTracer_MapRemove((uintptr_t)block, 0, &old)
-                && old.kind != TRACER_EXTERNAL;
     struct tracer_record record = {
-        .address = (uintptr_t)block, .size = known ? old.size : size,
-        .node = node, .kind = known ? old.kind : kind_of(list)};
-    if (node == TRACER_NODE_NONE || _PyTracer_MapAdd(&record) < 0) {
-        (void)_PyTracer_CountUntraced();
+        .address = (uintptr_t)block, .size = size, .node = node,
+        .kind = kind_of(list)};
+    if (node == TRACER_NODE_NONE) {
+        struct tracer_record old;
+        (void)_PyTracer_MapRemove(record.address, 0, &old);
     }
+    else if (_PyTracer_MapMove(&record) == 0) {
+        return;
+    }
+    (void)_PyTracer_CountUntraced();
 }
 
 static void

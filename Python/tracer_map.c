@@ -251,6 +251,25 @@ _PyTracer_MapAdd(const struct tracer_record *record)
     return 0;
 }
 
+int
+_PyTracer_MapMove(struct tracer_record *record)
+{
+    assert(record->domain == 0);
+    struct tracer_record *slot = find_slot(record->address, 0);
+    if (slot->node != TRACER_NODE_NONE) {
+        if (slot->kind != TRACER_EXTERNAL) {
+            record->size = slot->size;
+            record->kind = slot->kind;
+        }
+        count_out(slot->node, slot->size);
+    }
+    if (put(record, slot) < 0) {
+        return -1;
+    }
+    count_in(record->node, record->size);
+    return 0;
+}
+
 static inline void
 remove_slot(struct tracer_record *slot)
 {

@@ -182,6 +182,17 @@ _PyTracer_CountUntraced(void)
     return -1;
 }
 
+/* With a limit of one frame. */
+static uint32_t
+capture_one(_PyInterpreterFrame *frame)
+{
+    uint32_t id = _PyTracer_ChildOf(0, frame);
+    if (id != TRACER_NODE_NONE) {
+        _PyTracer_NoteDepth(id, frame);
+    }
+    return id;
+}
+
 uint32_t
 _PyTracer_CaptureLocked(PyThreadState *tstate)
 {
@@ -193,6 +204,12 @@ _PyTracer_CaptureLocked(PyThreadState *tstate)
     size_t total = 0;
     size_t keep = _PyTracer.limit;
     _PyInterpreterFrame *frame = _PyTracer_OwnTopFrame(tstate);
+    if (frame == NULL) {
+        return node_without_frame(tstate);
+    }
+    if (keep == 1) {
+        return capture_one(frame);
+    }
     for (; frame != NULL; frame = _PyFrame_GetFirstComplete(frame->previous))
     {
         total++;
@@ -202,21 +219,8 @@ _PyTracer_CaptureLocked(PyThreadState *tstate)
             }
             walk[n++] = frame;
         }
-        else if (keep == 1) {
-            break;
-        }
     }
-    assert(n <= keep && n <= total && n <= walk_capacity);
-    if (n == 0) {
-        return node_without_frame(tstate);
-    }
-    if (keep == 1) {
-        uint32_t id = _PyTracer_ChildOf(0, walk[0]);
-        if (id != TRACER_NODE_NONE) {
-            _PyTracer_NoteDepth(id, walk[0]);
-        }
-        return id;
-    }
+    assert(n > 0 && n <= keep && n <= total && n <= walk_capacity);
     uint32_t node = _PyTracer_BaseParent(total - n);
     while (n > 0) {
         uint32_t parent = node;
