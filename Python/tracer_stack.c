@@ -108,6 +108,8 @@ _PyTracer_MakeStack(PyThreadState *tstate)
     return top->stack;
 }
 
+/* Whether the thread is hidden stays its own: it may be changing that, see
+   _PyTracer_ShowThread(). */
 static void
 free_stack(PyThreadState *tstate)
 {
@@ -118,7 +120,9 @@ free_stack(PyThreadState *tstate)
         _PyTracer_MemFree(s->pending, s->capacity * sizeof(*s->pending));
         _PyTracer_MemFree(s, sizeof(*s));
     }
-    *top = (struct _PyTracer_top){.hidden = top->hidden};
+    top->frame = NULL;
+    top->parent = 0;
+    top->stack = NULL;
 }
 
 void
