@@ -58,7 +58,7 @@ class Run:
 
     def __init__(self, options):
         self.options = options
-        self.python = options.python
+        self.python = without_links(options.python)
         self.path = options.folder / f'{options.name}.json'
         self.logs = options.folder / options.name
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -206,6 +206,13 @@ def identity(python, environment):
         digest.update(f'{path.name}\0'.encode())
         digest.update(path.read_bytes())
     return version, digest.hexdigest()
+
+
+def without_links(python):
+    """Some tests compare paths of the build with such paths resolved. The
+    file itself may be a link: a virtual environment has one."""
+    path = pathlib.Path(python)
+    return str(path.parent.resolve() / path.name)
 
 
 def environment(trace, top):

@@ -61,6 +61,18 @@ raise unittest.SkipTest('reason')
 '''
 
 
+PATHS = '''\
+import pathlib
+import sys
+import unittest
+
+class Tests(unittest.TestCase):
+    def test_no_links(self):
+        folder = pathlib.Path(sys.executable).parent
+        self.assertEqual(folder, folder.resolve())
+'''
+
+
 @requires_subprocess()
 class SuiteTest(unittest.TestCase):
 
@@ -136,6 +148,16 @@ class RunTests(SuiteTest):
         self.run_suite('test_good')
         done = self.run_suite('test_good', '--trace', '2')
         self.assertIn('test_good: 1 passed', done.stdout)
+
+    def test_build_behind_a_link(self):
+        (self.tests / 'test_good.py').write_text(PATHS)
+        python = pathlib.Path(sys.executable)
+        link = self.folder / 'build'
+        link.symlink_to(python.parents[1])
+        self.run_suite('test_good', '--python',
+                       link / python.parent.name / python.name)
+        self.assertEqual(self.files()['test_good']['tests'],
+                         {'test_good.Tests.test_no_links': 'passed'})
 
     def test_time_is_up(self):
         for name in 'bad', 'crash', 'absent':
