@@ -3,7 +3,8 @@
     python -m test.test_pytracemalloc.law_in_tests EVERY MODULE...
 
 After each collection whose number is a multiple of EVERY, the heap is captured.
-Prints a line for each module of tests; ends with 1 where the law was broken.
+Prints a line for each module of tests, and under it one for each test that
+failed, with the end of its traceback; ends with 1 where the law was broken.
 """
 
 import gc
@@ -34,23 +35,29 @@ class Watch:
 
 
 def run(name):
-    """Return how many tests of a module were run, errors and failures."""
+    """Run a module; return its counts, and a line for each test that failed."""
     try:
         suite = unittest.defaultTestLoader.loadTestsFromName(f'test.{name}')
     except unittest.SkipTest as exc:
-        return f'skipped: {exc}'
+        return f'skipped: {exc}', []
     result = unittest.TextTestRunner(stream=io.StringIO()).run(suite)
+    lines = [f'    {test.id()}: {text.rstrip().rpartition(chr(10))[2]}'
+             for test, text in result.errors + result.failures]
     return (f'{result.testsRun} tests, {len(result.errors)} errors, '
-            f'{len(result.failures)} failures')
+            f'{len(result.failures)} failures', lines)
 
 
 def main():
+    # Help texts are compared to the line, and argparse begins them with the
+    # name of the module that -m runs.
+    sys.modules['__main__'].__spec__ = None
     watch = Watch(int(sys.argv[1]))
     gc.callbacks.append(watch)
     for name in sys.argv[2:]:
-        done = run(name)
+        done, lines = run(name)
         print(f'{name}: {done}; {watch.captures} captures, '
-              f'broken: {watch.broken or "nothing"}', flush=True)
+              f'broken: {watch.broken or "nothing"}', *lines, sep='\n',
+              flush=True)
     gc.callbacks.clear()
     return 1 if watch.broken else 0
 

@@ -50,6 +50,18 @@ class LawTests(unittest.TestCase):
         self.assertLess(found['surplus'], found['mortal'] * 0.01,
                         found['surplus types'])
 
+    def test_help_in_tests(self):
+        # One of these tests compares a help text.
+        done = run('-m', 'test.test_pytracemalloc.law_in_tests', '1',
+                   'test_sqlite3.test_cli', 'test_heap_law_no_such_file')
+        own, missing, error = done.stdout.splitlines()
+        if 'skipped' in own:
+            self.skipTest(own)
+        self.assertRegex(own, ': [1-9][0-9]* tests, 0 errors, 0 failures; ')
+        self.assertIn(': 1 tests, 1 errors, 0 failures; ', missing)
+        self.assertRegex(error, '^    .*test_heap_law_no_such_file: .*Error: ')
+        self.assertEqual((done.returncode, done.stderr), (0, ''))
+
     @unittest.skipIf(FREE_THREADED, "classes are not counted")
     def test_instances_and_functions(self):
         class Held:
