@@ -135,6 +135,31 @@ pack()
         --owner=0 --group=0 --numeric-owner --mode=u+rw,go+r,go-w -cf - "$2"
 }
 
+# date_build BUILD MAKE...: build, with the time of the source as that which the
+# interpreter tells. MAKE is the command for targets of CPython's own make.
+date_build()
+{
+    rm -f "$1/obj/Modules/getbuildinfo.o"
+    shift
+    "$@" all
+}
+
+# split_debug FOLDER TARGET: copy the debugging information of the programs and
+# modules, by build id, where gdb looks.
+split_debug()
+{
+    find "$1" -type f \( -name '*.so' -o -path '*/bin/*' \) | sort |
+    while read -r file; do
+        id=$(readelf -n "$file" 2>/dev/null | sed -n 's/.*Build ID: //p')
+        [ -n "$id" ] || continue
+        rest=${id#??}
+        place=$2/.build-id/${id%"$rest"}
+        mkdir -p "$place"
+        objcopy --only-keep-debug --compress-debug-sections "$file" \
+            "$place/$rest.debug" || die "objcopy cannot read $file"
+    done
+}
+
 # make_debian TARGET [OPTION...]: a minimal Debian, of the release and the
 # sources of apt that this machine has, with updates and security fixes.
 make_debian()
@@ -155,4 +180,16 @@ make_debian()
     printf '%s\n' "$sources" | mmdebstrap --quiet --variant=minbase \
         --mode=$mode "$@" "$suite" "$target" - ||
         die "mmdebstrap failed, see above"
+}
+
+# make_bare BUILD: a minimal Debian in BUILD/bare, once; for chroot, as root.
+make_bare()
+{
+    [ "$(id -u)" = 0 ] || die "chroot needs root; run this as root"
+    on_debian || die "a minimal Debian can be made on Debian alone"
+    [ ! -d "$1/bare" ] || return 0
+    rm -rf "$1/bare.new"
+    mkdir -p "$1/bare.new"
+    make_debian "$1/bare.new"
+    mv "$1/bare.new" "$1/bare"
 }

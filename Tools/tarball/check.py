@@ -9,17 +9,17 @@ import os
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import unittest
 
+sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1]))
+from packed import ENVIRONMENT, IMPORTS, run
+
 BUILD = pathlib.Path(sys.argv.pop(1)).resolve()
 WORK = BUILD / 'tarball'
 DIST = WORK / 'dist'
-ROOT = WORK / 'root'
-ENVIRONMENT = {'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'HOME': '/root',
-               'LANG': 'C.UTF-8'}
+ROOT = BUILD / 'bare'
 MODULE = '''\
 #include <Python.h>
 static struct PyModuleDef def = {PyModuleDef_HEAD_INIT, .m_name = "built"};
@@ -33,26 +33,6 @@ print(json.dumps([sys.prefix, sysconfig.get_path('include'),
     *map(sysconfig.get_config_var, ('prefix', 'BINDIR', 'LIBDIR', 'LIBPL',
          'INCLUDEPY', 'CONFINCLUDEPY', 'LIBDEST'))]))
 '''
-IMPORTS = '''
-import importlib, os, sysconfig
-names = sorted({name.partition('.')[0] for name in
-                os.listdir(sysconfig.get_path('stdlib') + '/lib-dynload')})
-for name in names:
-    importlib.import_module(name)
-assert {'_ssl', '_sqlite3', '_ctypes', '_lzma', '_bz2', '_zstd', 'readline',
-        '_curses', '_uuid', '_tracemalloc_snapshot'} <= {*names}, names
-import hashlib, sqlite3, ssl, zlib, curses
-assert sqlite3.connect(':memory:').execute('select 1').fetchone() == (1,)
-'''
-
-
-def run(command, status=0, **options):
-    options = {'env': ENVIRONMENT} | options
-    done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, **options)
-    if done.returncode != status:
-        raise AssertionError(f'{command}: {done.returncode}\n{done.stdout}')
-    return done.stdout
 
 
 class TarballCase(unittest.TestCase):

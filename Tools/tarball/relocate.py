@@ -1,10 +1,10 @@
 """Make an installed interpreter independent of the place where it lies.
 
-    relocate.py FOLDER PREFIX BUILD
+    relocate.py FOLDER PREFIX BUILD [PLACE]
 
 CPython itself finds its library from where its program is. What is left are
 scripts that name the program, and files that say where it was installed or
-built.
+built.  With PLACE they name this place in the future.
 """
 import json
 import os
@@ -68,16 +68,22 @@ def free_details(text):
     return json.dumps(free(data) | {'base_prefix': '../..'}, indent=2) + '\n'
 
 
-def main(folder, prefix, build):
+def main(folder, prefix, build, place=None):
     library, = folder.glob('lib/python3.*/')
     # Nobody has the directories of the build.
-    top = os.path.dirname(build)
+    changes = {os.path.dirname(build): '/build'}
+    if place is not None:
+        changes[prefix] = place
     for path in [*library.glob('_sysconfig*'), *library.glob('config-3*/*'),
+                 *library.glob('build-details.json'),
                  *folder.glob('bin/*'), *folder.glob('lib/pkgconfig/*.pc')]:
         if (path.is_file() and not path.is_symlink()
                 and path.suffix not in ('.a', '.o')
                 and b'\0' not in path.read_bytes()[:4096]):
-            edit(path, lambda text: text.replace(top, '/build'))
+            for old, new in changes.items():
+                edit(path, lambda text: text.replace(old, new))
+    if place is not None:
+        return
     for path in folder.glob('bin/*'):
         if not path.is_symlink() and path.read_bytes()[:2] == b'#!':
             edit(path, lambda text: free_script(text, prefix))
@@ -91,4 +97,4 @@ def main(folder, prefix, build):
 
 
 if __name__ == '__main__':
-    main(pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3])
+    main(pathlib.Path(sys.argv[1]), *sys.argv[2:])
