@@ -195,7 +195,7 @@ add_fast(void *block, size_t size, struct taker taker)
                : _PyTracer_SameNode(taker.tstate);
     }
     return node != TRACER_NODE_NONE
-           && _PyTracer_AddSmallNative((uintptr_t)block, size, node);
+           && _PyTracer_AddCell((uintptr_t)block, size, node);
 }
 
 /* Only what is slow makes calls that set errno. */
@@ -302,7 +302,7 @@ native_free(void *block)
     }
     _PyTracer_Lock();
     if (_PyTracer_SeesNative()
-        && !_PyTracer_RemoveSmallNative((uintptr_t)block)
+        && !_PyTracer_RemoveCell((uintptr_t)block)
         && _PyTracer_HasHint((uintptr_t)block))
     {
         struct tracer_record old;

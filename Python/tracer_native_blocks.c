@@ -57,13 +57,13 @@ get_counts(uint32_t node)
 
 /* --- Where a block is known */
 
-/* Small blocks have cells if there is memory for that.  Nothing is known of
-   the address; -1: no memory. */
+/* Nothing is known of the address; -1: no memory.  What may shrink has a
+   record. */
 static int
-put(const struct tracer_record *record)
+put(const struct tracer_record *record, int may_shrink)
 {
-    uint64_t *cell = record->size <= TRACER_CELL_MAX
-                     ? _PyTracer_MakeCell(record->address) : NULL;
+    uint64_t *cell = may_shrink ? NULL
+                     : _PyTracer_MakeCell(record->address, record->size);
     if (cell != NULL && *cell == 0) {
         *cell = _PyTracer_CellOf(record->address, record->size, record->node,
                                  record->domain);
@@ -119,9 +119,9 @@ _PyTracer_FindNative(uintptr_t address, struct tracer_record *found)
 
 /* --- What happens to it */
 
-int
-_PyTracer_AddNative(uintptr_t address, size_t size,
-                    struct tracer_call_site site)
+static int
+add(uintptr_t address, size_t size, struct tracer_call_site site,
+    int may_shrink)
 {
     struct tracer_record old;
     /* One may be there that was released in a way that we do not see. */
@@ -130,13 +130,27 @@ _PyTracer_AddNative(uintptr_t address, size_t size,
         .address = address, .size = size, .domain = site.stack,
         .kind = TRACER_NATIVE, .node = site.node};
     struct tracer_counts *counts = get_counts(site.node);
-    if (counts == NULL || put(&record) < 0) {
+    if (counts == NULL || put(&record, may_shrink) < 0) {
         return _PyTracer_CountUntraced();
     }
     counts->alloc_bytes += size;
     counts->alloc_blocks++;
     _PyTracer_native.current += (int64_t)size;
     return 0;
+}
+
+int
+_PyTracer_AddNative(uintptr_t address, size_t size,
+                    struct tracer_call_site site)
+{
+    return add(address, size, site, 0);
+}
+
+int
+_PyTracer_AddMapping(uintptr_t address, size_t size,
+                     struct tracer_call_site site)
+{
+    return add(address, size, site, 1);
 }
 
 int
@@ -150,7 +164,7 @@ _PyTracer_RemoveNative(uintptr_t address, struct tracer_record *old)
 }
 
 void
-_PyTracer_ShrinkNative(struct tracer_record *record, size_t size)
+_PyTracer_ShrinkMapping(struct tracer_record *record, size_t size)
 {
     assert(size <= record->size);
     const size_t less = record->size - size;
@@ -176,7 +190,7 @@ _PyTracer_ClaimNative(uintptr_t address)
 void
 _PyTracer_RestoreNative(const struct tracer_record *old)
 {
-    if (put(old) == 0) {
+    if (put(old, 0) == 0) {
         struct tracer_counts *counts = _PyTracer_NativeCounts(old->node);
         counts->free_bytes -= old->size;
         counts->free_blocks--;

@@ -1,4 +1,4 @@
-/* Small blocks of native memory: a table by address.
+/* Blocks of native memory: a table by address.
 
    A library that builds a document takes a great many small blocks.  Their
    records in the address map would be most of what tracing them costs: a
@@ -14,7 +14,11 @@
    before all is forgotten.  A page of it is touched when a small block comes
    to be in the addresses it stands for, four times as many as it has bytes.
    So cells take a quarter of the memory where small blocks have been, while a
-   record of the map takes 32 to 64 bytes for a block of any size.
+   record of the map takes 32 to 64 bytes for a block of any size.  Therefore,
+   a larger block has a cell only where that page is touched already, or where
+   all pages that are touched for larger blocks take less than 1/64 of native
+   memory.  That is enough for blocks that are taken and given back all the
+   time.
 
    An address has one block at most, in the cells or in the map.  To look into
    the map each time would cost more than all the rest.  So there is a count of
@@ -25,8 +29,14 @@
 #include "Python.h"
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_memory.h"
+#include "pycore_tracer_native_blocks.h"
 #include "pycore_tracer_native_cells.h"
 #include "pycore_tracer_tree.h"
+
+#define PART_SIZE ((int64_t)(TRACER_CELLS / TRACER_CELL_PARTS \
+                             * sizeof(uint64_t)))
+#define LARGER_SHARE 64           // of native memory, for cells of larger ones
+#define LARGER_LEAST (256 << 10)  // bytes that they may always take
 
 struct tracer_cells _PyTracer_cells;
 
@@ -62,12 +72,28 @@ make_leaf(struct tracer_leaf **place, uintptr_t address)
     return leaf;
 }
 
+/* May larger blocks use one more part? */
+static int
+has_part(void)
+{
+    int64_t most = _PyTracer_native.current / LARGER_SHARE;
+    return (int64_t)_PyTracer_cells.parts * PART_SIZE
+           < Py_MAX(most, LARGER_LEAST);
+}
+
 uint64_t *
-_PyTracer_MakeCell(uintptr_t address)
+_PyTracer_MakeCell(uintptr_t address, size_t size)
 {
     _PyTracer_ASSERT_LOCKED();
     uint64_t a = address;
-    if (a % TRACER_CELL_UNIT != 0 || a >> TRACER_TABLE_SPAN != 0) {
+    uint64_t *room = _PyTracer_FindRoom(address);
+    if (room != NULL) {
+        return size <= TRACER_CELL_MAX ? room : NULL;
+    }
+    if (a % TRACER_CELL_UNIT != 0 || a >> TRACER_TABLE_SPAN != 0
+        || size > TRACER_CELL_MAX
+        || (size > TRACER_CELL_SMALL && !has_part()))
+    {
         return NULL;
     }
     _PyTracer_cells.touched = 1;
@@ -84,7 +110,10 @@ _PyTracer_MakeCell(uintptr_t address)
     if (*leaf == NULL && make_leaf(leaf, address) == NULL) {
         return NULL;
     }
-    return _PyTracer_FindCell(address);
+    size_t i = _PyTracer_CellNumber(address);
+    (*leaf)->parts |= (uint64_t)1 << i / (TRACER_CELLS / TRACER_CELL_PARTS);
+    _PyTracer_cells.parts += size > TRACER_CELL_SMALL;
+    return &(*leaf)->cells[i];
 }
 
 struct tracer_record

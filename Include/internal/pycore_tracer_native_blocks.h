@@ -37,12 +37,12 @@ extern void _PyTracer_ClearNative(void);
 extern void _PyTracer_ResetNativePeak(void);
 extern int64_t _PyTracer_NativePeak(void);
 
-/* The commonest block: a small one comes whose node has counters and whose
-   cell is empty.  0: it is another one, and nothing is done. */
+/* The commonest block comes: its node has counters, and its cell is empty.
+   0: it is another one, and nothing is done. */
 static inline Py_ALWAYS_INLINE int
-_PyTracer_AddSmallNative(uintptr_t address, size_t size, uint32_t node)
+_PyTracer_AddCell(uintptr_t address, size_t size, uint32_t node)
 {
-    uint64_t *cell = _PyTracer_FindCell(address);
+    uint64_t *cell = _PyTracer_FindRoom(address);
     struct tracer_counts *counts = _PyTracer_NativeCounts(node);
     if (size > TRACER_CELL_MAX || cell == NULL || *cell != 0
         || counts == &_PyTracer_tree.natives[0]
@@ -74,7 +74,7 @@ _PyTracer_CountNativeOut(uint32_t node, size_t size)
 
 /* 0: it has no cell. */
 static inline Py_ALWAYS_INLINE int
-_PyTracer_RemoveSmallNative(uintptr_t address)
+_PyTracer_RemoveCell(uintptr_t address)
 {
     uint64_t *cell = _PyTracer_FindCell(address);
     if (cell == NULL || !_PyTracer_IsCellOf(*cell, address)) {
@@ -88,15 +88,17 @@ _PyTracer_RemoveSmallNative(uintptr_t address)
     return 1;
 }
 
-/* A block comes; -1: no memory.  It goes, and *old is its record; 0: it was
-   not traced.  It stays after all. */
+/* A block comes, or a mapping; -1: no memory.  It goes, and *old is its
+   record; 0: it was not traced.  A block stays after all. */
 extern int _PyTracer_AddNative(uintptr_t address, size_t size,
                                struct tracer_call_site site);
+extern int _PyTracer_AddMapping(uintptr_t address, size_t size,
+                                struct tracer_call_site site);
 extern int _PyTracer_RemoveNative(uintptr_t address,
                                   struct tracer_record *old);
 extern void _PyTracer_RestoreNative(const struct tracer_record *old);
-/* A block keeps only some of its bytes. */
-extern void _PyTracer_ShrinkNative(struct tracer_record *record, size_t size);
+/* A mapping keeps only some of its bytes. */
+extern void _PyTracer_ShrinkMapping(struct tracer_record *record, size_t size);
 /* Somebody else accounts for the block at this address. */
 extern void _PyTracer_ClaimNative(uintptr_t address);
 /* What is known of the block at this address; 0: it is not traced. */

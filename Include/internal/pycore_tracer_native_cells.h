@@ -1,5 +1,5 @@
-/* Small blocks of native memory: a table by address, see
-   tracer_native_cells.c.  Locked. */
+/* Blocks of native memory: a table by address, see tracer_native_cells.c.
+   Locked. */
 
 #ifndef Py_INTERNAL_TRACER_NATIVE_CELLS_H
 #define Py_INTERNAL_TRACER_NATIVE_CELLS_H
@@ -14,7 +14,9 @@ extern "C" {
 #include "pycore_tracer_index.h"  // TRACER_INDEX_BITS
 #include "pycore_tracer_map.h"
 
-#define TRACER_CELL_MAX 512       // bytes of a block in a cell, at most
+#define TRACER_CELL_SMALL 512     // bytes of a block that is given a cell
+#define TRACER_CELL_SIZE_BITS 19
+#define TRACER_CELL_MAX ((1u << TRACER_CELL_SIZE_BITS) - 1)   // has a cell
 
 /* What of an address says where the cell is: log2 of bytes. */
 #define TRACER_CELL_SPAN 5
@@ -30,14 +32,16 @@ extern "C" {
 #define TRACER_CELL_UNIT 16u      // bytes: alignment, half a cell's addresses
 #define TRACER_CELL_STACK TRACER_NODE_BITS
 #define TRACER_CELL_SIZE (TRACER_CELL_STACK + TRACER_INDEX_BITS)
-#define TRACER_CELL_UPPER (TRACER_CELL_SIZE + 10)
-static_assert(TRACER_CELL_UPPER < 64 && TRACER_CELL_MAX < 1 << 10
+#define TRACER_CELL_UPPER (TRACER_CELL_SIZE + TRACER_CELL_SIZE_BITS)
+static_assert(TRACER_CELL_UPPER < 64
               && TRACER_CELL_UNIT * 2 == 1 << TRACER_CELL_SPAN,
               "a cell has 64 bits");
 
+#define TRACER_CELL_PARTS 64      // of a leaf: a part is a page, or less
 struct tracer_leaf {
     struct tracer_leaf *next;
     uintptr_t begin;              // of its addresses
+    uint64_t parts;               // in use, one bit each
     uint64_t cells[TRACER_CELLS];
 };
 
@@ -50,6 +54,7 @@ struct tracer_trunk {
 
 struct tracer_cells {
     size_t used;
+    size_t parts;                 // that only larger blocks use
     int touched;                  // else all of this is zero
     struct tracer_leaf *leaves;   // all of them
     struct tracer_trunk *trunks[TRACER_TRUNKS];
@@ -78,9 +83,8 @@ _PyTracer_IsNativeInMap(uintptr_t address)
            && _PyTracer_MapFind(address, SNAPSHOT_NATIVE_DOMAIN) != NULL;
 }
 
-/* Where the block belongs; NULL: it can have no cell, or there is none yet. */
-static inline uint64_t *
-_PyTracer_FindCell(uintptr_t address)
+static inline struct tracer_leaf *
+_PyTracer_FindLeaf(uintptr_t address)
 {
     uint64_t a = address;
     if (a % TRACER_CELL_UNIT != 0 || a >> TRACER_TABLE_SPAN != 0) {
@@ -88,13 +92,33 @@ _PyTracer_FindCell(uintptr_t address)
     }
     struct tracer_trunk *trunk = _PyTracer_cells.trunks[a
                                                         >> TRACER_TRUNK_SPAN];
-    if (trunk == NULL) {
-        return NULL;
-    }
-    struct tracer_leaf *leaf = trunk->leaves[(a >> TRACER_LEAF_SPAN)
-                                             % TRACER_LEAVES];
+    return trunk == NULL ? NULL : trunk->leaves[(a >> TRACER_LEAF_SPAN)
+                                                % TRACER_LEAVES];
+}
+
+static inline size_t
+_PyTracer_CellNumber(uintptr_t address)
+{
+    return ((uint64_t)address >> TRACER_CELL_SPAN) % TRACER_CELLS;
+}
+
+/* Where the block belongs; NULL: it can have no cell, or there is none yet. */
+static inline uint64_t *
+_PyTracer_FindCell(uintptr_t address)
+{
+    struct tracer_leaf *leaf = _PyTracer_FindLeaf(address);
+    return leaf == NULL ? NULL : &leaf->cells[_PyTracer_CellNumber(address)];
+}
+
+/* The same where its part of a leaf is in use; NULL: it is not. */
+static inline uint64_t *
+_PyTracer_FindRoom(uintptr_t address)
+{
+    struct tracer_leaf *leaf = _PyTracer_FindLeaf(address);
+    size_t i = _PyTracer_CellNumber(address);
     return leaf == NULL
-           ? NULL : &leaf->cells[(a >> TRACER_CELL_SPAN) % TRACER_CELLS];
+           || !(leaf->parts >> i / (TRACER_CELLS / TRACER_CELL_PARTS) & 1)
+           ? NULL : &leaf->cells[i];
 }
 
 static inline uint64_t
@@ -117,7 +141,7 @@ _PyTracer_CellNode(uint64_t cell)
 static inline size_t
 _PyTracer_CellSize(uint64_t cell)
 {
-    return cell >> TRACER_CELL_SIZE & ((1 << 10) - 1);
+    return cell >> TRACER_CELL_SIZE & TRACER_CELL_MAX;
 }
 
 /* Is it the cell of the block that begins there? */
@@ -128,9 +152,9 @@ _PyTracer_IsCellOf(uint64_t cell, uintptr_t address)
            && cell >> TRACER_CELL_UPPER == address / TRACER_CELL_UNIT % 2;
 }
 
-/* The same after making a leaf for the cell; NULL: there is no memory, or no
-   block of this address can have a cell. */
-extern uint64_t *_PyTracer_MakeCell(uintptr_t address);
+/* The cell for a block, after making a leaf for it; NULL: there is no memory,
+   or the block can have no cell, or a record in the map takes less memory. */
+extern uint64_t *_PyTracer_MakeCell(uintptr_t address, size_t size);
 /* What a record of the map would say. */
 extern struct tracer_record _PyTracer_CellRecord(uint64_t cell,
                                                  uintptr_t address);

@@ -19,7 +19,8 @@ from test.test_pytracemalloc.native_case import (
 _testcapi = import_helper.import_module('_testcapi')
 _testinternalcapi = import_helper.import_module('_testinternalcapi')
 
-SMALL = 512                       # bytes: larger ones are in the address map
+SMALL = 512                       # bytes: larger ones may be in the map
+CELL_MAX = 2 ** 19 - 1            # and still larger ones are
 EDGE = range(SMALL - 7, SMALL + 9)      # the C library has one size for these
 
 
@@ -61,7 +62,8 @@ class SmallTests(NativeCase):
         for _ in range(5000):
             block = rng.choice(list(blocks)) if len(blocks) > 50 else None
             choice = rng.randrange(4)
-            size = rng.choice([0, 1, 15, 16, 17, 100, *EDGE, 5000])
+            size = rng.choice([0, 1, 15, 16, 17, 100, *EDGE, 5000, 70000,
+                               CELL_MAX, CELL_MAX + 1])
             blocks.pop(block, None)
             if block is None:
                 blocks[rng.choice((malloc, malloc_with_gil))(size)] = size
