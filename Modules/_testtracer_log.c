@@ -156,7 +156,7 @@ set_path(struct block *block, const struct tracer_place *places, uint32_t n)
     block->place = _TestTracer_HashPath(places, 1);
 }
 
-/* What a hidden thread makes is not traced. */
+/* What a hidden thread makes is not traced.  Locked. */
 static void
 mark_hidden(struct block *block)
 {
@@ -178,8 +178,8 @@ log_alloc(void *p, size_t size, enum tracer_kind kind)
     struct block block = {.address = (uintptr_t)p, .size = size,
                           .kind = (uint8_t)kind};
     set_path(&block, places, current_path(places, books->limit));
-    mark_hidden(&block);
     pthread_mutex_lock(&log_lock);
+    mark_hidden(&block);
     add(block);
     pthread_mutex_unlock(&log_lock);
 }
