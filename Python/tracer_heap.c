@@ -169,6 +169,7 @@ add_list(PyGC_Head *head, void *arg)
 {
     struct tracer_heap *heap = arg;
     PyGC_Head **later = (PyGC_Head **)heap->graph->references;
+    assert(heap->graph->nreferences == 0);
     uint64_t size = heap->references_size * sizeof(*heap->graph->references)
                     / sizeof(*later);
     uint64_t n = 0;
@@ -231,6 +232,16 @@ walk(struct tracer_heap *heap, uint32_t i)
     }
 }
 
+/* The names of a shape are those of the first references. */
+static inline int
+has_named(const struct tracer_heap *heap, uint32_t i)
+{
+    const struct snapshot_graph *g = heap->graph;
+    const struct snapshot_object *object = &g->objects[i];
+    return g->nreferences - object->first
+           >= heap->shapes.list[object->shape].n;
+}
+
 static void
 walk_all(struct tracer_heap *heap)
 {
@@ -251,6 +262,7 @@ walk_all(struct tracer_heap *heap)
             __builtin_prefetch((const void *)g->objects[i + AHEAD].address);
         }
         walk(heap, i);
+        assert(heap->failed || has_named(heap, i));
     }
 }
 

@@ -47,7 +47,7 @@ list_parts(struct tracer_heap *heap, struct tracer_blocks_copy *blocks,
     struct snapshot_graph *g = heap->graph;
     struct tracer_snapshot *s = blocks->s;
     uint64_t nruns = sum->s.nruns == 0 ? 0 : (uint64_t)sum->s.nruns + 1;
-    const struct part all[NPARTS] = {
+    const struct part all[] = {
 #define PART(ARRAY, N) {(void **)&(ARRAY), (uint64_t)(N) * sizeof(*(ARRAY))}
         PART(g->objects, sum->graph.nobjects + 1),
         PART(g->references, sum->graph.nreferences),
@@ -67,6 +67,7 @@ list_parts(struct tracer_heap *heap, struct tracer_blocks_copy *blocks,
         {&blocks->rooms->list[TRACER_ROOM_NOTES].p,
          sum->nnotes * sizeof(*blocks->buffers.notes)},
     };
+    static_assert(Py_ARRAY_LENGTH(all) == NPARTS, "not the number of parts");
     memcpy(parts, all, sizeof(all));
 }
 

@@ -60,6 +60,7 @@ void
 _PyTracer_GarbageFound(PyThreadState *tstate, const void *unreachable,
                        const void *finalizers)
 {
+    assert(find(tstate->interp) == COLLECTIONS);      // it does not nest
     exchange(NULL, tstate->interp);
     tell(tstate, UNREACHABLE, unreachable);
     tell(tstate, FINALIZERS, finalizers);

@@ -16,6 +16,7 @@
 struct front {
     uint32_t *before;             // the chunk that was made before
 };
+static_assert(sizeof(struct front) <= TABLE_SIZE, "no room for it");
 
 void
 _PyTracer_FreeHeapIndex(struct tracer_heap_index *index)
@@ -39,6 +40,7 @@ _PyTracer_FreeHeapIndex(struct tracer_heap_index *index)
 static int
 new_chunk(struct tracer_heap_index *index, size_t tables)
 {
+    assert(tables > 1);
     uint32_t *chunk = _PyTracer_HeapArray(tables, TABLE_SIZE);
     if (chunk == NULL) {
         return -1;
@@ -93,6 +95,7 @@ _PyTracer_NewHeapPage(struct tracer_heap_index *index, uint32_t ***region,
     {
         return NULL;
     }
+    assert((*region)[page] == NULL && index->left > 0);
     index->left--;
     (*region)[page] = index->next;
     index->next += TRACER_HEAP_SLOTS;

@@ -247,6 +247,7 @@ static void
 want(struct scan *scan, uint32_t object, uint32_t left)
 {
     uintptr_t address = scan->heap->graph->objects[object].address;
+    assert(slot_of(scan, address)->address == 0);     // no two objects there
     *slot_of(scan, address) = (struct wanted){address, object, left};
     scan->least = Py_MIN(scan->least, address);
     scan->most = Py_MAX(scan->most, address);
@@ -358,6 +359,7 @@ hold(struct scan *scan, struct wanted *wanted)
     {
         return;
     }
+    assert(g->objects[wanted->object].surplus != 0);
     g->references[g->nreferences++] = wanted->object;
     g->objects[wanted->object].surplus -=
         g->objects[wanted->object].surplus != SNAPSHOT_UNCOUNTED;

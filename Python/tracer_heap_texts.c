@@ -122,6 +122,7 @@ add_str(struct tracer_heap *heap, const char *prefix, const PyObject *str)
     for (Py_ssize_t i = 0; i < length && n + 4 <= MAX_TEXT; i++) {
         n += encode(buffer + n, PyUnicode_READ(kind, data, i));
     }
+    assert(n <= MAX_TEXT);
     return _PyTracer_AddText(heap, buffer, n);
 }
 

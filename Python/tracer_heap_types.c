@@ -164,6 +164,7 @@ count_slots(struct tracer_heap *heap, struct tracer_heap_type *known,
     if ((type->tp_flags & Py_TPFLAGS_INLINE_VALUES) && keys != NULL) {
         known->nslots -= (uint32_t)keys->dk_nentries;
     }
+    assert(known->nslots <= n);
 }
 
 static const struct tracer_heap_type *
@@ -189,6 +190,7 @@ add_type(struct tracer_heap *heap, uint32_t slot, PyTypeObject *type)
         }
         slot = slot_of(heap->types, heap->types_mask, type);
     }
+    assert(heap->types[slot].type == NULL);
     heap->types[slot] = known;
     return &heap->types[slot];
 }

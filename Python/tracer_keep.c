@@ -100,6 +100,8 @@ add_extent(enum kept_array array, size_t units)
     }
     extents[header->nextents] = (struct kept_extent){
         .array = array, .first = (uint32_t)first, .units = (uint32_t)units};
+    assert(units > 0 && first >= HEADER_UNITS
+           && first + units <= file->allocated);
     header->nunits = first + units;
     TRACER_PUBLISH(nextents, header->nextents + 1);
     keep.arrays[array].end += size;
@@ -355,6 +357,7 @@ write_arrays(void)
 {
     size_t size = KEPT_HEADER_SIZE;
     for (int i = 0; i < KEPT_NARRAYS; i++) {
+        assert(keep.arrays[i].end % KEPT_UNIT == 0);
         size += keep.arrays[i].end;
     }
     int error = _PyTracer_AllocateKept(file, size / KEPT_UNIT);

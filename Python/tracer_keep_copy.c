@@ -30,6 +30,7 @@ static const enum kept_array tables[] = {
 };
 #define NTABLES Py_ARRAY_LENGTH(tables)
 #define SPILLS_OF_CHUNK (TRACER_CHUNK_NODES * sizeof(struct tracer_spill))
+static_assert(SPILLS_OF_CHUNK % KEPT_UNIT == 0, "pages of spills are moved");
 
 /* What is in front of a copy. */
 struct copy {
@@ -135,13 +136,16 @@ fill_copy(struct copy *copy)
         enum kept_array array = tables[i];
         size_t size = copy->sizes[array];
         if (array == KEPT_SPILLS) {
-            (void)copy_spills(to);
+            char *end = copy_spills(to);
+            assert(end == to + size);
+            (void)end;
         }
         else {
             memcpy(to, table_of(array), size_in_file(array, size));
         }
         to += size;
     }
+    assert(to == (char *)copy + copy->size);
 }
 
 /* NULL: no memory. */
@@ -169,6 +173,7 @@ make_copy(void)
 void
 _PyTracer_CopyForFork(void)
 {
+    assert(copied >> 63 == 0);
     copied <<= 1;
     if (_PyTracer_IsKept()
         && (_PyTracer.many_gils || _PyThreadState_GET() != NULL))

@@ -162,6 +162,7 @@ _PyTracer_AllocateKept(struct tracer_keep_file *file, uint64_t units)
 int
 _PyTracer_TruncateKept(struct tracer_keep_file *file, uint64_t units)
 {
+    assert(units <= file->allocated);
     int fd = _PyTracer_KeptDescriptor(file);
     if (fd < 0 || ftruncate(fd, (off_t)(units * KEPT_UNIT)) != 0) {
         return errno;
@@ -390,6 +391,7 @@ int
 _PyTracer_ReplaceKept(struct tracer_keep_file *file,
                       struct tracer_keep_file *next)
 {
+    assert(next->fd >= 0);
     if (rename(next->name, file->name) < 0) {
         return errno;
     }

@@ -168,6 +168,7 @@ _PyTracer_TryPressure(const char *path)
 int
 _PyTracer_OpenLimit(void)
 {
+    assert(limit.usage_fd < 0 && limit.event < 0);    // or they would leak
     if (limit.bound == 0) {
         return -1;
     }

@@ -76,6 +76,7 @@ enter_from(const void *frame)
 static inline void
 leave(void)
 {
+    assert(busy != NULL);
     busy = NULL;
 }
 

@@ -364,6 +364,7 @@ uint32_t
 _PyTracer_NativeStack(const uint32_t *places, int n)
 {
     _PyTracer_ASSERT_LOCKED();
+    assert(0 <= n && n <= TRACER_MAX_C_FRAMES);
     struct places key = {places, (uint32_t)n};
     if (n == 0 || init_index(&all.stack_index) < 0) {
         return 0;
@@ -407,6 +408,7 @@ copy_modules(struct snapshot_native *copy)
         memcpy(copy->text + copy->text_size, path->utf8, path->length);
         copy->text_size += path->length;
     }
+    assert(copy->text_size == size);
     copy->nmodules = all.nmodules;
     return 0;
 }

@@ -200,6 +200,7 @@ put_strings(_PyInterpreterFrame *top)
         put_string(&offset, code->co_filename);
         put_string(&offset, code->co_qualname);
     }
+    assert(offset == out.header.text_size);
     out.header.nstrings = texts->nstrings + 2 * n;
     end_array(KEPT_STRINGS);
 }

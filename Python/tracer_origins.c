@@ -56,6 +56,7 @@ uint32_t
 _PyTracer_NodeOfOrigin(const struct tracer_origin *origin)
 {
     _PyTracer_ASSERT_LOCKED();
+    assert(origin->generation != generation || origin->number <= norigins);
     return origin->number != 0 && origin->generation == generation
            ? nodes[origin->number] : TRACER_NODE_NONE;
 }

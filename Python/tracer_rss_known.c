@@ -204,6 +204,7 @@ struct rss_piece *
 _PyTracer_RssAddPiece(struct rss_work *w, uint32_t vma, uintptr_t begin,
                       uintptr_t end, enum rss_kind kind, uint32_t name)
 {
+    assert(begin < end);
     if (w->npieces == RSS_MAX_PIECES) {
         w->lacks |= RSS_TOO_MANY;
         return &w->pieces[w->npieces - 1];
@@ -425,6 +426,7 @@ _PyTracer_RssRecognise(struct rss_work *w, uint32_t vma, uintptr_t begin,
             at = next_place(w, unknown, at, end);
             continue;
         }
+        assert(known > at);
         if (unknown < at) {
             _PyTracer_RssAddPiece(w, vma, unknown, at, RSS_UNEXPLAINED, 0);
         }

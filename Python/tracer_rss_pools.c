@@ -91,6 +91,8 @@ add_whole(struct split *split, const struct tracer_pool *pool)
     }
     uint64_t size = pool->block_size;
     uint64_t room = (POOL_SIZE - POOL_OVERHEAD) / size;
+    assert(pool->nblocks <= room);
+    assert(pool->nused <= pool->nblocks || _PyTracer.many_gils);
     uint64_t parked = count_parked(split, pool);
     parked = Py_MIN(parked, pool->nused);
     split->states[RSS_PARKED] += parked * size;
@@ -175,6 +177,7 @@ add_part(struct split *split, const struct tracer_pool *pool,
     uintptr_t unused_to = Py_MIN(to, last);
     uint64_t unused = unused_to > unused_from ? unused_to - unused_from : 0;
     uint64_t carved_here = middle > low ? middle - low : 0;
+    assert(carved_here + unused <= to - from);
     split->states[RSS_UNUSED] += unused;
     split->states[RSS_OVERHEAD] += to - from - carved_here - unused;
 }
@@ -249,5 +252,6 @@ _PyTracer_RssSplitArenas(struct rss_work *w, uint64_t *states)
         states[order[i]] -= less;
         sum -= less;
     }
+    assert(sum <= total);
     states[RSS_UNUSED] += total - sum;
 }

@@ -2,7 +2,6 @@
 
 #include "snapshot.h"
 
-#include <assert.h>
 #include <stdio.h>
 
 int

@@ -20,8 +20,6 @@
 
 #include "graph.h"
 
-#include <assert.h>
-
 struct tree {
     uint32_t up;                  // parent, or a node further up
     uint32_t least;               // semidominator of those below `up`
@@ -215,6 +213,7 @@ find_semidominators(struct walk *w)
             }
             semi = caller < semi ? caller : semi;
         }
+        assert(semi < i);
         w->trees[i].least = w->semi[i] = semi;
     }
 }

@@ -38,6 +38,7 @@ _PySnapshot_Flush(struct writer *w)
     write_all(w, w->buffer, w->used, w->offset);
     w->offset += w->used;
     w->used = 0;
+    w->end = MAX_RECORD;
 }
 
 static void
@@ -162,6 +163,7 @@ steps_up(const struct tracer_snapshot *s, uint32_t node, uint32_t caller)
 {
     uint32_t steps = 0;
     for (; node != caller; steps++) {
+        assert(node != SNAPSHOT_NONE);        // the walk comes from there
         node = s->nodes[node].parent;
     }
     return steps;
@@ -348,6 +350,7 @@ write_blocks(struct writer *w, const struct tracer_snapshot *s)
     put(w, s->nblocks);
     for (uint64_t i = 0; i < s->nblocks; i++) {
         const struct snapshot_block *block = &s->blocks[i];
+        assert(block->node < s->nnodes && block->class_ < s->nclasses);
         struct snapshot_block *like =
             &likes[s->nodes[block->node].location];
         write_block(w, block, &last, like);

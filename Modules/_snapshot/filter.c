@@ -25,6 +25,7 @@ match_nodes(const struct tracer_snapshot *s,
 {
     for (uint32_t i = 0; i < s->nnodes; i++) {
         const struct snapshot_node *node = &s->nodes[i];
+        assert(node->parent == SNAPSHOT_NONE || node->parent < i);
         matches[i] = (uint8_t)match_location(s, filter, node->location);
         if (filter->all_frames && node->parent != SNAPSHOT_NONE) {
             matches[i] |= matches[node->parent];

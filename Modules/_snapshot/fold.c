@@ -101,6 +101,7 @@ move_nodes(struct fold *fold)
     const struct tracer_snapshot *s = fold->s;
     for (uint32_t id = 0; id < s->nnodes; id++) {
         const struct snapshot_node *node = &s->nodes[id];
+        assert(node->parent == SNAPSHOT_NONE || node->parent < id);
         uint32_t caller = node->parent == SNAPSHOT_NONE
             ? SNAPSHOT_NONE : fold->shown[node->parent];
         fold->moved[id] = SNAPSHOT_NONE;

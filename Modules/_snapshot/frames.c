@@ -73,6 +73,7 @@ _PyTracemalloc_AddFrames(PyObject *module)
 static PyObject *
 cached(PyObject ***cache, uint32_t n, uint32_t i)
 {
+    assert(i < n);
     if (*cache == NULL) {
         *cache = _PySnapshot_Zeroed((size_t)n + 1, sizeof(PyObject *));
         if (*cache == NULL) {
@@ -191,6 +192,7 @@ _PyTracemalloc_GetFrames(TracesObject *self, uint32_t node)
 static PyObject *
 native_frame(const struct snapshot_native *native, uint32_t i)
 {
+    assert(i < native->nplaces);
     const struct snapshot_code *place = &native->places[i];
     const struct snapshot_module *module = &native->modules[place->module];
     char id[2 * SNAPSHOT_BUILD_ID + 1] = "";

@@ -9,6 +9,7 @@ find_referred(const struct snapshot_graph *g)
 {
     uint8_t *referred = _PySnapshot_Zeroed(g->nobjects, 1);
     for (uint64_t i = 0; referred != NULL && i < g->nreferences; i++) {
+        assert(g->references[i] < g->nobjects);
         referred[g->references[i]] = 1;
     }
     return referred;
@@ -42,6 +43,7 @@ find_roots(struct snapshot_heap *heap)
             heap->roots[heap->nroots++] = i;
         }
     }
+    assert(heap->nroots == n);
     return 0;
 }
 

@@ -86,6 +86,7 @@ place_blocks(struct pages *p, int sorted)
         {
             number = page_number(p, address);
         }
+        assert(number < p->npages && p->first[number] > 0);
         uint32_t position = --p->first[number];
         p->offsets[position] = address & PAGE_MASK;
         if (!sorted) {
@@ -177,6 +178,7 @@ last_in_page(struct pages *p, uint64_t address)
     uint16_t offset = address & PAGE_MASK;
     uint32_t low = p->first[number];
     uint32_t high = p->first[number + 1];
+    assert(low < high);
     if (p->offsets[low] > offset) {
         return SNAPSHOT_NONE;
     }

@@ -27,6 +27,7 @@ enum price {
     PRICE_LIBRARY = 58,           // and a step to what it may hold
     PRICE_C_CODE = 60,
 };
+static_assert(PRICE_C_CODE < NLISTS, "a price leads around the ring");
 
 struct list {
     uint32_t *objects;
@@ -186,6 +187,7 @@ search(struct search *p)
             if (p->distances[object] != distance) {
                 continue;         // was found to be closer since
             }
+            assert(p->n < p->heap->nreached);
             p->order[p->n++] = object;
             if (look_from(p, object) < 0) {
                 return -1;

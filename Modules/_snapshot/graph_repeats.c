@@ -59,6 +59,7 @@ _PySnapshot_Branch(struct snapshot_trie *trie, uint32_t parent,
                    uint32_t class_)
 {
     uint32_t known = trie->pairs.used;
+    assert(parent < trie->n && class_ != SNAPSHOT_NONE);
     uint32_t entry = _PySnapshot_Pair(&trie->pairs, parent, class_);
     if (entry == SNAPSHOT_NONE) {
         return SNAPSHOT_NONE;

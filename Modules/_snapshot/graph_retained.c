@@ -39,6 +39,7 @@ static void
 leave(struct walk *w, uint32_t object)
 {
     if (w->labels[object] != SNAPSHOT_NONE) {
+        assert(w->above[w->labels[object]] > 0);
         w->above[w->labels[object]]--;
     }
 }
@@ -83,6 +84,7 @@ _PySnapshot_Retained(const struct snapshot_heap *heap,
     for (uint32_t i = heap->nreached; --i > 0; ) {
         uint32_t object = heap->order[i];
         uint32_t holder = heap->dominators[object];
+        assert(holder != SNAPSHOT_NONE);
         next[object] = first_child[holder];
         first_child[holder] = object;
     }

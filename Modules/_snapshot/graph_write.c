@@ -1,4 +1,5 @@
-/* Writing the heap graph of a snapshot, see graph_format.h. */
+/* Writing the heap graph of a snapshot, see graph_format.h.  What is asserted
+   is what graph_read.c demands of a file. */
 
 #include "graph_format.h"
 #include "writer.h"
@@ -22,6 +23,7 @@ write_shapes(struct writer *w, const struct snapshot_graph *graph)
         put(w, shape->n);
         for (uint32_t j = 0; j < shape->n; j++) {
             uint32_t name = graph->names[shape->first + j];
+            assert(shape->first + j < graph->nnames);
             room(w);
             put_difference(w, name, last);
             last = name;
@@ -49,7 +51,9 @@ write_object(struct writer *w, const struct snapshot_graph *graph, uint32_t i,
              struct snapshot_coder *c, unsigned shift)
 {
     const struct snapshot_object *object = &graph->objects[i];
+    assert(object->shape < graph->nshapes && object->type < graph->nobjects);
     uint64_t count = object[1].first - object->first;
+    assert(count >= graph->shapes[object->shape].n);
     uint64_t expected_count;
     struct snapshot_object expected = _PySnapshot_ExpectObject(
         c, graph->objects, i, &expected_count);
@@ -96,8 +100,10 @@ write_references(struct writer *w, const struct snapshot_graph *graph,
     uint32_t names = graph->shapes[shape].n;
     uint64_t first = graph->objects[i].first;
     uint64_t count = graph->objects[i + 1].first - first;
+    assert(first + count <= graph->nreferences);
     for (uint64_t j = 0; j < count; j++) {
         room(w);
+        assert(graph->references[first + j] < graph->nobjects);
         write_reference(w, c, _PySnapshot_ReferencePlace(c, shape, names, j),
                         graph->references[first + j]);
     }
@@ -143,6 +149,7 @@ write_buffers(struct writer *w, const struct snapshot_graph *graph,
     put(w, graph->nbuffers);
     for (uint64_t i = 0; i < graph->nbuffers; i++) {
         const struct snapshot_buffer *buffer = &graph->buffers[i];
+        assert(buffer->object < graph->nobjects);
         room(w);
         put_difference(w, buffer->object, last);
         put_difference(w, buffer->address >> shift,

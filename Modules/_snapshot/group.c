@@ -70,6 +70,7 @@ _PySnapshot_Label(const struct tracer_snapshot *s, enum snapshot_key key,
     for (uint32_t i = 0; i < s->nnodes; i++) {
         uint32_t caller = SNAPSHOT_NONE;
         if (whole_path && s->nodes[i].parent != SNAPSHOT_NONE) {
+            assert(s->nodes[i].parent < i);
             caller = labels[s->nodes[i].parent];
         }
         labels[i] = _PySnapshot_Pair(&pairs, caller + 1,
@@ -154,6 +155,7 @@ walk_from(const struct tracer_snapshot *s, struct walk *walk, uint32_t root,
         }
         for (;;) {
             if (is_counted(s, walk, node)) {
+                assert(walk->above[labels[node]] > 0);
                 walk->above[labels[node]]--;
             }
             if (node == root) {

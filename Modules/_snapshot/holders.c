@@ -181,6 +181,7 @@ group_of(struct tree *t, uint32_t parent, uint32_t step, uint32_t type,
     {
         return SNAPSHOT_NONE;
     }
+    assert(group <= t->nholders);
     if (group == t->nholders) {
         t->nholders++;
         t->holders[group] = (struct snapshot_holder){
@@ -329,9 +330,13 @@ make_groups(struct tree *t)
         holder->retained += holder->size;
         holder->repeats = t->trie.branches[i].repeats;
         if (i > 0) {
+            assert(holder->parent < i);
             t->holders[holder->parent].retained += holder->retained;
         }
     }
+    /* All that can be reached is held by something, once. */
+    assert(t->holders[0].retained
+           == heap->retained[SNAPSHOT_ROOT] - heap->sizes[SNAPSHOT_ROOT]);
     return 0;
 }
 

@@ -28,6 +28,7 @@ write_modules(struct writer *w, const struct snapshot_native *native)
         room(w);
         put(w, module->path_size);
         put(w, module->base);
+        assert(module->id_size <= sizeof(module->id));
         put(w, module->id_size);
         memcpy(w->buffer + w->used, module->id, module->id_size);
         w->used += module->id_size;
@@ -48,6 +49,7 @@ write_stacks(struct writer *w, const struct snapshot_native *native)
     put(w, native->nstacks);
     const uint32_t *frame = native->frames;
     for (uint32_t i = 0; i < native->nstacks; i++) {
+        assert(frame == native->frames + native->stacks[i].first);
         room(w);
         put(w, native->stacks[i].n);
         for (uint32_t j = 0; j < native->stacks[i].n; j++) {

@@ -97,6 +97,7 @@ counting_sort(const uint32_t *from, uint32_t n, const uint32_t *keys,
 {
     memset(start, 0, ((size_t)nkeys + 1) * sizeof(*start));
     for (uint32_t i = 0; i < n; i++) {
+        assert(keys[i] < nkeys);
         start[keys[i] + 1]++;
     }
     for (uint32_t k = 0; k < nkeys; k++) {
@@ -117,6 +118,7 @@ rank_sorted(const struct ranking *r, uint32_t n, uint32_t *ranks)
         r->subtree[path] = 1;
     }
     for (uint32_t path = n; path-- > 0; ) {
+        assert(r->caller[path] <= path);
         if (r->caller[path] != 0) {
             r->subtree[r->caller[path] - 1] += r->subtree[path];
         }
@@ -133,6 +135,7 @@ rank_sorted(const struct ranking *r, uint32_t n, uint32_t *ranks)
         }
         ranks[path] = next;
         next += r->subtree[path];
+        assert(next <= n);
     }
 }
 

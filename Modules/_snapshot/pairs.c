@@ -83,6 +83,7 @@ uint32_t
 _PySnapshot_Pair(struct snapshot_pairs *pairs, uint32_t a, uint32_t b)
 {
     uint64_t key = (uint64_t)a << 32 | b;
+    assert(pairs->used <= pairs->mask);       // or a search would not end
     uint32_t i = pairs_slot(pairs, key);
     if (pairs->numbers[i] != SNAPSHOT_NONE) {
         return pairs->numbers[i];
@@ -92,6 +93,7 @@ _PySnapshot_Pair(struct snapshot_pairs *pairs, uint32_t a, uint32_t b)
             return SNAPSHOT_NONE;
         }
         i = pairs_slot(pairs, key);
+        assert(pairs->numbers[i] == SNAPSHOT_NONE);
     }
     pairs->keys[i] = key;
     pairs->numbers[i] = pairs->used;

@@ -67,6 +67,7 @@ _PySnapshot_PathsMove(struct snapshot_paths *paths, struct tracer_snapshot *s)
 static uint32_t
 add_node(struct snapshot_paths *paths, uint32_t parent, uint32_t location)
 {
+    assert(parent == SNAPSHOT_NONE || parent < paths->nnodes);
     if (_PySnapshot_Reserve(&paths->nodes, &paths->nodes_size,
                             paths->nnodes + 1, sizeof(*paths->nodes)) < 0)
     {
@@ -84,6 +85,7 @@ _PySnapshot_Path(struct snapshot_paths *paths, uint32_t caller,
                  uint32_t location)
 {
     uint32_t known = paths->paths.used;
+    assert(caller == SNAPSHOT_NONE || caller < known);
     uint32_t found = _PySnapshot_Pair(&paths->paths, caller + 1, location);
     if (found != known || found == SNAPSHOT_NONE) {
         return found;
@@ -105,6 +107,7 @@ _PySnapshot_PathEnd(struct snapshot_paths *paths, uint32_t path,
                     uint32_t nframe)
 {
     uint32_t known = paths->ends.used;
+    assert(path < paths->paths.used);
     uint32_t found = _PySnapshot_Pair(&paths->ends, path, nframe);
     if (found == SNAPSHOT_NONE) {
         return SNAPSHOT_NONE;
@@ -154,6 +157,7 @@ _PySnapshot_Preorder(const struct tracer_snapshot *s, uint32_t *order)
     }
     uint32_t node = first[n];
     for (uint32_t i = 0; i < n; i++) {
+        assert(node < n);
         order[i] = node;
         if (first[node] != SNAPSHOT_NONE) {
             node = first[node];
@@ -164,5 +168,6 @@ _PySnapshot_Preorder(const struct tracer_snapshot *s, uint32_t *order)
         }
         node = node == SNAPSHOT_NONE ? node : next[node];
     }
+    assert(node == SNAPSHOT_NONE);            // each one has its number
     return 0;
 }

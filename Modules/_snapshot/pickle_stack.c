@@ -111,12 +111,14 @@ pop_mark(struct machine *m)
         return _PyPickle_Reject(m, "pickle has no mark");
     }
     const size_t *marks = m->marks.items;
+    assert(m->stack.used >= marks[m->marks.used - 1]);
     return (Py_ssize_t)(m->stack.used - marks[--m->marks.used]);
 }
 
 struct node *
 _PyPickle_Node(struct machine *m, const struct item *item)
 {
+    assert(item->weight < m->nodes.used);
     return (struct node *)m->nodes.items + item->weight;
 }
 

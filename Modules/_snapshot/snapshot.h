@@ -21,6 +21,8 @@
 
 #include "pycore_tracer_snapshot.h"
 
+#include <assert.h>
+
 /* Of a variable: the array goes when it does. */
 static inline void
 _PySnapshot_ReleaseAt(void *variable)

@@ -8,7 +8,6 @@
 
 #include "snapshot.h"
 
-#include <assert.h>
 
 /* Give the measures of an old node to its new one; `buffer` has room for a
    path. */

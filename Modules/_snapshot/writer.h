@@ -17,6 +17,7 @@ struct writer {
     uint32_t *order;              // nodes as they are written
     uint32_t *numbers;            // of the nodes in the file
     const struct snapshot_beside *beside;
+    size_t end;                   // of the record that there is room for
     size_t used;
     uint8_t buffer[BUFFER_SIZE];
 };
@@ -43,11 +44,13 @@ room(struct writer *w)
     if (w->used > BUFFER_SIZE - MAX_RECORD) {
         _PySnapshot_Flush(w);
     }
+    w->end = w->used + MAX_RECORD;
 }
 
 static inline void
 put_byte(struct writer *w, unsigned byte)
 {
+    assert(w->used < w->end);
     w->buffer[w->used++] = (uint8_t)byte;
 }
 
