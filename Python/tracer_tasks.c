@@ -112,7 +112,7 @@ sort_out(void)
                                || now >= trigger->deadline
                                || _Py_atomic_load_int(&trigger->wanted)))
         {
-            trigger->armed = 0;
+            trigger->armed = trigger->unbounded = 0;
             trigger->due = 1;
         }
     }

@@ -18,7 +18,7 @@ from unittest import mock
 from test.support import captured_stderr
 from test.test_pytracemalloc import kept_programs
 from test.test_pytracemalloc.command_case import CommandCase, command
-from test.test_pytracemalloc.helpers import FREE_THREADED
+from test.test_pytracemalloc.helpers import FREE_THREADED, SANITIZED
 from test.test_pytracemalloc.terminal import Terminal
 
 from pytracemalloc import keeping, kept
@@ -75,6 +75,7 @@ class KeepTreeTests(CommandCase):
             self.assertEqual(stderr.getvalue(),
                              f'pytracemalloc: a: no snapshot: {reason}\n')
 
+    @unittest.skipIf(SANITIZED, 'the sanitizer ends it with a report')
     def test_crash(self):
         self.check(self.run_app('faulthandler._sigsegv()'), -signal.SIGSEGV,
                    'killed by SIGSEGV')
@@ -285,6 +286,7 @@ class HolderTests(CommandCase):
         self.addCleanup(process.kill)
         return process, process.stdout.readline().split()
 
+    @unittest.skipIf(SANITIZED, 'a sanitizer has memory of its own')
     def test_it_is_small(self):
         process, _ = self.start(SLEEP)
         with open(f'/proc/{process.pid}/smaps_rollup') as file:

@@ -125,6 +125,7 @@ class SnapshotTest(CommandCase):
         self.assertTrue(self.ok('rss', 'a.tracemalloc').startswith(
             ''.join(f'{line}\n' for line in rss.format())))
 
+    @unittest.skipIf(SANITIZED, 'a sanitizer has a malloc() of its own')
     def test_a_run_records_it(self):
         self.write('app.py', 'keep = b"x" * (64 << 20)\n')
         command('run', '-q', '-o', 'a.tracemalloc', 'app.py', check=True)

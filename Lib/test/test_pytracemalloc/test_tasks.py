@@ -1,5 +1,6 @@
 """Tasks: triggers of the allocator, repetition, cancelling, errors."""
 
+import _tracemalloc
 import functools
 import gc
 import os
@@ -294,6 +295,22 @@ class InsideCallTests(Case):
         self.make_task(allocate).schedule(repeat=3)
         blocks = [bytes(2 * MB) for _ in range(3)]
         self.assertEqual(len(self.calls), 3)
+        del blocks
+
+    def test_deadline_within_the_call(self):
+        def call():
+            self.note()
+            if len(self.calls) == 1:
+                trigger.arm(MB, 0.01)
+                end = time.monotonic() + 0.1
+                while time.monotonic() < end:
+                    [object() for _ in range(100)]
+
+        trigger = _tracemalloc._Trigger(call)
+        self.addCleanup(trigger.disarm)
+        trigger.arm(MB, None)
+        blocks = [bytes(2 * MB)]
+        self.assertEqual(len(self.calls), 2)
         del blocks
 
     def test_threshold_that_the_call_itself_passes(self):
