@@ -33,6 +33,11 @@ print(json.dumps([sys.prefix, sysconfig.get_path('include'),
     *map(sysconfig.get_config_var, ('prefix', 'BINDIR', 'LIBDIR', 'LIBPL',
          'INCLUDEPY', 'CONFINCLUDEPY', 'LIBDEST'))]))
 '''
+# Says under what it runs.
+SHOWN = '''
+import sys, tracemalloc
+print(hasattr(tracemalloc, 'measure'), sys.base_prefix)
+'''
 
 
 class TarballCase(unittest.TestCase):
@@ -133,6 +138,81 @@ class PlaceTests(TarballCase):
         for path in self.folder.rglob('*'):
             if path.is_file() and not path.is_symlink():
                 self.assertNotIn(top, path.read_bytes(), path)
+
+
+class ToolTests(TarballCase):
+    """Tools from PyPI, and pyenv if it is here, find it and use it."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.series = run([cls.python, '-c', 'import sys; '
+                          'print("%d.%d" % sys.version_info[:2])']).strip()
+        cls.tools = WORK / 'environment' / 'bin'
+        cls.work = cls.folder.with_name('work')
+
+    def setUp(self):
+        self.work.mkdir()
+        self.addCleanup(shutil.rmtree, self.work)
+        (self.work / 'shown.py').write_text(SHOWN)
+        # As in a shell whose PATH has the folder's programs first.
+        self.options = {'cwd': self.work, 'env': ENVIRONMENT | {
+            'PATH': f'{self.folder}/bin:{ENVIRONMENT["PATH"]}',
+            'HOME': str(self.work), 'UV_OFFLINE': '1',
+            'UV_PYTHON_DOWNLOADS': 'never', 'UV_NO_CONFIG': '1'}}
+
+    def check(self, output):
+        """A program said that it ran under the interpreter of the folder."""
+        self.assertIn(f'True {self.folder}\n', output)
+
+    def test_uv(self):
+        uv = self.tools / 'uv'
+        run([uv, 'venv', '--quiet', '--python', self.python, 'env'],
+            **self.options)
+        self.check(run(['env/bin/python', 'shown.py'], **self.options))
+        # By its version alone.
+        found = run([uv, 'python', 'find', self.series], **self.options)
+        self.assertTrue(found.startswith(f'{self.folder}/'), found)
+        self.check(run([uv, 'run', '--no-project', '--python', self.series,
+                        'shown.py'], **self.options))
+
+    def test_virtualenv(self):
+        run([self.tools / 'virtualenv', '--quiet', '--no-download',
+             '--python', self.python, 'env'], **self.options)
+        self.check(run(['env/bin/python', 'shown.py'], **self.options))
+
+    def test_tox(self):
+        name = 'py' + self.series.replace('.', '')
+        (self.work / 'tox.ini').write_text(
+            f'[tox]\nenv_list = {name}\n[testenv]\npackage = skip\n'
+            f'commands = python shown.py\n')
+        self.check(run([self.tools / 'tox', 'run'], **self.options))
+
+    def test_nox(self):
+        (self.work / 'noxfile.py').write_text(
+            f'import nox\n@nox.session(python={self.series!r})\n'
+            f'def tests(session):\n    session.run("python", "shown.py")\n')
+        self.check(run([self.tools / 'nox', '--error-on-missing-interpreters'],
+                       **self.options))
+
+    def test_pyenv(self):
+        pyenv = shutil.which('pyenv') or os.path.expanduser(
+            '~/.pyenv/bin/pyenv')
+        if not os.path.exists(pyenv):
+            self.skipTest('needs pyenv')
+        versions = self.work / 'versions'
+        versions.mkdir()
+        run(['tar', '-xJf', self.tarball, '-C', versions])
+        self.options['env'] |= {'PYENV_ROOT': str(self.work),
+                                'PYENV_VERSION': self.name}
+        self.assertEqual(run([pyenv, 'versions', '--bare'], **self.options),
+                         f'{self.name}\n')
+        run([pyenv, 'rehash'], **self.options)
+        for program in (f'{self.work}/shims/python', f'{self.work}/shims/'
+                        f'python{self.series}'):
+            self.assertEqual(run([program, 'shown.py'], **self.options),
+                             f'True {versions / self.name}\n')
+        run([self.work / 'shims/pytracemalloc', '--version'], **self.options)
 
 
 class BareTests(TarballCase):
