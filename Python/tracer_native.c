@@ -178,7 +178,7 @@ add_slow(void *block, size_t size, struct taker taker)
     if (site.node == TRACER_NODE_NONE || _PyTracer_native.frames > 0) {
         site = capture(&taker);
     }
-    (void)_PyTracer_AddNative((uintptr_t)block, size, site);
+    (void)_PyTracer_AddNative((uintptr_t)block, size, site, 0);
     errno = saved_errno;
 }
 

@@ -57,8 +57,8 @@ get_counts(uint32_t node)
 
 /* --- Where a block is known */
 
-/* Nothing is known of the address; -1: no memory.  What may shrink has a
-   record. */
+/* Nothing is known of the address; -1: no memory.  What may shrink has a record
+   of the map. */
 static int
 put(const struct tracer_record *record, int may_shrink)
 {
@@ -119,9 +119,9 @@ _PyTracer_FindNative(uintptr_t address, struct tracer_record *found)
 
 /* --- What happens to it */
 
-static int
-add(uintptr_t address, size_t size, struct tracer_call_site site,
-    int may_shrink)
+int
+_PyTracer_AddNative(uintptr_t address, size_t size,
+                    struct tracer_call_site site, int may_shrink)
 {
     struct tracer_record old;
     /* One may be there that was released in a way that we do not see. */
@@ -140,20 +140,6 @@ add(uintptr_t address, size_t size, struct tracer_call_site site,
 }
 
 int
-_PyTracer_AddNative(uintptr_t address, size_t size,
-                    struct tracer_call_site site)
-{
-    return add(address, size, site, 0);
-}
-
-int
-_PyTracer_AddMapping(uintptr_t address, size_t size,
-                     struct tracer_call_site site)
-{
-    return add(address, size, site, 1);
-}
-
-int
 _PyTracer_RemoveNative(uintptr_t address, struct tracer_record *old)
 {
     if (!take(address, old)) {
@@ -164,7 +150,7 @@ _PyTracer_RemoveNative(uintptr_t address, struct tracer_record *old)
 }
 
 void
-_PyTracer_ShrinkMapping(struct tracer_record *record, size_t size)
+_PyTracer_ShrinkNative(struct tracer_record *record, size_t size)
 {
     assert(size <= record->size);
     const size_t less = record->size - size;

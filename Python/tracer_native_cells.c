@@ -15,10 +15,10 @@
    to be in the addresses it stands for, four times as many as it has bytes.
    So cells take a quarter of the memory where small blocks have been, while a
    record of the map takes 32 to 64 bytes for a block of any size.  Therefore,
-   a larger block has a cell only where that page is touched already, or where
-   all pages that are touched for larger blocks take less than 1/64 of native
-   memory.  That is enough for blocks that are taken and given back all the
-   time.
+   a larger block has a cell only in a leaf that small blocks have, and there
+   only where that page is touched already, or while the pages that were touched
+   for larger blocks take less than 1/64 of native memory or 256 KiB.  That is
+   enough for blocks that are taken and given back all the time.
 
    An address has one block at most, in the cells or in the map.  To look into
    the map each time would cost more than all the rest.  So there is a count of
@@ -59,15 +59,29 @@ _PyTracer_ForgetCells(void)
     memset(all, 0, sizeof(*all));
 }
 
+/* NULL: there is no memory, or no block of this address can have a cell. */
 static struct tracer_leaf *
-make_leaf(struct tracer_leaf **place, uintptr_t address)
+make_leaf(uintptr_t address)
 {
+    uint64_t a = address;
+    if (a % TRACER_CELL_UNIT != 0 || a >> TRACER_TABLE_SPAN != 0) {
+        return NULL;
+    }
+    _PyTracer_cells.touched = 1;
+    struct tracer_trunk **trunk =
+        &_PyTracer_cells.trunks[a >> TRACER_TRUNK_SPAN];
+    if (*trunk == NULL) {
+        *trunk = _PyTracer_MemAlloc(sizeof(**trunk));
+        if (*trunk == NULL) {
+            return NULL;
+        }
+    }
     struct tracer_leaf *leaf = _PyTracer_MemAlloc(sizeof(*leaf));
     if (leaf != NULL) {
         leaf->begin = address >> TRACER_LEAF_SPAN << TRACER_LEAF_SPAN;
         leaf->next = _PyTracer_cells.leaves;
         _PyTracer_cells.leaves = leaf;
-        *place = leaf;
+        (*trunk)->leaves[(a >> TRACER_LEAF_SPAN) % TRACER_LEAVES] = leaf;
     }
     return leaf;
 }
@@ -85,35 +99,22 @@ uint64_t *
 _PyTracer_MakeCell(uintptr_t address, size_t size)
 {
     _PyTracer_ASSERT_LOCKED();
-    uint64_t a = address;
-    uint64_t *room = _PyTracer_FindRoom(address);
-    if (room != NULL) {
-        return size <= TRACER_CELL_MAX ? room : NULL;
+    struct tracer_leaf *leaf = _PyTracer_FindLeaf(address);
+    int is_small = size <= TRACER_CELL_SMALL;
+    if (leaf == NULL && is_small) {
+        leaf = make_leaf(address);
     }
-    if (a % TRACER_CELL_UNIT != 0 || a >> TRACER_TABLE_SPAN != 0
-        || size > TRACER_CELL_MAX
-        || (size > TRACER_CELL_SMALL && !has_part()))
-    {
+    if (leaf == NULL || size > TRACER_CELL_MAX) {
         return NULL;
     }
-    _PyTracer_cells.touched = 1;
-    struct tracer_trunk **trunk =
-        &_PyTracer_cells.trunks[a >> TRACER_TRUNK_SPAN];
-    if (*trunk == NULL) {
-        *trunk = _PyTracer_MemAlloc(sizeof(**trunk));
-        if (*trunk == NULL) {
+    if (!(leaf->parts & _PyTracer_PartOf(address))) {
+        if (!is_small && !has_part()) {
             return NULL;
         }
+        leaf->parts |= _PyTracer_PartOf(address);
+        _PyTracer_cells.parts += !is_small;
     }
-    struct tracer_leaf **leaf =
-        &(*trunk)->leaves[(a >> TRACER_LEAF_SPAN) % TRACER_LEAVES];
-    if (*leaf == NULL && make_leaf(leaf, address) == NULL) {
-        return NULL;
-    }
-    size_t i = _PyTracer_CellNumber(address);
-    (*leaf)->parts |= (uint64_t)1 << i / (TRACER_CELLS / TRACER_CELL_PARTS);
-    _PyTracer_cells.parts += size > TRACER_CELL_SMALL;
-    return &(*leaf)->cells[i];
+    return &leaf->cells[_PyTracer_CellNumber(address)];
 }
 
 struct tracer_record

@@ -84,7 +84,7 @@ add_rest(size_t i, uintptr_t begin, uintptr_t end,
     if (insert(i, begin, end) < 0) {
         return;
     }
-    if (_PyTracer_AddMapping(begin, end - begin, site) < 0) {
+    if (_PyTracer_AddNative(begin, end - begin, site, 1) < 0) {
         delete(i);
     }
 }
@@ -103,7 +103,7 @@ cut(size_t i, uintptr_t begin, uintptr_t end)
     }
     const struct tracer_call_site site = {record->node, record->domain};
     if (range.begin < begin) {
-        _PyTracer_ShrinkMapping(record, begin - range.begin);
+        _PyTracer_ShrinkNative(record, begin - range.begin);
         ranges[i++].end = begin;
     }
     else {
@@ -145,7 +145,7 @@ _PyTracer_AddRange(uintptr_t begin, size_t size,
     if (insert(i, begin, begin + size) < 0) {
         return -1;
     }
-    if (_PyTracer_AddMapping(begin, size, site) < 0) {
+    if (_PyTracer_AddNative(begin, size, site, 1) < 0) {
         delete(i);
         return -1;
     }

@@ -88,17 +88,15 @@ _PyTracer_RemoveCell(uintptr_t address)
     return 1;
 }
 
-/* A block comes, or a mapping; -1: no memory.  It goes, and *old is its
-   record; 0: it was not traced.  A block stays after all. */
+/* A block comes, or a mapping, which may shrink; -1: no memory.  It goes, and
+   *old is its record; 0: it was not traced.  A block stays after all. */
 extern int _PyTracer_AddNative(uintptr_t address, size_t size,
-                               struct tracer_call_site site);
-extern int _PyTracer_AddMapping(uintptr_t address, size_t size,
-                                struct tracer_call_site site);
+                               struct tracer_call_site site, int may_shrink);
 extern int _PyTracer_RemoveNative(uintptr_t address,
                                   struct tracer_record *old);
 extern void _PyTracer_RestoreNative(const struct tracer_record *old);
-/* A mapping keeps only some of its bytes. */
-extern void _PyTracer_ShrinkMapping(struct tracer_record *record, size_t size);
+/* What may shrink keeps only some of its bytes. */
+extern void _PyTracer_ShrinkNative(struct tracer_record *record, size_t size);
 /* Somebody else accounts for the block at this address. */
 extern void _PyTracer_ClaimNative(uintptr_t address);
 /* What is known of the block at this address; 0: it is not traced. */

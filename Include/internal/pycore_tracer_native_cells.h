@@ -14,9 +14,10 @@ extern "C" {
 #include "pycore_tracer_index.h"  // TRACER_INDEX_BITS
 #include "pycore_tracer_map.h"
 
-#define TRACER_CELL_SMALL 512     // bytes of a block that is given a cell
+/* Bytes of a block: of a small one, and of any that can have a cell. */
+#define TRACER_CELL_SMALL 512
 #define TRACER_CELL_SIZE_BITS 19
-#define TRACER_CELL_MAX ((1u << TRACER_CELL_SIZE_BITS) - 1)   // has a cell
+#define TRACER_CELL_MAX ((1u << TRACER_CELL_SIZE_BITS) - 1)
 
 /* What of an address says where the cell is: log2 of bytes. */
 #define TRACER_CELL_SPAN 5
@@ -54,7 +55,7 @@ struct tracer_trunk {
 
 struct tracer_cells {
     size_t used;
-    size_t parts;                 // that only larger blocks use
+    size_t parts;                 // that larger blocks were the first to use
     int touched;                  // else all of this is zero
     struct tracer_leaf *leaves;   // all of them
     struct tracer_trunk *trunks[TRACER_TRUNKS];
@@ -110,15 +111,21 @@ _PyTracer_FindCell(uintptr_t address)
     return leaf == NULL ? NULL : &leaf->cells[_PyTracer_CellNumber(address)];
 }
 
-/* The same where its part of a leaf is in use; NULL: it is not. */
+/* The part of a leaf that the cell is in, as a bit. */
+static inline uint64_t
+_PyTracer_PartOf(uintptr_t address)
+{
+    return (uint64_t)1 << _PyTracer_CellNumber(address)
+                          / (TRACER_CELLS / TRACER_CELL_PARTS);
+}
+
+/* Where the block belongs, if that part of a leaf is in use; else NULL. */
 static inline uint64_t *
 _PyTracer_FindRoom(uintptr_t address)
 {
     struct tracer_leaf *leaf = _PyTracer_FindLeaf(address);
-    size_t i = _PyTracer_CellNumber(address);
-    return leaf == NULL
-           || !(leaf->parts >> i / (TRACER_CELLS / TRACER_CELL_PARTS) & 1)
-           ? NULL : &leaf->cells[i];
+    return leaf == NULL || !(leaf->parts & _PyTracer_PartOf(address))
+           ? NULL : &leaf->cells[_PyTracer_CellNumber(address)];
 }
 
 static inline uint64_t
@@ -152,8 +159,9 @@ _PyTracer_IsCellOf(uint64_t cell, uintptr_t address)
            && cell >> TRACER_CELL_UPPER == address / TRACER_CELL_UNIT % 2;
 }
 
-/* The cell for a block, after making a leaf for it; NULL: there is no memory,
-   or the block can have no cell, or a record in the map takes less memory. */
+/* The cell for a block, after making a leaf for it if it is small; NULL: there
+   is no memory, or the block can have no cell, or a record in the map takes
+   less memory. */
 extern uint64_t *_PyTracer_MakeCell(uintptr_t address, size_t size);
 /* What a record of the map would say. */
 extern struct tracer_record _PyTracer_CellRecord(uint64_t cell,

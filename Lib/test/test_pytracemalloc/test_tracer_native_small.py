@@ -54,6 +54,15 @@ class SmallTests(NativeCase):
         self.assertEqual(self.live(), before)
         self.check_tables()
 
+    def test_large_blocks_that_lie_apart(self):
+        """No table is made for each of them."""
+        before = tracemalloc.get_tracemalloc_memory()
+        blocks = [malloc(300_000) for _ in range(60)]
+        grown = tracemalloc.get_tracemalloc_memory() - before
+        for block in blocks:
+            free(block)
+        self.assertLess(grown, 256 * 1024)
+
     def test_model(self):
         """Small and large blocks at addresses that are used again."""
         before = self.live()
