@@ -224,15 +224,21 @@ put(const struct tracer_record *record, struct tracer_record *slot)
     return 0;
 }
 
-/* Store the record, in place of one with its address; 0, or -1. */
+/* Store the record in the slot of its address, in place of what is there; 0, or
+   -1. */
 static inline Py_ALWAYS_INLINE int
-place(const struct tracer_record *record)
+replace(const struct tracer_record *record, struct tracer_record *slot)
 {
-    struct tracer_record *slot = find_slot(record->address, record->domain);
     if (slot->node != TRACER_NODE_NONE) {
         count_out(slot->node, slot->size);
     }
     return put(record, slot);
+}
+
+static inline Py_ALWAYS_INLINE int
+place(const struct tracer_record *record)
+{
+    return replace(record, find_slot(record->address, record->domain));
 }
 
 struct tracer_record *
@@ -252,21 +258,19 @@ _PyTracer_MapAdd(const struct tracer_record *record)
 }
 
 int
-_PyTracer_MapMove(struct tracer_record *record)
+_PyTracer_MapMove(const struct tracer_record *record)
 {
     assert(record->domain == 0);
     struct tracer_record *slot = find_slot(record->address, 0);
-    if (slot->node != TRACER_NODE_NONE) {
-        if (slot->kind != TRACER_EXTERNAL) {
-            record->size = slot->size;
-            record->kind = slot->kind;
-        }
-        count_out(slot->node, slot->size);
+    struct tracer_record moved = *record;
+    if (slot->node != TRACER_NODE_NONE && slot->kind != TRACER_EXTERNAL) {
+        moved.size = slot->size;
+        moved.kind = slot->kind;
     }
-    if (put(record, slot) < 0) {
+    if (replace(&moved, slot) < 0) {
         return -1;
     }
-    count_in(record->node, record->size);
+    count_in(moved.node, moved.size);
     return 0;
 }
 

@@ -46,9 +46,8 @@ extern struct tracer_record *_PyTracer_MapFind(uintptr_t address,
 /* Add or replace a record and count it; 0, or -1 if there is no memory. */
 extern int _PyTracer_MapAdd(const struct tracer_record *record);
 /* The same for a block of a free list that is charged to another node.  If it
-   has a record of the allocators, that one's size and kind stay: *record gets
-   them. */
-extern int _PyTracer_MapMove(struct tracer_record *record);
+   has a record of the allocators, that one's size and kind stay. */
+extern int _PyTracer_MapMove(const struct tracer_record *record);
 /* The same for a block that realloc() has moved from an address, or has
    resized where it was.  A record of the object and memory domains at the old
    address is that block's; any other is of a thread without the GIL, which has
