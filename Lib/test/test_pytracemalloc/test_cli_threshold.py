@@ -84,8 +84,9 @@ class ThresholdTest(CommandCase):
         self.assertEqual(self.sums('peak_size')[1], snapshot.traced_memory[1])
 
     def test_filters(self):
-        # In one run of fifteen, the program keeps one short string more.
-        status, line = self.diff('1KiB', '--exclude', '*/app.py')
+        # By chance, a run keeps one short string more of an import.
+        status, line = self.diff('0', '--exclude', '*/app.py',
+                                 '--exclude', '<frozen zipimport>')
         self.assertEqual(status, 0, line)
         status, line = self.diff('99%', '--include', '*/app.py:3')
         self.assertRegex(line, r'OK: live memory: 12\.0 MiB \(\+2\.0 MiB, '
