@@ -132,9 +132,12 @@ count_callers(const struct walk *w, uint32_t *counts)
 {
     memset(counts, 0, w->heap->g->nobjects * sizeof(*counts));
     for (uint32_t i = 0; i < w->heap->g->nobjects; i++) {
+        if (w->numbers[i] == SNAPSHOT_NONE) {
+            continue;
+        }
         uint32_t n;
         const uint32_t *targets = _PySnapshot_References(w->heap, i, &n);
-        for (uint32_t j = 0; w->numbers[i] != SNAPSHOT_NONE && j < n; j++) {
+        for (uint32_t j = 0; j < n; j++) {
             counts[targets[j]]++;
         }
     }
@@ -144,9 +147,12 @@ static void
 place_callers(const struct walk *w)
 {
     for (uint32_t i = 0; i < w->heap->g->nobjects; i++) {
+        if (w->numbers[i] == SNAPSHOT_NONE) {
+            continue;
+        }
         uint32_t n;
         const uint32_t *targets = _PySnapshot_References(w->heap, i, &n);
-        for (uint32_t j = 0; w->numbers[i] != SNAPSHOT_NONE && j < n; j++) {
+        for (uint32_t j = 0; j < n; j++) {
             if (targets[j] != SNAPSHOT_ROOT) {
                 w->callers[w->places[targets[j]]++] = w->numbers[i];
             }

@@ -8,7 +8,6 @@
 
 #include "snapshot.h"
 
-
 /* Give the measures of an old node to its new one; `buffer` has room for a
    path. */
 static uint32_t
