@@ -144,6 +144,26 @@ date_build()
     "$@" all
 }
 
+# stage BUILD PREFIX FOLDER SYMBOLS [PLACE]: the installation in FOLDER as it is
+# packed: it runs wherever it lies, or in PLACE if that is named, and its
+# debugging information is in SYMBOLS, where gdb looks. `here` is a folder of
+# Tools.
+stage()
+{
+    staged=$3.stage
+    rm -rf "$staged"
+    "$here/../install" "$1" "$staged" "$2"
+    mv "$staged$2" "$3"
+    rm -rf "$staged"
+    [ -z "$(find "$3/lib" -name 'libpython*.so*')" ] || die "a shared" \
+        "libpython is not packed; configure without --enable-shared"
+    say "preparing $3 to be packed"
+    "$1/obj/python" -B "$here/../tarball/relocate.py" "$3" "$2" "$1" ${5+"$5"}
+    log=$1/trim.log
+    "$here/../image/trim" "$3" "$4" > "$log" ||
+        die "$3 could not be trimmed, see $log"
+}
+
 # split_debug FOLDER TARGET: copy the debugging information of the programs and
 # modules, by build id, where gdb looks.
 split_debug()

@@ -18,7 +18,7 @@ import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(1, str(HERE.parent))
-from packed import ENVIRONMENT, IMPORTS, run
+from packed import ENVIRONMENT, IMPORTS, InsideTests, files_with, run
 
 BUILD = pathlib.Path(sys.argv.pop(1)).resolve()
 PREFIX = sys.argv.pop(1)
@@ -176,10 +176,7 @@ class ContentTests(PackageCase):
             self.assertRegex(shown, r'Line \d+ of ".*obmalloc\.c"')
 
     def test_no_paths_of_this_machine(self):
-        top = os.fsencode(BUILD.parent)
-        for path in self.tree.rglob('*'):
-            if path.is_file() and not path.is_symlink():
-                self.assertNotIn(top, path.read_bytes(), path)
+        self.assertEqual(files_with(self.tree, os.fsencode(BUILD.parent)), [])
 
 
 class PackingTests(PackageCase):
@@ -205,7 +202,9 @@ class PackingTests(PackageCase):
             self.assertRegex(group, r'\A(# .*\n)+(pytracemalloc: .*\n?)+\Z')
 
 
-class InstalledTests(PackageCase):
+class InstalledTests(InsideTests, PackageCase):
+
+    root = ROOT
 
     @classmethod
     def setUpClass(cls):
@@ -224,16 +223,19 @@ class InstalledTests(PackageCase):
             if name.lower().endswith('_proxy')}
         return run(['chroot', ROOT, *command], env=environment, **options)
 
-    def python(self, *arguments, **options):
-        return self.inside(f'{PLACE}/bin/python3', *arguments, **options)
+    def python(self, *arguments):
+        return self.inside(f'{PLACE}/bin/python3', *arguments)
+
+    def command(self, *arguments):
+        return self.inside('pytracemalloc', *arguments)
 
     def test_is_whole(self):
         self.assertEqual(self.inside('dpkg', '--verify', 'pytracemalloc',
                                      'pytracemalloc-dbgsym'), '')
         self.assertEqual(self.inside('dpkg', '--audit'), '')
 
-    def test_modules(self):
-        self.python('-c', IMPORTS)
+    def test_pip(self):
+        self.inside(f'{PLACE}/bin/pip', '--version')
 
     def test_follows_its_place(self):
         shown = self.python('-c', '''
@@ -244,23 +246,6 @@ print(sys.prefix, *map(sysconfig.get_config_var, ('prefix', 'BINDIR',
         for path in shown.split():
             self.assertTrue(f'{path}/'.startswith(f'{PLACE}/'), path)
             self.assertTrue((ROOT / path[1:]).exists(), path)
-
-    def test_environment(self):
-        self.python('-m', 'venv', '/tmp/env')
-        self.addCleanup(shutil.rmtree, ROOT / 'tmp/env')
-        self.inside('/tmp/env/bin/pip', '--version')
-        self.inside('/tmp/env/bin/pytracemalloc', '--version')
-        self.inside(f'{PLACE}/bin/pip', '--version')
-
-    def test_command(self):
-        (ROOT / 'tmp/app.py').write_text(
-            'kept = [bytes(1000) for number in range(1000)]\n')
-        output = self.inside('pytracemalloc', 'run', '-f', '-o',
-                             '/tmp/app.tracemalloc', '/tmp/app.py')
-        self.assertIn('/tmp/app.py:1', output)
-        output = self.inside('pytracemalloc', 'report',
-                             '/tmp/app.tracemalloc')
-        self.assertIn('/tmp/app.py:1', output)
 
     def listing(self):
         """Return all paths but those of notes."""

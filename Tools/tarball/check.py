@@ -14,7 +14,7 @@ import tempfile
 import unittest
 
 sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1]))
-from packed import ENVIRONMENT, IMPORTS, run
+from packed import ENVIRONMENT, IMPORTS, InsideTests, files_with, run
 
 BUILD = pathlib.Path(sys.argv.pop(1)).resolve()
 WORK = BUILD / 'tarball'
@@ -134,10 +134,8 @@ class PlaceTests(TarballCase):
                              / 'copyright').stat().st_size, package)
 
     def test_no_paths_of_this_machine(self):
-        top = os.fsencode(BUILD.parent)
-        for path in self.folder.rglob('*'):
-            if path.is_file() and not path.is_symlink():
-                self.assertNotIn(top, path.read_bytes(), path)
+        self.assertEqual(files_with(self.folder, os.fsencode(BUILD.parent)),
+                         [])
 
 
 class ToolTests(TarballCase):
@@ -215,23 +213,32 @@ class ToolTests(TarballCase):
         run([self.work / 'shims/pytracemalloc', '--version'], **self.options)
 
 
-class BareTests(TarballCase):
+class BareTests(InsideTests, TarballCase):
+
+    root = ROOT
 
     @classmethod
     def parent(cls):
         return ROOT
 
-    def inside(self, *command, **options):
-        place = self.folder.relative_to(ROOT)
-        return run(['chroot', ROOT, f'/{place}/bin/{command[0]}',
-                    *command[1:]], **options)
+    @staticmethod
+    def inside(*command):
+        return run(['chroot', ROOT, *command])
 
-    def test_modules(self):
-        self.inside('python3', '-c', IMPORTS)
+    def packed(self, name, *arguments):
+        """Run a program of the tarball."""
+        return self.inside(f'/{self.folder.relative_to(ROOT)}/bin/{name}',
+                           *arguments)
+
+    def python(self, *arguments):
+        return self.packed('python3', *arguments)
+
+    def command(self, *arguments):
+        return self.packed('pytracemalloc', *arguments)
 
     def test_only_its_own_libraries(self):
         """But for those of the C library."""
-        self.inside('python3', '-c', IMPORTS + r'''
+        self.python('-c', IMPORTS + r'''
 import re
 place = os.path.realpath(sysconfig.get_config_var('prefix'))
 with open('/proc/self/maps') as file:
@@ -241,25 +248,6 @@ other = {path for path in paths if not path.startswith(place)
                            r'\b)', path)}
 assert not other, other
 ''')
-
-    def test_environment(self):
-        self.inside('python3', '-m', 'venv', '/tmp/env')
-        self.addCleanup(shutil.rmtree, ROOT / 'tmp/env')
-        self.assertEqual(
-            run(['chroot', ROOT, '/tmp/env/bin/python', '-c', 'import sys, pip'
-                 '; print(sys.prefix)']), '/tmp/env\n')
-        run(['chroot', ROOT, '/tmp/env/bin/pip', '--version'])
-        run(['chroot', ROOT, '/tmp/env/bin/pytracemalloc', '--version'])
-
-    def test_traces(self):
-        app = ROOT / 'tmp/app.py'
-        app.write_text('kept = [bytes(1000) for number in range(1000)]\n')
-        output = self.inside('pytracemalloc', 'run', '-f', '-o',
-                             '/tmp/app.tracemalloc', '/tmp/app.py')
-        self.assertIn('/tmp/app.py:1', output)
-        output = self.inside('pytracemalloc', 'report',
-                             '/tmp/app.tracemalloc')
-        self.assertIn('/tmp/app.py:1', output)
 
 
 if __name__ == '__main__':
