@@ -12,8 +12,11 @@ import unittest
 
 from pytracemalloc import cgroup
 from test.test_pytracemalloc.command_case import CommandCase, command
+from test.test_pytracemalloc.helpers import SANITIZED
 
 MIB = 1 << 20
+near_the_limit = unittest.skipIf(
+    SANITIZED, 'a sanitizer takes memory of its own')
 
 
 class FilesTests(CommandCase):
@@ -258,6 +261,7 @@ class LimitTests(RealGroups):
         return re.findall(r'^pytracemalloc: the cgroup is near its limit: '
                           r'(\d+) MiB of 256 MiB; (\S+)$', errors, re.M)
 
+    @near_the_limit
     def test_memory_that_python_does_not_see(self):
         process = self.start()
         self.do(process, 'map 60')
@@ -271,6 +275,7 @@ class LimitTests(RealGroups):
         self.assertEqual(len([note for note in snapshot.history
                               if note.snapshots]), 1)
 
+    @near_the_limit
     def test_allocations(self):
         process = self.start()
         self.do(process, 'allocate 60')
@@ -281,6 +286,7 @@ class LimitTests(RealGroups):
         self.assertGreater(snapshot.traced_memory[0], 60 * MIB)
         self.assertLess(snapshot.traced_memory[0], 182 * MIB)
 
+    @near_the_limit
     def test_once_a_passing(self):
         process = self.start()
         for what in 'map 180', 'more 10', 'map 60', 'map 180', 'map 60':
@@ -288,6 +294,7 @@ class LimitTests(RealGroups):
         self.assertEqual([name for _, name in self.warnings(process)],
                          ['a.0001.tracemalloc', 'a.0002.tracemalloc'])
 
+    @near_the_limit
     def test_before_it_is_killed(self):
         process = self.start()
         self.do(process, 'allocate 170')
@@ -307,6 +314,7 @@ class LimitTests(RealGroups):
         self.assertEqual(done.stderr, '')
         self.assertGreaterEqual(int(done.stdout), 18)
 
+    @near_the_limit
     def test_child_processes(self):
         path = self.write('fork.py', '''\
             import mmap, os, sys, time
@@ -397,6 +405,7 @@ class PressureTests(RealGroups):
             with open(f'{group}/cgroup.procs', 'w') as file:
                 file.write('0')
 
+    @near_the_limit
     def test_pressure(self):
         with open('large', 'wb') as file:
             for _ in range(3 * self.LIMIT // 2):
