@@ -132,7 +132,7 @@ set_epoch()
 pack()
 {
     tar -C "$1" --format=gnu --sort=name --mtime="@$SOURCE_DATE_EPOCH" \
-        --owner=0 --group=0 --numeric-owner --mode=u+rw,go+r,go-w -cf - "$2"
+        --owner=0 --group=0 --numeric-owner --mode=u+rwX,go+rX,go-w -cf - "$2"
 }
 
 # date_build BUILD MAKE...: build, with the time of the source as that which the
