@@ -4,6 +4,7 @@ import _ctypes
 import ctypes
 import glob
 import os
+import resource
 import shlex
 import shutil
 import subprocess
@@ -244,13 +245,29 @@ class ProcessTests(TrustCase):
             '''), status=3)
 
     def test_crash(self):
-        """A crash of the program has its own signal."""
-        for number in 'SIGSEGV', 'SIGABRT', 'SIGBUS':
-            self.run_code(CHURN + textwrap.dedent(f'''
-                import os, resource, signal
-                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-                os.kill(os.getpid(), signal.{number})
-                '''), status=-getattr(__import__('signal'), number))
+        """A crash of the program has its own signal, and leaves a core file
+        where it would without us."""
+        for end in ('ctypes.string_at(0)', 'libc.abort()',
+                    'os.kill(os.getpid(), signal.SIGBUS)'):
+            plain = self.end_of(f'import ctypes, os, signal\n'
+                                f'libc = ctypes.CDLL(None)\n{end}')
+            self.assertTrue(os.WIFSIGNALED(plain))
+            self.assertEqual(self.end_of(f'{CHURN}\nimport os, signal\n{end}'),
+                             plain)
+
+    def end_of(self, code):
+        """Return how wait() says that a program ended."""
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        most = resource.getrlimit(resource.RLIMIT_CORE)[1]
+        program = subprocess.Popen(
+            [sys.executable, '-c', code], cwd=folder, stderr=subprocess.PIPE,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE,
+                                                  (most, most)))
+        with program.stderr:
+            self.assertEqual(program.stderr.read(), b'')
+        _, status = os.waitpid(program.pid, 0)
+        program.returncode = os.waitstatus_to_exitcode(status)
+        return status
 
 
 class ThreadTests(TrustCase):
