@@ -13,6 +13,7 @@ import socket
 import stat
 import time
 
+from pytracemalloc import c_stacks
 from pytracemalloc.errors import CommandError, UsageError
 from pytracemalloc.processes import (describe_denial, pid_inside,
                                      read_entries, root_of, user_of)
@@ -129,6 +130,8 @@ class Client:
             answer = json.loads(line, parse_constant=_refuse)
             problem = answer.get('error')
             _check(_ANSWERS[command] if problem is None else _PROBLEM, answer)
+            if problem is None and command == 'native':
+                c_stacks.check(answer)
         except (ValueError, AttributeError, RecursionError):
             raise self._error('not a tracemalloc control socket') from None
         if problem is not None:
@@ -136,7 +139,16 @@ class Client:
         if self.process and 'pid' in answer:
             # A process in a container has another number for itself.
             answer['pid'] = self.process
+        if command == 'native':
+            return c_stacks.name(answer, self._root_of_files(),
+                                 arguments.get('order'))
         return answer
+
+    def _root_of_files(self):
+        """Return where the files are that the program names."""
+        with contextlib.suppress(OSError):
+            return root_of(self.process)
+        return self.root
 
     def _exchange(self, request, end):
         """Send a line and return the next that arrives, None at the end."""
@@ -220,6 +232,29 @@ def _is_lines(value):
         and _is_count(row[1]) for row in value)
 
 
+def _is_files(value):
+    """A list of [path, build ID]."""
+    return isinstance(value, list) and all(
+        isinstance(row, list) and len(row) == 2 and all(map(_is_text, row))
+        for row in value)
+
+
+def _is_places(value):
+    """A list of [number of a file, address in it]."""
+    return isinstance(value, list) and all(
+        isinstance(row, list) and len(row) == 2 and all(map(_is_count, row))
+        for row in value)
+
+
+def _is_stacks(value):
+    """A list of [numbers of places or None, bytes, blocks]."""
+    return isinstance(value, list) and all(
+        isinstance(row, list) and len(row) == 3
+        and (row[0] is None or isinstance(row[0], list)
+             and all(map(_is_count, row[0])))
+        and all(map(_is_count, row[1:])) for row in value)
+
+
 def _is_moments(value):
     return isinstance(value, list) and len(value) <= _MAX_MOMENTS and all(
         isinstance(row, list) and len(row) == 3 and _is_time(row[0])
@@ -240,7 +275,10 @@ _ANSWERS |= {'snapshot': {'path': _is_text, 'size': _is_count},
              'peaks': {'next': _is_moments},
              'rss': {'pid': _is_count, 'total': _is_count,
                      'rows': _is_resident, 'notes': _is_argv},
-             'statistics': _STATUS | {'groups': _is_count, 'rows': _is_rows}}
+             'statistics': _STATUS | {'groups': _is_count, 'rows': _is_rows},
+             'native': _STATUS | {'groups': _is_count, 'files': _is_files,
+                                  'places': _is_places,
+                                  'stacks': _is_stacks}}
 
 
 def _check(checks, answer):

@@ -23,7 +23,7 @@ import time
 
 from _tracemalloc import _hidden
 import tracemalloc
-from pytracemalloc import unix_socket
+from pytracemalloc import c_stacks, unix_socket
 from pytracemalloc.errors import reason_of
 from pytracemalloc.loop import Loop
 from tracemalloc import files     # now: the thread that serves must not
@@ -396,28 +396,43 @@ def _mode_of(path):
 def _statistics(key='lineno', order='size', limit=50, cumulative=False,
                 include=(), unfold=False, my_code=False, mine=()):
     """Send the top of Snapshot.statistics(), and the status."""
+    if key == 'native':
+        # The names of its functions are not looked up in the program.
+        raise ValueError('the request `native` has the C stacks')
+    by_block = key in ('type', 'type+lineno', 'domain', 'address')
+    status, shown, filters = _look(by_block, limit, include, unfold, my_code,
+                                   mine)
+    # No more objects than rows, so that none of the program's memory is taken
+    # for good.
+    groups, stats = shown._largest(key, cumulative, order, filters, limit)
+    return status | {
+        'groups': groups,
+        'rows': [[name_group(stat, key) + name_origin(stat), stat.size,
+                  stat.count, stat.total_size, stat.total_count,
+                  stat.peak_size] for stat in stats]}
+
+
+def _native(order='size', limit=50, include=(), unfold=False, my_code=False,
+            mine=()):
+    """Send the C stacks that have the most live memory, and the status."""
+    status, shown, filters = _look(True, limit, include, unfold, my_code, mine)
+    groups, rows = shown._c_stacks(order, filters, limit)
+    return status | {'groups': groups} | c_stacks.pack(rows)
+
+
+def _look(traces, limit, include, unfold, my_code, mine):
+    """Return the status, a view of a snapshot, and filters for it."""
     if not 0 <= limit <= _MAX_ROWS:
         raise ValueError(f'limit must be a number from 0 to {_MAX_ROWS}')
     _check_patterns('include', include)
     _check_patterns('mine', mine)
-    if key == 'native':
-        # The names of its functions are not looked up in the program.
-        raise ValueError('C functions are named in a report: take a snapshot')
-    by_block = key in ('type', 'type+lineno', 'domain', 'address')
-    snapshot = tracemalloc.take_snapshot(traces=by_block)
-    shown = view_of(snapshot, unfold, my_code, mine)
-    filters = [tracemalloc.Filter(True, name) for name in include]
-    # No more objects than rows, so that none of the program's memory is taken
-    # for good.
-    groups, stats = shown._largest(key, cumulative, order, filters, limit)
+    snapshot = tracemalloc.take_snapshot(traces=traces)
     # The rows add up to what was traced at the same moment.
     current, peak = snapshot.traced_memory
     current += snapshot.metadata.get('native_memory', 0)
-    return _status() | {
-        'current': current, 'peak': peak, 'groups': groups,
-        'rows': [[name_group(stat, key) + name_origin(stat), stat.size,
-                  stat.count, stat.total_size, stat.total_count,
-                  stat.peak_size] for stat in stats]}
+    return (_status() | {'current': current, 'peak': peak},
+            view_of(snapshot, unfold, my_code, mine),
+            [tracemalloc.Filter(True, name) for name in include])
 
 
 def _check_patterns(name, patterns):
@@ -448,4 +463,7 @@ COMMANDS = {
                                  'limit': (int,), 'cumulative': (bool,),
                                  'include': (list,), 'unfold': (bool,),
                                  'my_code': (bool,), 'mine': (list,)}),
+    'native': (_native, {'order': (str,), 'limit': (int,),
+                         'include': (list,), 'unfold': (bool,),
+                         'my_code': (bool,), 'mine': (list,)}),
 }

@@ -7,14 +7,15 @@ from collections import deque, namedtuple
 
 from pytracemalloc import documents
 from pytracemalloc.errors import CommandError
-from pytracemalloc.measures import find_key
+from pytracemalloc.measures import BLOCK_KEYS, find_key
 from pytracemalloc.targets import write_snapshot
 from pytracemalloc.terminal import can_encode, shorten, sparkline
 from pytracemalloc.units import format_count, format_frames
+from tracemalloc import native
 from tracemalloc.printable import printable
 from tracemalloc.sizes import format_size
 
-_GROUPS = ('line', 'file', 'function', 'module', 'type')
+_GROUPS = ('line', 'file', 'function', 'module', 'type', 'native')
 # Name -> order of statistics(); growth is sorted here.
 _ORDERS = {'size': 'size', 'count': 'count', 'total': 'total_size',
            'peak': 'peak_size', 'growth': 'size'}
@@ -36,11 +37,11 @@ _Sample = namedtuple('_Sample', 'subject time sizes complete')
 class View:
     """State of the view; refresh() asks the program, page() lays it out."""
 
-    def __init__(self, client, interval, view=_FOLDED):
+    def __init__(self, client, interval, view=_FOLDED, group='line'):
         self.client = client
         self.view = view          # arguments of views.view_of()
         self.interval = interval
-        self.group = 'line'
+        self.group = group
         self.order = 'size'
         self.filter = ''
         self.paused = False
@@ -70,17 +71,22 @@ class View:
             self.arenas = self.moments = None
             return
         self._ask_seldom()
-        answer = self.client.ask(
-            'statistics', key=find_key(self.group)[0], limit=_KEPT_ROWS,
-            order=_ORDERS[self.shown_order()],
-            include=[f'*{self.filter}*'] if self.filter else [],
-            **self.view)
+        answer = self._ask_rows()
         self.status = {key: answer[key] for key in self.status}
         self.groups = answer['groups']
         self.rows = answer['rows']
         self._set_rates(answer['time'])
         if self.shown_order() == 'growth':
             self.rows.sort(key=lambda row: -self.rates.get(row[0], 0))
+
+    def _ask_rows(self):
+        what = {'limit': _KEPT_ROWS, 'order': _ORDERS[self.shown_order()],
+                'include': [f'*{self.filter}*'] if self.filter else [],
+                **self.view}
+        if self.group == 'native':
+            return self.client.ask('native', **what)
+        return self.client.ask('statistics', key=find_key(self.group)[0],
+                               **what)
 
     def _ask_seldom(self):
         now = self.status['time']
@@ -91,8 +97,9 @@ class View:
             self.moments = self.client.ask('peaks', **self.view)['next']
 
     def shown_order(self):
-        """Return the order in use: of types, only live blocks are known."""
-        if self.group == 'type' and self.order in ('total', 'peak'):
+        """Return the order in use: of some groups, only live blocks are
+        known."""
+        if self.group in BLOCK_KEYS and self.order in ('total', 'peak'):
             return 'size'
         return self.order
 
@@ -164,7 +171,9 @@ class View:
         lines = [*_name_programs(status, width),
                  *self._meter('current', 'traced', 'peak', width),
                  *self._meter('process', 'process', 'tracer', width)]
-        noun = self.group if self.groups == 1 else find_key(self.group)[1]
+        noun = find_key(self.group)[1]
+        if self.groups == 1:
+            noun = 'C function' if self.group == 'native' else self.group
         state = f'{self.groups:,} {noun} by {self.shown_order()}'
         state += (f', {format_frames(status["traceback_limit"])}'
                   if status['tracing'] else ', not tracing: press t')
@@ -176,7 +185,8 @@ class View:
             state += f', files like *{self.filter}*'
         if self.paused:
             state += ', paused'
-        return [*lines, state, *self._keepers(), *self._next_peaks(width)]
+        return [*lines, state, *self._keepers(), *self._next_peaks(width),
+                *self._faults(width)]
 
     def _meter(self, name, title, other, width):
         """Return the figure with a sparkline and, after it, another one."""
@@ -215,6 +225,11 @@ class View:
                 name, difference = more[0]
                 line += f', {format_size(difference, sign=True)} at {name}'
             yield line
+
+    def _faults(self, width):
+        """Say why C functions have no names; on a terminal, once."""
+        faults = native.find_faults() if self.group == 'native' else []
+        return faults[:None if width is None else 1]
 
     def _time_of_day(self, timestamp):
         now, then = map(time.localtime, (self.status['time'], timestamp))
@@ -324,16 +339,17 @@ def _name_programs(status, width):
 
 
 def _next(choices, current):
+    if current not in choices:
+        return choices[0]
     return choices[(choices.index(current) + 1) % len(choices)]
 
 
 _BOLD, _FAINT, _REVERSE = (f'\x1b[{number}m' for number in (1, 2, 7))
 
 
-def watch(client, interval, view):
-    """Show the view on the terminal until q."""
+def watch(view, interval):
+    """Show the View on the terminal until q."""
     from pytracemalloc.screen import RESIZED, Screen
-    view = View(client, interval, view)
     with Screen() as screen:
         view.refresh()
         while True:

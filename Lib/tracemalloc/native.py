@@ -4,6 +4,7 @@ The names are looked up in the files when they are asked for, so that a traced
 program does not pay for them.
 """
 
+from functools import lru_cache
 import os
 from os.path import basename
 import stat
@@ -18,6 +19,9 @@ _ALLOCATORS = ('operator new', 'std::__new_allocator<',
 NOT_NATIVE = '<not native>'
 NO_FRAMES = '<no C frames>'
 
+_MOST_NAMES = 10_000              # that are kept: finding one takes long
+_MOST_FILES = 5000
+
 _symbols = {}                     # (path, build ID): Symbols, or why not
 _asks = False                     # servers for debug files
 
@@ -31,6 +35,8 @@ def ask_servers():
 def _open(path, build_id):
     key = path, build_id
     if key not in _symbols:
+        if len(_symbols) >= _MOST_FILES:
+            _symbols.clear()
         try:
             from _tracemalloc_symbols import Symbols
             # The name may come from a snapshot that nobody vouches for.
@@ -43,6 +49,14 @@ def _open(path, build_id):
         except (OSError, ValueError) as exc:
             _symbols[key] = str(exc)
     return _symbols[key]
+
+
+@lru_cache(_MOST_NAMES)
+def _find(path, build_id, offset):
+    """Return (function, file name, line) of a place; None: not known."""
+    symbols = _open(path, build_id)
+    return ((None, None, 0) if isinstance(symbols, str)
+            else symbols.find(offset))
 
 
 def find_faults():
@@ -58,19 +72,14 @@ class NativeFrame:
     offset: address in the file; address: in the process.
     """
     __module__ = 'tracemalloc'
-    __slots__ = ('module', 'build_id', 'offset', 'address', '_found')
+    __slots__ = ('module', 'build_id', 'offset', 'address')
 
     def __init__(self, frame):
         self.module, self.build_id, self.offset, base = frame
         self.address = base + self.offset
-        self._found = None
 
     def _find(self):
-        if self._found is None:
-            symbols = _open(self.module, self.build_id)
-            self._found = ((None, None, 0) if isinstance(symbols, str)
-                           else symbols.find(self.offset))
-        return self._found
+        return _find(self.module, self.build_id, self.offset)
 
     @property
     def function(self):

@@ -365,6 +365,10 @@ class Snapshot(LegacyMethods):
               by_origin=False):
         """Return (number of groups, rows of the *most* largest)."""
         self._check(key_type, cumulative, order)
+        if key_type == 'native':
+            rows = load_files().views.native.group_by_function(
+                self._c_stacks(order, filters)[1])
+            return len(rows), rows
         traces = self.traces._traces
         lines = None
         if cumulative:
@@ -380,13 +384,18 @@ class Snapshot(LegacyMethods):
         elif key_type == 'task':
             traces = load_files().views.by_task(traces)
             key_type = 'function'
-        number, rows = traces._group(
-            key_type, bool(cumulative), MEASURES.index(order), lines,
-            -1 if key_type == 'native' else most, by_origin)
-        if key_type == 'native':
-            rows = load_files().views.native.group_by_function(rows)
-            number = len(rows)
-        return number, rows
+        return traces._group(key_type, bool(cumulative),
+                             MEASURES.index(order), lines, most, by_origin)
+
+    def _c_stacks(self, order='size', filters=(), most=-1):
+        """Return (number of C stacks, rows of the *most* largest), without a
+        look at names."""
+        self._check('native', False, order)
+        traces = self.traces._traces
+        if filters:
+            traces = filter_traces(traces, filters)
+        return traces._group('native', False, MEASURES.index(order), None,
+                             most)
 
     @_hidden
     def statistics(self, key_type, cumulative=False, order='size',

@@ -190,21 +190,28 @@ _PyTracemalloc_GetFrames(TracesObject *self, uint32_t node)
 /* --- C frames */
 
 static PyObject *
-native_frame(const struct snapshot_native *native, uint32_t i)
+native_frame(TracesObject *self, uint32_t i)
 {
+    const struct snapshot_native *native = self->data->native;
     assert(i < native->nplaces);
+    PyObject *frame = cached(&self->places, native->nplaces, i);
+    if (frame != NULL || self->places == NULL) {
+        return frame;
+    }
     const struct snapshot_code *place = &native->places[i];
     const struct snapshot_module *module = &native->modules[place->module];
     char id[2 * SNAPSHOT_BUILD_ID + 1] = "";
     for (uint32_t j = 0; j < module->id_size; j++) {
         sprintf(id + 2 * j, "%02x", module->id[j]);
     }
-    return Py_BuildValue(
+    frame = Py_BuildValue(
         "NsKK", PyUnicode_DecodeUTF8(native->text + module->path,
                                      (Py_ssize_t)module->path_size,
                                      "surrogatepass"),
         id, (unsigned long long)place->offset,
         (unsigned long long)module->base);
+    self->places[i] = Py_XNewRef(frame);
+    return frame;
 }
 
 PyObject *
@@ -220,8 +227,8 @@ _PyTracemalloc_GetNative(TracesObject *self, uint32_t class_)
     }
     PyObject *frames = PyTuple_New((Py_ssize_t)stack.n);
     for (uint32_t i = 0; frames != NULL && i < stack.n; i++) {
-        PyObject *frame = native_frame(s->native,
-                                       s->native->frames[stack.first + i]);
+        PyObject *frame = native_frame(
+            self, s->native->frames[stack.first + i]);
         if (frame == NULL) {
             Py_CLEAR(frames);
             break;
@@ -237,4 +244,7 @@ _PyTracemalloc_ClearFrames(TracesObject *self)
     clear_cache(self->strings, self->data->nstrings);
     clear_cache(self->frames, self->data->nlocations);
     clear_cache(self->tracebacks, self->data->nnodes);
+    if (self->data->native != NULL) {
+        clear_cache(self->places, self->data->native->nplaces);
+    }
 }

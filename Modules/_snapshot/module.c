@@ -33,6 +33,7 @@ _PyTracemalloc_NewTraces(struct tracer_snapshot *data)
     self->strings = NULL;
     self->frames = NULL;
     self->tracebacks = NULL;
+    self->places = NULL;
     self->heap = NULL;
     return (PyObject *)self;
 }

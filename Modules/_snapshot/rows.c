@@ -226,7 +226,8 @@ compare_ranks(const void *a, const void *b)
     return result;
 }
 
-/* With `most`, the largest ones, and all that are as large as the last. */
+/* With `most`, the largest ones, and all that are as large as the last, so
+   that the caller can sort these by name: C stacks have none. */
 static PyObject *
 rows_unordered(TracesObject *self, enum snapshot_key key,
                const struct snapshot_groups *groups, int measure,
@@ -253,7 +254,8 @@ rows_unordered(TracesObject *self, enum snapshot_key key,
     PyObject *rows = PyList_New(0);
     for (uint64_t i = 0; rows != NULL && i < *n; i++) {
         if (i >= most
-            && (i == 0 || compare_ranks(&ranks[i - 1], &ranks[i]) != 0))
+            && (i == 0 || key == SNAPSHOT_BY_NATIVE
+                || compare_ranks(&ranks[i - 1], &ranks[i]) != 0))
         {
             break;
         }
@@ -319,8 +321,8 @@ find_groups(TracesObject *self, enum snapshot_key key, int cumulative,
    block.  Those by traceback are sorted, largest first.  lines: of
    _filter_lines(), for cumulative.  origin: the frame that allocated most,
    None: one of the group.  most: only for so many of the largest, and those
-   that are as large as the last.  by_origin: a row for each frame that
-   allocated. */
+   that are as large as the last, except for C stacks.  by_origin: a row for
+   each frame that allocated. */
 PyObject *
 _PyTracemalloc_Group(TracesObject *self, PyObject *args)
 {

@@ -17,6 +17,7 @@ typedef struct {
     PyObject **strings;           // str, one per string
     PyObject **frames;            // FrameInfo, one per location
     PyObject **tracebacks;        // tuple of FrameInfo, one per node
+    PyObject **places;            // tuple, one per place in C code
     struct snapshot_heap *heap;   // what was worked out of the graph, or NULL
 } TracesObject;
 

@@ -4,6 +4,7 @@ import sys
 
 from pytracemalloc import documents
 from pytracemalloc.arguments import positive
+from pytracemalloc.measures import KEYS, short_key
 from pytracemalloc.options import add_view, view_options
 from pytracemalloc.targets import connect
 
@@ -28,6 +29,7 @@ examples:
   %(prog)s 1234 --interval 5
   %(prog)s 1234 --once | head -20
   %(prog)s 1234 --json
+  %(prog)s 1234 --by native           C functions, with native memory
   %(prog)s /run/shop                  all processes with a socket there
 """
 
@@ -36,6 +38,8 @@ def add_arguments(parser):
     parser.add_argument('target', metavar='PID|SOCKET|DIRECTORY',
                         help='process id, path of the control socket, or of '
                              'a directory with those of several processes')
+    parser.add_argument('--by', metavar='KEY', default='line',
+                        help=f'group by {", ".join(KEYS)} (default: line)')
     parser.add_argument('--interval', metavar='S', type=positive, default=2,
                         help='refresh interval in seconds (default: 2)')
     parser.add_argument('--once', action='store_true',
@@ -47,12 +51,12 @@ def add_arguments(parser):
 
 
 def run(args):
-    shown = view_options(args)
+    shown, by = view_options(args), short_key(args.by)
     with connect(args.target) as client:
         from pytracemalloc import live
+        view = live.View(client, args.interval, shown, by)
         if args.json or args.once or not (sys.stdout.isatty()
                                           and sys.stdin.isatty()):
-            view = live.View(client, args.interval, shown)
             view.refresh()
             if args.json:
                 documents.show([view.document()])
@@ -60,4 +64,4 @@ def run(args):
             # At once, or "| head" is gone before the last line is written.
             sys.stdout.write('\n'.join([*view.page(None, None), '']))
             return
-        live.watch(client, args.interval, shown)
+        live.watch(view, args.interval)

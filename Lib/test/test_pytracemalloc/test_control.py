@@ -15,7 +15,7 @@ import tracemalloc
 import unittest
 from unittest import mock
 
-from pytracemalloc import control, unix_socket
+from pytracemalloc import c_stacks, control, unix_socket
 
 from pytracemalloc.client import Client, find_socket
 from pytracemalloc.errors import CommandError
@@ -129,10 +129,30 @@ class ServerTest(ControlCase):
             for key in {*KEYS.values()} - {'native'}:
                 rows = client.ask('statistics', key=key)['rows']
                 self.assertIsInstance(rows[0][0], str)
-            with self.assertRaisesRegex(CommandError, 'take a snapshot'):
+            with self.assertRaisesRegex(CommandError, 'request `native`'):
                 client.ask('statistics', key='native')
             rows = client.ask('statistics', include=['/nowhere/*'])['rows']
             self.assertEqual(rows, [])
+
+    def test_stacks(self):
+        """The largest C stacks, and no more than is asked for."""
+        frames = [('/a.so', 'ab', 100 + i, 0) for i in range(20)]
+        rows = [((*frames[:i],), None, 10, 1) for i in range(20)]
+        packed = c_stacks.pack([(None, None, 5, 1), *rows])
+        self.assertEqual(packed['files'], [('/a.so', 'ab')])
+        self.assertEqual(packed['places'],
+                         [(0, 100 + i) for i in range(16)])
+        self.assertEqual([stack for stack, *_ in packed['stacks']],
+                         [None, *([*range(min(i, 16))] for i in range(20))])
+        with Client(self.path) as client:
+            client.ask('start')
+            answer = client.ask('native')
+            [name, size, count, *_], = answer['rows']
+            self.assertEqual(name, '<not native>')
+            self.assertEqual((answer['groups'], answer['current']), (1, size))
+            self.assertEqual(client.ask('native', limit=0)['rows'], [])
+            self.assertEqual(client.ask('native', limit=0)['groups'], 1)
+            self.assertEqual(client.ask('native', include=['/x'])['rows'], [])
 
     def test_peaks(self):
         with Client(self.path) as client:

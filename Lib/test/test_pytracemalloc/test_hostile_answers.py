@@ -31,6 +31,9 @@ STATUS = {'pid': 1, 'argv': ['python', 'app.py'], 'tracing': True,
 STATISTICS = STATUS | {'groups': 1, 'rows': [['a.py:1', 1, 1, 1, 1, 1]]}
 ARENAS = {'size': 4, 'used': 2, 'given_back': 1, 'lines': [['b.py:2', 3]]}
 PEAKS = {'next': [[999.5, 4, [['c.py:3', 2]]]]}
+NATIVE = STATUS | {'groups': 3, 'files': [['/nowhere/a.so', '']],
+                   'places': [[0, 0x1234], [0, 0x2000]],
+                   'stacks': [[[0, 1], 20, 2], [None, 10, 1], [[], 5, 1]]}
 WRONG = (None, True, -1, 1 << 63, 10**400, 0.5, 1e999, float('nan'), '', 'x',
          [], [None], [[]], {}, {'a': 1}, '9' * 100)
 
@@ -66,11 +69,11 @@ class AnswersCase(unittest.TestCase):
 
         self.serve(behave)
 
-    def top(self, status=1):
+    def top(self, status=1, *options):
         """Return what `pytracemalloc top --once` prints."""
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            ended = cli.main(['top', '--once', self.path])
+            ended = cli.main(['top', '--once', self.path, *options])
         text = out.getvalue() + err.getvalue()
         self.assertEqual(ended, status, text)
         self.assertTrue(text.replace('\n', '').isprintable(), text)
@@ -140,6 +143,68 @@ class AnswersTest(AnswersCase):
             with self.subTest(repr(moments)[:60]):
                 self.answer(STATUS, ARENAS, {'next': moments}, STATISTICS)
                 self.assertIn('not a tracemalloc control socket', self.top())
+
+    def native(self, status=1, **fields):
+        self.answer(STATUS, ARENAS, PEAKS, NATIVE | fields)
+        text = self.top(status, '--by', 'native')
+        if status:
+            self.assertIn('not a tracemalloc control socket', text)
+        return text
+
+    def test_good_stacks(self):
+        text = self.native(0)
+        self.assertRegex(text, r'\n +20 B +2 +a\.so\+0x1234\n'
+                               r' +10 B +1 +<not native>\n'
+                               r' +5 B +1 +<no C frames>\n')
+        self.assertIn('3 C functions', text)
+        # What was left out.
+        self.assertIn('4 C functions', self.native(0, groups=4))
+
+    def test_stacks_of_other_shapes(self):
+        for name in NATIVE:
+            for value in WRONG:
+                if (name in STATUS or value == [] and name == 'stacks'
+                        or value == 1 and name == 'groups'):
+                    continue
+                with self.subTest(name=name, value=repr(value)[:20]):
+                    self.native(**{name: value})
+        for name, row, texts in (('files', ['/a', ''], 2),
+                                 ('places', [0, 1], 0),
+                                 ('stacks', [[0], 1, 1], 0)):
+            for place in range(len(row)):
+                for value in WRONG:
+                    if (isinstance(value, str) and place < texts
+                            or name == 'stacks' and value in (None, [])):
+                        continue
+                    rows = [row[:place] + [value] + row[place + 1:]]
+                    with self.subTest(name, value=repr(value)[:20]):
+                        self.native(**{name: rows})
+            for rows in [row[:-1]], [row + [1]], [[]], row, [None]:
+                with self.subTest(name, rows=rows):
+                    self.native(**{name: rows})
+
+    def test_numbers_that_lead_nowhere(self):
+        self.native(places=[[1, 5], [0, 5]])
+        self.native(stacks=[[[0, 2], 1, 1]])
+        self.native(stacks=[[[1 << 62], 1, 1]])
+
+    def test_too_many_files_and_frames(self):
+        self.native(stacks=[[[0] * 17, 1, 1]])
+        self.native(files=[['/nowhere/a.so', '']] * 4097)
+
+    def test_files_that_are_none(self):
+        """Nothing is opened but regular files, and nothing is waited for."""
+        pipe = os.path.join(self.directory, 'pipe')
+        os.mkfifo(pipe)
+        for path in (pipe, '/dev/zero', '/', '/a\0b', '/\ud800', '/\udcff', '',
+                     'x', '/' + 'x' * 5000, __file__, '/../../dev/tty'):
+            for build_id in '', 'ab', '\0', '\ud800', 'x' * 100_000:
+                with self.subTest(path[:20], build_id=build_id[:20]):
+                    self.native(0, files=[[path, build_id]])
+
+    def test_escape_sequences_of_files(self):
+        evil = '/x/\x1b]0;owned\x07\x1b[2J\r\u202e\u2066\x9b31m\x7f\n\ud800'
+        self.assertIn('owned', self.native(0, files=[[evil, evil]]))
 
     def test_errors_of_other_types(self):
         for problem in WRONG:

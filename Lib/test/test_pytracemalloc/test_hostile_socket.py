@@ -47,6 +47,10 @@ class RequestTest(ControlCase):
                      b'{"command":"start","frames":"\\ud800"}',
                      b'{"command":"statistics","limit":%b}' % self.HUGE,
                      b'{"command":"statistics","limit":false}',
+                     b'{"command":"native","limit":%b}' % self.HUGE,
+                     b'{"command":"native","key":"lineno"}',
+                     b'{"command":"native","order":"peak_size"}',
+                     b'{"command":"native","include":[1]}',
                      b'{"command":"statistics","include":[1]}',
                      b'{"command":"statistics","include":[["a"]]}',
                      b'{"command":"statistics","include":["%b"]}'

@@ -81,6 +81,7 @@ class TopTest(unittest.TestCase):
             for group, row in (('files', r'app\.py$'),
                                ('functions', r'app\.py:3 in grow$'),
                                ('modules', ' app$'), ('types', ' bytes$'),
+                               ('C function', ' <not native>$'),
                                ('lines', 'in grow$')):
                 terminal.type('g')
                 page = terminal.wait_for(f'{group} by size')

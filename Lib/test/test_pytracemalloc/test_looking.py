@@ -115,6 +115,7 @@ class LookingTest(unittest.TestCase):
     def look(self, client, number):
         client.ask('status')
         client.ask('statistics', key=KEYS[number % len(KEYS)])
+        client.ask('native')
         if number % 10 == 0:
             client.ask('snapshot', path=self.path, force=True)
         elif number % 10 == 5:    # as often as top asks for them

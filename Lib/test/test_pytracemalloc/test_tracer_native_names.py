@@ -2,12 +2,16 @@
 import ctypes
 import ctypes.util
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
+import sys
+import textwrap
 import tracemalloc
 import unittest
 
+from pytracemalloc import control
 from pytracemalloc.tree import Tree
 from test.support import script_helper
 from test.test_pytracemalloc.native_frames_case import (
@@ -216,6 +220,109 @@ class NameTests(FramesCase):
         self.assertRegex(text, rb'\n *9\.5 MiB +5 +1\.9 MiB +six \(six\.so\)\n')
         self.assertIn(b'<not native>: the blocks of the interpreter', text)
         self.check_graphs(output)
+
+    def start_app(self, *before, folder=None):
+        """Start a program with a control socket in the directory, which may
+        find the library in *folder*."""
+        path = compile_library(
+            self.directory, 'six', '#include <stdlib.h>\n' + SIX,
+            '-fno-optimize-sibling-calls', '-Wl,--build-id')
+        code = textwrap.dedent(f"""
+            import ctypes, shutil, sys
+            path = {path!r}
+            if folder := {folder!r}:
+                path = shutil.copy(path, folder + '/seven.so')
+            six = ctypes.CDLL(path).six
+            blocks = [six(2_000_000) for _ in range(5)]
+            print('ready', flush=True)
+            sys.stdin.read()
+            """)
+        app = subprocess.Popen(
+            [*before, sys.executable, '-X', 'tracemalloc', '-X',
+             'tracemalloc_native=5', '-c', code], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | {'PYTRACEMALLOC_CONTROL': self.directory})
+        self.addCleanup(app.communicate)
+        return app, app.stdout.readline() == 'ready\n'
+
+    def command(self, *args):
+        return script_helper.assert_python_ok('-m', 'pytracemalloc',
+                                              *args).out.decode()
+
+    def top(self, target):
+        rows = json.loads(self.command(
+            'top', '--json', '--by', 'native', target))['statistics']
+        return {row['name']: (row['size'], row['count']) for row in rows}
+
+    def test_top(self):
+        """What a report says of a snapshot, of the running program, in which
+        nothing is looked up."""
+        app, _ = self.start_app()
+        path = os.path.join(self.directory, 'x')
+        self.command('snapshot', '-o', path, str(app.pid))
+        rows = json.loads(self.command(
+            'report', '--by', 'native', '--top', '99', '--json', path))
+        expected = {row['native']: (row['size'], row['count'])
+                    for row in rows['statistics']}
+        with open(f'/proc/{app.pid}/maps') as maps:
+            self.assertNotRegex(maps.read(), 'libdw|tracemalloc_symbols')
+        for target in str(app.pid), self.directory:
+            found = self.top(target)
+            self.assertEqual(found['six (six.so)'], (10_000_000, 5))
+            self.assertEqual(found.keys(), expected.keys())
+            for name in found.keys() - {'<not native>'}:
+                self.assertEqual(found[name], expected[name], name)
+        with open(f'/proc/{app.pid}/maps') as maps:
+            self.assertNotRegex(maps.read(), 'libdw|tracemalloc_symbols')
+        text = self.command('top', '--by', 'native', str(app.pid))
+        self.assertRegex(text, r'\n +9\.5 MiB +5 +six \(six\.so\)\n')
+
+    def test_another_build_in_top(self):
+        app, _ = self.start_app()
+        path = os.path.join(self.directory, 'six.so')
+        os.unlink(path)
+        compile_library(self.directory, 'six', '#include <stdlib.h>\n' + SIX
+                        + 'int more;\n', '-Wl,--build-id')
+        text = self.command('top', '--by', 'native', str(app.pid))
+        self.assertRegex(text, r' 5 +six\.so\+0x[0-9a-f]+\n')
+        self.assertIn(
+            f'\n{path}: it is another build than the one that ran\n', text)
+
+    def test_stacks_of_the_same_size(self):
+        """The program sends no more of them than it is asked for."""
+        names = [f'take{i}' for i in range(9)]
+        library = ctypes.CDLL(compile_library(
+            self.directory, 'takes', '#include <stdlib.h>\n' + ''.join(
+                f'void *{name}(void) {{ return malloc(1000003); }}\n'
+                for name in names),
+            '-fno-optimize-sibling-calls'))
+        self.start()
+        for name in names:
+            library[name]()
+        answer = control.answer(b'{"command": "native", "limit": 5}')
+        sizes = [size for stack, size, _ in answer['stacks'] if stack]
+        self.assertEqual(sizes[:4], [1_000_003] * 4)
+        self.assertEqual(len(answer['stacks']), 5)
+        self.assertGreater(answer['groups'], 9)
+
+    def test_top_of_a_container(self):
+        """The file of the library is only in the program's root directory."""
+        folder = os.path.join(self.directory, 'inside')
+        os.mkdir(folder)
+        app, is_ready = self.start_app(
+            'unshare', '-rmpf', 'sh', '-c',
+            f'mount -t tmpfs tmpfs {folder} && exec "$@"', 'sh',
+            folder=folder)
+        if not is_ready:
+            self.skipTest('needs leave to use unshare')
+        with open(f'/proc/{app.pid}/task/{app.pid}/children') as file:
+            pid = file.read().strip()
+        self.assertEqual(os.listdir(folder), [])
+        self.assertEqual(self.top(pid)['six (seven.so)'], (10_000_000, 5))
+        # Its socket is the one that is in a directory of ours.
+        self.assertEqual(self.top(self.directory)['six (seven.so)'],
+                         (10_000_000, 5))
 
     def check_graphs(self, path):
         """C frames stand above the Python frame, and the sums are the same."""
