@@ -53,7 +53,7 @@ class TarballCase(unittest.TestCase):
         cls.addClassCleanup(shutil.rmtree, folder)
         run(['tar', '-xJf', cls.tarball, '-C', folder])
         cls.folder = pathlib.Path(folder, cls.name)
-        cls.python = cls.folder / 'bin' / 'python3'
+        cls.program = cls.folder / 'bin' / 'python3'
 
     @classmethod
     def parent(cls):
@@ -88,7 +88,7 @@ class PlaceTests(TarballCase):
                 'from setuptools import Extension, setup\n'
                 'setup(name="built", ext_modules=['
                 'Extension("built", ["built.c"])])\n')
-            run([self.python, '-m', 'venv', f'{folder}/env'])
+            run([self.program, '-m', 'venv', f'{folder}/env'])
             python = f'{folder}/env/bin/python'
             run([python, '-m', 'pip', 'install', '--quiet', 'setuptools'],
                 env=os.environ)
@@ -96,7 +96,7 @@ class PlaceTests(TarballCase):
                  '--no-index', '.'], cwd=folder)
             run([python, '-c', 'import built'])
             if shutil.which('pkg-config'):
-                series = run([self.python, '-c', 'import sysconfig; '
+                series = run([self.program, '-c', 'import sysconfig; '
                               'print(sysconfig.get_config_var("LDVERSION"))'])
                 flags = run(['pkg-config', '--cflags',
                              f'python-{series.strip()}'], env=ENVIRONMENT | {
@@ -109,7 +109,7 @@ class PlaceTests(TarballCase):
         with tempfile.TemporaryDirectory() as folder:
             run(['tar', '-xJf', DIST / f'{self.name}-debug.tar.xz',
                  '-C', folder])
-            program = self.python.resolve()
+            program = self.program.resolve()
             id, = re.findall('Build ID: (.*)', run(['readelf', '-n', program]))
             path = pathlib.Path(folder, f'{self.name}-debug', '.build-id',
                                 id[:2], f'{id[2:]}.debug')
@@ -144,7 +144,7 @@ class ToolTests(TarballCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.series = run([cls.python, '-c', 'import sys; '
+        cls.series = run([cls.program, '-c', 'import sys; '
                           'print("%d.%d" % sys.version_info[:2])']).strip()
         cls.tools = WORK / 'environment' / 'bin'
         cls.work = cls.folder.with_name('work')
@@ -165,7 +165,7 @@ class ToolTests(TarballCase):
 
     def test_uv(self):
         uv = self.tools / 'uv'
-        run([uv, 'venv', '--quiet', '--python', self.python, 'env'],
+        run([uv, 'venv', '--quiet', '--python', self.program, 'env'],
             **self.options)
         self.check(run(['env/bin/python', 'shown.py'], **self.options))
         # By its version alone.
@@ -176,7 +176,7 @@ class ToolTests(TarballCase):
 
     def test_virtualenv(self):
         run([self.tools / 'virtualenv', '--quiet', '--no-download',
-             '--python', self.python, 'env'], **self.options)
+             '--python', self.program, 'env'], **self.options)
         self.check(run(['env/bin/python', 'shown.py'], **self.options))
 
     def test_tox(self):
