@@ -12,7 +12,7 @@ import unittest
 from test.support import import_helper
 from test.test_pytracemalloc.helpers import SANITIZED, line_of
 from test.test_pytracemalloc.native_case import (
-    NativeCase, free, libc, malloc, run_python)
+    NativeCase, free, malloc, run_python)
 
 
 @unittest.skipIf(SANITIZED, 'the sanitizer has the malloc()')
@@ -44,50 +44,6 @@ class LibraryTests(NativeCase):
         # takes them from the raw domain.
         self.assertLess(self.live() - before, 10_000)
         del compressor
-
-    @unittest.skipUnless(hasattr(libc, 'mallinfo2'), 'needs mallinfo2()')
-    def test_what_the_allocator_says(self):
-        """The C library says the same, to the byte: it has 8 bytes beside
-        each block, and with the option keeps none for a thread."""
-        import_helper.import_module('sqlite3')
-        code = textwrap.dedent('''
-            import ctypes, sqlite3, tracemalloc
-            libc, SIZE = ctypes.CDLL(None), ctypes.c_size_t
-            class Info(ctypes.Structure):
-                _fields_ = [('fields', SIZE * 10)]
-            libc.mallinfo2.restype = Info
-            libc.malloc_usable_size.restype = SIZE
-            libc.malloc_usable_size.argtypes = [ctypes.c_void_p]
-
-            def in_use():
-                info = libc.mallinfo2().fields
-                return info[4] + info[7]         # hblkhd, uordblks
-
-            def look():
-                only = tracemalloc.DomainFilter(
-                    True, tracemalloc.NATIVE_DOMAIN)
-                snapshot = tracemalloc.take_snapshot().filter_traces([only])
-                stats = snapshot.statistics('address')
-                return (sum(stat.size for stat in stats),
-                        sum(libc.malloc_usable_size(stat.key) + 8
-                            for stat in stats))
-
-            tracemalloc.start(5, native=True)
-            connection = sqlite3.connect(':memory:')
-            connection.execute('create table t (x)')
-            fill = """insert into t with recursive c(n) as (
-                      select 1 union all select n + 1 from c where n < 30000)
-                      select printf('%0*d', n % 900, n) from c"""
-            look()
-            sizes, used, before = look(), in_use(), live()
-            connection.execute(fill)
-            after, now = live(), in_use()
-            size, chunks = (new - old for old, new in zip(sizes, look()))
-            print(after - before == size > 15_000_000, now - used - chunks)
-            ''').replace('live()', 'tracemalloc.get_native_memory()[0]')
-        done = run_python(
-            '-c', code, GLIBC_TUNABLES='glibc.malloc.tcache_count=0')
-        self.assertEqual(done.out.split(), [b'True', b'0'])
 
     def test_statistics(self):
         block = malloc(50_000_017)

@@ -66,6 +66,84 @@ class PreloadTests(TrustCase):
         self.check('libmimalloc')
 
 
+class AllocatorTests(TrustCase):
+    """What the allocator itself says is in use has grown by the blocks that
+    the tracer has, to the byte, while SQLite fills a table."""
+    BEGIN = textwrap.dedent('''
+        import ctypes, sqlite3, tracemalloc
+        libc, SIZE = ctypes.CDLL(None), ctypes.c_size_t
+        libc.malloc_usable_size.restype = SIZE
+        libc.malloc_usable_size.argtypes = [ctypes.c_void_p]
+        ''')
+    CODE = textwrap.dedent('''
+        def look():
+            only = tracemalloc.DomainFilter(True, tracemalloc.NATIVE_DOMAIN)
+            snapshot = tracemalloc.take_snapshot().filter_traces([only])
+            stats = snapshot.statistics('address')
+            return (sum(stat.size for stat in stats),
+                    sum(libc.malloc_usable_size(stat.key) + BESIDE
+                        for stat in stats))
+
+        tracemalloc.start(5, native=True)
+        connection = sqlite3.connect(':memory:')
+        connection.execute('create table t (x)')
+        fill = """insert into t with recursive c(n) as (
+                  select 1 union all select n + 1 from c where n < 30000)
+                  select printf('%0*d', n % 900, n) from c"""
+        in_use(), look()
+        sizes, before = look(), tracemalloc.get_native_memory()[0]
+        used = in_use()
+        connection.execute(fill)
+        now = in_use()
+        after = tracemalloc.get_native_memory()[0]
+        size, blocks = (new - old for old, new in zip(sizes, look()))
+        assert after - before == size > 15_000_000, (before, after, size)
+        assert now - used == blocks, (used, now, blocks)
+        ''')
+
+    def check(self, in_use, beside=0, **environment):
+        """*in_use*: code of a function; *beside*: bytes of the allocator beside
+        each block.  *environment*: has it keep no blocks for threads."""
+        import_helper.import_module('sqlite3')
+        self.run_code(self.BEGIN + textwrap.dedent(in_use)
+                      + f'\nBESIDE = {beside}\n' + self.CODE, **environment)
+
+    @unittest.skipUnless(hasattr(ctypes.CDLL(None), 'mallinfo2'),
+                         'needs mallinfo2()')
+    def test_libc(self):
+        self.check('''
+            class Info(ctypes.Structure):
+                _fields_ = [('fields', SIZE * 10)]
+            libc.mallinfo2.restype = Info
+
+            def in_use():
+                found = libc.mallinfo2().fields
+                return found[4] + found[7]       # hblkhd, uordblks
+            ''', 8, GLIBC_TUNABLES='glibc.malloc.tcache_count=0')
+
+    def test_jemalloc(self):
+        self.check('''
+            def in_use():
+                size, length = SIZE(), SIZE(8)
+                epoch = ctypes.byref(ctypes.c_uint64(1))
+                libc.mallctl(b'epoch', None, None, epoch, SIZE(8))
+                assert libc.mallctl(b'stats.allocated', ctypes.byref(size),
+                                    ctypes.byref(length), None, SIZE(0)) == 0
+                return size.value
+            ''', LD_PRELOAD=os.path.realpath(find_library('libjemalloc')),
+            MALLOC_CONF='tcache:false')
+
+    def test_tcmalloc(self):
+        self.check('''
+            def in_use():
+                size = SIZE()
+                assert libc.MallocExtension_GetNumericProperty(
+                    b'generic.current_allocated_bytes', ctypes.byref(size))
+                return size.value
+            ''', LD_PRELOAD=os.path.realpath(
+                find_library('libtcmalloc_minimal')))
+
+
 class LibraryTests(TrustCase):
     CODE = '''
         #include <stdlib.h>
