@@ -4,6 +4,7 @@ import ctypes.util
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,10 +13,12 @@ import tracemalloc
 import unittest
 
 from pytracemalloc import control
+from pytracemalloc.reporters import html
 from pytracemalloc.tree import Tree
 from test.support import script_helper
 from test.test_pytracemalloc.native_frames_case import (
     FramesCase, compile_library, tracebacks)
+from test.test_pytracemalloc.report_page import page_data, render
 from tracemalloc import native
 
 CXX_SOURCE = r'''
@@ -220,6 +223,28 @@ class NameTests(FramesCase):
         self.assertRegex(text, rb'\n *9\.5 MiB +5 +1\.9 MiB +six \(six\.so\)\n')
         self.assertIn(b'<not native>: the blocks of the interpreter', text)
         self.check_graphs(output)
+        self.check_colors(output)
+
+    def check_colors(self, path):
+        """C functions, and no others, have the colours of native code."""
+        page = page_data(render(tracemalloc.Snapshot.load(path)))
+        strings, native = page['strings'], set()
+        for number, function in enumerate(page['frame_functions']):
+            category = page['file_categories'][page['frame_files'][number]]
+            if category == html._NATIVE:
+                native.add(strings[function])
+        self.assertLessEqual({'six', 'ffi_call'}, native)
+        self.assertNotIn('<module>', native)
+        flames = script_helper.assert_python_ok(
+            '-m', 'pytracemalloc', 'report', path, '--format', 'flamegraph',
+            '-o', '-').out.decode()
+        boxes = re.findall(r'<title>([^<]*)</title><rect [^>]*'
+                           r'fill="hsl\((\d+)', flames)
+        self.assertTrue([title for title, _ in boxes
+                         if title.startswith('six ')])
+        for title, hue in boxes:
+            is_python = re.search(r'^all: |:\d+: |interpreter', title)
+            self.assertEqual(190 <= int(hue) < 230, not is_python, title)
 
     def start_app(self, *before, folder=None):
         """Start a program with a control socket in the directory, which may
