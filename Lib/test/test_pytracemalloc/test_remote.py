@@ -27,7 +27,7 @@ signal.signal(signal.SIGUSR1, lambda *_: ends.append(1))
 print('ready', flush=True)
 while not ends:
     kept.append(bytes(10_000))
-    del kept[100:]
+    del kept[:-100]
     time.sleep(0.001)
 print(len(kept), threading.active_count(), flush=True)
 '''
