@@ -2,26 +2,29 @@
 
 import sys
 import unittest
+from test.support import check_sanitizer
 from test.support.script_helper import assert_python_ok
 
 
 class TakingTests(unittest.TestCase):
 
     def test_many_threads_while_taking(self):
+        # On a busy machine, a round takes 20 seconds under ThreadSanitizer.
+        rounds = 6 if check_sanitizer(thread=True) else 30
         assert_python_ok('-X', 'tracemalloc=5', '-c', """if 1:
-            import threading, tracemalloc
+            import sys, threading, tracemalloc
             stop = False
             def work():
                 while not stop:
                     [bytearray(i * 10) for i in range(200)]
             threads = [threading.Thread(target=work) for i in range(4)]
             for thread in threads: thread.start()
-            for i in range(30):
+            for i in range(int(sys.argv[1])):
                 s = tracemalloc.take_snapshot()
                 assert sum(t.size for t in s.traces) == s.traced_memory[0]
             stop = True
             for thread in threads: thread.join()
-            """)
+            """, str(rounds))
 
     def test_threads_run_beside_the_moment(self):
         """Nothing but take_snapshot() lets the other thread run."""

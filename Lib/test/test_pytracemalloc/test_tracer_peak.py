@@ -7,7 +7,7 @@ import sys
 import tracemalloc
 import unittest
 
-from test.support import import_helper
+from test.support import check_sanitizer, import_helper
 from test.test_pytracemalloc.helpers import (FLAVOUR, SLOW, Tracing, line_of,
                                              stat_at)
 
@@ -131,6 +131,7 @@ class PeakTests(unittest.TestCase):
         self.assertEqual((stat.peak_size, stat.peak_count), (2 * size, 2))
 
     @unittest.skipIf(FLAVOUR == 'ignore', 'not seen')
+    @unittest.skipIf(check_sanitizer(thread=True), 'too slow')
     def test_sums_of_a_free_list_beyond_32_bits(self):
         n = 22_000_000
         with Tracing():
