@@ -35,6 +35,12 @@ def files_with(tree, text):
             and text in path.read_bytes()]
 
 
+def debugging_texts(path):
+    """Return what the debugging information of a program names."""
+    return run(['readelf', '--decompress', '-p', '.debug_str',
+                '-p', '.debug_line_str', path])
+
+
 class InsideTests:
     """Of an interpreter in the minimal Debian that is the folder `root`.
 

@@ -18,7 +18,8 @@ import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(1, str(HERE.parent))
-from packed import ENVIRONMENT, IMPORTS, InsideTests, files_with, run
+from packed import (ENVIRONMENT, IMPORTS, InsideTests, debugging_texts,
+                    files_with, run)
 
 BUILD = pathlib.Path(sys.argv.pop(1)).resolve()
 PREFIX = sys.argv.pop(1)
@@ -165,6 +166,7 @@ class ContentTests(PackageCase):
             place = (self.debug / 'usr/lib/debug/.build-id' / id[:2]
                      / f'{id[2:]}.debug')
             self.assertIn('.debug_info', run(['readelf', '-SW', place]))
+            self.assertNotIn(str(BUILD.parent), debugging_texts(place))
             found.append(id)
         self.assertEqual(sorted(found), listed)
         if shutil.which('gdb'):

@@ -14,7 +14,8 @@ import tempfile
 import unittest
 
 sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1]))
-from packed import ENVIRONMENT, IMPORTS, InsideTests, files_with, run
+from packed import (ENVIRONMENT, IMPORTS, InsideTests, debugging_texts,
+                    files_with, run)
 
 BUILD = pathlib.Path(sys.argv.pop(1)).resolve()
 WORK = BUILD / 'tarball'
@@ -114,6 +115,9 @@ class PlaceTests(TarballCase):
             path = pathlib.Path(folder, f'{self.name}-debug', '.build-id',
                                 id[:2], f'{id[2:]}.debug')
             self.assertIn('.debug_info', run(['readelf', '-S', '-W', path]))
+            texts = debugging_texts(path)
+            self.assertIn('obmalloc.c', texts)
+            self.assertNotIn(str(BUILD.parent), texts)
             self.assertNotIn('.debug_info',
                              run(['readelf', '-S', '-W', program]))
 

@@ -71,7 +71,7 @@ def free_details(text):
 def main(folder, prefix, build, place=None):
     library, = folder.glob('lib/python3.*/')
     # Nobody has the directories of the build.
-    changes = {os.path.dirname(build): '/build'}
+    changes = {os.path.dirname(os.path.realpath(build)): '/build'}
     if place is not None:
         changes[prefix] = place
     for path in [*library.glob('_sysconfig*'), *library.glob('config-3*/*'),
