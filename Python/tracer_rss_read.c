@@ -254,7 +254,8 @@ _PyTracer_RssReadStatm(struct rss_work *w)
     return strtoull(end, NULL, 10);
 }
 
-/* --- Which pages */
+/* --- Which pages.  Mappings need not end with one: an emulator tells the
+   program of larger pages than those of the kernel. */
 
 static void
 count_page(struct rss_work *w, struct rss_piece *piece, uintptr_t address,
@@ -280,7 +281,7 @@ ask_pagemap(struct rss_work *w, struct rss_piece *piece)
     }
     uint64_t *entries = (uint64_t *)w->buffer;
     uintptr_t address = piece->begin;
-    while (address < piece->end) {
+    while (piece->end - address >= w->page) {
         size_t n = Py_MIN((piece->end - address) / w->page,
                           RSS_BUFFER / sizeof(*entries));
         ssize_t size = pread(w->pagemap, entries, n * sizeof(*entries),
@@ -304,7 +305,7 @@ ask_mincore(struct rss_work *w, struct rss_piece *piece)
 {
     unsigned char *resident = (unsigned char *)w->buffer;
     uintptr_t address = piece->begin;
-    while (address < piece->end) {
+    while (piece->end - address >= w->page) {
         size_t n = Py_MIN((piece->end - address) / w->page, RSS_BUFFER);
         if (mincore((void *)address, n * w->page, resident) != 0) {
             return;
@@ -335,7 +336,7 @@ _PyTracer_RssNextResident(struct rss_work *w, uintptr_t from, uintptr_t end)
 {
     unsigned char resident[RSS_ASKED];
     size_t n = 1;                 // mostly it is the next one
-    while (from < end) {
+    while (from < end && end - from >= w->page) {
         n = Py_MIN((end - from) / w->page, n);
         if (w->questions < n) {
             return end;

@@ -91,6 +91,28 @@ class RssTests(unittest.TestCase):
                     self.assertEqual(lacks, 0)
                 self.assertIn(True, [same for same, *rest in said])
 
+    def test_mapping_that_ends_within_a_page(self):
+        # As where an emulator tells of larger pages than the kernel has.
+        said, _ = run('''
+        import ctypes, mmap, tempfile
+        memory = mmap.mmap(-1, 4 * mmap.PAGESIZE)
+        memory[:] = b'x' * len(memory)
+        begin = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        end = begin + 2 * mmap.PAGESIZE + 512
+        for files in [], ['pagemap'], ['pagemap', 'mem']:
+            with tempfile.TemporaryDirectory() as folder:
+                for name in files:
+                    os.symlink(f'/proc/self/{name}', f'{folder}/{name}')
+                with open(f'{folder}/smaps', 'w') as file:
+                    file.write(f'{begin:x}-{end:x} rw-p 00000000 00:00 0 \\n'
+                               f'Rss: {3 * mmap.PAGESIZE // 1024} kB\\n')
+                rows, total, *rest = _tracemalloc._rss(folder)
+                say([sum(row[4] for row in rows), total,
+                     3 * mmap.PAGESIZE])
+        ''')
+        for rows, total, wanted in said:
+            self.assertEqual((rows, total), (wanted, wanted))
+
     def test_child_of_a_fork(self):
         # All its pages are shared with the parent, and so may be page zero.
         said, _ = run('''
