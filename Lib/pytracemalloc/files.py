@@ -64,6 +64,7 @@ def make_view(path, unfolded, args):
     """Return the Loaded of a snapshot, *path* being its name.
 
     Filters of lines that count their callees are left to Subject.filters.
+    What the filters leave empty is said with the report, see note_empty().
     """
     snapshot = whole = view_of(unfolded, **view_options(args))
     filters = make_filters(args)
@@ -75,9 +76,16 @@ def make_view(path, unfolded, args):
             snapshot = whole.filter_traces(filters)
         passing = snapshot.statistics('filename', bool(lines), 'total_size',
                                       lines)
-    if not passing:
-        say(f'{path}: no allocation passes the filters')
+    if not passing and path not in args.empty:
+        args.empty += path,
     return Loaded(unfolded, whole, snapshot)
+
+
+def note_empty(args):
+    """Say which snapshots the filters leave empty.  An error that comes
+    before the report is written would be a second line, and says more."""
+    for path in args.empty:
+        say(f'{path}: no allocation passes the filters')
 
 
 def write_report(subject, reporter, args, source, ending=''):
@@ -90,11 +98,13 @@ def write_report(subject, reporter, args, source, ending=''):
                   ) + ending + reporter.suffix
     if output is None or output == '-':
         _write_standard_output(subject, reporter, source)
+        note_empty(args)
         return
     with create(output, args.force, reporter.binary) as file, \
             Progress(f'Writing {os.path.basename(output)}') as progress:
         subject.track = progress.track
         reporter.write(subject, file)
+    note_empty(args)
     if args.output is None:
         print(f'Wrote {printable(output)}')
 

@@ -8,7 +8,7 @@ import os.path
 import sys
 
 from pytracemalloc.errors import CommandError, UsageError
-from pytracemalloc.files import create, load_view, show_text
+from pytracemalloc.files import create, load_view, note_empty, show_text
 from pytracemalloc.measures import find_key, short_key
 from pytracemalloc.options import format_of
 from pytracemalloc.reporters import GRAPH_FORMATS
@@ -134,9 +134,10 @@ def _write_lines(args, lines):
 def _write(args, text):
     if args.output in (None, '-'):
         show_text(text)
-        return
-    with create(args.output, args.force) as file:
-        file.write(text)
+    else:
+        with create(args.output, args.force) as file:
+            file.write(text)
+    note_empty(args)
 
 
 def _fit(line, width):

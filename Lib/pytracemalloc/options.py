@@ -125,6 +125,7 @@ def view_options(args):
 
 
 def add_filters(parser):
+    parser.set_defaults(empty=())         # snapshots that these leave empty
     parser.add_argument('--include', metavar='PATTERN[:LINE]', default=[],
                         action='append', type=place,
                         help='only blocks allocated in files that match this '

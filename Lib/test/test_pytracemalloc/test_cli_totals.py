@@ -104,6 +104,22 @@ class TotalsTest(CommandCase):
                                       in snapshot.traces),
                                   len(snapshot.traces)))
 
+    def test_an_error_is_one_line(self):
+        # Not after a line on the snapshot that the filters leave empty.
+        nothing = ['--include', '/nowhere/*']
+        for words in (['report', 'full', 'missing'],
+                      ['report', 'full', '-o', 'missing/out.json'],
+                      ['report', 'full', '--by', 'holder'],
+                      ['diff', 'one', 'full', '--by', 'holder']):
+            status, output, errors = self.call(*words, *nothing)
+            self.assertEqual((status, output, errors.count('\n')), (1, '', 1),
+                             errors)
+        # And each snapshot is named once, also if it is loaded twice.
+        for words in ['report', 'one', 'full'], ['diff', 'one', 'full']:
+            status, output, errors = self.call(*words, *nothing)
+            self.assertEqual((status, errors), (0, ''.join(
+                NOTHING.format(name) for name in ('one', 'full'))))
+
     def test_filters_divide(self):
         # What a filter lets pass and what its opposite does are all.
         for pattern in ['*app.py'], ['*app.py:8', '--all-frames']:
