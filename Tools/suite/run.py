@@ -29,6 +29,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree
 
@@ -98,10 +99,13 @@ class Run:
         report.unlink(missing_ok=True)
         log = self.logs / f'{name}.log'
         start = time.monotonic()
-        with open(log, 'w') as out:
+        # Not in the build: some tests skip where that has a long name.
+        with open(log, 'w') as out, tempfile.TemporaryDirectory(
+                ignore_cleanup_errors=True) as place:
             process = subprocess.Popen(
-                [self.python, *self.test, '-v', '-u', RESOURCES,
-                 '--timeout', str(TIMEOUT), '--junit-xml', report, name],
+                [self.python, *self.test, '-v', '-u', RESOURCES, '--timeout',
+                 str(TIMEOUT), '--tempdir', place, '--junit-xml', report,
+                 name],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                 env=self.environment, start_new_session=True)
             try:
