@@ -79,7 +79,7 @@ def named_targets():
         for match in COMMANDS.finditer(text):
             words = shlex.split(match[1] or match[2] or '', comments=True)
             found.update(word for word in words
-                         if re.fullmatch('[a-z][a-z-]*', word))
+                         if re.fullmatch('[a-z][a-z0-9-]*', word))
     return found - {'make'}
 
 
