@@ -540,7 +540,7 @@ _PyTracer_NativeFault(int frames)
                "call another malloc() than that of python; run the code with "
                "python";
     }
-    if (frames > 0 && !TRACER_UNWINDS) {
+    if (frames > 0 && !_PyTracer_CanUnwind()) {
         return "C frames cannot be recorded: that needs x86-64 and glibc 2.35 "
                "or later; trace native memory without frames";
     }

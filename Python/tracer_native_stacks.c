@@ -7,7 +7,7 @@
    the loader. */
 
 #ifndef _GNU_SOURCE
-#  define _GNU_SOURCE             // _dl_find_object()
+#  define _GNU_SOURCE             // struct dl_find_object
 #endif
 #include "Python.h"
 #include "pycore_tracer_index.h"
@@ -211,7 +211,7 @@ read_module(uintptr_t pc, struct tracer_module *module)
     static char text[4096];
     strcpy(text, TRACER_UNKNOWN);
     memset(module, 0, sizeof(*module));
-    if (_dl_find_object((void *)(pc - 1), &library) == 0) {
+    if (_PyTracer_find_library((void *)(pc - 1), &library) == 0) {
         module->known.base = library.dlfo_link_map->l_addr;
         read_path(library.dlfo_link_map, text, sizeof(text));
         read_build_id(&library, &module->known);

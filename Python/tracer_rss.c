@@ -24,7 +24,7 @@
 #include "pycore_tracer_rss.h"
 #include "pycore_tracer_state.h"
 
-#include <malloc.h>               // mallinfo2()
+#include <dlfcn.h>                // dlsym()
 #include <sys/mman.h>
 #include <unistd.h>               // sysconf()
 
@@ -386,12 +386,11 @@ add_allocator(struct rss_work *w, enum rss_kind kind, uint32_t name,
 static uint64_t
 count_malloc(void)
 {
-#ifdef __GLIBC__
-#  if __GLIBC_PREREQ(2, 33)
-    return mallinfo2().uordblks;
-#  endif
-#endif
-    return UINT64_MAX;            // nobody knows what is slack
+    // Looked for, so that a program built with glibc before 2.33 has it, too.
+    struct { size_t unused[7], uordblks, more[2]; } (*mallinfo2)(void) =
+        dlsym(RTLD_DEFAULT, "mallinfo2");
+    // Without it, nobody knows what is slack.
+    return mallinfo2 != NULL ? mallinfo2().uordblks : UINT64_MAX;
 }
 
 /* What is resident of allocators that divide it further. */

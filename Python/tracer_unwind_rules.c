@@ -10,12 +10,20 @@
    anywhere.  No memory is read outside of the mappings of the library. */
 
 #ifndef _GNU_SOURCE
-#  define _GNU_SOURCE             // _dl_find_object()
+#  define _GNU_SOURCE             // struct dl_find_object
 #endif
 #include "Python.h"
 #include "pycore_tracer_unwind.h"
 
-#if TRACER_UNWINDS
+#if !TRACER_UNWINDS
+
+int
+_PyTracer_CanUnwind(void)
+{
+    return 0;
+}
+
+#else
 
 #define RBX 3                     // numbers of DWARF
 #define RBP 6
@@ -513,6 +521,17 @@ pack(const struct location *location, enum tracer_base base, int32_t *saved)
     return 0;
 }
 
+int (*_PyTracer_find_library)(void *, struct dl_find_object *);
+
+int
+_PyTracer_CanUnwind(void)
+{
+    // Each thread finds the same.
+    void *function = dlsym(RTLD_DEFAULT, "_dl_find_object");
+    _Py_atomic_store_ptr_relaxed(&_PyTracer_find_library, function);
+    return function != NULL;
+}
+
 struct tracer_rule
 _PyTracer_FindRule(uintptr_t pc)
 {
@@ -520,7 +539,7 @@ _PyTracer_FindRule(uintptr_t pc)
     struct dl_find_object library;
     struct unit unit = {.encoding = ENC_ABSPTR};
     uintptr_t call = pc - 1;      // a call may be the last instruction
-    if (_dl_find_object((void *)call, &library) != 0
+    if (_PyTracer_find_library((void *)call, &library) != 0
         || library.dlfo_eh_frame == NULL)
     {
         return none;

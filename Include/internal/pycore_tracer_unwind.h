@@ -1,4 +1,5 @@
-/* The C stack of the calling thread, see tracer_unwind.c.  Locked. */
+/* The C stack of the calling thread, see tracer_unwind.c.  Locked, where
+   nothing else is said. */
 
 #ifndef Py_INTERNAL_TRACER_UNWIND_H
 #define Py_INTERNAL_TRACER_UNWIND_H
@@ -13,13 +14,31 @@ extern "C" {
 #include <dlfcn.h>                // DLFO_STRUCT_HAS_EH_DBASE
 #include <stdint.h>
 
-/* It needs a function that finds a library without a lock of the loader:
-   glibc has one since 2.35. */
-#if defined(__x86_64__) && defined(DLFO_STRUCT_HAS_EH_DBASE)
+#if defined(__x86_64__) && defined(__GLIBC__)
 #  define TRACER_UNWINDS 1
 #else
 #  define TRACER_UNWINDS 0
 #endif
+
+/* The library with an address, found without a lock of the loader: what glibc
+   has since 2.35.  It is looked for when the program runs, so that it may be
+   built with an older one, and run with one. */
+#if TRACER_UNWINDS
+#  ifndef DLFO_STRUCT_HAS_EH_DBASE
+struct dl_find_object {
+    unsigned long long dlfo_flags;
+    void *dlfo_map_start, *dlfo_map_end;
+    struct link_map *dlfo_link_map;
+    void *dlfo_eh_frame;
+    unsigned long long dlfo_reserved[7];
+};
+#  endif
+/* 0, or -1: in no library.  NULL until _PyTracer_CanUnwind() was called. */
+extern int (*_PyTracer_find_library)(void *, struct dl_find_object *);
+#endif
+
+/* Can C stacks be unwound with this C library?  Not locked. */
+extern int _PyTracer_CanUnwind(void);
 
 #define TRACER_MAX_C_FRAMES 100
 

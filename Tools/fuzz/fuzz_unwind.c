@@ -7,14 +7,6 @@
    into blocks of their size, so that the sanitizer notices each access to what
    is outside of them. */
 
-#ifndef _GNU_SOURCE
-#  define _GNU_SOURCE
-#endif
-#include <dlfcn.h>
-
-/* The loader knows one library: ours. */
-int find_library(void *, struct dl_find_object *);
-#define _dl_find_object find_library
 #include "../../Python/tracer_unwind_rules.c"
 #include "../../Python/tracer_unwind.c"
 #include "../../Python/tracer_native_stacks.c"
@@ -29,9 +21,10 @@ struct input {
     int32_t pc;                   // an offset, too
 };
 
+/* The loader knows one library: ours. */
 static struct dl_find_object library;
 
-int
+static int
 find_library(void *Py_UNUSED(address), struct dl_find_object *result)
 {
     *result = library;
@@ -112,6 +105,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     memcpy(&input, data, sizeof(input));
+    _PyTracer_find_library = find_library;
     data += sizeof(input);
     size -= sizeof(input);
     size_t n = input.library_size < size ? input.library_size : size;
