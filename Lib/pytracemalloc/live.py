@@ -297,6 +297,10 @@ class View:
         return True
 
     def _change_view(self, name):
+        if name == 'my_code' and self.group == 'task':
+            self.message = ('my code has no frames of the event loop, by which '
+                            'tasks are found; press g first')
+            return
         self.view = {**self.view, 'unfold': False, 'my_code': False,
                      name: not self.view[name]}
 

@@ -124,6 +124,13 @@ def view_options(args):
             'mine': args.mine}
 
 
+def check_tasks(by, view):
+    """Refuse groups by task in a view that has no tasks."""
+    if by == 'task' and view['my_code']:
+        raise UsageError('--by task needs the frames of the event loop, '
+                         'which --my-code hides; leave out one')
+
+
 def add_filters(parser):
     parser.set_defaults(empty=())         # snapshots that these leave empty
     parser.add_argument('--include', metavar='PATTERN[:LINE]', default=[],
@@ -176,9 +183,7 @@ def make_subject(args):
         if by in (*BLOCK_KEYS, 'traceback', 'task') and args.cumulative:
             raise UsageError(f'--by {by} does not work with --cumulative; '
                              f'leave it out')
-        if by == 'task' and view_options(args).get('my_code'):
-            raise UsageError('--by task needs the frames of the event loop, '
-                             'which --my-code hides; leave out one')
+        check_tasks(by, view_options(args))
     subject = Subject(None, title=args.title or '', by=by,
                       measure=measure, count=args.top or 10,
                       cumulative=args.cumulative, filters=line_filters(args),

@@ -5,7 +5,7 @@ import sys
 from pytracemalloc import documents
 from pytracemalloc.arguments import positive
 from pytracemalloc.measures import KEYS, short_key
-from pytracemalloc.options import add_view, view_options
+from pytracemalloc.options import add_view, check_tasks, view_options
 from pytracemalloc.targets import connect
 
 HELP = 'watch the memory of a running program'
@@ -52,6 +52,7 @@ def add_arguments(parser):
 
 def run(args):
     shown, by = view_options(args), short_key(args.by)
+    check_tasks(by, shown)
     with connect(args.target) as client:
         from pytracemalloc import live
         view = live.View(client, args.interval, shown, by)

@@ -101,6 +101,7 @@ CASES = (
     ('report', 2, 'required: FILE .*report --help'),
     ('diff old', 2, 'required: NEW .*diff --help'),
     ('top', 2, r'required: PID\|SOCKET\|DIRECTORY .*top --help'),
+    ('top 1 --by task --my-code', 2, '--my-code hides; leave out one'),
     ('completion', 2, 'required: .*completion --help'),
     ('run', 2, 'no program; give a script, -m MODULE or -c CODE'),
     ('run --', 2, 'no program; give'),

@@ -351,6 +351,16 @@ class ViewTest(unittest.TestCase):
         self.assertEqual(asked, [[True, False], [False, True], [False, False],
                                  [True, False], [False, False]])
 
+    def test_my_code_has_no_tasks(self):
+        self.view.group = 'task'
+        self.view.obey('c', None)
+        page = self.look(0, a=1000)
+        self.assertRegex(page[3], r'^1 task by size, 1 frame$')
+        self.assertIn('press g first', page[-1])
+        self.view.obey('g', None)
+        self.view.obey('c', None)
+        self.assertRegex(self.look(1, a=1000)[3], ', my code$')
+
     def test_keys_between_two_looks_leave_the_rates_alone(self):
         self.look(0, a=1000)
         self.look(0.1, a=1100)    # too soon to say anything
