@@ -99,6 +99,31 @@ need()
     apt_install $missing
 }
 
+# apt_source FOLDER PACKAGE SOURCES: a source package of Debian in
+# FOLDER/download, from lines "URL SUITE COMPONENT". apt has lists of its own in
+# FOLDER, so that the machine's are neither changed nor needed to have deb-src
+# lines; what it says is in FOLDER/log.
+apt_source()
+{
+    mkdir -p "$1/lists/partial" "$1/archives/partial" "$1/parts" \
+        "$1/download" || return
+    keys=/usr/share/keyrings/debian-archive-keyring.gpg
+    printf '%s\n' "$3" | sed "s#^#deb-src [signed-by=$keys] #" \
+        > "$1/sources.list" || return
+    : > "$1/status"
+    (
+        folder=$1 package=$2
+        set -- -o Dir::Etc::SourceList="$folder/sources.list" \
+            -o Dir::Etc::SourceParts="$folder/parts" \
+            -o Dir::State::Lists="$folder/lists" -o Dir::Cache="$folder" \
+            -o Dir::State::status="$folder/status" -o APT::Sandbox::User=root \
+            -o Acquire::Retries=1 -o Acquire::Languages=none \
+            -o APT::Update::Error-Mode=any
+        cd "$folder/download" && apt-get "$@" -qq update &&
+            apt-get "$@" -qq source --download-only "$package"
+    ) > "$1/log" 2>&1
+}
+
 # make_environment PYTHON FOLDER REQUIREMENTS: a virtual environment with these
 # packages, of PyPI; once, until their list changes.
 make_environment()
@@ -126,6 +151,14 @@ set_epoch()
         git -C "$1" log -1 --pretty=%ct 2>/dev/null ||
             stat -c %Y "$1/configure.ac")}
     export SOURCE_DATE_EPOCH
+}
+
+# copy_source TOP TARGET: what git has of TOP, as it is there now.
+copy_source()
+{
+    git -C "$1" rev-parse --git-dir >/dev/null 2>&1 ||
+        die "$1 is no git repository, which this needs"
+    (cd "$1" && git ls-files -z | tar --null -T - -cf -) | tar -C "$2" -xf -
 }
 
 # pack FOLDER NAME: a tar file of FOLDER/NAME that depends on its content alone.
@@ -180,20 +213,28 @@ split_debug()
     done
 }
 
-# make_debian TARGET [OPTION...]: a minimal Debian, of the release and the
-# sources of apt that this machine has, with updates and security fixes.
+# debian_sources [RELEASE]: "URL SUITE COMPONENT" of a release with updates and
+# security fixes, this machine's or another, from where apt has this machine's.
+debian_sources()
+{
+    runs=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    apt-get indextargets --format '$(SITE) $(RELEASE) $(COMPONENT)' \
+        'Created-By: Packages' | awk -v runs="$runs" -v wanted="${1:-$runs}" '
+            $2 ~ "^" runs "(-updates|-security)?$" && $3 == "main" {
+                sub("^" runs, wanted, $2)
+                print }' | sort -u | grep . ||
+        die "apt has no sources of Debian $runs here; add them to those of apt"
+}
+
+# make_debian TARGET [OPTION...]: a minimal Debian of this machine's release, or
+# of DEBIAN_RELEASE.
 make_debian()
 {
     target=$1
     shift
     need mmdebstrap
-    suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
-    sources=$(apt-get indextargets --format '$(SITE) $(RELEASE) $(COMPONENT)' \
-        'Created-By: Packages' | awk -v suite="$suite" '
-            $2 ~ "^" suite "(-updates|-security)?$" && $3 == "main" {
-                print "deb", $1, $2, $3 }' | sort -u)
-    [ -n "$sources" ] || die "apt has no sources of Debian $suite here; add" \
-        "them to those of apt"
+    suite=${DEBIAN_RELEASE:-$(. /etc/os-release && echo "$VERSION_CODENAME")}
+    sources=$(debian_sources "$suite" | sed 's/^/deb /')
     say "making a minimal Debian $suite"
     mode=unshare
     [ "$(id -u)" != 0 ] || mode=root
@@ -202,14 +243,14 @@ make_debian()
         die "mmdebstrap failed, see above"
 }
 
-# make_bare BUILD: a minimal Debian in BUILD/bare, once; for chroot, as root.
+# make_bare FOLDER: a minimal Debian, once; for chroot, as root.
 make_bare()
 {
     [ "$(id -u)" = 0 ] || die "chroot needs root; run this as root"
     on_debian || die "a minimal Debian can be made on Debian alone"
-    [ ! -d "$1/bare" ] || return 0
-    rm -rf "$1/bare.new"
-    mkdir -p "$1/bare.new"
-    make_debian "$1/bare.new"
-    mv "$1/bare.new" "$1/bare"
+    [ ! -d "$1" ] || return 0
+    rm -rf "$1.new"
+    mkdir -p "$1.new"
+    make_debian "$1.new"
+    mv "$1.new" "$1"
 }

@@ -80,16 +80,19 @@ def oldest_c_library(folder):
 
 
 def packages_of(paths):
-    """Return {package: version} of Debian's packages with these files."""
+    """Return {package: [name of a file]} of Debian's packages with these."""
     found = {}
     for path in paths:
         # dpkg may know it below /lib or below /usr/lib.
         listed = run('dpkg-query', '--search',
                      f'*/{os.path.basename(os.path.realpath(path))}')
         package = listed.splitlines()[0].partition(':')[0]
-        found[package] = run('dpkg-query', '--show', '--showformat',
-                             '${Version}', package)
+        found.setdefault(package, []).append(os.path.basename(path))
     return found
+
+
+def version_of(package):
+    return run('dpkg-query', '--show', '--showformat', '${Version}', package)
 
 
 def copy_licences(folder, packages):
@@ -114,14 +117,17 @@ def describe(folder, source, packages):
         'pytracemalloc', os.environ['PYTRACEMALLOC_VERSION'], 'MIT',
         comment='needs glibc %d.%d or later' % oldest_c_library(folder))
     found = [component('CPython', platform.python_version(), 'PSF-2.0')]
-    found += [component(
-        f'debian-{name}', version, 'NOASSERTION',
-        licenseComments=f'see share/licenses/{name}/copyright',
-        externalRefs=[{'referenceCategory': 'PACKAGE_MANAGER',
-                       'referenceType': 'purl', 'referenceLocator':
-                       f'pkg:deb/debian/{name}@{urllib.parse.quote(version)}'
-                       f'?arch={machine}'}])
-        for name, version in sorted(packages.items())]
+    for name, files in sorted(packages.items()):
+        version = version_of(name)
+        found.append(component(
+            f'debian-{name}', version, 'NOASSERTION',
+            comment=f'has {", ".join(sorted(files))}',
+            licenseComments=f'see share/licenses/{name}/copyright',
+            externalRefs=[{
+                'referenceCategory': 'PACKAGE_MANAGER',
+                'referenceType': 'purl', 'referenceLocator':
+                f'pkg:deb/debian/{name}@{urllib.parse.quote(version)}'
+                f'?arch={machine}'}]))
     # What CPython's own source contains.
     inner = json.loads((source / 'Misc/sbom.spdx.json').read_text())
     found += [{**package, 'filesAnalyzed': False}
@@ -155,7 +161,7 @@ def main(folder, source, output):
     text = json.dumps(describe(folder, source, packages), indent=1) + '\n'
     output.write_text(text)
     (folder / 'share/pytracemalloc/contents.spdx.json').write_text(text)
-    print('pytracemalloc: %d libraries of Debian are beside it; it needs '
+    print('pytracemalloc: %d packages of Debian are beside it; it needs '
           'glibc %d.%d or later' % (len(packages), *oldest_c_library(folder)))
 
 
