@@ -166,6 +166,7 @@ def make_subject(args):
     """Return (Subject without snapshots, reporter), from the options alone."""
     name = format_of(args)
     reporter = find_reporter(name)
+    reporter.check()
     if args.debuginfod:
         if not os.environ.get('DEBUGINFOD_URLS'):
             raise UsageError('--debuginfod asks the servers of '

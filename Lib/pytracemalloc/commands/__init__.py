@@ -8,8 +8,8 @@ run(args): run the command; return the exit status, None for 0
 import importlib
 
 COMMANDS = ('demo', 'run', 'report', 'diff', 'why', 'rss', 'top', 'status',
-            'start', 'snapshot', 'reset-peak', 'stop', 'recover', 'serve',
-            'completion')
+            'start', 'snapshot', 'push', 'reset-peak', 'stop', 'recover',
+            'serve', 'completion')
 # They start a program under the tracer of this interpreter.
 TRACING = 'demo', 'run', 'serve'
 

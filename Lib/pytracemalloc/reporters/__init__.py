@@ -104,6 +104,9 @@ class Reporter(abc.ABC):
     binary = False                # write() takes a file of bytes
     beside = False                # by default goes beside the snapshot
 
+    def check(self):
+        """Raise CommandError if the format cannot be written here."""
+
     @abc.abstractmethod
     def write(self, subject, file):
         """Write the whole report to an open file."""
@@ -112,7 +115,7 @@ class Reporter(abc.ABC):
 # Format -> class.  The modules are imported when they are asked for.
 _REPORTERS = {'text': 'TextReporter', 'html': 'HtmlReporter',
               'flamegraph': 'FlameGraphReporter', 'pprof': 'PprofReporter',
-              'speedscope': 'SpeedscopeReporter',
+              'otlp': 'OtlpReporter', 'speedscope': 'SpeedscopeReporter',
               'collapsed': 'CollapsedReporter', 'csv': 'CsvReporter',
               'json': 'JsonReporter', 'heapsnapshot': 'HeapSnapshotReporter',
               'dot': 'DotReporter'}

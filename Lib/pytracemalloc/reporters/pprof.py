@@ -13,7 +13,7 @@ from tracemalloc.places import name_parts
 
 SAMPLE_TYPES = (('alloc_objects', 'count'), ('alloc_space', 'bytes'),
                 ('inuse_objects', 'count'), ('inuse_space', 'bytes'))
-_COLUMNS = ('total_count', 'total_size', 'count', 'size')
+COLUMNS = ('total_count', 'total_size', 'count', 'size')
 _MASK = (1 << 64) - 1
 
 
@@ -45,8 +45,8 @@ def encode(tree, default='inuse_space', time=None, seconds=0,
     profile = _Profile()
     for name, unit in SAMPLE_TYPES:
         profile.message(1, _value_type(profile, name, unit))
-    new = [tree.values[column] for column in _COLUMNS]
-    old = tree.old and [tree.old[column] for column in _COLUMNS]
+    new = [tree.values[column] for column in COLUMNS]
+    old = tree.old and [tree.old[column] for column in COLUMNS]
     if subtract:
         for column, base in zip(new, old):
             column[:] = map(int.__sub__, column, base)
@@ -78,28 +78,42 @@ def encode(tree, default='inuse_space', time=None, seconds=0,
 
 
 def _add_samples(profile, tree, rows, locations, types, labels, sign=1):
-    """Add a sample for each type of a node and one for the rest of it.
+    """Add the samples of a tree.
 
     rows, labels: the values of each node, its encoded labels; locations: the
     encoded number of each frame.
     """
+    last = None
+    for node, kind, values in samples(rows, types):
+        if node != last:
+            stack = _bytes(1, b''.join(map(locations.__getitem__,
+                                           tree.path(node))))
+            last = node
+        label = labels[node]
+        if kind is not None:
+            label += profile.label('type', kind)
+        profile.sample(stack, [sign * value for value in values], label)
+
+
+def samples(rows, types):
+    """Yield (node, type name, values), one for each type of a node, and one for
+    the rest of it, whose type is None.
+
+    rows: the values of each node, in the order of COLUMNS.  The types of freed
+    blocks are unknown, and total values must not shrink from one profile to
+    the next, as collectors subtract them: types have live values alone.
+    """
     by_node = {}
-    for node, type_name, size, count in types or ():
-        by_node.setdefault(node, []).append((type_name, count, size))
+    for node, kind, size, count in types or ():
+        by_node.setdefault(node, []).append((kind, (0, 0, count, size)))
     for node, values in enumerate(rows):
         if not any(values):
             continue
-        stack = _bytes(1, b''.join(map(locations.__getitem__,
-                                       tree.path(node))))
-        for type_name, count, size in by_node.get(node, ()):
-            # The types of freed blocks are unknown, and total values must not
-            # shrink from one profile to the next: collectors subtract them.
-            live = (0, 0, count, size)
-            profile.sample(stack, [sign * value for value in live],
-                           labels[node] + profile.label('type', type_name))
+        for kind, live in by_node.get(node, ()):
+            yield node, kind, live
             values = list(map(int.__sub__, values, live))
-        profile.sample(stack, [sign * value for value in values],
-                       labels[node])
+        if any(values):
+            yield node, None, values
 
 
 def _value_type(profile, name, unit):

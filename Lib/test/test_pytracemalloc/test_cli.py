@@ -232,7 +232,7 @@ class ReportTest(CommandCase):
 
 class OtherTest(CommandCase):
     def test_help_has_examples(self):
-        for name in ('run', 'report', 'diff', 'why', 'top', 'serve',
+        for name in ('run', 'report', 'diff', 'why', 'top', 'serve', 'push',
                      'completion'):
             status, output, _ = self.call(name, '--help')
             self.assertEqual(status, 0)

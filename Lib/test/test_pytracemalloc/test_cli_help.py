@@ -12,7 +12,10 @@ import unittest
 
 from pytracemalloc import cli
 from pytracemalloc.commands import COMMANDS
+from pytracemalloc.reporters import ALL_FORMATS
 from test.test_pytracemalloc.command_case import PROGRAM, CommandCase, command
+from test.test_pytracemalloc.otlp_case import (
+    formats_here, import_messages, start_receiver)
 
 # What is not ours, and the programs of the examples.
 FILES = {
@@ -97,9 +100,13 @@ class ExampleTest(CommandCase):
         replaced = {'1234': str(self.start_watched()), '6060': str(port),
                     '/run/app.sock': 'c.sock',
                     '/run/late.sock': '.config/late.sock',
-                    '/run/shop': '.'}
+                    '/run/shop': '.',
+                    'http://collector:4318': start_receiver(self).url}
+        packages = ('otlp' in formats_here(self, ALL_FORMATS)
+                    and import_messages(self))
         environment = os.environ | {
-            'HOME': self.directory,
+            'HOME': self.directory, 'PYTHONPATH': packages or '',
+            'OTEL_EXPORTER_OTLP_ENDPOINT': replaced['http://collector:4318'],
             'PATH': f'{self.directory}/bin:{os.environ["PATH"]}'}
         seen = []
         for name, parser in parsers().items():
@@ -114,6 +121,10 @@ class ExampleTest(CommandCase):
                              r'heapsnapshot|dot', line):
                     line = re.sub(r'(app|old|new)\.tracemalloc',
                                   'held.tracemalloc', line)
+                if ' push ' in line:
+                    if not packages:
+                        continue
+                    line += ' --once' if '--once' not in line else ''
                 if '-o app.tracemalloc' in line:
                     os.unlink('app.tracemalloc')      # it makes it again
                 with self.subTest(command=name, example=line):

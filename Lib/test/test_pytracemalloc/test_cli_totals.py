@@ -16,6 +16,7 @@ from pytracemalloc.reporters import FORMATS, Subject
 from pytracemalloc.units import format_count
 from tracemalloc.sizes import format_size
 from test.test_pytracemalloc.command_case import CommandCase, command
+from test.test_pytracemalloc.otlp_case import Message, formats_here
 from test.test_pytracemalloc.report_page import page_data
 from test.test_pytracemalloc.test_pprof import Profile
 
@@ -132,11 +133,12 @@ class TotalsTest(CommandCase):
                                  all_of_it[name])
 
     def test_every_format(self):
+        formats = formats_here(self, FORMATS)
         for name in 'three', 'bare':
             for filters in FILTERS:
                 totals = self.totals(name, filters)
                 for measure in MEASURES.values():
-                    for format in FORMATS:
+                    for format in formats:
                         with self.subTest(name, filters=filters,
                                           what=measure.name, format=format):
                             check = getattr(self, f'check_{format}')
@@ -145,7 +147,7 @@ class TotalsTest(CommandCase):
                                   '--what', measure.name, *filters)
 
     def output(self, format):
-        return ['-f', '-o', 'out'] if format == 'pprof' else []
+        return ['-f', '-o', 'out'] if format in ('pprof', 'otlp') else []
 
     def check_text(self, measure, totals, name, *args):
         # Behind the table there may be words on names, and moments.
@@ -217,6 +219,18 @@ class TotalsTest(CommandCase):
             if measure.name == known:
                 count, size = _PPROF[known]
                 self.assertEqual((found[size], found[count]), totals)
+
+    def check_otlp(self, measure, totals, name, format, *args):
+        status, _, _ = self.call('report', name, '--format', format, *args)
+        self.assertEqual(status, 0)
+        with open('out', 'rb') as file:
+            message = Message(file.read())
+        for known, prefix in ('total', 'alloc'), ('size', 'inuse'):
+            if measure.name == known:
+                self.assertEqual(tuple(
+                    sum(sample.value for sample in
+                        message.samples(f'{prefix}_{what}'))
+                    for what in ('space', 'objects')), totals)
 
     def test_every_key(self):
         for name in 'full', 'one', 'bare':

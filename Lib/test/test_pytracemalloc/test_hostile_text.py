@@ -15,6 +15,7 @@ from pytracemalloc.reporters import ALL_FORMATS
 from test.test_pytracemalloc.command_case import CommandCase, command
 from test.test_pytracemalloc.hostile import (
     NASTY, NASTY_TYPE, nasty_graph, nasty_snapshot, text_command)
+from test.test_pytracemalloc.otlp_case import Message, import_messages
 from test.test_pytracemalloc.terminal import Terminal
 from tracemalloc.printable import printable
 from tracemalloc.grouped_stats import GROUPS
@@ -209,6 +210,12 @@ class DataTest(CommandCase):
     def test_pprof(self):
         data = gzip.decompress(self.data('pprof'))
         self.assertIn(NASTY.encode(errors='backslashreplace'), data)
+
+    def test_otlp(self):
+        import_messages(self)
+        message = Message(self.data('otlp'))
+        self.assertIn(NASTY.encode(errors='backslashreplace').decode(),
+                      message.strings)
 
     def test_collapsed(self):
         lines = self.data('collapsed').decode().split('\n')

@@ -13,7 +13,7 @@ from test.test_pytracemalloc.command_case import CommandCase, command
 from test.test_pytracemalloc.test_report_json import SCHEMA, faults
 
 # Print nothing that a program would read.
-WITHOUT = {'run', 'serve', 'demo', 'completion'}
+WITHOUT = {'run', 'serve', 'demo', 'push', 'completion'}
 PROGRAM = '''\
 class Row: pass
 rows = [Row() for _ in range(100)]

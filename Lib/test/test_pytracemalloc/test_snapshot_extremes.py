@@ -13,6 +13,7 @@ from pytracemalloc.cli import main
 from pytracemalloc.reporters import FORMATS
 from test.support import import_helper
 from test.test_pytracemalloc.helpers import Tracing
+from test.test_pytracemalloc.otlp_case import formats_here
 from tracemalloc import Snapshot
 
 
@@ -139,9 +140,10 @@ class ExtremeTests(unittest.TestCase):
                                  0 if inclusive else len(snapshot.traces))
 
     def test_reports(self):
+        formats = formats_here(self, FORMATS)
         for name, code in codes_on_odd_lines():
             self.trace(types.FunctionType(code, {}), 5).dump(self.path)
-            for format in FORMATS:
+            for format in formats:
                 with self.subTest(code=name, format=format):
                     self.report('--format', format)
         for by in 'line', 'file', 'function', 'traceback', 'domain':
