@@ -64,12 +64,13 @@ class Server:
     """
 
     def __init__(self, name, python, service, folder, work, frames=None,
-                 snapshots=None):
+                 snapshots=None, runner=()):
+        """*runner*: arguments of Python before the script."""
         self.name = name
         self.samples = work / f'{name}.samples' if frames else None
         self.log = work / f'{name}.log'
         self.resident = []                    # bytes, one a tick
-        command = [python]
+        command = [python, *runner]
         if frames:
             command += ['-X', f'tracemalloc={frames}']
         command += [HERE / SERVICES[service], work / f'{name}.sqlite']

@@ -182,6 +182,19 @@ class RunTests(unittest.TestCase):
                                  kind == 'blocks')
                 self.assertEqual((folder / f'{server}.txt').read_text(), out)
 
+    def test_with_a_collector(self):
+        done = subprocess.run(
+            [sys.executable, LONGRUN / 'scrape.py', '--ours', sys.executable,
+             '--minutes', '0.2', '--every', '3', '--folder', packages()],
+            env=os.environ | {'TMPDIR': str(self.temporary)}, text=True,
+            capture_output=True)
+        self.assertNotIn('Traceback', done.stderr)
+        self.assertEqual(done.returncode,
+                         int('scrape.py: missed: ' in done.stderr), done)
+        self.assertNotIn('missed: a profile', done.stderr)
+        self.assertRegex(done.stdout, r'99th percentile, ms +[\d.]+ +[\d.]+ ')
+        self.assertRegex(done.stdout, r'\n[1-9] profiles, each in \d')
+
     def test_signals_end_the_services(self):
         folder = packages()
         for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143),
