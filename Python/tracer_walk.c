@@ -122,7 +122,7 @@ PyThreadState *
 _PyTracer_OwnThreadState(void)
 {
     PyThreadState *tstate = _PyThreadState_GET();
-    return tstate != NULL ? tstate : PyGILState_GetThisThreadState();
+    return tstate != NULL ? tstate : _Py_tss_gilstate;
 }
 
 /* If the thread does not have the GIL, its state may be gone once the runtime

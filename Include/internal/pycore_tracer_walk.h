@@ -14,6 +14,9 @@ extern "C" {
 #include "pycore_tracer_state.h"
 #include "pycore_tracer_tree.h"
 
+/* What PyGILState_GetThisThreadState() returns: the state of this thread, also
+   while it is detached.  From 3.15 on CPython has this, before a patch does. */
+extern _Py_thread_local PyThreadState *_Py_tss_gilstate;
 /* This thread's state without asking for the GIL, and its top frame; NULL if
    it has none. */
 extern PyThreadState *_PyTracer_OwnThreadState(void);
