@@ -8,13 +8,15 @@
    site, as in a capture with the GIL: the thread alone uses its shadow stack,
    but for what is done to all of them under the lock.
 
-   Otherwise the stack is walked.  A library often allocates many blocks in one
-   call, so the thread keeps what the walk has found, and the frame gets the
-   mark.  As long as that frame is the top one, at the same instruction and
-   with its mark, the stack is the same: a frame that is pushed in its place,
-   or a generator that was suspended, has no mark.  To let no other capture
-   take this mark for its own, or set it again, the shadow stack is forgotten;
-   a capture that has entries voids what the walk has found. */
+   Otherwise the stack is walked, and the frame gets the mark.  To let no other
+   capture take this mark for its own, the shadow stack is forgotten.
+
+   A library often allocates many blocks in one call, so the thread keeps the
+   frame, the instruction and the node of the last one, with or without the
+   GIL.  As long as that frame is the top one, at the same instruction and with
+   its mark, the stack is the same: a frame that is pushed in its place, or a
+   generator that was suspended, has no mark, and a capture that gives marks
+   voids what was kept. */
 
 #include "Python.h"
 #include "pycore_tracer_alone.h"
@@ -52,19 +54,16 @@ node_of_entry(struct tracer_stack *s, const _PyInterpreterFrame *frame)
     return TRACER_NODE_NONE;
 }
 
-/* Keep the node of the top frame, if there is memory for that. */
-static void
-keep_node(PyThreadState *tstate, _PyInterpreterFrame *frame, uint32_t node)
+/* Mark the top frame, if there is memory for that. */
+static int
+mark_alone(PyThreadState *tstate, _PyInterpreterFrame *frame)
 {
-    struct _PyTracer_top *top = &((_PyThreadStateImpl *)tstate)->tracer;
-    struct tracer_stack *s = _PyTracer_MakeStack(tstate);
-    if (s != NULL) {
-        _PyTracer_ForgetEntries(top);
-        s->alone.frame = frame;
-        s->alone.instr = frame->instr_ptr;
-        s->alone.node = node;
-        _PyTracer_Mark(frame, 1);
+    if (_PyTracer_MakeStack(tstate) == NULL) {
+        return 0;
     }
+    _PyTracer_ForgetEntries(&((_PyThreadStateImpl *)tstate)->tracer);
+    _PyTracer_Mark(frame, 1);
+    return 1;
 }
 
 /* Not so if a handler of a signal has interrupted a capture of this thread. */
@@ -85,17 +84,23 @@ _PyTracer_CaptureAgain(PyThreadState *tstate)
     if (!may_keep(tstate, frame)) {
         return _PyTracer_CaptureAlone(tstate);
     }
-    struct tracer_stack *s = ((_PyThreadStateImpl *)tstate)->tracer.stack;
     uint32_t node = _PyTracer_SameNode(tstate);
-    if (node == TRACER_NODE_NONE && s != NULL && _PyTracer_RunsMarked(frame))
-    {
-        node = node_of_entry(s, frame);
+    if (node != TRACER_NODE_NONE) {
+        return node;
     }
-    if (node == TRACER_NODE_NONE) {
-        node = _PyTracer_CaptureAlone(tstate);
-        if (node != TRACER_NODE_NONE && !_PyFrame_IsIncomplete(frame)) {
-            keep_node(tstate, frame, node);
+    struct tracer_stack *s = ((_PyThreadStateImpl *)tstate)->tracer.stack;
+    if (s != NULL && _PyTracer_RunsMarked(frame)) {
+        node = node_of_entry(s, frame);
+        if (node != TRACER_NODE_NONE) {
+            _PyTracer_KeepNode(tstate, node);
+            return node;
         }
+    }
+    node = _PyTracer_CaptureAlone(tstate);
+    if (node != TRACER_NODE_NONE && !_PyFrame_IsIncomplete(frame)
+        && mark_alone(tstate, frame))
+    {
+        _PyTracer_KeepNode(tstate, node);
     }
     return node;
 }

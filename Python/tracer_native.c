@@ -25,6 +25,9 @@
    a capture.  A handler may also have interrupted a function that has the
    number of a node: nothing is pruned here while there is a GIL.
 
+   Most blocks are small, and at the node of the thread's last one.  For these,
+   nothing is called but the C library; add() and releasing() do the rest.
+
    A block is dropped before it is released, since another thread may get its
    address at once.  A mapping is given back under the lock instead, as this is
    only a system call, and may fail. */
@@ -45,7 +48,6 @@
 #include "pycore_tracer_unwind.h"
 #include "pycore_tracer_walk.h"
 
-#include <dlfcn.h>                // dlsym()
 #include <sys/mman.h>             // MAP_ANONYMOUS
 #include <unistd.h>               // sysconf()
 
@@ -65,7 +67,7 @@ enter_from(const void *frame)
         return 0;
     }
     busy = frame;
-    if (_PyTracer_inside || _PyTracer_HasLock()) {
+    if (_PyTracer_inside) {
         busy = NULL;
         return 0;
     }
@@ -80,17 +82,20 @@ leave(void)
     busy = NULL;
 }
 
-/* Frames of C from the caller of the function on, up to the eval loop that has
-   called the innermost Python frame. */
-static inline Py_ALWAYS_INLINE uint32_t
-capture_stack(PyThreadState *tstate)
+/* To take the lock in between. */
+static inline int
+enter_unlocked_from(const void *frame)
 {
-    uint32_t places[TRACER_MAX_C_FRAMES];
-    int n = _PyTracer_Unwind(
-        busy, tstate, _Py_atomic_load_uint_relaxed(_PyTracer_program.unloads),
-        places, _PyTracer_native.frames);
-    return _PyTracer_NativeStack(places, n);
+    if (!enter_from(frame)) {
+        return 0;
+    }
+    if (_PyTracer_HasLock()) {
+        leave();
+        return 0;
+    }
+    return 1;
 }
+#define enter_unlocked() enter_unlocked_from(__builtin_dwarf_cfa())
 
 static _Py_thread_local struct tracer_origin origin
     __attribute__((tls_model("initial-exec")));
@@ -116,7 +121,7 @@ find_taker(void)
 {
     struct taker taker = {TRACER_NODE_NONE, _PyThreadState_GET()};
     if (taker.tstate == NULL) {
-        taker.tstate = PyGILState_GetThisThreadState();
+        taker.tstate = _Py_tss_gilstate;
     }
     else if (!_PyTracer.many_gils && !_PyTracer.capturing
              && _Py_atomic_load_int_relaxed(&_PyTracer.tracing))
@@ -163,7 +168,7 @@ capture(const struct taker *taker)
                                    : _PyTracer_CaptureAgain(tstate);
     }
     if (_PyTracer_native.frames > 0 && site.node != TRACER_NODE_NONE) {
-        site.stack = capture_stack(tstate);
+        site.stack = _PyTracer_CStack(busy, tstate, _PyTracer_native.frames);
     }
     return site;
 }
@@ -171,47 +176,93 @@ capture(const struct taker *taker)
 /* --- Blocks; not locked */
 
 static Py_NO_INLINE void
-add_slow(void *block, size_t size, struct taker taker)
+add_slow(void *block, size_t size, const struct taker *taker)
 {
     int saved_errno = errno;
-    struct tracer_call_site site = {taker.node, 0};
-    if (site.node == TRACER_NODE_NONE || _PyTracer_native.frames > 0) {
-        site = capture(&taker);
-    }
-    (void)_PyTracer_AddNative((uintptr_t)block, size, site, 0);
+    (void)_PyTracer_AddNative((uintptr_t)block, size, capture(taker), 0);
     errno = saved_errno;
 }
 
-/* 0: nothing is done, as it takes more than a glance. */
-static inline Py_ALWAYS_INLINE int
-add_fast(void *block, size_t size, struct taker taker)
+/* What is found without a walk of the Python stack; NONE: nothing. */
+static inline Py_ALWAYS_INLINE uint32_t
+known_node(const struct taker *taker)
 {
-    uint32_t node = taker.node;
-    if (_PyTracer_native.frames > 0) {
-        return 0;
+    PyThreadState *tstate = taker->tstate;
+    if (taker->node != TRACER_NODE_NONE) {
+        _PyTracer_KeepNode(tstate, taker->node);
+        return taker->node;
     }
-    if (node == TRACER_NODE_NONE) {
-        node = taker.tstate == NULL ? _PyTracer_NodeOfOrigin(&origin)
-               : is_in_doubt(taker.tstate) ? TRACER_NODE_NONE
-               : _PyTracer_SameNode(taker.tstate);
-    }
-    return node != TRACER_NODE_NONE
-           && _PyTracer_AddCell((uintptr_t)block, size, node);
+    return tstate == NULL ? _PyTracer_NodeOfOrigin(&origin)
+           : is_in_doubt(tstate) ? TRACER_NODE_NONE
+           : _PyTracer_SameNode(tstate);
 }
 
-/* Only what is slow makes calls that set errno. */
-static inline Py_ALWAYS_INLINE void
+/* Only what is slow makes calls that set errno.  Returns the block. */
+static Py_NO_INLINE void *
+add(void *block, size_t size)
+{
+    struct tracer_call_site site = {TRACER_NODE_NONE, 0};
+    if (block != NULL && !_PyTracer_HasLock()) {
+        struct taker taker = find_taker();
+        _PyTracer_Lock();
+        if (_PyTracer_SeesNative()) {
+            site.node = known_node(&taker);
+            if (site.node != TRACER_NODE_NONE && _PyTracer_native.frames > 0) {
+                site.stack = _PyTracer_CStack(busy, taker.tstate,
+                                              _PyTracer_native.frames);
+            }
+            if (site.node == TRACER_NODE_NONE
+                || _PyTracer_IsNativeInMap((uintptr_t)block)
+                || !_PyTracer_AddCell((uintptr_t)block, size, site))
+            {
+                add_slow(block, size, &taker);
+            }
+        }
+        _PyTracer_Unlock();
+    }
+    leave();
+    return block;
+}
+
+/* Most blocks are small ones that come to the node of the one before.  0:
+   nothing is done, as this is another one. */
+static inline Py_ALWAYS_INLINE int
+add_again(void *block, size_t size)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    if (tstate != NULL) {
+        if (_PyTracer.capturing) {
+            return 0;
+        }
+    }
+    else {
+        tstate = _Py_tss_gilstate;
+        if (tstate == NULL
+            || _PyRuntimeState_GetFinalizing(&_PyRuntime) != NULL)
+        {
+            return 0;
+        }
+    }
+    if (_PyTracer_native.frames > 0 || !_PyTracer_TryLock()) {
+        return 0;
+    }
+    struct tracer_call_site site = {_PyTracer_SameNode(tstate), 0};
+    int is_added = site.node != TRACER_NODE_NONE && _PyTracer_SeesNative()
+                   && !_PyTracer_HasHint((uintptr_t)block)
+                   && _PyTracer_AddCell((uintptr_t)block, size, site);
+    _PyTracer_Unlock();
+    return is_added;
+}
+
+/* A block was acquired: leave and return it. */
+static inline Py_ALWAYS_INLINE void *
 acquired(void *block, size_t size)
 {
-    if (block == NULL) {
-        return;
+    if (block == NULL || !add_again(block, size)) {
+        return add(block, size);
     }
-    struct taker taker = find_taker();
-    _PyTracer_Lock();
-    if (_PyTracer_SeesNative() && !add_fast(block, size, taker)) {
-        add_slow(block, size, taker);
-    }
-    _PyTracer_Unlock();
+    leave();
+    return block;
 }
 
 /* What is released, so that it can be undone if realloc() fails; `clears` is
@@ -227,6 +278,10 @@ struct released {
 static Py_NO_INLINE void
 releasing(void *block, struct released *released)
 {
+    released->clears = 0;
+    if (_PyTracer_HasLock()) {
+        return;
+    }
     _PyTracer_Lock();
     int was_traced = _PyTracer_SeesNative()
                      && _PyTracer_RemoveNative((uintptr_t)block,
@@ -248,6 +303,20 @@ not_released(const struct released *released)
     errno = saved_errno;
 }
 
+/* A block goes; 0: nothing is done, as it takes more than a glance. */
+static inline Py_ALWAYS_INLINE int
+release_cell(void *block)
+{
+    if (!_PyTracer_TryLock()) {
+        return 0;
+    }
+    int is_done = !_PyTracer_SeesNative()
+                  || _PyTracer_RemoveCell((uintptr_t)block)
+                  || !_PyTracer_HasHint((uintptr_t)block);
+    _PyTracer_Unlock();
+    return is_done;
+}
+
 /* --- The functions */
 
 static void *
@@ -256,10 +325,7 @@ native_malloc(size_t size)
     if (!enter()) {
         return below->malloc(size);
     }
-    void *block = below->malloc(size);
-    acquired(block, size);
-    leave();
-    return block;
+    return acquired(below->malloc(size), size);
 }
 
 static void *
@@ -268,10 +334,7 @@ native_calloc(size_t nelem, size_t elsize)
     if (!enter()) {
         return below->calloc(nelem, elsize);
     }
-    void *block = below->calloc(nelem, elsize);
-    acquired(block, nelem * elsize);
-    leave();
-    return block;
+    return acquired(below->calloc(nelem, elsize), nelem * elsize);
 }
 
 /* Without a size, realloc() may release the block and return NULL. */
@@ -289,9 +352,7 @@ native_realloc(void *block, size_t size)
     if (moved == NULL && size != 0 && released.clears != 0) {
         not_released(&released);
     }
-    acquired(moved, size);
-    leave();
-    return moved;
+    return acquired(moved, size);
 }
 
 static void
@@ -301,15 +362,10 @@ native_free(void *block)
         below->free(block);
         return;
     }
-    _PyTracer_Lock();
-    if (_PyTracer_SeesNative()
-        && !_PyTracer_RemoveCell((uintptr_t)block)
-        && _PyTracer_HasHint((uintptr_t)block))
-    {
-        struct tracer_record old;
-        (void)_PyTracer_RemoveNative((uintptr_t)block, &old);
+    if (!release_cell(block)) {
+        struct released released;
+        releasing(block, &released);
     }
-    _PyTracer_Unlock();
     below->free(block);
     leave();
 }
@@ -320,10 +376,7 @@ native_aligned_alloc(size_t alignment, size_t size)
     if (!enter()) {
         return below->aligned_alloc(alignment, size);
     }
-    void *block = below->aligned_alloc(alignment, size);
-    acquired(block, size);
-    leave();
-    return block;
+    return add(below->aligned_alloc(alignment, size), size);
 }
 
 static void *
@@ -332,10 +385,7 @@ native_memalign(size_t alignment, size_t size)
     if (!enter()) {
         return below->memalign(alignment, size);
     }
-    void *block = below->memalign(alignment, size);
-    acquired(block, size);
-    leave();
-    return block;
+    return add(below->memalign(alignment, size), size);
 }
 
 static int
@@ -345,10 +395,7 @@ native_posix_memalign(void **block, size_t alignment, size_t size)
         return below->posix_memalign(block, alignment, size);
     }
     int error = below->posix_memalign(block, alignment, size);
-    if (error == 0) {
-        acquired(*block, size);
-    }
-    leave();
+    (void)add(error == 0 ? *block : NULL, size);
     return error;
 }
 
@@ -358,10 +405,7 @@ native_valloc(size_t size)
     if (!enter()) {
         return below->valloc(size);
     }
-    void *block = below->valloc(size);
-    acquired(block, size);
-    leave();
-    return block;
+    return add(below->valloc(size), size);
 }
 
 static void *
@@ -370,10 +414,7 @@ native_pvalloc(size_t size)
     if (!enter()) {
         return below->pvalloc(size);
     }
-    void *block = below->pvalloc(size);
-    acquired(block, _Py_SIZE_ROUND_UP(size, page));
-    leave();
-    return block;
+    return add(below->pvalloc(size), _Py_SIZE_ROUND_UP(size, page));
 }
 
 /* --- Mappings.  Files are no memory of the program, and neither are addresses
@@ -390,7 +431,7 @@ static void *
 native_mmap(void *address, size_t size, int prot, int flags, int fd,
             off_t offset)
 {
-    if (!enter()) {
+    if (!enter_unlocked()) {
         return below->mmap(address, size, prot, flags, fd, offset);
     }
     void *p = below->mmap(address, size, prot, flags, fd, offset);
@@ -416,7 +457,7 @@ native_mmap(void *address, size_t size, int prot, int flags, int fd,
 static int
 native_munmap(void *address, size_t size)
 {
-    if (!enter()) {
+    if (!enter_unlocked()) {
         return below->munmap(address, size);
     }
     _PyTracer_Lock();
@@ -437,7 +478,7 @@ static void *
 native_mremap(void *address, size_t size, size_t new_size, int flags,
               void *new_address)
 {
-    if (!enter()) {
+    if (!enter_unlocked()) {
         return below->mremap(address, size, new_size, flags, new_address);
     }
     struct taker taker = find_taker();
@@ -483,7 +524,7 @@ native_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
                       void *(*function)(void *), void *argument)
 {
     struct birth *birth = NULL;
-    if (enter()) {
+    if (enter_unlocked()) {
         birth = below->malloc(sizeof(*birth));
         if (birth != NULL) {
             struct taker taker = find_taker();
@@ -525,43 +566,6 @@ install(const struct tracer_family *family)
     for (size_t i = 0; i < sizeof(*family) / sizeof(*to); i++) {
         _Py_atomic_store_ptr_relaxed(&to[i], from[i]);
     }
-}
-
-const char *
-_PyTracer_NativeFault(int frames)
-{
-    if (&_PyTracer_program == NULL) {
-        return "native memory cannot be traced: malloc() of this program is "
-               "not that of python, as it embeds Python or has a sanitizer; "
-               "run the code with python";
-    }
-    if (dlsym(RTLD_DEFAULT, "malloc") != (void *)_PyTracer_program.malloc) {
-        return "native memory cannot be traced: libraries of this process "
-               "call another malloc() than that of python; run the code with "
-               "python";
-    }
-    if (frames > 0 && !_PyTracer_CanUnwind()) {
-        return "C frames cannot be recorded: that needs x86-64 and glibc 2.35 "
-               "or later; trace native memory without frames";
-    }
-    return NULL;
-}
-
-int
-_PyTracer_CheckNative(int frames)
-{
-    const char *fault = _PyTracer_NativeFault(frames);
-    if (fault != NULL) {
-        PyErr_SetString(PyExc_RuntimeError, fault);
-        return -1;
-    }
-    if (frames < 0 || frames > TRACER_MAX_C_FRAMES) {
-        PyErr_Format(PyExc_ValueError,
-                     "native: the number of C frames must be in range "
-                     "[1; %d], or True for none", TRACER_MAX_C_FRAMES);
-        return -1;
-    }
-    return 0;
 }
 
 int

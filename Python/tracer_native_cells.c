@@ -64,7 +64,7 @@ static struct tracer_leaf *
 make_leaf(uintptr_t address)
 {
     uint64_t a = address;
-    if (a % TRACER_CELL_UNIT != 0 || a >> TRACER_TABLE_SPAN != 0) {
+    if ((a & TRACER_NO_CELL) != 0) {
         return NULL;
     }
     _PyTracer_cells.touched = 1;
@@ -107,11 +107,11 @@ _PyTracer_MakeCell(uintptr_t address, size_t size)
     if (leaf == NULL || size > TRACER_CELL_MAX) {
         return NULL;
     }
-    if (!(leaf->parts & _PyTracer_PartOf(address))) {
+    if (!_PyTracer_HasPart(leaf, address)) {
         if (!is_small && !has_part()) {
             return NULL;
         }
-        leaf->parts |= _PyTracer_PartOf(address);
+        _PyTracer_UsePart(leaf, address);
         _PyTracer_cells.parts += !is_small;
     }
     return &leaf->cells[_PyTracer_CellNumber(address)];

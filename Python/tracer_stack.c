@@ -121,6 +121,7 @@ free_stack(PyThreadState *tstate)
         _PyTracer_MemFree(s, sizeof(*s));
     }
     top->frame = NULL;
+    top->native.frame = NULL;
     top->parent = 0;
     top->stack = NULL;
 }
@@ -471,7 +472,7 @@ Py_NO_INLINE void
 _PyTracer_ForgetEntries(struct _PyTracer_top *top)
 {
     top->stack->depth = top->stack->trusted = 0;
-    top->stack->alone.frame = NULL;
+    top->native.frame = NULL;
     top->frame = NULL;
 }
 
@@ -492,6 +493,7 @@ capture_stack(PyThreadState *tstate)
         _PyTracer_ForgetEntries(top);
         return TRACER_NODE_NONE;
     }
+    top->native.frame = NULL;
     if (UNLIKELY(s->depth == 0)) {
         top->frame = NULL;
         return _PyTracer_NoFrame(tstate);

@@ -13,7 +13,9 @@
    end of the stack that the thread was started with, each frame ends above the
    one before, and what it saved lies in between.  On any other stack, such as
    that of a handler of signals or of a coroutine in C, there are no C frames.
-   Neither malloc() nor a lock of the loader is used. */
+   Neither malloc() nor a lock of the loader is used.
+
+   All of this only if it is not known where it leads, see tracer_trails.c. */
 
 #include "Python.h"
 #include "pycore_tracer_compat.h"
@@ -21,6 +23,7 @@
 #include "pycore_tracer_lock.h"
 #include "pycore_tracer_native_stacks.h"
 #include "pycore_tracer_program.h"
+#include "pycore_tracer_trails.h"
 #include "pycore_tracer_unwind.h"
 
 #if TRACER_UNWINDS
@@ -35,6 +38,14 @@
 #define MAX_LOOKS 32              // of a thread, at stacks of others
 #define WORD sizeof(uintptr_t)
 
+/* Trails are made with the frame of this function, which must be the same
+   wherever it is called. */
+#ifdef __clang__
+#  define ONE_COPY __attribute__((noinline))
+#else
+#  define ONE_COPY __attribute__((noinline, noclone))
+#endif
+
 /* --- The bounds of the stack */
 
 struct bounds {
@@ -45,7 +56,7 @@ static _Py_thread_local struct {
     struct bounds own;
     struct bounds other;          // that was looked up last
     int looks;
-} stack __attribute__((tls_model("initial-exec")));
+} stack_bounds __attribute__((tls_model("initial-exec")));
 
 extern void *__libc_stack_end;    // of the main thread: the loader's
 
@@ -117,10 +128,10 @@ find_mapping(uintptr_t address)
 static uintptr_t
 end_of_stack(uintptr_t sp)
 {
-    if (is_in(sp, &stack.own)) {
-        return stack.own.high;
+    if (is_in(sp, &stack_bounds.own)) {
+        return stack_bounds.own.high;
     }
-    if (is_in(sp, &stack.other) || stack.looks == MAX_LOOKS) {
+    if (is_in(sp, &stack_bounds.other) || stack_bounds.looks == MAX_LOOKS) {
         return 0;
     }
     struct bounds mapping = find_mapping(sp);
@@ -129,11 +140,11 @@ end_of_stack(uintptr_t sp)
         mapping.high = self;
     }
     else if (!is_in((uintptr_t)__libc_stack_end, &mapping)) {
-        stack.other = mapping;
-        stack.looks++;
+        stack_bounds.other = mapping;
+        stack_bounds.looks++;
         return 0;
     }
-    stack.own = mapping;
+    stack_bounds.own = mapping;
     return mapping.high;
 }
 
@@ -163,6 +174,7 @@ _PyTracer_ForgetRules(void)
         memset(cache, 0, sizeof(cache));
         any_known = 0;
     }
+    _PyTracer_ForgetTrails();
 }
 
 /* Is it in malloc() or one of its relatives? */
@@ -198,6 +210,7 @@ find(uintptr_t pc)
 struct frame {
     uintptr_t pc;                 // a return address
     uintptr_t at[TRACER_BASE_SAVED];      // by enum tracer_base
+    uintptr_t source[TRACER_BASE_SAVED];  // where `at` was read: an address
     uintptr_t end;                // of the stack
 };
 
@@ -223,29 +236,47 @@ cfa_of(const struct frame *frame, const struct tracer_rule *rule)
 
 /* What the caller has in a register.  It is saved between the stack pointer
    and the CFA, or it is of no use. */
-static inline uintptr_t
-caller_value(uintptr_t sp, uintptr_t cfa, int32_t saved, uintptr_t base,
-             uintptr_t value)
+static inline void
+restore_register(struct frame *frame, enum tracer_base number, int32_t saved,
+                 uintptr_t cfa, uintptr_t base)
 {
-    if (saved == TRACER_NOT_SAVED) {
-        return value;
+    if (saved != TRACER_NOT_SAVED) {
+        uintptr_t sp = frame->at[TRACER_BASE_RSP];
+        uintptr_t address = base + (uintptr_t)(intptr_t)saved;
+        int is_here = address - sp < cfa - sp;
+        frame->at[number] = is_here ? *(const uintptr_t *)address : 0;
+        frame->source[number] = is_here ? address : 0;
     }
-    uintptr_t address = base + (uintptr_t)(intptr_t)saved;
-    return address - sp < cfa - sp ? *(const uintptr_t *)address : 0;
 }
 
 static inline void
 leave_frame(struct frame *frame, const struct tracer_rule *rule,
             uintptr_t cfa)
 {
-    uintptr_t sp = frame->at[TRACER_BASE_RSP];
-    uintptr_t rbp = frame->at[TRACER_BASE_RBP];
-    uintptr_t base = rule->base == TRACER_BASE_SAVED ? rbp : cfa;
-    frame->at[TRACER_BASE_RBP] = caller_value(sp, cfa, rule->rbp, base, rbp);
-    frame->at[TRACER_BASE_RBX] = caller_value(sp, cfa, rule->rbx, base,
-                                              frame->at[TRACER_BASE_RBX]);
+    uintptr_t base = rule->base == TRACER_BASE_SAVED
+                     ? frame->at[TRACER_BASE_RBP] : cfa;
+    restore_register(frame, TRACER_BASE_RBP, rule->rbp, cfa, base);
+    restore_register(frame, TRACER_BASE_RBX, rule->rbx, cfa, base);
     frame->pc = *(const uintptr_t *)(cfa - WORD);
     frame->at[TRACER_BASE_RSP] = cfa;
+}
+
+/* The words that have told where the frame ends, and who has called. */
+static void
+note_frame(struct tracer_trail *trail, const struct frame *frame,
+           const struct tracer_rule *rule, uintptr_t cfa)
+{
+    int is_saved = rule->base == TRACER_BASE_SAVED;
+    if (rule->base != TRACER_BASE_RSP) {
+        enum tracer_base base = is_saved ? TRACER_BASE_RBP : rule->base;
+        _PyTracer_NoteWord(trail, frame->source[base], TRACER_TRAIL_ADDRESS);
+    }
+    if (is_saved) {
+        uintptr_t saved = frame->at[TRACER_BASE_RBP]
+                          + (uintptr_t)(intptr_t)rule->offset;
+        _PyTracer_NoteWord(trail, saved, TRACER_TRAIL_ADDRESS);
+    }
+    _PyTracer_NoteWord(trail, cfa - WORD, 0);
 }
 
 #define READ_REGISTERS(FRAME)                                           \
@@ -274,48 +305,93 @@ learn_loop(struct known *known, const struct frame *frame, uintptr_t cfa,
         return 0;                 // there is none up there
     }
     known->loop = entry < cfa ? LOOP_YES : LOOP_NO;
+    if (known->loop == LOOP_YES) {
+        _PyTracer_ForgetTrails(); // a thread without a state may have left one
+    }                             //   that goes on
     return known->loop == LOOP_YES;
 }
 
-/* It begins with its own frame, to know the registers of its callers. */
-Py_NO_INLINE int
-_PyTracer_Unwind(const void *from, PyThreadState *tstate, unsigned int unloads,
-                 uint32_t *places, int n)
+/* What the bounds of the stack have ended is no trail, as it may lie elsewhere
+   the next time. */
+static uint32_t
+unwind_frames(const struct frame *start, uintptr_t from,
+              PyThreadState *tstate, int n)
 {
-    _PyTracer_ASSERT_LOCKED();
-    struct frame frame;
-    READ_REGISTERS(frame);
-    frame.at[TRACER_BASE_NONE] = 0;
-    uintptr_t sp = frame.at[TRACER_BASE_RSP];
-    frame.end = end_of_stack(sp);
-    if (frame.end == 0) {
-        return 0;
-    }
-    if (unloads != unloads_seen) {
-        _PyTracer_ForgetRules();
-        unloads_seen = unloads;
-    }
+    static struct tracer_trail trail;
+    uint32_t places[TRACER_MAX_C_FRAMES];
+    struct frame frame = *start;
+    frame.at[TRACER_BASE_NONE] = frame.source[TRACER_BASE_NONE] = 0;
+    frame.source[TRACER_BASE_RBP] = (uintptr_t)&start->at[TRACER_BASE_RBP];
+    frame.source[TRACER_BASE_RBX] = (uintptr_t)&start->at[TRACER_BASE_RBX];
+    trail.base = (uintptr_t)start;
+    trail.nwords = 0;
+    trail.failed = 0;
     int found = 0;
     for (int i = 0; i < MAX_FRAMES && frame.pc != 0; i++) {
         struct known *known = find(frame.pc);
-        uintptr_t cfa = cfa_of(&frame, &known->rule);
+        const struct tracer_rule *rule = &known->rule;
+        uintptr_t cfa = cfa_of(&frame, rule);
         if (known->loop == LOOP_YES
             || (known->loop == LOOP_UNKNOWN
                 && learn_loop(known, &frame, cfa, tstate)))
         {
             break;
         }
-        if (frame.at[TRACER_BASE_RSP] >= (uintptr_t)from
-            && known->place != 0)
-        {
+        if (frame.at[TRACER_BASE_RSP] >= from && known->place != 0) {
             places[found++] = known->place;
         }
         if (cfa == 0 || found == n) {
+            trail.failed |= found < n && rule->base != TRACER_BASE_NONE;
             break;
         }
-        leave_frame(&frame, &known->rule, cfa);
+        note_frame(&trail, &frame, rule, cfa);
+        leave_frame(&frame, rule, cfa);
     }
-    return found;
+    uint32_t stack = _PyTracer_NativeStack(places, found);
+    if (!trail.failed && (stack != 0 || found == 0)) {
+        _PyTracer_KeepTrail(&trail, stack);
+    }
+    return stack;
+}
+
+static Py_NO_INLINE uint32_t
+unwind_anew(struct frame *frame, const void *from, PyThreadState *tstate,
+            int n)
+{
+    int saved_errno = errno;
+    uint32_t stack = 0;
+    frame->end = end_of_stack((uintptr_t)frame);
+    if (frame->end != 0) {
+        stack = unwind_frames(frame, (uintptr_t)from, tstate, n);
+    }
+    errno = saved_errno;
+    return stack;
+}
+
+/* It begins with its own frame, to know the registers of its callers.  Their
+   copies are in this frame, so they are words of the stack, too. */
+ONE_COPY uint32_t
+_PyTracer_CStack(const void *from, PyThreadState *tstate, int n)
+{
+    _PyTracer_ASSERT_LOCKED();
+    struct frame frame;
+    READ_REGISTERS(frame);
+    uintptr_t base = (uintptr_t)&frame;
+    unsigned int unloads =
+        _Py_atomic_load_uint_relaxed(_PyTracer_program.unloads);
+    if (unloads != unloads_seen) {
+        _PyTracer_ForgetRules();
+        unloads_seen = unloads;
+    }
+    uint32_t stack = TRACER_NO_TRAIL;
+    if (is_in(base, &stack_bounds.own)) {
+        stack = _PyTracer_FollowTrail(base, stack_bounds.own.high - base);
+    }
+    if (stack == TRACER_NO_TRAIL) {
+        return unwind_anew(&frame, from, tstate, n);
+    }
+    assert(stack == unwind_anew(&frame, from, tstate, n));
+    return stack;
 }
 
 #else
@@ -325,9 +401,8 @@ _PyTracer_ForgetRules(void)
 {
 }
 
-int
-_PyTracer_Unwind(const void *Py_UNUSED(from), PyThreadState *Py_UNUSED(tstate),
-                 unsigned int Py_UNUSED(unloads), uint32_t *Py_UNUSED(places),
+uint32_t
+_PyTracer_CStack(const void *Py_UNUSED(from), PyThreadState *Py_UNUSED(tstate),
                  int Py_UNUSED(n))
 {
     return 0;

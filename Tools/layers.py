@@ -39,7 +39,7 @@ TRACER = {
         ('lines', 'text', 'location', 'tree', 'keep_copy'),
     'capture of the stack':
         ('code', 'cache', 'walk', 'shadow', 'stack', 'unwind',
-         'unwind_rules', 'native_stacks'),
+         'unwind_rules', 'trails', 'native_stacks'),
     'the ledger: counters, the map, tables of pools':
         ('count', 'growth', 'windows', 'map', 'mapped', 'blocks',
          'origins', 'native_cells', 'native_blocks', 'native_ranges',
@@ -49,7 +49,7 @@ TRACER = {
     'what is recorded of a block':
         ('record', 'freelist', 'oom'),
     'allocator functions':
-        ('hooks', 'native', 'native_arenas', 'pymalloc', 'pymalloc_head',
+        ('hooks', 'native', 'native_arenas', 'native_fault', 'pymalloc', 'pymalloc_head',
          'pymalloc_fused', 'pymalloc_short', 'pymalloc_freelists',
          'pymalloc_named', 'pymalloc_generic', 'pymalloc_install'),
     'control: start, stop, alarms':

@@ -236,6 +236,11 @@ struct _PyTracer_top {
     uint32_t parent;
     uint32_t hidden;              // see tracer_hide.c; written with the GIL
     struct tracer_stack *stack;
+    struct {
+        const struct _PyInterpreterFrame *frame;      // NULL: none
+        const void *instr;
+        uint32_t node;
+    } native;                     // see tracer_alone.c; locked
 };
 #define _PyTracer_IS_HIDDEN(TSTATE) \
     (((_PyThreadStateImpl *)(TSTATE))->tracer.hidden)

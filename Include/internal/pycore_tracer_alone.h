@@ -26,21 +26,24 @@ _PyTracer_SameNode(const PyThreadState *tstate)
 {
     const struct _PyTracer_top *top =
         &((const _PyThreadStateImpl *)tstate)->tracer;
-    const struct tracer_stack *s = top->stack;
     const _PyInterpreterFrame *frame = _PyTracer_TopFrame(tstate);
-    if (s == NULL || top->hidden || frame == NULL
-        || !_PyTracer_RunsMarked(frame))
-    {
-        return TRACER_NODE_NONE;
+    return frame != NULL && frame == top->native.frame
+           && frame->instr_ptr == top->native.instr
+           && _PyTracer_RunsMarked(frame)
+           ? top->native.node : TRACER_NODE_NONE;
+}
+
+/* The next time, this is the node at a glance. */
+static inline void
+_PyTracer_KeepNode(PyThreadState *tstate, uint32_t node)
+{
+    struct _PyTracer_top *top = &((_PyThreadStateImpl *)tstate)->tracer;
+    const _PyInterpreterFrame *frame = _PyTracer_TopFrame(tstate);
+    if (frame != NULL) {
+        top->native.frame = frame;
+        top->native.instr = frame->instr_ptr;
+        top->native.node = node;
     }
-    if (s->depth == 0) {
-        return s->alone.frame == frame && s->alone.instr == frame->instr_ptr
-               ? s->alone.node : TRACER_NODE_NONE;
-    }
-    const struct entry *e = &s->entries[s->depth - 1];
-    const struct site *site = &e->sites[e->last];
-    return e->frame == frame && site->instr == frame->instr_ptr
-           ? site->node : TRACER_NODE_NONE;
 }
 
 #ifdef __cplusplus

@@ -106,11 +106,11 @@ _PyTracer_ThisThread(void)
 
 /* While the process has one thread, only a signal handler that forks may take
    the lock in between, and it gives the lock back before it returns: no atomic
-   exchange is needed, which would take longer than recording a big block. */
-static inline void
-_PyTracer_Lock(void)
+   exchange is needed, which would take longer than recording a big block.
+   0: a thread has the lock, perhaps this one. */
+static inline Py_ALWAYS_INLINE int
+_PyTracer_TryLock(void)
 {
-    _PyTracer_AssertRank(TRACER_RANK_STATE);
     uintptr_t mine = _PyTracer_ThisThread();
     uintptr_t nobody = 0;
     if (__libc_single_threaded
@@ -122,9 +122,20 @@ _PyTracer_Lock(void)
     else if (!_Py_atomic_compare_exchange_uintptr(&_PyTracer_lock, &nobody,
                                                   mine))
     {
-        _PyTracer_LockSlow();
+        return 0;
     }
     _PyTracer_EnterRank(TRACER_RANK_STATE);
+    return 1;
+}
+
+static inline void
+_PyTracer_Lock(void)
+{
+    _PyTracer_AssertRank(TRACER_RANK_STATE);
+    if (!_PyTracer_TryLock()) {
+        _PyTracer_LockSlow();
+        _PyTracer_EnterRank(TRACER_RANK_STATE);
+    }
 }
 
 /* Does this thread have the lock? */
@@ -135,7 +146,7 @@ _PyTracer_HasLock(void)
             & ~(uintptr_t)TRACER_LOCK_AWAITED) == _PyTracer_ThisThread();
 }
 
-static inline void
+static inline Py_ALWAYS_INLINE void
 _PyTracer_ReleaseLock(void)
 {
     if (__libc_single_threaded) {

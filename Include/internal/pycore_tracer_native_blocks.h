@@ -37,20 +37,24 @@ extern void _PyTracer_ClearNative(void);
 extern void _PyTracer_ResetNativePeak(void);
 extern int64_t _PyTracer_NativePeak(void);
 
-/* The commonest block comes: its node has counters, and its cell is empty.
-   0: it is another one, and nothing is done. */
+/* The commonest block comes: its node has counters, and its cell is empty; the
+   map has none of this address.  0: it is another one, and nothing is done. */
 static inline Py_ALWAYS_INLINE int
-_PyTracer_AddCell(uintptr_t address, size_t size, uint32_t node)
+_PyTracer_AddCell(uintptr_t address, size_t size, struct tracer_call_site site)
 {
-    uint64_t *cell = _PyTracer_FindRoom(address);
-    struct tracer_counts *counts = _PyTracer_NativeCounts(node);
-    if (size > TRACER_CELL_MAX || cell == NULL || *cell != 0
-        || counts == &_PyTracer_tree.natives[0]
-        || _PyTracer_IsNativeInMap(address))
-    {
+    struct tracer_leaf *leaf = _PyTracer_FindLeaf(address);
+    if (leaf == NULL || !_PyTracer_HasPart(leaf, address)) {
         return 0;
     }
-    *cell = _PyTracer_CellOf(address, size, node, 0);
+    uint64_t *cell = &leaf->cells[_PyTracer_CellNumber(address)];
+    if (*cell != 0 || size > TRACER_CELL_MAX) {
+        return 0;
+    }
+    struct tracer_counts *counts = _PyTracer_NativeCounts(site.node);
+    if (counts == &_PyTracer_tree.natives[0]) {
+        return 0;
+    }
+    *cell = _PyTracer_CellOf(address, size, site.node, site.stack);
     _PyTracer_cells.used++;
     counts->alloc_bytes += size;
     counts->alloc_blocks++;
@@ -76,11 +80,15 @@ _PyTracer_CountNativeOut(uint32_t node, size_t size)
 static inline Py_ALWAYS_INLINE int
 _PyTracer_RemoveCell(uintptr_t address)
 {
-    uint64_t *cell = _PyTracer_FindCell(address);
-    if (cell == NULL || !_PyTracer_IsCellOf(*cell, address)) {
+    struct tracer_leaf *leaf = _PyTracer_FindLeaf(address);
+    if (leaf == NULL) {
         return 0;
     }
+    uint64_t *cell = &leaf->cells[_PyTracer_CellNumber(address)];
     uint64_t old = *cell;
+    if (!_PyTracer_IsCellOf(old, address)) {
+        return 0;
+    }
     *cell = 0;
     _PyTracer_cells.used--;
     _PyTracer_CountNativeOut(_PyTracer_CellNode(old),

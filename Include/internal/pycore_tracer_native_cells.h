@@ -34,9 +34,13 @@ extern "C" {
 #define TRACER_CELL_STACK TRACER_NODE_BITS
 #define TRACER_CELL_SIZE (TRACER_CELL_STACK + TRACER_INDEX_BITS)
 #define TRACER_CELL_UPPER (TRACER_CELL_SIZE + TRACER_CELL_SIZE_BITS)
-static_assert(TRACER_CELL_UPPER < 64
+static_assert(TRACER_CELL_UPPER == 63
               && TRACER_CELL_UNIT * 2 == 1 << TRACER_CELL_SPAN,
               "a cell has 64 bits");
+
+/* Bits of an address that has no cell. */
+#define TRACER_NO_CELL (~(uint64_t)0 << TRACER_TABLE_SPAN       \
+                        | (TRACER_CELL_UNIT - 1))
 
 #define TRACER_CELL_PARTS 64      // of a leaf: a part is a page, or less
 struct tracer_leaf {
@@ -84,11 +88,11 @@ _PyTracer_IsNativeInMap(uintptr_t address)
            && _PyTracer_MapFind(address, SNAPSHOT_NATIVE_DOMAIN) != NULL;
 }
 
-static inline struct tracer_leaf *
+static inline Py_ALWAYS_INLINE struct tracer_leaf *
 _PyTracer_FindLeaf(uintptr_t address)
 {
     uint64_t a = address;
-    if (a % TRACER_CELL_UNIT != 0 || a >> TRACER_TABLE_SPAN != 0) {
+    if ((a & TRACER_NO_CELL) != 0) {
         return NULL;
     }
     struct tracer_trunk *trunk = _PyTracer_cells.trunks[a
@@ -104,28 +108,31 @@ _PyTracer_CellNumber(uintptr_t address)
 }
 
 /* Where the block belongs; NULL: it can have no cell, or there is none yet. */
-static inline uint64_t *
+static inline Py_ALWAYS_INLINE uint64_t *
 _PyTracer_FindCell(uintptr_t address)
 {
     struct tracer_leaf *leaf = _PyTracer_FindLeaf(address);
     return leaf == NULL ? NULL : &leaf->cells[_PyTracer_CellNumber(address)];
 }
 
-/* The part of a leaf that the cell is in, as a bit. */
-static inline uint64_t
+/* The part of a leaf that the cell is in: is it in use?  It is now. */
+static inline uint32_t
 _PyTracer_PartOf(uintptr_t address)
 {
-    return (uint64_t)1 << _PyTracer_CellNumber(address)
-                          / (TRACER_CELLS / TRACER_CELL_PARTS);
+    return (uint32_t)_PyTracer_CellNumber(address)
+           / (TRACER_CELLS / TRACER_CELL_PARTS);
 }
 
-/* Where the block belongs, if that part of a leaf is in use; else NULL. */
-static inline uint64_t *
-_PyTracer_FindRoom(uintptr_t address)
+static inline int
+_PyTracer_HasPart(const struct tracer_leaf *leaf, uintptr_t address)
 {
-    struct tracer_leaf *leaf = _PyTracer_FindLeaf(address);
-    return leaf == NULL || !(leaf->parts & _PyTracer_PartOf(address))
-           ? NULL : &leaf->cells[_PyTracer_CellNumber(address)];
+    return leaf->parts >> _PyTracer_PartOf(address) & 1;
+}
+
+static inline void
+_PyTracer_UsePart(struct tracer_leaf *leaf, uintptr_t address)
+{
+    leaf->parts |= (uint64_t)1 << _PyTracer_PartOf(address);
 }
 
 static inline uint64_t
@@ -155,8 +162,8 @@ _PyTracer_CellSize(uint64_t cell)
 static inline int
 _PyTracer_IsCellOf(uint64_t cell, uintptr_t address)
 {
-    return cell != 0
-           && cell >> TRACER_CELL_UPPER == address / TRACER_CELL_UNIT % 2;
+    uint64_t half = (uint64_t)address / TRACER_CELL_UNIT << TRACER_CELL_UPPER;
+    return cell != 0 && (cell ^ half) >> TRACER_CELL_UPPER == 0;
 }
 
 /* The cell for a block, after making a leaf for it if it is small; NULL: there

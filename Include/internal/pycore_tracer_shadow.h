@@ -1,5 +1,4 @@
-/* The shadow stack of a thread: its entries, see tracer_stack.c, and what its
-   last walk has found, see tracer_alone.c. */
+/* The shadow stack of a thread: its entries, see tracer_stack.c. */
 
 #ifndef Py_INTERNAL_TRACER_SHADOW_H
 #define Py_INTERNAL_TRACER_SHADOW_H
@@ -39,11 +38,6 @@ struct tracer_stack {
                                   //   pushed at once
     uint64_t code_epoch;
     _PyInterpreterFrame **pending;      // same capacity; walk buffer
-    struct {
-        const _PyInterpreterFrame *frame;       // NULL: none
-        const void *instr;
-        uint32_t node;
-    } alone;                      // the last walk, see tracer_alone.c
 };
 
 /* The thread's, made if it has none; NULL: no memory.  Locked, and there is

@@ -65,12 +65,11 @@ struct tracer_rule {
    the lock. */
 extern struct tracer_rule _PyTracer_FindRule(uintptr_t pc);
 
-/* Put the places of the frames from the caller of the function whose CFA is
-   `from` on, up to the innermost eval loop, into `places`, the innermost first,
-   but no more than n; their number.  The state may be NULL.  `unloads`: how
-   often a library was unloaded until now. */
-extern int _PyTracer_Unwind(const void *from, PyThreadState *tstate,
-                            unsigned int unloads, uint32_t *places, int n);
+/* Number of the C stack: of the frames from the caller of the function whose
+   CFA is `from` on, up to the innermost eval loop, but no more than n; 0: there
+   are none, or there is no memory.  The state may be NULL. */
+extern uint32_t _PyTracer_CStack(const void *from, PyThreadState *tstate,
+                                 int n);
 /* All places have other numbers, or none. */
 extern void _PyTracer_ForgetRules(void);
 

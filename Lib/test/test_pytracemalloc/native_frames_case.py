@@ -223,15 +223,19 @@ class FramesCase(unittest.TestCase):
         self.size += 1
         return Run(kinds=bytes(kinds), n=len(kinds), size=self.size)
 
-    def check(self, run, most=100):
-        """The frames are those of backtrace(), up to the eval loop."""
+    def truth(self, run):
+        """The frames by backtrace(), up to the eval loop."""
         truth = run.truth[:run.found]
+        names = [self.library.name_of(address) for address in truth]
+        return truth[:next((i for i, name in enumerate(names)
+                            if name == b'_PyEval_EvalFrameDefault'), None)]
+
+    def check(self, run, most=100):
+        """The frames are those of backtrace()."""
+        truth = self.truth(run)
         found = frames_of(run.size)
         names = [self.library.name_of(address) for address in truth]
-        loop = next((i for i, name in enumerate(names)
-                     if name == b'_PyEval_EvalFrameDefault'), len(truth))
         self.assertEqual(self.library.name_of(found[0]), b'bottom')
         self.assertEqual(names[0], b'bottom')
-        self.assertEqual(found[1:], truth[1:min(loop, most)],
-                         (bytes(run.kinds), names))
-        return names[:loop]
+        self.assertEqual(found[1:], truth[1:most], (bytes(run.kinds), names))
+        return names

@@ -112,6 +112,53 @@ class StackTests(FramesCase):
         self.free(first.block)
         self.assertIsNone(_testtracer.fault())
 
+    def check_all(self, runs):
+        known = tracebacks()
+        for run in runs:
+            found = [frame.address
+                     for frame in reversed(known[run.size].native)]
+            self.assertEqual(found[1:], self.truth(run)[1:])
+            self.free(run.block)
+        self.assertIsNone(_testtracer.fault())
+
+    def check_again(self, *options):
+        """The same stacks in turn, at several depths of the C stack."""
+        library = self.load(*options)
+        rng = random.Random(str(options))
+        kinds = [rng.choices(range(6), k=rng.randrange(4)) for _ in range(12)]
+        runs = []
+        self.start()
+
+        def at(depth, wanted):
+            if depth:
+                max([depth], key=lambda depth: at(depth - 1, wanted))
+            else:
+                run = self.new_run(wanted)
+                library.run(ctypes.byref(run))
+                runs.append(run)
+
+        for depth in 0, 9, 2, 5, 0:
+            for wanted in rng.sample(kinds, len(kinds)):
+                at(depth, wanted)
+        self.check_all(runs)
+
+    def test_again(self):
+        self.check_again('-O2')
+
+    def test_again_frame_pointers(self):
+        self.check_again('-O0')
+
+    def test_more_than_are_kept(self):
+        library = self.load('-O2')
+        rng = random.Random(7)
+        self.size = 100_003
+        self.start()
+        runs = [self.new_run(rng.choices(range(5), k=15)) for _ in range(1500)]
+        for run in runs + runs[:3]:
+            self.free(run.block)
+            library.run(ctypes.byref(run))
+        self.check_all(runs)
+
     def test_optimized(self):
         self.check_random('-O2')
 
