@@ -3,7 +3,7 @@ import tracemalloc
 import unittest
 
 import _tracemalloc
-from test.support import import_helper, script_helper
+from test.support import check_sanitizer, import_helper, script_helper
 from test.test_pytracemalloc.helpers import (
     CRASHES_WITHOUT_MEMORY, FREE_THREADED, Tracing, program)
 
@@ -52,6 +52,9 @@ class OwnMemoryTests(PressureCase):
                 self.assertGreater(self.sweep(nframe, 3), 10)
 
     def sweep(self, nframe, width):
+        # 800 take six seconds under ThreadSanitizer, for each of 60 requests;
+        # 200 take one, for each of 30.
+        functions = 200 if check_sanitizer(thread=True) else 800
         failed_starts = untraced = 0
         requests = n = 1
         while n <= requests:
@@ -65,7 +68,7 @@ class OwnMemoryTests(PressureCase):
                 self.assertEqual(tracemalloc.get_tracemalloc_memory(), 0)
                 requests += 1
             else:
-                keep = program(800)
+                keep = program(functions)
                 self.check()
                 del keep
                 requests = _tracemalloc._set_nomemory()

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import unittest
 
-from test.support import import_helper
+from test.support import check_sanitizer, import_helper
 from test.test_pytracemalloc.helpers import ALLOCATOR, FLAVOUR, SLOW
 
 import_helper.import_module('_testtracer')
@@ -17,13 +17,20 @@ WRONG = ['unknown', 'size', 'kind', 'missing', 'counted']
 if FLAVOUR != 'ignore':
     WRONG += ['parked', 'place', 'path']
 
+SEEDS, STEPS = (20, 5000) if SLOW else (2, 1000)
+PAUSE = 0.0005                      # seconds
+if check_sanitizer(thread=True):
+    # Pruning takes longer than that there, and the program would hardly go on.
+    SEEDS, STEPS, PAUSE = 1, 500, 0.02
+
 # Beside the oracle, see test_tracer_oracle, while another thread has the tree
 # pruned again and again.
 ORACLE = '''
 import _testtracer, _tracemalloc, gc, json, sys, threading, time
 from test.test_pytracemalloc import workload
 
-where, nframe, seed, steps = sys.argv[1], *map(json.loads, sys.argv[2:])
+where, nframe, seed, steps, pause = sys.argv[1], *map(json.loads,
+                                                      sys.argv[2:])
 depth = 900 if nframe == 'full' else nframe
 sys.setswitchinterval(1e-5)
 if where == 'above':
@@ -38,7 +45,7 @@ stopped = False
 def prune():
     while not stopped:
         _tracemalloc._prune_soon()
-        time.sleep(0.0005)
+        time.sleep(pause)
 
 thread = threading.Thread(target=prune)
 thread.start()
@@ -132,11 +139,11 @@ class PruneTests(unittest.TestCase):
     def test_what_is_alive_stays_as_it_is(self):
         for where in 'above', 'below':
             for nframe in 2, 25, 'full':
-                for seed in range(20 if SLOW else 2):
+                for seed in range(SEEDS):
                     with self.subTest(where=where, nframe=nframe, seed=seed):
                         *reports, stats = run(
                             ORACLE, where, json.dumps(nframe), str(seed),
-                            '5000' if SLOW else '1000')
+                            str(STEPS), str(PAUSE))
                         for seen in reports:
                             for what in WRONG:
                                 self.assertEqual(seen[what], 0, (what, seen))
