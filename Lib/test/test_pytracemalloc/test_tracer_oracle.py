@@ -11,13 +11,14 @@ import subprocess
 import sys
 import unittest
 
-from test.support import import_helper
+from test.support import check_sanitizer, import_helper
 from test.test_pytracemalloc.helpers import ALLOCATOR, ALLOCATORS, FLAVOUR, SLOW
 
 import_helper.import_module('_testtracer')
 
 STEPS = 20_000 if SLOW else 2_000
-SEEDS = 20 if SLOW else 2
+# With two it takes twenty minutes under ThreadSanitizer.
+SEEDS = 20 if SLOW else 1 if check_sanitizer(thread=True) else 2
 
 COMPARE = '''
 import _testtracer, _tracemalloc, gc, json, sys
@@ -154,7 +155,7 @@ class PressureTests(unittest.TestCase):
 
     def test_what_is_traced_is_right(self):
         for nframe in 1, 5, 'full':
-            for seed in range(1, 20 if SLOW else 3):
+            for seed in range(1, 1 + SEEDS):
                 with self.subTest(nframe=nframe, seed=seed):
                     reports = run(FAIL, json.dumps(nframe), str(seed), '100')
                     for seen, untraced in reports:
