@@ -185,7 +185,8 @@ stage()
 {
     staged=$3.stage
     rm -rf "$staged"
-    "$here/../install" "$1" "$staged" "$2"
+    # Without most of what is removed below: tests, and byte code.
+    "$here/../install" "$1" "$staged" "$2" TEST_MODULES=no COMPILEALL_OPTS=-l
     mv "$staged$2" "$3"
     rm -rf "$staged"
     [ -z "$(find "$3/lib" -name 'libpython*.so*')" ] || die "a shared" \

@@ -1,7 +1,8 @@
 """Tests of what `make tarball` has packed; Tools/tarball/check starts them.
 
 BareTests run it inside a minimal Debian, which has neither a compiler nor the
-libraries that it was built with.
+libraries that it was built with.  For arm64 all of this happens in a Debian of
+that kind, by an emulator: see Tools/arm64/inside.
 """
 import hashlib
 import json
@@ -105,6 +106,24 @@ class PlaceTests(TarballCase):
                                  str(self.folder / 'lib/pkgconfig')})
                 self.assertTrue(pathlib.Path(
                     flags.split()[0].removeprefix('-I'), 'Python.h').exists())
+
+    def test_compiler(self):
+        """Extensions are built by what is called so on the user's machine."""
+        names = run([self.program, '-c', 'import sysconfig; print(*map('
+                     'sysconfig.get_config_var, ("CC", "CXX", "AR", '
+                     '"LDSHARED", "LINKCC")))'])
+        self.assertNotRegex(names, '-linux-gnu|--sysroot')
+
+    def test_wheels(self):
+        """Of PyPI: one for all processors, one with C code for this."""
+        with tempfile.TemporaryDirectory() as folder:
+            run([self.program, '-m', 'venv', f'{folder}/env'])
+            python = f'{folder}/env/bin/python'
+            run([python, '-m', 'pip', 'install', '--quiet',
+                 '--only-binary=:all:', 'packaging', 'markupsafe'],
+                env=os.environ)
+            run([python, '-X', 'tracemalloc', '-c', 'import packaging.version;'
+                 'from markupsafe import _speedups'])
 
     def test_debugging_information(self):
         with tempfile.TemporaryDirectory() as folder:
