@@ -5,7 +5,10 @@
 # fetches the base, Debian's packages by the base's apt, and CPython's release:
 # from python.org or, where that is out of reach, out of Debian's source package.
 # Python-3.14.5.tar.xz is not fetched if it is in this directory. `make image`
-# does the same where there is no registry to get the base from.
+# does the same where there is no registry to get the base from. With several
+# platforms, `docker buildx build --platform linux/amd64,linux/arm64` compiles
+# for each on a builder of that kind, or by an emulator; `make image-arm64` puts
+# what was compiled elsewhere in place of the stage `build`.
 # Doc/howto/container.rst shows the uses.
 #
 # Arguments:
