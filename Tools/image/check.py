@@ -32,9 +32,14 @@ def run(command, status=0):
     return result.stdout
 
 
+def run_command():
+    """For any processor: the engine warns of another than its own."""
+    return [ENGINE, 'run', '--pull=never',
+            f'--platform=linux/{inspect(IMAGE)["Architecture"]}']
+
+
 def in_image(*command, options=(), status=0):
-    return run([ENGINE, 'run', '--rm', '--pull=never', *options, IMAGE,
-                *command], status)
+    return run([*run_command(), '--rm', *options, IMAGE, *command], status)
 
 
 def python(code, *interpreter_options, options=()):
@@ -56,7 +61,7 @@ class Container:
     """A container in the background; a context manager."""
 
     def __init__(self, *command, options=()):
-        self.id = run([ENGINE, 'run', '-d', '--pull=never', *options, IMAGE,
+        self.id = run([*run_command(), '-d', *options, IMAGE,
                        *command]).split()[-1]
 
     def __enter__(self):
